@@ -1,0 +1,1 @@
+"""The package behind ``landscape_lib``; import that module, not this one."""

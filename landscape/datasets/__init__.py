@@ -1,0 +1,60 @@
+"""Data sets by name: ``load_dataset("mnist")`` gives one normalised tensor with its labels."""
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from landscape.datasets.base import Data, checked_limit
+from landscape.datasets.cifar import load_cifar10
+from landscape.datasets.digits import load_digits
+from landscape.datasets.folder import load_folder
+from landscape.datasets.mnist import load_fashion_mnist, load_mnist, load_mnist_5k
+from landscape.errors import InputError
+
+__all__ = ["DATASETS", "Data", "load_dataset"]
+
+DATASETS = {
+    "mnist": load_mnist,
+    "fashion-mnist": load_fashion_mnist,
+    "cifar10": load_cifar10,
+    "mnist-5k": load_mnist_5k,
+    "digits": load_digits,
+}
+
+
+def load_dataset(name: str, split: str = "train", data_dir: str | Path = "data", limit: int | None = None) -> Data:
+    """The ``split`` ("train" or "test") of the data set ``name``, downloaded into ``data_dir`` when needed.
+
+    ``name`` is a key of ``DATASETS``, "folder:PATH" for an ImageFolder, or "auto": all of MNIST, and where
+    that is neither there nor downloadable the 5,000 digits of "mnist-5k", with a warning. ``limit`` takes the
+    first samples in the data set's order.
+
+    Example:
+        >>> load_dataset("digits", split="test", limit=100).inputs.shape
+        torch.Size([100, 1, 8, 8])
+
+    Raises:
+        InputError: unknown name or split, no network, damaged files, ``limit`` out of range.
+    """
+    if split not in ("train", "test"):
+        raise InputError(f"unknown split {split!r}; use train or test")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}; take at least 1 sample")
+    kind, _, path = name.partition(":")
+    if kind == "folder" and path:
+        return load_folder(path, split, Path(data_dir), limit)
+    if name == "auto":
+        return _load_auto(split, Path(data_dir), limit)
+    if name not in DATASETS:
+        raise InputError(f"unknown dataset {name!r}; use one of auto, {', '.join(DATASETS)}, folder:PATH")
+    return DATASETS[name](split, Path(data_dir), limit)
+
+
+def _load_auto(split: str, data_dir: Path, limit: int | None) -> Data:
+    try:
+        data = load_mnist(split, data_dir, None)
+    except InputError as error:
+        warnings.warn(f"USING ONLY mnist-5k (5,000 DIGITS) INSTEAD OF ALL OF MNIST: {error}", stacklevel=3)
+        return load_mnist_5k(split, data_dir, limit)
+    return data.select(torch.arange(checked_limit(limit, len(data), f"mnist {split}"))) if limit else data

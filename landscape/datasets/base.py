@@ -1,0 +1,118 @@
+"""What a data set is once loaded: one normalised tensor that knows where it came from."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.errors import InputError
+
+__all__ = ["Data", "checked_limit", "from_pixels", "round_robin", "stratified_split"]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """One split of a data set (or a selection from it), decoded, normalised and resident in memory."""
+
+    inputs: Tensor  # [N, ...] float32; images are [N, C, H, W], normalised: (pixel in [0, 1] - mean) / std
+    targets: Tensor  # [N] int64, index into classes
+    classes: tuple[str, ...]
+    name: str  # as given to load_dataset, after "auto" is resolved: "mnist", "folder:PATH"
+    split: str  # "train" or "test"
+    source: str  # where the samples came from, for people
+    mean: tuple[float, ...]  # per channel, of pixels in [0, 1]
+    std: tuple[float, ...]  # per channel, of pixels in [0, 1]
+    indices: Tensor  # [N] int64, position of each sample in the full split
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def select(self, indices: Tensor) -> "Data":
+        """The samples at positions ``indices`` [K], in that order.
+
+        Raises:
+            InputError: a position outside the data.
+        """
+        indices = torch.as_tensor(indices, dtype=torch.int64)
+        if len(wrong := indices[(indices < 0) | (indices >= len(self))]):
+            raise InputError(f"no sample {int(wrong[0])}: {self.name} {self.split} has 0 to {len(self) - 1}")
+        return replace(self, inputs=self.inputs[indices], targets=self.targets[indices], indices=self.indices[indices])
+
+    def subset(self, n: int, seed: int) -> "Data":
+        """``n`` samples drawn without replacement from ``seed``, in increasing position.
+
+        Raises:
+            InputError: ``n`` is below 1 or above the number of samples.
+        """
+        n = checked_limit(n, len(self), f"{self.name} {self.split}")
+        drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:n]
+        return self.select(drawn.sort().values)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over shape, type and bytes of inputs and targets."""
+        digest = hashlib.sha256()
+        for tensor in (self.inputs, self.targets):
+            array = np.ascontiguousarray(tensor.numpy(force=True))
+            digest.update(f"{array.shape} {array.dtype}".encode())
+            digest.update(array)
+        return digest.hexdigest()
+
+    def image(self, i: int) -> np.ndarray | None:
+        """Sample ``i`` before normalising, [H, W] or [H, W, 3] in [0, 1]; None if it is no image."""
+        sample = self.inputs[i]
+        if sample.ndim != 3 or len(sample) not in (1, 3) or len(self.mean) != len(sample):
+            return None
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        pixels = (sample.cpu() * std + mean).clamp(0, 1).permute(1, 2, 0).numpy()
+        return pixels[..., 0] if len(sample) == 1 else pixels
+
+
+def from_pixels(pixels: np.ndarray, targets: np.ndarray, *, mean, std, scale: float = 255, **fields) -> Data:
+    """Data with inputs (pixels / scale - mean) / std from ``pixels`` [N, H, W, C]; one copy in float32."""
+    inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    inputs = inputs.to(torch.float32, memory_format=torch.contiguous_format, copy=True).div_(scale)
+    inputs.sub_(torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
+    targets = torch.from_numpy(np.asarray(targets, dtype=np.int64))
+    fields.setdefault("indices", torch.arange(len(targets)))
+    return Data(inputs=inputs, targets=targets, mean=tuple(mean), std=tuple(std), **fields)
+
+
+def checked_limit(limit: int | None, available: int, name: str) -> int:
+    """``limit`` when 1 <= limit <= available; ``available`` when it is None.
+
+    Raises:
+        InputError: ``limit`` is out of that range.
+    """
+    if limit is None:
+        return available
+    if not 1 <= limit <= available:
+        raise InputError(f"cannot take {limit} samples: {name} has {available}, choose from 1 to {available}")
+    return limit
+
+
+def round_robin(targets: np.ndarray) -> np.ndarray:
+    """Positions [N] that deal out one sample of each class in turn, so that every beginning is balanced."""
+    targets = np.asarray(targets)
+    turn = np.empty(len(targets), dtype=np.int64)
+    for label in np.unique(targets):
+        members = np.flatnonzero(targets == label)
+        turn[members] = np.arange(len(members))
+    return np.lexsort((targets, turn))
+
+
+def stratified_split(targets: np.ndarray, *, test_share: float, seed: int) -> dict[str, np.ndarray]:
+    """Positions of a random train and test split with ``test_share`` of every class, dealt round robin."""
+    targets = np.asarray(targets)
+    generator = np.random.default_rng(seed)
+    parts = {"train": [], "test": []}
+    for label in np.unique(targets):
+        members = generator.permutation(np.flatnonzero(targets == label))
+        count = round(test_share * len(members))
+        parts["test"].append(members[:count])
+        parts["train"].append(members[count:])
+    chosen = {split: np.concatenate(members) for split, members in parts.items()}
+    return {split: members[round_robin(targets[members])] for split, members in chosen.items()}

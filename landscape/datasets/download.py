@@ -1,0 +1,43 @@
+"""torchvision's downloads, with every way in which they fail turned into one line."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from landscape.errors import InputError
+
+__all__ = ["downloaded"]
+
+PATIENCE = 30.0  # seconds without a byte; torchvision itself sets no limit
+
+
+def downloaded(dataset: str, data_dir: Path, train: bool = True) -> Any:
+    """The torchvision data set of class ``dataset``, fetched into ``data_dir`` when it is not whole there.
+
+    Raises:
+        InputError: no network, a refused or broken download, files of the wrong checksum, no room to write.
+    """
+    from torchvision import datasets  # seconds to import, needed only here
+
+    try:
+        with _patience(PATIENCE):
+            return getattr(datasets, dataset)(data_dir, train=train, download=True)
+    except (RuntimeError, OSError, EOFError, ValueError, AssertionError, HTTPException) as error:
+        reason = " ".join(str(error).split()).rpartition("got: ")[2]  # torchvision lists mirror by mirror
+        raise InputError(
+            f"{dataset} is not whole in {data_dir} and cannot be downloaded ({reason}); "
+            "go online, or put its files there (see data/README.md)"
+        ) from error
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,69 @@
+"""Where the work runs, and the seeds of every random generator."""
+
+import contextlib
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from landscape.errors import InputError
+
+__all__ = ["full_precision", "kept_random_state", "seed_everything", "select_device"]
+
+
+def select_device(name: str | torch.device = "auto") -> torch.device:
+    """The device called ``name``; "auto" takes the first that is there of CUDA, MPS (Apple), CPU.
+
+    Raises:
+        InputError: no such device in this machine, or no device of that name at all.
+    """
+    if str(name) == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"unknown device {str(name)!r}; use auto, cpu, cuda, cuda:N or mps") from None
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= count.get(device.type, 0):
+        raise InputError(f"device {str(name)!r} is not available on this machine; use auto or cpu")
+    return device
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, numpy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Leave the global generators of Python, numpy and torch as they were, also when something raises."""
+    python, legacy = random.getstate(), np.random.get_state()
+    device = "mps" if torch.backends.mps.is_available() else "cuda"
+    try:
+        with torch.random.fork_rng(device_type=device):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute float32 products in float32: no TF32 on CUDA, whose default for convolutions is TF32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=torch.backends.cudnn.enabled,
+            benchmark=torch.backends.cudnn.benchmark,
+            deterministic=torch.backends.cudnn.deterministic,
+            allow_tf32=False,
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,0 +1,5 @@
+"""Evaluation of an objective over a slice: one entry, one file per method."""
+
+from landscape.evaluation.evaluate import evaluate, load_or_evaluate
+
+__all__ = ["evaluate", "load_or_evaluate"]

@@ -1,0 +1,189 @@
+"""Evaluation by forward passes at every point, of the whole network or of what follows its first moved layer."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from landscape.evaluation.first_layer import FirstLayer, NotApplicable, perturbed_names
+from landscape.objective import Objective
+from landscape.samples import map_tensors
+from landscape.slices import Slice
+
+__all__ = ["Direct"]
+
+STACK_BYTES = 64 * 2**20  # weights of the points of one block, side by side
+
+
+class Direct:
+    """Losses of K points on one batch after the other: batches outside, points inside, weights precomputed.
+
+    With ``prefix`` the part of the network up to the first perturbed layer is computed once a batch, and the
+    layer's output at every point is the affine combination of `FirstLayer`.
+    """
+
+    def __init__(self, objective: Objective, slice_: Slice, *, prefix: bool):
+        self.name = "prefix" if prefix else "direct"
+        self.objective, self.slice = objective, slice_
+        self.batch_size, self.channels_last, self.together = objective.batch_size, False, 1
+        objective.move_to(slice_.origin)
+        if prefix and objective.batch_norm == "recalibrate":
+            raise NotApplicable("BatchNorm statistics change from point to point")
+        self.first = self._first_layer() if prefix else None
+        self._flatten()
+
+    @property
+    def settings(self) -> dict:
+        """What was chosen by timing; recorded with the result."""
+        return {
+            "batch_size": self.batch_size,
+            "channels_last": self.channels_last,
+            "points_together": self.together,
+        }
+
+    @property
+    def largest_block(self) -> int:
+        """How many points fit into one block."""
+        if self.objective.batch_norm == "recalibrate":
+            return 1
+        return max(1, min(1024, STACK_BYTES // max(1, self.origin.numel() * self.origin.element_size())))
+
+    def prepare(self, coordinates: Tensor) -> None:
+        """Compute the weights at ``coordinates`` [K, axes] (float64)."""
+        self.coordinates = coordinates.tolist()
+        moves = coordinates.to(self.origin)
+        self.stack = torch.addmm(self.origin, moves, self.directions)
+        if self.objective.batch_norm == "recalibrate":
+            self._move(0)
+            self.objective.renew_statistics()
+
+    def load(self, batch: Any) -> None:
+        """Take the next batch, in the chosen memory layout, and compute what all points share."""
+        if self.channels_last:
+            batch = map_tensors(_channels_last, batch)
+        self.batch = batch
+        if self.first:
+            self.terms = self.first.terms(lambda: self.objective.evaluate(batch))
+
+    def run(self) -> tuple[Tensor, Tensor | None]:
+        """Losses [K, n] of the loaded batch at the prepared points, and the number of hits [K] (or None)."""
+        if self.together > 1:
+            return self._run_together()
+        losses, hits = [], []
+        for index in range(len(self.coordinates)):
+            self._move(index)
+            if self.first:
+                self.first.output = self._combine(index)
+                with self.first.replaced():
+                    values, right = self.objective.evaluate(self.batch)
+            else:
+                values, right = self.objective.evaluate(self.batch)
+            losses.append(values)
+            if right is not None:
+                hits.append(right.sum())
+        return torch.stack(losses), torch.stack(hits) if hits else None
+
+    def can_run_together(self) -> bool:
+        """Whether the forward pass can be vectorised over points (torch.func.vmap accepts it)."""
+        if callable(self.objective.loss) or self.objective.batch_norm == "recalibrate":
+            return False
+        before, self.together = self.together, 2
+        try:
+            self._run_together()
+        except (RuntimeError, ValueError, TypeError, NotImplementedError):
+            return False
+        finally:
+            self.together = before
+        return True
+
+    def _first_layer(self) -> FirstLayer:
+        _, batch = next(self.objective.batches(2))
+        forward = lambda: self.objective.evaluate(batch)  # noqa: E731
+        return FirstLayer.find(self.objective.model, forward, self.slice.origin, self.slice.directions)
+
+    def _flatten(self) -> None:
+        """Lay the moved parameters out as one vector, so that K points are one matrix product."""
+        model = self.objective.model
+        names = perturbed_names(self.slice.directions)
+        if self.first:
+            own = self.first.only_here(model)
+            names = [name for name in names if name not in own]
+        parameters = dict(model.named_parameters())
+        self.moved = {name: parameters[name] for name in names}
+        like = next(iter(parameters.values()))
+        points = (self.slice.origin, *self.slice.directions)
+        rows = [torch.cat([like.new_zeros(0), *(point[name].flatten().to(like) for name in names)]) for point in points]
+        self.origin, self.directions = rows[0], torch.stack(rows[1:])
+
+    def _pieces(self, stack: Tensor) -> dict[str, Tensor]:
+        """Views of the moved parameters in ``stack`` [..., P]."""
+        sizes = [parameter.numel() for parameter in self.moved.values()]
+        pieces = stack.split(sizes, dim=-1)
+        return {
+            name: piece.view(*stack.shape[:-1], *parameter.shape)
+            for (name, parameter), piece in zip(self.moved.items(), pieces, strict=True)
+        }
+
+    def _move(self, index: int) -> None:
+        for name, value in self._pieces(self.stack[index]).items():
+            self.moved[name].data = value
+
+    def _combine(self, index: int) -> Tensor:
+        """z_0 + sum_i c_i z_i at the point ``index``; the sum over all but the last axis is kept along a row."""
+        *row, last = self.coordinates[index]
+        constant, *others, final = self.terms
+        if index == 0 or row != self.coordinates[index - 1][:-1]:
+            for coordinate, term in zip(row, others, strict=True):
+                constant = torch.add(constant, term, alpha=coordinate)
+            self._row = constant
+        if index == 0:
+            self._buffer = torch.empty_like(final)
+        return torch.add(self._row, final, alpha=last, out=self._buffer)
+
+    def _run_together(self) -> tuple[Tensor, Tensor | None]:
+        """As `run`, with ``together`` points in every operation."""
+        inputs, targets = self.batch
+        losses, hits = [], []
+        for start in range(0, len(self.coordinates), self.together):
+            weights = self._pieces(self.stack[start : start + self.together])
+            count = len(self.coordinates[start : start + self.together])
+            outputs = vmap(self._forward_with(inputs))(weights, self._combinations(start, count))
+            values, right = self.objective.score(
+                outputs.flatten(0, 1), targets.repeat(count, *[1] * (targets.ndim - 1))
+            )
+            losses.append(values.view(count, -1))
+            if right is not None:
+                hits.append(right.view(count, -1).sum(1))
+        return torch.cat(losses), torch.cat(hits) if hits else None
+
+    def _forward_with(self, inputs: Tensor):
+        def forward(weights: dict[str, Tensor], output: Tensor) -> Tensor:
+            if not self.first:
+                return functional_call(self.objective.model, weights, (inputs,))
+            self.first.output = output
+            with self.first.replaced():
+                return functional_call(self.objective.model, weights, (inputs,))
+
+        return forward
+
+    def _combinations(self, start: int, count: int) -> Tensor:
+        """The first layer's output [count, n, ...] at ``count`` points; a placeholder [count] without prefix."""
+        if not self.first:
+            return self.stack.new_empty(count)
+        constant, *others = self.terms
+        coordinates = constant.new_tensor(self.coordinates[start : start + count])
+        combined = constant
+        for axis, term in enumerate(others):
+            shape = (count, *[1] * term.ndim)
+            combined = torch.addcmul(combined, coordinates[:, axis].view(shape), term)
+        return combined
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def has_convolutions(model: nn.Module) -> bool:
+    """Whether the memory layout of images can matter to ``model``."""
+    return any(isinstance(module, nn.Conv2d) for module in model.modules())

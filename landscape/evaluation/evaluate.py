@@ -1,0 +1,330 @@
+"""One entry for every evaluation: which points, by which method, checked before it returns."""
+
+import dataclasses
+import itertools
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from landscape.devices import full_precision, kept_random_state
+from landscape.errors import InputError
+from landscape.evaluation.affine import Affine
+from landscape.evaluation.direct import Direct
+from landscape.evaluation.first_layer import NotApplicable
+from landscape.evaluation.resume import load_progress, save_progress
+from landscape.evaluation.statistics import Statistics
+from landscape.evaluation.tuning import tune
+from landscape.objective import Objective
+from landscape.parameters import check_match
+from landscape.provenance import versions
+from landscape.results import Surface
+from landscape.samples import available_memory
+from landscape.slices import Slice
+
+__all__ = ["evaluate", "load_or_evaluate"]
+
+METHODS = {
+    "affine": Affine,
+    "prefix": lambda objective, slice_: Direct(objective, slice_, prefix=True),
+    "direct": lambda objective, slice_: Direct(objective, slice_, prefix=False),
+}
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total} points, {remaining} left"
+BLOCK_SECONDS = 20.0  # work between two saves of a resume file
+# Largest difference to a plain forward pass, relative to the loss: the rounding of a deep network far from its
+# minimum stays well below, a wrong shortcut far above.
+TOLERANCE = {torch.float64: 1e-8}
+TOLERANCE_OTHER = 1e-3
+
+
+def evaluate(
+    objective: Objective,
+    slice_: Slice,
+    *,
+    alpha_range: tuple[float, float] = (-1, 1),
+    beta_range: tuple[float, float] = (-1, 1),
+    resolution: int | tuple[int, int] = 51,
+    per_sample: bool = False,
+    method: str = "auto",
+    resume: str | Path | None = None,
+    progress: bool = True,
+) -> Surface:
+    """Mean loss over the samples, its standard error and the accuracy at every point of a grid on a slice.
+
+    loss[i, j] = 1/N sum_n l_n(slice(alphas[i], betas[j])), averaged in float64 whatever the batch size. Before it
+    returns, the result is compared with plain forward passes: at the origin on all samples (where the grid
+    contains it), at corners and interior points on the first batch.
+
+    Args:
+        objective: what to evaluate; its own state does not change.
+        slice_: a line or a plane through the parameters of the objective's network.
+        alpha_range: first and last coordinate along the first direction.
+        beta_range: the same along the second direction; not used on a line.
+        resolution: grid points along each axis, one number or two; at least 2.
+        per_sample: keep the losses of all samples, [A, B, N].
+        method: "affine" (networks whose logits are affine in the coordinates), "prefix" (what precedes the first
+            perturbed layer is computed once), "direct" (a forward pass at every point), or "auto", the first of
+            these that provably fits.
+        resume: file that keeps finished points; an interrupted evaluation with the same file goes on.
+        progress: show the expected time and a progress bar.
+
+    Raises:
+        InputError: a range, resolution or method that cannot be used; a slice of another network; a per-sample
+            result that does not fit into memory; a resume file of another evaluation.
+    """
+    if method != "auto" and method not in METHODS:
+        raise InputError(f"unknown method {method!r}; use 'auto' or one of {', '.join(map(repr, METHODS))}")
+    axes = _axes(slice_, alpha_range, beta_range, resolution)
+    check_match(slice_.origin, dict(objective.model.named_parameters()), "slice")
+    objective = objective.for_slice(slice_.recipe.get("kind"))
+    if per_sample:
+        _check_per_sample(objective, axes)
+    began = time.perf_counter()
+    with kept_random_state(), full_precision(), torch.no_grad():
+        run = _Run(objective, slice_, axes, per_sample, method, progress)
+        run.evaluate(Path(resume) if resume else None)
+        origin = run.check_origin()
+    return run.surface(time.perf_counter() - began, origin)
+
+
+def load_or_evaluate(
+    path: str | Path, objective: Objective, slice_: Slice, *, force: bool = False, notes: dict | None = None, **options
+) -> Surface:
+    """The surface stored at ``path`` if it is the one asked for, else a new one, evaluated and stored there.
+
+    It is the one asked for when slice, data, objective, grid and ``notes`` are the same, whatever the file's name
+    says. While it is computed, finished points are kept beside ``path``, and an interrupted call goes on there.
+
+    Args:
+        path: the .npz file.
+        objective: as in `evaluate`.
+        slice_: as in `evaluate`.
+        force: compute it again in any case.
+        notes: more metadata for the surface, such as the checkpoint it belongs to; JSON types.
+        options: passed on to `evaluate`.
+    """
+    path, notes = Path(path), notes or {}
+    grid = {"alpha_range": (-1, 1), "beta_range": (-1, 1), "resolution": 51, **options}
+    axes = _axes(slice_, grid["alpha_range"], grid["beta_range"], grid["resolution"])
+    settled = objective.for_slice(slice_.recipe.get("kind"))
+    wanted = {"identity": _identity(settled, slice_, axes, options.get("per_sample", False)), **notes}
+    if path.exists() and not force:
+        surface = Surface.load(path)
+        if all(surface.metadata.get(key) == value for key, value in wanted.items()):
+            return surface
+    unfinished = path.with_suffix(".unfinished.npz")
+    if force:
+        unfinished.unlink(missing_ok=True)
+    surface = evaluate(objective, slice_, resume=unfinished, **options)
+    surface = dataclasses.replace(surface, metadata={**surface.metadata, **notes})
+    surface.save(path)
+    unfinished.unlink(missing_ok=True)
+    return surface
+
+
+def _identity(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, ...], per_sample: bool) -> dict:
+    """All that the numbers depend on; two evaluations that share it agree, whatever method and batch size."""
+    return {
+        "slice": slice_.fingerprint,
+        "data": objective.samples.description["fingerprint"],
+        "objective": objective.description,
+        "axes": [[len(axis), float(axis[0]), float(axis[-1])] for axis in axes],
+        "per-sample": per_sample,
+    }
+
+
+class _Run:
+    """One evaluation: grid, method, statistics."""
+
+    def __init__(self, objective, slice_, axes, per_sample, method, progress):
+        self.objective, self.axes, self.progress = objective, axes, progress
+        self.given, self.slice = slice_, slice_.to(objective.dtype)
+        self.identity = _identity(objective, slice_, axes, per_sample)
+        self.coordinates = torch.tensor(list(itertools.product(*axes)), dtype=torch.float64)
+        self.statistics = Statistics(
+            len(self.coordinates), objective.size, per_sample=per_sample, dtype=objective.dtype
+        )
+        self.evaluator, self.rejected, self.deviation = self._choose(method)
+
+    def evaluate(self, resume: Path | None) -> None:
+        """Fill the statistics of every point, block by block."""
+        if resume:
+            load_progress(resume, self.identity, self.statistics)
+        self.resumed = int(self.statistics.done.sum())
+        pending = (~self.statistics.done).nonzero().flatten()
+        if not len(pending):
+            return
+        size = self.evaluator.largest_block
+        if isinstance(self.evaluator, Direct):
+            seconds = tune(self.evaluator, self.coordinates[pending])
+            size = max(1, min(size, int(BLOCK_SECONDS / seconds)))
+            self._announce(seconds * len(pending))
+        quiet = None if self.progress else True  # None: on a terminal only, so that logs stay readable
+        with tqdm(total=len(pending), disable=quiet, desc=self.evaluator.name, bar_format=BAR) as bar:
+            for block in pending.split(size):
+                self._evaluate_block(block, bar)
+                if resume:
+                    save_progress(resume, self.identity, self.statistics)
+
+    def _evaluate_block(self, block: Tensor, bar: tqdm) -> None:
+        self.evaluator.prepare(self.coordinates[block])
+        for start, batch in self.objective.batches(self.evaluator.batch_size):
+            self.evaluator.load(batch)
+            losses, hits = self.evaluator.run()
+            self.statistics.update(block, start, losses, hits)
+            bar.update(len(block) * losses.shape[1] / self.objective.size)
+        self.statistics.done[block] = True
+
+    def check_origin(self) -> dict | None:
+        """Compare the value at the origin with the objective itself, on all samples."""
+        centre = (self.coordinates == 0).all(1).nonzero().flatten()
+        if not len(centre):
+            return None
+        found = float(self.statistics.mean[centre[0]])
+        expected = float(self.objective(self.slice.origin).double().mean())
+        if not _agree(torch.tensor([found]), torch.tensor([expected]), self.tolerance):
+            raise RuntimeError(
+                f"{self.evaluator.name}: loss {found} at the origin, but the model's own loss is {expected}"
+            )
+        return {"loss": found, "model_loss": expected}
+
+    @property
+    def tolerance(self) -> float:
+        return TOLERANCE.get(self.objective.dtype, TOLERANCE_OTHER)
+
+    def surface(self, seconds: float, origin: dict | None) -> Surface:
+        shape = tuple(len(axis) for axis in self.axes)
+        statistics, objective = self.statistics, self.objective
+        loss = statistics.mean.reshape(shape)
+        error = statistics.standard_error if objective.per_sample else np.full(len(self.coordinates), np.nan)
+        metadata = {
+            "identity": self.identity,
+            "slice": {**self.given.recipe, "fingerprint": self.given.fingerprint},
+            **self.given.geometry,
+            "data": {**objective.samples.description, "size": objective.size},
+            "objective": objective.description,
+            "method": {"name": self.evaluator.name, **self.evaluator.settings, "rejected": self.rejected},
+            "checks": {"origin": origin, "largest_relative_deviation": self.deviation},
+            "device": str(objective.device),
+            "versions": versions(),
+            "seconds": seconds,
+            "resumed_points": self.resumed,
+            "nonfinite_points": int((~np.isfinite(loss)).sum()),
+        }
+        return Surface(
+            alphas=self.axes[0],
+            betas=self.axes[1] if len(self.axes) == 2 else None,
+            loss=loss,
+            standard_error=error.reshape(shape),
+            accuracy=statistics.accuracy.reshape(shape) if objective.has_accuracy else None,
+            per_sample=None if statistics.per_sample is None else statistics.per_sample.numpy().reshape(*shape, -1),
+            metadata=metadata,
+        )
+
+    def _choose(self, method: str) -> tuple[Affine | Direct, dict[str, str], float]:
+        """The first method that applies and agrees with plain forward passes; why the others do not."""
+        rejected: dict[str, str] = {}
+        for name in METHODS if method == "auto" else [method]:
+            try:
+                evaluator = METHODS[name](self.objective, self.slice)
+            except NotApplicable as reason:
+                rejected[name] = str(reason)
+                continue
+            agrees, deviation = self._compare(evaluator)
+            if agrees:
+                return evaluator, rejected, deviation
+            rejected[name] = f"differs from a plain forward pass by {deviation:.2g} of the loss"
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in rejected.items())
+        if method in ("affine", "prefix"):
+            raise InputError(f"method {method!r} does not fit: {rejected[method]}; use method='auto'")
+        raise RuntimeError(f"no method agrees with plain forward passes ({reasons})")
+
+    def _compare(self, evaluator: Affine | Direct) -> tuple[bool, float]:
+        """Losses of the first batch at corners and interior points, against the plain objective."""
+        points = self._sample_points()
+        _, batch = next(self.objective.batches(self.objective.batch_size))
+        found, expected = [], []
+        for block in torch.arange(len(points)).split(evaluator.largest_block):
+            evaluator.prepare(points[block])
+            evaluator.load(batch)
+            found.append(evaluator.run()[0].clone())
+        for point in points.tolist():
+            self.objective.move_to(self.slice(*point))
+            expected.append(self.objective.evaluate(batch)[0])
+        self.objective.move_to(self.slice.origin)
+        found, expected = torch.cat(found), torch.stack(expected)
+        return _agree(found, expected, self.tolerance), _deviation(found, expected)
+
+    def _sample_points(self) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        low, high = (torch.tensor([axis[end] for axis in self.axes], dtype=torch.float64) for end in (0, -1))
+        count = 1 if self.objective.batch_norm == "recalibrate" else 3
+        share = torch.rand(count, len(self.axes), generator=generator, dtype=torch.float64)
+        interior = low + share * (high - low)
+        if count == 1:
+            return interior
+        corners = list(itertools.product(*[(axis[0], axis[-1]) for axis in self.axes]))
+        return torch.cat([torch.tensor(corners, dtype=torch.float64), interior])
+
+    def _announce(self, seconds: float) -> None:
+        if self.progress and seconds > 5:
+            choice = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in self.evaluator.settings.items())
+            tqdm.write(f"{self.evaluator.name}: {choice}; about {_duration(seconds)}")
+
+
+def _agree(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    """Whether all finite losses agree, and non-finite ones are non-finite (or beyond 1e30) in both."""
+    finite = found.isfinite() & expected.isfinite()
+    huge = [~value.isfinite() | (value.abs() > 1e30) for value in (found, expected)]
+    return bool((finite | (huge[0] & huge[1])).all()) and _deviation(found, expected) <= tolerance
+
+
+def _deviation(found: Tensor, expected: Tensor) -> float:
+    """max |found - expected| / (|expected| + mean |expected|) over the finite pairs, row by row."""
+    finite = found.isfinite() & expected.isfinite()
+    expected, found = (torch.where(finite, value, 0.0).cpu().double() for value in (expected, found))
+    scale = expected.abs() + expected.abs().mean(-1, keepdim=True)
+    return float(((found - expected).abs() / scale.clamp(min=1e-12)).max())
+
+
+def _axes(slice_: Slice, alpha_range, beta_range, resolution) -> tuple[np.ndarray, ...]:
+    count = len(slice_.directions)
+    sizes = (resolution,) * count if isinstance(resolution, int) else tuple(resolution)
+    if len(sizes) != count:
+        raise InputError(f"resolution {resolution!r} does not fit a slice of {count} direction(s)")
+    return tuple(
+        _axis(name, limits, size)
+        for name, limits, size in zip(("alpha", "beta"), (alpha_range, beta_range), sizes, strict=False)
+    )
+
+
+def _axis(name: str, limits: tuple[float, float], size: int) -> np.ndarray:
+    low, high = limits
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"{name}_range must go from a smaller to a larger finite number, not from {low} to {high}")
+    if size < 2:
+        raise InputError(f"resolution must be at least 2 points an axis, not {size}")
+    axis = np.linspace(low, high, size)
+    axis[np.abs(axis) < 1e-12 * (high - low)] = 0.0  # a grid that should meet the origin does
+    return axis
+
+
+def _check_per_sample(objective: Objective, axes: tuple[np.ndarray, ...]) -> None:
+    if not objective.per_sample:
+        raise InputError("per_sample needs a loss that gives one value a sample; this one gives a mean only")
+    points = math.prod(len(axis) for axis in axes)
+    need = points * objective.size * torch.empty(0, dtype=objective.dtype).element_size()
+    free = available_memory(torch.device("cpu"))
+    if need > 0.8 * free:
+        raise InputError(
+            f"per-sample losses of {points:,} points x {objective.size:,} samples take {need / 2**30:.1f} GiB, "
+            f"but {free / 2**30:.1f} GiB are free; use fewer samples or grid points"
+        )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,212 @@
+"""Model + data + loss: the per-sample losses at any point of parameter space."""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape.batch_norm import POLICIES, has_batch_norm, recalibrate, use_batch_statistics
+from landscape.devices import full_precision, kept_random_state, select_device
+from landscape.errors import InputError
+from landscape.losses import LOSSES, check_labels, is_classification
+from landscape.parameters import Point, as_point, check_match
+from landscape.provenance import fingerprint
+from landscape.samples import collect, map_tensors, tensors_of
+
+__all__ = ["Objective", "objective"]
+
+
+def objective(
+    model: nn.Module,
+    data: Any,
+    *,
+    loss: str | Callable = "cross_entropy",
+    batch_norm: str | None = None,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype = torch.float32,
+    batch_size: int = 256,
+) -> "Objective":
+    """The map theta -> losses l_n(theta), n = 1..N, of ``model`` on ``data``.
+
+    Works on a private copy of ``model`` in eval mode: the caller's model and the global random state stay as they
+    are. Construction runs the first batch twice and refuses a forward pass that is not deterministic.
+
+    Args:
+        model: any module; its parameters are replaced by those of the point, its buffers are kept.
+        data: a `Data`, a pair (inputs, targets), a Dataset, or a DataLoader that gives the same data each pass.
+        loss: "cross_entropy", "mse" (mean over output units; one-hot for class labels), or a callable
+            (model, batch) -> losses [batch], or a scalar that is the mean over the batch.
+        batch_norm: statistics of BatchNorm layers: "running" (the model's own), "recalibrate" (re-estimated on
+            all of ``data`` at every point, independent of ``batch_size``) or "batch" (of each batch of
+            ``batch_size`` samples). None stands for "recalibrate" on interpolations, else "running".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        dtype: arithmetic of the forward pass, torch.float32 or torch.float64.
+        batch_size: samples a forward pass, where that is not chosen by timing.
+
+    Raises:
+        InputError: data, loss, labels or model that do not fit each other; a random forward pass.
+
+    Example:
+        >>> model, data = torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
+        >>> losses = objective(model, data)(dict(model.named_parameters()))
+        >>> losses.shape
+        torch.Size([5])
+    """
+    return Objective(model, data, loss=loss, batch_norm=batch_norm, device=device, dtype=dtype, batch_size=batch_size)
+
+
+class Objective:
+    """See `objective`, which makes one."""
+
+    def __init__(self, model, data, *, loss, batch_norm, device, dtype, batch_size):
+        if not isinstance(model, nn.Module):
+            raise InputError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
+        if not callable(loss) and loss not in LOSSES:
+            raise InputError(f"unknown loss {loss!r}; use {', '.join(map(repr, LOSSES))} or a callable")
+        if batch_norm not in (None, *POLICIES):
+            raise InputError(f"unknown BatchNorm policy {batch_norm!r}; use one of {', '.join(POLICIES)}")
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, not {batch_size}")
+        self.loss, self.batch_norm, self.dtype, self.batch_size = loss, batch_norm, dtype, batch_size
+        self.device = select_device(device)
+        self.has_batch_norm = has_batch_norm(model)
+        with kept_random_state(), full_precision():
+            self.model = self._private(model)
+            self.samples = collect(data).to(self.device, dtype)
+            self.size = self.samples.size
+            self._check()
+
+    @torch.no_grad()
+    def __call__(self, point: Point) -> Tensor:
+        """Losses [N] of all samples at ``point``, on the CPU.
+
+        Raises:
+            InputError: ``point`` does not belong to this network.
+        """
+        pieces = []
+        with kept_random_state(), full_precision():
+            self.move_to(as_point(point))
+            for _, batch in self.batches():
+                pieces.append(self.evaluate(batch)[0].cpu())
+        return torch.cat(pieces)
+
+    def move_to(self, point: Point) -> None:
+        """Put the private model at ``point`` and, under "recalibrate", renew its BatchNorm statistics."""
+        parameters = dict(self.model.named_parameters())
+        check_match(point, parameters)
+        for name, parameter in parameters.items():
+            parameter.data = point[name].detach().to(self.device, self.dtype)
+        self.renew_statistics()
+
+    def renew_statistics(self) -> None:
+        """Under "recalibrate", set the BatchNorm statistics to those of the data at the present weights."""
+        if self.batch_norm == "recalibrate":
+            recalibrate(self.model, self.evaluate, lambda: (batch for _, batch in self.batches()))
+
+    def batches(self, batch_size: int | None = None) -> Iterator[tuple[int, Any]]:
+        """(index of the first sample, batch) over all samples, on the device."""
+        return self.samples.batches(batch_size or self.batch_size, self.device, self.dtype)
+
+    def evaluate(self, batch: Any) -> tuple[Tensor, Tensor | None]:
+        """Losses [batch] at the present weights, and whether the top class is the target [batch] (or None)."""
+        if callable(self.loss):
+            losses = self.loss(self.model, batch)
+            if losses.ndim == 0:
+                losses = losses.expand(len(tensors_of(batch)[0]))
+            return losses, None
+        inputs, targets = batch
+        return self.score(self.model(inputs), targets)
+
+    def score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Losses and hits of ``outputs`` under a named loss."""
+        return LOSSES[self.loss](outputs, targets), outputs.argmax(1) == targets if self.has_accuracy else None
+
+    def for_slice(self, kind: str | None) -> "Objective":
+        """This objective with the BatchNorm policy settled for a slice of ``kind``."""
+        if self.batch_norm is not None:
+            return self
+        settled = copy.copy(self)
+        settled.batch_norm = "running"
+        if self.has_batch_norm and kind in ("interpolation line", "three-point plane", "pca plane"):
+            settled.batch_norm = "recalibrate"
+            settled.model = copy.deepcopy(self.model)  # whose own running statistics stay
+        return settled
+
+    @property
+    def description(self) -> dict:
+        """What the losses depend on besides the point; JSON types only."""
+        name = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__qualname__", repr(self.loss))
+        return {
+            "loss": name,
+            "batch_norm": (self.batch_norm or "running") if self.has_batch_norm else None,
+            "batch_size": self.batch_size if self.has_batch_norm and self.batch_norm == "batch" else None,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "buffers": fingerprint(self.model.buffers()) if self.batch_norm != "recalibrate" else None,
+        }
+
+    def _private(self, model: nn.Module) -> nn.Module:
+        try:
+            private = copy.deepcopy(model)
+        except (RuntimeError, TypeError) as error:
+            raise InputError(f"the model cannot be copied ({error}); pass one that copy.deepcopy accepts") from error
+        private = private.to(self.device, self.dtype).eval().requires_grad_(False)
+        if self.batch_norm == "batch":
+            use_batch_statistics(private)
+        return private
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Run the first batch twice, and refuse what would make a surface wrong."""
+        _, batch = next(iter(self.batches()))
+        self.has_accuracy, self.per_sample = False, True
+        if not callable(self.loss):
+            self._check_labels(batch)
+        losses, again = (self._raw_losses(batch) for _ in range(2))
+        count = len(tensors_of(batch)[0])
+        if losses.shape not in ((), (count,)):
+            raise InputError(f"the loss gives shape {tuple(losses.shape)}; it must be [{count}] (one a sample) or []")
+        self.per_sample = losses.ndim == 1
+        if not torch.allclose(losses, again, rtol=1e-4, atol=1e-6, equal_nan=True):
+            raise InputError(
+                "the forward pass is not deterministic (two passes over one batch differ): "
+                "turn off dropout and other random parts in eval mode"
+            )
+        if not self.per_sample and count > 2 and self.batch_norm != "batch":
+            self._check_mean(batch, losses)
+
+    def _check_labels(self, batch: Any) -> None:
+        if not (isinstance(batch, tuple | list) and len(batch) == 2):
+            raise InputError(f"loss={self.loss!r} needs data of pairs (inputs, targets); pass a callable loss instead")
+        inputs, targets = batch
+        try:
+            outputs = self.model(inputs)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"the model does not accept inputs of shape {tuple(inputs.shape)}: {reason}") from error
+        if not isinstance(outputs, Tensor):
+            raise InputError(
+                f"the model returns {type(outputs).__name__}, not a tensor; pass loss=callable(model, batch)"
+            )
+        every_target = targets if self.samples.tensors is None else self.samples.tensors[1]
+        check_labels(outputs, every_target, self.loss)
+        self.has_accuracy = is_classification(every_target) and outputs.ndim == 2
+
+    def _raw_losses(self, batch: Any) -> Tensor:
+        losses = self.loss(self.model, batch) if callable(self.loss) else self.evaluate(batch)[0]
+        if not isinstance(losses, Tensor):
+            raise InputError(f"the loss gives {type(losses).__name__}; it must give a tensor [batch] or a scalar one")
+        return losses
+
+    def _check_mean(self, batch: Any, whole: Tensor) -> None:
+        """A scalar loss must be the mean over its batch: only then is the average over samples defined."""
+        count = len(tensors_of(batch)[0])
+        cut = max(1, count // 3)
+        head, tail = map_tensors(lambda t: t[:cut], batch), map_tensors(lambda t: t[cut:], batch)
+        mean = (self._raw_losses(head) * cut + self._raw_losses(tail) * (count - cut)) / count
+        if not torch.allclose(mean, whole, rtol=1e-3, equal_nan=True):
+            raise InputError(
+                "the scalar loss is not the mean over the samples of a batch (is it a sum?); "
+                "return the mean, or one loss a sample"
+            )

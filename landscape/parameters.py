@@ -1,0 +1,63 @@
+"""A point in parameter space is a plain ``dict[str, Tensor]`` keyed like ``named_parameters()``."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import InputError
+
+__all__ = ["Point", "as_float64", "as_point", "check_match", "cosine", "inner", "norm", "parameters_of"]
+
+Point = dict[str, Tensor]
+
+
+def parameters_of(model: nn.Module) -> Point:
+    """Copies of all parameters of ``model``, detached, in ``named_parameters`` order; tied weights once."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"parameters_of takes a torch.nn.Module, not {type(model).__name__}")
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def as_point(source: nn.Module | Point) -> Point:
+    """The parameters of a module, or the point itself."""
+    if isinstance(source, nn.Module):
+        return parameters_of(source)
+    if isinstance(source, dict) and all(isinstance(value, Tensor) for value in source.values()):
+        return source
+    raise TypeError(f"a point is a module or a dict[str, Tensor], not {type(source).__name__}; see parameters_of")
+
+
+def check_match(point: Point, reference: Point, what: str = "point") -> None:
+    """Raise InputError unless both have the same names and shapes; the first difference is named."""
+    if point.keys() != reference.keys():
+        name = sorted(point.keys() ^ reference.keys())[0]
+        where = "lacks" if name in reference else "has the foreign"
+        raise InputError(f"the {what} does not belong to this network: it {where} parameter {name!r}")
+    for name, value in reference.items():
+        if point[name].shape != value.shape:
+            raise InputError(
+                f"the {what} does not belong to this network: parameter {name!r} has shape "
+                f"{tuple(point[name].shape)} instead of {tuple(value.shape)}"
+            )
+
+
+def as_float64(tensor: Tensor) -> Tensor:
+    """``tensor`` in float64, on the CPU where its device has no float64 (Apple's MPS)."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
+def inner(a: Point, b: Point) -> float:
+    """Inner product sum_i a_i b_i, in float64."""
+    return sum(torch.dot(as_float64(a[name]).flatten(), as_float64(b[name]).flatten()).item() for name in a)
+
+
+def norm(point: Point) -> float:
+    """Euclidean norm of all parameters together, in float64."""
+    return math.sqrt(inner(point, point))
+
+
+def cosine(a: Point, b: Point) -> float:
+    """Cosine of the angle between two directions; NaN where one of them is zero."""
+    lengths = norm(a) * norm(b)
+    return inner(a, b) / lengths if lengths else math.nan

@@ -1,0 +1,102 @@
+"""Results of evaluations: numpy arrays with the recipe that made them, saved without pickle."""
+
+import json
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.files import written_whole
+
+__all__ = ["Surface"]
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """The loss over a line (one axis) or a plane (two axes) of parameter space.
+
+    Averages are over samples, in float64. Non-finite values are kept as they are. On a line ``betas`` is
+    None and every array lacks the axis of length B.
+    """
+
+    alphas: np.ndarray  # [A] float64, coordinates along the first direction, increasing
+    betas: np.ndarray | None  # [B] float64, coordinates along the second direction, increasing
+    loss: np.ndarray  # [A, B] float64, mean loss over the samples; loss[i, j] is at (alphas[i], betas[j])
+    standard_error: np.ndarray  # [A, B] float64, standard deviation over samples / sqrt(N); NaN if unknown
+    accuracy: np.ndarray | None  # [A, B] float64 in [0, 1], share of samples whose top class is the target
+    per_sample: np.ndarray | None  # [A, B, N] float32 (float64 for a float64 objective), loss of every sample
+    metadata: dict  # recipe, data, objective, method, checks, versions, seconds; JSON types only
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.loss.shape
+
+    @property
+    def axes(self) -> tuple[np.ndarray, ...]:
+        """The coordinate vectors: one for a line, two for a plane."""
+        return (self.alphas,) if self.betas is None else (self.alphas, self.betas)
+
+    @property
+    def nonfinite(self) -> np.ndarray:
+        """Mask [A, B] of the points whose loss is NaN or infinite."""
+        return ~np.isfinite(self.loss)
+
+    @property
+    def minimum(self) -> tuple[int, ...] | None:
+        """Index of the smallest finite loss, None when no value is finite."""
+        if self.nonfinite.all():
+            return None
+        flat = np.where(self.nonfinite, np.inf, self.loss).argmin()
+        return tuple(int(i) for i in np.unravel_index(flat, self.loss.shape))
+
+    @property
+    def centre(self) -> tuple[int, ...]:
+        """Index of the grid point nearest to the origin of the slice."""
+        return tuple(int(np.abs(axis).argmin()) for axis in self.axes)
+
+    def sample(self, index: int) -> "Surface":
+        """The surface of one sample, from the losses that ``per_sample=True`` kept."""
+        if self.per_sample is None:
+            raise InputError("this surface holds no single samples; evaluate with per_sample=True")
+        loss = self.per_sample[..., index].astype(np.float64)
+        return replace(
+            self, loss=loss, standard_error=np.full(loss.shape, np.nan), accuracy=None, per_sample=None,
+            metadata={**self.metadata, "nonfinite_points": int((~np.isfinite(loss)).sum())},
+        )  # fmt: skip
+
+    def save(self, path: str | Path) -> Path:
+        """Write all fields to ``path`` (.npz, compressed, no pickle), whole or not at all."""
+        path = Path(path)
+        arrays = {
+            name: value
+            for name in ("alphas", "betas", "loss", "standard_error", "accuracy", "per_sample")
+            if (value := getattr(self, name)) is not None
+        }
+        with written_whole(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, metadata=np.array(json.dumps(self.metadata)), **arrays)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Surface":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: the file is missing, damaged, or no surface.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; run visualize_loss_landscape.py to compute a surface")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                fields = {name: file[name] for name in file.files}
+            metadata = json.loads(str(fields.pop("metadata")))
+            optional = {name: fields.pop(name, None) for name in ("betas", "accuracy", "per_sample")}
+            surface = cls(metadata=metadata, **optional, **fields)
+            expected = tuple(len(axis) for axis in surface.axes)
+        except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, OSError) as error:
+            raise InputError(f"{path} is no surface file, or a damaged one: {error}") from error
+        if surface.loss.shape != expected:
+            raise InputError(f"{path}: loss has shape {surface.loss.shape}, the axes give {expected}")
+        return surface

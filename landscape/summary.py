@@ -1,0 +1,87 @@
+"""What a surface says, in lines of text for a log."""
+
+import math
+
+import numpy as np
+
+from landscape.results import Surface
+
+__all__ = ["summarize"]
+
+
+def summarize(surface: Surface) -> str:
+    """Numbers, recipe and trust of ``surface``, one "key: value" a line."""
+    meta = surface.metadata
+    lines = {
+        "data": _data(meta.get("data", {})),
+        "loss": _loss(meta.get("objective", {})),
+        **_numbers(surface),
+        "slice": _pairs(meta.get("slice", {}), skip=("fingerprint",)),
+        "grid": " x ".join(f"{len(axis)} points from {axis[0]:g} to {axis[-1]:g}" for axis in surface.axes),
+        "directions": _geometry(meta),
+        "method": _pairs(meta.get("method", {}), skip=("rejected",)),
+        "methods that do not apply": _pairs(meta.get("method", {}).get("rejected", {})),
+        "check against plain forward passes": _checks(meta.get("checks", {})),
+        "non-finite points": f"{meta.get('nonfinite_points', 0)} of {surface.loss.size}",
+        "device": meta.get("device"),
+        "seconds": f"{meta['seconds']:.2f}" if "seconds" in meta else None,
+        "versions": _pairs(meta.get("versions", {})),
+    }
+    return "\n".join(f"{key}: {value}" for key, value in lines.items() if value)
+
+
+def _numbers(surface: Surface) -> dict[str, str]:
+    lines = {"loss at the centre": _value(surface, surface.centre)}
+    if surface.minimum is None:
+        return lines | {"minimum": "no finite value"}
+    highest = np.unravel_index(np.where(surface.nonfinite, -np.inf, surface.loss).argmax(), surface.shape)
+    lines |= {"minimum": _value(surface, surface.minimum), "maximum": _value(surface, tuple(highest))}
+    if surface.accuracy is not None:
+        lines["accuracy at the centre"] = f"{surface.accuracy[surface.centre]:.4%}"
+    return lines
+
+
+def _value(surface: Surface, index: tuple[int, ...]) -> str:
+    place = ", ".join(f"{axis[i]:.4g}" for axis, i in zip(surface.axes, index, strict=True))
+    error = surface.standard_error[index]
+    spread = f" +- {error:.2g} (standard error)" if math.isfinite(error) else ""
+    return f"{surface.loss[index]:.6g}{spread} at ({place})"
+
+
+def _data(data: dict) -> str:
+    parts = [" ".join(str(data[key]) for key in ("name", "split") if data.get(key))]
+    if "size" in data:
+        parts.append(f"{data['size']:,} samples")
+    if data.get("source"):
+        parts.append(str(data["source"]))
+    if data.get("fingerprint"):
+        parts.append(f"sha256 {data['fingerprint'][:16]}")
+    return ", ".join(part for part in parts if part)
+
+
+def _loss(objective: dict) -> str:
+    text = str(objective.get("loss", ""))
+    if objective.get("batch_norm"):
+        text += f", BatchNorm statistics: {objective['batch_norm']}"
+    return f"{text}, {objective['dtype']}" if objective.get("dtype") else text
+
+
+def _geometry(meta: dict) -> str:
+    known = [norm for norm in meta.get("relative_norms", []) if norm is not None]
+    parts = [f"|d|/|theta| = {', '.join(f'{norm:.4g}' for norm in known)}"] if known else []
+    if meta.get("cosine") is not None:
+        parts.append(f"cosine {meta['cosine']:.4g}")
+    return "; ".join(parts)
+
+
+def _checks(checks: dict) -> str:
+    parts = []
+    if checks.get("largest_relative_deviation") is not None:
+        parts.append(f"largest relative deviation {checks['largest_relative_deviation']:.2g}")
+    if checks.get("origin"):
+        parts.append(f"origin {checks['origin']['loss']:.8g}, model itself {checks['origin']['model_loss']:.8g}")
+    return "; ".join(parts)
+
+
+def _pairs(section: dict, skip: tuple[str, ...] = ()) -> str:
+    return ", ".join(f"{key} {value}" for key, value in section.items() if key not in skip)

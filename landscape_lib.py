@@ -1,0 +1,95 @@
+"""See and measure the loss landscape of PyTorch networks: everything that people import.
+
+    import landscape_lib as ll
+
+    checkpoint = ll.load_checkpoint("mnist_linear_model.pth")
+    data = ll.load_dataset("mnist", split="train")
+    surface = ll.evaluate(ll.objective(checkpoint.model, data), ll.random_plane(checkpoint.model, seed=42))
+    ll.plot_contour(surface)
+
+This file only re-exports; the code is in the package ``landscape``.
+"""
+
+from landscape.checkpoints import Checkpoint, load_checkpoint, prepare_checkpoint, save_checkpoint
+from landscape.datasets import Data, load_dataset
+from landscape.devices import seed_everything, select_device
+from landscape.directions import filter_normalize, normalize_direction, random_directions
+from landscape.errors import InputError
+from landscape.evaluation import evaluate, load_or_evaluate
+from landscape.files import make_folder
+from landscape.logs import write_json, write_log
+from landscape.models import LinearMNIST, TinyCNN, build_model
+from landscape.objective import Objective, objective
+from landscape.parameters import Point, cosine, inner, norm, parameters_of
+from landscape.plotting import plot_contour, plot_slices, plot_surface, plot_tiles, save_figure
+from landscape.predictions import predict
+from landscape.results import Surface
+from landscape.scripts import run_script
+from landscape.settings import Evaluation, PlaneChoice, describe
+from landscape.slices import (
+    Line,
+    Plane,
+    interpolation_line,
+    pca_plane,
+    random_line,
+    random_plane,
+    three_point_plane,
+)
+from landscape.sources import DEFAULT_CHECKPOINT, load_checkpoint_data, load_or_train, result_suffix
+from landscape.summary import summarize
+from landscape.training import fit, score
+
+__all__ = [
+    "DEFAULT_CHECKPOINT",
+    "Checkpoint",
+    "Data",
+    "Evaluation",
+    "InputError",
+    "Line",
+    "LinearMNIST",
+    "Objective",
+    "Plane",
+    "PlaneChoice",
+    "Point",
+    "Surface",
+    "TinyCNN",
+    "build_model",
+    "cosine",
+    "describe",
+    "evaluate",
+    "filter_normalize",
+    "fit",
+    "inner",
+    "interpolation_line",
+    "load_checkpoint",
+    "load_checkpoint_data",
+    "load_dataset",
+    "load_or_evaluate",
+    "load_or_train",
+    "make_folder",
+    "norm",
+    "normalize_direction",
+    "objective",
+    "parameters_of",
+    "pca_plane",
+    "plot_contour",
+    "plot_slices",
+    "plot_surface",
+    "plot_tiles",
+    "predict",
+    "prepare_checkpoint",
+    "random_directions",
+    "random_line",
+    "random_plane",
+    "result_suffix",
+    "run_script",
+    "save_checkpoint",
+    "save_figure",
+    "score",
+    "seed_everything",
+    "select_device",
+    "summarize",
+    "three_point_plane",
+    "write_json",
+    "write_log",
+]

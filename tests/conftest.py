@@ -1,0 +1,41 @@
+"""Fixtures that several test files share."""
+
+import gzip
+import shutil
+import urllib.request
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data(tmp_path_factory):
+    """A data folder with all of MNIST, unpacked from ../shared/data beside the repository."""
+    packed = sorted((SHARED / "MNIST" / "raw").glob("*.gz"))
+    if len(packed) < 4:
+        pytest.skip(f"needs the four packed MNIST files in {SHARED / 'MNIST' / 'raw'}")
+    folder = tmp_path_factory.mktemp("real_data")
+    (folder / "MNIST" / "raw").mkdir(parents=True)
+    for file in packed:
+        with gzip.open(file) as source, (folder / "MNIST" / "raw" / file.stem).open("wb") as target:
+            shutil.copyfileobj(source, target)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory):
+    """A data folder without MNIST, where the decoded mnist-5k stays cached between tests."""
+    return tmp_path_factory.mktemp("small_data")
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No network, whatever the machine has."""
+
+    def refuse(*_, **__):
+        raise URLError("offline for this test")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)

@@ -1,0 +1,330 @@
+"""Every method against plain forward passes of a re-loaded model, in float64."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from networks import NETWORKS, images, make, plain_losses
+from torch import nn
+
+import landscape_lib as ll
+from landscape.evaluation.direct import Direct
+
+GRID = {"alpha_range": (-1.0, 0.5), "beta_range": (-0.75, 1.5), "resolution": (7, 5), "progress": False}
+METHODS_OF = {
+    "linear": "affine",
+    "mlp": "prefix",
+    "cnn": "prefix",
+    "batch_norm_cnn": "prefix",
+    "residual": "prefix",
+    "tied": "prefix",
+    "twice": "direct",
+    "functional": "direct",
+    "attention": "direct",
+}
+
+
+def exact_objective(model, data, **options):
+    return ll.objective(model, data, dtype=torch.float64, device="cpu", **options)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("method", ["auto", "direct"])
+def test_surface_equals_plain_forward_passes(name, method):
+    model, (inputs, targets) = make(name), images()
+    plane = ll.random_plane(model.double(), seed=3)
+    surface = ll.evaluate(
+        exact_objective(model, (inputs, targets), batch_size=4), plane, method=method, per_sample=True, **GRID
+    )
+    assert surface.loss.shape == (7, 5)
+    for i, a in enumerate(np.linspace(-1.0, 0.5, 7)):
+        for j, b in enumerate(np.linspace(-0.75, 1.5, 5)):
+            losses, logits = plain_losses(model, plane, (a, b), inputs, targets)
+            np.testing.assert_allclose(surface.per_sample[i, j], losses, rtol=1e-9, atol=1e-11)
+            assert surface.loss[i, j] == pytest.approx(losses.mean().item(), rel=1e-9)
+            assert surface.standard_error[i, j] == pytest.approx(losses.std().item() / 13**0.5, rel=1e-7)
+            assert surface.accuracy[i, j] == (logits.argmax(1) == targets).double().mean().item()
+    if method == "auto":
+        assert surface.metadata["method"]["name"] == METHODS_OF[name]
+
+
+class Bowl(nn.Module):
+    """Gives its two parameters whatever the input: losses in closed form."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+
+    def forward(self, x):
+        return self.w.expand(len(x), 2)
+
+
+def test_quadratic_bowl_in_closed_form():
+    model = Bowl()
+    targets = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, -1.0]], dtype=torch.float64)
+    e = [{"w": torch.tensor(v, dtype=torch.float64)} for v in ([1.0, 0.0], [0.0, 1.0])]
+    plane = ll.Plane(ll.parameters_of(model), tuple(e))
+    surface = ll.evaluate(exact_objective(model, (torch.zeros(3, 1), targets), loss="mse"), plane, **GRID)
+    a, b = surface.alphas[:, None, None], surface.betas[None, :, None]
+    losses = ((1 + a - targets[:, 0].numpy()) ** 2 + (-2 + b - targets[:, 1].numpy()) ** 2) / 2
+    np.testing.assert_allclose(surface.loss, losses.mean(2), rtol=1e-12)
+    np.testing.assert_allclose(surface.standard_error, losses.std(2, ddof=1) / 3**0.5, rtol=1e-12)
+    assert surface.accuracy is None
+    assert surface.alphas.tolist() == np.linspace(-1, 0.5, 7).tolist()
+
+
+def test_linear_regression_along_a_line_in_closed_form():
+    model = nn.Linear(3, 1).double()
+    inputs, targets = torch.randn(11, 3, dtype=torch.float64), torch.randn(11, 1, dtype=torch.float64)
+    line = ll.random_line(model, ignore=())
+    surface = ll.evaluate(
+        exact_objective(model, (inputs, targets), loss="mse"),
+        line,
+        alpha_range=(-2, 3),
+        resolution=6,
+        per_sample=True,
+        progress=False,
+    )
+    d = line.directions[0]
+    r0, r1 = model(inputs) - targets, inputs @ d["weight"].T + d["bias"]
+    for i, t in enumerate(np.linspace(-2, 3, 6)):
+        expected = (r0 + t * r1).square().flatten().detach()
+        np.testing.assert_allclose(surface.per_sample[i], expected, rtol=1e-10)
+    assert surface.betas is None and surface.per_sample.shape == (6, 11)
+
+
+@pytest.mark.parametrize("settings", [(4, False, 1), (4, True, 1), (5, False, 3), (13, True, 7)])
+@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "batch_norm_cnn", "residual", "tied"])
+def test_layout_batch_size_and_points_together_do_not_change_the_losses(name, prefix, settings):
+    model, (inputs, targets) = make(name).double(), images()
+    plane = ll.random_plane(model, seed=1)
+    evaluator = Direct(exact_objective(model, (inputs, targets)), plane, prefix=prefix)
+    evaluator.batch_size, evaluator.channels_last, evaluator.together = settings
+    coordinates = torch.randn(7, 2, dtype=torch.float64)
+    evaluator.prepare(coordinates)
+    pieces = []
+    for _, batch in evaluator.objective.batches(evaluator.batch_size):
+        evaluator.load(batch)
+        pieces.append(evaluator.run()[0].clone())
+    for k, (a, b) in enumerate(coordinates.tolist()):
+        expected, _ = plain_losses(model, plane, (a, b), inputs, targets)
+        torch.testing.assert_close(torch.cat(pieces, 1)[k], expected)
+
+
+class LastLayerMoved(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+def test_a_plane_that_moves_only_the_last_layer_is_affine_and_exact():
+    model, (inputs, targets) = LastLayerMoved().eval(), images()
+    plane = ll.random_plane(model.double(), ignore=("body.*",))
+    surface = ll.evaluate(exact_objective(model, (inputs, targets)), plane, **GRID)
+    assert surface.metadata["method"]["name"] == "affine"
+    expected = [
+        [plain_losses(model, plane, (a, b), inputs, targets)[0].mean() for b in surface.betas] for a in surface.alphas
+    ]
+    np.testing.assert_allclose(surface.loss, np.array(expected), rtol=1e-10)
+
+
+def test_prefix_keeps_what_precedes_the_first_moved_layer():
+    model, (inputs, targets) = make("batch_norm_cnn").double(), images()
+    plane = ll.random_plane(model, ignore=("0.*", "1.*", "4.*"))
+    surface = ll.evaluate(exact_objective(model, (inputs, targets)), plane, **GRID)
+    assert surface.metadata["method"]["name"] == "prefix"
+    expected = plain_losses(model, plane, (-1, 1.5), inputs, targets)[0].mean().item()
+    assert surface.loss[0, -1] == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1, 30, 1000])
+@pytest.mark.parametrize("shape", [(9, 6), (2, 31)])
+def test_affine_method_does_not_overflow_far_out(scale, shape):
+    """Float32 tiles against float64 log-sum-exp, on logits that leave exp's range many times over."""
+    model, (inputs, targets) = make("linear"), images(40)
+    plane = ll.random_plane(model, seed=4)
+    grid = {"alpha_range": (-scale, 0.7 * scale), "beta_range": (-0.5 * scale, scale), "resolution": shape}
+    surface = ll.evaluate(
+        ll.objective(model, (inputs, targets), device="cpu"), plane, method="affine", progress=False, **grid
+    )
+    for i, a in enumerate(surface.alphas):
+        for j, b in enumerate(surface.betas):
+            losses, logits = plain_losses(model, plane, (a, b), inputs, targets)
+            assert surface.loss[i, j] == pytest.approx(losses.mean().item(), rel=2e-6, abs=1e-6)
+            assert surface.standard_error[i, j] == pytest.approx(losses.std().item() / 40**0.5, rel=1e-4)
+            assert surface.accuracy[i, j] == (logits.argmax(1) == targets).double().mean().item()
+
+
+def test_accuracy_of_the_affine_method_with_classes_that_tie_or_never_move():
+    model = nn.Linear(2, 4, bias=False).double()
+    inputs, targets = torch.randn(30, 2, dtype=torch.float64), torch.randint(0, 4, (30,))
+    weight = torch.zeros(4, 2, dtype=torch.float64)
+    first, second = weight.clone(), weight.clone()
+    first[0], second[1] = torch.tensor([1.0, -1.0]), torch.tensor([0.5, 2.0])  # classes 2 and 3 stay at their logit
+    plane = ll.Plane(ll.parameters_of(model), ({"weight": first}, {"weight": second}))
+    surface = ll.evaluate(exact_objective(model, (inputs, targets)), plane, method="affine", **GRID)
+    for i, a in enumerate(surface.alphas):
+        for j, b in enumerate(surface.betas):
+            _, logits = plain_losses(model, plane, (a, b), inputs, targets)
+            assert surface.accuracy[i, j] == (logits.argmax(1) == targets).double().mean().item()
+
+
+def test_non_finite_values_stay_and_are_counted():
+    model, data = make("mlp"), images()
+    plane = ll.random_plane(model, normalize=None)
+    far = ll.evaluate(
+        ll.objective(model, data, device="cpu"),
+        plane,
+        alpha_range=(0, 1e25),
+        beta_range=(0, 1),
+        resolution=(2, 3),
+        progress=False,
+    )
+    assert np.isfinite(far.loss[0]).all() and not np.isfinite(far.loss[1]).any()
+    assert far.metadata["nonfinite_points"] == 3 and far.nonfinite.sum() == 3
+
+
+def test_nan_at_the_origin_is_evaluated_all_the_same():
+    model, data = make("mlp"), images()
+    with torch.no_grad():
+        model[5].weight[0, 0] = float("nan")
+    plane = ll.random_plane(make("mlp"))
+    plane = ll.Plane(ll.parameters_of(model), plane.directions, plane.recipe)
+    surface = ll.evaluate(ll.objective(model, data, device="cpu"), plane, resolution=3, progress=False)
+    assert np.isnan(surface.loss).all() and surface.metadata["nonfinite_points"] == 9
+    assert surface.minimum is None
+
+
+class Flaky(nn.Module):
+    """Raises in the forward pass number ``limit``, like a kill in the middle."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.limit, self.calls = make("mlp").double(), None, 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.limit and self.calls > self.limit:
+            raise KeyboardInterrupt
+        return self.net(x)
+
+
+def test_an_interrupted_evaluation_goes_on_and_gives_the_same_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr("landscape.evaluation.direct.STACK_BYTES", 4 * 8 * 250)  # blocks of a few points
+    model, data, path = Flaky(), images(), tmp_path / "progress.npz"
+    target, plane = exact_objective(model, data, batch_size=4), ll.random_plane(model)
+    target.model.calls = 0
+    whole = ll.evaluate(target, plane, per_sample=True, **GRID)
+    target.model.calls, target.model.limit = 0, target.model.calls - 15
+    with pytest.raises(KeyboardInterrupt):
+        ll.evaluate(target, plane, per_sample=True, resume=path, **GRID)
+    with np.load(path) as file:
+        finished = int(file["done"].sum())
+    assert 0 < finished < 35
+    target.model.limit = None
+    resumed = ll.evaluate(target, plane, per_sample=True, resume=path, **GRID)
+    assert resumed.metadata["resumed_points"] == finished
+    for field in ("loss", "standard_error", "accuracy", "per_sample"):
+        np.testing.assert_allclose(getattr(resumed, field), getattr(whole, field), rtol=1e-12)
+    target.model.calls = 0
+    again = ll.evaluate(target, plane, per_sample=True, resume=path, **GRID)
+    assert again.metadata["resumed_points"] == 35
+    np.testing.assert_array_equal(again.loss, resumed.loss)
+
+
+def test_a_resume_file_of_something_else_is_refused(tmp_path):
+    model, data, path = make("mlp").double(), images(), tmp_path / "progress.npz"
+    target, plane = exact_objective(model, data), ll.random_plane(model)
+    ll.evaluate(target, plane, resume=path, **GRID)
+    for other, name in [
+        ((target, ll.random_plane(model, seed=1)), "slice"),
+        ((exact_objective(model, images(seed=9)), plane), "data"),
+        ((exact_objective(model, data, loss="mse"), plane), "objective"),
+    ]:
+        with pytest.raises(ll.InputError, match=f"another evaluation: its {name}"):
+            ll.evaluate(*other, resume=path, **GRID)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ll.InputError, match="damaged"):
+        ll.evaluate(target, plane, resume=path, **GRID)
+
+
+def test_a_method_that_gives_wrong_numbers_is_not_returned(monkeypatch):
+    model, data = make("mlp").double(), images()
+    target, plane = exact_objective(model, data), ll.random_plane(model)
+    original = Direct._combine
+    monkeypatch.setattr(Direct, "_combine", lambda self, index: original(self, index) * 1.01)
+    surface = ll.evaluate(target, plane, **GRID)
+    assert surface.metadata["method"]["name"] == "direct"
+    assert "differs from a plain forward pass" in surface.metadata["method"]["rejected"]["prefix"]
+    with pytest.raises(ll.InputError, match="method 'prefix' does not fit"):
+        ll.evaluate(target, plane, method="prefix", **GRID)
+
+
+def test_metadata_tell_how_far_to_trust_the_surface():
+    model, data = make("batch_norm_cnn"), images()
+    surface = ll.evaluate(
+        ll.objective(model, data, device="cpu"), ll.random_plane(model, seed=6), resolution=3, progress=False
+    )
+    meta = surface.metadata
+    assert meta["slice"]["seed"] == 6 and meta["slice"]["kind"] == "random plane"
+    assert meta["data"]["size"] == 13 and len(meta["data"]["fingerprint"]) == 64
+    assert meta["objective"] == {
+        **meta["objective"],
+        "loss": "cross_entropy",
+        "batch_norm": "running",
+        "dtype": "float32",
+    }
+    assert -1 < meta["cosine"] < 1 and len(meta["relative_norms"]) == 2
+    assert meta["checks"]["origin"]["loss"] == pytest.approx(meta["checks"]["origin"]["model_loss"], rel=1e-5)
+    assert meta["method"]["name"] == "prefix" and "affine" in meta["method"]["rejected"]
+    assert set(meta["versions"]) == {"python", "torch", "torchvision", "numpy", "scipy"}
+
+
+PLANE_CASES = {
+    "one point": ({"resolution": 1}, "at least 2 points"),
+    "three sizes": ({"resolution": (3, 3, 3)}, "does not fit a slice of 2"),
+    "reversed": ({"alpha_range": (1, -1)}, "not from 1 to -1"),
+    "empty": ({"beta_range": (0.5, 0.5)}, "beta_range must go from a smaller"),
+    "infinite": ({"alpha_range": (0, float("inf"))}, "finite"),
+    "method": ({"method": "magic"}, "unknown method 'magic'"),
+    "wrong method": ({"method": "affine"}, "method 'affine' does not fit: more than one layer moves"),
+}
+
+
+@pytest.mark.parametrize("case", PLANE_CASES)
+def test_bad_grids_and_methods_are_refused(case):
+    options, message = PLANE_CASES[case]
+    model = make("mlp")
+    target = ll.objective(model, images(), device="cpu")
+    with pytest.raises(ll.InputError, match=message):
+        ll.evaluate(target, ll.random_plane(model), **{"resolution": 3, "progress": False, **options})
+
+
+def test_a_slice_of_another_network_is_refused():
+    target = ll.objective(make("mlp"), images(), device="cpu")
+    with pytest.raises(ll.InputError, match="the slice does not belong to this network"):
+        ll.evaluate(target, ll.random_plane(make("cnn")), resolution=3, progress=False)
+
+
+def test_per_sample_results_that_cannot_fit_are_refused_before_allocation():
+    model = make("linear")
+    target = ll.objective(model, images(100), device="cpu")
+    with pytest.raises(ll.InputError, match="GiB are free; use fewer samples or grid points"):
+        ll.evaluate(target, ll.random_plane(model), resolution=100_000, per_sample=True, progress=False)
+
+
+def test_two_evaluations_of_one_objective_do_not_disturb_each_other():
+    model, data = make("cnn").double(), images()
+    target, plane = exact_objective(model, data), ll.random_plane(model)
+    before = copy.deepcopy(target.model.state_dict())
+    first = ll.evaluate(target, plane, **GRID)
+    ll.evaluate(target, ll.random_plane(model, seed=9), **GRID)
+    second = ll.evaluate(target, plane, **GRID)
+    np.testing.assert_allclose(first.loss, second.loss, rtol=1e-12)  # the micro-batch may differ
+    assert before.keys() == target.model.state_dict().keys()

@@ -1,0 +1,139 @@
+"""Draw the loss of single samples over one random plane through the weights of a trained network.
+
+    python visualize_single_sample_landscapes.py                                # 10 random MNIST training images
+    python visualize_single_sample_landscapes.py --checkpoint cifar10_cnn_model.pth --color-scale individual
+    python visualize_single_sample_landscapes.py --indices 3 141 59 --split test
+
+All samples share the plane of visualize_loss_landscape.py (same seed, same directions), so that the mean of all
+single surfaces is the surface drawn there. Writes the tiles (.png, .pdf), the numbers of every sample (.npz), the
+chosen samples (.json) and a log.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from landscape_lib import (
+    DEFAULT_CHECKPOINT,
+    Data,
+    Evaluation,
+    PlaneChoice,
+    Surface,
+    describe,
+    load_checkpoint_data,
+    load_or_evaluate,
+    load_or_train,
+    make_folder,
+    objective,
+    plot_tiles,
+    predict,
+    random_plane,
+    result_suffix,
+    run_script,
+    save_figure,
+    summarize,
+    write_json,
+    write_log,
+)
+
+
+def main(
+    plane: PlaneChoice = PlaneChoice(),  # noqa: B008 (frozen)
+    evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
+    checkpoint: Path = DEFAULT_CHECKPOINT,
+    out: Path = Path("loss_landscape_results"),
+    split: Literal["train", "test"] = "train",
+    samples: int = 10,
+    indices: tuple[int, ...] | None = None,
+    color_scale: Literal["global", "quantile", "individual"] = "global",
+    log_scale: bool = False,
+) -> None:
+    """Loss of single samples over one random plane.
+
+    Args:
+        plane: Which plane.
+        evaluation: How it is evaluated.
+        checkpoint: Trained model (.pth); the default one is trained first where it is missing.
+        out: Folder for the results.
+        split: Which samples to choose from.
+        samples: Number of random samples (drawn from the seed).
+        indices: These samples of the split instead of random ones.
+        color_scale: Colours from the smallest to the largest loss of all tiles, over the 2nd to 98th percentile of
+            all, or over each tile's own range.
+        log_scale: Colours on a logarithmic scale.
+    """
+    out = make_folder(out)
+    trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device)
+    suffix = result_suffix(trained.model_name)
+    settings = describe(plane, evaluation, split=split, samples=samples, indices=indices, color_scale=color_scale)
+    print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})\nSettings: {settings}")
+
+    data = load_checkpoint_data(trained, split, evaluation.data_dir)
+    data = data.select(indices) if indices else data.subset(samples, seed=plane.seed)
+    surface = load_or_evaluate(
+        out / f"samples_loss_grid{suffix}.npz",
+        objective(trained.model, data, batch_norm=evaluation.batch_norm, device=evaluation.device),
+        random_plane(trained.model, **plane.directions),
+        force=evaluation.force,
+        notes={"checkpoint": trained.identity},
+        method=evaluation.method,
+        per_sample=True,
+        **plane.grid,
+    )
+    wrote(out / f"samples_loss_grid{suffix}.npz")
+    surfaces, records = single_surfaces(surface, data, predict(trained.model, data))
+    for single, record in zip(surfaces, records, strict=True):
+        record["file"] = f"sample_{record['index']}_loss_grid{suffix}.npz"
+        wrote(single.save(out / record["file"]))
+    chosen = {"seed": plane.seed, "data": data.name, "split": split, "checkpoint": trained.identity, "samples": records}
+    wrote(write_json(out / f"selected_samples{suffix}.json", chosen))
+    figure = plot_tiles(
+        surfaces,
+        images=[data.image(i) for i in range(len(data))],
+        titles=[title(record) for record in records],
+        color_scale=color_scale,
+        log_scale=log_scale,
+    )
+    for ending in ("png", "pdf"):
+        wrote(save_figure(figure, out / f"samples_landscape_grid{suffix}.{ending}"))
+    log = {"model": trained.description, "settings": settings.replace(", ", "\n")}
+    log |= {"mean of the samples": summarize(surface), "samples": "\n".join(map(one_line, records))}
+    wrote(write_log(out / f"single_sample_experiment_log{suffix}.txt", log))
+
+
+def single_surfaces(surface: Surface, data: Data, probabilities) -> tuple[list[Surface], list[dict]]:
+    """One surface and one record for every sample."""
+    surfaces, records = [], []
+    for i, index in enumerate(data.indices.tolist()):
+        single = surface.sample(i)
+        predicted = int(probabilities[i].argmax())
+        record = {
+            "index": index,
+            "true_class": data.classes[data.targets[i]],
+            "predicted_class": data.classes[predicted],
+            "probability": float(probabilities[i, predicted]),
+            "centre_loss": float(single.loss[single.centre]),
+            "smallest_loss": float(single.loss.min()),
+            "largest_loss": float(single.loss.max()),
+        }
+        surfaces.append(replace(single, metadata={**single.metadata, "sample": record}))
+        records.append(record)
+    return surfaces, records
+
+
+def title(record: dict) -> str:
+    verdict = f"{record['predicted_class']} ({record['probability']:.0%})"
+    return f"{record['index']}: {record['true_class']}, predicted {verdict}\nloss {record['centre_loss']:.3g}"
+
+
+def one_line(record: dict) -> str:
+    spread = f"loss {record['smallest_loss']:.4g} to {record['largest_loss']:.4g}"
+    return f"{title(record)} at the centre, {spread}".replace("\n", ", ")
+
+
+def wrote(path: Path) -> None:
+    print(f"Wrote {path}", flush=True)
+
+
+if __name__ == "__main__":
+    run_script(main)
