@@ -45,7 +45,6 @@ from landscape.files import written_whole  # noqa: E402
 __all__ = ["WORKS", "main", "markdown"]
 
 SEED = 42
-TRAINING_STEPS = 300
 LEAST_POINTS = 4  # a 2 x 2 grid, the smallest that the peers with grids of their own take
 COMMAND, COMMAND_SECONDS = "visualize_loss_landscape.py", 15.0
 MEMORY_LIMIT = 2**30
@@ -76,11 +75,12 @@ class Work:
     shares: tuple[int, int] | None = None  # rows of two grids over the whole range that are timed instead of all
     every_peer: bool = True  # one timing of this toolkit before every peer; else one before all peers
     seconds_a_peer: float = 2.0  # points are added until a peer runs that long
+    training_steps: int = 300
 
     def small(self) -> "Work":
         """The same in seconds, to see that everything runs."""
-        shares = self.shares and (2, 3)
-        return replace(self, samples=300, resolution=(7, 5), shares=shares, memory_grids=((7, 5),), seconds_a_peer=0.02)
+        small = {"samples": 300, "resolution": (7, 5), "memory_grids": ((7, 5),), "training_steps": 20}
+        return replace(self, **small, shares=self.shares and (2, 3), seconds_a_peer=0.02)
 
 
 WORKS = {
@@ -176,12 +176,12 @@ def main(
 
 def run_work(key: str, work: Work, dataset: str, data_dir: Path, repeats: int) -> dict:
     """Everything that is measured for one work, as JSON types."""
-    print(f"\n{work.title}: loading data, training {TRAINING_STEPS} steps", flush=True)
+    print(f"\n{work.title}: loading data, training {work.training_steps} steps", flush=True)
     data = load(dataset, work, data_dir)
     began = time.perf_counter()
     _ = data.fingerprint  # kept by the data; computed once whatever is done with them
     fingerprint_seconds = time.perf_counter() - began
-    model = trained(work.build, data)
+    model = trained(work, data)
     task = Task(model, data.inputs, data.targets, ll.random_plane(model, seed=SEED))
     record = {
         "title": work.title,
@@ -232,6 +232,7 @@ def compare(work: Work, task: Task, data: ll.Data, repeats: int) -> tuple[ll.Sur
     whole = [fixed + (seconds - fixed) * total / (rows * columns) for seconds in ours]
     record = {
         "method": surface.metadata["method"],
+        "dtype": surface.metadata["objective"]["dtype"],
         "rows_timed": rows,
         "seconds_timed": ours,
         "seconds_of_smaller_share": small,
@@ -303,12 +304,12 @@ def random_data(work: Work) -> ll.Data:
     )
 
 
-def trained(build: Callable[[], nn.Module], data: ll.Data) -> nn.Module:
+def trained(work: Work, data: ll.Data) -> nn.Module:
     """A network after a few hundred steps of SGD, in eval mode."""
     torch.manual_seed(SEED)
-    model = build()
+    model = work.build()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    for _ in range(TRAINING_STEPS):
+    for _ in range(work.training_steps):
         picked = torch.randint(0, len(data), (128,))
         optimizer.zero_grad()
         F.cross_entropy(model(data.inputs[picked]), data.targets[picked]).backward()

@@ -1,6 +1,7 @@
 """Any folder of images in torchvision's ImageFolder layout: PATH/train/<class>/*, PATH/test/<class>/*."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -59,30 +60,30 @@ def _split_folder(root: Path, split: str) -> Path:
     raise InputError(f"{root} has no folder {' or '.join(names)}; expected {root / names[0]}/<class>/<image>")
 
 
-def _listed(folder: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
+def _listed(folder: Path) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
     """Files, class numbers [N] and class names, dealt round robin over the classes."""
     from torchvision.datasets import ImageFolder  # seconds to import, needed only here
 
     try:
-        listing = ImageFolder(folder)
+        listing = ImageFolder(folder.absolute())
     except FileNotFoundError as error:
         raise InputError(f"{folder} is no image folder: {error}") from error
     order = round_robin(listing.targets)
-    files = [Path(listing.samples[i][0]) for i in order]
+    files = [listing.samples[i][0] for i in order]
     return files, np.asarray(listing.targets)[order], tuple(listing.classes)
 
 
-def _pixels(files: list[Path], data_dir: Path, first: Path, what: str) -> np.ndarray:
+def _pixels(files: list[str], data_dir: Path, first: str, what: str) -> np.ndarray:
     """Decoded ``files`` [N, H, W, 3] uint8, all of the size of ``first``, from the cache if it has them."""
     key = hashlib.sha256()
     for file in (first, *files):
-        status = file.stat()
-        key.update(f"{file.absolute()} {status.st_size} {status.st_mtime_ns}\n".encode())
+        status = os.stat(file)
+        key.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
     cache = data_dir / "cache" / f"folder-{key.hexdigest()[:16]}.npz"
     return cached_arrays(cache, lambda: {"pixels": _decoded(files, first, what)})["pixels"]
 
 
-def _decoded(files: list[Path], first: Path, what: str) -> np.ndarray:
+def _decoded(files: list[str], first: str, what: str) -> np.ndarray:
     example = _image(first)
     pixels = np.empty((len(files), *example.shape), np.uint8)
     for slot, file in zip(pixels, tqdm(files, desc=what), strict=True):
@@ -94,7 +95,7 @@ def _decoded(files: list[Path], first: Path, what: str) -> np.ndarray:
     return pixels
 
 
-def _image(file: Path) -> np.ndarray:
+def _image(file: str) -> np.ndarray:
     from PIL import Image
 
     try:

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,8 @@ class _Run:
             raise RuntimeError(
                 f"{self.evaluator.name}: loss {found} at the origin, but the model's own loss is {expected}"
             )
+        if not math.isfinite(found):
+            warnings.warn(f"THE LOSS AT THE ORIGIN IS NOT FINITE ({found}): is the model trained?", stacklevel=3)
         return {"loss": found, "model_loss": expected}
 
     @property

@@ -1,0 +1,106 @@
+"""Surfaces: saving, loading, samples; the summary; and the face of the library."""
+
+import ast
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import landscape_lib as ll
+from landscape import errors
+
+
+def surface(**changes):
+    loss = np.array([[3.0, 1.0, np.nan], [2.0, np.inf, 0.5]])
+    fields = {
+        "alphas": np.array([-1.0, 1.0]),
+        "betas": np.array([-2.0, 0.0, 3.0]),
+        "loss": loss,
+        "standard_error": np.full((2, 3), 0.1),
+        "accuracy": np.full((2, 3), 0.75),
+        "per_sample": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
+        "metadata": {"data": {"name": "x", "split": "train", "size": 4}, "seconds": 1.5},
+    }
+    return ll.Surface(**{**fields, **changes})
+
+
+@pytest.mark.parametrize("changes", [{}, {"accuracy": None, "per_sample": None}])
+def test_a_surface_round_trips_with_its_non_finite_values(tmp_path, changes):
+    before = surface(**changes)
+    after = ll.Surface.load(before.save(tmp_path / "s.npz"))
+    for name in ("alphas", "betas", "loss", "standard_error", "accuracy", "per_sample"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+    assert after.metadata == before.metadata
+    assert [p.name for p in tmp_path.iterdir()] == ["s.npz"]
+
+
+def test_a_line_round_trips(tmp_path):
+    line = ll.Surface(np.array([0.0, 1.0]), None, np.ones(2), np.ones(2), None, None, {})
+    after = ll.Surface.load(line.save(tmp_path / "line.npz"))
+    assert after.betas is None and after.shape == (2,) and after.axes[0].tolist() == [0, 1]
+
+
+def test_minimum_centre_and_mask_look_past_non_finite_values():
+    assert surface().minimum == (1, 2)
+    assert surface().centre == (0, 1)
+    assert surface().nonfinite.sum() == 2
+
+
+def test_one_sample_is_its_own_surface():
+    single = surface().sample(2)
+    np.testing.assert_array_equal(single.loss, np.arange(24).reshape(2, 3, 4)[..., 2])
+    assert np.isnan(single.standard_error).all() and single.per_sample is None
+    with pytest.raises(ll.InputError, match="per_sample=True"):
+        single.sample(0)
+
+
+def test_damaged_missing_and_foreign_files_are_told(tmp_path):
+    with pytest.raises(ll.InputError, match="does not exist"):
+        ll.Surface.load(tmp_path / "none.npz")
+    path = surface().save(tmp_path / "s.npz")
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(ll.InputError, match="damaged"):
+        ll.Surface.load(path)
+    np.savez(tmp_path / "other.npz", x=np.ones(3))
+    with pytest.raises(ll.InputError, match="no surface file"):
+        ll.Surface.load(tmp_path / "other.npz")
+    np.savez(tmp_path / "pickled.npz", metadata=np.array({"a": 1}, dtype=object))
+    with pytest.raises(ll.InputError, match="no surface file"):
+        ll.Surface.load(tmp_path / "pickled.npz")
+    fields = {"alphas": np.ones(2), "betas": np.ones(3), "loss": np.ones((3, 2)), "standard_error": np.ones((3, 2))}
+    np.savez(tmp_path / "turned.npz", metadata=np.array(json.dumps({})), **fields)
+    with pytest.raises(ll.InputError, match=r"shape \(3, 2\), the axes give \(2, 3\)"):
+        ll.Surface.load(tmp_path / "turned.npz")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = surface().save(tmp_path / "s.npz")
+    before = path.read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(ll.InputError, match=r"cannot write .*s\.npz: No space left"):
+        surface().save(path)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_summary_names_values_places_and_errors():
+    text = ll.summarize(surface())
+    assert "minimum: 0.5 +- 0.1 (standard error) at (1, 3)" in text
+    assert "maximum: 3 +- 0.1" in text and "loss at the centre: 1 +- 0.1" in text
+    assert "x train, 4 samples" in text and "seconds: 1.50" in text
+
+
+def test_the_face_only_reexports_and_lists_what_it_exports():
+    tree = ast.parse(Path(ll.__file__).read_text())
+    kinds = {type(node).__name__ for node in tree.body}
+    assert kinds <= {"Expr", "ImportFrom", "Assign"}
+    assert [node.targets[0].id for node in tree.body if isinstance(node, ast.Assign)] == ["__all__"]
+    imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(ll.__all__) == sorted(imported)
+    for name in ll.__all__:
+        assert getattr(ll, name) is not None
+    assert ll.InputError is errors.InputError

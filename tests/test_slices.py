@@ -1,0 +1,105 @@
+"""Lines and planes: where they pass, and what they refuse."""
+
+import numpy as np
+import pytest
+import torch
+from networks import make
+
+import landscape_lib as ll
+
+
+def points(count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        {"w": torch.randn(4, 3, generator=generator).double(), "b": torch.randn(5, generator=generator).double()}
+        for _ in range(count)
+    ]
+
+
+def flat(point):
+    return torch.cat([value.flatten() for value in point.values()])
+
+
+def close(a, b):
+    torch.testing.assert_close(flat(a), flat(b))
+
+
+def test_interpolation_passes_through_both_models():
+    a, b = points(2)
+    line = ll.interpolation_line(a, b)
+    close(line(0), a)
+    close(line(1), b)
+    torch.testing.assert_close(flat(line(0.25)), 0.75 * flat(a) + 0.25 * flat(b))
+
+
+def test_interpolation_takes_modules():
+    a, b = make("mlp", 0), make("mlp", 1)
+    line = ll.interpolation_line(a, b)
+    close(line(1), ll.parameters_of(b))
+
+
+def test_three_point_plane_passes_through_all_three():
+    a, b, c = points(3)
+    plane = ll.three_point_plane(a, b, c)
+    close(plane(0, 0), a)
+    close(plane(1, 0), b)
+    close(plane(0, 1), c)
+
+
+def test_pca_plane_equals_numpys_svd():
+    path = points(7)
+    plane = ll.pca_plane(path)
+    rows = np.stack([flat(p).numpy() for p in path])
+    _, values, vectors = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    np.testing.assert_allclose(plane.recipe["explained_variance"], values**2 / (values**2).sum(), atol=1e-12)
+    for k, direction in enumerate(plane.directions):
+        found = flat(direction).numpy()
+        assert abs(found @ vectors[k]) == pytest.approx(1, abs=1e-9)
+        assert found @ (rows[-1] - rows[0]) >= 0
+    assert abs(plane.geometry["cosine"]) < 1e-12
+    close(plane(0, 0), path[-1])
+    close(ll.pca_plane(path, origin="first")(0, 0), path[0])
+    close(ll.pca_plane(path, origin=2)(0, 0), path[2])
+
+
+def test_a_slice_is_not_changed_by_using_it():
+    a, b, c = points(3)
+    plane = ll.three_point_plane(a, b, c)
+    before = plane.fingerprint
+    plane(0.3, 0.4)["w"].zero_()
+    assert ll.three_point_plane(a, b, c).fingerprint == before
+    close(plane(0, 0), a)
+
+
+def test_geometry_against_flat_vectors():
+    plane = ll.random_plane(make("cnn").double(), seed=1)
+    origin, first, second = (flat(p) for p in (plane.origin, *plane.directions))
+    assert plane.geometry["origin_norm"] == pytest.approx(origin.norm().item())
+    assert plane.geometry["relative_norms"] == pytest.approx([(d.norm() / origin.norm()).item() for d in (first, second)])
+    assert plane.geometry["cosine"] == pytest.approx(torch.cosine_similarity(first, second, dim=0).item())
+
+
+A, B, C = points(3)
+BAD = {
+    "other network": (lambda: ll.interpolation_line(make("mlp"), make("cnn")), "second model does not belong"),
+    "other shape": (lambda: ll.interpolation_line(A, {**A, "b": torch.zeros(2)}), r"'b' has shape \(2,\) instead"),
+    "on one line": (lambda: ll.three_point_plane(A, B, ll.interpolation_line(A, B)(3)), "span no plane"),
+    "coincide": (lambda: ll.three_point_plane(A, A, B), "span no plane"),
+    "two points": (lambda: ll.pca_plane([A, B]), "at least three points, not 2"),
+    "constant": (lambda: ll.pca_plane([A, A, A]), "span no plane"),
+    "origin": (lambda: ll.pca_plane([A, B, C], origin="middle"), "not 'middle'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_points_that_span_no_slice_are_refused(case):
+    call, message = BAD[case]
+    with pytest.raises(ll.InputError, match=message):
+        call()
+
+
+def test_wrong_number_of_coordinates_and_wrong_types_are_told():
+    with pytest.raises(TypeError, match=r"takes 1 coordinate\(s\), not 2"):
+        ll.interpolation_line(A, B)(0, 1)
+    with pytest.raises(TypeError, match="a point is a module or a dict"):
+        ll.interpolation_line(A, [1, 2])

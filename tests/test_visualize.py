@@ -1,0 +1,211 @@
+"""The visualisation scripts as a user runs them, in-process and small: files, idempotence, refusals."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import landscape_lib as ll
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, small_data):
+    """A working folder with a linear and a convolutional checkpoint on a hundred digits."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    data = {"name": "digits", "split": "train", "limit": 100, "source": "scikit-learn"}
+    for name, path in (("linear-mnist", "mnist_linear_model.pth"), ("tiny-cnn", "cifar10_cnn_model.pth")):
+        torch.manual_seed(0)
+        arguments = {"input_shape": (1, 8, 8), "classes": 10}
+        ll.save_checkpoint(
+            path,
+            ll.build_model(name, **arguments),
+            model_name=name,
+            model_arguments=arguments,
+            data=data,
+            epoch=1,
+            metrics={},
+            settings={},
+        )
+    return tmp_path
+
+
+def run(script, *arguments):
+    """Run a script as the command line does; give back its exit code."""
+    before, sys.argv = sys.argv, [script, *arguments]
+    try:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    except SystemExit as stop:
+        return stop.code or 0
+    finally:
+        sys.argv = before
+    return 0
+
+
+def landscape(*arguments):
+    return run("visualize_loss_landscape.py", "--resolution", "5", *arguments)
+
+
+def singles(*arguments):
+    return run("visualize_single_sample_landscapes.py", "--resolution", "5", "--samples", "3", *arguments)
+
+
+def stamps(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
+
+
+@pytest.mark.parametrize(("checkpoint", "suffix"), [("mnist_linear_model.pth", ""), ("cifar10_cnn_model.pth", "_cifar10")])
+def test_the_landscape_script_writes_every_file_and_computes_once(folder, capsys, checkpoint, suffix):
+    assert landscape("--checkpoint", checkpoint) == 0
+    results = folder / "loss_landscape_results"
+    names = ["landscape_train_2d_contour", "landscape_test_2d_contour", "landscape_train_3d_surface"]
+    names = [f"{name}{suffix}.png" for name in [*names, "landscape_train_1d_slices"]]
+    names += [f"loss_grid_train{suffix}.npz", f"loss_grid_test{suffix}.npz", f"experiment_log{suffix}.txt"]
+    assert sorted(path.name for path in results.iterdir()) == sorted(names)
+    printed = capsys.readouterr().out
+    assert all(f"Wrote loss_landscape_results/{name}" in printed for name in names)
+
+    model = ll.load_checkpoint(checkpoint).model
+    plane = ll.random_plane(model, seed=42)
+    for split, size in (("train", 100), ("test", 360)):
+        surface = ll.Surface.load(results / f"loss_grid_{split}{suffix}.npz")
+        data = ll.load_dataset("digits", split=split, limit=100 if split == "train" else None)
+        assert len(data) == pytest.approx(size, abs=5)
+        expected = ll.objective(model, data, device="cpu")(plane(-1.0, 0.5)).mean()
+        assert surface.loss[0, 3] == pytest.approx(expected.item(), rel=1e-4)
+    log = (results / f"experiment_log{suffix}.txt").read_text()
+    for part in ("digits train", "seed 42", "cosine", "versions", "accuracy at the centre", "seconds", "sha256"):
+        assert part in log
+
+    before = stamps(results)
+    assert landscape("--checkpoint", checkpoint) == 0
+    assert stamps(results) == before
+    assert landscape("--checkpoint", checkpoint, "--seed", "1", "--no-figures") == 0
+    assert all(stamp != before[name] for name, stamp in stamps(results).items())
+
+
+def test_subset_is_random_seeded_and_recorded(folder):
+    assert landscape("--subset", "20", "--no-figures") == 0
+    surface = ll.Surface.load("loss_landscape_results/loss_grid_train.npz")
+    assert surface.metadata["data"]["size"] == 20
+    assert not list(Path("loss_landscape_results").glob("*.png"))
+
+
+def test_drawing_again_from_a_file_computes_nothing(folder):
+    assert landscape("--no-figures") == 0
+    Path("mnist_linear_model.pth").unlink()
+    source = "loss_landscape_results/loss_grid_train.npz"
+    assert run("visualize_loss_landscape.py", "--from", source, "--out", "again", "--log-scale", "--levels", "9") == 0
+    assert {path.name for path in Path("again").iterdir()} == {
+        "landscape_train_2d_contour.png",
+        "landscape_train_3d_surface.png",
+        "landscape_train_1d_slices.png",
+    }
+
+
+@pytest.mark.parametrize(("checkpoint", "suffix"), [("mnist_linear_model.pth", ""), ("cifar10_cnn_model.pth", "_cifar10")])
+def test_single_samples_share_the_plane_of_the_landscape(folder, checkpoint, suffix):
+    assert singles("--checkpoint", checkpoint) == 0
+    results = folder / "loss_landscape_results"
+    chosen = json.loads((results / f"selected_samples{suffix}.json").read_text())
+    assert chosen["seed"] == 42 and chosen["split"] == "train" and len(chosen["samples"]) == 3
+    for ending in ("png", "pdf"):
+        assert (results / f"samples_landscape_grid{suffix}.{ending}").stat().st_size > 5000
+    assert "true_class" in (results / f"selected_samples{suffix}.json").read_text()
+    assert (results / f"single_sample_experiment_log{suffix}.txt").exists()
+
+    model, data = ll.load_checkpoint(checkpoint).model, ll.load_dataset("digits", limit=100)
+    plane = ll.random_plane(model, seed=42)
+    for record in chosen["samples"]:
+        surface = ll.Surface.load(results / f"sample_{record['index']}_loss_grid{suffix}.npz")
+        losses = ll.objective(model, data, device="cpu")(plane(0.5, -1.0))
+        assert surface.loss[3, 0] == pytest.approx(losses[record["index"]].item(), rel=1e-4)
+        logits = model(data.inputs[record["index"]][None])
+        assert record["predicted_class"] == data.classes[logits.argmax()]
+        assert record["probability"] == pytest.approx(logits.softmax(1).max().item(), rel=1e-5)
+        assert surface.metadata["sample"]["true_class"] == data.classes[data.targets[record["index"]]]
+
+    before = stamps(results)
+    assert singles("--checkpoint", checkpoint, "--color-scale", "individual") == 0
+    assert stamps(results)[f"samples_loss_grid{suffix}.npz"] == before[f"samples_loss_grid{suffix}.npz"]
+
+
+def test_chosen_indices_and_split(folder):
+    assert singles("--indices", "7", "3", "--split", "test", "--color-scale", "quantile") == 0
+    chosen = json.loads(Path("loss_landscape_results/selected_samples.json").read_text())
+    assert [record["index"] for record in chosen["samples"]] == [7, 3] and chosen["split"] == "test"
+
+
+def test_a_missing_default_checkpoint_is_trained_first(tmp_path, monkeypatch, small_data, capfd):
+    monkeypatch.chdir(tmp_path)
+    commands = []
+
+    def train(command, **_):
+        commands.append(command)
+        return type("Done", (), {"returncode": 1})()
+
+    monkeypatch.setattr("subprocess.run", train)
+    assert landscape() == 2
+    assert Path(commands[0][1]).name == "train_mnist.py" and "mnist_linear_model.pth" in commands[0]
+    assert "training it first" in capfd.readouterr().out
+
+
+WRONG = {
+    "missing checkpoint": (["--checkpoint", "none.pth"], "none.pth does not exist"),
+    "garbage checkpoint": (["--checkpoint", "garbage.pth"], "garbage.pth"),
+    "grid": (["--resolution", "1"], "at least 2 points"),
+    "range": (["--alpha-range", "1", "-1"], "alpha_range must go from a smaller"),
+    "device": (["--device", "tpu"], "unknown device 'tpu'"),
+    "option": (["--sed", "3"], "--sed"),
+    "subset": (["--subset", "100000"], "100000"),
+    "method": (["--checkpoint", "cifar10_cnn_model.pth", "--method", "affine"], "does not fit"),
+    "output": (["--out", "garbage.pth/x"], "garbage.pth/x"),
+    "surface": (["--from", "garbage.pth"], "garbage.pth is no surface file"),
+    "pattern": (["--ignore", "layer7.*"], "matches no parameter"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_line_and_exit_code_2(folder, capfd, case):
+    arguments, message = WRONG[case]
+    Path("garbage.pth").write_bytes(b"not a checkpoint")
+    assert run("visualize_loss_landscape.py", *arguments) == 2
+    error = capfd.readouterr().err
+    assert message in error and "Traceback" not in error
+    if case != "option":  # the parser of the command line explains itself at length
+        assert error.strip().count("\n") == 0 and error.startswith("Error: ")
+
+
+def test_the_data_of_a_checkpoint_that_are_gone_are_named(folder, capfd):
+    trained = torch.load("mnist_linear_model.pth", weights_only=True)
+    trained["data"]["name"] = "folder:nowhere"
+    torch.save(trained, "mnist_linear_model.pth")
+    assert landscape() == 2
+    assert "nowhere" in capfd.readouterr().err
+
+
+def test_ctrl_c_keeps_whole_files(folder, capfd, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("landscape.evaluation.affine.Affine.run", stop)
+    assert landscape() == 130
+    assert "Ctrl-C" in capfd.readouterr().err
+    assert not list(Path("loss_landscape_results").glob("loss_grid*"))
+
+
+def test_a_loss_that_is_nan_at_the_origin_is_said_and_drawn(folder, capfd):
+    trained = torch.load("mnist_linear_model.pth", weights_only=True)
+    trained["model_state_dict"]["fc.weight"][0, 0] = float("nan")
+    torch.save(trained, "mnist_linear_model.pth")
+    assert landscape() == 0
+    captured = capfd.readouterr()
+    assert "NOT FINITE (nan)" in captured.err and "non-finite points: 25 of 25" in captured.out
+    assert np.isnan(ll.Surface.load("loss_landscape_results/loss_grid_train.npz").loss).all()
+    assert Path("loss_landscape_results/landscape_train_2d_contour.png").exists()
