@@ -75,7 +75,9 @@ def test_geometry_against_flat_vectors():
     plane = ll.random_plane(make("cnn").double(), seed=1)
     origin, first, second = (flat(p) for p in (plane.origin, *plane.directions))
     assert plane.geometry["origin_norm"] == pytest.approx(origin.norm().item())
-    assert plane.geometry["relative_norms"] == pytest.approx([(d.norm() / origin.norm()).item() for d in (first, second)])
+    assert plane.geometry["relative_norms"] == pytest.approx(
+        [(d.norm() / origin.norm()).item() for d in (first, second)]
+    )
     assert plane.geometry["cosine"] == pytest.approx(torch.cosine_similarity(first, second, dim=0).item())
 
 

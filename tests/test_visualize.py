@@ -60,7 +60,9 @@ def stamps(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
 
 
-@pytest.mark.parametrize(("checkpoint", "suffix"), [("mnist_linear_model.pth", ""), ("cifar10_cnn_model.pth", "_cifar10")])
+@pytest.mark.parametrize(
+    ("checkpoint", "suffix"), [("mnist_linear_model.pth", ""), ("cifar10_cnn_model.pth", "_cifar10")]
+)
 def test_the_landscape_script_writes_every_file_and_computes_once(folder, capsys, checkpoint, suffix):
     assert landscape("--checkpoint", checkpoint) == 0
     results = folder / "loss_landscape_results"
@@ -109,7 +111,9 @@ def test_drawing_again_from_a_file_computes_nothing(folder):
     }
 
 
-@pytest.mark.parametrize(("checkpoint", "suffix"), [("mnist_linear_model.pth", ""), ("cifar10_cnn_model.pth", "_cifar10")])
+@pytest.mark.parametrize(
+    ("checkpoint", "suffix"), [("mnist_linear_model.pth", ""), ("cifar10_cnn_model.pth", "_cifar10")]
+)
 def test_single_samples_share_the_plane_of_the_landscape(folder, checkpoint, suffix):
     assert singles("--checkpoint", checkpoint) == 0
     results = folder / "loss_landscape_results"

@@ -1,0 +1,97 @@
+"""Devices: choice, seeds, and the same numbers on an accelerator as on the CPU."""
+
+import numpy as np
+import pytest
+import torch
+from networks import NETWORKS, images, make
+
+import landscape_lib as ll
+from landscape.devices import full_precision, kept_random_state
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def test_auto_takes_the_best_device_there_is():
+    expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert ll.select_device("auto").type == expected
+    assert ll.select_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("name", "message"), [("tpu0", "unknown device"), ("cuda:99", "not available")])
+def test_absent_devices_are_told(name, message):
+    with pytest.raises(ll.InputError, match=message):
+        ll.select_device(name)
+
+
+def test_seeding_fixes_every_generator():
+    draws = []
+    for _ in range(2):
+        ll.seed_everything(3)
+        draws.append((torch.rand(1).item(), np.random.rand()))
+    assert draws[0] == draws[1]
+
+
+def test_the_random_state_is_kept_also_when_something_raises():
+    state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    with pytest.raises(ZeroDivisionError), kept_random_state():
+        torch.rand(5), np.random.rand(5)
+        raise ZeroDivisionError
+    assert torch.equal(state[0], torch.get_rng_state()) and (state[1] == np.random.get_state()[1]).all()
+
+
+def test_full_precision_is_set_and_put_back():
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with full_precision():
+            assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
+        assert torch.get_float32_matmul_precision() == "medium" and torch.backends.cudnn.allow_tf32 == before[1]
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+
+
+@needs_cuda
+@pytest.mark.parametrize("method", ["auto", "direct"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_cuda_gives_the_surface_of_the_cpu(name, method):
+    model, data = make(name), images(300)
+    plane = ll.random_plane(model, seed=2)
+    surfaces = [
+        ll.evaluate(
+            ll.objective(model, data, device=device), plane, method=method, resolution=(6, 4), per_sample=True,
+            progress=False,
+        )
+        for device in ("cpu", "cuda")
+    ]  # fmt: skip
+    assert surfaces[1].metadata["device"] == "cuda"
+    for field in ("loss", "standard_error", "per_sample"):
+        cpu, cuda = (getattr(surface, field) for surface in surfaces)
+        np.testing.assert_allclose(cuda, cpu, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(surfaces[1].accuracy, surfaces[0].accuracy, atol=1 / 300 + 1e-9)
+
+
+@needs_cuda
+@pytest.mark.parametrize("policy", ["running", "batch", "recalibrate"])
+def test_batch_norm_policies_on_cuda(policy):
+    model, data = make("residual"), images(64)
+    plane = ll.random_plane(model)
+    options = {"batch_norm": policy, "batch_size": 16}
+    cpu, cuda = (
+        ll.evaluate(ll.objective(model, data, device=device, **options), plane, resolution=3, progress=False)
+        for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(cuda.loss, cpu.loss, rtol=1e-4)
+
+
+@needs_cuda
+def test_a_model_on_cuda_keeps_its_device_and_gives_the_directions_of_the_cpu():
+    model = make("cnn")
+    on_cpu = ll.random_plane(model, seed=4, orthogonal=True)
+    model = model.cuda()
+    on_cuda = ll.random_plane(model, seed=4, orthogonal=True)
+    for a, b in zip(on_cpu.directions, on_cuda.directions, strict=True):
+        for name in a:
+            assert b[name].is_cuda
+            torch.testing.assert_close(a[name], b[name].cpu())
+    surface = ll.evaluate(ll.objective(model, images(), device="cuda"), on_cuda, resolution=3, progress=False)
+    assert np.isfinite(surface.loss).all() and next(model.parameters()).is_cuda
