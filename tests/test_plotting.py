@@ -541,6 +541,32 @@ def test_individual_scale_gives_each_tile_its_own_range_and_bar():
     assert "own colour scale" in figure.legends[0].get_title().get_text()
 
 
+@pytest.mark.parametrize("count", [1, 3, 10])
+@pytest.mark.parametrize("color_scale", ["global", "individual"])
+@pytest.mark.parametrize("batch_norm", [None, "recalibrate"])
+def test_title_of_the_tiles_stands_clear_above_the_legend(count, color_scale, batch_norm):
+    metadata = {**METADATA, "objective": {"loss": "cross_entropy", "batch_norm": batch_norm}}
+    surfaces = [plane(metadata=metadata), *family(count - 1)]
+    surfaces[-1].loss[5, 4] = np.nan
+    figure = plot_tiles(surfaces, color_scale=color_scale, log_scale=True)
+    figure.draw_without_rendering()
+    assert figure.get_suptitle().startswith("mnist train, 60,000 samples, cross-entropy")
+    bottom = figure._suptitle.get_window_extent().y0
+    legend = figure.legends[0]
+    assert all(text.get_window_extent().y1 <= bottom for text in legend.get_texts())
+    if color_scale == "individual":
+        note = legend.get_title()  # the last line of it, of 8 points
+        assert note.get_window_extent().y0 + 1.2 * note.get_fontsize() * figure.dpi / 72 <= bottom
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+    assert all(ax.get_tightbbox().y1 <= box.y0 for ax in tiles(figure))
+
+
+def test_tiles_refuse_a_log_scale_over_a_loss_of_zero():
+    with pytest.raises(InputError, match=r"positive.*goes down to 0;"):
+        plot_tiles([plane(), plane(lambda x, y: (x + 1) ** 2 + 0 * y)], log_scale=True)
+
+
 def test_thumbnails_are_the_images_with_missing_ones_left_out():
     images = [np.random.default_rng(0).random((28, 28)), None, np.random.default_rng(1).random((32, 32, 3))]
     figure = plot_tiles(family(3), images=images)

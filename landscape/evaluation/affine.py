@@ -13,7 +13,7 @@ from landscape.slices import Slice
 
 __all__ = ["Affine"]
 
-CHUNK_VALUES = 2**20  # losses in flight: small enough for the cache, large enough to amortise the calls
+CHUNK_VALUES = {"cpu": 2**20, "other": 2**25}  # losses in flight: a CPU's cache, or enough for an accelerator
 SPREAD = 20.0  # largest exponent of either factor about the centre of a tile; exp(2 * 20 + HEADROOM) is finite
 HEADROOM = 30.0  # largest logit at the centre of a tile that needs no shift: exp(30 + 40) < 3.4e38
 
@@ -63,7 +63,8 @@ class Affine:
         picked = rows * len(self.betas) + columns
         self.picked = None if np.array_equal(picked, np.arange(len(self.alphas) * len(self.betas))) else picked
         if self.objective.batch_norm != "batch":
-            self.batch_size = int(np.clip(CHUNK_VALUES // (len(self.alphas) * len(self.betas)), 16, 512))
+            values = CHUNK_VALUES["cpu" if self.objective.device.type == "cpu" else "other"]
+            self.batch_size = max(16, min(values // (len(self.alphas) * len(self.betas)), values // 2048))
 
     def load(self, batch: Any) -> None:
         """Compute L_0, L_1, L_2 [n, C] of the batch, relative to the true class."""

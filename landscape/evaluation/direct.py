@@ -8,7 +8,7 @@ from torch.func import functional_call, vmap
 
 from landscape.evaluation.first_layer import FirstLayer, NotApplicable, perturbed_names
 from landscape.objective import Objective
-from landscape.samples import map_tensors
+from landscape.samples import map_tensors, tensors_of
 from landscape.slices import Slice
 
 __all__ = ["Direct"]
@@ -48,6 +48,11 @@ class Direct:
         if self.objective.batch_norm == "recalibrate":
             return 1
         return max(1, min(1024, STACK_BYTES // max(1, self.origin.numel() * self.origin.element_size())))
+
+    @property
+    def width(self) -> int:
+        """Values a sample takes where the points part: in the first layer's output, or in the input."""
+        return (self.terms[0] if self.first else tensors_of(self.batch)[0])[0].numel()
 
     def prepare(self, coordinates: Tensor) -> None:
         """Compute the weights at ``coordinates`` [K, axes] (float64)."""

@@ -10,6 +10,7 @@ __all__ = ["tune"]
 
 BATCH_SIZES = {"cpu": (32, 64, 128, 256, 512, 1024, 2048), "other": (256, 512, 1024, 2048, 4096, 8192)}
 TOGETHER = ((16, 256), (64, 256), (64, 1024))  # points and samples of one vectorised operation
+VOLUME = {"cpu": 2**22, "other": 2**27}  # values of the first moved layer in one such operation
 SHORT = 0.5  # seconds of work below which timing costs more than it saves
 
 
@@ -20,6 +21,7 @@ def tune(evaluator: Direct, coordinates: torch.Tensor) -> float:
     Batches that are part of the objective (BatchNorm by batch, streamed samples) keep their size.
     """
     objective = evaluator.objective
+    kind = "cpu" if objective.device.type == "cpu" else "other"
     best, best_time = None, float("inf")
 
     def attempt(batch_size: int, channels_last: bool, together: int) -> float:
@@ -36,23 +38,20 @@ def tune(evaluator: Direct, coordinates: torch.Tensor) -> float:
         attempt(start, channels_last, 1)
     work = objective.size * len(coordinates)
     if not fixed and best_time * work > SHORT:
-        _sweep_sizes(objective, lambda size: attempt(size, best[1], 1))
-        if evaluator.can_run_together():
-            for together, size in TOGETHER:
-                if size <= objective.size and together <= len(coordinates):
-                    attempt(size, best[1], together)
+        worse, least = 0, float("inf")
+        for size in BATCH_SIZES[kind]:
+            if size > objective.size or worse == 2:
+                break
+            seconds = attempt(size, best[1], 1)
+            worse, least = (worse + 1 if seconds > least else 0), min(least, seconds)
+        for together, size in TOGETHER:
+            fits = size <= objective.size and together <= len(coordinates)
+            if fits and together * size * evaluator.width <= VOLUME[kind] and evaluator.can_run_together():
+                attempt(size, best[1], together)
     evaluator.batch_size, evaluator.channels_last, evaluator.together = best
-    return best_time * objective.size
-
-
-def _sweep_sizes(objective, attempt) -> None:
-    worse, least = 0, float("inf")
-    for size in BATCH_SIZES["cpu" if objective.device.type == "cpu" else "other"]:
-        if size > objective.size or worse == 2:
-            return
-        seconds = attempt(size)
-        worse = worse + 1 if seconds > least else 0
-        least = min(least, seconds)
+    began = time.perf_counter()
+    evaluator.prepare(coordinates[:1])  # includes the BatchNorm statistics where they are renewed at every point
+    return best_time * objective.size + time.perf_counter() - began
 
 
 def _seconds(

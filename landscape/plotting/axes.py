@@ -1,0 +1,65 @@
+"""What the figures share: new axes, labels, the star, legend entries and colour bars."""
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from landscape.plotting.scales import log_ticks
+
+__all__ = ["COLORMAP", "axes_or_new", "dress_bar", "label_axes", "legend_entries", "new_figure", "star_style"]
+
+COLORMAP = matplotlib.colormaps["viridis"]
+STAR_COLOR = "#D55E00"  # vermillion of the colour-blind-safe set of Okabe and Ito
+
+
+def axes_or_new(ax: Axes | None, size: tuple[float, float], projection: str | None = None) -> Axes:
+    return new_figure(size).add_subplot(projection=projection) if ax is None else ax
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    import matplotlib.pyplot as plt  # only here, so that drawing into given axes leaves pyplot alone
+
+    return plt.figure(figsize=size, layout="constrained")
+
+
+def label_axes(ax: Axes, title: str, x_label: str, y_label: str, size: float = 10) -> None:
+    """Set title and labels that the caller has not set."""
+    if not ax.get_title() and title:
+        ax.set_title(title, fontsize=10)
+    if not ax.get_xlabel():
+        ax.set_xlabel(x_label, fontsize=size)
+    if not ax.get_ylabel():
+        ax.set_ylabel(y_label, fontsize=size)
+
+
+def star_style(size: float) -> dict:
+    return {
+        "marker": "*", "markersize": size, "color": STAR_COLOR, "markeredgecolor": "white",
+        "markeredgewidth": 0.7, "linestyle": "none", "zorder": 10,
+    }  # fmt: skip
+
+
+def legend_entries(ax: Axes) -> list[Line2D | PathPatch]:
+    """The legend entries of a plane: the star and the hatching."""
+    artists = [*ax.lines, *ax.patches]
+    return [artist for artist in artists if not artist.get_label().startswith("_")]
+
+
+def dress_bar(
+    bar: Colorbar, limits: tuple[float, float], log_scale: bool, label: str, ticks: int = 7, size: float = 9
+) -> None:
+    """Ticks at round numbers, few enough to read, and the label."""
+    bar.locator = log_ticks(limits) if log_scale else MaxNLocator(ticks)
+    if log_scale:
+        bar.formatter = FuncFormatter(lambda value, _: f"{value:.4g}")
+    elif hasattr(bar.formatter, "set_useOffset"):
+        bar.formatter.set_useOffset(False)
+    bar.minorticks_off()
+    bar.update_ticks()
+    bar.outline.set_linewidth(0.5)
+    bar.ax.tick_params(labelsize=size)
+    bar.set_label(label, fontsize=size + 1)

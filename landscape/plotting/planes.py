@@ -1,0 +1,135 @@
+"""A plane as filled contours."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.contour import QuadContourSet
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
+
+from landscape.errors import InputError
+from landscape.plotting.axes import COLORMAP, axes_or_new, dress_bar, label_axes, legend_entries, star_style
+from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label, title_of
+from landscape.plotting.scales import color_limits, color_norm, extension, number_format
+from landscape.plotting.values import plane_values
+from landscape.results import Surface
+
+__all__ = ["draw_plane", "plot_contour"]
+
+
+def plot_contour(
+    surface: Surface,
+    ax: Axes | None = None,
+    *,
+    levels: int = 30,
+    log_scale: bool = False,
+    quantity: str = "loss",
+    vmin: float | None = None,
+    vmax: float | None = None,
+) -> Axes:
+    """Filled contours of ``quantity`` over the plane, in ``levels`` bands with thin, partly labelled lines.
+
+    The first axis runs to the right, the second upwards; a star marks the origin. Bands are equally wide from
+    ``vmin`` to ``vmax`` (default: the extremes of the finite values), in the logarithm for ``log_scale``.
+    Cells that touch a NaN or infinite point are hatched. Without ``ax`` a new pyplot figure is made.
+
+    Raises:
+        InputError: a line instead of a plane, fewer than two levels, limits in the wrong order, a quantity
+            that is unknown or was not computed, or a log scale over values that are not positive.
+    """
+    values = plane_values(surface, quantity)
+    if levels < 2:
+        raise InputError(f"a contour figure needs at least 2 levels, not {levels}")
+    limits = color_limits(values, log_scale, quantity, vmin, vmax)
+    ax = axes_or_new(ax, (5.4, 4.4))
+    filled = draw_plane(ax, surface, values, limits, levels, log_scale, label_lines=True)
+    if filled is not None:
+        bar = ax.figure.colorbar(filled, ax=ax)
+        dress_bar(bar, limits, log_scale, quantity_label(surface, quantity, log_scale))
+    if handles := legend_entries(ax):
+        ax.legend(handles=handles, loc="upper right", fontsize=8, framealpha=0.85, handlelength=1.4)
+    label_axes(ax, title_of(surface), *axis_labels(surface))
+    return ax
+
+
+def draw_plane(
+    ax: Axes,
+    surface: Surface,
+    values: np.ndarray,
+    limits: tuple[float, float] | None,
+    levels: int,
+    log_scale: bool,
+    label_lines: bool = False,
+) -> QuadContourSet | None:
+    """Bands, lines, hatching and star; returns the filled contours, None when no value is finite."""
+    _draw_hatching(ax, surface, values)
+    ax.locator_params(nbins=6)
+    if all(axis[0] <= 0 <= axis[-1] for axis in surface.axes):
+        size = 14 if label_lines else 8
+        ax.plot([0], [0], label=origin_name(surface), scalex=False, scaley=False, **star_style(size))
+    if limits is None or np.isnan(values).all():
+        return None
+    edges = (np.geomspace if log_scale else np.linspace)(*limits, levels + 1)
+    norm = color_norm(limits, log_scale)
+    grid = (surface.alphas, surface.betas, np.ma.masked_invalid(values.T))
+    filled = ax.contourf(*grid, levels=edges, cmap=COLORMAP, norm=norm, extend=extension(values, limits))
+    lines = edges[1:-1] if label_lines else edges[1:-1:3]
+    crossed = lines[(lines > np.nanmin(values)) & (lines < np.nanmax(values))]
+    if len(crossed):
+        _draw_lines(ax, grid, crossed, norm, label_lines)
+    return filled
+
+
+def _draw_lines(ax: Axes, grid: tuple, levels: np.ndarray, norm: Normalize, label_lines: bool) -> None:
+    """Thin lines between the bands, light on dark colours and dark on light ones, some with their value."""
+    luminance = COLORMAP(norm(levels))[:, :3] @ (0.299, 0.587, 0.114)  # ITU-R BT.601
+    tones = np.where(luminance < 0.5, 1.0, 0.0)
+    colors = [(tone, tone, tone, 0.55) for tone in tones]
+    width = 0.4 if label_lines else 0.3
+    lines = ax.contour(*grid, levels=levels, colors=colors, linewidths=width, linestyles="solid")
+    if not label_lines:
+        return
+    every = max(1, round(len(levels) / 8))
+    chosen = slice(every // 2, None, every)
+    ax.clabel(
+        lines, levels[chosen], manual=_label_places(ax, lines.allsegs[chosen]), fmt=number_format(norm),
+        colors=[str(tone) for tone in tones[chosen]], fontsize=7, inline_spacing=2,
+    )  # fmt: skip
+
+
+def _label_places(ax: Axes, levels: list[list[np.ndarray]]) -> list[tuple[float, float]]:
+    """One place per level: away from the frame and the legend, as far as can be from the places before it."""
+    to_fraction = ax.transData + ax.transAxes.inverted()
+    taken = [np.array((0.5, 0.5))]  # the star
+    for lines in levels:
+        # A line shorter than its own label would be swallowed by it.
+        lines = [to_fraction.transform(line) for line in lines if len(line)]
+        points = [line for line in lines if np.ptp(line, axis=0).max() > 0.15]
+        if not points:
+            continue
+        points = np.concatenate(points)
+        inside = ((points > 0.07) & (points < 0.93)).all(axis=1)
+        points = points[inside & ~((points[:, 0] > 0.4) & (points[:, 1] > 0.85))]
+        if len(points):
+            distances = np.linalg.norm(points[:, None] - np.array(taken), axis=2).min(axis=1)
+            taken.append(points[distances.argmax()])
+    return [tuple(place) for place in to_fraction.inverted().transform(taken[1:])] if taken[1:] else []
+
+
+def _draw_hatching(ax: Axes, surface: Surface, values: np.ndarray) -> None:
+    """Hatch, beneath the contours, every grid cell with a corner that is not finite."""
+    bad = ~np.isfinite(values)
+    if not bad.any():
+        return
+    i, j = np.nonzero(bad[:-1, :-1] | bad[1:, :-1] | bad[:-1, 1:] | bad[1:, 1:])
+    x, y = surface.alphas, surface.betas
+    corners = [(x[i + di], y[j + dj]) for di, dj in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]
+    vertices = np.array(corners).transpose(2, 0, 1).reshape(-1, 2)  # five per cell, the last one closes it
+    codes = np.tile([Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY], len(i))
+    patch = PathPatch(
+        Outline(vertices, codes), facecolor="0.92", edgecolor="0.35", hatch="////", linewidth=0, zorder=0.5,
+        label=count_text(int(bad.sum()), bad.size),
+    )  # fmt: skip
+    patch.sticky_edges.x[:], patch.sticky_edges.y[:] = x[[0, -1]], y[[0, -1]]
+    ax.add_patch(patch)
+    ax.autoscale_view()

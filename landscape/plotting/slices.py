@@ -1,0 +1,84 @@
+"""The loss along the axes, as curves."""
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from landscape.plotting.axes import axes_or_new, label_axes, star_style
+from landscape.plotting.captions import (
+    axis_labels,
+    count_text,
+    origin_name,
+    quantity_label,
+    relative_norm,
+    shared_label,
+    title_of,
+)
+from landscape.plotting.scales import color_limits
+from landscape.plotting.values import finite_or_nan, value_at_origin, zero_index
+from landscape.results import Surface
+
+__all__ = ["plot_slices"]
+
+CURVE_COLORS = ("#0072B2", "#E69F00")  # blue and orange of the colour-blind-safe set of Okabe and Ito
+
+
+def plot_slices(surface: Surface, ax: Axes | None = None, *, log_scale: bool = False) -> Axes:
+    """The loss along each axis through the grid point nearest the origin, in a band of 2 standard errors.
+
+    A line gives its one curve. NaN and infinite points are gaps in the curve, with a cross at the upper edge.
+
+    Raises:
+        InputError: a log scale over losses that are not positive.
+    """
+    curves = _curves(surface)
+    for curve in curves:
+        color_limits(finite_or_nan(curve[1]), log_scale, "loss")
+    ax = axes_or_new(ax, (5.6, 3.8))
+    if log_scale:
+        ax.set_yscale("log", nonpositive="clip")
+    ax.axvline(0, color="0.8", linewidth=0.8, zorder=0.5)
+    for k, (axis, loss, error, name) in enumerate(curves):
+        _draw_curve(ax, axis, loss, error, name, k)
+    at_origin = value_at_origin(surface, surface.loss)
+    # Between the grid points of a plane the curves pass beside the origin, so a star would not lie on them.
+    on_curves = surface.betas is None or all(zero_index(axis) is not None for axis in surface.axes)
+    if on_curves and math.isfinite(at_origin):
+        ax.plot([0], [at_origin], label=origin_name(surface), **star_style(11))
+    if any(np.isfinite(error).any() for _, _, error, _ in curves):
+        ax.fill_between([], [], [], color="0.5", alpha=0.3, linewidth=0, label="± 2 standard errors")
+    ax.legend(fontsize=8, framealpha=0.85)
+    labels = axis_labels(surface)
+    x_label = labels[0] if surface.betas is None else shared_label(surface)
+    label_axes(ax, title_of(surface), x_label, quantity_label(surface, "loss", log_scale))
+    return ax
+
+
+def _curves(surface: Surface) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
+    """Coordinates, loss, standard error and name of every slice through the point nearest the origin."""
+    if surface.betas is None:
+        return [(surface.alphas, surface.loss, surface.standard_error, "loss along α")]
+    i, j = surface.centre
+    names = [
+        ", ".join(filter(None, [f"along {axis}", f"{other} = {at + 0.0:.3g}", relative_norm(surface, k)]))
+        for k, (axis, other, at) in enumerate([("α", "β", surface.betas[j]), ("β", "α", surface.alphas[i])])
+    ]
+    return [
+        (surface.alphas, surface.loss[:, j], surface.standard_error[:, j], names[0]),
+        (surface.betas, surface.loss[i], surface.standard_error[i], names[1]),
+    ]
+
+
+def _draw_curve(ax: Axes, axis: np.ndarray, loss: np.ndarray, error: np.ndarray, name: str, k: int) -> None:
+    """One slice: curve, band, and a cross at the upper edge (a row per curve) for every non-finite point."""
+    color, style = CURVE_COLORS[k], ("-", "--")[k]
+    bad, shown, error = ~np.isfinite(loss), finite_or_nan(loss), finite_or_nan(error)
+    marker = "." if len(axis) <= 15 else None
+    ax.plot(axis, shown, color=color, linestyle=style, linewidth=(2.2, 1.5)[k], marker=marker, label=name)
+    ax.fill_between(axis, shown - 2 * error, shown + 2 * error, color=color, alpha=0.25, linewidth=0)
+    if bad.any():
+        ax.plot(
+            axis[bad], np.full(bad.sum(), 0.975 - 0.035 * k), transform=ax.get_xaxis_transform(), color=color,
+            marker="x", markersize=4, linestyle="none", label=count_text(int(bad.sum()), bad.size),
+        )  # fmt: skip

@@ -1,0 +1,77 @@
+"""A plane as a 3-D surface."""
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from landscape.errors import InputError
+from landscape.plotting.axes import COLORMAP, axes_or_new, label_axes, star_style
+from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label, title_of
+from landscape.plotting.scales import color_limits, log_ticks
+from landscape.plotting.values import plane_values, value_at_origin
+from landscape.results import Surface
+
+__all__ = ["plot_surface"]
+
+
+def plot_surface(surface: Surface, ax: Axes | None = None, *, log_scale: bool = False) -> Axes:
+    """The loss over the plane as a 3-D surface with a star at the trained model; non-finite points are gaps.
+
+    ``ax`` must be a 3-D axes; without it a new pyplot figure is made. ``log_scale`` draws log10 of the loss.
+
+    Raises:
+        InputError: a line instead of a plane, ``ax`` without a third axis, or a log scale over losses that
+            are not positive.
+    """
+    values = plane_values(surface, "loss")
+    limits = color_limits(values, log_scale, "loss")
+    if ax is not None and ax.name != "3d":
+        raise InputError("plot_surface needs 3-D axes: figure.add_subplot(projection='3d')")
+    ax = axes_or_new(ax, (5.6, 4.8), projection="3d")
+    height = np.log10(values) if log_scale else values
+    x, y = np.meshgrid(surface.alphas, surface.betas, indexing="ij")
+    if limits is not None:
+        low, high = np.log10(limits) if log_scale else limits
+        rows, columns = (min(n, 101) for n in values.shape)  # every cell, up to a size that still draws fast
+        ax.plot_surface(
+            x, y, height, cmap=COLORMAP, vmin=low, vmax=high, rcount=rows, ccount=columns,
+            edgecolor=(0, 0, 0, 0.25), linewidth=0.15,
+        )  # fmt: skip
+        ax.set_zlim(low, high)
+    _draw_star(ax, surface, height)
+    ax.set(xlim=surface.alphas[[0, -1]], ylim=surface.betas[[0, -1]])
+    _dress_axes(ax, limits if log_scale else None)
+    if count := int((~np.isfinite(values)).sum()):
+        ax.text2D(0, 0.97, f"gaps: {count_text(count, values.size)}", transform=ax.transAxes, fontsize=8)
+    label_axes(ax, title_of(surface), *axis_labels(surface, separator="\n"), size=9)
+    if not ax.get_zlabel():
+        ax.set_zlabel(quantity_label(surface, "loss", log_scale), labelpad=5, fontsize=9)
+    return ax
+
+
+def _draw_star(ax: Axes, surface: Surface, height: np.ndarray) -> None:
+    z = value_at_origin(surface, height)
+    if not math.isfinite(z):
+        return
+    # A line artist keeps its zorder in 3-D, where collections are re-sorted by depth and would hide the star.
+    ax.plot([0], [0], [z], label=origin_name(surface), **star_style(13))
+    ax.legend(loc="upper right", fontsize=8, framealpha=0.85, handlelength=1.4)
+
+
+def _dress_axes(ax: Axes, log_limits: tuple[float, float] | None) -> None:
+    ax.tick_params(pad=0, labelsize=8)
+    ax.xaxis.labelpad = ax.yaxis.labelpad = 8
+    # The lower end of y is pruned: its label would meet the upper end of x in the front corner.
+    for axis, prune, most in ((ax.xaxis, None, 4), (ax.yaxis, "lower", 4), (ax.zaxis, None, 6)):
+        axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], prune=prune))
+        axis.set_pane_color((0.97, 0.97, 0.97))
+    ax.view_init(elev=32, azim=-55)
+    # Layouts do not see 3-D labels in full, so the box makes room for them itself.
+    ax.set_box_aspect(None, zoom=0.9)
+    if log_limits is not None:
+        ticks = log_ticks(log_limits).tick_values(*log_limits)
+        lowest = log_limits[0] * (log_limits[1] / log_limits[0]) ** 0.03  # lower, the label would meet that of y
+        shown = [tick for tick in ticks if lowest <= tick <= log_limits[1]]
+        ax.set_zticks(np.log10(shown), [f"{tick:.4g}" for tick in shown])
