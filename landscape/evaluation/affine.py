@@ -1,6 +1,7 @@
 """Evaluation of networks whose logits are affine in the coordinates: one matrix product, no pass per point."""
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from landscape.slices import Slice
 
 __all__ = ["Affine"]
 
+LOAD = 4096  # samples whose logits are computed at once
 CHUNK_VALUES = {"cpu": 2**20, "other": 2**25}  # losses in flight: a CPU's cache, or enough for an accelerator
 SPREAD = 20.0  # largest exponent of either factor about the centre of a tile; exp(2 * 20 + HEADROOM) is finite
 HEADROOM = 30.0  # largest logit at the centre of a tile that needs no shift: exp(30 + 40) < 3.4e38
@@ -63,8 +65,7 @@ class Affine:
         picked = rows * len(self.betas) + columns
         self.picked = None if np.array_equal(picked, np.arange(len(self.alphas) * len(self.betas))) else picked
         if self.objective.batch_norm != "batch":
-            values = CHUNK_VALUES["cpu" if self.objective.device.type == "cpu" else "other"]
-            self.batch_size = max(16, min(values // (len(self.alphas) * len(self.betas)), values // 2048))
+            self.batch_size = LOAD
 
     def load(self, batch: Any) -> None:
         """Compute L_0, L_1, L_2 [n, C] of the batch, relative to the true class."""
@@ -75,17 +76,24 @@ class Affine:
             self.logits.append(torch.zeros_like(self.logits[0]))
         self.targets = targets
 
-    def run(self) -> tuple[Tensor, Tensor]:
-        """Losses [K, n] of the loaded batch at the prepared points, and the number of hits [K]."""
-        size = (len(self.targets), len(self.alphas), len(self.betas))
-        if self._buffer is None or self._buffer.shape[1:] != size[1:] or len(self._buffer) < size[0]:
-            self._buffer = self.logits[0].new_empty(size)
-        losses = self._buffer[: size[0]]
-        for rows in self._tiles(self.alphas, self.logits[1]):
-            for columns in self._tiles(self.betas, self.logits[2]):
-                self._tile(losses[:, rows, columns], rows, columns)
-        losses, hits = losses.view(size[0], -1).T, self._hits().view(-1)
-        return (losses, hits) if self.picked is None else (losses[self.picked], hits[self.picked])
+    def run(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Losses [K, n] at the prepared points for piece after piece of the loaded batch; hits [K] with the first."""
+        values = CHUNK_VALUES["cpu" if self.objective.device.type == "cpu" else "other"]
+        size = (len(self.alphas), len(self.betas))
+        chunk = max(16, values // (size[0] * size[1]))
+        if self._buffer is None or self._buffer.shape != (chunk, *size):
+            self._buffer = self.logits[0].new_empty(chunk, *size)
+        picked = slice(None) if self.picked is None else self.picked
+        hits = self._hits().view(-1)[picked]
+        tiles = list(
+            itertools.product(self._tiles(self.alphas, self.logits[1]), self._tiles(self.betas, self.logits[2]))
+        )
+        for logits in zip(*(part.split(chunk) for part in self.logits), strict=True):
+            losses = self._buffer[: len(logits[0])]
+            for rows, columns in tiles:
+                self._tile(logits, losses[:, rows, columns], rows, columns)
+            yield losses.view(len(losses), -1).T[picked], hits
+            hits = None
 
     def _prove_output(self, inputs: Tensor) -> None:
         """The logits are affine in the coordinates only if they are the output of the one perturbed layer."""
@@ -111,8 +119,8 @@ class Affine:
                 bounds.append(index)
         return [slice(a, b) for a, b in itertools.pairwise([*bounds, len(axis)])]
 
-    def _tile(self, out: Tensor, rows: slice, columns: slice) -> None:
-        l0, l1, l2 = self.logits
+    def _tile(self, logits: tuple[Tensor, ...], out: Tensor, rows: slice, columns: slice) -> None:
+        l0, l1, l2 = logits
         alphas, betas = (l0.new_tensor(axis) for axis in (self.alphas[rows], self.betas[columns]))
         middle_a, middle_b = (0.5 * (axis[0] + axis[-1]) for axis in (alphas, betas))
         base = l0 + middle_a * l1 + middle_b * l2
@@ -130,13 +138,28 @@ class Affine:
 
     def _hits(self) -> Tensor:
         """Number of samples [A, B] whose true class has the largest logit."""
+        always, never = self._decided()
+        grid = self._interval_hits(~(always | never))
+        return grid + always.sum()
+
+    def _decided(self) -> tuple[Tensor, Tensor]:
+        """Which samples [n] are right on the whole grid, and which are wrong: an affine map is largest at a corner."""
         l0, l1, l2 = self.logits
+        corners = torch.stack([
+            l0 + float(a) * l1 + float(b) * l2 for a in self.alphas[[0, -1]] for b in self.betas[[0, -1]]
+        ])  # fmt: skip
+        return (corners.amax(0) <= 0).all(1), (corners.amin(0) > 0).any(1)
+
+    def _interval_hits(self, samples: Tensor) -> Tensor:
+        """`_hits` of the ``samples`` [n] (a mask), from the interval of b that each wins along every row."""
+        l0, l1, l2 = (logits[samples] for logits in self.logits)
         alphas, betas = l0.new_tensor(self.alphas), l0.new_tensor(self.betas)
         smallest = torch.finfo(l2.dtype).tiny ** 0.5  # whose quotients stay finite
         slope = torch.where(l2.abs() < smallest, smallest, l2)
         offset, tilt = -l0 / slope, -l1 / slope
-        offset.scatter_(1, self.targets[:, None], torch.inf)  # the true class bounds nothing
-        tilt.scatter_(1, self.targets[:, None], 0.0)
+        own = self.targets[samples, None]
+        offset.scatter_(1, own, torch.inf)  # the true class bounds nothing
+        tilt.scatter_(1, own, 0.0)
         upper = slope > 0
         high = self._bound(upper, offset, tilt, torch.inf, alphas).amin(1)
         low = self._bound(~upper, offset, tilt, -torch.inf, alphas).amax(1)

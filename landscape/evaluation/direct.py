@@ -1,5 +1,6 @@
 """Evaluation by forward passes at every point, of the whole network or of what follows its first moved layer."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -71,23 +72,9 @@ class Direct:
         if self.first:
             self.terms = self.first.terms(lambda: self.objective.evaluate(batch))
 
-    def run(self) -> tuple[Tensor, Tensor | None]:
-        """Losses [K, n] of the loaded batch at the prepared points, and the number of hits [K] (or None)."""
-        if self.together > 1:
-            return self._run_together()
-        losses, hits = [], []
-        for index in range(len(self.coordinates)):
-            self._move(index)
-            if self.first:
-                self.first.output = self._combine(index)
-                with self.first.replaced():
-                    values, right = self.objective.evaluate(self.batch)
-            else:
-                values, right = self.objective.evaluate(self.batch)
-            losses.append(values)
-            if right is not None:
-                hits.append(right.sum())
-        return torch.stack(losses), torch.stack(hits) if hits else None
+    def run(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Once, losses [K, n] of the loaded batch at the prepared points, and the number of hits [K] (or None)."""
+        yield self._run_together() if self.together > 1 else self._run_one_by_one()
 
     def can_run_together(self) -> bool:
         """Whether the forward pass can be vectorised over points (torch.func.vmap accepts it)."""
@@ -101,6 +88,21 @@ class Direct:
         finally:
             self.together = before
         return True
+
+    def _run_one_by_one(self) -> tuple[Tensor, Tensor | None]:
+        losses, hits = [], []
+        for index in range(len(self.coordinates)):
+            self._move(index)
+            if self.first:
+                self.first.output = self._combine(index)
+                with self.first.replaced():
+                    values, right = self.objective.evaluate(self.batch)
+            else:
+                values, right = self.objective.evaluate(self.batch)
+            losses.append(values)
+            if right is not None:
+                hits.append(right.sum())
+        return torch.stack(losses), torch.stack(hits) if hits else None
 
     def _first_layer(self) -> FirstLayer:
         _, batch = next(self.objective.batches(2))
@@ -147,7 +149,7 @@ class Direct:
         return torch.add(self._row, final, alpha=last, out=self._buffer)
 
     def _run_together(self) -> tuple[Tensor, Tensor | None]:
-        """As `run`, with ``together`` points in every operation."""
+        """As `_run_one_by_one`, with ``together`` points in every operation."""
         inputs, targets = self.batch
         losses, hits = [], []
         for start in range(0, len(self.coordinates), self.together):
@@ -162,7 +164,7 @@ class Direct:
                 hits.append(right.view(count, -1).sum(1))
         return torch.cat(losses), torch.cat(hits) if hits else None
 
-    def _forward_with(self, inputs: Tensor):
+    def _forward_with(self, inputs: Tensor) -> Callable:
         def forward(weights: dict[str, Tensor], output: Tensor) -> Tensor:
             if not self.first:
                 return functional_call(self.objective.model, weights, (inputs,))

@@ -175,9 +175,10 @@ class _Run:
         self.evaluator.prepare(self.coordinates[block])
         for start, batch in self.objective.batches(self.evaluator.batch_size):
             self.evaluator.load(batch)
-            losses, hits = self.evaluator.run()
-            self.statistics.update(block, start, losses, hits)
-            bar.update(len(block) * losses.shape[1] / self.objective.size)
+            for losses, hits in self.evaluator.run():
+                self.statistics.update(block, start, losses, hits)
+                start += losses.shape[1]
+                bar.update(len(block) * losses.shape[1] / self.objective.size)
         self.statistics.done[block] = True
 
     def check_origin(self) -> dict | None:
@@ -254,7 +255,7 @@ class _Run:
         for block in torch.arange(len(points)).split(evaluator.largest_block):
             evaluator.prepare(points[block])
             evaluator.load(batch)
-            found.append(evaluator.run()[0].clone())
+            found.append(torch.cat([losses.clone() for losses, _ in evaluator.run()], dim=1))
         for point in points.tolist():
             self.objective.move_to(self.slice(*point))
             expected.append(self.objective.evaluate(batch)[0])

@@ -26,21 +26,24 @@ class Statistics:
         self.per_sample = torch.zeros(points, samples, dtype=dtype) if per_sample else None
 
     def update(self, block: Tensor, start: int, losses: Tensor, hits: Tensor | None) -> None:
-        """Add ``losses`` [K, n] of the samples from ``start`` on, and the count of ``hits`` [K], at ``block`` [K]."""
-        if start == 0:
-            self.reference[block] = losses.mean(1).nan_to_num(0.0, 0.0, 0.0).cpu().double()
-        about = self.reference[block].to(losses)[:, None]
-        # torch sums a batch by cascade, to a few units in the last place; across batches the sums are float64.
-        sums, squares = losses.sum(1), (losses - about).square_().sum(1)
-        if not squares.isfinite().all():  # losses above 1e19, whose squares leave float32
-            losses, about = as_float64(losses), as_float64(about)
-            sums, squares = losses.sum(1), (losses - about).square_().sum(1)
-        self.total[block] += sums.cpu().double()
-        self.squares[block] += squares.cpu().double()
-        if hits is not None:
-            self.hits[block] += as_float64(hits).cpu()
+        """Add ``losses`` [K, n] of the samples from ``start`` on, and the count of ``hits`` [K], at ``block`` [K].
+
+        The memory of ``losses`` is used up.
+        """
         if self.per_sample is not None:
             self.per_sample[block, start : start + losses.shape[1]] = losses.to("cpu", self.per_sample.dtype)
+        # torch sums a batch by cascade, to a few units in the last place; across batches the sums are float64.
+        sums = losses.sum(1)
+        if not (sums.abs() < 1e18).all():  # whose squares leave float32
+            losses = as_float64(losses)
+            sums = losses.sum(1)
+        if start == 0:
+            self.reference[block] = (sums / losses.shape[1]).nan_to_num(0.0, 0.0, 0.0).cpu().double()
+        about = self.reference[block].to(losses)[:, None]
+        self.total[block] += sums.cpu().double()
+        self.squares[block] += losses.sub_(about).square_().sum(1).cpu().double()
+        if hits is not None:
+            self.hits[block] += as_float64(hits).cpu()
 
     @property
     def mean(self) -> np.ndarray:

@@ -68,7 +68,7 @@ def _seconds(
     for _ in range(3):
         _wait(evaluator.objective.device)
         began = time.perf_counter()
-        samples = evaluator.run()[0].shape[1]
+        samples = sum(losses.shape[1] for losses, _ in evaluator.run())
         _wait(evaluator.objective.device)
         times.append(time.perf_counter() - began)
     return min(times) / (samples * len(few))
