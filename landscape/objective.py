@@ -17,6 +17,8 @@ from landscape.samples import collect, map_tensors, tensors_of
 
 __all__ = ["Objective", "objective"]
 
+BATCH_BYTES = 4 * 2**20  # of inputs: about what a core's share of the cache takes
+
 
 def objective(
     model: nn.Module,
@@ -26,7 +28,7 @@ def objective(
     batch_norm: str | None = None,
     device: str | torch.device = "auto",
     dtype: torch.dtype = torch.float32,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> "Objective":
     """The map theta -> losses l_n(theta), n = 1..N, of ``model`` on ``data``.
 
@@ -43,7 +45,8 @@ def objective(
             ``batch_size`` samples). None stands for "recalibrate" on interpolations, else "running".
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: arithmetic of the forward pass, torch.float32 or torch.float64.
-        batch_size: samples a forward pass, where that is not chosen by timing.
+        batch_size: samples a forward pass, where that is not chosen by timing. None: 256 under "batch", otherwise
+            as many as make inputs of 4 MiB.
 
     Raises:
         InputError: data, loss, labels or model that do not fit each other; a random forward pass.
@@ -67,15 +70,16 @@ class Objective:
             raise InputError(f"unknown loss {loss!r}; use {', '.join(map(repr, LOSSES))} or a callable")
         if batch_norm not in (None, *POLICIES):
             raise InputError(f"unknown BatchNorm policy {batch_norm!r}; use one of {', '.join(POLICIES)}")
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
-        self.loss, self.batch_norm, self.dtype, self.batch_size = loss, batch_norm, dtype, batch_size
+        self.loss, self.batch_norm, self.dtype = loss, batch_norm, dtype
         self.device = select_device(device)
         self.has_batch_norm = has_batch_norm(model)
         with kept_random_state(), full_precision():
             self.model = self._private(model)
             self.samples = collect(data).to(self.device, dtype)
             self.size = self.samples.size
+            self.batch_size = batch_size or (256 if batch_norm == "batch" else self.samples.count_in(BATCH_BYTES))
             self._check()
 
     @torch.no_grad()
@@ -123,15 +127,19 @@ class Objective:
         """Losses and hits of ``outputs`` under a named loss."""
         return LOSSES[self.loss](outputs, targets), outputs.argmax(1) == targets if self.has_accuracy else None
 
+    def twin(self) -> "Objective":
+        """The same objective on the same samples with a network of its own, for another thread."""
+        twin = copy.copy(self)
+        twin.model = copy.deepcopy(self.model)
+        return twin
+
     def for_slice(self, kind: str | None) -> "Objective":
         """This objective with the BatchNorm policy settled for a slice of ``kind``."""
         if self.batch_norm is not None:
             return self
-        settled = copy.copy(self)
-        settled.batch_norm = "running"
-        if self.has_batch_norm and kind in ("interpolation line", "three-point plane", "pca plane"):
-            settled.batch_norm = "recalibrate"
-            settled.model = copy.deepcopy(self.model)  # whose own running statistics stay
+        merges = self.has_batch_norm and kind in ("interpolation line", "three-point plane", "pca plane")
+        settled = self.twin() if merges else copy.copy(self)  # so that the own running statistics stay
+        settled.batch_norm = "recalibrate" if merges else "running"
         return settled
 
     @property

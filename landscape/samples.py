@@ -48,6 +48,12 @@ class Samples:
             yield start, map_tensors(move, batch)
             start += batch_length(batch)
 
+    def count_in(self, volume: int) -> int:
+        """How many samples take ``volume`` bytes, at least 16 and at most all; streamed batches are what they are."""
+        if self.tensors is None:
+            return self.size
+        return min(self.size, max(16, volume * self.size // max(1, tree_bytes(self.tensors))))
+
     def to(self, device: torch.device, dtype: torch.dtype) -> "Samples":
         """Resident samples on ``device`` when they take less than half of its free memory, else these."""
         if self.tensors is None or 2 * tree_bytes(self.tensors) > available_memory(device):

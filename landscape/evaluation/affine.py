@@ -45,7 +45,8 @@ class Affine:
             objective.model, lambda: objective.evaluate(batch), slice_.origin, slice_.directions
         )
         self._prove_output(batch[0])
-        self.batch_size = objective.batch_size
+        self.batches_fixed = objective.samples.tensors is None or objective.batch_norm == "batch"
+        self.batch_size = objective.batch_size if self.batches_fixed else LOAD
         self._buffer: Tensor | None = None  # losses of one batch; fresh memory each time costs a third of the speed
 
     @property
@@ -64,8 +65,6 @@ class Affine:
         self.betas, columns = np.unique(columns, return_inverse=True)
         picked = rows * len(self.betas) + columns
         self.picked = None if np.array_equal(picked, np.arange(len(self.alphas) * len(self.betas))) else picked
-        if self.objective.batch_norm != "batch":
-            self.batch_size = LOAD
 
     def load(self, batch: Any) -> None:
         """Compute L_0, L_1, L_2 [n, C] of the batch, relative to the true class."""

@@ -40,8 +40,13 @@ class Direct:
         return {
             "batch_size": self.batch_size,
             "channels_last": self.channels_last,
-            "points_together": self.together,
+            "together": self.together,
         }
+
+    @property
+    def batches_fixed(self) -> bool:
+        """Whether the batches are part of the objective: BatchNorm by batch, streamed samples."""
+        return self.objective.samples.tensors is None or self.objective.batch_norm == "batch"
 
     @property
     def largest_block(self) -> int:

@@ -1,6 +1,7 @@
 """One entry for every evaluation: which points, by which method, checked before it returns."""
 
 import dataclasses
+import functools
 import itertools
 import math
 import time
@@ -18,7 +19,8 @@ from landscape.evaluation.affine import Affine
 from landscape.evaluation.direct import Direct
 from landscape.evaluation.first_layer import NotApplicable
 from landscape.evaluation.resume import load_progress, save_progress
-from landscape.evaluation.statistics import Statistics
+from landscape.evaluation.statistics import Statistics, Sums
+from landscape.evaluation.team import Team
 from landscape.evaluation.tuning import tune
 from landscape.objective import Objective
 from landscape.parameters import check_match
@@ -159,27 +161,51 @@ class _Run:
         pending = (~self.statistics.done).nonzero().flatten()
         if not len(pending):
             return
-        size = self.evaluator.largest_block
-        if isinstance(self.evaluator, Direct):
-            seconds = tune(self.evaluator, self.coordinates[pending])
+        with Team(self.objective) as team:
+            (size,) = team.map(lambda _, evaluator: self._prepare(evaluator, pending, team), [self.evaluator])
+            evaluators = [self.evaluator, *(self._twin() for _ in range(team.size - 1))]
+            quiet = None if self.progress else True  # None: on a terminal only, so that logs stay readable
+            with tqdm(total=len(pending), disable=quiet, desc=self.evaluator.name, bar_format=BAR) as bar:
+                for block in pending.split(size):
+                    share = functools.partial(self._evaluate_share, block, team, bar)
+                    self.statistics.finish(block, team.map(share, evaluators))
+                    if resume:
+                        save_progress(resume, self.identity, self.statistics)
+
+    @torch.no_grad()
+    def _prepare(self, evaluator: Affine | Direct, pending: Tensor, team: Team) -> int:
+        """Settle how batches are evaluated, say how long it will take, and return the size of a block."""
+        size = evaluator.largest_block
+        if isinstance(evaluator, Direct):
+            seconds = tune(evaluator, self.coordinates[pending]) / team.size
             size = max(1, min(size, int(BLOCK_SECONDS / seconds)))
             self._announce(seconds * len(pending))
-        quiet = None if self.progress else True  # None: on a terminal only, so that logs stay readable
-        with tqdm(total=len(pending), disable=quiet, desc=self.evaluator.name, bar_format=BAR) as bar:
-            for block in pending.split(size):
-                self._evaluate_block(block, bar)
-                if resume:
-                    save_progress(resume, self.identity, self.statistics)
+        if not evaluator.batches_fixed:
+            evaluator.batch_size = team.even(evaluator.batch_size, self.objective.size)
+        return size
 
-    def _evaluate_block(self, block: Tensor, bar: tqdm) -> None:
-        self.evaluator.prepare(self.coordinates[block])
-        for start, batch in self.objective.batches(self.evaluator.batch_size):
-            self.evaluator.load(batch)
-            for losses, hits in self.evaluator.run():
-                self.statistics.update(block, start, losses, hits)
+    def _twin(self) -> Affine | Direct:
+        twin = METHODS[self.evaluator.name](self.objective.twin(), self.slice)
+        for name, value in self.evaluator.settings.items():
+            setattr(twin, name, value)
+        return twin
+
+    @torch.no_grad()  # which holds for one thread only
+    def _evaluate_share(self, block: Tensor, team: Team, bar: tqdm, rank: int, evaluator: Affine | Direct) -> Sums:
+        """Sums over every ``team.size``-th batch, from batch ``rank`` on."""
+        sums = Sums(len(block))
+        evaluator.prepare(self.coordinates[block])
+        for number, (start, batch) in enumerate(self.objective.batches(evaluator.batch_size)):
+            if number % team.size != rank or team.stopped:
+                continue
+            evaluator.load(batch)
+            for losses, hits in evaluator.run():
+                self.statistics.keep(block, start, losses)
+                sums.add(losses, hits)
                 start += losses.shape[1]
-                bar.update(len(block) * losses.shape[1] / self.objective.size)
-        self.statistics.done[block] = True
+                with team.lock:
+                    bar.update(len(block) * losses.shape[1] / self.objective.size)
+        return sums
 
     def check_origin(self) -> dict | None:
         """Compare the value at the origin with the objective itself, on all samples."""

@@ -1,4 +1,4 @@
-"""Sums over samples, point by point, in float64."""
+"""Sums over samples, point by point, across batches in float64."""
 
 import numpy as np
 import torch
@@ -6,44 +6,68 @@ from torch import Tensor
 
 from landscape.parameters import as_float64
 
-__all__ = ["Statistics"]
+__all__ = ["Statistics", "Sums"]
 
 
-class Statistics:
-    """Mean, standard error, accuracy and (on request) every loss of K points, from batches in any order.
+class Sums:
+    """Sums over some of the samples at the K points of a block.
 
     Sums instead of running means: an infinite loss stays infinite and NaN stays NaN. Squares are taken about the
     mean of the first batch, so that a small spread about a large loss survives the arithmetic.
     """
 
-    def __init__(self, points: int, samples: int, *, per_sample: bool, dtype: torch.dtype):
-        self.samples = samples
-        self.done = torch.zeros(points, dtype=torch.bool)
-        self.total = torch.zeros(points, dtype=torch.float64)
-        self.reference = torch.zeros(points, dtype=torch.float64)
-        self.squares = torch.zeros(points, dtype=torch.float64)
-        self.hits = torch.zeros(points, dtype=torch.float64)
-        self.per_sample = torch.zeros(points, samples, dtype=dtype) if per_sample else None
+    def __init__(self, points: int):
+        self.count = 0
+        self.total, self.squares, self.reference, self.hits = torch.zeros(4, points, dtype=torch.float64)
 
-    def update(self, block: Tensor, start: int, losses: Tensor, hits: Tensor | None) -> None:
-        """Add ``losses`` [K, n] of the samples from ``start`` on, and the count of ``hits`` [K], at ``block`` [K].
-
-        The memory of ``losses`` is used up.
-        """
-        if self.per_sample is not None:
-            self.per_sample[block, start : start + losses.shape[1]] = losses.to("cpu", self.per_sample.dtype)
+    def add(self, losses: Tensor, hits: Tensor | None) -> None:
+        """Add ``losses`` [K, n] of n more samples, whose memory is used up, and the count of ``hits`` [K]."""
         # torch sums a batch by cascade, to a few units in the last place; across batches the sums are float64.
         sums = losses.sum(1)
         if not (sums.abs() < 1e18).all():  # whose squares leave float32
             losses = as_float64(losses)
             sums = losses.sum(1)
-        if start == 0:
-            self.reference[block] = (sums / losses.shape[1]).nan_to_num(0.0, 0.0, 0.0).cpu().double()
-        about = self.reference[block].to(losses)[:, None]
-        self.total[block] += sums.cpu().double()
-        self.squares[block] += losses.sub_(about).square_().sum(1).cpu().double()
+        if self.count == 0:
+            self.reference = (sums / losses.shape[1]).nan_to_num(0.0, 0.0, 0.0).cpu().double()
+        self.total += sums.cpu().double()
+        self.squares += losses.sub_(self.reference.to(losses)[:, None]).square_().sum(1).cpu().double()
+        self.count += losses.shape[1]
         if hits is not None:
-            self.hits[block] += as_float64(hits).cpu()
+            self.hits += as_float64(hits).cpu()
+
+    def merge(self, other: "Sums") -> None:
+        """Add the samples of ``other``, at the same points."""
+        shift = other.reference - self.reference
+        about = other.squares + shift * (2 * (other.total - other.count * other.reference) + other.count * shift)
+        self.squares += about
+        self.total += other.total
+        self.hits += other.hits
+        self.count += other.count
+
+
+class Statistics:
+    """Mean, standard error, accuracy and (on request) every loss, at all points of a grid."""
+
+    def __init__(self, points: int, samples: int, *, per_sample: bool, dtype: torch.dtype):
+        self.samples = samples
+        self.done = torch.zeros(points, dtype=torch.bool)
+        self.total, self.spread, self.hits = torch.zeros(3, points, dtype=torch.float64)
+        self.per_sample = torch.zeros(points, samples, dtype=dtype) if per_sample else None
+
+    def keep(self, block: Tensor, start: int, losses: Tensor) -> None:
+        """Keep ``losses`` [K, n] of the samples from ``start`` on, where every loss was asked for."""
+        if self.per_sample is not None:
+            self.per_sample[block, start : start + losses.shape[1]] = losses.to("cpu", self.per_sample.dtype)
+
+    def finish(self, block: Tensor, shares: list[Sums]) -> None:
+        """Store the points ``block`` [K], whose samples are spread over ``shares``."""
+        whole, *others = shares
+        for other in others:
+            whole.merge(other)
+        shift = whole.total / self.samples - whole.reference
+        self.total[block], self.hits[block] = whole.total, whole.hits
+        self.spread[block] = (whole.squares - self.samples * shift.square()).clamp(min=0)
+        self.done[block] = True
 
     @property
     def mean(self) -> np.ndarray:
@@ -52,11 +76,9 @@ class Statistics:
     @property
     def standard_error(self) -> np.ndarray:
         """Sample standard deviation / sqrt(N); NaN for a single sample."""
-        shift = self.total / self.samples - self.reference
         if self.samples < 2:
             return np.full(len(self.total), np.nan)
-        variance = (self.squares / self.samples - shift.square()).clamp(min=0) / (self.samples - 1)
-        return variance.sqrt().numpy()
+        return (self.spread / (self.samples - 1) / self.samples).sqrt().numpy()
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -64,7 +86,7 @@ class Statistics:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything, for a resume file."""
-        names = ("done", "total", "reference", "squares", "hits", "per_sample")
+        names = ("done", "total", "spread", "hits", "per_sample")
         return {name: getattr(self, name).numpy() for name in names if getattr(self, name) is not None}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:

@@ -1,0 +1,61 @@
+"""Several evaluators side by side on the cores of a CPU, each with its own copy of the network."""
+
+import math
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+
+from landscape.objective import Objective
+
+__all__ = ["Team"]
+
+MOST = 4  # threads of Python beyond which they would wait for each other between the operations of torch
+
+
+class Team:
+    """Threads that share the batches of a block, each with its share of torch's threads.
+
+    Two threads with one core each are faster than one thread whose every operation is split over two cores: the
+    operations of small networks are too short to be split. Where splitting by batches is no choice (an accelerator,
+    streamed samples, a callable that may keep state, statistics of BatchNorm over all samples) the team is one
+    thread with all of torch's threads.
+    """
+
+    def __init__(self, objective: Objective):
+        self.threads = torch.get_num_threads()
+        alone = (
+            objective.device.type != "cpu"
+            or objective.samples.tensors is None
+            or callable(objective.loss)
+            or objective.batch_norm == "recalibrate"
+        )
+        self.size = 1 if alone else min(self.threads, MOST, objective.size)
+        self.lock = threading.Lock()
+        self.stopped = False
+
+    def __enter__(self) -> "Team":
+        share = self.threads // self.size
+        self.pool = ThreadPoolExecutor(self.size, initializer=lambda: torch.set_num_threads(share))
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.stopped = True
+        self.pool.shutdown()
+        torch.set_num_threads(self.threads)  # the setting of a thread is also that of threads born later
+
+    def map(self, work: Callable, members: list) -> list:
+        """[work(rank, member), ...] for all ``members``, at the same time; the first exception is raised."""
+        futures = [self.pool.submit(work, rank, member) for rank, member in enumerate(members)]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            self.stopped = True
+            raise
+
+    def even(self, batch_size: int, samples: int) -> int:
+        """The batch size nearest below ``batch_size`` that gives every member as many batches."""
+        batches = math.ceil(samples / batch_size)
+        return math.ceil(samples / (math.ceil(batches / self.size) * self.size))
