@@ -10,6 +10,7 @@ from torch import nn
 
 import landscape_lib as ll
 from landscape.evaluation.direct import Direct
+from landscape.evaluation.pooling import fast_pools
 
 GRID = {"alpha_range": (-1.0, 0.5), "beta_range": (-0.75, 1.5), "resolution": (7, 5), "progress": False}
 METHODS_OF = {
@@ -111,6 +112,38 @@ def test_layout_batch_size_and_points_together_do_not_change_the_losses(name, pr
     for k, (a, b) in enumerate(coordinates.tolist()):
         expected, _ = plain_losses(model, plane, (a, b), inputs, targets)
         torch.testing.assert_close(torch.cat(pieces, 1)[k], expected)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 6, 8), (2, 1, 7, 5), (1, 3, 2, 3)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pooling_by_halves_is_max_pooling_to_the_bit(shape, layout):
+    inputs = torch.randn(shape).contiguous(memory_format=layout)
+    inputs[0, 0, 0, 0] = float("nan")
+    plain, others = nn.MaxPool2d(2), [nn.MaxPool2d(3, 2), nn.MaxPool2d(2, padding=1), nn.MaxPool2d(2, ceil_mode=True)]
+    found = fast_pools(nn.Sequential(plain, *others))
+    assert list(found) == [plain]
+    np.testing.assert_array_equal(found[plain](inputs), plain(inputs))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("name", ["linear", "mlp", "cnn", "batch_norm_cnn", "functional"])
+def test_any_number_of_threads_gives_the_same_and_is_put_back(name, threads):
+    model, (inputs, targets) = make(name).double(), images(29)
+    target = exact_objective(model, (inputs, targets), batch_size=4)
+    plane = ll.random_plane(model, seed=8)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        surface = ll.evaluate(target, plane, per_sample=True, **GRID)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for i, j in ((0, 0), (3, 2), (6, 4)):
+        losses, logits = plain_losses(model, plane, (surface.alphas[i], surface.betas[j]), inputs, targets)
+        np.testing.assert_allclose(surface.per_sample[i, j], losses, rtol=1e-9, atol=1e-11)
+        assert surface.loss[i, j] == pytest.approx(losses.mean().item(), rel=1e-10)
+        assert surface.standard_error[i, j] == pytest.approx(losses.std().item() / 29**0.5, rel=1e-7)
+        assert surface.accuracy[i, j] == (logits.argmax(1) == targets).double().mean().item()
 
 
 class LastLayerMoved(nn.Module):

@@ -7,13 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from landscape.evaluation.first_layer import FirstLayer, NotApplicable, perturbed_names
+from landscape.evaluation.first_layer import FirstLayer, NotApplicable, perturbed_names, replaced_forwards
+from landscape.evaluation.pooling import fast_pools
 from landscape.objective import Objective
 from landscape.samples import map_tensors, tensors_of
 from landscape.slices import Slice
 
 __all__ = ["Direct"]
 
+SCORED_VALUES = 2**18  # outputs whose losses are computed in one call
 STACK_BYTES = 64 * 2**20  # weights of the points of one block, side by side
 
 
@@ -32,6 +34,7 @@ class Direct:
         if prefix and objective.batch_norm == "recalibrate":
             raise NotApplicable("BatchNorm statistics change from point to point")
         self.first = self._first_layer() if prefix else None
+        self.replacements = fast_pools(objective.model) | (self.first.replacements() if self.first else {})
         self._flatten()
 
     @property
@@ -65,8 +68,11 @@ class Direct:
         self.coordinates = coordinates.tolist()
         moves = coordinates.to(self.origin)
         self.stack = torch.addmm(self.origin, moves, self.directions)
+        columns = [piece.unbind() for piece in self._pieces(self.stack).values()]
+        self.points = list(zip(*columns, strict=True)) if columns else [()] * len(self.coordinates)
         if self.objective.batch_norm == "recalibrate":
-            self._move(0)
+            for parameter, value in zip(self.moved.values(), self.points[0], strict=True):
+                parameter.data = value
             self.objective.renew_statistics()
 
     def load(self, batch: Any) -> None:
@@ -95,19 +101,38 @@ class Direct:
         return True
 
     def _run_one_by_one(self) -> tuple[Tensor, Tensor | None]:
-        losses, hits = [], []
-        for index in range(len(self.coordinates)):
-            self._move(index)
-            if self.first:
-                self.first.output = self._combine(index)
-                with self.first.replaced():
-                    values, right = self.objective.evaluate(self.batch)
-            else:
-                values, right = self.objective.evaluate(self.batch)
-            losses.append(values)
-            if right is not None:
-                hits.append(right.sum())
-        return torch.stack(losses), torch.stack(hits) if hits else None
+        if callable(self.objective.loss):
+            return torch.stack([self.objective.evaluate(self.batch)[0] for _ in self._visit()]), None
+        inputs, targets = self.batch
+        losses, hits, scored = [], [], None
+        for index in self._visit():
+            outputs = self.objective.model(inputs)
+            if scored is None:
+                group = max(1, min(len(self.coordinates), SCORED_VALUES // outputs.numel()))
+                scored = outputs.new_empty(group, *outputs.shape)
+            scored[index % group] = outputs  # a copy: the next point may use the memory of these again
+            if index % group == group - 1 or index == len(self.coordinates) - 1:
+                values, right = self._score(scored[: index % group + 1], targets)
+                losses.append(values)
+                hits.append(right)
+        return torch.cat(losses), torch.cat(hits) if hits[0] is not None else None
+
+    def _visit(self) -> Iterator[int]:
+        """Put the network at point after point; yields the index of the point."""
+        with replaced_forwards(self.replacements):
+            for index, values in enumerate(self.points):
+                for parameter, value in zip(self.moved.values(), values, strict=True):
+                    parameter.data = value
+                if self.first:
+                    self.first.output = self._combine(index)
+                yield index
+
+    def _score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Losses [K, n] and number of hits [K] of ``outputs`` [K, n, ...], in one call."""
+        count = len(outputs)
+        repeated = targets.repeat(count, *[1] * (targets.ndim - 1))
+        losses, right = self.objective.score(outputs.flatten(0, 1), repeated)
+        return losses.view(count, -1), None if right is None else right.view(count, -1).sum(1)
 
     def _first_layer(self) -> FirstLayer:
         _, batch = next(self.objective.batches(2))
@@ -137,10 +162,6 @@ class Direct:
             for (name, parameter), piece in zip(self.moved.items(), pieces, strict=True)
         }
 
-    def _move(self, index: int) -> None:
-        for name, value in self._pieces(self.stack[index]).items():
-            self.moved[name].data = value
-
     def _combine(self, index: int) -> Tensor:
         """z_0 + sum_i c_i z_i at the point ``index``; the sum over all but the last axis is kept along a row."""
         *row, last = self.coordinates[index]
@@ -161,20 +182,16 @@ class Direct:
             weights = self._pieces(self.stack[start : start + self.together])
             count = len(self.coordinates[start : start + self.together])
             outputs = vmap(self._forward_with(inputs))(weights, self._combinations(start, count))
-            values, right = self.objective.score(
-                outputs.flatten(0, 1), targets.repeat(count, *[1] * (targets.ndim - 1))
-            )
-            losses.append(values.view(count, -1))
-            if right is not None:
-                hits.append(right.view(count, -1).sum(1))
-        return torch.cat(losses), torch.cat(hits) if hits else None
+            values, right = self._score(outputs, targets)
+            losses.append(values)
+            hits.append(right)
+        return torch.cat(losses), torch.cat(hits) if hits[0] is not None else None
 
     def _forward_with(self, inputs: Tensor) -> Callable:
         def forward(weights: dict[str, Tensor], output: Tensor) -> Tensor:
-            if not self.first:
-                return functional_call(self.objective.model, weights, (inputs,))
-            self.first.output = output
-            with self.first.replaced():
+            if self.first:
+                self.first.output = output
+            with replaced_forwards(self.replacements):
                 return functional_call(self.objective.model, weights, (inputs,))
 
         return forward

@@ -162,8 +162,8 @@ class _Run:
         if not len(pending):
             return
         with Team(self.objective) as team:
-            (size,) = team.map(lambda _, evaluator: self._prepare(evaluator, pending, team), [self.evaluator])
             evaluators = [self.evaluator, *(self._twin() for _ in range(team.size - 1))]
+            size = self._prepare(evaluators, pending, team)
             quiet = None if self.progress else True  # None: on a terminal only, so that logs stay readable
             with tqdm(total=len(pending), disable=quiet, desc=self.evaluator.name, bar_format=BAR) as bar:
                 for block in pending.split(size):
@@ -172,23 +172,20 @@ class _Run:
                     if resume:
                         save_progress(resume, self.identity, self.statistics)
 
-    @torch.no_grad()
-    def _prepare(self, evaluator: Affine | Direct, pending: Tensor, team: Team) -> int:
+    def _prepare(self, evaluators: list, pending: Tensor, team: Team) -> int:
         """Settle how batches are evaluated, say how long it will take, and return the size of a block."""
-        size = evaluator.largest_block
-        if isinstance(evaluator, Direct):
-            seconds = tune(evaluator, self.coordinates[pending]) / team.size
+        size = self.evaluator.largest_block
+        if isinstance(self.evaluator, Direct):
+            seconds = tune(evaluators, self.coordinates[pending], team)
             size = max(1, min(size, int(BLOCK_SECONDS / seconds)))
             self._announce(seconds * len(pending))
-        if not evaluator.batches_fixed:
-            evaluator.batch_size = team.even(evaluator.batch_size, self.objective.size)
+        if not self.evaluator.batches_fixed:
+            for evaluator in evaluators:
+                evaluator.batch_size = team.even(evaluator.batch_size, self.objective.size)
         return size
 
     def _twin(self) -> Affine | Direct:
-        twin = METHODS[self.evaluator.name](self.objective.twin(), self.slice)
-        for name, value in self.evaluator.settings.items():
-            setattr(twin, name, value)
-        return twin
+        return METHODS[self.evaluator.name](self.objective.twin(), self.slice)
 
     @torch.no_grad()  # which holds for one thread only
     def _evaluate_share(self, block: Tensor, team: Team, bar: tqdm, rank: int, evaluator: Affine | Direct) -> Sums:

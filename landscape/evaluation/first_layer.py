@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from landscape.parameters import Point
 
-__all__ = ["FirstLayer", "NotApplicable", "perturbed_names"]
+__all__ = ["FirstLayer", "NotApplicable", "perturbed_names", "replaced_forwards"]
 
 LINEAR_MAPS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -87,7 +87,7 @@ class FirstLayer:
         return {name for name, p in model.named_parameters() if id(p) in own}
 
     def terms(self, forward: Callable[[], Any]) -> list[Tensor]:
-        """z_0, z_1, ... for the batch that ``forward`` runs; what comes before the layer is kept for `replaced`."""
+        """z_0, z_1, ... for the batch that ``forward`` runs; what comes before the layer is kept for `replacements`."""
         self._kept.clear()
         reached: list[Tensor] = []
 
@@ -103,14 +103,14 @@ class FirstLayer:
             return run
 
         keepers = {module: keeper(module, module.forward) for module in self.before}
-        with contextlib.suppress(_Reached), _forwards({self.layer: stop, **keepers}):
+        with contextlib.suppress(_Reached), replaced_forwards({self.layer: stop, **keepers}):
             forward()
         return self._apply(reached[0])
 
-    def replaced(self) -> contextlib.AbstractContextManager:
-        """Within, the layer gives ``self.output`` and the modules before it what they gave in `terms`."""
+    def replacements(self) -> dict[nn.Module, Callable]:
+        """Forwards with which the layer gives ``self.output`` and what precedes it gives what it gave in `terms`."""
         kept = {module: lambda *_, m=module, **__: self._kept[m] for module in self.before}
-        return _forwards({self.layer: lambda _: self.output, **kept})
+        return {self.layer: lambda _: self.output, **kept}
 
     def _apply(self, inputs: Tensor) -> list[Tensor]:
         """The layer's linear map with the weights of the origin and of every direction."""
@@ -163,7 +163,7 @@ def _watch(
 
 
 @contextlib.contextmanager
-def _forwards(replacements: dict[nn.Module, Callable]) -> Iterator[None]:
+def replaced_forwards(replacements: dict[nn.Module, Callable]) -> Iterator[None]:
     """Replace the forward methods of modules, and put them back."""
     own = {module: module.__dict__["forward"] for module in replacements if "forward" in module.__dict__}
     try:

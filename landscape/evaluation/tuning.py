@@ -5,6 +5,7 @@ import time
 import torch
 
 from landscape.evaluation.direct import Direct, has_convolutions
+from landscape.evaluation.team import Team
 
 __all__ = ["tune"]
 
@@ -14,12 +15,14 @@ VOLUME = {"cpu": 2**23, "other": 2**27}  # values of the first moved layer in on
 SHARE = 0.05  # of the expected work that may be spent on timing
 
 
-def tune(evaluator: Direct, coordinates: torch.Tensor) -> float:
-    """Set layout, micro-batch size and points per operation of ``evaluator`` to the fastest seen; seconds a point.
+def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> float:
+    """Set layout, micro-batch size and points per operation of all to the fastest seen; expected seconds a point.
 
     The layout first, then points together, then the batch size (until it got worse twice), as long as the timing
-    itself takes less than a small share of the work. Batches that are part of the objective keep their size.
+    itself takes less than a small share of the work. Batches that are part of the objective keep their size. All
+    members of the ``team`` are timed at once, because they share the cache and the memory of the machine.
     """
+    evaluator = evaluators[0]
     objective = evaluator.objective
     kind = "cpu" if objective.device.type == "cpu" else "other"
     work = objective.size * len(coordinates)
@@ -29,7 +32,9 @@ def tune(evaluator: Direct, coordinates: torch.Tensor) -> float:
         nonlocal best, best_time
         if time.perf_counter() - began > SHARE * best_time * work:
             return float("inf")
-        seconds = _seconds(evaluator, coordinates, batch_size, channels_last, together)
+        for member in evaluators:
+            member.batch_size, member.channels_last, member.together = batch_size, channels_last, together
+        seconds = sum(team.map(lambda _, member: _seconds(member, coordinates), evaluators)) / team.size**2
         if seconds < best_time:
             best, best_time = (batch_size, channels_last, together), seconds
         return seconds
@@ -48,21 +53,20 @@ def tune(evaluator: Direct, coordinates: torch.Tensor) -> float:
                 break
             seconds = attempt(size, best[1], 1)
             worse, least = (worse + 1 if seconds > least else 0), min(least, seconds)
-    evaluator.batch_size, evaluator.channels_last, evaluator.together = best
+    for member in evaluators:
+        member.batch_size, member.channels_last, member.together = best
     prepared = time.perf_counter()
     evaluator.prepare(coordinates[:1])  # includes the BatchNorm statistics where they are renewed at every point
     return best_time * objective.size + time.perf_counter() - prepared
 
 
-def _seconds(
-    evaluator: Direct, coordinates: torch.Tensor, batch_size: int, channels_last: bool, together: int
-) -> float:
+@torch.no_grad()  # which holds for one thread only
+def _seconds(evaluator: Direct, coordinates: torch.Tensor) -> float:
     """Seconds for one sample at one point, the better of two tries."""
-    evaluator.batch_size, evaluator.channels_last, evaluator.together = batch_size, channels_last, together
-    count = max(together, 4)
+    count = max(evaluator.together, 4)
     few = coordinates[:: max(1, len(coordinates) // count)][:count][: evaluator.largest_block]
     evaluator.prepare(few)
-    _, batch = next(evaluator.objective.batches(batch_size))
+    _, batch = next(evaluator.objective.batches(evaluator.batch_size))
     evaluator.load(batch)
     times = []
     for _ in range(2):

@@ -1,0 +1,53 @@
+"""What the README says: its example runs, its commands parse, its files exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import landscape_lib as ll
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = sorted(set(re.findall(r"python ([a-z_]+\.py[^`\n&]*)", README)))
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch, small_data):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    ll.save_checkpoint(
+        "mnist_linear_model.pth",
+        ll.LinearMNIST(),
+        model_name="linear-mnist",
+        data={"name": "mnist-5k"},
+        epoch=0,
+        metrics={},
+        settings={},
+    )
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    found = {}
+    exec(code, found)
+    assert Path("landscape.png").stat().st_size > 10_000
+    assert found["surface"].loss.shape == (25, 25)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_that_the_readme_uses_is_in_the_help(command):
+    script, *arguments = shlex.split(command)
+    help_text = subprocess.run(
+        [sys.executable, str(ROOT / script), "-h"], capture_output=True, text=True, check=True
+    ).stdout
+    for argument in arguments:
+        if argument.startswith("--"):
+            assert argument in help_text
+
+
+def test_every_script_at_the_top_is_in_the_readme_and_every_linked_file_exists():
+    for script in ROOT.glob("*.py"):
+        assert script.name in README
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
