@@ -47,7 +47,7 @@ def test_surface_equals_plain_forward_passes(name, method):
             assert surface.standard_error[i, j] == pytest.approx(losses.std().item() / 13**0.5, rel=1e-7)
             assert surface.accuracy[i, j] == (logits.argmax(1) == targets).double().mean().item()
     if method == "auto":
-        assert surface.metadata["method"]["name"] == METHODS_OF[name]
+        assert surface.metadata["method"] == METHODS_OF[name]
 
 
 class Bowl(nn.Module):
@@ -160,7 +160,7 @@ def test_a_plane_that_moves_only_the_last_layer_is_affine_and_exact():
     model, (inputs, targets) = LastLayerMoved().eval(), images()
     plane = ll.random_plane(model.double(), ignore=("body.*",))
     surface = ll.evaluate(exact_objective(model, (inputs, targets)), plane, **GRID)
-    assert surface.metadata["method"]["name"] == "affine"
+    assert surface.metadata["method"] == "affine"
     expected = [
         [plain_losses(model, plane, (a, b), inputs, targets)[0].mean() for b in surface.betas] for a in surface.alphas
     ]
@@ -171,7 +171,7 @@ def test_prefix_keeps_what_precedes_the_first_moved_layer():
     model, (inputs, targets) = make("batch_norm_cnn").double(), images()
     plane = ll.random_plane(model, ignore=("0.*", "1.*", "4.*"))
     surface = ll.evaluate(exact_objective(model, (inputs, targets)), plane, **GRID)
-    assert surface.metadata["method"]["name"] == "prefix"
+    assert surface.metadata["method"] == "prefix"
     expected = plain_losses(model, plane, (-1, 1.5), inputs, targets)[0].mean().item()
     assert surface.loss[0, -1] == pytest.approx(expected, rel=1e-10)
 
@@ -293,8 +293,8 @@ def test_a_method_that_gives_wrong_numbers_is_not_returned(monkeypatch):
     original = Direct._combine
     monkeypatch.setattr(Direct, "_combine", lambda self, index: original(self, index) * 1.01)
     surface = ll.evaluate(target, plane, **GRID)
-    assert surface.metadata["method"]["name"] == "direct"
-    assert "differs from a plain forward pass" in surface.metadata["method"]["rejected"]["prefix"]
+    assert surface.metadata["method"] == "direct"
+    assert "differs from a plain forward pass" in surface.metadata["methods_rejected"]["prefix"]
     with pytest.raises(ll.InputError, match="method 'prefix' does not fit"):
         ll.evaluate(target, plane, method="prefix", **GRID)
 
@@ -315,7 +315,7 @@ def test_metadata_tell_how_far_to_trust_the_surface():
     }
     assert -1 < meta["cosine"] < 1 and len(meta["relative_norms"]) == 2
     assert meta["checks"]["origin"]["loss"] == pytest.approx(meta["checks"]["origin"]["model_loss"], rel=1e-5)
-    assert meta["method"]["name"] == "prefix" and "affine" in meta["method"]["rejected"]
+    assert meta["method"] == "prefix" and "affine" in meta["methods_rejected"]
     assert set(meta["versions"]) == {"python", "torch", "torchvision", "numpy", "scipy"}
 
 
@@ -361,3 +361,21 @@ def test_two_evaluations_of_one_objective_do_not_disturb_each_other():
     second = ll.evaluate(target, plane, **GRID)
     np.testing.assert_allclose(first.loss, second.loss, rtol=1e-12)  # the micro-batch may differ
     assert before.keys() == target.model.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "cnn"])
+def test_a_network_so_sure_that_its_loss_is_rounding_is_evaluated(name):
+    model, (inputs, _) = make(name), images(50)
+    with torch.no_grad():
+        for parameter in list(model.parameters())[-2:]:
+            parameter *= 1e4
+    targets = model(inputs).argmax(1)
+    surface = ll.evaluate(
+        ll.objective(model, (inputs, targets), device="cpu"),
+        ll.random_plane(model),
+        alpha_range=(-1e-3, 1e-3),
+        beta_range=(-1e-3, 1e-3),
+        resolution=3,
+        progress=False,
+    )
+    assert surface.loss[1, 1] < 0.01 and surface.accuracy[1, 1] == 1

@@ -1,5 +1,6 @@
 """Evaluation of an objective over a slice: one entry, one file per method."""
 
-from landscape.evaluation.evaluate import evaluate, load_or_evaluate
+from landscape.evaluation.evaluate import evaluate
+from landscape.evaluation.stored import load_or_evaluate
 
 __all__ = ["evaluate", "load_or_evaluate"]

@@ -1,6 +1,5 @@
 """One entry for every evaluation: which points, by which method, checked before it returns."""
 
-import dataclasses
 import functools
 import itertools
 import math
@@ -16,8 +15,10 @@ from tqdm import tqdm
 from landscape.devices import full_precision, kept_random_state
 from landscape.errors import InputError
 from landscape.evaluation.affine import Affine
+from landscape.evaluation.choice import METHODS, agree, choose_method
 from landscape.evaluation.direct import Direct
-from landscape.evaluation.first_layer import NotApplicable
+from landscape.evaluation.grid import grid_axes
+from landscape.evaluation.identity import identity_of
 from landscape.evaluation.resume import load_progress, save_progress
 from landscape.evaluation.statistics import Statistics, Sums
 from landscape.evaluation.team import Team
@@ -29,19 +30,10 @@ from landscape.results import Surface
 from landscape.samples import available_memory
 from landscape.slices import Slice
 
-__all__ = ["evaluate", "load_or_evaluate"]
+__all__ = ["evaluate"]
 
-METHODS = {
-    "affine": Affine,
-    "prefix": lambda objective, slice_: Direct(objective, slice_, prefix=True),
-    "direct": lambda objective, slice_: Direct(objective, slice_, prefix=False),
-}
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total} points, {remaining} left"
 BLOCK_SECONDS = 20.0  # work between two saves of a resume file
-# Largest difference to a plain forward pass, relative to the loss: the rounding of a deep network far from its
-# minimum stays well below, a wrong shortcut far above.
-TOLERANCE = {torch.float64: 1e-8}
-TOLERANCE_OTHER = 1e-3
 
 
 def evaluate(
@@ -81,7 +73,7 @@ def evaluate(
     """
     if method != "auto" and method not in METHODS:
         raise InputError(f"unknown method {method!r}; use 'auto' or one of {', '.join(map(repr, METHODS))}")
-    axes = _axes(slice_, alpha_range, beta_range, resolution)
+    axes = grid_axes(slice_, alpha_range, beta_range, resolution)
     check_match(slice_.origin, dict(objective.model.named_parameters()), "slice")
     objective = objective.for_slice(slice_.recipe.get("kind"))
     if per_sample:
@@ -94,64 +86,19 @@ def evaluate(
     return run.surface(time.perf_counter() - began, origin)
 
 
-def load_or_evaluate(
-    path: str | Path, objective: Objective, slice_: Slice, *, force: bool = False, notes: dict | None = None, **options
-) -> Surface:
-    """The surface stored at ``path`` if it is the one asked for, else a new one, evaluated and stored there.
-
-    It is the one asked for when slice, data, objective, grid and ``notes`` are the same, whatever the file's name
-    says. While it is computed, finished points are kept beside ``path``, and an interrupted call goes on there.
-
-    Args:
-        path: the .npz file.
-        objective: as in `evaluate`.
-        slice_: as in `evaluate`.
-        force: compute it again in any case.
-        notes: more metadata for the surface, such as the checkpoint it belongs to; JSON types.
-        options: passed on to `evaluate`.
-    """
-    path, notes = Path(path), notes or {}
-    grid = {"alpha_range": (-1, 1), "beta_range": (-1, 1), "resolution": 51, **options}
-    axes = _axes(slice_, grid["alpha_range"], grid["beta_range"], grid["resolution"])
-    settled = objective.for_slice(slice_.recipe.get("kind"))
-    wanted = {"identity": _identity(settled, slice_, axes, options.get("per_sample", False)), **notes}
-    if path.exists() and not force:
-        surface = Surface.load(path)
-        if all(surface.metadata.get(key) == value for key, value in wanted.items()):
-            return surface
-    unfinished = path.with_suffix(".unfinished.npz")
-    if force:
-        unfinished.unlink(missing_ok=True)
-    surface = evaluate(objective, slice_, resume=unfinished, **options)
-    surface = dataclasses.replace(surface, metadata={**surface.metadata, **notes})
-    surface.save(path)
-    unfinished.unlink(missing_ok=True)
-    return surface
-
-
-def _identity(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, ...], per_sample: bool) -> dict:
-    """All that the numbers depend on; two evaluations that share it agree, whatever method and batch size."""
-    return {
-        "slice": slice_.fingerprint,
-        "data": objective.samples.description["fingerprint"],
-        "objective": objective.description,
-        "axes": [[len(axis), float(axis[0]), float(axis[-1])] for axis in axes],
-        "per-sample": per_sample,
-    }
-
-
 class _Run:
     """One evaluation: grid, method, statistics."""
 
     def __init__(self, objective, slice_, axes, per_sample, method, progress):
         self.objective, self.axes, self.progress = objective, axes, progress
         self.given, self.slice = slice_, slice_.to(objective.dtype)
-        self.identity = _identity(objective, slice_, axes, per_sample)
+        self.identity = identity_of(objective, slice_, axes, per_sample)
         self.coordinates = torch.tensor(list(itertools.product(*axes)), dtype=torch.float64)
         self.statistics = Statistics(
             len(self.coordinates), objective.size, per_sample=per_sample, dtype=objective.dtype
         )
-        self.evaluator, self.rejected, self.deviation = self._choose(method)
+        self.choice = choose_method(objective, self.slice, axes, method)
+        self.evaluator = self.choice.evaluator
 
     def evaluate(self, resume: Path | None) -> None:
         """Fill the statistics of every point, block by block."""
@@ -211,17 +158,13 @@ class _Run:
             return None
         found = float(self.statistics.mean[centre[0]])
         expected = float(self.objective(self.slice.origin).double().mean())
-        if not _agree(torch.tensor([found]), torch.tensor([expected]), self.tolerance):
+        if not agree(torch.tensor([found]), torch.tensor([expected]), self.objective.dtype):
             raise RuntimeError(
                 f"{self.evaluator.name}: loss {found} at the origin, but the model's own loss is {expected}"
             )
         if not math.isfinite(found):
             warnings.warn(f"THE LOSS AT THE ORIGIN IS NOT FINITE ({found}): is the model trained?", stacklevel=3)
         return {"loss": found, "model_loss": expected}
-
-    @property
-    def tolerance(self) -> float:
-        return TOLERANCE.get(self.objective.dtype, TOLERANCE_OTHER)
 
     def surface(self, seconds: float, origin: dict | None) -> Surface:
         shape = tuple(len(axis) for axis in self.axes)
@@ -234,8 +177,10 @@ class _Run:
             **self.given.geometry,
             "data": {**objective.samples.description, "size": objective.size},
             "objective": objective.description,
-            "method": {"name": self.evaluator.name, **self.evaluator.settings, "rejected": self.rejected},
-            "checks": {"origin": origin, "largest_relative_deviation": self.deviation},
+            "method": self.evaluator.name,
+            "method_settings": self.evaluator.settings,
+            "methods_rejected": self.choice.rejected,
+            "checks": {"origin": origin, "largest_relative_deviation": self.choice.deviation},
             "device": str(objective.device),
             "versions": versions(),
             "seconds": seconds,
@@ -252,92 +197,10 @@ class _Run:
             metadata=metadata,
         )
 
-    def _choose(self, method: str) -> tuple[Affine | Direct, dict[str, str], float]:
-        """The first method that applies and agrees with plain forward passes; why the others do not."""
-        rejected: dict[str, str] = {}
-        for name in METHODS if method == "auto" else [method]:
-            try:
-                evaluator = METHODS[name](self.objective, self.slice)
-            except NotApplicable as reason:
-                rejected[name] = str(reason)
-                continue
-            agrees, deviation = self._compare(evaluator)
-            if agrees:
-                return evaluator, rejected, deviation
-            rejected[name] = f"differs from a plain forward pass by {deviation:.2g} of the loss"
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in rejected.items())
-        if method in ("affine", "prefix"):
-            raise InputError(f"method {method!r} does not fit: {rejected[method]}; use method='auto'")
-        raise RuntimeError(f"no method agrees with plain forward passes ({reasons})")
-
-    def _compare(self, evaluator: Affine | Direct) -> tuple[bool, float]:
-        """Losses of the first batch at corners and interior points, against the plain objective."""
-        points = self._sample_points()
-        _, batch = next(self.objective.batches(self.objective.batch_size))
-        found, expected = [], []
-        for block in torch.arange(len(points)).split(evaluator.largest_block):
-            evaluator.prepare(points[block])
-            evaluator.load(batch)
-            found.append(torch.cat([losses.clone() for losses, _ in evaluator.run()], dim=1))
-        for point in points.tolist():
-            self.objective.move_to(self.slice(*point))
-            expected.append(self.objective.evaluate(batch)[0])
-        self.objective.move_to(self.slice.origin)
-        found, expected = torch.cat(found), torch.stack(expected)
-        return _agree(found, expected, self.tolerance), _deviation(found, expected)
-
-    def _sample_points(self) -> Tensor:
-        generator = torch.Generator().manual_seed(0)
-        low, high = (torch.tensor([axis[end] for axis in self.axes], dtype=torch.float64) for end in (0, -1))
-        count = 1 if self.objective.batch_norm == "recalibrate" else 3
-        share = torch.rand(count, len(self.axes), generator=generator, dtype=torch.float64)
-        interior = low + share * (high - low)
-        if count == 1:
-            return interior
-        corners = list(itertools.product(*[(axis[0], axis[-1]) for axis in self.axes]))
-        return torch.cat([torch.tensor(corners, dtype=torch.float64), interior])
-
     def _announce(self, seconds: float) -> None:
         if self.progress and seconds > 5:
             choice = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in self.evaluator.settings.items())
             tqdm.write(f"{self.evaluator.name}: {choice}; about {_duration(seconds)}")
-
-
-def _agree(found: Tensor, expected: Tensor, tolerance: float) -> bool:
-    """Whether all finite losses agree, and non-finite ones are non-finite (or beyond 1e30) in both."""
-    finite = found.isfinite() & expected.isfinite()
-    huge = [~value.isfinite() | (value.abs() > 1e30) for value in (found, expected)]
-    return bool((finite | (huge[0] & huge[1])).all()) and _deviation(found, expected) <= tolerance
-
-
-def _deviation(found: Tensor, expected: Tensor) -> float:
-    """max |found - expected| / (|expected| + mean |expected|) over the finite pairs, row by row."""
-    finite = found.isfinite() & expected.isfinite()
-    expected, found = (torch.where(finite, value, 0.0).cpu().double() for value in (expected, found))
-    scale = expected.abs() + expected.abs().mean(-1, keepdim=True)
-    return float(((found - expected).abs() / scale.clamp(min=1e-12)).max())
-
-
-def _axes(slice_: Slice, alpha_range, beta_range, resolution) -> tuple[np.ndarray, ...]:
-    count = len(slice_.directions)
-    sizes = (resolution,) * count if isinstance(resolution, int) else tuple(resolution)
-    if len(sizes) != count:
-        raise InputError(f"resolution {resolution!r} does not fit a slice of {count} direction(s)")
-    return tuple(
-        _axis(name, limits, size)
-        for name, limits, size in zip(("alpha", "beta"), (alpha_range, beta_range), sizes, strict=False)
-    )
-
-
-def _axis(name: str, limits: tuple[float, float], size: int) -> np.ndarray:
-    low, high = limits
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(f"{name}_range must go from a smaller to a larger finite number, not from {low} to {high}")
-    if size < 2:
-        raise InputError(f"resolution must be at least 2 points an axis, not {size}")
-    axis = np.linspace(low, high, size)
-    axis[np.abs(axis) < 1e-12 * (high - low)] = 0.0  # a grid that should meet the origin does
-    return axis
 
 
 def _check_per_sample(objective: Objective, axes: tuple[np.ndarray, ...]) -> None:

@@ -1,0 +1,42 @@
+"""The coordinates of a grid on a slice."""
+
+import math
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.slices import Slice
+
+__all__ = ["grid_axes"]
+
+
+def grid_axes(
+    slice_: Slice,
+    alpha_range: tuple[float, float],
+    beta_range: tuple[float, float],
+    resolution: int | tuple[int, int],
+) -> tuple[np.ndarray, ...]:
+    """Equally spaced coordinates along every direction of ``slice_``, ends included.
+
+    Raises:
+        InputError: a range that is reversed, empty or infinite, fewer than two points, or one size too many.
+    """
+    count = len(slice_.directions)
+    sizes = (resolution,) * count if isinstance(resolution, int) else tuple(resolution)
+    if len(sizes) != count:
+        raise InputError(f"resolution {resolution!r} does not fit a slice of {count} direction(s)")
+    return tuple(
+        _axis(name, limits, size)
+        for name, limits, size in zip(("alpha", "beta"), (alpha_range, beta_range), sizes, strict=False)
+    )
+
+
+def _axis(name: str, limits: tuple[float, float], size: int) -> np.ndarray:
+    low, high = limits
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"{name}_range must go from a smaller to a larger finite number, not from {low} to {high}")
+    if size < 2:
+        raise InputError(f"resolution must be at least 2 points an axis, not {size}")
+    axis = np.linspace(low, high, size)
+    axis[np.abs(axis) < 1e-12 * (high - low)] = 0.0  # a grid that should meet the origin does
+    return axis

@@ -1,0 +1,19 @@
+"""What the numbers of a surface depend on."""
+
+import numpy as np
+
+from landscape.objective import Objective
+from landscape.slices import Slice
+
+__all__ = ["identity_of"]
+
+
+def identity_of(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, ...], per_sample: bool) -> dict:
+    """All that the numbers depend on; two evaluations that share it agree, whatever method and batch size."""
+    return {
+        "slice": slice_.fingerprint,
+        "data": objective.samples.description["fingerprint"],
+        "objective": objective.description,
+        "axes": [[len(axis), float(axis[0]), float(axis[-1])] for axis in axes],
+        "per-sample": per_sample,
+    }

@@ -1,0 +1,51 @@
+"""Surfaces that are computed once: recognised by what they are of, never by the name of their file."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+from landscape.evaluation.evaluate import evaluate
+from landscape.evaluation.grid import grid_axes
+from landscape.evaluation.identity import identity_of
+from landscape.objective import Objective
+from landscape.results import Surface
+from landscape.slices import Slice
+
+__all__ = ["load_or_evaluate"]
+
+
+def load_or_evaluate(
+    path: str | Path, objective: Objective, slice_: Slice, *, force: bool = False, notes: dict | None = None, **options
+) -> Surface:
+    """The surface stored at ``path`` if it is the one asked for, else a new one, evaluated and stored there.
+
+    It is the one asked for when slice, data, objective, grid and ``notes`` are the same, whatever the file's name
+    says. While it is computed, finished points are kept beside ``path``, and an interrupted call goes on there.
+
+    Args:
+        path: the .npz file.
+        objective: as in `evaluate`.
+        slice_: as in `evaluate`.
+        force: compute it again in any case.
+        notes: more metadata for the surface, such as the checkpoint it belongs to; JSON types.
+        options: passed on to `evaluate`.
+    """
+    path, notes = Path(path), notes or {}
+    grid = {"alpha_range": (-1, 1), "beta_range": (-1, 1), "resolution": 51, **options}
+    axes = grid_axes(slice_, grid["alpha_range"], grid["beta_range"], grid["resolution"])
+    settled = objective.for_slice(slice_.recipe.get("kind"))
+    wanted = {"identity": identity_of(settled, slice_, axes, options.get("per_sample", False)), **notes}
+    if path.exists() and not force:
+        surface = Surface.load(path)
+        if all(surface.metadata.get(key) == value for key, value in wanted.items()):
+            return surface
+    recipe = hashlib.sha256(json.dumps(wanted["identity"], sort_keys=True).encode()).hexdigest()[:8]
+    unfinished = path.with_suffix(f".{recipe}.unfinished.npz")
+    if force:
+        unfinished.unlink(missing_ok=True)
+    surface = evaluate(objective, slice_, resume=unfinished, **options)
+    surface = dataclasses.replace(surface, metadata={**surface.metadata, **notes})
+    surface.save(path)
+    unfinished.unlink(missing_ok=True)
+    return surface
