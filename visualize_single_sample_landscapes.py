@@ -122,8 +122,9 @@ def single_surfaces(surface: Surface, data: Data, probabilities) -> tuple[list[S
 
 
 def title(record: dict) -> str:
-    verdict = f"{record['predicted_class']} ({record['probability']:.0%})"
-    return f"{record['index']}: {record['true_class']}, predicted {verdict}\nloss {record['centre_loss']:.3g}"
+    """Three lines, narrow enough for a tile."""
+    verdict = f"predicted {record['predicted_class']} {record['probability']:.0%}"
+    return f"{record['index']}: {record['true_class']}\n{verdict}\nloss {record['centre_loss']:.3g}"
 
 
 def one_line(record: dict) -> str:

@@ -167,11 +167,15 @@ def main(
         results["works"][key] = run_work(key, work, {"mnist": mnist, "cifar": cifar}[work.data], data_dir, times)
     if command:
         results["command"] = time_command(data_dir, min(repeats, LONG_REPEATS))
+    write(out / f"{name}.json", json.dumps(results, indent=1))
     text = markdown(results)
-    for path, content in ((out / f"{name}.json", json.dumps(results, indent=1)), (out / f"{name}.md", text)):
-        with written_whole(path) as temporary:
-            temporary.write_text(content + "\n")
+    write(out / f"{name}.md", text)
     print(f"\n{text}\nWrote {out / name}.json and {out / name}.md")
+
+
+def write(path: Path, content: str) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(content + "\n")
 
 
 def run_work(key: str, work: Work, dataset: str, data_dir: Path, repeats: int) -> dict:
@@ -474,7 +478,7 @@ def table(work: dict, *, judge: bool) -> list[str]:
     lines = [
         f"## {work['title']}: {rows} x {columns} points, {work['samples']:,} samples ({work['data']})",
         "",
-        f"This toolkit: **{spread(ours['seconds'])} s**{star}, method {ours['method']['name']}; {accuracy}; "
+        f"This toolkit: **{spread(ours['seconds'])} s**{star}, method {ours['method']}; {accuracy}; "
         f"{memory_line(work['memory'], judge)}. The data are hashed once when loaded, "
         f"{work['fingerprint_seconds']:.2f} s.",
         "",

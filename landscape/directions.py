@@ -105,6 +105,11 @@ def filter_normalize(direction: Point, reference: Point) -> Point:
     d_f <- d_f |theta_f| / |d_f|, where a filter f is one row of ``weight.flatten(1)`` and a parameter with fewer
     than two dimensions is one filter. Filters that are zero in either stay or become zero.
     Source: Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets", section 4.
+
+    Example:
+        >>> direction, reference = {"w": torch.tensor([[3.0, 4.0]])}, {"w": torch.tensor([[0.0, 10.0]])}
+        >>> filter_normalize(direction, reference)["w"].tolist()
+        [[6.0, 8.0]]
     """
     return normalize_direction(direction, reference, "filter")
 

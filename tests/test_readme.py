@@ -51,3 +51,11 @@ def test_every_script_at_the_top_is_in_the_readme_and_every_linked_file_exists()
         assert script.name in README
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_every_measured_row_is_from_the_committed_benchmark():
+    measured = (ROOT / "benchmarks" / "results" / "results.md").read_text()
+    rows = [line for line in README.partition("## Speed")[2].splitlines() if line.startswith(("|", "This toolkit"))]
+    assert len(rows) > 20
+    for row in rows:
+        assert row in measured

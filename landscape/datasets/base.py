@@ -1,6 +1,5 @@
 """What a data set is once loaded: one normalised tensor that knows where it came from."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError
+from landscape.provenance import fingerprint
 
 __all__ = ["Data", "checked_limit", "from_pixels", "round_robin", "stratified_split"]
 
@@ -54,12 +54,7 @@ class Data:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over shape, type and bytes of inputs and targets."""
-        digest = hashlib.sha256()
-        for tensor in (self.inputs, self.targets):
-            array = np.ascontiguousarray(tensor.numpy(force=True))
-            digest.update(f"{array.shape} {array.dtype}".encode())
-            digest.update(array)
-        return digest.hexdigest()
+        return fingerprint((self.inputs, self.targets))
 
     def image(self, i: int) -> np.ndarray | None:
         """Sample ``i`` before normalising, [H, W] or [H, W, 3] in [0, 1]; None if it is no image."""

@@ -70,6 +70,13 @@ def evaluate(
     Raises:
         InputError: a range, resolution or method that cannot be used; a slice of another network; a per-sample
             result that does not fit into memory; a resume file of another evaluation.
+
+    Example:
+        >>> from landscape_lib import objective, random_plane
+        >>> model, data = torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
+        >>> surface = evaluate(objective(model, data), random_plane(model), resolution=(7, 5), progress=False)
+        >>> surface.loss.shape, surface.metadata["method"]
+        ((7, 5), 'affine')
     """
     if method != "auto" and method not in METHODS:
         raise InputError(f"unknown method {method!r}; use 'auto' or one of {', '.join(map(repr, METHODS))}")

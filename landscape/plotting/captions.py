@@ -1,6 +1,7 @@
 """Words and labels, from the metadata of a surface; whatever is missing there is left out."""
 
 import math
+from pathlib import PurePath
 
 from landscape.results import Surface
 
@@ -20,7 +21,10 @@ def title_of(surface: Surface) -> str:
     if surface.metadata.get("title"):
         return str(surface.metadata["title"])
     data, objective = _section(surface, "data"), _section(surface, "objective")
-    parts = [" ".join(str(data[key]) for key in ("name", "split") if data.get(key))]
+    name = str(data.get("name") or "")
+    if name.startswith("folder:"):
+        name = PurePath(name).name  # the whole path is in the metadata
+    parts = [" ".join(filter(None, [name, str(data.get("split") or "")]))]
     if isinstance(size := data.get("size"), int):
         parts.append(f"{size:,} sample{'' if size == 1 else 's'}")
     parts.append(_loss_name(surface))

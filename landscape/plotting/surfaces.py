@@ -67,7 +67,7 @@ def _dress_axes(ax: Axes, log_limits: tuple[float, float] | None) -> None:
     for axis, prune, most in ((ax.xaxis, None, 4), (ax.yaxis, "lower", 4), (ax.zaxis, None, 6)):
         axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], prune=prune))
         axis.set_pane_color((0.97, 0.97, 0.97))
-    ax.view_init(elev=32, azim=-55)
+    ax.view_init(elev=38, azim=-55)
     # Layouts do not see 3-D labels in full, so the box makes room for them itself.
     ax.set_box_aspect(None, zoom=0.9)
     if log_limits is not None:
