@@ -117,7 +117,7 @@ def table(seconds, samples=100):
         "asked": {"best peer": 10},
         "largest_error": None,
         "fingerprint_seconds": 0.0,
-        "ours": {"method": {"name": "direct"}, "extrapolated": False, "seconds": [1.0]},
+        "ours": {"method": "direct", "extrapolated": False, "seconds": [1.0]},
         "peers": [
             {**peer, "seconds": [seconds], "ratios": [seconds]},
             {**peer, "name": "hand", "shown": "hand", "is_target": False, "seconds": [0.1], "ratios": [0.1]},
