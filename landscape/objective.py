@@ -134,10 +134,19 @@ class Objective:
         return twin
 
     def for_slice(self, kind: str | None) -> "Objective":
-        """This objective with the BatchNorm policy settled for a slice of ``kind``."""
+        """This objective with the BatchNorm policy settled for a slice of ``kind``.
+
+        Raises:
+            InputError: running statistics were asked for on a slice through several networks.
+        """
+        merges = self.has_batch_norm and kind in ("interpolation line", "three-point plane", "pca plane")
+        if merges and self.batch_norm == "running":
+            raise InputError(
+                f"batch_norm='running' on the {kind} would use one network's statistics for all: a barrier that does "
+                "not exist; use 'recalibrate' or 'batch'"
+            )
         if self.batch_norm is not None:
             return self
-        merges = self.has_batch_norm and kind in ("interpolation line", "three-point plane", "pca plane")
         settled = self.twin() if merges else copy.copy(self)  # so that the own running statistics stay
         settled.batch_norm = "recalibrate" if merges else "running"
         return settled

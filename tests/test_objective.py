@@ -140,6 +140,15 @@ def test_interpolation_recalibrates_and_its_ends_are_the_models_own_losses():
     assert surface.metadata["objective"]["batch_norm"] == "recalibrate"
 
 
+def test_running_statistics_of_one_network_are_refused_between_two():
+    a, b = make("residual", 0), make("residual", 1)
+    target = objective(a, images(), batch_norm="running")
+    with pytest.raises(ll.InputError, match="a barrier that does not exist; use 'recalibrate'"):
+        ll.evaluate(target, ll.interpolation_line(a, b), progress=False)
+    plain = objective(make("mlp", 0), images(), batch_norm="running")  # without BatchNorm there is nothing to refuse
+    ll.evaluate(plain, ll.interpolation_line(make("mlp", 0), make("mlp", 1)), resolution=3, progress=False)
+
+
 class Explodes(nn.Module):
     def __init__(self):
         super().__init__()
