@@ -71,8 +71,7 @@ class Direct:
         columns = [piece.unbind() for piece in self._pieces(self.stack).values()]
         self.points = list(zip(*columns, strict=True)) if columns else [()] * len(self.coordinates)
         if self.objective.batch_norm == "recalibrate":
-            for parameter, value in zip(self.moved.values(), self.points[0], strict=True):
-                parameter.data = value
+            self._move(0)
             self.objective.renew_statistics()
 
     def load(self, batch: Any) -> None:
@@ -94,7 +93,7 @@ class Direct:
         before, self.together = self.together, 2
         try:
             self._run_together()
-        except (RuntimeError, ValueError, TypeError, NotImplementedError):
+        except (RuntimeError, ValueError, TypeError):
             return False
         finally:
             self.together = before
@@ -120,12 +119,15 @@ class Direct:
     def _visit(self) -> Iterator[int]:
         """Put the network at point after point; yields the index of the point."""
         with replaced_forwards(self.replacements):
-            for index, values in enumerate(self.points):
-                for parameter, value in zip(self.moved.values(), values, strict=True):
-                    parameter.data = value
+            for index in range(len(self.points)):
+                self._move(index)
                 if self.first:
                     self.first.output = self._combine(index)
                 yield index
+
+    def _move(self, index: int) -> None:
+        for parameter, value in zip(self.moved.values(), self.points[index], strict=True):
+            parameter.data = value
 
     def _score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Losses [K, n] and number of hits [K] of ``outputs`` [K, n, ...], in one call."""
