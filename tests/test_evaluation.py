@@ -1,6 +1,7 @@
 """Every method against plain forward passes of a re-loaded model, in float64."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -95,23 +96,63 @@ def test_linear_regression_along_a_line_in_closed_form():
     assert surface.betas is None and surface.per_sample.shape == (6, 11)
 
 
-@pytest.mark.parametrize("settings", [(4, False, 1), (4, True, 1), (5, False, 3), (13, True, 7)])
+@pytest.mark.parametrize("together", [1, 3, 7])
+@pytest.mark.parametrize("batch_size", [4, 13])
 @pytest.mark.parametrize("prefix", [True, False])
 @pytest.mark.parametrize("name", ["mlp", "cnn", "batch_norm_cnn", "residual", "tied"])
-def test_layout_batch_size_and_points_together_do_not_change_the_losses(name, prefix, settings):
+def test_layout_batch_size_and_points_together_do_not_change_the_losses(name, prefix, batch_size, together):
     model, (inputs, targets) = make(name).double(), images()
     plane = ll.random_plane(model, seed=1)
     evaluator = Direct(exact_objective(model, (inputs, targets)), plane, prefix=prefix)
-    evaluator.batch_size, evaluator.channels_last, evaluator.together = settings
     coordinates = torch.randn(7, 2, dtype=torch.float64)
+    for layout in evaluator.layouts:
+        evaluator.arrange(batch_size, layout, together)
+        losses, hits = run_all(evaluator, coordinates)
+        for k, (a, b) in enumerate(coordinates.tolist()):
+            expected, logits = plain_losses(model, plane, (a, b), inputs, targets)
+            torch.testing.assert_close(losses[k], expected)
+            assert hits[k] == (logits.argmax(1) == targets).sum()
+
+
+def run_all(evaluator, coordinates):
+    """Losses [K, N] and hits [K] of ``evaluator`` over all batches."""
     evaluator.prepare(coordinates)
-    pieces = []
+    losses, hits = [], 0
     for _, batch in evaluator.objective.batches(evaluator.batch_size):
         evaluator.load(batch)
-        pieces += [losses.clone() for losses, _ in evaluator.run()]
-    for k, (a, b) in enumerate(coordinates.tolist()):
-        expected, _ = plain_losses(model, plane, (a, b), inputs, targets)
-        torch.testing.assert_close(torch.cat(pieces, 1)[k], expected)
+        for values, right in evaluator.run():
+            losses.append(values.clone())
+            hits = hits + right
+    return torch.cat(losses, 1), hits
+
+
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("layout", ["default", "features_first"])
+def test_equal_logits_count_as_argmax_counts_them(layout, together):
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3, bias=False)).double()
+    nn.init.zeros_(model[2].weight)
+    data = (torch.randn(6, 3, dtype=torch.float64), torch.tensor([0, 0, 0, 1, 2, 2]))
+    evaluator = Direct(exact_objective(model, data), ll.random_plane(model, seed=1), prefix=True)
+    evaluator.arrange(6, layout, together)
+    losses, hits = run_all(evaluator, torch.tensor([[0.0, 0.0], [0.0, 0.0]], dtype=torch.float64))
+    assert hits.tolist() == [3, 3]
+    torch.testing.assert_close(losses, torch.full((2, 6), math.log(3), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("method", ["affine", "prefix", "direct"])
+def test_a_zero_start_is_as_accurate_as_argmax_says(method):
+    start, end = nn.Linear(3, 3), nn.Linear(3, 3)
+    for parameter in start.parameters():
+        nn.init.zeros_(parameter)
+    data = (torch.randn(6, 3), torch.tensor([0, 0, 0, 1, 2, 2]))
+    line = ll.interpolation_line(start, end)
+    surface = ll.evaluate(ll.objective(start, data), line, resolution=3, method=method, progress=False)
+    assert surface.accuracy[1] == 0.5
+
+
+def test_a_classifier_of_features_can_be_stored_features_first():
+    objective = exact_objective(make("mlp").double(), images())
+    assert "features_first" in Direct(objective, ll.random_plane(objective.model, seed=1), prefix=True).layouts
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 6, 8), (2, 1, 7, 5), (1, 3, 2, 3)])

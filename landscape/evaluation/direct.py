@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from landscape.evaluation import features_first
 from landscape.evaluation.first_layer import FirstLayer, NotApplicable, perturbed_names, replaced_forwards
 from landscape.evaluation.pooling import fast_pools
 from landscape.objective import Objective
@@ -29,22 +30,33 @@ class Direct:
     def __init__(self, objective: Objective, slice_: Slice, *, prefix: bool):
         self.name = "prefix" if prefix else "direct"
         self.objective, self.slice = objective, slice_
-        self.batch_size, self.channels_last, self.together = objective.batch_size, False, 1
         objective.move_to(slice_.origin)
         if prefix and objective.batch_norm == "recalibrate":
             raise NotApplicable("BatchNorm statistics change from point to point")
         self.first = self._first_layer() if prefix else None
-        self.replacements = fast_pools(objective.model) | (self.first.replacements() if self.first else {})
         self._flatten()
+        self.arrange(objective.batch_size)
+
+    def arrange(self, batch_size: int, layout: str = "default", together: int = 1) -> None:
+        """Set samples a batch, memory ``layout`` and points an operation; none of them changes a value."""
+        self.batch_size, self.layout, self.together = batch_size, layout, together
+        self.replacements = fast_pools(self.objective.model)
+        if layout == "features_first":
+            self.replacements |= features_first.linears(self.objective.model)
+        if self.first:
+            self.replacements |= self.first.replacements()
 
     @property
     def settings(self) -> dict:
         """What was chosen by timing; recorded with the result."""
-        return {
-            "batch_size": self.batch_size,
-            "channels_last": self.channels_last,
-            "together": self.together,
-        }
+        return {"batch_size": self.batch_size, "layout": self.layout, "together": self.together}
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """The memory layouts that may pay for this network."""
+        if any(isinstance(module, nn.Conv2d) for module in self.objective.model.modules()):
+            return ("default", "channels_last")
+        return ("default", "features_first") if self._classifies_features() else ("default",)
 
     @property
     def batches_fixed(self) -> bool:
@@ -76,11 +88,13 @@ class Direct:
 
     def load(self, batch: Any) -> None:
         """Take the next batch, in the chosen memory layout, and compute what all points share."""
-        if self.channels_last:
+        if self.layout == "channels_last":
             batch = map_tensors(_channels_last, batch)
         self.batch = batch
         if self.first:
             self.terms = self.first.terms(lambda: self.objective.evaluate(batch))
+        if self.layout == "features_first":
+            self.terms = [term.mT.contiguous() for term in self.terms]
 
     def run(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Once, losses [K, n] of the loaded batch at the prepared points, and the number of hits [K] (or None)."""
@@ -105,7 +119,7 @@ class Direct:
         inputs, targets = self.batch
         losses, hits, scored = [], [], None
         for index in self._visit():
-            outputs = self.objective.model(inputs)
+            outputs = self._in_order(self.objective.model(inputs))
             if scored is None:
                 group = max(1, min(len(self.coordinates), SCORED_VALUES // outputs.numel()))
                 scored = outputs.new_empty(group, *outputs.shape)
@@ -122,7 +136,7 @@ class Direct:
             for index in range(len(self.points)):
                 self._move(index)
                 if self.first:
-                    self.first.output = self._combine(index)
+                    self.first.output = self._in_order(self._combine(index))
                 yield index
 
     def _move(self, index: int) -> None:
@@ -130,7 +144,9 @@ class Direct:
             parameter.data = value
 
     def _score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Losses [K, n] and number of hits [K] of ``outputs`` [K, n, ...], in one call."""
+        """Losses [K, n] and number of hits [K] of ``outputs`` [K, n, ...] ([K, C, n] features first), in one call."""
+        if self.layout == "features_first":
+            return features_first.score(outputs, targets)
         count = len(outputs)
         repeated = targets.repeat(count, *[1] * (targets.ndim - 1))
         losses, right = self.objective.score(outputs.flatten(0, 1), repeated)
@@ -140,6 +156,14 @@ class Direct:
         _, batch = next(self.objective.batches(2))
         forward = lambda: self.objective.evaluate(batch)  # noqa: E731
         return FirstLayer.find(self.objective.model, forward, self.slice.origin, self.slice.directions)
+
+    def _classifies_features(self) -> bool:
+        """Whether the points part in a linear layer [n, F] of a classifier, as `features_first` needs."""
+        objective = self.objective
+        if not self.first or not isinstance(self.first.layer, nn.Linear) or objective.loss != "cross_entropy":
+            return False
+        self.load(next(objective.batches(2))[1])
+        return objective.has_accuracy and self.terms[0].ndim == 2
 
     def _flatten(self) -> None:
         """Lay the moved parameters out as one vector, so that K points are one matrix product."""
@@ -192,29 +216,24 @@ class Direct:
     def _forward_with(self, inputs: Tensor) -> Callable:
         def forward(weights: dict[str, Tensor], output: Tensor) -> Tensor:
             if self.first:
-                self.first.output = output
+                self.first.output = self._in_order(output)
             with replaced_forwards(self.replacements):
-                return functional_call(self.objective.model, weights, (inputs,))
+                return self._in_order(functional_call(self.objective.model, weights, (inputs,)))
 
         return forward
 
     def _combinations(self, start: int, count: int) -> Tensor:
-        """The first layer's output [count, n, ...] at ``count`` points; a placeholder [count] without prefix."""
+        """The first layer's output [count, *term] at ``count`` points; a placeholder [count] without prefix."""
         if not self.first:
             return self.stack.new_empty(count)
-        constant, *others = self.terms
-        coordinates = constant.new_tensor(self.coordinates[start : start + count])
-        combined = constant
-        for axis, term in enumerate(others):
-            shape = (count, *[1] * term.ndim)
-            combined = torch.addcmul(combined, coordinates[:, axis].view(shape), term)
-        return combined
+        terms = torch.stack(self.terms)
+        weights = terms.new_tensor([[1.0, *point] for point in self.coordinates[start : start + count]])
+        return (weights @ terms.flatten(1)).view(count, *terms.shape[1:])
+
+    def _in_order(self, tensor: Tensor) -> Tensor:
+        """[n, F] from [F, n] and the reverse, where activations are stored features first."""
+        return tensor.mT if self.layout == "features_first" else tensor
 
 
 def _channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
-
-
-def has_convolutions(model: nn.Module) -> bool:
-    """Whether the memory layout of images can matter to ``model``."""
-    return any(isinstance(module, nn.Conv2d) for module in model.modules())

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from landscape.evaluation.direct import Direct, has_convolutions
+from landscape.evaluation.direct import Direct
 from landscape.evaluation.team import Team
 
 __all__ = ["tune"]
@@ -28,20 +28,20 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
     work = objective.size * len(coordinates)
     best, best_time, began = None, float("inf"), time.perf_counter()
 
-    def attempt(batch_size: int, channels_last: bool, together: int) -> float:
+    def attempt(batch_size: int, layout: str, together: int) -> float:
         nonlocal best, best_time
         if time.perf_counter() - began > SHARE * best_time * work:
             return float("inf")
         for member in evaluators:
-            member.batch_size, member.channels_last, member.together = batch_size, channels_last, together
+            member.arrange(batch_size, layout, together)
         seconds = sum(team.map(lambda _, member: _seconds(member, coordinates), evaluators)) / team.size**2
         if seconds < best_time:
-            best, best_time = (batch_size, channels_last, together), seconds
+            best, best_time = (batch_size, layout, together), seconds
         return seconds
 
     start = objective.batch_size if evaluator.batches_fixed else min(256, objective.size)
-    for channels_last in (False, True) if has_convolutions(objective.model) else (False,):
-        attempt(start, channels_last, 1)
+    for layout in evaluator.layouts:
+        attempt(start, layout, 1)
     if not evaluator.batches_fixed:
         for together, size in TOGETHER:
             together, size = min(together, len(coordinates)), min(size, objective.size)
@@ -54,7 +54,7 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
             seconds = attempt(size, best[1], 1)
             worse, least = (worse + 1 if seconds > least else 0), min(least, seconds)
     for member in evaluators:
-        member.batch_size, member.channels_last, member.together = best
+        member.arrange(*best)
     prepared = time.perf_counter()
     evaluator.prepare(coordinates[:1])  # includes the BatchNorm statistics where they are renewed at every point
     return best_time * objective.size + time.perf_counter() - prepared
