@@ -10,12 +10,13 @@
 This file only re-exports; the code is in the package ``landscape``.
 """
 
+from landscape.checkpoint_surfaces import checkpoint_surface, settle_range
 from landscape.checkpoints import Checkpoint, load_checkpoint, prepare_checkpoint, save_checkpoint
 from landscape.datasets import Data, load_dataset
 from landscape.devices import seed_everything, select_device
 from landscape.directions import filter_normalize, normalize_direction, random_directions
 from landscape.errors import InputError
-from landscape.evaluation import evaluate, load_or_evaluate
+from landscape.evaluation import evaluate, find_span, load_or_evaluate
 from landscape.files import make_folder
 from landscape.logs import write_json, write_log
 from landscape.models import LinearMNIST, TinyCNN, build_model
@@ -23,6 +24,7 @@ from landscape.objective import Objective, objective
 from landscape.parameters import Point, cosine, inner, norm, parameters_of
 from landscape.plotting import plot_contour, plot_slices, plot_surface, plot_tiles, save_figure
 from landscape.predictions import predict
+from landscape.ranks import is_first_rank
 from landscape.results import Surface
 from landscape.scripts import run_script
 from landscape.settings import Evaluation, PlaneChoice, describe
@@ -54,13 +56,16 @@ __all__ = [
     "Surface",
     "TinyCNN",
     "build_model",
+    "checkpoint_surface",
     "cosine",
     "describe",
     "evaluate",
     "filter_normalize",
+    "find_span",
     "fit",
     "inner",
     "interpolation_line",
+    "is_first_rank",
     "load_checkpoint",
     "load_checkpoint_data",
     "load_dataset",
@@ -88,6 +93,7 @@ __all__ = [
     "score",
     "seed_everything",
     "select_device",
+    "settle_range",
     "summarize",
     "three_point_plane",
     "write_json",

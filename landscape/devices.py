@@ -1,6 +1,7 @@
 """Where the work runs, and the seeds of every random generator."""
 
 import contextlib
+import os
 import random
 from collections.abc import Iterator
 
@@ -9,18 +10,21 @@ import torch
 
 from landscape.errors import InputError
 
-__all__ = ["full_precision", "kept_random_state", "seed_everything", "select_device"]
+__all__ = ["float32_products", "kept_random_state", "seed_everything", "select_device"]
 
 
 def select_device(name: str | torch.device = "auto") -> torch.device:
     """The device called ``name``; "auto" takes the first that is there of CUDA, MPS (Apple), CPU.
+
+    Among several processes of torchrun each takes the CUDA device of its local rank.
 
     Raises:
         InputError: no such device in this machine, or no device of that name at all.
     """
     if str(name) == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            local = int(os.environ.get("LOCAL_RANK", 0))
+            return torch.device("cuda", local % torch.cuda.device_count()) if local else torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -53,16 +57,16 @@ def kept_random_state() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Compute float32 products in float32: no TF32 on CUDA, whose default for convolutions is TF32."""
+def float32_products(tf32: bool = False) -> Iterator[None]:
+    """Compute float32 products in float32, or with ``tf32`` in TF32, to which CUDA convolutions default."""
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
         with torch.backends.cudnn.flags(
             enabled=torch.backends.cudnn.enabled,
             benchmark=torch.backends.cudnn.benchmark,
             deterministic=torch.backends.cudnn.deterministic,
-            allow_tf32=False,
+            allow_tf32=tf32,
         ):
             yield
     finally:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from landscape import ranks
 from landscape.errors import InputError
 
 __all__ = ["make_folder", "written_whole"]
@@ -27,13 +28,15 @@ def make_folder(path: str | Path) -> Path:
 def written_whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path with the same suffix; on success rename it to ``path``, else remove it.
 
-    A reader therefore sees the old file or the new one, never half of one, also after Ctrl-C or a full disk.
+    A reader therefore sees the old file or the new one, never half of one, also after Ctrl-C or a full disk. Of
+    several ranks only the first one leaves a file.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        if ranks.is_first_rank():
+            os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:

@@ -1,5 +1,6 @@
 """Model + data + loss: the per-sample losses at any point of parameter space."""
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.batch_norm import POLICIES, has_batch_norm, recalibrate, use_batch_statistics
-from landscape.devices import full_precision, kept_random_state, select_device
+from landscape.devices import float32_products, kept_random_state, select_device
 from landscape.errors import InputError
 from landscape.losses import LOSSES, check_labels, is_classification
 from landscape.parameters import Point, as_point, check_match
@@ -17,6 +18,7 @@ from landscape.samples import collect, map_tensors, tensors_of
 
 __all__ = ["Objective", "objective"]
 
+PRECISIONS = ("full", "tf32", "bf16")
 BATCH_BYTES = 4 * 2**20  # of inputs: about what a core's share of the cache takes
 
 
@@ -28,6 +30,7 @@ def objective(
     batch_norm: str | None = None,
     device: str | torch.device = "auto",
     dtype: torch.dtype = torch.float32,
+    precision: str = "full",
     batch_size: int | None = None,
 ) -> "Objective":
     """The map theta -> losses l_n(theta), n = 1..N, of ``model`` on ``data``.
@@ -45,6 +48,8 @@ def objective(
             ``batch_size`` samples). None stands for "recalibrate" on interpolations, else "running".
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: arithmetic of the forward pass, torch.float32 or torch.float64.
+        precision: "full" (products in ``dtype``), or faster ones for float32: "tf32" (CUDA only), "bf16" (the
+            forward pass under torch.autocast). Points, losses and averages stay in ``dtype``.
         batch_size: samples a forward pass, where that is not chosen by timing. None: 256 under "batch", otherwise
             as many as make inputs of 4 MiB.
 
@@ -57,13 +62,13 @@ def objective(
         >>> losses.shape
         torch.Size([5])
     """
-    return Objective(model, data, loss=loss, batch_norm=batch_norm, device=device, dtype=dtype, batch_size=batch_size)
+    return Objective(model, data, loss, batch_norm, device, dtype, precision, batch_size)
 
 
 class Objective:
     """See `objective`, which makes one."""
 
-    def __init__(self, model, data, *, loss, batch_norm, device, dtype, batch_size):
+    def __init__(self, model, data, loss, batch_norm, device, dtype, precision, batch_size):
         if not isinstance(model, nn.Module):
             raise InputError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
         if not callable(loss) and loss not in LOSSES:
@@ -72,10 +77,14 @@ class Objective:
             raise InputError(f"unknown BatchNorm policy {batch_norm!r}; use one of {', '.join(POLICIES)}")
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
-        self.loss, self.batch_norm, self.dtype = loss, batch_norm, dtype
+        if precision not in PRECISIONS or (precision != "full" and dtype != torch.float32):
+            raise InputError(
+                f"precision {precision!r} with {dtype}: use {', '.join(PRECISIONS)}, lower ones for float32"
+            )
+        self.loss, self.batch_norm, self.dtype, self.precision = loss, batch_norm, dtype, precision
         self.device = select_device(device)
         self.has_batch_norm = has_batch_norm(model)
-        with kept_random_state(), full_precision():
+        with self.arithmetic():
             self.model = self._private(model)
             self.samples = collect(data).to(self.device, dtype)
             self.size = self.samples.size
@@ -90,7 +99,7 @@ class Objective:
             InputError: ``point`` does not belong to this network.
         """
         pieces = []
-        with kept_random_state(), full_precision():
+        with self.arithmetic():
             self.move_to(as_point(point))
             for _, batch in self.batches():
                 pieces.append(self.evaluate(batch)[0].cpu())
@@ -116,22 +125,51 @@ class Objective:
     def evaluate(self, batch: Any) -> tuple[Tensor, Tensor | None]:
         """Losses [batch] at the present weights, and whether the top class is the target [batch] (or None)."""
         if callable(self.loss):
-            losses = self.loss(self.model, batch)
+            with self.autocast():
+                losses = self.loss(self.model, batch)
             if losses.ndim == 0:
                 losses = losses.expand(len(tensors_of(batch)[0]))
-            return losses, None
+            return losses.to(self.dtype), None
         inputs, targets = batch
-        return self.score(self.model(inputs), targets)
+        with self.autocast():
+            outputs = self.model(inputs)
+        return self.score(outputs, targets)
 
     def score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Losses and hits of ``outputs`` under a named loss."""
+        outputs = outputs.to(self.dtype)
         return LOSSES[self.loss](outputs, targets), outputs.argmax(1) == targets if self.has_accuracy else None
+
+    @contextlib.contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """Compute in the asked precision, and leave the global random state as it was."""
+        with kept_random_state(), float32_products(tf32=self.precision == "tf32"):
+            yield
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """What a forward pass runs in; holds for one thread only."""
+        if self.precision != "bf16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def in_full_precision(self) -> "Objective":
+        """The same objective, network and samples in full precision."""
+        full = copy.copy(self)
+        full.precision = "full"
+        return full
 
     def twin(self) -> "Objective":
         """The same objective on the same samples with a network of its own, for another thread."""
         twin = copy.copy(self)
         twin.model = copy.deepcopy(self.model)
         return twin
+
+    def subset(self, count: int, seed: int) -> "Objective":
+        """The same objective on ``count`` random samples (all where there are fewer, or where they are streamed)."""
+        subset = copy.copy(self)
+        subset.samples = self.samples.subset(count, seed)
+        subset.size = subset.samples.size
+        return subset
 
     def for_slice(self, kind: str | None) -> "Objective":
         """This objective with the BatchNorm policy settled for a slice of ``kind``.
@@ -160,6 +198,7 @@ class Objective:
             "batch_norm": (self.batch_norm or "running") if self.has_batch_norm else None,
             "batch_size": self.batch_size if self.has_batch_norm and self.batch_norm == "batch" else None,
             "dtype": str(self.dtype).removeprefix("torch."),
+            "precision": self.precision,
             "buffers": fingerprint(self.model.buffers()) if self.batch_norm != "recalibrate" else None,
         }
 

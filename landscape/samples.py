@@ -54,6 +54,14 @@ class Samples:
             return self.size
         return min(self.size, max(16, volume * self.size // max(1, tree_bytes(self.tensors))))
 
+    def subset(self, count: int, seed: int) -> "Samples":
+        """``count`` resident samples drawn without replacement; these where there are no more, or where streamed."""
+        if self.tensors is None or count >= self.size:
+            return self
+        drawn = torch.randperm(self.size, generator=torch.Generator().manual_seed(seed))[:count].sort().values
+        tensors = map_tensors(lambda t: t[drawn.to(t.device)], self.tensors)
+        return _resident(tensors, {**self.description, "subset": [count, seed]})
+
     def to(self, device: torch.device, dtype: torch.dtype) -> "Samples":
         """Resident samples on ``device`` when they take less than half of its free memory, else these."""
         if self.tensors is None or 2 * tree_bytes(self.tensors) > available_memory(device):

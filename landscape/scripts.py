@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import tyro
 
+from landscape import ranks
 from landscape.errors import InputError
 
 __all__ = ["run_script"]
@@ -15,12 +16,14 @@ def run_script(main: Callable, arguments: list[str] | None = None) -> None:
     """Parse ``arguments`` (default: the command line) into the typed signature of ``main`` and call it.
 
     An error that a person can mend (:class:`InputError`, a file that cannot be read or written) ends in one
-    line on stderr and exit code 2, Ctrl-C in exit code 130; anything else keeps its traceback.
+    line on stderr and exit code 2, Ctrl-C in exit code 130; anything else keeps its traceback. Under torchrun the
+    processes work together, see `landscape.ranks`.
     """
     warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr, flush=True)
     try:
         manual = sys.modules[main.__module__].__doc__
-        tyro.cli(main, args=arguments, description=manual, config=(tyro.conf.OmitArgPrefixes,))
+        with ranks.joined():
+            tyro.cli(main, args=arguments, description=manual, config=(tyro.conf.OmitArgPrefixes,))
     except InputError as error:
         sys.exit(_fail(str(error)))
     except OSError as error:

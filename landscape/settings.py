@@ -27,6 +27,12 @@ class PlaneChoice:
     """First and last coordinate along the second direction."""
     resolution: int | tuple[int, int] = 51
     """Grid points along both axes, or along each."""
+    range: Literal["auto"] | None = None
+    """auto: both ranges become -s to s, with the s at which the loss has risen by --rise."""
+    rise: float = 1.0
+    """Rise of the mean loss for --range auto, in units of the loss."""
+    zoom: float = 1.0
+    """Factor on both ranges: 0.01 looks a hundred times closer."""
 
     @property
     def directions(self) -> dict:
@@ -43,7 +49,9 @@ class PlaneChoice:
     @property
     def grid(self) -> dict:
         """The grid arguments of `evaluate`."""
-        return {"alpha_range": self.alpha_range, "beta_range": self.beta_range, "resolution": self.resolution}
+        ranges = {"alpha_range": self.alpha_range, "beta_range": self.beta_range}
+        zoomed = {name: (self.zoom * low, self.zoom * high) for name, (low, high) in ranges.items()}
+        return {**zoomed, "resolution": self.resolution}
 
 
 @dataclass(frozen=True)
@@ -52,14 +60,24 @@ class Evaluation:
 
     method: Literal["auto", "affine", "prefix", "direct"] = "auto"
     """Evaluation method; auto takes the fastest that provably fits the network."""
-    batch_norm: Literal["running", "batch", "recalibrate"] = "running"
-    """Statistics of BatchNorm layers: the trained ones, of each batch, or re-estimated at every point."""
+    batch_norm: Literal["running", "batch", "recalibrate"] | None = None
+    """Statistics of BatchNorm layers: the trained ones (default), of each batch, or re-estimated at every point."""
+    precision: Literal["full", "tf32", "bf16"] = "full"
+    """Forward passes in float32 (full), or faster and rounded: tf32 (CUDA), bf16; the error is measured."""
+    batch_size: int | None = None
+    """Samples a forward pass; chosen by timing unless it matters (mini-batches, --batch-norm batch)."""
     device: str = "auto"
     """auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps."""
     data_dir: Path = Path("data")
     """Folder where data sets are looked for and downloaded to."""
     force: bool = False
     """Compute again even where the same result is already there."""
+
+    @property
+    def arguments(self) -> dict:
+        """The arguments of `objective`."""
+        names = ("batch_norm", "precision", "batch_size", "device")
+        return {name: getattr(self, name) for name in names}
 
 
 def describe(*settings: Evaluation | PlaneChoice, **others: object) -> str:

@@ -1,9 +1,11 @@
 """Where the model and the data of a visualisation script come from, and what its files are called."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from landscape import ranks
 from landscape.checkpoints import Checkpoint, load_checkpoint
 from landscape.datasets import Data, load_dataset
 from landscape.errors import InputError
@@ -16,20 +18,25 @@ SUFFIXES = {"linear-mnist": "", "tiny-cnn": "_cifar10"}
 
 def load_or_train(path: Path, *, data_dir: Path, device: str) -> Checkpoint:
     """Load a checkpoint; the default one is trained first, by train_mnist.py, where it is missing."""
+    ranks.from_first(lambda: _train_default(path, data_dir, device))
+    return load_checkpoint(path)
+
+
+def _train_default(path: Path, data_dir: Path, device: str) -> None:
     if path == DEFAULT_CHECKPOINT and not path.exists():
         print(f"{path} is missing: training it first with train_mnist.py", flush=True)
         script = Path(__file__).parents[1] / "train_mnist.py"
         options = ["--data-dir", str(data_dir), "--device", device, "--out", str(path)]
-        if subprocess.run([sys.executable, str(script), *options], check=False).returncode:
+        alone = ranks.without_ranks(os.environ)
+        if subprocess.run([sys.executable, str(script), *options], check=False, env=alone).returncode:
             raise InputError("the default model could not be trained; see the messages above")
-    return load_checkpoint(path)
 
 
 def load_checkpoint_data(checkpoint: Checkpoint, split: str, data_dir: Path) -> Data:
     """The data that the model was trained on ("train") or tested on ("test"), as its checkpoint names them."""
     source = checkpoint.metadata["data"]
     limit = source.get("limit") if split == "train" else None
-    return load_dataset(source["name"], split=split, data_dir=data_dir, limit=limit)
+    return ranks.first_ahead(lambda: load_dataset(source["name"], split=split, data_dir=data_dir, limit=limit))
 
 
 def result_suffix(model_name: str) -> str:

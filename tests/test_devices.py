@@ -6,7 +6,7 @@ import torch
 from networks import NETWORKS, images, make
 
 import landscape_lib as ll
-from landscape.devices import full_precision, kept_random_state
+from landscape.devices import float32_products, kept_random_state
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -39,11 +39,11 @@ def test_the_random_state_is_kept_also_when_something_raises():
     assert torch.equal(state[0], torch.get_rng_state()) and (state[1] == np.random.get_state()[1]).all()
 
 
-def test_full_precision_is_set_and_put_back():
+def test_float32_products_is_set_and_put_back():
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("medium")
     try:
-        with full_precision():
+        with float32_products():
             assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
         assert torch.get_float32_matmul_precision() == "medium" and torch.backends.cudnn.allow_tf32 == before[1]
     finally:

@@ -1,6 +1,7 @@
 """Every method against plain forward passes of a re-loaded model, in float64."""
 
 import copy
+import functools
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 import landscape_lib as ll
 from landscape.evaluation.direct import Direct
 from landscape.evaluation.pooling import fast_pools
+from landscape.evaluation.team import Team
 
 GRID = {"alpha_range": (-1.0, 0.5), "beta_range": (-0.75, 1.5), "resolution": (7, 5), "progress": False}
 METHODS_OF = {
@@ -420,3 +422,97 @@ def test_a_network_so_sure_that_its_loss_is_rounding_is_evaluated(name):
         progress=False,
     )
     assert surface.loss[1, 1] < 0.01 and surface.accuracy[1, 1] == 1
+
+
+class Hungry(nn.Module):
+    """Runs out of memory on more than three samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.limit = 100
+
+    def forward(self, inputs):
+        if len(inputs) > self.limit:
+            raise torch.OutOfMemoryError("tried to allocate")
+        return self.layer(inputs)
+
+
+def hungry_run(limit):
+    torch.manual_seed(0)
+    model, data = Hungry(), (torch.randn(17, 4), torch.arange(17) % 3)
+    target = ll.objective(model, data, device="cpu")
+    plane = ll.random_plane(model, seed=1)
+    expected = ll.evaluate(target, plane, resolution=(4, 3), method="direct", progress=False)
+    team_map = Team.map
+
+    def starve(team, work, members):  # only once the method is chosen and tuned
+        for member in members:
+            if isinstance(work, functools.partial):
+                member.objective.model.limit = limit
+        return team_map(team, work, members)
+
+    return target, plane, expected, starve
+
+
+def test_smaller_batches_where_memory_runs_out(monkeypatch):
+    target, plane, expected, starve = hungry_run(limit=3)
+    monkeypatch.setattr(Team, "map", starve)
+    found = ll.evaluate(target, plane, resolution=(4, 3), method="direct", progress=False)
+    assert found.metadata["method_settings"]["batch_size"] <= 3 < expected.metadata["method_settings"]["batch_size"]
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-6)
+
+
+def test_memory_that_holds_not_even_one_sample_is_one_clear_line(monkeypatch):
+    target, plane, _, starve = hungry_run(limit=0)
+    monkeypatch.setattr(Team, "map", starve)
+    with pytest.raises(ll.InputError, match="out of memory with batches of 1"):
+        ll.evaluate(target, plane, resolution=(4, 3), method="direct", progress=False)
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "batch_norm_cnn", "residual"])
+@pytest.mark.parametrize("method", ["auto", "direct"])
+def test_bf16_is_near_and_says_how_near(name, method):
+    model, data = make(name), images()
+    plane = ll.random_plane(model, seed=1)
+    full, rounded = (
+        ll.evaluate(
+            ll.objective(model, data, device="cpu", precision=precision), plane,
+            alpha_range=(-0.5, 0.5), resolution=(5, 4), method=method, progress=False,
+        )
+        for precision in ("full", "bf16")
+    )  # fmt: skip
+    difference = np.abs(rounded.loss / full.loss - 1).max()
+    reported = rounded.metadata["checks"]["precision_error"]
+    assert difference < 0.05 and reported < 0.05
+    if rounded.metadata["method"] != "affine":  # which has no forward pass to round
+        assert difference > 0 and reported > 0
+    assert full.metadata["checks"]["precision_error"] is None
+    assert rounded.metadata["identity"]["objective"]["precision"] == "bf16"
+
+
+def test_lower_precision_is_for_float32_only():
+    with pytest.raises(ll.InputError, match="lower ones for float32"):
+        ll.objective(make("mlp"), images(), dtype=torch.float64, precision="bf16")
+    with pytest.raises(ll.InputError, match="full, tf32, bf16"):
+        ll.objective(make("mlp"), images(), precision="int8")
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 300.0])
+def test_span_of_a_parabola(scale):
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    line = ll.Line({"weight": torch.zeros(1, 1)}, ({"weight": torch.full((1, 1), scale)},))
+    target = ll.objective(model, (torch.ones(8, 1), torch.zeros(8, 1)), loss="mse", device="cpu")
+    found = ll.find_span(target, line, rise=2.0)
+    assert found["span"] == pytest.approx(math.sqrt(2) / scale, rel=0.03)
+    assert found["origin_loss"] == 0 and found["samples"] == 8
+
+
+def test_span_that_does_not_exist_is_refused():
+    model = nn.Linear(1, 1, bias=False)
+    line = ll.Line({"weight": torch.ones(1, 1)}, ({"weight": torch.ones(1, 1)},))
+    flat = ll.objective(model, (torch.zeros(4, 1), torch.zeros(4, 1)), loss="mse", device="cpu")
+    for rise, reason in ((1.0, "does not rise"), (0.0, "positive"), (math.nan, "positive")):
+        with pytest.raises(ll.InputError, match=reason):
+            ll.find_span(flat, line, rise=rise)

@@ -51,6 +51,17 @@ class Data:
         drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:n]
         return self.select(drawn.sort().values)
 
+    def minibatches(self, count: int, size: int, seed: int) -> list["Data"]:
+        """``count`` mini-batches of ``size`` samples drawn without replacement from ``seed``, as training draws them.
+
+        Raises:
+            InputError: fewer than one, or more samples than there are.
+        """
+        if count < 1 or size < 1 or count * size > len(self):
+            raise InputError(f"{count} mini-batches of {size} samples: {self.name} {self.split} has {len(self)}")
+        drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return [self.select(batch) for batch in drawn[: count * size].split(size)]
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over shape, type and bytes of inputs and targets."""

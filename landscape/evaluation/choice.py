@@ -32,7 +32,8 @@ class Choice:
     """An evaluation method and the reasons for it."""
 
     evaluator: Affine | Direct
-    deviation: float  # largest difference to plain forward passes, relative to the loss
+    deviation: float  # largest difference to plain forward passes in full precision, relative to a sample's loss
+    precision_error: float | None  # largest relative error of the mean loss that a lower precision causes
     rejected: dict[str, str] = field(default_factory=dict)  # faster methods, and why they do not apply
 
 
@@ -44,15 +45,21 @@ def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, .
     """
     rejected: dict[str, str] = {}
     for name in METHODS if method == "auto" else [method]:
+        full, points = objective.in_full_precision(), _sample_points(objective, axes)
         try:
-            evaluator = METHODS[name](objective, slice_)
+            evaluator = METHODS[name](full, slice_)
         except NotApplicable as reason:
             rejected[name] = str(reason)
             continue
-        found, expected = _compare(evaluator, objective, slice_, _sample_points(objective, axes))
+        with full.arithmetic():
+            found, expected = _evaluator_losses(evaluator, points), _plain_losses(full, slice_, points)
         deviation = _deviation(found, expected)
         if agree(found, expected, objective.dtype):
-            return Choice(evaluator, deviation, rejected)
+            error = None
+            if objective.precision != "full":
+                evaluator = METHODS[name](objective, slice_)
+                error = _deviation(_evaluator_losses(evaluator, points).mean(1)[:, None], expected.mean(1)[:, None])
+            return Choice(evaluator, deviation, error, rejected)
         rejected[name] = f"differs from a plain forward pass by {deviation:.2g} of the loss"
     reasons = "; ".join(f"{name}: {reason}" for name, reason in rejected.items())
     if method in ("affine", "prefix"):
@@ -75,19 +82,26 @@ def _deviation(found: Tensor, expected: Tensor) -> float:
     return float(((found - expected).abs() / scale).max())
 
 
-def _compare(evaluator: Affine | Direct, objective: Objective, slice_: Slice, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses [K, n] of the first batch at ``points``, by the evaluator and by plain forward passes."""
-    _, batch = next(objective.batches())
-    found, expected = [], []
+def _evaluator_losses(evaluator: Affine | Direct, points: Tensor) -> Tensor:
+    """Losses [K, n] of the first batch at ``points``, by the evaluator."""
+    _, batch = next(evaluator.objective.batches())
+    found = []
     for block in points.split(evaluator.largest_block):
         evaluator.prepare(block)
         evaluator.load(batch)
         found.append(torch.cat([losses.clone() for losses, _ in evaluator.run()], dim=1))
+    return torch.cat(found)
+
+
+def _plain_losses(objective: Objective, slice_: Slice, points: Tensor) -> Tensor:
+    """The same by plain forward passes."""
+    _, batch = next(objective.batches())
+    expected = []
     for point in points.tolist():
         objective.move_to(slice_(*point))
         expected.append(objective.evaluate(batch)[0])
     objective.move_to(slice_.origin)
-    return torch.cat(found), torch.stack(expected)
+    return torch.stack(expected)
 
 
 def _sample_points(objective: Objective, axes: tuple[np.ndarray, ...]) -> Tensor:

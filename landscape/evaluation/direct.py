@@ -119,7 +119,8 @@ class Direct:
         inputs, targets = self.batch
         losses, hits, scored = [], [], None
         for index in self._visit():
-            outputs = self._in_order(self.objective.model(inputs))
+            with self.objective.autocast():
+                outputs = self._in_order(self.objective.model(inputs))
             if scored is None:
                 group = max(1, min(len(self.coordinates), SCORED_VALUES // outputs.numel()))
                 scored = outputs.new_empty(group, *outputs.shape)
@@ -146,7 +147,7 @@ class Direct:
     def _score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Losses [K, n] and number of hits [K] of ``outputs`` [K, n, ...] ([K, C, n] features first), in one call."""
         if self.layout == "features_first":
-            return features_first.score(outputs, targets)
+            return features_first.score(outputs.to(self.objective.dtype), targets)
         count = len(outputs)
         repeated = targets.repeat(count, *[1] * (targets.ndim - 1))
         losses, right = self.objective.score(outputs.flatten(0, 1), repeated)
@@ -217,7 +218,7 @@ class Direct:
         def forward(weights: dict[str, Tensor], output: Tensor) -> Tensor:
             if self.first:
                 self.first.output = self._in_order(output)
-            with replaced_forwards(self.replacements):
+            with replaced_forwards(self.replacements), self.objective.autocast():
                 return self._in_order(functional_call(self.objective.model, weights, (inputs,)))
 
         return forward

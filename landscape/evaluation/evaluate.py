@@ -5,6 +5,7 @@ import itertools
 import math
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from landscape.devices import full_precision, kept_random_state
+from landscape import ranks
 from landscape.errors import InputError
 from landscape.evaluation.affine import Affine
 from landscape.evaluation.choice import METHODS, agree, choose_method
@@ -86,7 +87,7 @@ def evaluate(
     if per_sample:
         _check_per_sample(objective, axes)
     began = time.perf_counter()
-    with kept_random_state(), full_precision(), torch.no_grad():
+    with objective.arithmetic(), torch.no_grad():
         run = _Run(objective, slice_, axes, per_sample, method, progress)
         run.evaluate(Path(resume) if resume else None)
         origin = run.check_origin()
@@ -109,8 +110,8 @@ class _Run:
 
     def evaluate(self, resume: Path | None) -> None:
         """Fill the statistics of every point, block by block."""
-        if resume:
-            load_progress(resume, self.identity, self.statistics)
+        if resume and (arrays := ranks.from_first(lambda: load_progress(resume, self.identity))):
+            self.statistics.restore(arrays)
         self.resumed = int(self.statistics.done.sum())
         pending = (~self.statistics.done).nonzero().flatten()
         if not len(pending):
@@ -118,13 +119,35 @@ class _Run:
         with Team(self.objective) as team:
             evaluators = [self.evaluator, *(self._twin() for _ in range(team.size - 1))]
             size = self._prepare(evaluators, pending, team)
-            quiet = None if self.progress else True  # None: on a terminal only, so that logs stay readable
+            # None: on a terminal only, so that logs stay readable.
+            quiet = None if self.progress and ranks.is_first_rank() else True
             with tqdm(total=len(pending), disable=quiet, desc=self.evaluator.name, bar_format=BAR) as bar:
-                for block in pending.split(size):
-                    share = functools.partial(self._evaluate_share, block, team, bar)
-                    self.statistics.finish(block, team.map(share, evaluators))
-                    if resume:
+                for blocks in _rounds(pending, size):
+                    self._evaluate_round(blocks, evaluators, team, bar)
+                    if resume and ranks.is_first_rank():
                         save_progress(resume, self.identity, self.statistics)
+
+    def _evaluate_round(self, blocks: list[Tensor], evaluators: list, team: Team, bar: tqdm) -> None:
+        """Evaluate one of the ``blocks``, and take the others from the other ranks."""
+        mine = blocks[ranks.rank()] if ranks.rank() < len(blocks) else blocks[0][:0]
+        if len(mine):
+            sample = sum(map(len, blocks)) / self.objective.size  # points of the bar that one sample is worth
+            self.statistics.finish(mine, self._sums(mine, sample, evaluators, team, bar))
+        for block, arrays in ranks.gathered((mine, self.statistics.arrays(mine))):
+            self.statistics.restore(arrays, block)
+
+    def _sums(self, block: Tensor, sample: float, evaluators: list, team: Team, bar: tqdm) -> list[Sums]:
+        """The share of every member of the team, with smaller batches where memory runs out."""
+        begun = bar.n
+        while True:
+            try:
+                return team.map(functools.partial(self._evaluate_share, block, sample, team, bar), evaluators)
+            except torch.OutOfMemoryError as error:
+                if self.evaluator.batches_fixed or self.evaluator.batch_size == 1:
+                    raise InputError(f"out of memory with batches of {self.evaluator.batch_size}: {error}") from error
+            for evaluator in evaluators:
+                evaluator.batch_size = max(1, evaluator.batch_size // 2)
+            team.stopped, bar.n = False, begun
 
     def _prepare(self, evaluators: list, pending: Tensor, team: Team) -> int:
         """Settle how batches are evaluated, say how long it will take, and return the size of a block."""
@@ -132,17 +155,17 @@ class _Run:
         if isinstance(self.evaluator, Direct):
             seconds = tune(evaluators, self.coordinates[pending], team)
             size = max(1, min(size, int(BLOCK_SECONDS / seconds)))
-            self._announce(seconds * len(pending))
+            self._announce(seconds * len(pending) / ranks.count())
         if not self.evaluator.batches_fixed:
             for evaluator in evaluators:
                 evaluator.batch_size = team.even(evaluator.batch_size, self.objective.size)
-        return size
+        return ranks.from_first(lambda: size)
 
     def _twin(self) -> Affine | Direct:
         return METHODS[self.evaluator.name](self.objective.twin(), self.slice)
 
     @torch.no_grad()  # which holds for one thread only
-    def _evaluate_share(self, block: Tensor, team: Team, bar: tqdm, rank: int, evaluator: Affine | Direct) -> Sums:
+    def _evaluate_share(self, block: Tensor, sample: float, team: Team, bar: tqdm, rank: int, evaluator) -> Sums:
         """Sums over every ``team.size``-th batch, from batch ``rank`` on."""
         sums = Sums(len(block))
         evaluator.prepare(self.coordinates[block])
@@ -155,7 +178,7 @@ class _Run:
                 sums.add(losses, hits)
                 start += losses.shape[1]
                 with team.lock:
-                    bar.update(len(block) * losses.shape[1] / self.objective.size)
+                    bar.update(sample * losses.shape[1])
         return sums
 
     def check_origin(self) -> dict | None:
@@ -164,8 +187,9 @@ class _Run:
         if not len(centre):
             return None
         found = float(self.statistics.mean[centre[0]])
-        expected = float(self.objective(self.slice.origin).double().mean())
-        if not agree(torch.tensor([found]), torch.tensor([expected]), self.objective.dtype):
+        expected = float(self.objective.in_full_precision()(self.slice.origin).double().mean())
+        exact = self.objective.precision == "full"
+        if exact and not agree(torch.tensor([found]), torch.tensor([expected]), self.objective.dtype):
             raise RuntimeError(
                 f"{self.evaluator.name}: loss {found} at the origin, but the model's own loss is {expected}"
             )
@@ -187,8 +211,13 @@ class _Run:
             "method": self.evaluator.name,
             "method_settings": self.evaluator.settings,
             "methods_rejected": self.choice.rejected,
-            "checks": {"origin": origin, "largest_relative_deviation": self.choice.deviation},
+            "checks": {
+                "origin": origin,
+                "largest_relative_deviation": self.choice.deviation,
+                "precision_error": self.choice.precision_error,
+            },
             "device": str(objective.device),
+            "processes": ranks.count(),
             "versions": versions(),
             "seconds": seconds,
             "resumed_points": self.resumed,
@@ -208,6 +237,14 @@ class _Run:
         if self.progress and seconds > 5:
             choice = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in self.evaluator.settings.items())
             tqdm.write(f"{self.evaluator.name}: {choice}; about {_duration(seconds)}")
+
+
+def _rounds(pending: Tensor, size: int) -> Iterator[list[Tensor]]:
+    """Blocks of at most ``size`` points and of one length, one for every rank at a time."""
+    rounds = math.ceil(len(pending) / (size * ranks.count()))
+    blocks = pending.tensor_split(min(rounds * ranks.count(), len(pending)))
+    for start in range(0, len(blocks), ranks.count()):
+        yield blocks[start : start + ranks.count()]
 
 
 def _check_per_sample(objective: Objective, axes: tuple[np.ndarray, ...]) -> None:

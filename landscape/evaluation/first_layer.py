@@ -105,7 +105,7 @@ class FirstLayer:
         keepers = {module: keeper(module, module.forward) for module in self.before}
         with contextlib.suppress(_Reached), replaced_forwards({self.layer: stop, **keepers}):
             forward()
-        return self._apply(reached[0])
+        return self._apply(reached[0].to(self.weights[0][0].dtype))  # lower precision may have come before
 
     def replacements(self) -> dict[nn.Module, Callable]:
         """Forwards with which the layer gives ``self.output`` and what precedes it gives what it gave in `terms`."""

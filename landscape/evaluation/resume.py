@@ -19,14 +19,14 @@ def save_progress(path: Path, identity: dict, statistics: Statistics) -> None:
         np.savez(file, identity=np.array(json.dumps(identity)), **statistics.arrays())
 
 
-def load_progress(path: Path, identity: dict, statistics: Statistics) -> int:
-    """Restore finished points from ``path`` into ``statistics`` and return their number (0 without a file).
+def load_progress(path: Path, identity: dict) -> dict[str, np.ndarray] | None:
+    """The arrays of finished points in ``path``, for `Statistics.restore`; None without a file.
 
     Raises:
         InputError: the file is damaged, or holds points of something else (the first difference is named).
     """
     if not path.exists():
-        return 0
+        return None
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -39,5 +39,4 @@ def load_progress(path: Path, identity: dict, statistics: Statistics) -> int:
                 f"{path} belongs to another evaluation: its {key} is {found.get(key)}, not {value}; "
                 "delete it or give another path"
             )
-    statistics.restore(arrays)
-    return int(statistics.done.sum())
+    return arrays

@@ -8,6 +8,8 @@ from landscape.parameters import as_float64
 
 __all__ = ["Statistics", "Sums"]
 
+EVERY = slice(None)  # point
+
 
 class Sums:
     """Sums over some of the samples at the K points of a block.
@@ -84,12 +86,12 @@ class Statistics:
     def accuracy(self) -> np.ndarray:
         return (self.hits / self.samples).numpy()
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Everything, for a resume file."""
+    def arrays(self, block: Tensor | slice = EVERY) -> dict[str, np.ndarray]:
+        """Everything known of the points ``block``, for a resume file or another process."""
         names = ("done", "total", "spread", "hits", "per_sample")
-        return {name: getattr(self, name).numpy() for name in names if getattr(self, name) is not None}
+        return {name: getattr(self, name)[block].numpy() for name in names if getattr(self, name) is not None}
 
-    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+    def restore(self, arrays: dict[str, np.ndarray], block: Tensor | slice = EVERY) -> None:
         """The inverse of `arrays`."""
         for name, array in arrays.items():
-            getattr(self, name).copy_(torch.from_numpy(array))
+            getattr(self, name)[block] = torch.from_numpy(array)

@@ -5,6 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from landscape import ranks
 from landscape.evaluation.evaluate import evaluate
 from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import identity_of
@@ -36,16 +37,22 @@ def load_or_evaluate(
     axes = grid_axes(slice_, grid["alpha_range"], grid["beta_range"], grid["resolution"])
     settled = objective.for_slice(slice_.recipe.get("kind"))
     wanted = {"identity": identity_of(settled, slice_, axes, options.get("per_sample", False)), **notes}
-    if path.exists() and not force:
-        surface = Surface.load(path)
-        if all(surface.metadata.get(key) == value for key, value in wanted.items()):
-            return surface
+    if not force and (surface := ranks.from_first(lambda: _stored(path, wanted))):
+        return surface
     recipe = hashlib.sha256(json.dumps(wanted["identity"], sort_keys=True).encode()).hexdigest()[:8]
     unfinished = path.with_suffix(f".{recipe}.unfinished.npz")
-    if force:
+    if force and ranks.is_first_rank():
         unfinished.unlink(missing_ok=True)
     surface = evaluate(objective, slice_, resume=unfinished, **options)
     surface = dataclasses.replace(surface, metadata={**surface.metadata, **notes})
     surface.save(path)
-    unfinished.unlink(missing_ok=True)
+    if ranks.is_first_rank():
+        unfinished.unlink(missing_ok=True)
     return surface
+
+
+def _stored(path: Path, wanted: dict) -> Surface | None:
+    if not path.exists():
+        return None
+    surface = Surface.load(path)
+    return surface if all(surface.metadata.get(key) == value for key, value in wanted.items()) else None

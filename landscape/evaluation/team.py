@@ -32,7 +32,8 @@ class Team:
             or callable(objective.loss)
             or objective.batch_norm == "recalibrate"
         )
-        self.size = 1 if alone else min(self.threads, MOST, objective.size)
+        batches = -(-objective.size // objective.batch_size) if objective.batch_norm == "batch" else objective.size
+        self.size = 1 if alone else min(self.threads, MOST, batches)
         self.lock = threading.Lock()
         self.stopped = False
 

@@ -1,0 +1,96 @@
+"""Several processes under torchrun: the numbers of one, one writer, and a killed worker."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import landscape_lib as ll
+from landscape import ranks
+
+ROOT = Path(__file__).parents[1]
+KILLED_ONCE = """
+import os, runpy, signal, sys
+sys.path.insert(0, {root!r})
+import landscape_lib
+run = sys.modules["landscape.evaluation.evaluate"]._Run
+sys.modules["landscape.evaluation.evaluate"].BLOCK_SECONDS = 0  # a point a block
+plain, rounds = run._evaluate_round, []
+
+def evaluate_round(*arguments):
+    plain(*arguments)
+    rounds.append(1)
+    if (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"], len(rounds)) == ("1", "0", 4):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+run._evaluate_round = evaluate_round
+sys.argv[0] = {script!r}
+runpy.run_path({script!r}, run_name="__main__")
+"""
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    torch.manual_seed(0)
+    arguments = {"input_shape": (1, 8, 8), "classes": 10}
+    for name in ("linear-mnist", "tiny-cnn"):
+        ll.save_checkpoint(
+            tmp_path / f"{name}.pth", ll.build_model(name, **arguments), model_name=name, model_arguments=arguments,
+            data={"name": "digits", "split": "train", "limit": 101, "source": "scikit-learn"},
+            epoch=1, metrics={}, settings={},
+        )  # fmt: skip
+    return tmp_path
+
+
+def torchrun(*arguments, cwd):
+    """Two processes; what they printed."""
+    alone = ranks.without_ranks(os.environ) | {"MPLBACKEND": "agg"}
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        *map(str, arguments),
+    ]
+    done = subprocess.run(command, cwd=cwd, env=alone, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def compared(folder, name, suffix):
+    found = ll.Surface.load(folder / f"loss_grid_train{suffix}.npz")
+    checkpoint = ll.load_checkpoint(folder / f"{name}.pth")
+    data = ll.load_checkpoint_data(checkpoint, "train", folder)
+    plane = ll.random_plane(checkpoint.model, seed=42)
+    alone = ll.evaluate(ll.objective(checkpoint.model, data), plane, resolution=(5, 4), progress=False)
+    np.testing.assert_allclose(found.loss, alone.loss, rtol=1e-5)
+    np.testing.assert_allclose(found.standard_error, alone.standard_error, rtol=1e-4)
+    np.testing.assert_array_equal(found.accuracy, alone.accuracy)
+    return found
+
+
+@pytest.mark.parametrize("name, suffix", [("linear-mnist", ""), ("tiny-cnn", "_cifar10")])
+def test_two_processes_give_the_surface_of_one(checkpoints, name, suffix):
+    script, options = ROOT / "visualize_loss_landscape.py", ["--checkpoint", f"{name}.pth", "--resolution", "5", "4"]
+    printed = torchrun(script, *options, "--out", ".", cwd=checkpoints)
+    assert printed.count("Wrote loss_grid_train") == 1
+    assert compared(checkpoints, name, suffix).metadata["processes"] == 2
+    assert not list(checkpoints.glob(".*"))  # the second process left nothing behind
+
+
+def test_a_killed_process_costs_only_what_was_not_finished(checkpoints):
+    script = checkpoints / "killed_once.py"
+    script.write_text(KILLED_ONCE.format(root=str(ROOT), script=str(ROOT / "visualize_loss_landscape.py")))
+    options = ["--checkpoint", "tiny-cnn.pth", "--resolution", "5", "4", "--no-figures", "--out", "."]
+    torchrun("--max-restarts=1", script, *options, cwd=checkpoints)
+    assert compared(checkpoints, "tiny-cnn", "_cifar10").metadata["resumed_points"] in (6, 8)
+
+
+def test_one_process_is_the_first_and_only_one():
+    assert (ranks.rank(), ranks.count(), ranks.is_first_rank()) == (0, 1, True)
+    assert ranks.gathered("x") == ["x"] and ranks.from_first(lambda: 3) == 3 and ranks.first_ahead(lambda: 4) == 4
