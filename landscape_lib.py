@@ -16,8 +16,13 @@ from landscape.datasets import Data, load_dataset
 from landscape.devices import seed_everything, select_device
 from landscape.directions import filter_normalize, normalize_direction, random_directions
 from landscape.errors import InputError
+<<<<<<< HEAD
 from landscape.evaluation import evaluate, find_span, load_or_evaluate
 from landscape.files import make_folder
+=======
+from landscape.evaluation import evaluate, load_or_evaluate
+from landscape.files import make_folder, plain_name
+>>>>>>> 55d6ece (Add ResNet, VGG, SimpleNet, torchvision and own models, and train_classifier.py)
 from landscape.logs import write_json, write_log
 from landscape.models import LinearMNIST, TinyCNN, build_model
 from landscape.objective import Objective, objective
@@ -26,8 +31,9 @@ from landscape.plotting import plot_contour, plot_slices, plot_surface, plot_til
 from landscape.predictions import predict
 from landscape.ranks import is_first_rank
 from landscape.results import Surface
+from landscape.runs import Run
 from landscape.scripts import run_script
-from landscape.settings import Evaluation, PlaneChoice, describe
+from landscape.settings import Evaluation, ModelOptions, PlaneChoice, describe
 from landscape.slices import (
     Line,
     Plane,
@@ -39,7 +45,7 @@ from landscape.slices import (
 )
 from landscape.sources import DEFAULT_CHECKPOINT, load_checkpoint_data, load_or_train, result_suffix
 from landscape.summary import summarize
-from landscape.training import fit, score
+from landscape.training import Training, fit, score
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
@@ -49,12 +55,15 @@ __all__ = [
     "InputError",
     "Line",
     "LinearMNIST",
+    "ModelOptions",
     "Objective",
     "Plane",
     "PlaneChoice",
     "Point",
+    "Run",
     "Surface",
     "TinyCNN",
+    "Training",
     "build_model",
     "checkpoint_surface",
     "cosine",
@@ -77,6 +86,7 @@ __all__ = [
     "objective",
     "parameters_of",
     "pca_plane",
+    "plain_name",
     "plot_contour",
     "plot_slices",
     "plot_surface",

@@ -42,6 +42,7 @@ def main(
     plane: PlaneChoice = PlaneChoice(),  # noqa: B008 (frozen)
     evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
     checkpoint: Path = DEFAULT_CHECKPOINT,
+    model: str | None = None,
     out: Path = Path("loss_landscape_results"),
     subset: int | None = None,
     levels: int = 30,
@@ -55,6 +56,7 @@ def main(
         plane: Which plane.
         evaluation: How it is evaluated.
         checkpoint: Trained model (.pth); the default one is trained first where it is missing.
+        model: FILE.py:FUNCTION that builds the network, for a checkpoint of your own network; that file is run.
         out: Folder for the results.
         subset: Random samples of each split to use instead of all (drawn from the seed).
         levels: Bands of the contour figure.
@@ -66,7 +68,7 @@ def main(
     if from_file:
         draw(Surface.load(from_file), out, levels, log_scale)
         return
-    trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device)
+    trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model)
     print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})")
     settings = describe(plane, evaluation, subset=subset, levels=levels, log_scale=log_scale)
     print(f"Settings: {settings}")

@@ -41,6 +41,7 @@ def main(
     plane: PlaneChoice = PlaneChoice(),  # noqa: B008 (frozen)
     evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
     checkpoint: Path = DEFAULT_CHECKPOINT,
+    model: str | None = None,
     out: Path = Path("loss_landscape_results"),
     split: Literal["train", "test"] = "train",
     samples: int = 10,
@@ -54,6 +55,7 @@ def main(
         plane: Which plane.
         evaluation: How it is evaluated.
         checkpoint: Trained model (.pth); the default one is trained first where it is missing.
+        model: FILE.py:FUNCTION that builds the network, for a checkpoint of your own network; that file is run.
         out: Folder for the results.
         split: Which samples to choose from.
         samples: Number of random samples (drawn from the seed).
@@ -63,7 +65,7 @@ def main(
         log_scale: Colours on a logarithmic scale.
     """
     out = make_folder(out)
-    trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device)
+    trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model)
     suffix = result_suffix(trained.model_name)
     settings = describe(plane, evaluation, split=split, samples=samples, indices=indices, color_scale=color_scale)
     print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})\nSettings: {settings}")

@@ -14,7 +14,7 @@ from torch import nn
 
 from landscape.errors import InputError
 from landscape.files import make_folder, written_whole
-from landscape.models import build_model
+from landscape.models import build_model, is_own
 
 __all__ = ["Checkpoint", "load_checkpoint", "prepare_checkpoint", "save_checkpoint"]
 
@@ -94,11 +94,15 @@ def save_checkpoint(
     return path
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: str | Path, *, model: str | None = None) -> Checkpoint:
     """Read what :func:`save_checkpoint` wrote; only tensors and plain values are ever unpickled.
 
+    ``model`` builds the network by that name instead of the stored one. A network of the user's own needs it: the
+    code of a FILE.py:FUNCTION is run only where the caller names it, never because a checkpoint does.
+
     Raises:
-        InputError: the file is missing, truncated, foreign, or its weights do not fit the model it names.
+        InputError: the file is missing, truncated, foreign, its weights do not fit the model it names, or that
+            model is code and ``model`` does not name it.
     """
     path = Path(path)
     if not path.is_file():
@@ -106,14 +110,25 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     content = path.read_bytes()
     stored = _unpickled(content, path)
     _check_layout(stored, path)
-    try:
-        model = build_model(stored["model"]["name"], **stored["model"]["arguments"])
-        model.load_state_dict(stored["model_state_dict"])
-    except (InputError, RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"checkpoint {path} does not fit the model it names: {reason}") from error
+    network = _rebuilt(stored, path, model)
     metadata = {key: stored[key] for key in KEYS}
-    return Checkpoint(model.eval(), metadata, path, hashlib.sha256(content).hexdigest())
+    return Checkpoint(network.eval(), metadata, path, hashlib.sha256(content).hexdigest())
+
+
+def _rebuilt(stored: dict, path: Path, model: str | None) -> nn.Module:
+    name, arguments = stored["model"]["name"], stored["model"]["arguments"]
+    if model is None and is_own(name):
+        raise InputError(
+            f"checkpoint {path} is of {name!r}, code that is run only if you name it: "
+            f"load_checkpoint(path, model={name!r}), or --model {name!r} on the command line"
+        )
+    try:
+        network = build_model(name if model is None else model, **arguments)
+        network.load_state_dict(stored["model_state_dict"])
+    except (InputError, RuntimeError, TypeError) as error:
+        named, reason = "the model it names" if model is None else repr(model), " ".join(str(error).split())
+        raise InputError(f"checkpoint {path} does not fit {named}: {reason}") from error
+    return network
 
 
 def _plain(metadata: dict) -> dict:
@@ -147,5 +162,6 @@ def _check_layout(stored, path: Path) -> None:
     for key in ("model_state_dict", "model", "data", "metrics", "settings", "versions"):
         if not isinstance(stored[key], dict):
             raise InputError(f"checkpoint {path}: {key} is a {type(stored[key]).__name__}, no dict; {advice}")
-    if not {"name", "arguments"} <= stored["model"].keys() or "name" not in stored["data"]:
+    named = isinstance(stored["model"].get("name"), str) and "arguments" in stored["model"]
+    if not named or "name" not in stored["data"]:
         raise InputError(f"checkpoint {path} does not name its model and its data; {advice}")

@@ -10,7 +10,18 @@ import torch
 
 from landscape.errors import InputError
 
+<<<<<<< HEAD
 __all__ = ["float32_products", "kept_random_state", "seed_everything", "select_device"]
+=======
+__all__ = [
+    "full_precision",
+    "kept_random_state",
+    "random_state",
+    "restore_random_state",
+    "seed_everything",
+    "select_device",
+]
+>>>>>>> 55d6ece (Add ResNet, VGG, SimpleNet, torchvision and own models, and train_classifier.py)
 
 
 def select_device(name: str | torch.device = "auto") -> torch.device:
@@ -41,6 +52,25 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def random_state() -> dict:
+    """The state of the global generators of Python, numpy and torch (CPU and CUDA), as plain values and tensors."""
+    kind, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, keys.tolist(), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all(),
+    }
+
+
+def restore_random_state(state: dict) -> None:
+    """Put the global generators where :func:`random_state` found them."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    torch.cuda.set_rng_state_all(state["cuda"])
 
 
 @contextlib.contextmanager

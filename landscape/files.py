@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from landscape import ranks
 from landscape.errors import InputError
 
-__all__ = ["make_folder", "written_whole"]
+__all__ = ["make_folder", "plain_name", "written_whole"]
 
 
 def make_folder(path: str | Path) -> Path:
@@ -41,3 +42,13 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def plain_name(text: str) -> str:
+    """``text`` as part of a file name: all but letters, digits, ``_``, ``.`` and ``-`` becomes one ``-``.
+
+    Example:
+        >>> plain_name("nets/mine.py:build")
+        'nets-mine.py-build'
+    """
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Evaluation", "PlaneChoice", "describe"]
+__all__ = ["Evaluation", "ModelOptions", "PlaneChoice", "describe"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,28 @@ class Evaluation:
         """The arguments of `objective`."""
         names = ("batch_norm", "precision", "batch_size", "device")
         return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What the network is made of; an option that the model does not have is refused."""
+
+    activation: Literal["relu", "sigmoid", "tanh", "gelu"] | None = None
+    """Activation function of resnet, vgg and simplenet; None is relu."""
+    normalization: Literal["batch", "group", "none"] | None = None
+    """Normalisation layers of resnet and vgg; None is batch."""
+    shortcuts: bool = True
+    """Shortcuts of resnet; --no-shortcuts leaves them out."""
+    hidden: int | None = None
+    """Hidden units of simplenet; None is 20."""
+
+    @property
+    def arguments(self) -> dict:
+        """The arguments of `build_model` that differ from the model's own."""
+        given = {key: value for key, value in asdict(self).items() if value is not None}
+        if self.shortcuts:
+            del given["shortcuts"]
+        return given
 
 
 def describe(*settings: Evaluation | PlaneChoice, **others: object) -> str:

@@ -9,6 +9,7 @@ from landscape import ranks
 from landscape.checkpoints import Checkpoint, load_checkpoint
 from landscape.datasets import Data, load_dataset
 from landscape.errors import InputError
+from landscape.files import plain_name
 
 __all__ = ["DEFAULT_CHECKPOINT", "load_checkpoint_data", "load_or_train", "result_suffix"]
 
@@ -16,10 +17,13 @@ DEFAULT_CHECKPOINT = Path("mnist_linear_model.pth")  # what train_mnist.py write
 SUFFIXES = {"linear-mnist": "", "tiny-cnn": "_cifar10"}
 
 
-def load_or_train(path: Path, *, data_dir: Path, device: str) -> Checkpoint:
-    """Load a checkpoint; the default one is trained first, by train_mnist.py, where it is missing."""
+def load_or_train(path: Path, *, data_dir: Path, device: str, model: str | None = None) -> Checkpoint:
+    """Load a checkpoint; the default one is trained first, by train_mnist.py, where it is missing.
+
+    ``model`` names the code of a network of the user's own, see :func:`load_checkpoint`.
+    """
     ranks.from_first(lambda: _train_default(path, data_dir, device))
-    return load_checkpoint(path)
+    return load_checkpoint(path, model=model)
 
 
 def _train_default(path: Path, data_dir: Path, device: str) -> None:
@@ -41,4 +45,4 @@ def load_checkpoint_data(checkpoint: Checkpoint, split: str, data_dir: Path) -> 
 
 def result_suffix(model_name: str) -> str:
     """What tells the files of one kind of model from those of another: nothing for the linear one."""
-    return SUFFIXES.get(model_name, f"_{model_name}")
+    return SUFFIXES.get(model_name, f"_{plain_name(model_name)}")

@@ -1,23 +1,98 @@
-"""One training loop: data in memory, SGD, a hook after every epoch."""
+"""One training loop: data in memory, SGD or Adam, a hook after every epoch, resumable."""
 
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from landscape.augmentation import Augmentation
 from landscape.datasets import Data
 from landscape.devices import select_device
 from landscape.errors import InputError
+from landscape.training_state import TrainingState
 
-__all__ = ["fit", "score"]
+__all__ = ["Training", "fit", "score"]
 
 REPORT_EVERY = 100  # batches
 SCORE_BATCH = 500  # samples; larger batches are slower on a CPU, once they leave its cache
+
+Optimizer = Literal["sgd", "adam"]
+Schedule = Literal["constant", "step", "cosine", None]
+Augment = Literal["none", "crop", "crop-flip"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a network is trained."""
+
+    epochs: int
+    """Passes over the training data."""
+    batch_size: int
+    """Samples per step; a single sample left over joins the batch before it where the network has BatchNorm."""
+    lr: float
+    """Learning rate at the start."""
+    seed: int
+    """Seed of the initial weights, of the order of the samples and of the augmentation."""
+    optimizer: Optimizer = "sgd"
+    """SGD, or Adam."""
+    momentum: float = 0.0
+    """Momentum of SGD; Adam keeps its own 0.9 and 0.999."""
+    weight_decay: float = 0.0
+    """L2 penalty: this times the weights is added to the gradient."""
+    label_smoothing: float = 0.0
+    """Share of the label that is spread over all classes, in the training loss only."""
+    schedule: Schedule = None
+    """Learning rate: constant, step (falls after each of the milestones), cosine (falls towards zero, epoch by epoch);
+    None is step where there are milestones, else constant."""
+    milestones: tuple[int, ...] = ()
+    """Epochs after which the learning rate falls, for the schedule step."""
+    gamma: float = 0.1
+    """Factor by which the learning rate falls there."""
+    augment: Augment = "none"
+    """Random crops of the training images, with mirror images (crop-flip; not for digits) or without (crop)."""
+
+    def check(self) -> None:
+        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        if self.epochs < 1 or self.batch_size < 1:
+            raise InputError(f"epochs is {self.epochs} and batch size {self.batch_size}; both must be at least 1")
+        if not 0 < self.lr < math.inf or not 0 <= self.momentum < 1:
+            raise InputError(
+                f"lr is {self.lr} and momentum {self.momentum}; lr must be above 0, momentum from 0 to below 1"
+            )
+        if not 0 <= self.weight_decay < math.inf or not 0 <= self.label_smoothing < 1:
+            raise InputError(
+                f"weight decay is {self.weight_decay} and label smoothing {self.label_smoothing}; "
+                "weight decay must be 0 or more, label smoothing from 0 to below 1"
+            )
+        for name, kinds in (("optimizer", Optimizer), ("schedule", Schedule), ("augment", Augment)):
+            if getattr(self, name) not in get_args(kinds):
+                known = ", ".join(map(str, get_args(kinds)))
+                raise InputError(f"unknown {name} {getattr(self, name)!r}; use one of {known}")
+        wrong = self.schedule is not None and (self.schedule == "step") != bool(self.milestones)
+        if wrong or min(self.milestones, default=1) < 1:
+            raise InputError(
+                f"schedule is {self.schedule} and milestones {list(self.milestones)}; "
+                "the schedule step, and no other, needs milestones, epochs from 1"
+            )
+        if not 0 < self.gamma < math.inf:
+            raise InputError(f"gamma is {self.gamma}; it must be above 0")
+
+    def learning_rate(self, epoch: int) -> float:
+        """That of ``epoch``, counted from 1; cosine: lr (1 + cos(pi (epoch - 1) / epochs)) / 2.
+
+        Source: Loshchilov and Hutter 2017, "SGDR: Stochastic Gradient Descent with Warm Restarts", equation 5.
+        """
+        if self.schedule == "cosine":
+            return self.lr * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
+        return math.prod((self.gamma for milestone in self.milestones if milestone < epoch), start=self.lr)
 
 
 def fit(
@@ -25,58 +100,70 @@ def fit(
     train: Data,
     test: Data,
     *,
-    epochs: int,
-    batch_size: int,
-    lr: float,
-    momentum: float = 0.0,
-    milestones: tuple[int, ...] = (),
-    seed: int,
     device: str | torch.device = "auto",
     on_epoch: Callable[[int, nn.Module, dict], None] | None = None,
+    epoch_zero: bool = False,
+    state: str | Path | None = None,
+    notes: dict | None = None,
+    **settings,
 ) -> list[dict]:
-    """Minimise the cross-entropy on ``train`` by SGD and return one dict of metrics per epoch.
+    """Minimise the cross-entropy on ``train`` by SGD or Adam and return one dict of metrics per epoch.
 
-    Metrics: train_loss and train_accuracy (running, over the epoch's samples), test_loss and test_accuracy
-    (after it, in eval mode), lr. The learning rate falls to a tenth after each epoch in ``milestones``;
-    batches are shuffled on the CPU from ``seed``, so that every device sees the same. After each epoch
-    ``on_epoch(epoch, model, metrics)`` is called, epochs counted from 1. ``model`` stays on the device, in
-    eval mode.
+    Metrics: train_loss and train_accuracy (running, over the epoch's samples as they were augmented and smoothed),
+    test_loss and test_accuracy (after it, in eval mode, plain cross-entropy), lr. Batches are shuffled, and crops
+    drawn, on the CPU from the seed, so that every device sees the same. ``model`` stays on the device, in eval
+    mode.
+
+    Args:
+        model: Its present weights are the initial ones.
+        train: Moves to the device as a whole.
+        test: Scored after each epoch.
+        device: As for ``select_device``.
+        on_epoch: Called as ``on_epoch(epoch, model, metrics)`` after each epoch, counted from 1.
+        epoch_zero: Call it also before training, for epoch 0 with the metrics of the test data.
+        state: File that keeps all that is needed to go on, written after ``on_epoch``. Where it exists, training
+            goes on from it, on the CPU to the same bits as without a break.
+        notes: More settings (plain values) that a run must share with ``state`` to go on from it.
+        **settings: The fields of :class:`Training`.
 
     Raises:
-        InputError: epochs, batch size or learning rate out of range, unknown device.
+        InputError: a setting out of range, unknown device, single samples for BatchNorm, ``state`` of another run.
     """
-    if epochs < 1 or batch_size < 1:
-        raise InputError(f"epochs is {epochs} and batch size {batch_size}; both must be at least 1")
-    if not 0 < lr < math.inf or not 0 <= momentum < 1:
-        raise InputError(f"lr is {lr} and momentum {momentum}; lr must be above 0, momentum from 0 to below 1")
+    training = Training(**settings)
+    training.check()
+    sizes = _batch_sizes(model, len(train), training.batch_size)
     device, layout = select_device(device), _memory_format(model)
-    model.to(device, memory_format=layout)
+    model.to(device, memory_format=layout).eval()
     inputs, targets = train.inputs.to(device), train.targets.to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, sorted(milestones), gamma=0.1)
-    generator = torch.Generator().manual_seed(seed)
-    history, start = [], time.perf_counter()
+    optimizer = _optimizer(model, training)
+    generator = torch.Generator().manual_seed(training.seed)
+    augment = Augmentation(training.augment, train, generator) if training.augment != "none" else None
+    saved = None
+    if state:
+        identity = asdict(training) | _origin(train, test, device) | (notes or {})
+        saved = TrainingState(Path(state), identity, model, optimizer, generator)
+    history = saved.restore() if saved else []
+    if epoch_zero and on_epoch and not history:
+        on_epoch(0, model, _test_metrics(model, test, device))
 
     # On a terminal the bar tells the time left; in a log the line after each epoch does.
-    with tqdm(total=epochs * math.ceil(len(train) / batch_size), desc="Training", disable=None) as bar:
-        for epoch in range(1, epochs + 1):
-            batches = torch.randperm(len(train), generator=generator).to(device).split(batch_size)
-            metrics = {"lr": schedule.get_last_lr()[0]}
-            metrics |= _train_epoch(model, inputs, targets, batches, optimizer, layout, f"epoch {epoch}", bar)
-            metrics |= {f"test_{name}": value for name, value in score(model, test, device=device).items()}
-            schedule.step()
+    done, start = len(history), time.perf_counter()
+    with tqdm(total=training.epochs * len(sizes), initial=done * len(sizes), desc="Training", disable=None) as bar:
+        for epoch in range(done + 1, training.epochs + 1):
+            lr = training.learning_rate(epoch)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            order = torch.randperm(len(train), generator=generator).to(device).split(sizes)
+            batches = _batches(inputs, targets, order, augment, layout)
+            title = f"epoch {epoch}, batch {{}} of {len(sizes)}"
+            metrics = {"lr": lr, **_train_epoch(model, batches, optimizer, training.label_smoothing, title, bar)}
+            metrics |= _test_metrics(model, test, device)
             history.append(metrics)
-            spent = time.perf_counter() - start
-            tqdm.write(
-                f"epoch {epoch} of {epochs}: train loss {metrics['train_loss']:.4f}, "
-                f"accuracy {metrics['train_accuracy']:.2%}; test loss {metrics['test_loss']:.4f}, "
-                f"accuracy {metrics['test_accuracy']:.2%}; {spent / epoch:.1f} s an epoch, "
-                f"{spent / epoch * (epochs - epoch):.0f} s left"
-            )
-            if not math.isfinite(metrics["train_loss"]):
-                warnings.warn(f"the loss of epoch {epoch} is {metrics['train_loss']}: lower lr", stacklevel=2)
+            _report(epoch, training.epochs, metrics, (time.perf_counter() - start) / (epoch - done))
             if on_epoch:
                 on_epoch(epoch, model, metrics)
+            if saved:
+                saved.save(history)
     return history
 
 
@@ -104,26 +191,70 @@ def score(model: nn.Module, data: Data, *, device: str | torch.device = "auto") 
     return {"loss": loss / len(data), "accuracy": hits / len(data)}
 
 
-def _train_epoch(model, inputs, targets, batches, optimizer, layout, title, bar) -> dict[str, float]:
-    """One pass over ``batches`` (tensors of positions); running loss and accuracy, printed on the way."""
+def _train_epoch(model, batches, optimizer, label_smoothing, title, bar) -> dict[str, float]:
+    """One pass over ``batches``; running loss and accuracy, printed on the way."""
     model.train()
-    sums, seen = torch.zeros(2, device=inputs.device), 0  # loss and hits, read from the device only to report
-    for number, picked in enumerate(batches, start=1):
-        batch, labels = inputs[picked].contiguous(memory_format=layout), targets[picked]
+    sums, seen = 0.0, 0  # loss and hits, read from the device only to report
+    for number, (batch, labels) in enumerate(batches, start=1):
         logits = model(batch)
-        loss = F.cross_entropy(logits, labels)
+        loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        seen += len(picked)
-        sums += torch.stack([loss.detach() * len(picked), (logits.argmax(1) == labels).sum()])
+        seen += len(labels)
+        sums += torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()])
         bar.update()
         if number % REPORT_EVERY == 0:
             running, accuracy = (sums / seen).tolist()
-            tqdm.write(f"{title}, batch {number} of {len(batches)}: loss {running:.4f}, accuracy {accuracy:.2%}")
+            tqdm.write(f"{title.format(number)}: loss {running:.4f}, accuracy {accuracy:.2%}")
     model.eval()
     running, accuracy = (sums / seen).tolist()
     return {"train_loss": running, "train_accuracy": accuracy}
+
+
+def _batches(inputs, targets, order, augment, layout) -> Iterator[tuple[Tensor, Tensor]]:
+    for picked in order:  # positions of one batch
+        batch = inputs[picked]
+        if augment:
+            batch = augment(batch)
+        yield batch.contiguous(memory_format=layout), targets[picked]
+
+
+def _batch_sizes(model: nn.Module, samples: int, batch_size: int) -> list[int]:
+    """Samples of each batch; BatchNorm cannot train on a single one, so that joins the batch before it."""
+    sizes = [len(batch) for batch in torch.arange(samples).split(batch_size)]
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        if min(batch_size, samples) == 1:
+            advice = "BatchNorm cannot train on single samples, use 2 or more"
+            raise InputError(f"batch size is {batch_size} for {samples} samples; {advice}")
+        if sizes[-1] == 1:
+            sizes[-2:] = [batch_size + 1]
+    return sizes
+
+
+def _optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
+    options = {"lr": training.lr, "weight_decay": training.weight_decay}
+    if training.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), **options)
+    return torch.optim.SGD(model.parameters(), momentum=training.momentum, **options)
+
+
+def _origin(train: Data, test: Data, device: torch.device) -> dict:
+    return {"training data": train.fingerprint, "test data": test.fingerprint, "device": device.type}
+
+
+def _test_metrics(model: nn.Module, test: Data, device: torch.device) -> dict[str, float]:
+    return {f"test_{name}": value for name, value in score(model, test, device=device).items()}
+
+
+def _report(epoch: int, epochs: int, metrics: dict, seconds: float) -> None:
+    tqdm.write(
+        f"epoch {epoch} of {epochs}: train loss {metrics['train_loss']:.4f}, "
+        f"accuracy {metrics['train_accuracy']:.2%}; test loss {metrics['test_loss']:.4f}, "
+        f"accuracy {metrics['test_accuracy']:.2%}; {seconds:.1f} s an epoch, {seconds * (epochs - epoch):.0f} s left"
+    )
+    if not math.isfinite(metrics["train_loss"]):
+        warnings.warn(f"the loss of epoch {epoch} is {metrics['train_loss']}: lower lr", stacklevel=3)
 
 
 def _memory_format(model: nn.Module) -> torch.memory_format:

@@ -1,32 +1,68 @@
 """Models by name, so that a checkpoint can say which one it holds."""
 
 import inspect
+import re
+from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
 from landscape.errors import InputError
 from landscape.models.cnn import TinyCNN
 from landscape.models.linear import LinearMNIST
+from landscape.models.own import build_own, is_own
+from landscape.models.resnet import ResNet
+from landscape.models.simplenet import SimpleNet
+from landscape.models.vgg import VGG
+from landscape.models.vision import build_torchvision
 
-__all__ = ["MODELS", "LinearMNIST", "TinyCNN", "build_model"]
+__all__ = ["MODELS", "VGG", "LinearMNIST", "ResNet", "SimpleNet", "TinyCNN", "build_model", "is_own"]
 
-MODELS = {"linear-mnist": LinearMNIST, "tiny-cnn": TinyCNN}
+MODELS = {
+    "linear-mnist": LinearMNIST,
+    "tiny-cnn": TinyCNN,
+    "simplenet": SimpleNet,
+    "vgg9": partial(VGG, 9),
+    "vgg11": partial(VGG, 11),
+    "vgg16": partial(VGG, 16),
+}
 
 
 def build_model(name: str, **arguments) -> nn.Module:
     """A new model ``name``, its weights drawn from torch's global generator.
 
+    ``name`` is a key of ``MODELS``, "resnet14" or any other "resnet<6n+2>", "torchvision:NAME", or
+    "FILE.py:FUNCTION", a function of the user's own: THAT FILE IS RUN. Arguments: ``input_shape`` and ``classes``
+    for all; ``activation`` (relu, sigmoid, tanh, gelu) for simplenet, vgg and resnet; ``normalization`` (batch,
+    group, none) for vgg and resnet; ``shortcuts`` for resnet; ``hidden`` for simplenet.
+
     Example:
         >>> build_model("linear-mnist", input_shape=(1, 8, 8)).fc.in_features
         64
+        >>> sum(parameter.numel() for parameter in build_model("resnet20").parameters())
+        269722
 
     Raises:
         InputError: unknown name, or arguments that the model does not take.
     """
-    if name not in MODELS:
-        raise InputError(f"unknown model {name!r}; use one of {', '.join(MODELS)}")
+    if is_own(name):
+        return build_own(name, **arguments)
+    builder = _builder(name)
     try:
-        inspect.signature(MODELS[name]).bind(**arguments)
-        return MODELS[name](**arguments)
+        inspect.signature(builder).bind(**arguments)
+        return builder(**arguments)
     except TypeError as error:
         raise InputError(f"model {name!r} cannot be built with {arguments}: {error}") from error
+
+
+def _builder(name: str) -> Callable[..., nn.Module]:
+    if name.startswith("torchvision:"):
+        return partial(build_torchvision, name.removeprefix("torchvision:"))
+    if resnet := re.fullmatch(r"resnet(\d+)", name):
+        return partial(ResNet, int(resnet[1]))
+    if name not in MODELS:
+        known = ", ".join(MODELS)
+        raise InputError(
+            f"unknown model {name!r}; use one of {known}, resnet<6n+2>, torchvision:NAME, FILE.py:FUNCTION"
+        )
+    return MODELS[name]

@@ -1,0 +1,70 @@
+"""What the networks are made of, by name: activations, normalisation layers, initial weights."""
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from landscape.errors import InputError
+
+__all__ = ["activation_layer", "checked_images", "initialize", "normalization_layer"]
+
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU}
+NORMALIZATIONS = ("batch", "group", "none")
+
+# relu: He et al. 2015, section 2.2; tanh: nn.init.calculate_gain; sigmoid: one over its slope at zero, which keeps
+# the variance where it is nearly linear (Glorot and Bengio 2010, section 4.2.1).
+GAINS = {"relu": math.sqrt(2), "gelu": math.sqrt(2), "tanh": 5 / 3, "sigmoid": 4.0}
+
+
+def activation_layer(name: str) -> nn.Module:
+    """The activation ``name``, never in place.
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name not in ACTIVATIONS:
+        raise InputError(f"unknown activation {name!r}; use one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+def normalization_layer(name: str, channels: int, *, images: bool = True) -> nn.Module:
+    """BatchNorm, GroupNorm or nothing, for inputs [N, ``channels``, H, W], or [N, ``channels``] if no ``images``.
+
+    GroupNorm has 32 groups (Wu and He 2018, section 4.1), fewer where a group would have less than 4 channels.
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name not in NORMALIZATIONS:
+        raise InputError(f"unknown normalization {name!r}; use one of {', '.join(NORMALIZATIONS)}")
+    if name == "group":
+        return nn.GroupNorm(min(32, channels // 4), channels)
+    if name == "batch":
+        return nn.BatchNorm2d(channels) if images else nn.BatchNorm1d(channels)
+    return nn.Identity()
+
+
+def initialize(model: nn.Module, activation: str, *, last: nn.Linear) -> None:
+    """Draw the weights of all linear layers from a Gaussian that keeps the variance of the signal; biases are 0.
+
+    The standard deviation is gain / sqrt(inputs of a unit), with the gain of ``activation``, and 1 for the
+    ``last`` layer, which none follows.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            gain = 1.0 if module is last else GAINS[activation]
+            nn.init.normal_(module.weight, std=gain / math.sqrt(module.weight[0].numel()))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def checked_images(input_shape: Sequence[int], model: str) -> tuple[int, int, int]:
+    """``input_shape`` as (channels, height, width).
+
+    Raises:
+        InputError: it is no shape of an image.
+    """
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise InputError(f"{model} needs images (channels, height, width), not inputs {tuple(input_shape)}")
+    return tuple(input_shape)

@@ -1,0 +1,62 @@
+"""The folder of one training run: checkpoints, metrics, and the state to go on from."""
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import nn
+
+from landscape.checkpoints import save_checkpoint
+from landscape.errors import InputError
+from landscape.files import make_folder
+from landscape.logs import write_json
+
+__all__ = ["Run"]
+
+
+class Run:
+    """``folder`` with ``epoch_000.pth`` ... (checkpoints), ``metrics.json`` and ``state.pth``, for :func:`fit`.
+
+    Its method ``keep`` is the hook after every epoch, its path ``state`` what ``fit`` goes on from.
+
+    Args:
+        folder: Made where it is missing.
+        resume: Go on with the run that is in the folder, if there is one, instead of refusing it.
+        save_epochs: Epochs that get a checkpoint, 0 for the initial weights.
+        checkpoint: What all checkpoints share: model_name, model_arguments, data and settings, see
+            :func:`save_checkpoint`.
+
+    Raises:
+        InputError: the folder cannot be written, or holds a run that is not to be resumed.
+    """
+
+    def __init__(self, folder: str | Path, *, resume: bool, save_epochs: Iterable[int], checkpoint: dict):
+        self.folder, self.save_epochs, self.checkpoint = make_folder(folder), set(save_epochs), checkpoint
+        self.state, self.metrics = self.folder / "state.pth", self.folder / "metrics.json"
+        if not resume and (found := sorted([*self.folder.glob("epoch_*.pth"), *self.folder.glob(self.metrics.name)])):
+            raise InputError(f"{found[0]} exists: add --resume to go on with that run, or choose another --name")
+        self.epochs = self._earlier()
+        self._since = time.perf_counter()
+
+    def keep(self, epoch: int, model: nn.Module, metrics: dict) -> None:
+        """Write the checkpoint of ``epoch``, where one is asked for, and ``metrics.json``; print what was written."""
+        if epoch in self.save_epochs:
+            path = self.folder / f"epoch_{epoch:03d}.pth"
+            save_checkpoint(path, model, epoch=epoch, metrics=metrics, **self.checkpoint)
+            print(f"Wrote {path} (test accuracy {metrics['test_accuracy']:.2%})", flush=True)
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        # An epoch that a killed run had finished, but not stored as its state, is there already.
+        self.epochs = [entry for entry in self.epochs if entry["epoch"] < epoch]
+        self.epochs.append({"epoch": epoch, **metrics, "seconds": round(seconds, 3)})
+        write_json(self.metrics, {**self.checkpoint, "epochs": self.epochs})
+
+    def _earlier(self) -> list[dict]:
+        """The epochs in metrics.json; none where training has to begin anew."""
+        if not self.state.exists():
+            return []
+        try:
+            return json.loads(self.metrics.read_text(encoding="utf-8"))["epochs"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.metrics} is damaged or missing; start another run with another --name") from error

@@ -1,0 +1,102 @@
+"""Train a ResNet, a VGG, SimpleNet, a torchvision model or a network of your own, and keep checkpoints per epoch.
+
+    python train_classifier.py                                          # ResNet-14 on Fashion-MNIST, 10 epochs
+    python train_classifier.py --model resnet20 --no-shortcuts --dataset cifar10 --augment crop-flip --epochs 100
+    python train_classifier.py --model vgg9 --normalization none --lr 0.01 --save-epochs all
+    python train_classifier.py --model simplenet --hidden 50 --dataset mnist-5k --optimizer adam --lr 0.001
+    python train_classifier.py --model nets/mine.py:build --dataset digits --name first-try
+    python train_classifier.py --resume                                 # go on after a crash, to the same numbers
+
+Models: resnet14, resnet20, resnet32, resnet56, resnet110 (any resnet<6n+2>, of He et al. for CIFAR), vgg9, vgg11,
+vgg16, simplenet, tiny-cnn, linear-mnist, torchvision:NAME (resnet18, mobilenet_v3_small, ...; colour images), and
+FILE.py:FUNCTION: that file is run, and its function called with input_shape and classes if it takes them.
+
+Writes into runs/<model>_<dataset>: epoch_000.pth (the initial weights) the epochs asked for and the last
+(checkpoints for the landscape scripts), metrics.json (settings, losses, accuracies, learning rate and seconds of every
+epoch), and state.pth, from which --resume goes on. A folder that holds a run is never overwritten: without --resume
+it is refused. On the CPU a resumed run ends with the same bits as one without a break.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from landscape_lib import (
+    ModelOptions,
+    Run,
+    Training,
+    build_model,
+    fit,
+    load_dataset,
+    plain_name,
+    run_script,
+    seed_everything,
+    select_device,
+)
+
+DEFAULTS = Training(epochs=10, batch_size=128, lr=0.1, seed=42, momentum=0.9, weight_decay=5e-4, schedule="cosine")
+
+
+def main(
+    training: Training = DEFAULTS,
+    network: ModelOptions = ModelOptions(),  # noqa: B008 (frozen)
+    model: str = "resnet14",
+    dataset: str = "fashion-mnist",
+    data_dir: Path = Path("data"),
+    limit: int | None = None,
+    device: str = "auto",
+    save_epochs: tuple[int, ...] | Literal["all"] = (0,),
+    out: Path = Path("runs"),
+    name: str | None = None,
+    resume: bool = False,
+) -> None:
+    """Train a classifier (cross-entropy) and save checkpoints of its epochs.
+
+    Args:
+        training: How it is trained.
+        network: What the network is made of.
+        model: Model by name, see above; the file of FILE.py:FUNCTION is run.
+        dataset: Data set: mnist, fashion-mnist, cifar10, mnist-5k, digits, folder:PATH, or auto (all of MNIST if it
+            is there or can be downloaded, otherwise mnist-5k, with a warning).
+        data_dir: Folder where data sets are looked for and downloaded to.
+        limit: Train on the first LIMIT samples only; the test set stays whole.
+        device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
+        save_epochs: Epochs that get a checkpoint (0: before training), or all; the last one always does.
+        out: Folder for the folders of all runs.
+        name: Folder of this run in it; None is <model>_<dataset>.
+        resume: Go on with the run in that folder after a crash; one that has ended stays as it is.
+    """
+    seed_everything(training.seed)
+    device = select_device(device)
+    train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
+    test = load_dataset(train.name, split="test", data_dir=data_dir)
+    arguments = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes), **network.arguments}
+    data = {"name": train.name, "split": train.split, "limit": limit, "source": train.source}
+    saved = range(training.epochs + 1) if save_epochs == "all" else (*save_epochs, training.epochs)
+    settings = asdict(training) | {"save_epochs": sorted(set(saved))}
+    run = Run(
+        out / (name or plain_name(f"{model}_{train.name}")),
+        resume=resume,
+        save_epochs=saved,
+        checkpoint={"model_name": model, "model_arguments": arguments, "data": data, "settings": settings},
+    )
+    print(f"Data: {train.name}, {len(train):,} training and {len(test):,} test samples ({train.source})")
+    print(f"Model: {model} {arguments}\nSettings: {settings}, device {device}")
+    classifier = build_model(model, **arguments)
+    print(f"{sum(parameter.numel() for parameter in classifier.parameters()):,} parameters; writing into {run.folder}")
+    history = fit(
+        classifier,
+        train,
+        test,
+        device=device,
+        on_epoch=run.keep,
+        epoch_zero=True,
+        state=run.state,
+        notes={"model": model, "arguments": arguments, "data": data, "save_epochs": settings["save_epochs"]},
+        **asdict(training),
+    )
+    print(f"{len(history)} epochs are in {run.metrics}, test accuracy {history[-1]['test_accuracy']:.2%}")
+
+
+if __name__ == "__main__":
+    run_script(main)
