@@ -16,13 +16,8 @@ from landscape.datasets import Data, load_dataset
 from landscape.devices import seed_everything, select_device
 from landscape.directions import filter_normalize, normalize_direction, random_directions
 from landscape.errors import InputError
-<<<<<<< HEAD
 from landscape.evaluation import evaluate, find_span, load_or_evaluate
-from landscape.files import make_folder
-=======
-from landscape.evaluation import evaluate, load_or_evaluate
 from landscape.files import make_folder, plain_name
->>>>>>> 55d6ece (Add ResNet, VGG, SimpleNet, torchvision and own models, and train_classifier.py)
 from landscape.logs import write_json, write_log
 from landscape.models import LinearMNIST, TinyCNN, build_model
 from landscape.objective import Objective, objective

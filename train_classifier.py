@@ -71,18 +71,22 @@ def main(
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)
     arguments = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes), **network.arguments}
-    data = {"name": train.name, "split": train.split, "limit": limit, "source": train.source}
-    saved = range(training.epochs + 1) if save_epochs == "all" else (*save_epochs, training.epochs)
-    settings = asdict(training) | {"save_epochs": sorted(set(saved))}
-    run = Run(
-        out / (name or plain_name(f"{model}_{train.name}")),
-        resume=resume,
-        save_epochs=saved,
-        checkpoint={"model_name": model, "model_arguments": arguments, "data": data, "settings": settings},
-    )
+    settings = asdict(training)
     print(f"Data: {train.name}, {len(train):,} training and {len(test):,} test samples ({train.source})")
     print(f"Model: {model} {arguments}\nSettings: {settings}, device {device}")
     classifier = build_model(model, **arguments)
+    run = Run(
+        out / (name or plain_name(f"{model}_{train.name}")),
+        epochs=training.epochs,
+        save_epochs=save_epochs,
+        resume=resume,
+        checkpoint={
+            "model_name": model,
+            "model_arguments": arguments,
+            "data": {"name": train.name, "split": train.split, "limit": limit, "source": train.source},
+            "settings": settings,
+        },
+    )
     print(f"{sum(parameter.numel() for parameter in classifier.parameters()):,} parameters; writing into {run.folder}")
     history = fit(
         classifier,
@@ -92,8 +96,8 @@ def main(
         on_epoch=run.keep,
         epoch_zero=True,
         state=run.state,
-        notes={"model": model, "arguments": arguments, "data": data, "save_epochs": settings["save_epochs"]},
-        **asdict(training),
+        notes=run.notes,
+        **settings,
     )
     print(f"{len(history)} epochs are in {run.metrics}, test accuracy {history[-1]['test_accuracy']:.2%}")
 

@@ -10,18 +10,14 @@ import torch
 
 from landscape.errors import InputError
 
-<<<<<<< HEAD
-__all__ = ["float32_products", "kept_random_state", "seed_everything", "select_device"]
-=======
 __all__ = [
-    "full_precision",
+    "float32_products",
     "kept_random_state",
     "random_state",
     "restore_random_state",
     "seed_everything",
     "select_device",
 ]
->>>>>>> 55d6ece (Add ResNet, VGG, SimpleNet, torchvision and own models, and train_classifier.py)
 
 
 def select_device(name: str | torch.device = "auto") -> torch.device:

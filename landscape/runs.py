@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
@@ -22,22 +23,40 @@ class Run:
 
     Args:
         folder: Made where it is missing.
+        epochs: Number of epochs of the run.
+        save_epochs: Epochs that get a checkpoint, 0 for the initial weights, or "all"; the last one always does.
         resume: Go on with the run that is in the folder, if there is one, instead of refusing it.
-        save_epochs: Epochs that get a checkpoint, 0 for the initial weights.
         checkpoint: What all checkpoints share: model_name, model_arguments, data and settings, see
             :func:`save_checkpoint`.
 
     Raises:
-        InputError: the folder cannot be written, or holds a run that is not to be resumed.
+        InputError: an epoch beyond the last, the folder cannot be written, or holds a run that is not to be resumed.
     """
 
-    def __init__(self, folder: str | Path, *, resume: bool, save_epochs: Iterable[int], checkpoint: dict):
-        self.folder, self.save_epochs, self.checkpoint = make_folder(folder), set(save_epochs), checkpoint
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        epochs: int,
+        save_epochs: Iterable[int] | Literal["all"],
+        resume: bool,
+        checkpoint: dict,
+    ):
+        self.save_epochs = sorted({*(range(epochs + 1) if save_epochs == "all" else save_epochs), epochs})
+        if wrong := [epoch for epoch in self.save_epochs if not 0 <= epoch <= epochs]:
+            raise InputError(f"there is no epoch {wrong[0]} to save; choose from 0 to {epochs}")
+        self.folder, self.checkpoint = make_folder(folder), checkpoint
         self.state, self.metrics = self.folder / "state.pth", self.folder / "metrics.json"
         if not resume and (found := sorted([*self.folder.glob("epoch_*.pth"), *self.folder.glob(self.metrics.name)])):
             raise InputError(f"{found[0]} exists: add --resume to go on with that run, or choose another --name")
         self.epochs = self._earlier()
         self._since = time.perf_counter()
+
+    @property
+    def notes(self) -> dict:
+        """What a run has to share with the one that it goes on from, apart from how it is trained."""
+        shared = {key: value for key, value in self.checkpoint.items() if key != "settings"}
+        return {**shared, "save_epochs": self.save_epochs}
 
     def keep(self, epoch: int, model: nn.Module, metrics: dict) -> None:
         """Write the checkpoint of ``epoch``, where one is asked for, and ``metrics.json``; print what was written."""

@@ -53,8 +53,12 @@ class TrainingState:
                 f"{self.path} is no state of a training run, or a damaged one; start another run"
             ) from error
         self._compare(found)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self.path} is of a run with another model: {reason}; start another run") from error
         self.generator.set_state(state["generator"])
         restore_random_state(state["global generators"])
         return state["history"]

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import random
 import re
 import warnings
 from pathlib import Path
@@ -13,10 +14,11 @@ from torch import nn
 
 from landscape.checkpoints import load_checkpoint
 from landscape.datasets import Data, load_dataset
+from landscape.devices import seed_everything
 from landscape.errors import InputError
 from landscape.models import build_model
 from landscape.scripts import run_script
-from landscape.training import fit, score
+from landscape.training import Training, fit, score
 
 QUICK = {"epochs": 2, "batch_size": 4, "lr": 0.1, "seed": 7, "device": "cpu"}
 
@@ -127,12 +129,152 @@ def test_a_diverging_run_warns():
         ({"lr": float("nan")}, "lr is nan"),
         ({"lr": -0.1}, "lr is -0.1"),
         ({"momentum": 1.0}, "momentum 1.0"),
+        ({"weight_decay": -1.0}, "weight decay is -1.0"),
+        ({"label_smoothing": 1.0}, "label smoothing 1.0"),
+        ({"optimizer": "lion"}, "unknown optimizer 'lion'; use one of sgd, adam"),
+        ({"schedule": "linear"}, "unknown schedule 'linear'; use one of constant, step, cosine"),
+        ({"augment": "flip"}, "unknown augment 'flip'; use one of none, crop, crop-flip"),
+        ({"schedule": "step"}, "schedule is step and milestones []"),
+        ({"schedule": "cosine", "milestones": (1,)}, "schedule is cosine and milestones [1]"),
+        ({"milestones": (0, 1)}, "milestones [0, 1]"),
+        ({"milestones": (1,), "gamma": 0.0}, "gamma is 0.0"),
         ({"device": "abacus"}, "unknown device 'abacus'"),
     ],
 )
 def test_impossible_settings_are_one_line(changes, message):
     with pytest.raises(InputError, match=re.escape(message)):
         fit(linear(), toy(), toy(), **QUICK | changes)
+
+
+def test_the_learning_rate_follows_its_schedule():
+    def rates(**changes):
+        training = Training(**{"epochs": 4, "batch_size": 4, "lr": 0.1, "seed": 7} | changes)
+        training.check()
+        return [training.learning_rate(epoch) for epoch in range(1, 5)]
+
+    assert rates() == rates(schedule="constant") == [0.1] * 4
+    assert rates(milestones=(3, 1), gamma=0.5) == [0.1, 0.05, 0.05, 0.025]
+    half = 2**-0.5
+    assert rates(schedule="cosine") == pytest.approx([0.1, 0.05 * (1 + half), 0.05, 0.05 * (1 - half)])
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01)
+    reference = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 3], gamma=0.1)
+    for rate in rates(lr=0.01, milestones=(1, 3)):  # to the last bit
+        assert rate == reference.get_last_lr()[0]
+        optimizer.step()
+        reference.step()
+
+
+def test_fit_is_adam_with_weight_decay_and_label_smoothing():
+    data, model = toy(), linear()
+    weight, bias = (p.detach().double().numpy() for p in model.parameters())
+    history = fit(model, data, data, optimizer="adam", weight_decay=0.2, label_smoothing=0.3, **QUICK)
+
+    # The same in numpy: Kingma and Ba 2015, algorithm 1, on the loss with soft labels and an L2 penalty.
+    order, parameters = torch.Generator().manual_seed(7), [weight.copy(), bias.copy()]
+    inputs, targets = data.inputs.flatten(1).double().numpy(), data.targets.numpy()
+    first, second, step = [0.0, 0.0], [0.0, 0.0], 0
+    for epoch in range(2):
+        losses = []
+        for picked in torch.randperm(11, generator=order).split(4):
+            x, soft = inputs[picked.numpy()], np.eye(3)[targets[picked.numpy()]] * 0.7 + 0.1
+            logits = x @ parameters[0].T + parameters[1]
+            share = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+            losses += [*-(soft * np.log(share)).sum(1)]
+            error, step = (share - soft) / len(x), step + 1
+            gradients = [g + 0.2 * p for g, p in zip((error.T @ x, error.sum(0)), parameters, strict=True)]
+            first = [0.9 * m + 0.1 * g for m, g in zip(first, gradients, strict=True)]
+            second = [0.999 * v + 0.001 * g**2 for v, g in zip(second, gradients, strict=True)]
+            for p, m, v in zip(parameters, first, second, strict=True):
+                p -= 0.1 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+        assert history[epoch]["train_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    np.testing.assert_allclose(model.fc.weight.detach().numpy(), parameters[0], atol=1e-4)
+    np.testing.assert_allclose(model.fc.bias.detach().numpy(), parameters[1], atol=1e-4)
+
+
+def test_a_single_sample_left_over_joins_the_batch_before_it_where_there_is_batch_norm():
+    def sizes(model, samples=9, batch_size=4):
+        seen = []
+        model[0].register_forward_pre_hook(
+            lambda module, given: seen.append(len(given[0])) if module.training else None
+        )
+        fit(model, toy(samples), toy(), **QUICK | {"batch_size": batch_size, "epochs": 1})
+        return seen
+
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    normalized = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 3))
+    assert sizes(plain) == [4, 4, 1]
+    assert sizes(normalized) == [4, 5] and sizes(normalized, samples=10) == [4, 4, 2]
+    assert sizes(normalized, samples=3) == [3] and sizes(normalized, samples=3, batch_size=2) == [3]
+    for samples, batch_size in ((9, 1), (1, 4)):
+        with pytest.raises(InputError, match=f"batch size is {batch_size} for {samples} samples; BatchNorm"):
+            sizes(normalized, samples, batch_size)
+
+
+def test_the_hook_sees_epoch_zero_where_asked():
+    seen, initial, test = [], linear(), toy(seed=1)
+    before = score(initial, test, device="cpu")
+    fit(
+        initial, toy(), test, epoch_zero=True, on_epoch=lambda epoch, _, metrics: seen.append((epoch, metrics)), **QUICK
+    )
+    assert [epoch for epoch, _ in seen] == [0, 1, 2]
+    assert seen[0][1] == {"test_loss": before["loss"], "test_accuracy": before["accuracy"]}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, optimizer, stop):
+    """Dropout, BatchNorm, crops, a ragged last batch and a hook that uses every global generator."""
+    settings = QUICK | {"epochs": 3, "momentum": 0.9, "optimizer": optimizer, "schedule": "cosine"}
+    drawn = []
+
+    def network():
+        seed_everything(0)
+        layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 3)]
+        return nn.Sequential(*layers)
+
+    def trained(model, path, hook):
+        history = fit(model, toy(), toy(seed=1), augment="crop", on_epoch=hook, state=path, **settings)
+        return history, model.state_dict(), drawn[-1]
+
+    def draw(epoch, model, metrics):
+        drawn.append((random.random(), np.random.rand(), torch.rand(1).item()))
+
+    def fail(epoch, model, metrics):
+        draw(epoch, model, metrics)
+        if epoch == stop:
+            raise KeyboardInterrupt
+
+    whole = trained(network(), tmp_path / "whole.pth", draw)
+    with pytest.raises(KeyboardInterrupt):
+        trained(network(), tmp_path / "part.pth", fail)
+    assert (tmp_path / "part.pth").exists() == (stop > 1)  # that of the epoch before
+    resumed = trained(network(), tmp_path / "part.pth", draw)
+    again = trained(network(), tmp_path / "part.pth", draw)  # nothing is left to do
+    for other in (resumed, again):
+        assert other[0] == whole[0] and other[2] == whole[2]
+        assert all(torch.equal(value, whole[1][name]) for name, value in other[1].items())
+    assert len(drawn) == 3 + stop + (4 - stop)
+
+
+def test_a_state_of_another_run_is_refused(tmp_path):
+    path = tmp_path / "state.pth"
+    fit(linear(), toy(), toy(seed=1), state=path, notes={"model": "linear"}, **QUICK)
+    same = {"state": path, "notes": {"model": "linear"}, **QUICK}
+    for changes, message in (
+        ({"lr": 0.2, "momentum": 0.5}, "lr was 0.1 and is 0.2, momentum was 0.0 and is 0.5; go on with the old"),
+        ({"notes": {"model": "cubic"}}, "model was 'linear' and is 'cubic'"),
+        ({"notes": None}, "model was 'linear' and is None"),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)):
+            fit(linear(), toy(), toy(seed=1), **same | changes)
+    with pytest.raises(InputError, match="settings: training data was"):
+        fit(linear(), toy(seed=3), toy(seed=1), **same)
+    with pytest.raises(InputError, match=r"of a run with another model: .*size mismatch"):
+        fit(build_model("linear-mnist", input_shape=(1, 8, 8), classes=4), toy(), toy(seed=1), **same)
+    for content in (b"", b"nonsense", path.read_bytes()[:-300]):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"state\.pth is no state of a training run, or a damaged one"):
+            fit(linear(), toy(), toy(seed=1), **same)
 
 
 # The scripts

@@ -12,9 +12,9 @@ __all__ = ["activation_layer", "checked_images", "initialize", "normalization_la
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU}
 NORMALIZATIONS = ("batch", "group", "none")
 
-# relu: He et al. 2015, section 2.2; tanh: nn.init.calculate_gain; sigmoid: one over its slope at zero, which keeps
-# the variance where it is nearly linear (Glorot and Bengio 2010, section 4.2.1).
-GAINS = {"relu": math.sqrt(2), "gelu": math.sqrt(2), "tanh": 5 / 3, "sigmoid": 4.0}
+# relu: 1 / sqrt(mean of relu(z)^2), z Gaussian (He et al. 2015, section 2.2), and gelu likewise; tanh: that of
+# nn.init.calculate_gain; sigmoid: one over its slope at zero (Glorot and Bengio 2010, section 4.2.1).
+GAINS = {"relu": math.sqrt(2), "gelu": 1.5335, "tanh": 5 / 3, "sigmoid": 4.0}
 
 
 def activation_layer(name: str) -> nn.Module:
