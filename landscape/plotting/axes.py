@@ -1,6 +1,5 @@
 """What the figures share: new axes, labels, the star, legend entries and colour bars."""
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
@@ -8,11 +7,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from landscape.plotting.scales import log_ticks
+from landscape.plotting.scales import Scale, log_ticks
 
-__all__ = ["COLORMAP", "axes_or_new", "dress_bar", "label_axes", "legend_entries", "new_figure", "star_style"]
+__all__ = ["axes_or_new", "dress_bar", "label_axes", "legend_entries", "new_figure", "star_style"]
 
-COLORMAP = matplotlib.colormaps["viridis"]
 STAR_COLOR = "#D55E00"  # vermillion of the colour-blind-safe set of Okabe and Ito
 
 
@@ -49,12 +47,10 @@ def legend_entries(ax: Axes) -> list[Line2D | PathPatch]:
     return [artist for artist in artists if not artist.get_label().startswith("_")]
 
 
-def dress_bar(
-    bar: Colorbar, limits: tuple[float, float], log_scale: bool, label: str, ticks: int = 7, size: float = 9
-) -> None:
+def dress_bar(bar: Colorbar, scale: Scale, label: str, ticks: int = 7, size: float = 9) -> None:
     """Ticks at round numbers, few enough to read, and the label."""
-    bar.locator = log_ticks(limits) if log_scale else MaxNLocator(ticks)
-    if log_scale:
+    bar.locator = log_ticks(scale.limits) if scale.log_scale else MaxNLocator(ticks)
+    if scale.log_scale:
         bar.formatter = FuncFormatter(lambda value, _: f"{value:.4g}")
     elif hasattr(bar.formatter, "set_useOffset"):
         bar.formatter.set_useOffset(False)

@@ -1,13 +1,31 @@
 """Words and labels, from the metadata of a surface; whatever is missing there is left out."""
 
 import math
+from collections.abc import Sequence
 from pathlib import PurePath
 
+import numpy as np
+
+from landscape.plotting.values import zero_index
 from landscape.results import Surface
 
-__all__ = ["axis_labels", "count_text", "origin_name", "quantity_label", "relative_norm", "shared_label", "title_of"]
+__all__ = [
+    "axis_labels",
+    "common_labels",
+    "common_title",
+    "count_text",
+    "marked_models",
+    "numbers_text",
+    "origin_name",
+    "quantity_label",
+    "relative_norm",
+    "relative_norms",
+    "shared_label",
+    "title_of",
+]
 
 BETWEEN_MODELS = ("interpolation line", "three-point plane")
+TOWARDS_MODEL = "normalised interpolation line"
 LOSS_NAMES = {"cross_entropy": "cross-entropy", "mse": "mean squared error"}
 UNITS = {
     "filter": "filter-norm units",
@@ -18,29 +36,49 @@ UNITS = {
 
 def title_of(surface: Surface) -> str:
     """The title in the metadata, or the data, its size and the loss."""
-    if surface.metadata.get("title"):
-        return str(surface.metadata["title"])
+    return common_title([surface])
+
+
+def common_title(surfaces: Sequence[Surface]) -> str:
+    """What of their titles all ``surfaces`` agree on; networks without BatchNorm agree with any policy."""
+    named = {str(surface.metadata.get("title") or "") for surface in surfaces}
+    if len(named) == 1 and any(named):
+        return named.pop()
+    *parts, batch_norm = (set(parts) for parts in zip(*map(_title_parts, surfaces), strict=True))
+    title = ", ".join(part for values in parts if len(values) == 1 for part in values if part)
+    if len(policies := batch_norm - {""}) == 1:
+        title += f"\nBatchNorm: {policies.pop()}"
+    return title.strip()
+
+
+def _title_parts(surface: Surface) -> tuple[str, str, str, str]:
+    """Data, number of samples, loss and BatchNorm policy; empty where unknown."""
     data, objective = _section(surface, "data"), _section(surface, "objective")
     name = str(data.get("name") or "")
     if name.startswith("folder:"):
         name = PurePath(name).name  # the whole path is in the metadata
-    parts = [" ".join(filter(None, [name, str(data.get("split") or "")]))]
-    if isinstance(size := data.get("size"), int):
-        parts.append(f"{size:,} sample{'' if size == 1 else 's'}")
-    parts.append(_loss_name(surface))
-    title = ", ".join(part for part in parts if part)
-    if objective.get("batch_norm") is not None:
-        title += f"\nBatchNorm: {objective['batch_norm']}"
-    return title.strip()
+    size = data.get("size")
+    samples = f"{size:,} sample{'' if size == 1 else 's'}" if isinstance(size, int) else ""
+    split = " ".join(filter(None, [name, str(data.get("split") or "")]))
+    return split, samples, _loss_name(surface), str(objective.get("batch_norm") or "")
 
 
-def axis_labels(surface: Surface, separator: str = ", ") -> list[str]:
+def axis_labels(surface: Surface, separator: str = ", ", lengths: bool = True) -> list[str]:
     """The labels of the axes: coordinate, unit, and the length of the direction where it is known."""
     labels = []
     for k, name in enumerate("αβ"[: len(surface.axes)]):
-        unit, length = _unit(surface, k), relative_norm(surface, k)
+        unit, length = _unit(surface, k), relative_norm(surface, k) if lengths else ""
         labels.append(separator.join(filter(None, [f"{name} ({unit})" if unit else name, length])))
     return labels
+
+
+def common_labels(surfaces: Sequence[Surface]) -> list[str] | None:
+    """Axis labels that hold for all ``surfaces``, without lengths where only these differ; None if units differ."""
+    for lengths in (True, False):
+        labels = [axis_labels(surface, lengths=lengths) for surface in surfaces]
+        if all(label == labels[0] for label in labels):
+            return labels[0]
+    return None
 
 
 def shared_label(surface: Surface) -> str:
@@ -54,23 +92,57 @@ def quantity_label(surface: Surface, quantity: str, log_scale: bool) -> str:
     return quantity.replace("_", " ") + (f" ({note})" if note else "")
 
 
+def numbers_text(surface: Surface, values: np.ndarray) -> str:
+    """The value at the centre and the range of the finite ``values`` on the grid of ``surface``."""
+    parts = []
+    if all(axis[0] <= 0 <= axis[-1] for axis in surface.axes):
+        on_grid = all(zero_index(axis) is not None for axis in surface.axes)
+        centre = values[surface.centre]
+        number = f"{centre:.3g}" if math.isfinite(centre) else "not finite"
+        parts.append(f"{'centre' if on_grid else 'near the centre'} {number}")
+    finite = values[np.isfinite(values)]
+    parts.append(f"range {finite.min():.3g} to {finite.max():.3g}" if finite.size else "no finite value")
+    return ", ".join(parts)
+
+
 def relative_norm(surface: Surface, k: int) -> str:
-    norms = surface.metadata.get("relative_norms")
-    between_models = _section(surface, "slice").get("kind") in BETWEEN_MODELS
-    known = isinstance(norms, list | tuple) and len(norms) > k and isinstance(norms[k], int | float)
-    known = known and not between_models  # their coordinates are fractions of the way, not lengths
-    return f"|d|/|θ| = {norms[k]:.3g}" if known and math.isfinite(norms[k]) else ""
+    return _norms_text([_norm(surface, k)])
+
+
+def relative_norms(surface: Surface) -> str:
+    """The lengths of all directions, where all are known."""
+    return _norms_text([_norm(surface, k) for k in range(len(surface.axes))])
 
 
 def origin_name(surface: Surface) -> str:
     kind = _section(surface, "slice").get("kind")
-    if kind in BETWEEN_MODELS:
+    if kind in BETWEEN_MODELS or kind == TOWARDS_MODEL:
         return "first model"
     return "origin" if kind == "pca plane" else "trained model"
 
 
+def marked_models(surface: Surface) -> dict[float, str]:
+    """The models on a line: coordinate -> name."""
+    if _section(surface, "slice").get("kind") == "interpolation line":
+        return {0.0: "first model", 1.0: "second model"}
+    return {0.0: origin_name(surface)}
+
+
 def count_text(count: int, total: int) -> str:
     return f"NaN or infinite ({count:,} of {total:,} points)"
+
+
+def _norm(surface: Surface, k: int) -> float | None:
+    """|d| / |θ| of direction ``k``; None where it is not known or the coordinates are no lengths."""
+    norms = surface.metadata.get("relative_norms")
+    between_models = _section(surface, "slice").get("kind") in BETWEEN_MODELS  # fractions of the way
+    if between_models or not isinstance(norms, list | tuple) or len(norms) <= k:
+        return None
+    return norms[k] if isinstance(norms[k], int | float) and math.isfinite(norms[k]) else None
+
+
+def _norms_text(norms: list[float | None]) -> str:
+    return "" if None in norms else f"|d|/|θ| = {', '.join(f'{norm:.3g}' for norm in norms)}"
 
 
 def _unit(surface: Surface, k: int) -> str:
@@ -83,7 +155,8 @@ def _unit(surface: Surface, k: int) -> str:
     if kind == "pca plane":
         return f"principal component {k + 1}"
     normalize = recipe.get("normalize", recipe.get("normalization", ""))
-    return "direction not normalised" if normalize is None else UNITS.get(str(normalize), "")
+    unit = "direction not normalised" if normalize is None else UNITS.get(str(normalize), "")
+    return f"{unit} towards the second model" if kind == TOWARDS_MODEL else unit
 
 
 def _loss_name(surface: Surface) -> str:

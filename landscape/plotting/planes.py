@@ -1,20 +1,23 @@
-"""A plane as filled contours."""
+"""A plane as filled contours or as a heat map."""
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.collections import QuadMesh
 from matplotlib.contour import QuadContourSet
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
 from landscape.errors import InputError
-from landscape.plotting.axes import COLORMAP, axes_or_new, dress_bar, label_axes, legend_entries, star_style
+from landscape.plotting.axes import axes_or_new, dress_bar, label_axes, legend_entries, star_style
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label, title_of
-from landscape.plotting.scales import color_limits, color_norm, extension, number_format
+from landscape.plotting.scales import Scale, color_scale, number_format
 from landscape.plotting.values import plane_values
 from landscape.results import Surface
 
-__all__ = ["draw_plane", "plot_contour"]
+__all__ = ["check_style", "draw_plane", "plot_contour"]
+
+STYLES = ("contour", "heatmap")
 
 
 def plot_contour(
@@ -38,51 +41,74 @@ def plot_contour(
             that is unknown or was not computed, or a log scale over values that are not positive.
     """
     values = plane_values(surface, quantity)
-    if levels < 2:
-        raise InputError(f"a contour figure needs at least 2 levels, not {levels}")
-    limits = color_limits(values, log_scale, quantity, vmin, vmax)
+    check_style("contour", levels)
+    scale = color_scale([values], quantity, log_scale, vmin, vmax)
     ax = axes_or_new(ax, (5.4, 4.4))
-    filled = draw_plane(ax, surface, values, limits, levels, log_scale, label_lines=True)
+    filled = draw_plane(ax, surface, values, scale, levels=levels, label_lines=True)
     if filled is not None:
-        bar = ax.figure.colorbar(filled, ax=ax)
-        dress_bar(bar, limits, log_scale, quantity_label(surface, quantity, log_scale))
+        dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, quantity, log_scale))
     if handles := legend_entries(ax):
         ax.legend(handles=handles, loc="upper right", fontsize=8, framealpha=0.85, handlelength=1.4)
     label_axes(ax, title_of(surface), *axis_labels(surface))
     return ax
 
 
+def check_style(style: str, levels: int) -> None:
+    """Refuse a style that is unknown, and fewer than two levels."""
+    if style not in STYLES:
+        raise InputError(f"unknown style {style!r}; use one of {', '.join(STYLES)}")
+    if levels < 2:
+        raise InputError(f"a contour figure needs at least 2 levels, not {levels}")
+
+
 def draw_plane(
     ax: Axes,
     surface: Surface,
     values: np.ndarray,
-    limits: tuple[float, float] | None,
-    levels: int,
-    log_scale: bool,
+    scale: Scale | None,
+    *,
+    levels: int = 30,
+    style: str = "contour",
     label_lines: bool = False,
-) -> QuadContourSet | None:
-    """Bands, lines, hatching and star; returns the filled contours, None when no value is finite."""
-    _draw_hatching(ax, surface, values)
+) -> QuadContourSet | QuadMesh | None:
+    """``values`` [A, B] on the grid of ``surface``, hatching and star; None when no value is finite."""
+    bad = ~np.isfinite(values)
+    if style == "heatmap":
+        cells = [_cell_edges(axis) for axis in surface.axes]
+    else:  # bands lie between the grid points and need all four corners of a cell
+        cells, bad = surface.axes, bad[:-1, :-1] | bad[1:, :-1] | bad[:-1, 1:] | bad[1:, 1:]
+    if bad.any():
+        _draw_hatching(ax, *cells, bad, count_text(int(np.isnan(values).sum()), values.size))
     ax.locator_params(nbins=6)
     if all(axis[0] <= 0 <= axis[-1] for axis in surface.axes):
         size = 14 if label_lines else 8
         ax.plot([0], [0], label=origin_name(surface), scalex=False, scaley=False, **star_style(size))
-    if limits is None or np.isnan(values).all():
+    if scale is None or np.isnan(values).all():
         return None
-    edges = (np.geomspace if log_scale else np.linspace)(*limits, levels + 1)
-    norm = color_norm(limits, log_scale)
+    if style == "heatmap":
+        return ax.pcolormesh(*cells, np.ma.masked_invalid(values.T), cmap=scale.colormap, norm=scale.norm)
+    return _draw_bands(ax, surface, values, scale, levels, label_lines)
+
+
+def _draw_bands(
+    ax: Axes, surface: Surface, values: np.ndarray, scale: Scale, levels: int, label_lines: bool
+) -> QuadContourSet:
+    """Filled contours, and thin lines between (every third of thirty, where they have no label)."""
+    edges = scale.edges(levels)
     grid = (surface.alphas, surface.betas, np.ma.masked_invalid(values.T))
-    filled = ax.contourf(*grid, levels=edges, cmap=COLORMAP, norm=norm, extend=extension(values, limits))
-    lines = edges[1:-1] if label_lines else edges[1:-1:3]
+    filled = ax.contourf(
+        *grid, levels=edges, cmap=scale.colormap, norm=scale.norm, extend=scale.extension(values)
+    )  # fmt: skip
+    lines = edges[1:-1] if label_lines else edges[1 : -1 : max(1, levels // 10)]
     crossed = lines[(lines > np.nanmin(values)) & (lines < np.nanmax(values))]
     if len(crossed):
-        _draw_lines(ax, grid, crossed, norm, label_lines)
+        _draw_lines(ax, grid, crossed, scale, label_lines)
     return filled
 
 
-def _draw_lines(ax: Axes, grid: tuple, levels: np.ndarray, norm: Normalize, label_lines: bool) -> None:
+def _draw_lines(ax: Axes, grid: tuple, levels: np.ndarray, scale: Scale, label_lines: bool) -> None:
     """Thin lines between the bands, light on dark colours and dark on light ones, some with their value."""
-    luminance = COLORMAP(norm(levels))[:, :3] @ (0.299, 0.587, 0.114)  # ITU-R BT.601
+    luminance = matplotlib.colormaps[scale.colormap](scale.norm(levels))[:, :3] @ (0.299, 0.587, 0.114)  # ITU-R BT.601
     tones = np.where(luminance < 0.5, 1.0, 0.0)
     colors = [(tone, tone, tone, 0.55) for tone in tones]
     width = 0.4 if label_lines else 0.3
@@ -92,7 +118,7 @@ def _draw_lines(ax: Axes, grid: tuple, levels: np.ndarray, norm: Normalize, labe
     every = max(1, round(len(levels) / 8))
     chosen = slice(every // 2, None, every)
     ax.clabel(
-        lines, levels[chosen], manual=_label_places(ax, lines.allsegs[chosen]), fmt=number_format(norm),
+        lines, levels[chosen], manual=_label_places(ax, lines.allsegs[chosen]), fmt=number_format(scale),
         colors=[str(tone) for tone in tones[chosen]], fontsize=7, inline_spacing=2,
     )  # fmt: skip
 
@@ -116,19 +142,21 @@ def _label_places(ax: Axes, levels: list[list[np.ndarray]]) -> list[tuple[float,
     return [tuple(place) for place in to_fraction.inverted().transform(taken[1:])] if taken[1:] else []
 
 
-def _draw_hatching(ax: Axes, surface: Surface, values: np.ndarray) -> None:
-    """Hatch, beneath the contours, every grid cell with a corner that is not finite."""
-    bad = ~np.isfinite(values)
-    if not bad.any():
-        return
-    i, j = np.nonzero(bad[:-1, :-1] | bad[1:, :-1] | bad[:-1, 1:] | bad[1:, 1:])
-    x, y = surface.alphas, surface.betas
+def _cell_edges(axis: np.ndarray) -> np.ndarray:
+    """The edges [n + 1] of cells whose middles are the grid points."""
+    middles = (axis[:-1] + axis[1:]) / 2
+    return np.concatenate([[2 * axis[0] - middles[0]], middles, [2 * axis[-1] - middles[-1]]])
+
+
+def _draw_hatching(ax: Axes, x: np.ndarray, y: np.ndarray, bad: np.ndarray, label: str) -> None:
+    """Hatch, beneath the colours, the cells ``bad`` [n, m] between the edges x [n + 1] and y [m + 1]."""
+    i, j = np.nonzero(bad)
     corners = [(x[i + di], y[j + dj]) for di, dj in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]
     vertices = np.array(corners).transpose(2, 0, 1).reshape(-1, 2)  # five per cell, the last one closes it
     codes = np.tile([Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY], len(i))
     patch = PathPatch(
         Outline(vertices, codes), facecolor="0.92", edgecolor="0.35", hatch="////", linewidth=0, zorder=0.5,
-        label=count_text(int(bad.sum()), bad.size),
+        label=label,
     )  # fmt: skip
     patch.sticky_edges.x[:], patch.sticky_edges.y[:] = x[[0, -1]], y[[0, -1]]
     ax.add_patch(patch)

@@ -1,7 +1,8 @@
-"""Limits, norm, ticks and number format of a scale."""
+"""Limits, colours, levels, ticks and number format of a scale."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
@@ -9,7 +10,59 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from landscape.errors import InputError
 
-__all__ = ["color_limits", "color_norm", "extension", "log_ticks", "number_format"]
+__all__ = ["COLORMAP", "Scale", "color_limits", "color_scale", "diverging_scale", "log_ticks", "number_format"]
+
+COLORMAP = "viridis"
+DIVERGING = "RdBu_r"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What turns values into colours, the same for every panel that shares it."""
+
+    limits: tuple[float, float]
+    log_scale: bool = False
+    colormap: str = COLORMAP
+
+    @property
+    def norm(self) -> Normalize:
+        return (LogNorm if self.log_scale else Normalize)(*self.limits)
+
+    def edges(self, levels: int) -> np.ndarray:
+        """The edges of ``levels`` bands, [levels + 1]."""
+        return (np.geomspace if self.log_scale else np.linspace)(*self.limits, levels + 1)
+
+    def extension(self, values: np.ndarray) -> str:
+        """Which ends of the scale the finite values go beyond, in matplotlib's words."""
+        below, above = np.nanmin(values) < self.limits[0], np.nanmax(values) > self.limits[1]
+        return {(False, False): "neither", (True, False): "min", (False, True): "max"}.get((below, above), "both")
+
+
+def color_scale(
+    planes: Sequence[np.ndarray],
+    quantity: str,
+    log_scale: bool,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    percentiles: tuple[float, float] = (0, 100),
+) -> Scale | None:
+    """One scale over the finite values of all ``planes``; None when there are none."""
+    everything = np.concatenate([values.ravel() for values in planes])
+    limits = color_limits(everything, log_scale, quantity, vmin, vmax, percentiles)
+    return Scale(limits, log_scale) if limits else None
+
+
+def diverging_scale(values: np.ndarray, log_scale: bool) -> Scale | None:
+    """A scale centred at no difference: at 0, or for ratios (``log_scale``) at 1; None when no value is finite."""
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return None
+    if log_scale:
+        factor = math.exp(np.abs(np.log(finite)).max())
+        factor = factor if factor > 1 + 1e-12 else 2.0
+        return Scale((1 / factor, factor), True, DIVERGING)
+    size = float(np.abs(finite).max()) or 1.0
+    return Scale((-size, size), False, DIVERGING)
 
 
 def color_limits(
@@ -41,22 +94,13 @@ def color_limits(
     return low, high
 
 
-def color_norm(limits: tuple[float, float], log_scale: bool) -> Normalize:
-    return (LogNorm if log_scale else Normalize)(*limits)
-
-
-def extension(values: np.ndarray, limits: tuple[float, float]) -> str:
-    """Which ends of the colour scale the finite values go beyond, in matplotlib's words."""
-    below, above = np.nanmin(values) < limits[0], np.nanmax(values) > limits[1]
-    return {(False, False): "neither", (True, False): "min", (False, True): "max"}.get((below, above), "both")
-
-
-def number_format(norm: Normalize) -> Callable[[float], str]:
+def number_format(scale: Scale) -> Callable[[float], str]:
     """Three digits, or as many as tell neighbouring levels apart."""
-    if isinstance(norm, LogNorm):
+    if scale.log_scale:
         return lambda value: f"{value:.3g}"
-    size = math.floor(math.log10(max(abs(norm.vmin), abs(norm.vmax))))
-    step = math.floor(math.log10((norm.vmax - norm.vmin) / 30))
+    low, high = scale.limits
+    size = math.floor(math.log10(max(abs(low), abs(high))))
+    step = math.floor(math.log10((high - low) / 30))
     if not -3 <= size <= 4:
         return lambda value: f"{value:.{max(3, size - step + 1)}g}"
     decimals = max(0, 2 - size, -step)

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from landscape.errors import InputError
-from landscape.plotting.axes import COLORMAP, axes_or_new, label_axes, star_style
+from landscape.plotting.axes import axes_or_new, label_axes, star_style
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label, title_of
-from landscape.plotting.scales import color_limits, log_ticks
+from landscape.plotting.scales import COLORMAP, color_limits, log_ticks
 from landscape.plotting.values import plane_values, value_at_origin
 from landscape.results import Surface
 

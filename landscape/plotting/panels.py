@@ -1,0 +1,148 @@
+"""Panels in rows: their axes, labels, titles, colour bars and common head."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import QuadMesh
+from matplotlib.contour import ContourSet
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+
+from landscape.errors import InputError
+from landscape.plotting.axes import dress_bar, legend_entries, new_figure
+from landscape.plotting.captions import axis_labels, common_labels
+from landscape.plotting.scales import Scale
+from landscape.results import Surface
+
+__all__ = [
+    "check_counts",
+    "check_same_grid",
+    "draw_bar_beside",
+    "draw_head",
+    "draw_shared_bar",
+    "draw_title",
+    "label_panels",
+    "panel_axes",
+    "wrapped",
+]
+
+
+def check_counts(function: str, surfaces: Sequence[Surface], least: int = 1, **lists: Sequence | None) -> None:
+    """Refuse too few surfaces, and lists that are not as long as they are."""
+    if len(surfaces) < least:
+        raise InputError(f"{function} got {len(surfaces) or 'no'} surface{'s' * (len(surfaces) != 1)}, needs {least}")
+    for name, items in lists.items():
+        if items is not None and len(items) != len(surfaces):
+            raise InputError(f"{function} got {len(surfaces)} surfaces but {len(items)} {name}")
+
+
+def check_same_grid(surfaces: Sequence[Surface]) -> None:
+    """Refuse surfaces that are not on one grid, up to the rounding of its coordinates."""
+    for surface in surfaces[1:]:
+        if not _same_grid(surfaces[0], surface):
+            raise InputError(
+                f"the surfaces are on different grids, {_grid_text(surfaces[0])} and {_grid_text(surface)}; "
+                "evaluate them with the same ranges and resolution"
+            )
+
+
+def panel_axes(
+    surfaces: Sequence[Surface], columns: int, size: tuple[float, float], margin: tuple[float, float], tick_size: float
+) -> tuple[Figure, list[Axes]]:
+    """A figure with one square axes per surface; tick labels only at the edge where all share one grid.
+
+    ``size`` is that of a panel and ``margin`` what the figure adds to all of them, in inches.
+    """
+    rows = math.ceil(len(surfaces) / columns)
+    # The head (title, note, legend) needs 4 inches even above a single panel.
+    figure = new_figure((max(4, size[0] * columns + margin[0]), size[1] * rows + margin[1]))
+    shared = all(_same_grid(surfaces[0], surface) for surface in surfaces)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared).ravel().tolist()
+    for ax in grid[len(surfaces) :]:
+        ax.remove()
+    axes = grid[: len(surfaces)]
+    for k, ax in enumerate(axes):
+        ax.set_box_aspect(1)
+        ax.tick_params(labelsize=tick_size)
+        # The lowest panel of a column may stand above a place that the last row leaves empty.
+        ax.tick_params(labelbottom=not shared or k + columns >= len(axes))
+    return figure, axes
+
+
+def label_panels(figure: Figure, axes: list[Axes], surfaces: Sequence[Surface], size: float = 9) -> None:
+    """One label for all x axes and one for all y axes, or one on every axis where their units differ."""
+    if labels := common_labels(surfaces):
+        figure.supxlabel(labels[0], fontsize=size)
+        figure.supylabel(labels[1], fontsize=size)
+        return
+    for ax, surface in zip(axes, surfaces, strict=True):
+        x_label, y_label = axis_labels(surface, lengths=False)
+        ax.set_xlabel(x_label, fontsize=size - 1)
+        ax.set_ylabel(y_label, fontsize=size - 1)
+
+
+def draw_title(ax: Axes, title: str, notes: list[str], width: float) -> None:
+    """``title``, wrapped to ``width`` points, above lines of small ``notes``."""
+    text = "\n".join(notes)
+    ax.annotate(
+        text, (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha="center", va="bottom",
+        fontsize=7, color="0.25",
+    )  # fmt: skip
+    ax.set_title(wrapped(title, width, 9), fontsize=9, pad=5 + 9 * len(notes), parse_math=False)
+
+
+def draw_shared_bar(
+    figure: Figure, axes: list[Axes], planes: list[np.ndarray], scale: Scale, label: str, size: float = 8
+) -> None:
+    """One colour bar for all ``axes``, with arrows where a value goes beyond it."""
+    extend = scale.extension(np.concatenate([values.ravel() for values in planes]))
+    mappable = ScalarMappable(scale.norm, scale.colormap)
+    dress_bar(figure.colorbar(mappable, ax=axes, extend=extend, aspect=30, pad=0.01), scale, label, size=size)
+
+
+def draw_bar_beside(filled: ContourSet | QuadMesh, scale: Scale, label: str, ticks: int = 7, size: float = 8) -> None:
+    """The colour bar of a drawn plane at its right, as high as the panel, which no layout reaches."""
+    place = filled.axes.inset_axes((1.03, 0, 0.06, 1))
+    dress_bar(place.figure.colorbar(filled, cax=place), scale, label, ticks, size)
+
+
+def draw_head(figure: Figure, axes: list[Axes], title: str, note: str | None) -> None:
+    """The title, and below it the legend under its note."""
+    figure.suptitle(title, fontsize=10)
+    handles = {handle.get_label().split(" (")[0]: handle for ax in axes for handle in legend_entries(ax)}
+    if not handles and not note:
+        return
+    # Layouts put title and legend into the same place at the top; blank lines in the legend, as high as those of
+    # the title (8 x 1.5 = 10 x 1.2 points), keep them apart.
+    lines = [" "] * len(title.splitlines()) + ([note] if note else [])
+    legend = figure.legend(
+        handles.values(), handles.keys(), loc="outside upper center", ncols=2, title="\n".join(lines),
+        fontsize=8, title_fontsize=8, frameon=False, handlelength=1.4,
+    )  # fmt: skip
+    legend.get_title().set_linespacing(1.5)
+
+
+def wrapped(text: str, width: float, size: float, lines: int = 3) -> str:
+    """``text`` in at most ``lines`` lines of ``width`` points, in the default font of ``size`` points."""
+    font = FontProperties(size=size)
+    for characters in range(max(1, min(len(text), int(width / (0.3 * size)))), 1, -1):
+        pieces = textwrap.wrap(text, characters, max_lines=lines, placeholder="…")
+        widths = [text_to_path.get_text_width_height_descent(piece, font, ismath=False)[0] for piece in pieces]
+        if max(widths, default=0) <= width:
+            return "\n".join(pieces)
+    return text
+
+
+def _same_grid(first: Surface, second: Surface) -> bool:
+    return first.shape == second.shape and all(
+        np.allclose(a, b, rtol=0, atol=1e-9 * np.ptp(a)) for a, b in zip(first.axes, second.axes, strict=True)
+    )
+
+
+def _grid_text(surface: Surface) -> str:
+    return " x ".join(f"{len(axis)} points from {axis[0]:g} to {axis[-1]:g}" for axis in surface.axes)
