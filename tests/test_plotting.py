@@ -481,7 +481,10 @@ def test_slices_of_an_interpolation_name_its_ends():
     ax = new_axes()
     plot_slices(line(metadata={"slice": {"kind": "interpolation line"}, "relative_norms": [1.4]}), ax)
     assert ax.get_xlabel() == "α (0 = first model, 1 = second model)"
-    assert star(ax).get_label() == "first model"
+    assert star(ax).get_label() == "first model, loss 0.5"
+    second = next(artist for artist in ax.lines if artist.get_marker() == "D")
+    np.testing.assert_allclose(second.get_xydata(), [[1, 1.5]])
+    assert second.get_label() == "second model, loss 1.5"
 
 
 def test_slices_log_scale():

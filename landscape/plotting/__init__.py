@@ -1,9 +1,21 @@
 """Figures of surfaces: numpy in, matplotlib out; drawing saves nothing and needs no torch."""
 
+from landscape.plotting.comparison import plot_comparison, plot_difference, plot_spread
+from landscape.plotting.lines import plot_lines
 from landscape.plotting.planes import plot_contour
 from landscape.plotting.saving import save_figure
 from landscape.plotting.slices import plot_slices
 from landscape.plotting.surfaces import plot_surface
 from landscape.plotting.tiles import plot_tiles
 
-__all__ = ["plot_contour", "plot_slices", "plot_surface", "plot_tiles", "save_figure"]
+__all__ = [
+    "plot_comparison",
+    "plot_contour",
+    "plot_difference",
+    "plot_lines",
+    "plot_slices",
+    "plot_spread",
+    "plot_surface",
+    "plot_tiles",
+    "save_figure",
+]

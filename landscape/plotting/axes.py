@@ -1,5 +1,6 @@
 """What the figures share: new axes, labels, the star, legend entries and colour bars."""
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
@@ -9,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from landscape.plotting.scales import Scale, log_ticks
 
-__all__ = ["axes_or_new", "dress_bar", "label_axes", "legend_entries", "new_figure", "star_style"]
+__all__ = ["axes_or_new", "dress_bar", "label_axes", "legend_entries", "mark_nonfinite", "new_figure", "star_style"]
 
 STAR_COLOR = "#D55E00"  # vermillion of the colour-blind-safe set of Okabe and Ito
 
@@ -47,9 +48,17 @@ def legend_entries(ax: Axes) -> list[Line2D | PathPatch]:
     return [artist for artist in artists if not artist.get_label().startswith("_")]
 
 
+def mark_nonfinite(ax: Axes, x: np.ndarray, color: str, label: str, row: int = 0) -> None:
+    """Crosses at ``x`` along the upper edge, in one of several rows, for points that have no place on the curve."""
+    ax.plot(
+        x, np.full(len(x), 0.975 - 0.035 * row), transform=ax.get_xaxis_transform(), color=color, marker="x",
+        markersize=4, linestyle="none", label=label,
+    )  # fmt: skip
+
+
 def dress_bar(bar: Colorbar, scale: Scale, label: str, ticks: int = 7, size: float = 9) -> None:
     """Ticks at round numbers, few enough to read, and the label."""
-    bar.locator = log_ticks(scale.limits) if scale.log_scale else MaxNLocator(ticks)
+    bar.locator = log_ticks(scale.limits) if scale.log_scale else MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10])
     if scale.log_scale:
         bar.formatter = FuncFormatter(lambda value, _: f"{value:.4g}")
     elif hasattr(bar.formatter, "set_useOffset"):

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-from landscape.plotting.values import zero_index
+from landscape.plotting.values import grid_index
 from landscape.results import Surface
 
 __all__ = [
@@ -96,13 +96,13 @@ def numbers_text(surface: Surface, values: np.ndarray) -> str:
     """The value at the centre and the range of the finite ``values`` on the grid of ``surface``."""
     parts = []
     if all(axis[0] <= 0 <= axis[-1] for axis in surface.axes):
-        on_grid = all(zero_index(axis) is not None for axis in surface.axes)
+        on_grid = all(grid_index(axis) is not None for axis in surface.axes)
         centre = values[surface.centre]
         number = f"{centre:.3g}" if math.isfinite(centre) else "not finite"
         parts.append(f"{'centre' if on_grid else 'near the centre'} {number}")
     finite = values[np.isfinite(values)]
     parts.append(f"range {finite.min():.3g} to {finite.max():.3g}" if finite.size else "no finite value")
-    return ", ".join(parts)
+    return ", ".join(parts).replace("-", "−")  # the minus sign of the ticks
 
 
 def relative_norm(surface: Surface, k: int) -> str:

@@ -1,8 +1,8 @@
 """Panels in rows: their axes, labels, titles, colour bars and common head."""
 
 import math
-import textwrap
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +20,8 @@ from landscape.plotting.scales import Scale
 from landscape.results import Surface
 
 __all__ = [
+    "NOTE_SIZE",
+    "TITLE_SIZE",
     "check_counts",
     "check_same_grid",
     "draw_bar_beside",
@@ -30,6 +32,8 @@ __all__ = [
     "panel_axes",
     "wrapped",
 ]
+
+TITLE_SIZE, NOTE_SIZE = 9, 7  # points
 
 
 def check_counts(function: str, surfaces: Sequence[Surface], least: int = 1, **lists: Sequence | None) -> None:
@@ -42,7 +46,10 @@ def check_counts(function: str, surfaces: Sequence[Surface], least: int = 1, **l
 
 
 def check_same_grid(surfaces: Sequence[Surface]) -> None:
-    """Refuse surfaces that are not on one grid, up to the rounding of its coordinates."""
+    """Refuse surfaces that are not on one grid, up to the rounding of its coordinates, in one unit."""
+    if common_labels(surfaces) is None:
+        units = dict.fromkeys(axis_labels(surface, lengths=False)[0] for surface in surfaces)
+        raise InputError(f"the axes of the surfaces differ: {'; '.join(units)}; evaluate them on slices of one kind")
     for surface in surfaces[1:]:
         if not _same_grid(surfaces[0], surface):
             raise InputError(
@@ -86,14 +93,14 @@ def label_panels(figure: Figure, axes: list[Axes], surfaces: Sequence[Surface], 
         ax.set_ylabel(y_label, fontsize=size - 1)
 
 
-def draw_title(ax: Axes, title: str, notes: list[str], width: float) -> None:
-    """``title``, wrapped to ``width`` points, above lines of small ``notes``."""
-    text = "\n".join(notes)
+def draw_title(ax: Axes, title: str, notes: str) -> None:
+    """``title`` above small ``notes``; both may have several lines."""
     ax.annotate(
-        text, (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha="center", va="bottom",
-        fontsize=7, color="0.25",
+        notes, (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha="center", va="bottom",
+        fontsize=NOTE_SIZE, color="0.25",
     )  # fmt: skip
-    ax.set_title(wrapped(title, width, 9), fontsize=9, pad=5 + 9 * len(notes), parse_math=False)
+    pad = 5 + 1.25 * NOTE_SIZE * len(notes.splitlines())
+    ax.set_title(title, fontsize=TITLE_SIZE, pad=pad, parse_math=False)
 
 
 def draw_shared_bar(
@@ -102,13 +109,16 @@ def draw_shared_bar(
     """One colour bar for all ``axes``, with arrows where a value goes beyond it."""
     extend = scale.extension(np.concatenate([values.ravel() for values in planes]))
     mappable = ScalarMappable(scale.norm, scale.colormap)
-    dress_bar(figure.colorbar(mappable, ax=axes, extend=extend, aspect=30, pad=0.01), scale, label, size=size)
+    if axes[0].get_gridspec().nrows == 1:
+        bar = figure.colorbar(mappable, cax=_beside(axes[-1]), extend=extend)
+    else:
+        bar = figure.colorbar(mappable, ax=axes, extend=extend, aspect=30, pad=0.01)
+    dress_bar(bar, scale, label, size=size)
 
 
 def draw_bar_beside(filled: ContourSet | QuadMesh, scale: Scale, label: str, ticks: int = 7, size: float = 8) -> None:
-    """The colour bar of a drawn plane at its right, as high as the panel, which no layout reaches."""
-    place = filled.axes.inset_axes((1.03, 0, 0.06, 1))
-    dress_bar(place.figure.colorbar(filled, cax=place), scale, label, ticks, size)
+    """The colour bar of one drawn plane."""
+    dress_bar(filled.figure.colorbar(filled, cax=_beside(filled.axes)), scale, label, ticks, size)
 
 
 def draw_head(figure: Figure, axes: list[Axes], title: str, note: str | None) -> None:
@@ -127,15 +137,37 @@ def draw_head(figure: Figure, axes: list[Axes], title: str, note: str | None) ->
     legend.get_title().set_linespacing(1.5)
 
 
-def wrapped(text: str, width: float, size: float, lines: int = 3) -> str:
-    """``text`` in at most ``lines`` lines of ``width`` points, in the default font of ``size`` points."""
-    font = FontProperties(size=size)
-    for characters in range(max(1, min(len(text), int(width / (0.3 * size)))), 1, -1):
-        pieces = textwrap.wrap(text, characters, max_lines=lines, placeholder="…")
-        widths = [text_to_path.get_text_width_height_descent(piece, font, ismath=False)[0] for piece in pieces]
-        if max(widths, default=0) <= width:
-            return "\n".join(pieces)
-    return text
+def wrapped(text: str, width: float, size: float, most: int = 3) -> str:
+    """``text`` in at most ``most`` lines of ``width`` points, in the default font of ``size`` points."""
+
+    def fits(line: str) -> bool:
+        font = FontProperties(size=size)
+        return text_to_path.get_text_width_height_descent(line.rstrip(), font, ismath=False)[0] <= width
+
+    lines = [""]
+    for piece in _pieces(text, fits):
+        if not fits(lines[-1] + piece):
+            lines.append("")
+        lines[-1] += piece
+    if len(lines) > most:
+        last = lines[most - 1].rstrip()
+        while not fits(last + "…"):
+            last = last[:-1]
+        lines[most - 1 :] = [last + "…"]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _pieces(text: str, fits: Callable[[str], bool], breaks: tuple[str, ...] = (r"\s", "[,/_-]", ".")) -> list[str]:
+    """``text`` cut behind blanks; words that do not fit also behind punctuation, and where need be anywhere."""
+    pieces = []
+    for piece in re.split(f"(?<={breaks[0]})", text):
+        pieces += [piece] if fits(piece) or not breaks[1:] else _pieces(piece, fits, breaks[1:])
+    return pieces
+
+
+def _beside(ax: Axes) -> Axes:
+    """A place for a colour bar at the right of ``ax``, as high as the panel, which no layout reaches."""
+    return ax.inset_axes((1.03, 0, 0.06, 1))
 
 
 def _same_grid(first: Surface, second: Surface) -> bool:

@@ -5,18 +5,18 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 
-from landscape.plotting.axes import axes_or_new, label_axes, star_style
+from landscape.plotting.axes import axes_or_new, label_axes, mark_nonfinite, star_style
 from landscape.plotting.captions import (
     axis_labels,
     count_text,
-    origin_name,
+    marked_models,
     quantity_label,
     relative_norm,
     shared_label,
     title_of,
 )
 from landscape.plotting.scales import color_limits
-from landscape.plotting.values import finite_or_nan, value_at_origin, zero_index
+from landscape.plotting.values import finite_or_nan, grid_index, value_at
 from landscape.results import Surface
 
 __all__ = ["plot_slices"]
@@ -41,11 +41,9 @@ def plot_slices(surface: Surface, ax: Axes | None = None, *, log_scale: bool = F
     ax.axvline(0, color="0.8", linewidth=0.8, zorder=0.5)
     for k, (axis, loss, error, name) in enumerate(curves):
         _draw_curve(ax, axis, loss, error, name, k)
-    at_origin = value_at_origin(surface, surface.loss)
     # Between the grid points of a plane the curves pass beside the origin, so a star would not lie on them.
-    on_curves = surface.betas is None or all(zero_index(axis) is not None for axis in surface.axes)
-    if on_curves and math.isfinite(at_origin):
-        ax.plot([0], [at_origin], label=origin_name(surface), **star_style(11))
+    if surface.betas is None or all(grid_index(axis) is not None for axis in surface.axes):
+        _mark_models(ax, surface)
     if any(np.isfinite(error).any() for _, _, error, _ in curves):
         ax.fill_between([], [], [], color="0.5", alpha=0.3, linewidth=0, label="± 2 standard errors")
     ax.legend(fontsize=8, framealpha=0.85)
@@ -78,7 +76,14 @@ def _draw_curve(ax: Axes, axis: np.ndarray, loss: np.ndarray, error: np.ndarray,
     ax.plot(axis, shown, color=color, linestyle=style, linewidth=(2.2, 1.5)[k], marker=marker, label=name)
     ax.fill_between(axis, shown - 2 * error, shown + 2 * error, color=color, alpha=0.25, linewidth=0)
     if bad.any():
-        ax.plot(
-            axis[bad], np.full(bad.sum(), 0.975 - 0.035 * k), transform=ax.get_xaxis_transform(), color=color,
-            marker="x", markersize=4, linestyle="none", label=count_text(int(bad.sum()), bad.size),
-        )  # fmt: skip
+        mark_nonfinite(ax, axis[bad], color, count_text(int(bad.sum()), bad.size), row=k)
+
+
+def _mark_models(ax: Axes, surface: Surface) -> None:
+    """A star at the origin; between two models also a diamond at the second one, and the loss of both."""
+    models = marked_models(surface)
+    for (at, name), style in zip(models.items(), ({}, {"marker": "D", "markersize": 6.5}), strict=False):
+        loss = value_at(surface, surface.loss, *[at] * len(surface.axes))
+        if math.isfinite(loss):
+            label = f"{name}, loss {loss:.3g}" if len(models) > 1 else name
+            ax.plot([at], [loss], label=label, **star_style(11) | style)

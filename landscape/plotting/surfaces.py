@@ -10,7 +10,7 @@ from landscape.errors import InputError
 from landscape.plotting.axes import axes_or_new, label_axes, star_style
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label, title_of
 from landscape.plotting.scales import COLORMAP, color_limits, log_ticks
-from landscape.plotting.values import plane_values, value_at_origin
+from landscape.plotting.values import plane_values, value_at
 from landscape.results import Surface
 
 __all__ = ["plot_surface"]
@@ -52,7 +52,7 @@ def plot_surface(surface: Surface, ax: Axes | None = None, *, log_scale: bool = 
 
 
 def _draw_star(ax: Axes, surface: Surface, height: np.ndarray) -> None:
-    z = value_at_origin(surface, height)
+    z = value_at(surface, height, 0, 0)
     if not math.isfinite(z):
         return
     # A line artist keeps its zorder in 3-D, where collections are re-sorted by depth and would hide the star.

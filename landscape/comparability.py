@@ -1,0 +1,43 @@
+"""What must agree before the losses of several networks are compared."""
+
+from collections.abc import Sequence
+
+__all__ = ["differences"]
+
+
+def differences(metadata: Sequence[dict]) -> dict[str, list[str]]:
+    """Every aspect in which the losses are not of one kind, with its value in each of ``metadata``; empty if none.
+
+    Aspects are the data (name, split, and the fingerprint of normalised inputs and targets), the loss, and the
+    BatchNorm policy, where networks without BatchNorm agree with any.
+
+    Args:
+        metadata: that of surfaces, or dicts with its sections "data" and "objective".
+
+    Example:
+        >>> differences([{"objective": {"loss": "mse"}}, {"objective": {"loss": "cross_entropy"}}])
+        {'loss': ['mse', 'cross_entropy']}
+    """
+    data = [_section(entry, "data") for entry in metadata]
+    objectives = [_section(entry, "objective") for entry in metadata]
+    aspects = {
+        "data": [_data_text(section) for section in data],
+        "loss": [str(section.get("loss", "")) for section in objectives],
+        "BatchNorm policy": [section.get("batch_norm") or "" for section in objectives],
+    }
+    found = {name: values for name, values in aspects.items() if len(set(values)) > 1}
+    if len(set(aspects["BatchNorm policy"]) - {""}) < 2:
+        found.pop("BatchNorm policy", None)
+    return found
+
+
+def _data_text(data: dict) -> str:
+    name = " ".join(str(data[key]) for key in ("name", "split") if data.get(key))
+    size = f"{data['size']:,} samples" if isinstance(data.get("size"), int) else ""
+    sha256 = f"sha256 {str(data['fingerprint'])[:12]}" if data.get("fingerprint") else ""
+    return ", ".join(part for part in (name, size, sha256) if part)
+
+
+def _section(entry: dict, key: str) -> dict:
+    section = entry.get(key)
+    return section if isinstance(section, dict) else {}

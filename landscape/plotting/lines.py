@@ -1,0 +1,65 @@
+"""Many lines in one figure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from landscape.plotting.axes import axes_or_new, label_axes, mark_nonfinite, star_style
+from landscape.plotting.captions import common_labels, common_title, count_text, origin_name, quantity_label
+from landscape.plotting.panels import check_counts, check_same_grid
+from landscape.plotting.scales import color_limits
+from landscape.plotting.values import line_values, value_at
+from landscape.results import Surface
+
+__all__ = ["plot_lines"]
+
+COLOR = "#0072B2"  # blue of the colour-blind-safe set of Okabe and Ito
+
+
+def plot_lines(
+    surfaces: Sequence[Surface], ax: Axes | None = None, *, log_scale: bool = False, quantity: str = "loss"
+) -> Axes:
+    """Several lines on one grid, such as random lines of several seeds: each thin, their mean and their spread.
+
+    The band is the mean plus and minus one standard deviation over the lines (of a sample: division by their number
+    less one). Where any line is NaN or infinite, mean and band have a gap and a cross stands at the upper edge. Stars
+    mark the lines at the origin.
+
+    Raises:
+        InputError: fewer than two lines, a plane among them, different grids, a quantity that is unknown or was not
+            computed, or a log scale over values that are not positive.
+    """
+    check_counts("plot_lines", surfaces, least=2)
+    values = np.stack([line_values(surface, quantity) for surface in surfaces])
+    check_same_grid(surfaces)
+    color_limits(values, log_scale, quantity)
+    axis, mean, deviation = surfaces[0].alphas, values.mean(0), values.std(0, ddof=1)
+    ax = axes_or_new(ax, (5.6, 3.8))
+    if log_scale:
+        ax.set_yscale("log", nonpositive="clip")
+    ax.axvline(0, color="0.8", linewidth=0.8, zorder=0.5)
+    thin = ax.plot(axis, values.T, color=COLOR, linewidth=0.6, alpha=0.45)
+    thin[0].set_label(f"{len(surfaces)} lines")
+    ax.plot(axis, mean, color="black", linewidth=2, label="mean")
+    _draw_band(ax, axis, mean, deviation)
+    origins = [value_at(surface, line, 0) for surface, line in zip(surfaces, values, strict=True)]
+    if not np.isnan(origins).all():
+        ax.plot(np.zeros(len(origins)), origins, label=origin_name(surfaces[0]), **star_style(11))
+    if (bad := np.isnan(values)).any():
+        mark_nonfinite(ax, axis[bad.any(0)], COLOR, count_text(int(bad.sum()), bad.size))
+    ax.legend(fontsize=8, framealpha=0.85)
+    labels = common_labels(surfaces) or ["α"]
+    label_axes(ax, common_title(surfaces), labels[0], quantity_label(surfaces[0], quantity, log_scale))
+    return ax
+
+
+def _draw_band(ax: Axes, axis: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> None:
+    """One standard deviation to both sides; a lower end near zero does not stretch a log scale."""
+    lowest = ax.get_ylim()[0]
+    ax.fill_between(
+        axis, mean - deviation, mean + deviation, color=COLOR, alpha=0.2, linewidth=0,
+        label="± 1 standard deviation over lines",
+    )  # fmt: skip
+    if ax.get_yscale() == "log":
+        ax.set_ylim(bottom=lowest)
