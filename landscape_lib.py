@@ -12,6 +12,7 @@ This file only re-exports; the code is in the package ``landscape``.
 
 from landscape.checkpoint_surfaces import checkpoint_surface, settle_range
 from landscape.checkpoints import Checkpoint, load_checkpoint, prepare_checkpoint, save_checkpoint
+from landscape.comparability import check_comparable, differences
 from landscape.datasets import Data, load_dataset
 from landscape.devices import seed_everything, select_device
 from landscape.directions import filter_normalize, normalize_direction, random_directions
@@ -22,7 +23,17 @@ from landscape.logs import write_json, write_log
 from landscape.models import LinearMNIST, TinyCNN, build_model
 from landscape.objective import Objective, objective
 from landscape.parameters import Point, cosine, inner, norm, parameters_of
-from landscape.plotting import plot_contour, plot_slices, plot_surface, plot_tiles, save_figure
+from landscape.plotting import (
+    plot_comparison,
+    plot_contour,
+    plot_difference,
+    plot_lines,
+    plot_slices,
+    plot_spread,
+    plot_surface,
+    plot_tiles,
+    save_figure,
+)
 from landscape.predictions import predict
 from landscape.ranks import is_first_rank
 from landscape.results import Surface
@@ -38,8 +49,15 @@ from landscape.slices import (
     random_plane,
     three_point_plane,
 )
-from landscape.sources import DEFAULT_CHECKPOINT, load_checkpoint_data, load_or_train, result_suffix
-from landscape.summary import summarize
+from landscape.sources import (
+    DEFAULT_CHECKPOINT,
+    distinct_names,
+    load_checkpoint_data,
+    load_or_train,
+    load_shared_data,
+    result_suffix,
+)
+from landscape.summary import range_hint, summarize, surface_numbers, surface_table
 from landscape.training import Training, fit, score
 
 __all__ = [
@@ -60,9 +78,12 @@ __all__ = [
     "TinyCNN",
     "Training",
     "build_model",
+    "check_comparable",
     "checkpoint_surface",
     "cosine",
     "describe",
+    "differences",
+    "distinct_names",
     "evaluate",
     "filter_normalize",
     "find_span",
@@ -75,6 +96,7 @@ __all__ = [
     "load_dataset",
     "load_or_evaluate",
     "load_or_train",
+    "load_shared_data",
     "make_folder",
     "norm",
     "normalize_direction",
@@ -82,8 +104,12 @@ __all__ = [
     "parameters_of",
     "pca_plane",
     "plain_name",
+    "plot_comparison",
     "plot_contour",
+    "plot_difference",
+    "plot_lines",
     "plot_slices",
+    "plot_spread",
     "plot_surface",
     "plot_tiles",
     "predict",
@@ -91,6 +117,7 @@ __all__ = [
     "random_directions",
     "random_line",
     "random_plane",
+    "range_hint",
     "result_suffix",
     "run_script",
     "save_checkpoint",
@@ -100,6 +127,8 @@ __all__ = [
     "select_device",
     "settle_range",
     "summarize",
+    "surface_numbers",
+    "surface_table",
     "three_point_plane",
     "write_json",
     "write_log",

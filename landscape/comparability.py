@@ -2,7 +2,24 @@
 
 from collections.abc import Sequence
 
-__all__ = ["differences"]
+from landscape.errors import InputError
+
+__all__ = ["check_comparable", "differences"]
+
+
+def check_comparable(metadata: Sequence[dict], names: Sequence[str]) -> None:
+    """Refuse losses that are not of one kind, see `differences`.
+
+    Raises:
+        InputError: with every aspect that differs and its value under each of ``names``.
+    """
+    found = differences(metadata)
+    if found:
+        aspects = (
+            f"{aspect} ({'; '.join(f'{name}: {value}' for name, value in zip(names, values, strict=True))})"
+            for aspect, values in found.items()
+        )
+        raise InputError(f"these losses cannot be compared: other {', other '.join(aspects)}; or compare them --anyway")
 
 
 def differences(metadata: Sequence[dict]) -> dict[str, list[str]]:
@@ -23,10 +40,10 @@ def differences(metadata: Sequence[dict]) -> dict[str, list[str]]:
     aspects = {
         "data": [_data_text(section) for section in data],
         "loss": [str(section.get("loss", "")) for section in objectives],
-        "BatchNorm policy": [section.get("batch_norm") or "" for section in objectives],
+        "BatchNorm policy": [section.get("batch_norm") or "none" for section in objectives],
     }
     found = {name: values for name, values in aspects.items() if len(set(values)) > 1}
-    if len(set(aspects["BatchNorm policy"]) - {""}) < 2:
+    if len(set(aspects["BatchNorm policy"]) - {"none"}) < 2:
         found.pop("BatchNorm policy", None)
     return found
 

@@ -1,12 +1,15 @@
 """What a surface says, in lines of text for a log."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from landscape.results import Surface
 
-__all__ = ["summarize"]
+__all__ = ["range_hint", "summarize", "surface_numbers", "surface_table"]
+
+LARGE_RANGE = 100  # largest / smallest loss beyond which the lower panels are one band of thirty
 
 
 def summarize(surface: Surface) -> str:
@@ -28,6 +31,55 @@ def summarize(surface: Surface) -> str:
         "versions": _pairs(meta.get("versions", {})),
     }
     return "\n".join(f"{key}: {value}" for key, value in lines.items() if value)
+
+
+def surface_numbers(surface: Surface) -> dict:
+    """The numbers by which surfaces are compared; losses over the finite points, None where there is none.
+
+    Keys: centre_loss, smallest_loss, largest_loss, centre_accuracy (None if unknown), relative_norms (|d| / |theta|
+    of each direction), nonfinite_points, seconds.
+    """
+    finite = surface.loss[~surface.nonfinite]
+    accuracy = surface.accuracy
+    return {
+        "centre_loss": float(surface.loss[surface.centre]),
+        "smallest_loss": float(finite.min()) if finite.size else None,
+        "largest_loss": float(finite.max()) if finite.size else None,
+        "centre_accuracy": None if accuracy is None else float(accuracy[surface.centre]),
+        "relative_norms": surface.metadata.get("relative_norms"),
+        "nonfinite_points": int(surface.nonfinite.sum()),
+        "seconds": surface.metadata.get("seconds"),
+    }
+
+
+def surface_table(surfaces: Sequence[Surface], names: Sequence[str]) -> str:
+    """The numbers of `surface_numbers` as a text table, one row a surface."""
+    head = ("", "centre loss", "min", "max", "accuracy", "|d|/|theta|", "non-finite", "seconds")
+    rows = [head, *((name, *_cells(surface_numbers(surface))) for surface, name in zip(surfaces, names, strict=True))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in padded)
+
+
+def range_hint(surfaces: Sequence[Surface]) -> str | None:
+    """A line that advises a log scale, where the positive losses of all surfaces span a factor of more than 100."""
+    finite = np.concatenate([surface.loss[~surface.nonfinite] for surface in surfaces])
+    if not finite.size or finite.min() <= 0 or finite.max() / finite.min() <= LARGE_RANGE:
+        return None
+    return (
+        f"Hint: the losses run from {finite.min():.3g} to {finite.max():.3g}; on one linear scale the low ones look "
+        "alike, --log-scale shows them"
+    )
+
+
+def _cells(numbers: dict) -> tuple[str, ...]:
+    def text(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    norms = ", ".join(text(value, ".4g") for value in numbers["relative_norms"] or [])
+    losses = [text(numbers[key], ".6g") for key in ("centre_loss", "smallest_loss", "largest_loss")]
+    accuracy, seconds = text(numbers["centre_accuracy"], ".2%"), text(numbers["seconds"], ".2f")
+    return *losses, accuracy, norms or "-", str(numbers["nonfinite_points"]), seconds
 
 
 def _numbers(surface: Surface) -> dict[str, str]:

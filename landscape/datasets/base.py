@@ -67,6 +67,11 @@ class Data:
         """SHA-256 (hex) over shape, type and bytes of inputs and targets."""
         return fingerprint((self.inputs, self.targets))
 
+    @property
+    def description(self) -> dict:
+        """Which data these are: name, split, size and fingerprint."""
+        return {"name": self.name, "split": self.split, "size": len(self), "fingerprint": self.fingerprint}
+
     def image(self, i: int) -> np.ndarray | None:
         """Sample ``i`` before normalising, [H, W] or [H, W, 3] in [0, 1]; None if it is no image."""
         sample = self.inputs[i]

@@ -179,7 +179,7 @@ def _panels(
     """Axes under their titles and notes."""
     lines = [max(text.count("\n") + 1 if text else 0 for text in texts) for texts in zip(*heads, strict=True)]
     height = PANEL + (lines[0] * TITLE_SIZE + lines[1] * NOTE_SIZE) * 1.3 / 72
-    figure, axes = panel_axes(surfaces, columns, (PANEL, height), margin=(margin, 0.8), tick_size=8)
+    figure, axes = panel_axes(surfaces, columns, (PANEL, height), margin=(margin, 0.95), tick_size=8)
     figure.get_layout_engine().set(w_pad=0.07)  # or the last tick label of a panel would meet the first of the next
     for ax, head in zip(axes, heads, strict=True):
         draw_title(ax, *head)

@@ -1,0 +1,130 @@
+"""Compare the loss landscapes of several checkpoints: the same seed, the same data, one colour scale.
+
+    python compare_loss_landscapes.py epoch_0.pth epoch_1.pth epoch_9.pth --log-scale       # one run at three times
+    python compare_loss_landscapes.py relu.pth sigmoid.pth tanh.pth --names ReLU sigmoid tanh --split test
+    python compare_loss_landscapes.py resnet14.pth vgg11.pth --subset 1000 --style heatmap
+    python compare_loss_landscapes.py resnet14.pth vgg11.pth --subset 1000 --zoom 0.01        # 100 times closer
+
+Every checkpoint gets a random plane through its own weights, drawn from the same seed. Writes a figure with one panel
+each, for two checkpoints also one with their difference (.png), the numbers of each surface (.npz), a table (.json) and
+a log. Checkpoints of other data are refused, as their losses are not of one kind; --anyway draws them with a warning.
+Panels whose losses span a factor of 100 and more need --log-scale. A surface that is already there with the same recipe
+is drawn again, not computed again.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from landscape_lib import (
+    Evaluation,
+    InputError,
+    PlaneChoice,
+    Surface,
+    check_comparable,
+    checkpoint_surface,
+    describe,
+    differences,
+    distinct_names,
+    load_checkpoint,
+    load_shared_data,
+    make_folder,
+    plot_comparison,
+    plot_difference,
+    range_hint,
+    run_script,
+    save_figure,
+    settle_range,
+    summarize,
+    surface_numbers,
+    surface_table,
+    write_json,
+    write_log,
+)
+
+
+def main(
+    checkpoints: Positional[tuple[Path, ...]],
+    plane: PlaneChoice = PlaneChoice(),  # noqa: B008 (frozen)
+    evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
+    split: Literal["train", "test"] = "train",
+    subset: int | None = None,
+    names: tuple[str, ...] = (),
+    style: Literal["contour", "heatmap"] = "contour",
+    levels: int = 30,
+    log_scale: bool = False,
+    figures: bool = True,
+    anyway: bool = False,
+    out: Path = Path("comparison_results"),
+) -> None:
+    """Loss landscapes of several checkpoints side by side.
+
+    Args:
+        checkpoints: Trained models (.pth), in the order of the panels.
+        plane: Which plane, through the weights of every checkpoint; a range that is found is that of the first one.
+        evaluation: How it is evaluated.
+        split: Data to evaluate on.
+        subset: Random samples to use instead of all (drawn from the seed).
+        names: Titles of the panels; default: model, arguments and epochs that differ, or the file names.
+        style: Filled contours, or a heat map with one cell per grid point.
+        levels: Bands of the contours.
+        log_scale: Colours on a logarithmic scale; the difference becomes a ratio.
+        figures: Draw figures; --no-figures only computes.
+        anyway: Compare checkpoints of different data all the same; the figure says so.
+        out: Folder for the results.
+    """
+    out = make_folder(out)
+    trained = [load_checkpoint(path) for path in checkpoints]
+    names = names or tuple(distinct_names(trained))
+    if not trained or len(names) != len(trained):
+        raise InputError(
+            f"{len(trained)} checkpoints and {len(names)} names: give one checkpoint or more, one name each"
+        )
+    settings = describe(plane, evaluation, split=split, subset=subset, levels=levels, log_scale=log_scale, style=style)
+    print(f"Settings: {settings}")
+    data = load_shared_data(trained, split, evaluation.data_dir, subset=subset, seed=plane.seed)
+    if not anyway:
+        check_comparable([{"data": samples.description} for samples in data], names)
+    label = split if plane.zoom == 1 else f"{split}_zoom{plane.zoom:g}"
+    plane, notes = settle_range(trained[0], data[0], plane, evaluation)
+    surfaces = []
+    for checkpoint, name, samples in zip(trained, names, data, strict=True):
+        print(f"{name}: {checkpoint.path}", flush=True)
+        path = out / f"{checkpoint.path.stem}_{checkpoint.sha256[:8]}_{label}.npz"
+        surfaces.append(checkpoint_surface(path, checkpoint, samples, plane, evaluation, notes))
+        wrote(path)
+    table = surface_table(surfaces, names)
+    print(table)
+    if figures:
+        draw(surfaces, out, label, titles=names, levels=levels, log_scale=log_scale, style=style)
+    record = {
+        "settings": settings,
+        "differences": differences([surface.metadata for surface in surfaces]),
+        "checkpoints": [
+            {"name": name, "file": str(checkpoint.path), **checkpoint.identity, **surface_numbers(surface)}
+            for checkpoint, name, surface in zip(trained, names, surfaces, strict=True)
+        ],
+    }
+    wrote(write_json(out / f"comparison_{label}.json", record))
+    log = {"settings": settings, "comparison": table}
+    log |= {name: summarize(surface) for name, surface in zip(names, surfaces, strict=True)}
+    wrote(write_log(out / f"comparison_log_{label}.txt", log))
+
+
+def draw(surfaces: list[Surface], out: Path, label: str, *, log_scale: bool, **options) -> None:
+    """The panels, of two checkpoints also the difference, and advice where colours hide what there is to see."""
+    wrote(save_figure(plot_comparison(surfaces, log_scale=log_scale, **options), out / f"comparison_{label}.png"))
+    if len(surfaces) == 2:
+        figure = plot_difference(*surfaces, log_scale=log_scale, **options)
+        wrote(save_figure(figure, out / f"difference_{label}.png"))
+    if not log_scale and (hint := range_hint(surfaces)):
+        print(hint)
+
+
+def wrote(path: Path) -> None:
+    print(f"Wrote {path}", flush=True)
+
+
+if __name__ == "__main__":
+    run_script(main)
