@@ -3,7 +3,9 @@
 import gzip
 import os
 import shutil
+import sys
 import urllib.request
+import warnings
 from pathlib import Path
 from urllib.error import URLError
 
@@ -44,3 +46,13 @@ def offline(monkeypatch):
         raise URLError("offline for this test")
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
+
+
+@pytest.fixture
+def clean_figures():
+    """Warnings are errors, and no pyplot figure is left."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
