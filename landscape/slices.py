@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from landscape.directions import random_directions
+from landscape.directions import normalize_direction, random_directions
 from landscape.errors import InputError
 from landscape.parameters import Point, as_float64, as_point, check_match, cosine, norm
 from landscape.provenance import fingerprint
@@ -130,15 +130,29 @@ def _random_slice(slice_type, kind, model, count, seed, normalize, ignore, ortho
     return slice_type(as_point(model), tuple(directions), recipe)
 
 
-def interpolation_line(a: nn.Module | Point, b: nn.Module | Point) -> Line:
+def interpolation_line(a: nn.Module | Point, b: nn.Module | Point, *, normalize: str | None = None) -> Line:
     """The line theta(t) = (1 - t) a + t b: a at t = 0, b at t = 1 (Goodfellow et al. 2015, section 3).
 
     Only parameters are interpolated; the statistics of BatchNorm follow the policy of the objective, which is
     "recalibrate" on this line unless told otherwise.
+
+    With ``normalize`` the direction b - a is rescaled to the norms of a, see `normalize_direction`: with "filter",
+    theta(t) = a + t d with d_f = (b - a)_f |a_f| / |(b - a)_f| for every filter f, so that one unit is as long as on a
+    filter-normalised random line. Then t = 1 is **not** b, the line in general misses b, and it counts as a slice
+    around a alone: BatchNorm statistics are those of a unless told otherwise.
+
+    Raises:
+        InputError: models that do not fit each other, an unknown normalisation, or, with one, equal models.
     """
     a, b = as_point(a), as_point(b)
     check_match(b, a, "second model")
-    return Line(a, (_difference(b, a),), {"kind": "interpolation line"})
+    difference = _difference(b, a)
+    if normalize is None:
+        return Line(a, (difference,), {"kind": "interpolation line"})
+    direction = normalize_direction(difference, a, normalize)
+    if not norm(direction):
+        raise InputError("the models are the same wherever the first one is not zero, so no direction is left")
+    return Line(a, (direction,), {"kind": "normalised interpolation line", "normalize": normalize})
 
 
 def three_point_plane(a: nn.Module | Point, b: nn.Module | Point, c: nn.Module | Point) -> Plane:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from networks import make
+from networks import images, make, plain_losses
 
 import landscape_lib as ll
 
@@ -36,6 +36,32 @@ def test_interpolation_takes_modules():
     a, b = make("mlp", 0), make("mlp", 1)
     line = ll.interpolation_line(a, b)
     close(line(1), ll.parameters_of(b))
+
+
+def test_a_normalised_interpolation_points_to_the_second_model_at_the_scale_of_the_first():
+    a, b = points(2)
+    line = ll.interpolation_line(a, b, normalize="filter")
+    expected = {"w": torch.empty_like(a["w"]), "b": torch.empty_like(a["b"])}
+    for row in range(4):
+        way = b["w"][row] - a["w"][row]
+        expected["w"][row] = way * (a["w"][row] ** 2).sum().sqrt() / (way**2).sum().sqrt()
+    way = b["b"] - a["b"]
+    expected["b"] = way * (a["b"] ** 2).sum().sqrt() / (way**2).sum().sqrt()
+    close(line(0), a)
+    close(line(1), {name: a[name] + expected[name] for name in a})
+    close(line(-0.5), {name: a[name] - 0.5 * expected[name] for name in a})
+    assert line.recipe == {"kind": "normalised interpolation line", "normalize": "filter"}
+    assert line.geometry["relative_norms"] == pytest.approx([1])
+    assert (flat(line(1)) - flat(b)).norm() > 0.1
+
+
+def test_a_normalised_interpolation_keeps_the_statistics_of_the_first_network():
+    a, b = make("batch_norm_cnn", 0), make("batch_norm_cnn", 1)
+    objective = ll.objective(a, images(), device="cpu")
+    surface = ll.evaluate(objective, ll.interpolation_line(a, b, normalize="filter"), resolution=3, progress=False)
+    assert surface.metadata["objective"]["batch_norm"] == "running"
+    losses, _ = plain_losses(a, ll.interpolation_line(a, b, normalize="filter"), (1.0,), *images())
+    assert surface.loss[2] == pytest.approx(losses.mean().item(), rel=1e-5)
 
 
 def test_three_point_plane_passes_through_all_three():
@@ -85,6 +111,8 @@ A, B, C = points(3)
 BAD = {
     "other network": (lambda: ll.interpolation_line(make("mlp"), make("cnn")), "second model does not belong"),
     "other shape": (lambda: ll.interpolation_line(A, {**A, "b": torch.zeros(2)}), r"'b' has shape \(2,\) instead"),
+    "normalisation": (lambda: ll.interpolation_line(A, B, normalize="row"), "unknown normalization 'row'"),
+    "same models": (lambda: ll.interpolation_line(A, A, normalize="filter"), "models are the same"),
     "on one line": (lambda: ll.three_point_plane(A, B, ll.interpolation_line(A, B)(3)), "span no plane"),
     "coincide": (lambda: ll.three_point_plane(A, A, B), "span no plane"),
     "two points": (lambda: ll.pca_plane([A, B]), "at least three points, not 2"),
