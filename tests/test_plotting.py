@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -428,6 +429,23 @@ def test_slices_of_an_interpolation_name_its_ends():
     second = next(artist for artist in ax.lines if artist.get_marker() == "D")
     np.testing.assert_allclose(second.get_xydata(), [[1, 1.5]])
     assert second.get_label() == "second model, loss 1.5"
+
+
+def test_slices_of_a_normalised_interpolation_do_not_claim_to_reach_the_second_model():
+    recipe = {"kind": "normalised interpolation line", "normalize": "filter"}
+    ax = new_axes()
+    plot_slices(line(metadata={"slice": recipe, "relative_norms": [0.9]}), ax)
+    assert ax.get_xlabel() == "α (filter-norm units towards the second model), |d|/|θ| = 0.9"
+    assert star(ax).get_label() == "first model"
+    assert all(artist.get_marker() != "D" for artist in ax.lines)
+
+
+def test_slices_of_a_part_of_an_interpolation_mark_only_the_model_that_is_there():
+    surface = line(metadata={"slice": {"kind": "interpolation line"}})
+    ax = new_axes()
+    plot_slices(replace(surface, alphas=np.linspace(0.5, 1, 9)), ax)
+    assert star(ax) is None
+    assert [artist.get_xdata()[0] for artist in ax.lines if artist.get_marker() == "D"] == [1]
 
 
 def test_slices_log_scale():

@@ -94,6 +94,28 @@ def test_the_summary_names_values_places_and_errors():
     assert "x train, 4 samples" in text and "seconds: 1.50" in text
 
 
+def test_the_numbers_of_a_surface_are_over_its_finite_points():
+    numbers = ll.surface_numbers(surface(metadata={"relative_norms": [0.5, 2.0], "seconds": 1.5}))
+    assert (numbers["centre_loss"], numbers["smallest_loss"], numbers["largest_loss"]) == (1.0, 0.5, 3.0)
+    assert (numbers["centre_accuracy"], numbers["nonfinite_points"]) == (0.75, 2)
+    nothing = ll.surface_numbers(surface(loss=np.full((2, 3), np.inf), accuracy=None, metadata={}))
+    assert nothing["largest_loss"] is None and nothing["nonfinite_points"] == 6
+    bare = surface(accuracy=None, metadata={})
+    rows = ll.surface_table([surface(), bare], ["a", "long name"]).splitlines()
+    assert [row.split()[-1] for row in rows] == ["seconds", "1.50", "-"]
+    assert rows[1].startswith("a          1            0.5  3    75.00%    ")
+
+
+def test_a_log_scale_is_advised_for_a_large_range_of_positive_losses():
+    def of(*losses):
+        return surface(loss=np.array(losses).reshape(2, 3))
+
+    assert ll.range_hint([of(1, 2, 3, 4, 5, np.inf), of(1, 2, 3, 4, 5, 99)]) is None
+    assert "from 0.01 to 5; on one linear" in ll.range_hint([of(1, 2, 3, 4, 5, np.nan), of(1, 2, 3, 4, 4, 0.01)])
+    assert ll.range_hint([of(0, 2, 3, 4, 5, 1000)]) is None  # a log scale would be refused
+    assert ll.range_hint([of(*[np.nan] * 6)]) is None
+
+
 def test_the_face_only_reexports_and_lists_what_it_exports():
     tree = ast.parse(Path(ll.__file__).read_text())
     kinds = {type(node).__name__ for node in tree.body}

@@ -99,7 +99,7 @@ def draw_title(ax: Axes, title: str, notes: str) -> None:
         notes, (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha="center", va="bottom",
         fontsize=NOTE_SIZE, color="0.25",
     )  # fmt: skip
-    pad = 5 + 1.25 * NOTE_SIZE * len(notes.splitlines())
+    pad = 8 + 1.25 * NOTE_SIZE * len(notes.splitlines())
     ax.set_title(title, fontsize=TITLE_SIZE, pad=pad, parse_math=False)
 
 
