@@ -30,7 +30,8 @@ def mesh(ax):
 
 
 def note(ax):
-    return next(text.get_text() for text in ax.texts if "range" in text.get_text() or "finite" in text.get_text())
+    texts = (text.get_text().replace("\N{NO-BREAK SPACE}", " ") for text in ax.texts)
+    return next(text for text in texts if "range" in text or "finite" in text)
 
 
 def cells(artist):
@@ -85,6 +86,22 @@ def test_every_panel_tells_its_title_centre_and_range():
     outside = plot_comparison([plane(alphas=(0.5, 1, 4))])
     assert note(panels(outside)[0]).startswith("range ") and star(panels(outside)[0]) is None
     np.testing.assert_array_equal(star(panels(figure)[0]).get_xydata(), [[0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.3, 0.3 + 1e-5, "range 0.3 to 0.30001"),
+        (-2, 2e-9, "range −2 to 2e−09"),
+        (12345.678, 12345.978, "range 12345.68 to 12345.98"),
+        (0.5, 0.5, "range 0.5 to 0.5"),
+        (0, 0, "range 0 to 0"),
+        (0.0123456, 98.7654, "range 0.0123 to 98.8"),
+    ],
+)
+def test_the_range_has_digits_enough_to_tell_its_ends_apart(low, high, text):
+    surface = plane(lambda x, y: low + (high - low) * (x + 1) / 2 + 0 * y)
+    assert note(panels(plot_comparison([surface]))[0]).endswith(text)
 
 
 def test_numbers_that_are_not_finite_are_said():

@@ -67,4 +67,5 @@ def dress_bar(bar: Colorbar, scale: Scale, label: str, ticks: int = 7, size: flo
     bar.update_ticks()
     bar.outline.set_linewidth(0.5)
     bar.ax.tick_params(labelsize=size)
+    bar.ax.yaxis.get_offset_text().set_fontsize(size)
     bar.set_label(label, fontsize=size + 1)

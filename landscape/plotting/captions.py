@@ -93,16 +93,21 @@ def quantity_label(surface: Surface, quantity: str, log_scale: bool) -> str:
 
 
 def numbers_text(surface: Surface, values: np.ndarray) -> str:
-    """The value at the centre and the range of the finite ``values`` on the grid of ``surface``."""
-    parts = []
+    """The value at the centre and the range of the finite ``values``, with digits enough to tell its ends apart."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return "no finite value"
+    low, high = finite.min(), finite.max()
+    spread = (high - low) / max(abs(low), abs(high), 1e-300)
+    digits = min(9, 2 - math.floor(math.log10(spread))) if spread > 0 else 3
+    low, high = (f"{value:.{max(3, digits)}g}" for value in (low, high))
+    text = f"range {low} to {high}".replace(" ", "\N{NO-BREAK SPACE}")
     if all(axis[0] <= 0 <= axis[-1] for axis in surface.axes):
         on_grid = all(grid_index(axis) is not None for axis in surface.axes)
         centre = values[surface.centre]
-        number = f"{centre:.3g}" if math.isfinite(centre) else "not finite"
-        parts.append(f"{'centre' if on_grid else 'near the centre'} {number}")
-    finite = values[np.isfinite(values)]
-    parts.append(f"range {finite.min():.3g} to {finite.max():.3g}" if finite.size else "no finite value")
-    return ", ".join(parts).replace("-", "−")  # the minus sign of the ticks
+        number = f"{centre:.{max(3, digits)}g}" if math.isfinite(centre) else "not finite"
+        text = f"{'centre' if on_grid else 'near the centre'} {number}, {text}"
+    return text.replace("-", "−")  # the minus sign of the ticks
 
 
 def relative_norm(surface: Surface, k: int) -> str:

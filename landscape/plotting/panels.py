@@ -157,7 +157,7 @@ def wrapped(text: str, width: float, size: float, most: int = 3) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _pieces(text: str, fits: Callable[[str], bool], breaks: tuple[str, ...] = (r"\s", "[,/_-]", ".")) -> list[str]:
+def _pieces(text: str, fits: Callable[[str], bool], breaks: tuple[str, ...] = (" ", "[,/_-]", ".")) -> list[str]:
     """``text`` cut behind blanks; words that do not fit also behind punctuation, and where need be anywhere."""
     pieces = []
     for piece in re.split(f"(?<={breaks[0]})", text):
