@@ -27,6 +27,7 @@ from landscape_lib import (
     describe,
     differences,
     distinct_names,
+    is_first_rank,
     load_checkpoint,
     load_shared_data,
     make_folder,
@@ -96,7 +97,7 @@ def main(
         wrote(path)
     table = surface_table(surfaces, names)
     print(table)
-    if figures:
+    if figures and is_first_rank():
         draw(surfaces, out, label, titles=names, levels=levels, log_scale=log_scale, style=style)
     record = {
         "settings": settings,

@@ -2,11 +2,14 @@
 
     python visualize_loss_landscape.py                                   # the linear MNIST model, trained if missing
     python visualize_loss_landscape.py --checkpoint cifar10_cnn_model.pth --subset 2000
-    python visualize_loss_landscape.py --resolution 101 --log-scale --seed 7
+    python visualize_loss_landscape.py --checkpoint runs/resnet14_fashion-mnist/epoch_009.pth --subset 1000 --range auto
+    python visualize_loss_landscape.py --resolution 101 --log-scale --seed 7 --zoom 0.01
+    python visualize_loss_landscape.py --minibatches 4 --batch-size 256 --direction-pairs 5
     python visualize_loss_landscape.py --from loss_landscape_results/loss_grid_train.npz --levels 50
 
 Writes contours, a 3-D surface and slices (.png), the numbers (.npz) and experiment_log.txt. A grid that is already
-there with the same recipe is drawn again, not computed again; an interrupted one goes on where it stopped.
+there with the same recipe is drawn again, not computed again; an interrupted one goes on where it stopped. Several
+processes share the points: torchrun --nproc-per-node=2 visualize_loss_landscape.py ...
 """
 
 from pathlib import Path
@@ -17,22 +20,25 @@ from tyro.conf import arg
 from landscape_lib import (
     DEFAULT_CHECKPOINT,
     Checkpoint,
+    Data,
     Evaluation,
     PlaneChoice,
     Surface,
+    checkpoint_surface,
     describe,
+    is_first_rank,
     load_checkpoint_data,
-    load_or_evaluate,
     load_or_train,
     make_folder,
-    objective,
+    plot_comparison,
     plot_contour,
     plot_slices,
+    plot_spread,
     plot_surface,
-    random_plane,
     result_suffix,
     run_script,
     save_figure,
+    settle_range,
     summarize,
     write_log,
 )
@@ -45,6 +51,8 @@ def main(
     model: str | None = None,
     out: Path = Path("loss_landscape_results"),
     subset: int | None = None,
+    minibatches: int = 0,
+    direction_pairs: int = 1,
     levels: int = 30,
     log_scale: bool = False,
     figures: bool = True,
@@ -53,52 +61,87 @@ def main(
     """Loss over a filter-normalised random plane.
 
     Args:
-        plane: Which plane.
+        plane: Which plane; a range that is found is that of the training data.
         evaluation: How it is evaluated.
         checkpoint: Trained model (.pth); the default one is trained first where it is missing.
-        model: FILE.py:FUNCTION that builds the network, for a checkpoint of your own network; that file is run.
+        model: FILE.py:FUNCTION that built the network of the checkpoint, if it is your own; THAT FILE IS RUN.
         out: Folder for the results.
         subset: Random samples of each split to use instead of all (drawn from the seed).
+        minibatches: Also draw the loss of that many single mini-batches of --batch-size training samples, as a
+            training step sees it: BatchNorm by batch unless --batch-norm says otherwise.
+        direction_pairs: Evaluate the training data on that many planes (seeds from --seed on); mean and spread.
         levels: Bands of the contour figure.
         log_scale: Colours and heights on a logarithmic scale.
         figures: Draw figures; --no-figures only computes.
         from_file: Draw a surface (.npz) that is already computed, and compute nothing.
     """
     out = make_folder(out)
+    figures = figures and is_first_rank()
     if from_file:
         draw(Surface.load(from_file), out, levels, log_scale)
         return
     trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model)
+    suffix = result_suffix(trained.model_name)
     print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})")
-    settings = describe(plane, evaluation, subset=subset, levels=levels, log_scale=log_scale)
+    settings = describe(plane, evaluation, subset=subset, minibatches=minibatches, direction_pairs=direction_pairs)
     print(f"Settings: {settings}")
     log = {"model": trained.description, "settings": settings.replace(", ", "\n")}
-    for split in ("train", "test"):
-        surface = evaluate_split(trained, split, plane, evaluation, subset, out)
-        log[f"{surface.metadata['data']['name']} {split}"] = summarize(surface)
-        if figures:
-            draw(surface, out, levels, log_scale)
-    wrote(write_log(out / f"experiment_log{result_suffix(trained.model_name)}.txt", log))
 
-
-def evaluate_split(trained: Checkpoint, split: str, plane: PlaneChoice, evaluation: Evaluation, subset, out) -> Surface:
-    """Load one split of the checkpoint's data and evaluate the plane on it, or find that already done."""
-    data = load_checkpoint_data(trained, split, evaluation.data_dir)
+    data = {split: load_checkpoint_data(trained, split, evaluation.data_dir) for split in ("train", "test")}
     if subset:
-        data = data.subset(subset, seed=plane.seed)
-    path = out / f"loss_grid_{split}{result_suffix(trained.model_name)}.npz"
-    surface = load_or_evaluate(
-        path,
-        objective(trained.model, data, batch_norm=evaluation.batch_norm, device=evaluation.device),
-        random_plane(trained.model, **plane.directions),
-        force=evaluation.force,
-        notes={"checkpoint": trained.identity},
-        method=evaluation.method,
-        **plane.grid,
-    )
+        data = {split: samples.subset(subset, seed=plane.seed) for split, samples in data.items()}
+    plane, notes = settle_range(trained, data["train"], plane, evaluation)
+    surfaces = {}
+    for split, samples in data.items():
+        path = out / f"loss_grid_{split}{suffix}.npz"
+        surfaces[split] = compute(path, trained, samples, plane, evaluation, notes)
+        log[f"{samples.name} {split}"] = summarize(surfaces[split])
+        if figures:
+            draw(surfaces[split], out, levels, log_scale)
+    options = {"levels": levels, "log_scale": log_scale}
+    if minibatches:
+        path = out / f"landscape_train_minibatches{suffix}.png"
+        single = compute_minibatches(out, trained, data["train"], minibatches, plane, evaluation, notes)
+        log |= {f"mini-batch {k}": summarize(surface) for k, surface in enumerate(single)}
+        if figures:
+            titles = [f"mini-batch {k}" for k in range(minibatches)]
+            wrote(save_figure(plot_comparison(single, titles=titles, **options), path))
+    if direction_pairs > 1:
+        path = out / f"landscape_train_direction_pairs{suffix}.png"
+        more = compute_pairs(out, trained, data["train"], direction_pairs, plane, evaluation, notes)
+        log |= {f"directions {k}": summarize(surface) for k, surface in enumerate(more, start=1)}
+        if figures:
+            wrote(save_figure(plot_spread([surfaces["train"], *more], **options), path))
+    wrote(write_log(out / f"experiment_log{suffix}.txt", log))
+
+
+def compute(
+    path: Path, trained: Checkpoint, data: Data, plane: PlaneChoice, evaluation: Evaluation, notes: dict
+) -> Surface:
+    """Evaluate the plane, or find that already done."""
+    surface = checkpoint_surface(path, trained, data, plane, evaluation, notes)
     wrote(path)
     print(summarize(surface), flush=True)
     return surface
+
+
+def compute_minibatches(out, trained, data, count, plane, evaluation, notes) -> list[Surface]:
+    """One surface for each of ``count`` mini-batches."""
+    evaluation = evaluation.of_minibatches()
+    batches = data.minibatches(count, evaluation.batch_size, seed=plane.seed)
+    name = f"loss_grid_train_minibatch{{}}{result_suffix(trained.model_name)}.npz"
+    return [
+        compute(out / name.format(k), trained, batch, plane, evaluation, {**notes, "minibatch": k})
+        for k, batch in enumerate(batches)
+    ]
+
+
+def compute_pairs(out, trained, data, count, plane, evaluation, notes) -> list[Surface]:
+    """One surface for each of ``count`` pairs of directions but the first one."""
+    name = f"loss_grid_train_seed{{}}{result_suffix(trained.model_name)}.npz"
+    return [
+        compute(out / name.format(pair.seed), trained, data, pair, evaluation, notes) for pair in plane.pairs(count)[1:]
+    ]
 
 
 def draw(surface: Surface, out: Path, levels: int, log_scale: bool) -> None:

@@ -19,18 +19,18 @@ from landscape_lib import (
     Evaluation,
     PlaneChoice,
     Surface,
+    checkpoint_surface,
     describe,
+    is_first_rank,
     load_checkpoint_data,
-    load_or_evaluate,
     load_or_train,
     make_folder,
-    objective,
     plot_tiles,
     predict,
-    random_plane,
     result_suffix,
     run_script,
     save_figure,
+    settle_range,
     summarize,
     write_json,
     write_log,
@@ -72,23 +72,18 @@ def main(
 
     data = load_checkpoint_data(trained, split, evaluation.data_dir)
     data = data.select(indices) if indices else data.subset(samples, seed=plane.seed)
-    surface = load_or_evaluate(
-        out / f"samples_loss_grid{suffix}.npz",
-        objective(trained.model, data, batch_norm=evaluation.batch_norm, device=evaluation.device),
-        random_plane(trained.model, **plane.directions),
-        force=evaluation.force,
-        notes={"checkpoint": trained.identity},
-        method=evaluation.method,
-        per_sample=True,
-        **plane.grid,
-    )
-    wrote(out / f"samples_loss_grid{suffix}.npz")
+    plane, notes = settle_range(trained, data, plane, evaluation)
+    path = out / f"samples_loss_grid{suffix}.npz"
+    surface = checkpoint_surface(path, trained, data, plane, evaluation, notes, per_sample=True)
+    wrote(path)
     surfaces, records = single_surfaces(surface, data, predict(trained.model, data))
     for single, record in zip(surfaces, records, strict=True):
         record["file"] = f"sample_{record['index']}_loss_grid{suffix}.npz"
         wrote(single.save(out / record["file"]))
     chosen = {"seed": plane.seed, "data": data.name, "split": split, "checkpoint": trained.identity, "samples": records}
     wrote(write_json(out / f"selected_samples{suffix}.json", chosen))
+    if is_first_rank():
+        draw(surfaces, data, records, out, suffix, color_scale, log_scale)
     figure = plot_tiles(
         surfaces,
         images=[data.image(i) for i in range(len(data))],

@@ -1,6 +1,6 @@
 """Options that several command lines share; the field docstrings are the help text."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +46,10 @@ class PlaneChoice:
             "distribution": self.distribution,
         }
 
+    def pairs(self, count: int) -> list["PlaneChoice"]:
+        """``count`` choices with the seeds from this one's on."""
+        return [replace(self, seed=self.seed + k) for k in range(count)]
+
     @property
     def grid(self) -> dict:
         """The grid arguments of `evaluate`."""
@@ -65,7 +69,7 @@ class Evaluation:
     precision: Literal["full", "tf32", "bf16"] = "full"
     """Forward passes in float32 (full), or faster and rounded: tf32 (CUDA), bf16; the error is measured."""
     batch_size: int | None = None
-    """Samples a forward pass; chosen by timing unless it matters (mini-batches, --batch-norm batch)."""
+    """Samples of a mini-batch, or of each batch under --batch-norm batch (None is 256); else chosen by timing."""
     device: str = "auto"
     """auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps."""
     data_dir: Path = Path("data")
@@ -78,6 +82,10 @@ class Evaluation:
         """The arguments of `objective`."""
         names = ("batch_norm", "precision", "batch_size", "device")
         return {name: getattr(self, name) for name in names}
+
+    def of_minibatches(self) -> "Evaluation":
+        """How single mini-batches are evaluated: as a training step would, unless something else is asked for."""
+        return replace(self, batch_norm=self.batch_norm or "batch", batch_size=self.batch_size or 256)
 
 
 @dataclass(frozen=True)
