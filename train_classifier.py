@@ -11,8 +11,8 @@ Models: resnet14, resnet20, resnet32, resnet56, resnet110 (any resnet<6n+2>, of 
 vgg16, simplenet, tiny-cnn, linear-mnist, torchvision:NAME (resnet18, mobilenet_v3_small, ...; colour images), and
 FILE.py:FUNCTION: that file is run, and its function called with input_shape and classes if it takes them.
 
-Writes into runs/<model>_<dataset>: epoch_000.pth (the initial weights) the epochs asked for and the last
-(checkpoints for the landscape scripts), metrics.json (settings, losses, accuracies, learning rate and seconds of every
+Writes into runs/<model>_<dataset>: epoch_000.pth (the initial weights), those of the epochs asked for and of the last
+(checkpoints for the landscape scripts), metrics.json (settings; losses, accuracies, learning rate and seconds of every
 epoch), and state.pth, from which --resume goes on. A folder that holds a run is never overwritten: without --resume
 it is refused. On the CPU a resumed run ends with the same bits as one without a break.
 """
