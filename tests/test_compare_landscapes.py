@@ -130,7 +130,7 @@ WRONG = {
     "missing": (["start.pth", "none.pth"], "none.pth does not exist"),
     "garbage": (["garbage.pth"], "garbage.pth is no checkpoint"),
     "names": (["start.pth", "end.pth", "--names", "one"], "2 checkpoints and 1 names"),
-    "zoom": (["start.pth", "--zoom", "0"], "zoom multiplies both ranges"),
+    "zoom": (["start.pth", "--zoom", "0"], "alpha_range must go from a smaller"),
     "levels": (["start.pth", "--levels", "1"], "at least 2 levels, not 1"),
     "subset": (["start.pth", "--subset", "1000"], "1000"),
     "split": (["start.pth", "--split", "validation"], "validation"),
@@ -163,3 +163,10 @@ def test_names_tell_what_differs(tmp_path):
     assert named(first, cnn) == ["linear-mnist, epoch 1", "tiny-cnn, epoch 3"]
     assert named(twelve, checkpoint(tmp_path / "e.pth", arguments={**ARGUMENTS, "classes": 12})) == ["b", "e"]
     assert named(first, again) == [str(first.path), str(again.path)]
+
+
+def test_a_range_that_is_found_is_that_of_the_first_checkpoint_for_all(folder):
+    assert compare("start.pth", "end.pth", "--range", "auto", "--rise", "0.2", "--no-figures") == 0
+    first, second = surface_of("start"), surface_of("end")
+    np.testing.assert_array_equal(first.alphas, second.alphas)
+    assert first.metadata["range"] == second.metadata["range"] and first.alphas[-1] != 1
