@@ -83,16 +83,10 @@ def main(
     chosen = {"seed": plane.seed, "data": data.name, "split": split, "checkpoint": trained.identity, "samples": records}
     wrote(write_json(out / f"selected_samples{suffix}.json", chosen))
     if is_first_rank():
-        draw(surfaces, data, records, out, suffix, color_scale, log_scale)
-    figure = plot_tiles(
-        surfaces,
-        images=[data.image(i) for i in range(len(data))],
-        titles=[title(record) for record in records],
-        color_scale=color_scale,
-        log_scale=log_scale,
-    )
-    for ending in ("png", "pdf"):
-        wrote(save_figure(figure, out / f"samples_landscape_grid{suffix}.{ending}"))
+        images, titles = [data.image(i) for i in range(len(data))], [title(record) for record in records]
+        figure = plot_tiles(surfaces, images=images, titles=titles, color_scale=color_scale, log_scale=log_scale)
+        for ending in ("png", "pdf"):
+            wrote(save_figure(figure, out / f"samples_landscape_grid{suffix}.{ending}"))
     log = {"model": trained.description, "settings": settings.replace(", ", "\n")}
     log |= {"mean of the samples": summarize(surface), "samples": "\n".join(map(one_line, records))}
     wrote(write_log(out / f"single_sample_experiment_log{suffix}.txt", log))

@@ -18,6 +18,7 @@ from landscape.samples import collect, map_tensors, tensors_of
 
 __all__ = ["Objective", "objective"]
 
+FIRST = 8  # losses that tell networks apart
 PRECISIONS = ("full", "tf32", "bf16")
 BATCH_BYTES = 4 * 2**20  # of inputs: about what a core's share of the cache takes
 
@@ -224,6 +225,7 @@ class Objective:
         if losses.shape not in ((), (count,)):
             raise InputError(f"the loss gives shape {tuple(losses.shape)}; it must be [{count}] (one a sample) or []")
         self.per_sample = losses.ndim == 1
+        self.first_losses = losses.flatten()[:FIRST].tolist()
         if not torch.allclose(losses, again, rtol=1e-4, atol=1e-6, equal_nan=True):
             raise InputError(
                 "the forward pass is not deterministic (two passes over one batch differ): "

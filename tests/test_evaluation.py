@@ -424,6 +424,30 @@ def test_a_network_so_sure_that_its_loss_is_rounding_is_evaluated(name):
     assert surface.loss[1, 1] < 0.01 and surface.accuracy[1, 1] == 1
 
 
+class Squashed(nn.Module):
+    """One set of weights, two networks: the function between the layers is no module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.first, self.last, self.function = nn.Linear(5, 4), nn.Linear(4, 3), function
+
+    def forward(self, inputs):
+        return self.last(self.function(self.first(inputs)))
+
+
+def test_stored_surfaces_of_other_code_with_the_same_weights_are_computed_again(tmp_path):
+    relu, tanh = Squashed(torch.relu), Squashed(torch.tanh)
+    tanh.load_state_dict(relu.state_dict())
+    data, path = (torch.randn(20, 5), torch.arange(20) % 3), tmp_path / "surface.npz"
+    first, other, again = (
+        ll.load_or_evaluate(path, ll.objective(model, data), ll.random_plane(relu), resolution=3, progress=False)
+        for model in (relu, tanh, tanh)
+    )
+    assert not np.allclose(first.loss, other.loss)
+    np.testing.assert_array_equal(other.loss, again.loss)
+    assert again.metadata["seconds"] == other.metadata["seconds"]  # found, not computed
+
+
 class Hungry(nn.Module):
     """Runs out of memory on more than three samples."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.evaluation.identity import difference
 from landscape.evaluation.statistics import Statistics
 from landscape.files import written_whole
 
@@ -33,10 +34,6 @@ def load_progress(path: Path, identity: dict) -> dict[str, np.ndarray] | None:
         found = json.loads(str(arrays.pop("identity")))
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
         raise InputError(f"{path} is no resume file, or a damaged one ({error}); delete it to start again") from error
-    for key, value in identity.items():
-        if found.get(key) != value:
-            raise InputError(
-                f"{path} belongs to another evaluation: its {key} is {found.get(key)}, not {value}; "
-                "delete it or give another path"
-            )
+    if reason := difference(found, identity):
+        raise InputError(f"{path} belongs to another evaluation: {reason}; delete it or give another path")
     return arrays

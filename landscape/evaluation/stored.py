@@ -8,7 +8,7 @@ from pathlib import Path
 from landscape import ranks
 from landscape.evaluation.evaluate import evaluate
 from landscape.evaluation.grid import grid_axes
-from landscape.evaluation.identity import identity_of
+from landscape.evaluation.identity import difference, identity_of
 from landscape.objective import Objective
 from landscape.results import Surface
 from landscape.slices import Slice
@@ -39,7 +39,8 @@ def load_or_evaluate(
     wanted = {"identity": identity_of(settled, slice_, axes, options.get("per_sample", False)), **notes}
     if not force and (surface := ranks.from_first(lambda: _stored(path, wanted))):
         return surface
-    recipe = hashlib.sha256(json.dumps(wanted["identity"], sort_keys=True).encode()).hexdigest()[:8]
+    stable = {key: value for key, value in wanted["identity"].items() if key != "first losses"}
+    recipe = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:8]
     unfinished = path.with_suffix(f".{recipe}.unfinished.npz")
     if force and ranks.is_first_rank():
         unfinished.unlink(missing_ok=True)
@@ -55,4 +56,6 @@ def _stored(path: Path, wanted: dict) -> Surface | None:
     if not path.exists():
         return None
     surface = Surface.load(path)
-    return surface if all(surface.metadata.get(key) == value for key, value in wanted.items()) else None
+    others = {key: value for key, value in wanted.items() if key != "identity"}
+    same = difference(surface.metadata.get("identity", {}), wanted["identity"]) is None
+    return surface if same and all(surface.metadata.get(key) == value for key, value in others.items()) else None
