@@ -1,7 +1,7 @@
 """Measure this toolkit and its peers side by side, and write the numbers with their environment.
 
     pip install --no-deps -r benchmarks/requirements.txt    # the peers; those that are missing are left out
-    python benchmarks/run.py                                # everything, about ten minutes on two cores
+    python benchmarks/run.py                                # everything, about twenty minutes on two cores
     python benchmarks/run.py --works linear mlp-small       # some of it
     python benchmarks/run.py --quick                        # seconds; shows that it works, the numbers mean nothing
 
@@ -26,6 +26,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -125,12 +126,31 @@ WORKS = {
         every_peer=False,
         seconds_a_peer=3.0,
     ),
+    **{
+        key: Work(
+            title,
+            partial(ll.build_model, name, input_shape=(3, 32, 32)),
+            "cifar",
+            1_000,
+            (7, 9),
+            {BEST: 1},
+            memory_grids=((2, 9), (4, 9)),
+            shares=(2, 3),
+            every_peer=False,
+            seconds_a_peer=3.0,
+            training_steps=10,
+        )
+        for key, title, name in (
+            ("resnet20", "ResNet-20", "resnet20"),
+            ("resnet18", "torchvision's resnet18", "torchvision:resnet18"),
+        )
+    },
 }
 LONG_REPEATS = 3  # at most, of works whose own time is minutes
 
 
 def main(
-    works: tuple[Literal["linear", "mlp-small", "mlp", "cnn"], ...] = ("linear", "mlp-small", "mlp", "cnn"),
+    works: tuple[Literal["linear", "mlp-small", "mlp", "cnn", "resnet20", "resnet18"], ...] = tuple(WORKS),
     data_dir: Path = Path("data"),
     mnist: str = "mnist",
     cifar: str = "cifar10",

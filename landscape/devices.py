@@ -12,6 +12,7 @@ from landscape.errors import InputError
 
 __all__ = [
     "float32_products",
+    "has_bf16",
     "kept_random_state",
     "random_state",
     "restore_random_state",
@@ -41,6 +42,13 @@ def select_device(name: str | torch.device = "auto") -> torch.device:
     if (device.index or 0) >= count.get(device.type, 0):
         raise InputError(f"device {str(name)!r} is not available on this machine; use auto or cpu")
     return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether ``device`` multiplies in bf16 itself; others imitate it slowly."""
+    if device.type == "cpu":
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def seed_everything(seed: int) -> None:

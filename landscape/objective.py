@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.batch_norm import POLICIES, has_batch_norm, recalibrate, use_batch_statistics
-from landscape.devices import float32_products, kept_random_state, select_device
+from landscape.devices import float32_products, has_bf16, kept_random_state, select_device
 from landscape.errors import InputError
 from landscape.losses import LOSSES, check_labels, is_classification
 from landscape.parameters import Point, as_point, check_match
@@ -84,6 +85,8 @@ class Objective:
             )
         self.loss, self.batch_norm, self.dtype, self.precision = loss, batch_norm, dtype, precision
         self.device = select_device(device)
+        if precision == "bf16" and not has_bf16(self.device):
+            warnings.warn("no bf16 instructions here: this is slower than full precision", stacklevel=4)
         self.has_batch_norm = has_batch_norm(model)
         with self.arithmetic():
             self.model = self._private(model)

@@ -115,7 +115,8 @@ def _loss(objective: dict) -> str:
     text = str(objective.get("loss", ""))
     if objective.get("batch_norm"):
         text += f", BatchNorm statistics: {objective['batch_norm']}"
-    return f"{text}, {objective['dtype']}" if objective.get("dtype") else text
+    text += f", {objective['dtype']}" if objective.get("dtype") else ""
+    return text + (f", precision {objective['precision']}" if objective.get("precision", "full") != "full" else "")
 
 
 def _geometry(meta: dict) -> str:
@@ -130,6 +131,8 @@ def _checks(checks: dict) -> str:
     parts = []
     if checks.get("largest_relative_deviation") is not None:
         parts.append(f"largest relative deviation {checks['largest_relative_deviation']:.2g}")
+    if checks.get("precision_error") is not None:
+        parts.append(f"error of the lower precision {checks['precision_error']:.2g}")
     if checks.get("origin"):
         parts.append(f"origin {checks['origin']['loss']:.8g}, model itself {checks['origin']['model_loss']:.8g}")
     return "; ".join(parts)

@@ -111,6 +111,52 @@ def test_drawing_again_from_a_file_computes_nothing(folder):
     }
 
 
+def test_minibatches_are_those_of_a_training_step(folder):
+    torch.manual_seed(0)
+    model = ll.build_model("resnet8", input_shape=(1, 8, 8))
+    model.train()(torch.randn(64, 1, 8, 8))  # running statistics that are not those of the batches
+    data = {"name": "digits", "split": "train", "limit": 100, "source": "scikit-learn"}
+    arguments = {"input_shape": (1, 8, 8)}
+    ll.save_checkpoint(
+        "net.pth", model, model_name="resnet8", model_arguments=arguments, data=data, epoch=1, metrics={}, settings={}
+    )
+    assert landscape("--checkpoint", "net.pth", "--minibatches", "2", "--batch-size", "30", "--resolution", "3") == 0
+    results = folder / "loss_landscape_results"
+    assert (results / "landscape_train_minibatches_resnet8.png").exists()
+    seen = []
+    for number in range(2):
+        surface = ll.Surface.load(results / f"loss_grid_train_minibatch{number}_resnet8.npz")
+        assert surface.metadata["objective"]["batch_norm"] == "batch" and surface.metadata["data"]["size"] == 30
+        batch = ll.load_dataset("digits", limit=100).minibatches(2, 30, seed=42)[number]
+        seen += batch.indices.tolist()
+        with torch.no_grad():
+            expected = torch.nn.functional.cross_entropy(model.train()(batch.inputs), batch.targets)
+        assert surface.loss[1, 1] == pytest.approx(expected.item(), rel=1e-4)
+    assert len(set(seen)) == 60
+    assert ll.Surface.load(results / "loss_grid_train_resnet8.npz").metadata["objective"]["batch_norm"] == "running"
+
+
+def test_pairs_of_directions_are_planes_of_the_next_seeds(folder):
+    assert landscape("--direction-pairs", "3") == 0
+    results = folder / "loss_landscape_results"
+    assert (results / "landscape_train_direction_pairs.png").exists()
+    model, data = ll.load_checkpoint("mnist_linear_model.pth").model, ll.load_dataset("digits", limit=100)
+    for seed in (43, 44):
+        surface = ll.Surface.load(results / f"loss_grid_train_seed{seed}.npz")
+        expected = ll.objective(model, data, device="cpu")(ll.random_plane(model, seed=seed)(-1.0, 0.5)).mean()
+        assert surface.loss[0, 3] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_found_range_is_recorded_zoomed_and_the_same_for_both_splits(folder):
+    assert landscape("--range", "auto", "--rise", "0.5", "--zoom", "0.1", "--no-figures") == 0
+    results = folder / "loss_landscape_results"
+    train, test = (ll.Surface.load(results / f"loss_grid_{split}.npz") for split in ("train", "test"))
+    found = train.metadata["range"]
+    assert found == test.metadata["range"] and found["rise"] == 0.5
+    np.testing.assert_allclose(train.alphas[[0, -1]], [-0.1 * found["span"], 0.1 * found["span"]])
+    np.testing.assert_array_equal(train.alphas, test.betas)
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "suffix"), [("mnist_linear_model.pth", ""), ("cifar10_cnn_model.pth", "_cifar10")]
 )
@@ -172,6 +218,10 @@ WRONG = {
     "output": (["--out", "garbage.pth/x"], "garbage.pth/x"),
     "surface": (["--from", "garbage.pth"], "garbage.pth is no surface file"),
     "pattern": (["--ignore", "layer7.*"], "matches no parameter"),
+    "nothing moves": (["--ignore", "*"], "no parameter"),
+    "mini-batches": (["--minibatches", "3", "--batch-size", "50"], "3 mini-batches of 50 samples: digits train has"),
+    "rise": (["--range", "auto", "--rise", "-1"], "rise must be a positive number"),
+    "precision": (["--precision", "fp8"], "fp8"),
 }
 
 
@@ -182,7 +232,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(folder, capfd, case):
     assert run("visualize_loss_landscape.py", *arguments) == 2
     error = capfd.readouterr().err
     assert message in error and "Traceback" not in error
-    if case != "option":  # the parser of the command line explains itself at length
+    if case not in ("option", "precision"):  # the parser of the command line explains itself at length
         assert error.strip().count("\n") == 0 and error.startswith("Error: ")
 
 

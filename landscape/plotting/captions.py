@@ -44,15 +44,16 @@ def common_title(surfaces: Sequence[Surface]) -> str:
     named = {str(surface.metadata.get("title") or "") for surface in surfaces}
     if len(named) == 1 and any(named):
         return named.pop()
-    *parts, batch_norm = (set(parts) for parts in zip(*map(_title_parts, surfaces), strict=True))
+    *parts, batch_norm, precision = (set(parts) for parts in zip(*map(_title_parts, surfaces), strict=True))
     title = ", ".join(part for values in parts if len(values) == 1 for part in values if part)
-    if len(policies := batch_norm - {""}) == 1:
-        title += f"\nBatchNorm: {policies.pop()}"
-    return title.strip()
+    policies = batch_norm - {""}
+    notes = [f"BatchNorm: {policies.pop()}"] if len(policies) == 1 else []
+    notes += [f"forward passes in {' or '.join(sorted(precision))}"] if precision != {"full"} else []
+    return "\n".join(filter(None, [title, ", ".join(notes)]))
 
 
-def _title_parts(surface: Surface) -> tuple[str, str, str, str]:
-    """Data, number of samples, loss and BatchNorm policy; empty where unknown."""
+def _title_parts(surface: Surface) -> tuple[str, str, str, str, str]:
+    """Data, number of samples, loss and BatchNorm policy, empty where unknown; precision."""
     data, objective = _section(surface, "data"), _section(surface, "objective")
     name = str(data.get("name") or "")
     if name.startswith("folder:"):
@@ -60,7 +61,8 @@ def _title_parts(surface: Surface) -> tuple[str, str, str, str]:
     size = data.get("size")
     samples = f"{size:,} sample{'' if size == 1 else 's'}" if isinstance(size, int) else ""
     split = " ".join(filter(None, [name, str(data.get("split") or "")]))
-    return split, samples, _loss_name(surface), str(objective.get("batch_norm") or "")
+    batch_norm, precision = str(objective.get("batch_norm") or ""), str(objective.get("precision", "full"))
+    return split, samples, _loss_name(surface), batch_norm, precision
 
 
 def axis_labels(surface: Surface, separator: str = ", ", lengths: bool = True) -> list[str]:
