@@ -1,4 +1,4 @@
-"""Several processes under torchrun: the numbers of one, one writer, and a killed worker."""
+"""Several processes under torchrun: the numbers of one, one writer; and processes killed without warning."""
 
 import os
 import subprocess
@@ -28,6 +28,24 @@ def evaluate_round(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
 
 run._evaluate_round = evaluate_round
+sys.argv[0] = {script!r}
+runpy.run_path({script!r}, run_name="__main__")
+"""
+
+KILLED_WHILE_SAVING = """
+import os, runpy, signal, sys
+sys.path.insert(0, {root!r})
+import landscape_lib
+sys.modules["landscape.evaluation.evaluate"].BLOCK_SECONDS = 0  # a point a block
+replace, saves = os.replace, []
+
+def killed(*arguments):
+    saves.append(1)
+    if len(saves) == int(os.environ["SAVES"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*arguments)
+
+os.replace = killed
 sys.argv[0] = {script!r}
 runpy.run_path({script!r}, run_name="__main__")
 """
@@ -89,6 +107,19 @@ def test_a_killed_process_costs_only_what_was_not_finished(checkpoints):
     options = ["--checkpoint", "tiny-cnn.pth", "--resolution", "5", "4", "--no-figures", "--out", "."]
     torchrun("--max-restarts=1", script, *options, cwd=checkpoints)
     assert compared(checkpoints, "tiny-cnn", "_cifar10").metadata["resumed_points"] in (6, 8)
+
+
+def test_a_process_killed_while_it_saves_goes_on_where_it_was(checkpoints):
+    script = checkpoints / "killed_while_saving.py"
+    script.write_text(KILLED_WHILE_SAVING.format(root=str(ROOT), script=str(ROOT / "visualize_loss_landscape.py")))
+    command = [sys.executable, script, "--checkpoint", "tiny-cnn.pth", "--resolution", "5", "4", "--no-figures"]
+    for saves, ends in ((6, -9), (4, -9), (1000, 0)):
+        environment = os.environ | {"SAVES": str(saves)}
+        done = subprocess.run(
+            [*command, "--out", "."], cwd=checkpoints, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == ends, done.stderr[-2000:]
+    assert compared(checkpoints, "tiny-cnn", "_cifar10").metadata["resumed_points"] == 5 + 3
 
 
 def test_one_process_is_the_first_and_only_one():
