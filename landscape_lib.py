@@ -17,7 +17,7 @@ from landscape.datasets import Data, load_dataset
 from landscape.devices import seed_everything, select_device
 from landscape.directions import filter_normalize, normalize_direction, random_directions
 from landscape.errors import InputError
-from landscape.evaluation import evaluate, find_span, load_or_evaluate
+from landscape.evaluation import evaluate, find_span, load_or_evaluate, plan_budget
 from landscape.files import make_folder, plain_name
 from landscape.logs import write_json, write_log
 from landscape.models import LinearMNIST, TinyCNN, build_model
@@ -104,6 +104,7 @@ __all__ = [
     "parameters_of",
     "pca_plane",
     "plain_name",
+    "plan_budget",
     "plot_comparison",
     "plot_contour",
     "plot_difference",

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+from landscape import ranks
 from landscape.checkpoints import Checkpoint
 from landscape.datasets import Data
-from landscape.evaluation import find_span, load_or_evaluate
+from landscape.errors import InputError
+from landscape.evaluation import find_span, load_or_evaluate, plan_budget
 from landscape.objective import objective
 from landscape.results import Surface
 from landscape.settings import Evaluation, PlaneChoice
@@ -27,16 +29,32 @@ def checkpoint_surface(
 
     ``notes`` are added to the metadata, ``options`` passed on to `evaluate`.
     """
+    target = objective(checkpoint.model, data, **evaluation.arguments)
+    slice_ = random_plane(checkpoint.model, **plane.directions)
+    notes = {"checkpoint": checkpoint.identity, **(notes or {})}
+    options |= {"tolerance": evaluation.tolerance, **plane.grid}
+    if seconds := evaluation.budget_seconds:
+        if options.get("per_sample"):
+            raise InputError("a budget picks a subset of the samples, but these are chosen; use --tolerance")
+        known = None if evaluation.force else _known_plan(path, seconds, checkpoint)
+        planned = ranks.from_first(lambda: known or plan_budget(target, slice_, seconds, plane.seed, **plane.grid))
+        target = target.subset(planned["samples"], plane.seed)
+        print(f"Budget: {planned['samples']:,} samples, tolerance {planned['tolerance']:.2g}", flush=True)
+        notes["budget"] = planned
+        options |= {"tolerance": planned["tolerance"], "budget": planned["seconds"]}
     return load_or_evaluate(
-        path,
-        objective(checkpoint.model, data, **evaluation.arguments),
-        random_plane(checkpoint.model, **plane.directions),
-        force=evaluation.force,
-        notes={"checkpoint": checkpoint.identity, **(notes or {})},
-        method=evaluation.method,
-        **plane.grid,
-        **options,
+        path, target, slice_, force=evaluation.force, notes=notes, method=evaluation.method, **options
     )
+
+
+def _known_plan(path: Path, seconds: float, checkpoint: Checkpoint) -> dict | None:
+    """How the surface at ``path`` was planned, if it is of this checkpoint and was given that time."""
+    if not path.exists():
+        return None
+    metadata = Surface.load(path).metadata
+    same = metadata.get("checkpoint") == checkpoint.identity
+    planned = metadata.get("budget") or {}
+    return planned if same and planned.get("asked_seconds") == seconds else None
 
 
 def settle_range(

@@ -19,6 +19,7 @@ from landscape.samples import collect, map_tensors, tensors_of
 
 __all__ = ["Objective", "objective"]
 
+FEW = 64  # samples that checks run on
 FIRST = 8  # losses that tell networks apart
 PRECISIONS = ("full", "tf32", "bf16")
 BATCH_BYTES = 4 * 2**20  # of inputs: about what a core's share of the cache takes
@@ -126,6 +127,11 @@ class Objective:
         """(index of the first sample, batch) over all samples, on the device."""
         return self.samples.batches(batch_size or self.batch_size, self.device, self.dtype)
 
+    def few_samples(self) -> Any:
+        """A first batch for checks: small, unless its size is part of the objective."""
+        size = self.batch_size if self.batch_norm == "batch" else min(self.batch_size, FEW)
+        return next(iter(self.batches(size)))[1]
+
     def evaluate(self, batch: Any) -> tuple[Tensor, Tensor | None]:
         """Losses [batch] at the present weights, and whether the top class is the target [batch] (or None)."""
         if callable(self.loss):
@@ -219,7 +225,7 @@ class Objective:
     @torch.no_grad()
     def _check(self) -> None:
         """Run the first batch twice, and refuse what would make a surface wrong."""
-        _, batch = next(iter(self.batches()))
+        batch = self.few_samples()
         self.has_accuracy, self.per_sample = False, True
         if not callable(self.loss):
             self._check_labels(batch)

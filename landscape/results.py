@@ -28,6 +28,7 @@ class Surface:
     accuracy: np.ndarray | None  # [A, B] float64 in [0, 1], share of samples whose top class is the target
     per_sample: np.ndarray | None  # [A, B, N] float32 (float64 for a float64 objective), loss of every sample
     metadata: dict  # recipe, data, objective, method, checks, versions, seconds; JSON types only
+    evaluated: np.ndarray | None = None  # [A, B] bool, False where values are interpolated; None: all are evaluated
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,7 +72,7 @@ class Surface:
         path = Path(path)
         arrays = {
             name: value
-            for name in ("alphas", "betas", "loss", "standard_error", "accuracy", "per_sample")
+            for name in ("alphas", "betas", "loss", "standard_error", "accuracy", "per_sample", "evaluated")
             if (value := getattr(self, name)) is not None
         }
         with written_whole(path) as temporary, temporary.open("wb") as file:
@@ -92,7 +93,7 @@ class Surface:
             with np.load(path, allow_pickle=False) as file:
                 fields = {name: file[name] for name in file.files}
             metadata = json.loads(str(fields.pop("metadata")))
-            optional = {name: fields.pop(name, None) for name in ("betas", "accuracy", "per_sample")}
+            optional = {name: fields.pop(name, None) for name in ("betas", "accuracy", "per_sample", "evaluated")}
             surface = cls(metadata=metadata, **optional, **fields)
             expected = tuple(len(axis) for axis in surface.axes)
         except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, OSError) as error:

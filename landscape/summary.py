@@ -23,6 +23,8 @@ def summarize(surface: Surface) -> str:
         "grid": " x ".join(f"{len(axis)} points from {axis[0]:g} to {axis[-1]:g}" for axis in surface.axes),
         "directions": _geometry(meta),
         "method": ", ".join(filter(None, [meta.get("method"), _pairs(meta.get("method_settings", {}))])),
+        "points": _interpolation(meta.get("interpolation"), surface.loss.size),
+        "budget": _pairs(meta.get("budget") or {}),
         "methods that do not apply": _pairs(meta.get("methods_rejected", {})),
         "check against plain forward passes": _checks(meta.get("checks", {})),
         "non-finite points": f"{meta.get('nonfinite_points', 0)} of {surface.loss.size}",
@@ -125,6 +127,20 @@ def _geometry(meta: dict) -> str:
     if meta.get("cosine") is not None:
         parts.append(f"cosine {meta['cosine']:.4g}")
     return "; ".join(parts)
+
+
+def _interpolation(found: dict | None, points: int) -> str | None:
+    if not found:
+        return None
+    text = f"{found['evaluated_points']:,} of {points:,} evaluated (tolerance {found['tolerance']})"
+    if not found["method"]:
+        return text
+    return (
+        f"{text}, the others by {found['method']}; at {found['verified_points']} fresh points the largest error is "
+        f"{found['largest_error']:.2%} of the loss (99th percentile {found['percentile_99_error']:.2%}); standard "
+        f"error and accuracy interpolated alike, largest errors {found['largest_standard_error_error']:.2g} and "
+        f"{found['largest_accuracy_error']:.2g}"
+    )
 
 
 def _checks(checks: dict) -> str:

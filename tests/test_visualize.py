@@ -157,6 +157,22 @@ def test_a_found_range_is_recorded_zoomed_and_the_same_for_both_splits(folder):
     np.testing.assert_array_equal(train.alphas, test.betas)
 
 
+def test_a_tolerance_and_a_budget_are_recorded_and_computed_once(folder, capsys):
+    results = folder / "loss_landscape_results"
+    options = ["--checkpoint", "cifar10_cnn_model.pth", "--resolution", "25", "--no-figures"]
+    assert run("visualize_loss_landscape.py", *options, "--tolerance", "0.05") == 0
+    surface = ll.Surface.load(results / "loss_grid_train_cifar10.npz")
+    assert surface.metadata["interpolation"]["tolerance"] == 0.05 and not surface.evaluated.all()
+    before = stamps(results)
+    assert run("visualize_loss_landscape.py", *options, "--tolerance", "0.05") == 0
+    assert stamps(results) == before
+    assert run("visualize_loss_landscape.py", *options, "--budget", "20s") == 0
+    assert ll.Surface.load(results / "loss_grid_train_cifar10.npz").metadata["budget"]["asked_seconds"] == 20
+    before = stamps(results)
+    assert run("visualize_loss_landscape.py", *options, "--budget", "20s") == 0
+    assert stamps(results) == before and "Budget:" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "suffix"), [("mnist_linear_model.pth", ""), ("cifar10_cnn_model.pth", "_cifar10")]
 )
@@ -221,6 +237,8 @@ WRONG = {
     "nothing moves": (["--ignore", "*"], "no parameter"),
     "mini-batches": (["--minibatches", "3", "--batch-size", "50"], "3 mini-batches of 50 samples: digits train has"),
     "rise": (["--range", "auto", "--rise", "-1"], "rise must be a positive number"),
+    "tolerance": (["--tolerance", "2"], "tolerance is a share"),
+    "budget": (["--budget", "soon"], "write 60s, 10min or 1h"),
     "precision": (["--precision", "fp8"], "fp8"),
 }
 

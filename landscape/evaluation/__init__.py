@@ -1,7 +1,8 @@
 """Evaluation of an objective over a slice: one entry, one file per method."""
 
+from landscape.evaluation.budget import plan_budget
 from landscape.evaluation.evaluate import evaluate
 from landscape.evaluation.span import find_span
 from landscape.evaluation.stored import load_or_evaluate
 
-__all__ = ["evaluate", "find_span", "load_or_evaluate"]
+__all__ = ["evaluate", "find_span", "load_or_evaluate", "plan_budget"]

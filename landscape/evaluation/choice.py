@@ -84,7 +84,7 @@ def _deviation(found: Tensor, expected: Tensor) -> float:
 
 def _evaluator_losses(evaluator: Affine | Direct, points: Tensor) -> Tensor:
     """Losses [K, n] of the first batch at ``points``, by the evaluator."""
-    _, batch = next(evaluator.objective.batches())
+    batch = evaluator.objective.few_samples()
     found = []
     for block in points.split(evaluator.largest_block):
         evaluator.prepare(block)
@@ -95,7 +95,7 @@ def _evaluator_losses(evaluator: Affine | Direct, points: Tensor) -> Tensor:
 
 def _plain_losses(objective: Objective, slice_: Slice, points: Tensor) -> Tensor:
     """The same by plain forward passes."""
-    _, batch = next(objective.batches())
+    batch = objective.few_samples()
     expected = []
     for point in points.tolist():
         objective.move_to(slice_(*point))

@@ -20,6 +20,8 @@ from landscape.evaluation.choice import METHODS, agree, choose_method
 from landscape.evaluation.direct import Direct
 from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import identity_of
+from landscape.evaluation.interpolated import Interpolation, allowed_error, check_tolerance
+from landscape.evaluation.refinement import Refinement
 from landscape.evaluation.resume import load_progress, save_progress
 from landscape.evaluation.statistics import Statistics, Sums
 from landscape.evaluation.team import Team
@@ -34,6 +36,8 @@ from landscape.slices import Slice
 __all__ = ["evaluate"]
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total} points, {remaining} left"
+THINNED = 10  # a smooth surface takes about every tenth point
+LONG, MANY = 60.0, 40  # seconds and tenths of points from which on that is worth a hint
 BLOCK_SECONDS = 20.0  # work between two saves of a resume file
 
 
@@ -46,6 +50,8 @@ def evaluate(
     resolution: int | tuple[int, int] = 51,
     per_sample: bool = False,
     method: str = "auto",
+    tolerance: float | str | None = None,
+    budget: float | None = None,
     resume: str | Path | None = None,
     progress: bool = True,
 ) -> Surface:
@@ -65,12 +71,18 @@ def evaluate(
         method: "affine" (networks whose logits are affine in the coordinates), "prefix" (what precedes the first
             perturbed layer is computed once), "direct" (a forward pass at every point), or "auto", the first of
             these that provably fits.
+        tolerance: None evaluates every point. A number such as 0.01 allows interpolation where the loss is smooth:
+            errors up to 0.01 max(|loss|, 0.01), confirmed at 64 fresh points or more; "noise" allows a third of the
+            standard error. See `landscape.evaluation.refinement`; standard error and accuracy are interpolated by
+            the same functions, and what was found is in ``metadata["interpolation"]``. Where the method is "affine"
+            every point is evaluated: that is faster.
+        budget: seconds after which a refinement ends in any case; the error that it has reached is reported.
         resume: file that keeps finished points; an interrupted evaluation with the same file goes on.
         progress: show the expected time and a progress bar.
 
     Raises:
-        InputError: a range, resolution or method that cannot be used; a slice of another network; a per-sample
-            result that does not fit into memory; a resume file of another evaluation.
+        InputError: a range, resolution, method or tolerance that cannot be used; a slice of another network; a
+            per-sample result that does not fit into memory; a resume file of another evaluation.
 
     Example:
         >>> from landscape_lib import objective, random_plane
@@ -81,6 +93,9 @@ def evaluate(
     """
     if method != "auto" and method not in METHODS:
         raise InputError(f"unknown method {method!r}; use 'auto' or one of {', '.join(map(repr, METHODS))}")
+    check_tolerance(tolerance, objective, per_sample)
+    if budget is not None and not (budget > 0 and tolerance):
+        raise InputError(f"a budget of {budget} seconds: it must be positive and needs a tolerance")
     axes = grid_axes(slice_, alpha_range, beta_range, resolution)
     check_match(slice_.origin, dict(objective.model.named_parameters()), "slice")
     objective = objective.for_slice(slice_.recipe.get("kind"))
@@ -89,7 +104,7 @@ def evaluate(
     began = time.perf_counter()
     with objective.arithmetic(), torch.no_grad():
         run = _Run(objective, slice_, axes, per_sample, method, progress)
-        run.evaluate(Path(resume) if resume else None)
+        run.evaluate(tolerance, math.inf if budget is None else began + budget, Path(resume) if resume else None)
         origin = run.check_origin()
     return run.surface(time.perf_counter() - began, origin)
 
@@ -107,83 +122,123 @@ class _Run:
         )
         self.choice = choose_method(objective, self.slice, axes, method)
         self.evaluator = self.choice.evaluator
+        self.interpolation: Interpolation | None = None
 
-    def evaluate(self, resume: Path | None) -> None:
-        """Fill the statistics of every point, block by block."""
+    def evaluate(self, tolerance: float | str | None, deadline: float, resume: Path | None) -> None:
+        """Fill the statistics of every point, or of as many as the tolerance asks for."""
         if resume and (arrays := ranks.from_first(lambda: load_progress(resume, self.identity))):
             self.statistics.restore(arrays)
         self.resumed = int(self.statistics.done.sum())
-        pending = (~self.statistics.done).nonzero().flatten()
+        every = torch.arange(len(self.coordinates))
+        # None: on a terminal only, so that logs stay readable.
+        quiet = None if self.progress and ranks.is_first_rank() else True
+        with (
+            Team(self.objective) as self.team,
+            tqdm(disable=quiet, desc=self.evaluator.name, bar_format=BAR) as self.bar,
+        ):
+            self.bar.total = 0
+            self.evaluators = [self.evaluator, *(self._twin() for _ in range(self.team.size - 1))]
+            if tolerance in (None, 0) or isinstance(self.evaluator, Affine):
+                self._prepare(every)
+                self._compute(every, resume)
+            else:
+                self._prepare(every[::THINNED], exact=len(every))
+                self._compute(self._centre(), resume)
+                self._interpolate(tolerance, deadline, resume)
+
+    def _interpolate(self, tolerance: float | str, deadline: float, resume: Path | None) -> None:
+        """Evaluate what the refinement asks for, and can afford."""
+        shape = tuple(len(axis) for axis in self.axes)
+        began, before = time.perf_counter(), int(self.statistics.done.sum())
+
+        def affords(points: int) -> bool:
+            now, done = time.perf_counter(), int(self.statistics.done.sum()) - before
+            return ranks.from_first(lambda: now + points * (now - began) / max(1, done) < deadline)
+
+        def values(points: np.ndarray) -> np.ndarray:
+            self._compute(torch.from_numpy(points), resume)
+            return self.statistics.values(points)
+
+        allowed = functools.partial(allowed_error, tolerance, self.statistics)
+        self.interpolation = Interpolation(
+            tolerance, Refinement(shape, values, allowed, affords=affords).run(), self.statistics
+        )
+
+    def _centre(self) -> Tensor:
+        """The points at the origin of the slice: one, or none."""
+        return (self.coordinates == 0).all(1).nonzero().flatten()
+
+    def _compute(self, points: Tensor, resume: Path | None) -> None:
+        """Evaluate those of ``points`` that are not done yet, block by block."""
+        pending = points[~self.statistics.done[points]]
         if not len(pending):
             return
-        with Team(self.objective) as team:
-            evaluators = [self.evaluator, *(self._twin() for _ in range(team.size - 1))]
-            size = self._prepare(evaluators, pending, team)
-            # None: on a terminal only, so that logs stay readable.
-            quiet = None if self.progress and ranks.is_first_rank() else True
-            with tqdm(total=len(pending), disable=quiet, desc=self.evaluator.name, bar_format=BAR) as bar:
-                for blocks in _rounds(pending, size):
-                    self._evaluate_round(blocks, evaluators, team, bar)
-                    if resume and ranks.is_first_rank():
-                        save_progress(resume, self.identity, self.statistics)
+        self.bar.total += len(pending)
+        for blocks in _rounds(pending, self.block):
+            self._evaluate_round(blocks)
+            if resume and ranks.is_first_rank():
+                save_progress(resume, self.identity, self.statistics)
 
-    def _evaluate_round(self, blocks: list[Tensor], evaluators: list, team: Team, bar: tqdm) -> None:
+    def _evaluate_round(self, blocks: list[Tensor]) -> None:
         """Evaluate one of the ``blocks``, and take the others from the other ranks."""
         mine = blocks[ranks.rank()] if ranks.rank() < len(blocks) else blocks[0][:0]
         if len(mine):
             sample = sum(map(len, blocks)) / self.objective.size  # points of the bar that one sample is worth
-            self.statistics.finish(mine, self._sums(mine, sample, evaluators, team, bar))
+            self.statistics.finish(mine, self._sums(mine, sample))
         for block, arrays in ranks.gathered((mine, self.statistics.arrays(mine))):
             self.statistics.restore(arrays, block)
 
-    def _sums(self, block: Tensor, sample: float, evaluators: list, team: Team, bar: tqdm) -> list[Sums]:
+    def _sums(self, block: Tensor, sample: float) -> list[Sums]:
         """The share of every member of the team, with smaller batches where memory runs out."""
-        begun = bar.n
+        begun = self.bar.n
         while True:
             try:
-                return team.map(functools.partial(self._evaluate_share, block, sample, team, bar), evaluators)
+                return self.team.map(functools.partial(self._evaluate_share, block, sample), self.evaluators)
             except torch.OutOfMemoryError as error:
                 if self.evaluator.batches_fixed or self.evaluator.batch_size == 1:
                     raise InputError(f"out of memory with batches of {self.evaluator.batch_size}: {error}") from error
-            for evaluator in evaluators:
+            for evaluator in self.evaluators:
                 evaluator.batch_size = max(1, evaluator.batch_size // 2)
-            team.stopped, bar.n = False, begun
+            self.team.stopped, self.bar.n = False, begun
 
-    def _prepare(self, evaluators: list, pending: Tensor, team: Team) -> int:
-        """Settle how batches are evaluated, say how long it will take, and return the size of a block."""
-        size = self.evaluator.largest_block
-        if isinstance(self.evaluator, Direct):
-            seconds = tune(evaluators, self.coordinates[pending], team)
+    def _prepare(self, points: Tensor, exact: int | None = None) -> None:
+        """Settle how batches are evaluated and the size of a block, and say how long ``points`` will take.
+
+        ``exact`` is the number of points of the whole grid where ``points`` are a guess at those it will take.
+        """
+        size, pending = self.evaluator.largest_block, points[~self.statistics.done[points]]
+        if isinstance(self.evaluator, Direct) and len(pending):
+            seconds = tune(self.evaluators, self.coordinates[pending], self.team)
             size = max(1, min(size, int(BLOCK_SECONDS / seconds)))
-            self._announce(seconds * len(pending) / ranks.count())
+            self._announce(seconds / ranks.count(), len(pending), exact)
         if not self.evaluator.batches_fixed:
-            for evaluator in evaluators:
-                evaluator.batch_size = team.even(evaluator.batch_size, self.objective.size)
-        return ranks.from_first(lambda: size)
+            for evaluator in self.evaluators:
+                evaluator.batch_size = self.team.even(evaluator.batch_size, self.objective.size)
+        self.block = ranks.from_first(lambda: size)
 
     def _twin(self) -> Affine | Direct:
         return METHODS[self.evaluator.name](self.objective.twin(), self.slice)
 
     @torch.no_grad()  # which holds for one thread only
-    def _evaluate_share(self, block: Tensor, sample: float, team: Team, bar: tqdm, rank: int, evaluator) -> Sums:
+    def _evaluate_share(self, block: Tensor, sample: float, rank: int, evaluator: Affine | Direct) -> Sums:
         """Sums over every ``team.size``-th batch, from batch ``rank`` on."""
         sums = Sums(len(block))
         evaluator.prepare(self.coordinates[block])
         for number, (start, batch) in enumerate(self.objective.batches(evaluator.batch_size)):
-            if number % team.size != rank or team.stopped:
+            if number % self.team.size != rank or self.team.stopped:
                 continue
             evaluator.load(batch)
             for losses, hits in evaluator.run():
                 self.statistics.keep(block, start, losses)
                 sums.add(losses, hits)
                 start += losses.shape[1]
-                with team.lock:
-                    bar.update(sample * losses.shape[1])
+                with self.team.lock:
+                    self.bar.update(sample * losses.shape[1])
         return sums
 
     def check_origin(self) -> dict | None:
         """Compare the value at the origin with the objective itself, on all samples."""
-        centre = (self.coordinates == 0).all(1).nonzero().flatten()
+        centre = self._centre()
         if not len(centre):
             return None
         found = float(self.statistics.mean[centre[0]])
@@ -199,15 +254,16 @@ class _Run:
 
     def surface(self, seconds: float, origin: dict | None) -> Surface:
         shape = tuple(len(axis) for axis in self.axes)
-        statistics, objective = self.statistics, self.objective
-        loss = statistics.mean.reshape(shape)
-        error = statistics.standard_error if objective.per_sample else np.full(len(self.coordinates), np.nan)
+        statistics, objective, found = self.statistics, self.objective, self.interpolation or self.statistics
+        loss = found.mean.reshape(shape)
+        error = found.standard_error if objective.per_sample else np.full(len(self.coordinates), np.nan)
         metadata = {
             "identity": self.identity,
             "slice": {**self.given.recipe, "fingerprint": self.given.fingerprint},
             **self.given.geometry,
             "data": {**objective.samples.description, "size": objective.size},
             "objective": objective.description,
+            "interpolation": self.interpolation.description if self.interpolation else None,
             "method": self.evaluator.name,
             "method_settings": self.evaluator.settings,
             "methods_rejected": self.choice.rejected,
@@ -228,15 +284,23 @@ class _Run:
             betas=self.axes[1] if len(self.axes) == 2 else None,
             loss=loss,
             standard_error=error.reshape(shape),
-            accuracy=statistics.accuracy.reshape(shape) if objective.has_accuracy else None,
-            per_sample=None if statistics.per_sample is None else statistics.per_sample.numpy().reshape(*shape, -1),
+            accuracy=found.accuracy.reshape(shape) if objective.has_accuracy else None,
+            per_sample=None if found.losses is None else found.losses.reshape(*shape, -1),
             metadata=metadata,
+            evaluated=statistics.done.numpy().reshape(shape) if self.interpolation else None,
         )
 
-    def _announce(self, seconds: float) -> None:
-        if self.progress and seconds > 5:
-            choice = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in self.evaluator.settings.items())
-            tqdm.write(f"{self.evaluator.name}: {choice}; about {_duration(seconds)}")
+    def _announce(self, seconds: float, points: int, exact: int | None) -> None:
+        """Say how the points are evaluated and how long it takes, where that is worth a line."""
+        if not self.progress or seconds * points < 5:
+            return
+        choice = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in self.evaluator.settings.items())
+        text = f"{self.evaluator.name}: {choice}; about {_duration(seconds * points)}"
+        if exact:
+            text += f", more where the loss is rough ({_duration(seconds * exact)} for every point)"
+        elif seconds * points > LONG and points >= THINNED * MANY:
+            text += f"; about {_duration(seconds * points / THINNED)} where the loss is smooth, with tolerance 0.01"
+        tqdm.write(text)
 
 
 def _rounds(pending: Tensor, size: int) -> Iterator[list[Tensor]]:

@@ -22,8 +22,10 @@ FLOOR = 0.01  # loss, in its own units, below which errors count as those of a l
 COARSE = 10  # cells along an axis to begin with, or as many as there are points
 CHECKS = 64  # fresh points of one verification
 RANDOM = 16  # of them, at the least
+NEW = 5  # points that splitting a cell takes, at the most
 GAIN = 8.0  # by which splitting a cell lessens its error, where the loss is smooth
 MARGIN = 0.7  # of the tolerance that may be expected before a verification is worth its points
+PASS = 0.8  # of the tolerance that a verification may show, as the worst point is hardly among the fresh ones
 ENOUGH = 0.6  # share of the grid from which on the rest is evaluated as well
 
 HUGE = 1e300  # stands for an error that is not finite
@@ -36,9 +38,12 @@ class Plan:
     """What a refinement found: values at all points, and how far they can be trusted."""
 
     values: np.ndarray  # [P, M]
-    evaluated: np.ndarray  # [P] bool
-    kind: Kind | None  # None: every point is evaluated
-    verified: np.ndarray = field(default_factory=lambda: np.empty(0))  # relative errors at the points of the last check
+    places: np.ndarray  # [P, axes] in the unit square
+    kind: Kind | None = None  # None: every point is evaluated
+    seen: np.ndarray | None = None  # [P] bool: the points that the interpolation goes through
+    checked: np.ndarray = field(default_factory=lambda: np.empty(0, int))  # points that verified it
+    errors: np.ndarray = field(default_factory=lambda: np.empty(0))  # relative errors there
+    reached: bool = True  # whether all of them are allowed
 
 
 class Refinement:
@@ -49,11 +54,19 @@ class Refinement:
         evaluate: called with increasing numbers of points, each of them once.
         allowed: largest acceptable |error| [K, M] for values [K, M] at points [K].
         seed: draws the points of the verifications.
+        affords: whether as many more points can be paid for.
     """
 
-    def __init__(self, shape: tuple[int, ...], evaluate: Callable, allowed: Callable, seed: int = 0):
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        evaluate: Callable[[np.ndarray], np.ndarray],
+        allowed: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        seed: int = 0,
+        affords: Callable[[int], bool] = lambda _: True,
+    ):
         self.shape, self.size = shape, math.prod(shape)
-        self.evaluate, self.allowed = evaluate, allowed
+        self.evaluate, self.allowed, self.affords = evaluate, allowed, affords
         self.generator = np.random.default_rng(seed)
         axes = np.meshgrid(*(np.linspace(0, 1, count) for count in shape), indexing="ij")
         self.places = np.stack(axes, -1).reshape(-1, len(shape))
@@ -62,21 +75,25 @@ class Refinement:
         self.kind, self.errors = KINDS[0], dict.fromkeys(KINDS, math.inf)
 
     def run(self) -> Plan:
-        """Refine until a verification succeeds, or everything is evaluated."""
+        """Refine until a verification succeeds, everything is evaluated, or no further points can be afforded."""
         cells = self._start()
-        while self.known.mean() < ENOUGH and (~self.known).sum() > CHECKS:
-            rough = [cell for cell, error in cells.items() if error > MARGIN]
+        while (rest := int((~self.known).sum())) > CHECKS:
+            if rest < (1 - ENOUGH) * self.size and self.affords(rest):
+                break
+            rough = sorted((cell for cell, error in cells.items() if error > MARGIN), key=cells.get, reverse=True)
+            while rough and not self.affords(CHECKS + NEW * len(rough)):
+                rough = rough[: len(rough) // 2]
             if rough:
                 cells = self._split(cells, rough)
                 continue
             seen, kind = self.known.copy(), self.kind
             checked, expected = self._suspects(cells)
             ratios = self._surprises(checked)
-            if ratios.max() <= 1:
-                return self._filled(seen, kind, relative_error(expected, self.values[checked]).max(1))
+            if ratios.max() <= PASS or not self.affords(CHECKS + NEW):
+                return self._filled(kind, seen, checked, expected, bool(ratios.max() <= 1))
             cells = self._doubted(cells, checked, ratios)
         self._learn(np.flatnonzero(~self.known))
-        return Plan(self.values, self.known, None)
+        return Plan(self.values, self.places)
 
     def _start(self) -> dict[Cell, float]:
         """Every second point of the coarse lattice, then the rest of it: errors for every coarse cell."""
@@ -104,7 +121,7 @@ class Refinement:
         return self._settled({cell: error for cell, error in cells.items() if cell not in parts} | children)
 
     def _suspects(self, cells: dict[Cell, float]) -> tuple[np.ndarray, np.ndarray]:
-        """Fresh points, some at random, most where kinds of interpolation differ, one a cell; what is expected there."""
+        """Fresh points, most where kinds of interpolation differ, one a cell, the rest random; what is expected."""
         fresh = np.flatnonzero(~self.known)
         guess = self._predict(self.kind, fresh)
         others = np.stack([self._predict(kind, fresh) for kind in KINDS if kind != self.kind])
@@ -120,15 +137,14 @@ class Refinement:
                 suspects[int(best)] = doubt[best]
         picked = sorted(suspects, key=suspects.get, reverse=True)[: CHECKS - RANDOM]
         rest = np.setdiff1d(np.arange(len(fresh)), picked)
-        picked = np.sort(np.append(picked, self.generator.choice(rest, CHECKS - len(picked), replace=False))).astype(int)
+        random = self.generator.choice(rest, CHECKS - len(picked), replace=False)
+        picked = np.sort(np.append(picked, random)).astype(int)
         return fresh[picked], guess[picked]
 
     def _doubted(self, cells: dict[Cell, float], checked: np.ndarray, ratios: np.ndarray) -> dict[Cell, float]:
-        """The errors of all cells, raised by as much as they turned out to be too small."""
+        """The errors of the cells, with what was found at the points ``checked``."""
         found = {cell: self._worst(cell, checked, ratios) for cell in cells}
-        raised = [found[cell] / max(error, 0.05) for cell, error in cells.items() if found[cell] > 1]
-        factor = min(GAIN, max(1.0, float(np.median(raised)))) if raised else 1.0
-        return self._settled({cell: max(factor * error, found[cell]) for cell, error in cells.items()})
+        return self._settled({cell: max(error, found[cell]) for cell, error in cells.items()})
 
     def _settled(self, cells: dict[Cell, float]) -> dict[Cell, float]:
         """The cells that have points left inside; those that touch a value that is not finite are the roughest."""
@@ -170,6 +186,8 @@ class Refinement:
         if self.values is None:
             self.values = np.full((self.size, values.shape[1]), np.nan)
         self.values[new], self.known[new] = values, True
+        if self.kind.logarithm and (values <= 0).any():
+            self.kind = Kind(self.kind.kernel, logarithm=False)
 
     def _predict(self, kind: Kind, wanted: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
         known = self.known if known is None else known
@@ -178,11 +196,12 @@ class Refinement:
             return np.full((len(wanted), self.values.shape[1]), np.nan)
         return interpolate(kind, self.places[usable], self.values[usable], self.places[wanted])
 
-    def _filled(self, seen: np.ndarray, kind: Kind, verified: np.ndarray) -> Plan:
+    def _filled(self, kind: Kind, seen: np.ndarray, checked: np.ndarray, expected: np.ndarray, reached: bool) -> Plan:
         """The interpolation that was verified, with the values of the points that verified it."""
+        errors = relative_error(expected, self.values[checked]).max(1)
         unknown = np.flatnonzero(~self.known)
         self.values[unknown] = self._predict(kind, unknown, seen)
-        return Plan(self.values, self.known, kind, verified)
+        return Plan(self.values, self.places, kind, seen, checked, errors, reached)
 
     def _lattice(self, axes: list[np.ndarray]) -> np.ndarray:
         return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), self.shape).ravel()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from landscape.parameters import as_float64
 
-__all__ = ["Statistics", "Sums"]
+__all__ = ["EVERY", "Statistics", "Sums"]
 
 EVERY = slice(None)  # point
 
@@ -85,6 +85,16 @@ class Statistics:
     @property
     def accuracy(self) -> np.ndarray:
         return (self.hits / self.samples).numpy()
+
+    @property
+    def losses(self) -> np.ndarray | None:
+        """Losses [points, samples] of single samples, where they were asked for."""
+        return None if self.per_sample is None else self.per_sample.numpy()
+
+    def values(self, points: np.ndarray | slice) -> np.ndarray:
+        """Mean loss and, where they were asked for, the losses of all samples: [K, 1] or [K, 1 + N], float64."""
+        mean = self.mean[points, None]
+        return mean if self.per_sample is None else np.hstack([mean, self.per_sample[points].double().numpy()])
 
     def arrays(self, block: Tensor | slice = EVERY) -> dict[str, np.ndarray]:
         """Everything known of the points ``block``, for a resume file or another process."""

@@ -37,7 +37,8 @@ def load_or_evaluate(
     axes = grid_axes(slice_, grid["alpha_range"], grid["beta_range"], grid["resolution"])
     settled = objective.for_slice(slice_.recipe.get("kind"))
     wanted = {"identity": identity_of(settled, slice_, axes, options.get("per_sample", False)), **notes}
-    if not force and (surface := ranks.from_first(lambda: _stored(path, wanted))):
+    tolerances = (None, options.get("tolerance"))  # a surface of which every point is evaluated serves any
+    if not force and (surface := ranks.from_first(lambda: _stored(path, wanted, tolerances))):
         return surface
     stable = {key: value for key, value in wanted["identity"].items() if key != "first losses"}
     recipe = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:8]
@@ -52,10 +53,11 @@ def load_or_evaluate(
     return surface
 
 
-def _stored(path: Path, wanted: dict) -> Surface | None:
+def _stored(path: Path, wanted: dict, tolerances: tuple) -> Surface | None:
     if not path.exists():
         return None
     surface = Surface.load(path)
     others = {key: value for key, value in wanted.items() if key != "identity"}
     same = difference(surface.metadata.get("identity", {}), wanted["identity"]) is None
+    same = same and (surface.metadata.get("interpolation") or {}).get("tolerance") in tolerances
     return surface if same and all(surface.metadata.get(key) == value for key, value in others.items()) else None

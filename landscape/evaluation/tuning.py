@@ -12,6 +12,7 @@ __all__ = ["tune"]
 BATCH_SIZES = {"cpu": (32, 64, 128, 256, 512, 1024, 2048), "other": (256, 512, 1024, 2048, 4096, 8192)}
 TOGETHER = ((64, 1024), (64, 256), (256, 1024))  # points and samples of one vectorised operation
 VOLUME = {"cpu": 2**23, "other": 2**27}  # values of the first moved layer in one such operation
+PLENTY = 0.1  # seconds that one try takes at the least to be trusted alone
 SHARE = 0.05  # of the expected work that may be spent on timing
 
 
@@ -39,7 +40,7 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
             best, best_time = (batch_size, layout, together), seconds
         return seconds
 
-    start = objective.batch_size if evaluator.batches_fixed else min(256, objective.size)
+    start = objective.batch_size if evaluator.batches_fixed else min(64, objective.size)
     for layout in evaluator.layouts:
         attempt(start, layout, 1)
     if not evaluator.batches_fixed:
@@ -62,8 +63,8 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
 
 @torch.no_grad()  # which holds for one thread only
 def _seconds(evaluator: Direct, coordinates: torch.Tensor) -> float:
-    """Seconds for one sample at one point, the better of two tries."""
-    count = max(evaluator.together, 4)
+    """Seconds for one sample at one point, the better of two tries where they are short."""
+    count = max(evaluator.together, 2)
     few = coordinates[:: max(1, len(coordinates) // count)][:count][: evaluator.largest_block]
     evaluator.prepare(few)
     _, batch = next(evaluator.objective.batches(evaluator.batch_size))
@@ -75,6 +76,8 @@ def _seconds(evaluator: Direct, coordinates: torch.Tensor) -> float:
         samples = sum(losses.shape[1] for losses, _ in evaluator.run())
         _wait(evaluator.objective.device)
         times.append(time.perf_counter() - began)
+        if times[-1] > PLENTY:
+            break
     return min(times) / (samples * len(few))
 
 

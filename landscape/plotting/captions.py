@@ -49,7 +49,18 @@ def common_title(surfaces: Sequence[Surface]) -> str:
     policies = batch_norm - {""}
     notes = [f"BatchNorm: {policies.pop()}"] if len(policies) == 1 else []
     notes += [f"forward passes in {' or '.join(sorted(precision))}"] if precision != {"full"} else []
-    return "\n".join(filter(None, [title, ", ".join(notes)]))
+    return "\n".join(filter(None, [title, ", ".join(notes), _interpolation_note(surfaces)]))
+
+
+def _interpolation_note(surfaces: Sequence[Surface]) -> str:
+    """How much is interpolated, and the largest error seen at points that verified it."""
+    found = [surface.metadata.get("interpolation") or {} for surface in surfaces]
+    if not any(entry.get("method") for entry in found):
+        return ""
+    sizes = [surface.loss.size for surface in surfaces]
+    evaluated = sum(entry.get("evaluated_points", size) for entry, size in zip(found, sizes, strict=True))
+    total, error = sum(sizes), max(entry.get("largest_error", 0) for entry in found)
+    return f"{evaluated:,} of {total:,} points evaluated, the others within {error:.1%}"
 
 
 def _title_parts(surface: Surface) -> tuple[str, str, str, str, str]:

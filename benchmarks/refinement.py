@@ -1,0 +1,177 @@
+"""Measure evaluation with a tolerance: points, time and true error on analytic surfaces and on trained networks.
+
+    python benchmarks/refinement.py --smooth cifar10_cnn_model.pth --rough runs/resnet14_fashion-mnist/epoch_004.pth
+
+Writes refinement.json (with the environment) and refinement.md to --out. The smooth network is timed beside the fastest
+peer of run.py that needs no tuning by hand; the rough one beside its own exact grid.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import landscape_lib as ll  # noqa: E402
+from benchmarks.peers import PEERS, Task, timed  # noqa: E402
+from benchmarks.run import environment, write  # noqa: E402
+from landscape.evaluation.refinement import FLOOR, Refinement  # noqa: E402
+from tests.random_surfaces import random_surface  # noqa: E402
+
+__all__ = ["main", "markdown"]
+
+SEED = 42
+PEER = "loop over tensors"
+
+
+def main(
+    smooth: Path | None = None,
+    rough: Path | None = None,
+    data_dir: Path = Path("data"),
+    out: Path = Path("benchmarks/results"),
+    surfaces: int = 400,
+    smooth_samples: int = 10_000,
+    rough_samples: int = 200,
+) -> None:
+    """Time evaluations with a tolerance and compare them with the truth.
+
+    Args:
+        smooth: Checkpoint of a network with a smooth surface; 51 x 51 points at 1 %, beside a peer.
+        rough: Checkpoint of a network with a rough one; 31 x 31 points at 1, 2 and 5 %, beside the exact grid.
+        data_dir: Folder where data sets are looked for and downloaded to.
+        out: Folder for the results.
+        surfaces: Number of random analytic surfaces.
+        smooth_samples: Samples of the smooth network.
+        rough_samples: Samples of the rough one.
+    """
+    out = ll.make_folder(out)
+    results = {"environment": environment(), "analytic": analytic(surfaces)}
+    results["smooth"] = beside_a_peer(smooth, data_dir, smooth_samples) if smooth else None
+    results["rough"] = beside_the_exact_grid(rough, data_dir, rough_samples) if rough else None
+    write(out / "refinement.json", json.dumps(results, indent=1))
+    write(out / "refinement.md", markdown(results))
+    print(f"\n{markdown(results)}\nWrote {out / 'refinement.json'} and {out / 'refinement.md'}")
+
+
+def analytic(count: int) -> dict:
+    """Share of random surfaces whose true error breaks the tolerance, and the share of points evaluated."""
+    generator, shares, broken = np.random.default_rng(SEED), [], 0
+    for number in range(count):
+        truth = random_surface(generator)
+        tolerance = generator.choice([0.005, 0.01, 0.02, 0.05])
+        values, asked = truth.reshape(-1, 1), []
+
+        def evaluate(points, values=values, asked=asked):
+            asked.append(len(points))
+            return values[points]
+
+        allowed = lambda v, _, t=tolerance: t * np.maximum(np.abs(v), FLOOR)  # noqa: E731
+        plan = Refinement(truth.shape, evaluate, allowed, number).run()
+        error = (np.abs(plan.values - values) / np.maximum(np.abs(values), FLOOR)).max()
+        shares.append(sum(asked) / truth.size)
+        broken += bool(error > 1.5 * tolerance)
+    return {"surfaces": count, "broken_by_half": broken, "mean_share_evaluated": float(np.mean(shares))}
+
+
+def beside_a_peer(path: Path, data_dir: Path, samples: int) -> dict:
+    """A 51 x 51 surface at 1 %, its error at points that it did not evaluate, and the time of the peer."""
+    checkpoint, task, data = loaded(path, data_dir, samples)
+    surface, seconds = evaluated(task, data, (51, 51), 0.01)
+    peer = next(peer for peer in PEERS if peer.name == PEER)
+    middle = [(a, b) for a in (-0.02, 0.02) for b in (-0.02, 0.02)]
+    timing = timed(peer, task, middle)
+    generator = np.random.default_rng(SEED)
+    unseen = generator.permutation(np.argwhere(~surface.evaluated))[:60]
+    objective = ll.objective(task.model, data, device="cpu")
+    truths = [objective(task.plane(surface.alphas[i], surface.betas[j])).double().mean().item() for i, j in unseen]
+    errors = [abs(surface.loss[i, j] / truth - 1) for (i, j), truth in zip(unseen, truths, strict=True)]
+    return {
+        "model": checkpoint.model_name,
+        "samples": len(data),
+        "resolution": [51, 51],
+        "seconds": seconds,
+        "interpolation": surface.metadata["interpolation"],
+        "largest_error_at_unseen_points": max(errors, default=0.0),
+        "unseen_points": len(errors),
+        "peer": PEER,
+        "peer_seconds": timing.seconds_for(51 * 51),
+    }
+
+
+def beside_the_exact_grid(path: Path, data_dir: Path, samples: int) -> dict:
+    """A 31 x 31 surface exactly and at several tolerances."""
+    checkpoint, task, data = loaded(path, data_dir, samples)
+    exact, seconds = evaluated(task, data, (31, 31), None)
+    found = []
+    for tolerance in (0.01, 0.02, 0.05):
+        surface, took = evaluated(task, data, (31, 31), tolerance)
+        error = float(np.nanmax(np.abs(surface.loss / exact.loss - 1)))
+        found.append({"seconds": took, "true_error": error, "interpolation": surface.metadata["interpolation"]})
+    return {
+        "model": checkpoint.model_name,
+        "samples": len(data),
+        "resolution": [31, 31],
+        "exact_seconds": seconds,
+        "loss": [float(np.nanmin(exact.loss)), float(np.nanmax(exact.loss))],
+        "tolerances": found,
+    }
+
+
+def loaded(path: Path, data_dir: Path, samples: int) -> tuple[ll.Checkpoint, Task, ll.Data]:
+    checkpoint = ll.load_checkpoint(path)
+    data = ll.load_checkpoint_data(checkpoint, "train", data_dir).subset(samples, SEED)
+    model = checkpoint.model.requires_grad_(False)
+    return checkpoint, Task(model, data.inputs, data.targets, ll.random_plane(model, seed=SEED)), data
+
+
+def evaluated(task: Task, data: ll.Data, resolution: tuple[int, int], tolerance) -> tuple[ll.Surface, float]:
+    began = time.perf_counter()
+    objective = ll.objective(task.model, data, device="cpu")
+    surface = ll.evaluate(objective, task.plane, resolution=resolution, tolerance=tolerance, progress=False)
+    seconds = time.perf_counter() - began
+    print(f"  tolerance {tolerance}: {seconds:.1f} s", flush=True)
+    return surface, seconds
+
+
+def markdown(results: dict) -> str:
+    """Text and a table from the content of refinement.json."""
+    found, analytic = results["environment"], results["analytic"]
+    lines = [
+        "# Evaluation with a tolerance",
+        "",
+        f"{found['date']}, commit {found['commit']}, {found['cpu']}, {found['cores']} cores, torch "
+        f"{found['versions']['torch']}.",
+        "",
+        f"{analytic['surfaces']} random analytic surfaces at tolerances of 0.5 to 5 %: on "
+        f"{analytic['mean_share_evaluated']:.0%} of the points on average; the true error went beyond one and a half "
+        f"times the tolerance on {analytic['broken_by_half']} of them.",
+        "",
+        "| network | tolerance | points evaluated | largest error seen by the verification | largest true error "
+        "| seconds | compared with |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    if smooth := results["smooth"]:
+        entry, total = smooth["interpolation"], int(np.prod(smooth["resolution"]))
+        lines.append(
+            f"| {smooth['model']}, {smooth['samples']:,} samples, 51 x 51 | 1% | {entry['evaluated_points']:,} of "
+            f"{total:,} | {entry['largest_error']:.2%} | {smooth['largest_error_at_unseen_points']:.2%} (at "
+            f"{smooth['unseen_points']} further points) | {smooth['seconds']:.0f} | {smooth['peer']}: "
+            f"{smooth['peer_seconds']:,.0f} s, {smooth['peer_seconds'] / smooth['seconds']:.1f} x (asked 40 x) |"
+        )
+    for entry in (results["rough"] or {}).get("tolerances", []):
+        rough, found = results["rough"], entry["interpolation"]
+        lines.append(
+            f"| {rough['model']}, {rough['samples']:,} samples, 31 x 31, loss {rough['loss'][0]:.3g} to "
+            f"{rough['loss'][1]:.3g} | {found['tolerance']:.0%} | {found['evaluated_points']:,} of 961 | "
+            f"{found['largest_error']:.2%} | {entry['true_error']:.2%} | {entry['seconds']:.0f} | every point: "
+            f"{rough['exact_seconds']:.0f} s, {entry['seconds'] / rough['exact_seconds']:.2f} of it |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    ll.run_script(main)

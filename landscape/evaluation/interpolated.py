@@ -1,0 +1,87 @@
+"""A surface of which some points are evaluated and the others interpolated: tolerance, values, errors."""
+
+import math
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.evaluation.interpolation import Kind, interpolate
+from landscape.evaluation.refinement import FLOOR, Plan
+from landscape.evaluation.statistics import Statistics
+
+__all__ = ["Interpolation", "allowed_error", "check_tolerance"]
+
+NOISE_SHARE = 1 / 3  # of the standard error, for tolerance="noise"
+
+
+def check_tolerance(tolerance: float | str | None, objective, per_sample: bool) -> None:
+    """Raise InputError where ``tolerance`` means nothing, or nothing here."""
+    if tolerance is None:
+        return
+    if (isinstance(tolerance, str) and tolerance != "noise") or not isinstance(tolerance, str | int | float):
+        raise InputError(f"tolerance must be None, a number such as 0.01, or 'noise', not {tolerance!r}")
+    if tolerance == "noise" and (per_sample or not objective.per_sample or objective.size < 2):
+        raise InputError("tolerance 'noise' needs the standard error of a mean over samples; give a number")
+    if tolerance != "noise" and not 0 <= tolerance < 1:
+        raise InputError(f"tolerance is a share of the loss, from 0 to below 1, not {tolerance}")
+
+
+def allowed_error(tolerance: float | str, statistics: Statistics, values: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Largest acceptable |error| [K, M] of ``values`` [K, M] at ``points`` [K]."""
+    if tolerance != "noise":
+        return tolerance * np.maximum(np.abs(values), FLOOR)
+    done = statistics.done.numpy()
+    error, mean = statistics.standard_error, statistics.mean
+    usable = done & np.isfinite(error) & np.isfinite(mean)
+    typical = np.median(error[usable] / np.maximum(np.abs(mean[usable]), FLOOR)) if usable.any() else math.inf
+    guess = typical * np.maximum(np.abs(values), FLOOR)
+    return NOISE_SHARE * np.where(done[points, None], error[points, None], guess)
+
+
+class Interpolation:
+    """`Statistics` of all points: evaluated where that is done, interpolated elsewhere.
+
+    The loss of the mean (and of single samples) is what the plan verified. Standard error and accuracy come from the
+    same radial basis functions through their own values; their errors at the points of the verification are recorded.
+    """
+
+    def __init__(self, tolerance: float | str, plan: Plan, statistics: Statistics):
+        self.done = statistics.done.numpy()
+        self.plan = plan
+        self.mean = np.where(self.done, statistics.mean, plan.values[:, 0])
+        losses = statistics.losses
+        if losses is not None:
+            losses = np.where(self.done[:, None], losses, plan.values[:, 1:]).astype(losses.dtype)
+        self.losses = losses
+        self.standard_error, error_of_error = self._companion(statistics.standard_error, 0.0, math.inf)
+        self.accuracy, error_of_accuracy = self._companion(statistics.accuracy, 0.0, 1.0)
+        self.description = {
+            "tolerance": tolerance,
+            "reached": plan.reached,
+            "method": str(plan.kind) if plan.kind else None,
+            "evaluated_points": int(self.done.sum()),
+            "verified_points": len(plan.checked),
+            "largest_error": float(plan.errors.max(initial=0.0)),
+            "percentile_99_error": float(np.percentile(plan.errors, 99)) if len(plan.errors) else 0.0,
+            "loss_floor": FLOOR,
+            "standard_error_and_accuracy": "interpolated" if plan.kind else "evaluated",
+            "largest_standard_error_error": error_of_error,
+            "largest_accuracy_error": error_of_accuracy,
+        }
+
+    def _companion(self, values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float]:
+        """Another quantity at all points, and its largest absolute error at the points of the verification."""
+        plan = self.plan
+        if plan.kind is None:
+            return values, 0.0
+        kind = Kind(plan.kind.kernel, logarithm=False)
+        usable = plan.seen & np.isfinite(values)
+        wanted = np.append(np.flatnonzero(~self.done), plan.checked)
+        found = np.full(len(wanted), np.nan)
+        if usable.any():
+            found = interpolate(kind, plan.places[usable], values[usable, None], plan.places[wanted])[:, 0]
+        found = np.clip(found, low, high)
+        unknown = len(wanted) - len(plan.checked)
+        filled = values.copy()
+        filled[wanted[:unknown]] = found[:unknown]
+        return filled, float(np.abs(found[unknown:] - values[plan.checked]).max(initial=0.0))

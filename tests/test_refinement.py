@@ -1,0 +1,221 @@
+"""Few points where the loss is smooth: how many, and whether the errors reported are the errors there are."""
+
+import numpy as np
+import pytest
+import torch
+from networks import images, make
+from random_surfaces import random_surface
+from torch import nn
+
+import landscape_lib as ll
+from landscape.evaluation.refinement import CHECKS, FLOOR, Refinement
+
+X, Y = np.meshgrid(np.linspace(-1, 1, 51), np.linspace(-1, 1, 41), indexing="ij")
+WEDGE = np.where((X > 0.5) & (np.abs(Y) < X - 0.5), np.nan, 1 + X**2 + Y**2)
+SMOOTH = {
+    "quadratic": 0.3 + X**2 + 2 * Y**2 + X * Y,
+    "exponential": np.exp(2 * X - Y) + 0.1,
+    "well": 3 - 2.8 * np.exp(-(X**2 + Y**2) / 0.3),
+    "constant": np.full_like(X, 0.7),
+    "zero": np.zeros_like(X),
+}
+ROUGH = {
+    "ridge off the lattice": 1 + X**2 + 3 * np.exp(-(((X - 0.6 * Y - 0.13) / 0.05) ** 2)),
+    "step": 1 + 2.0 * (X > 0.137),
+    "kink": 1 + np.abs(X - 0.3 * Y - 0.11),
+    "needle on a plateau": 1 + 5 * np.exp(-((X - 0.23) ** 2 + (Y + 0.41) ** 2) / 0.1**2),
+    "NaN wedge": WEDGE,
+    "infinite half": np.where(X > 0.3, np.inf, 1 + Y**2),
+    "noise": 1 + np.random.default_rng(0).random(X.shape),
+    "all NaN": np.full_like(X, np.nan),
+}
+
+
+def refined(truth, tolerance, seed=0):
+    """The plan for a known surface [A, B], and the numbers of the points that it asked for."""
+    values, asked = truth.reshape(-1, 1), []
+
+    def evaluate(points):
+        asked.extend(points.tolist())
+        return values[points]
+
+    plan = Refinement(truth.shape, evaluate, lambda v, _: tolerance * np.maximum(np.abs(v), FLOOR), seed).run()
+    assert len(asked) == len(set(asked))  # no point twice
+    return plan, asked
+
+
+def true_error(plan, truth):
+    """The largest error relative to max(|value|, FLOOR) over the finite points; others must be as they are."""
+    values, found = truth.ravel(), plan.values[:, 0]
+    finite = np.isfinite(values)
+    np.testing.assert_array_equal(found[~finite], values[~finite])
+    return (np.abs(found[finite] - values[finite]) / np.maximum(np.abs(values[finite]), FLOOR)).max(initial=0.0)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_surfaces_take_few_points(name):
+    plan, asked = refined(SMOOTH[name], 0.01)
+    assert len(asked) < 0.2 * X.size and true_error(plan, SMOOTH[name]) < 0.01
+    assert plan.kind is not None and len(plan.checked) >= 64 and plan.errors.max() < 0.01
+
+
+@pytest.mark.parametrize("name", ROUGH)
+@pytest.mark.parametrize("tolerance", [0.01, 0.05])
+def test_rough_surfaces_take_what_they_need(name, tolerance):
+    plan, asked = refined(ROUGH[name], tolerance)
+    assert true_error(plan, ROUGH[name]) < 1.5 * tolerance
+    if name in ("noise", "all NaN"):
+        assert len(asked) == X.size and plan.kind is None
+
+
+def test_a_rough_corner_does_not_refine_the_smooth_rest():
+    truth = 1 + X**2 + 0.5 * np.sin(40 * X) * np.exp(-((X - 1) ** 2 + (Y - 1) ** 2) / 0.02)
+    _, asked = refined(truth, 0.01)
+    i, j = np.unravel_index(asked, truth.shape)
+    rough = (X[i, j] > 0.4) & (Y[i, j] > 0.4)
+    assert rough.mean() > 0.2 and (~rough).sum() < 0.2 * X.size  # that corner is 9 % of the square
+
+
+@pytest.mark.parametrize("shape", [(101,), (5, 4), (2, 2), (200, 3), (9, 60)])
+def test_any_grid(shape):
+    axes = np.meshgrid(*(np.linspace(-1, 1, count) for count in shape), indexing="ij")
+    truth = 0.5 + sum(axis**2 for axis in axes)
+    plan, _ = refined(truth, 0.02)
+    assert true_error(plan, truth) < 0.02
+
+
+def test_the_verified_tolerance_holds_on_random_surfaces():
+    generator = np.random.default_rng(7)
+    broken, interpolated = 0, 0
+    for number in range(60):
+        truth, tolerance = random_surface(generator), generator.choice([0.005, 0.01, 0.02, 0.05])
+        plan, _ = refined(truth, tolerance, seed=number)
+        interpolated += plan.kind is not None
+        broken += true_error(plan, truth) > 1.5 * tolerance
+    assert broken <= 0.02 * 60 and interpolated > 40
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small convolutional network that has seen its data."""
+    torch.manual_seed(0)
+    model, (inputs, targets) = make("cnn"), images()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    for _ in range(100):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+    return model.eval(), (inputs, targets)
+
+
+def surfaces_of(trained, tolerance, **options):
+    model, data = trained
+    options = {"resolution": (31, 27), "progress": False} | options
+    target, plane = ll.objective(model, data, device="cpu"), ll.random_plane(model, seed=1)
+    return ll.evaluate(target, plane, **options), ll.evaluate(target, plane, tolerance=tolerance, **options)
+
+
+def test_a_network_is_interpolated_within_the_tolerance_and_says_so(trained, tmp_path):
+    exact, found = surfaces_of(trained, 0.05)
+    assert exact.evaluated is None and exact.metadata["interpolation"] is None
+    assert np.abs(found.loss / exact.loss - 1).max() < 0.075
+    np.testing.assert_allclose(found.loss[found.evaluated], exact.loss[found.evaluated], rtol=1e-5)
+    said = found.metadata["interpolation"]
+    assert said["evaluated_points"] == found.evaluated.sum() < found.loss.size / 2
+    assert said["verified_points"] == CHECKS and 0 < said["percentile_99_error"] <= said["largest_error"] <= 0.05
+    assert np.abs(found.accuracy - exact.accuracy).max() < 0.2 and found.accuracy.max() <= 1
+    assert found.metadata["checks"]["origin"] is not None  # the origin is always evaluated
+    again = ll.Surface.load(found.save(tmp_path / "surface.npz"))
+    np.testing.assert_array_equal(again.evaluated, found.evaluated)
+    assert "points evaluated" in ll.plot_contour(found).get_title() and "fresh points" in ll.summarize(found)
+
+
+def test_tolerance_zero_is_the_exact_surface(trained):
+    exact, found = surfaces_of(trained, 0.0, resolution=(7, 6))
+    np.testing.assert_array_equal(exact.loss, found.loss)
+
+
+def test_noise_allows_a_third_of_the_standard_error(trained):
+    exact, found = surfaces_of(trained, "noise")
+    assert (np.abs(found.loss - exact.loss) <= 1.5 / 3 * exact.standard_error).all()
+    assert found.metadata["interpolation"]["evaluated_points"] < found.loss.size / 2
+
+
+def test_single_samples_are_within_the_tolerance_too(trained):
+    exact, found = surfaces_of(trained, 0.1, per_sample=True)
+    error = np.abs(found.per_sample - exact.per_sample) / np.maximum(exact.per_sample, FLOOR)
+    assert error.max() < 0.15
+    np.testing.assert_allclose(found.per_sample.mean(-1), found.loss, rtol=0.1)
+
+
+def test_an_interrupted_refinement_goes_on_to_the_same_surface(trained, tmp_path, monkeypatch):
+    _, whole = surfaces_of(trained, 0.02)
+    path, saves = tmp_path / "progress.npz", []
+    module = __import__("sys").modules["landscape.evaluation.evaluate"]
+    plain = module.save_progress
+
+    def interrupted(*arguments):
+        plain(*arguments)
+        saves.append(1)
+        if len(saves) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "save_progress", interrupted)
+    model, data = trained
+    target, plane = ll.objective(model, data, device="cpu"), ll.random_plane(model, seed=1)
+    options = {"resolution": (31, 27), "progress": False, "tolerance": 0.02, "resume": path}
+    with pytest.raises(KeyboardInterrupt):
+        ll.evaluate(target, plane, **options)
+    found = ll.evaluate(target, plane, **options)
+    assert found.metadata["resumed_points"] > 0
+    np.testing.assert_array_equal(found.evaluated, whole.evaluated)
+    np.testing.assert_allclose(found.loss, whole.loss, rtol=1e-4)
+
+
+def test_a_linear_network_is_evaluated_whole_because_that_is_faster():
+    model, data = make("linear"), images()
+    found = ll.evaluate(
+        ll.objective(model, data), ll.random_plane(model), resolution=31, tolerance=0.01, progress=False
+    )
+    assert found.evaluated is None and found.metadata["method"] == "affine"
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, 1.0, float("nan"), "little", [0.1]])
+def test_a_tolerance_that_means_nothing_is_refused(trained, tolerance):
+    with pytest.raises(ll.InputError, match="tolerance"):
+        surfaces_of(trained, tolerance, resolution=3)
+
+
+def test_noise_without_a_standard_error_is_refused(trained):
+    with pytest.raises(ll.InputError, match="standard error"):
+        surfaces_of(trained, "noise", per_sample=True, resolution=3)
+
+
+def test_a_spent_budget_ends_the_refinement_and_reports_what_it_reached():
+    truth, asked = ROUGH["noise"].reshape(-1, 1), []
+
+    def evaluate(points):
+        asked.extend(points.tolist())
+        return truth[points]
+
+    shape, allowed = ROUGH["noise"].shape, lambda v, _: 0.01 * v
+    plan = Refinement(shape, evaluate, allowed, affords=lambda points: len(asked) + points <= 400).run()
+    assert len(asked) <= 400 and not plan.reached and plan.errors.max() > 0.01
+    assert true_error(plan, ROUGH["noise"]) < 1.5 * plan.errors.max()
+
+
+def test_a_plan_for_a_budget_balances_both_errors(trained):
+    model, (inputs, targets) = trained
+    data = (inputs.repeat(300, 1, 1, 1), targets.repeat(300))
+    target, plane = ll.objective(model, data, device="cpu"), ll.random_plane(model, seed=1)
+    planned = ll.plan_budget(target, plane, 5.0, resolution=(31, 31))
+    assert 32 <= planned["samples"] <= len(data[0]) and 0 < planned["seconds"] < 5.0
+    assert planned["tolerance"] == pytest.approx(np.clip(planned["relative_standard_error"], 0.003, 0.1), rel=0.05)
+    with pytest.raises(ll.InputError, match="too short here; about"):
+        ll.plan_budget(target, plane, 1e-3, resolution=(31, 31))
+
+
+def test_a_budget_without_a_tolerance_is_refused(trained):
+    model, data = trained
+    with pytest.raises(ll.InputError, match="needs a tolerance"):
+        ll.evaluate(ll.objective(model, data), ll.random_plane(model), resolution=3, budget=5.0)
