@@ -28,7 +28,7 @@ class Surface:
     accuracy: np.ndarray | None  # [A, B] float64 in [0, 1], share of samples whose top class is the target
     per_sample: np.ndarray | None  # [A, B, N] float32 (float64 for a float64 objective), loss of every sample
     metadata: dict  # recipe, data, objective, method, checks, versions, seconds; JSON types only
-    evaluated: np.ndarray | None = None  # [A, B] bool, False where values are interpolated; None: all are evaluated
+    evaluated: np.ndarray | None = None  # [A, B] bool, False where values are interpolated; None without a tolerance
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -177,7 +177,8 @@ def test_a_linear_network_is_evaluated_whole_because_that_is_faster():
     found = ll.evaluate(
         ll.objective(model, data), ll.random_plane(model), resolution=31, tolerance=0.01, progress=False
     )
-    assert found.evaluated is None and found.metadata["method"] == "affine"
+    assert found.evaluated.all() and found.metadata["method"] == "affine"
+    assert found.metadata["interpolation"]["method"] is None and found.metadata["interpolation"]["reached"]
 
 
 @pytest.mark.parametrize("tolerance", [-0.1, 1.0, float("nan"), "little", [0.1]])

@@ -21,9 +21,9 @@ from landscape.evaluation.direct import Direct
 from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import identity_of
 from landscape.evaluation.interpolated import Interpolation, allowed_error, check_tolerance
-from landscape.evaluation.refinement import Refinement
+from landscape.evaluation.refinement import Plan, Refinement
 from landscape.evaluation.resume import load_progress, save_progress
-from landscape.evaluation.statistics import Statistics, Sums
+from landscape.evaluation.statistics import EVERY, Statistics, Sums
 from landscape.evaluation.team import Team
 from landscape.evaluation.tuning import tune
 from landscape.objective import Objective
@@ -141,6 +141,8 @@ class _Run:
             if tolerance in (None, 0) or isinstance(self.evaluator, Affine):
                 self._prepare(every)
                 self._compute(every, resume)
+                if tolerance is not None:
+                    self.interpolation = Interpolation(tolerance, Plan(self.statistics.values(EVERY)), self.statistics)
             else:
                 self._prepare(every[::THINNED], exact=len(every))
                 self._compute(self._centre(), resume)

@@ -38,7 +38,7 @@ class Plan:
     """What a refinement found: values at all points, and how far they can be trusted."""
 
     values: np.ndarray  # [P, M]
-    places: np.ndarray  # [P, axes] in the unit square
+    places: np.ndarray | None = None  # [P, axes] in the unit square
     kind: Kind | None = None  # None: every point is evaluated
     seen: np.ndarray | None = None  # [P] bool: the points that the interpolation goes through
     checked: np.ndarray = field(default_factory=lambda: np.empty(0, int))  # points that verified it
@@ -93,7 +93,7 @@ class Refinement:
                 return self._filled(kind, seen, checked, expected, bool(ratios.max() <= 1))
             cells = self._doubted(cells, checked, ratios)
         self._learn(np.flatnonzero(~self.known))
-        return Plan(self.values, self.places)
+        return Plan(self.values)
 
     def _start(self) -> dict[Cell, float]:
         """Every second point of the coarse lattice, then the rest of it: errors for every coarse cell."""
