@@ -49,6 +49,7 @@ def main(
     checkpoints: Positional[tuple[Path, ...]],
     plane: PlaneChoice = PlaneChoice(),  # noqa: B008 (frozen)
     evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
+    model: str | None = None,
     split: Literal["train", "test"] = "train",
     subset: int | None = None,
     names: tuple[str, ...] = (),
@@ -65,6 +66,7 @@ def main(
         checkpoints: Trained models (.pth), in the order of the panels.
         plane: Which plane, through the weights of every checkpoint; a range that is found is that of the first one.
         evaluation: How it is evaluated.
+        model: FILE.py:FUNCTION that built the networks of all checkpoints, if they are your own; THAT FILE IS RUN.
         split: Data to evaluate on.
         subset: Random samples to use instead of all (drawn from the seed).
         names: Titles of the panels; default: model, arguments and epochs that differ, or the file names.
@@ -76,7 +78,7 @@ def main(
         out: Folder for the results.
     """
     out = make_folder(out)
-    trained = [load_checkpoint(path) for path in checkpoints]
+    trained = [load_checkpoint(path, model=model) for path in checkpoints]
     names = names or tuple(distinct_names(trained))
     if not trained or len(names) != len(trained):
         raise InputError(

@@ -170,3 +170,21 @@ def test_a_range_that_is_found_is_that_of_the_first_checkpoint_for_all(folder):
     first, second = surface_of("start"), surface_of("end")
     np.testing.assert_array_equal(first.alphas, second.alphas)
     assert first.metadata["range"] == second.metadata["range"] and first.alphas[-1] != 1
+
+
+def test_networks_of_ones_own_are_compared_when_their_file_is_named(folder, capfd):
+    Path("mine.py").write_text(
+        "from torch import nn\n\n"
+        "def build(input_shape, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[1] * input_shape[2], classes))\n"
+    )
+    data = {"name": "digits", "split": "train", "limit": 100, "source": "scikit-learn"}
+    arguments, name = {"input_shape": (1, 8, 8), "classes": 10}, "mine.py:build"
+    for epoch in range(2):
+        ll.save_checkpoint(
+            f"own{epoch}.pth", ll.build_model(name, **arguments), model_name=name, model_arguments=arguments,
+            data=data, epoch=epoch, metrics={}, settings={},
+        )  # fmt: skip
+    assert compare("own0.pth", "own1.pth", "--no-figures") == 2
+    assert "run only if you name it" in capfd.readouterr().err
+    assert compare("own0.pth", "own1.pth", "--model", name, "--no-figures") == 0
