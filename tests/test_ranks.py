@@ -101,6 +101,29 @@ def test_two_processes_give_the_surface_of_one(checkpoints, name, suffix):
     assert not list(checkpoints.glob(".*"))  # the second process left nothing behind
 
 
+def test_two_processes_refine_the_same_points_as_one(checkpoints):
+    options = [
+        "--checkpoint",
+        "tiny-cnn.pth",
+        "--resolution",
+        "25",
+        "--tolerance",
+        "0.02",
+        "--no-figures",
+        "--out",
+        ".",
+    ]
+    torchrun(ROOT / "visualize_loss_landscape.py", *options, cwd=checkpoints)
+    found = ll.Surface.load(checkpoints / "loss_grid_train_cifar10.npz")
+    model = ll.load_checkpoint(checkpoints / "tiny-cnn.pth")
+    target = ll.objective(model.model, ll.load_checkpoint_data(model, "train", checkpoints), device="cpu")
+    plane = ll.random_plane(model.model, seed=42)
+    alone = ll.evaluate(target, plane, resolution=25, tolerance=0.02, progress=False)
+    np.testing.assert_array_equal(found.evaluated, alone.evaluated)
+    assert not alone.evaluated.all()
+    np.testing.assert_allclose(found.loss, alone.loss, rtol=1e-4)
+
+
 def test_a_killed_process_costs_only_what_was_not_finished(checkpoints):
     script = checkpoints / "killed_once.py"
     script.write_text(KILLED_ONCE.format(root=str(ROOT), script=str(ROOT / "visualize_loss_landscape.py")))
