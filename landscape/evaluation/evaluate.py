@@ -187,8 +187,9 @@ class _Run:
         if len(mine):
             sample = sum(map(len, blocks)) / self.objective.size  # points of the bar that one sample is worth
             self.statistics.finish(mine, self._sums(mine, sample))
-        for block, arrays in ranks.gathered((mine, self.statistics.arrays(mine))):
-            self.statistics.restore(arrays, block)
+        if ranks.count() > 1:  # alone there is nothing to copy
+            for block, arrays in ranks.gathered((mine, self.statistics.arrays(mine))):
+                self.statistics.restore(arrays, block)
 
     def _sums(self, block: Tensor, sample: float) -> list[Sums]:
         """The share of every member of the team, with smaller batches where memory runs out."""

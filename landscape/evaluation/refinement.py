@@ -168,7 +168,7 @@ class Refinement:
 
         The kind of interpolation that was nearest (99th percentile) is used from then on.
         """
-        guesses = {kind: self._predict(kind, new) for kind in KINDS}
+        used, guesses = self.kind, {kind: self._predict(kind, new) for kind in KINDS}
         self._learn(new)
         if not len(new):
             return np.empty(0)
@@ -176,10 +176,9 @@ class Refinement:
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             ratios = {kind: (np.abs(guess - values) / allowed).max(1) for kind, guess in guesses.items()}
         ratios = {kind: np.nan_to_num(ratio, nan=HUGE, posinf=HUGE) for kind, ratio in ratios.items()}
-        used = ratios[self.kind]
         self.errors = {kind: float(np.percentile(ratio, 99)) for kind, ratio in ratios.items()}
         self.kind = min(KINDS, key=self.errors.get)
-        return used
+        return ratios[used]
 
     def _learn(self, new: np.ndarray) -> None:
         values = self.evaluate(new)
