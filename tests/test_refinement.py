@@ -20,6 +20,7 @@ SMOOTH = {
     "zero": np.zeros_like(X),
 }
 ROUGH = {
+    "through zero, where small errors are large shares": X**2 + Y**2 - 0.05,
     "ridge off the lattice": 1 + X**2 + 3 * np.exp(-(((X - 0.6 * Y - 0.13) / 0.05) ** 2)),
     "step": 1 + 2.0 * (X > 0.137),
     "kink": 1 + np.abs(X - 0.3 * Y - 0.11),

@@ -177,7 +177,7 @@ class Refinement:
             ratios = {kind: (np.abs(guess - values) / allowed).max(1) for kind, guess in guesses.items()}
         ratios = {kind: np.nan_to_num(ratio, nan=HUGE, posinf=HUGE) for kind, ratio in ratios.items()}
         self.errors = {kind: float(np.percentile(ratio, 99)) for kind, ratio in ratios.items()}
-        self.kind = min(KINDS, key=self.errors.get)
+        self.kind = min(self._kinds(), key=self.errors.get)
         return ratios[used]
 
     def _learn(self, new: np.ndarray) -> None:
@@ -185,8 +185,13 @@ class Refinement:
         if self.values is None:
             self.values = np.full((self.size, values.shape[1]), np.nan)
         self.values[new], self.known[new] = values, True
-        if self.kind.logarithm and (values <= 0).any():
-            self.kind = Kind(self.kind.kernel, logarithm=False)
+        if self.kind not in self._kinds():
+            self.kind = self._kinds()[0]
+
+    def _kinds(self) -> list[Kind]:
+        """Those that the known values allow: zero and less have no logarithm."""
+        nonpositive = (self.values[self.known] <= 0).any()
+        return [kind for kind in KINDS if not (kind.logarithm and nonpositive)]
 
     def _predict(self, kind: Kind, wanted: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
         known = self.known if known is None else known
