@@ -36,7 +36,7 @@ from landscape.plotting import (
 )
 from landscape.predictions import predict
 from landscape.ranks import is_first_rank
-from landscape.results import Surface
+from landscape.results import Surface, Trajectory
 from landscape.runs import Run
 from landscape.scripts import run_script
 from landscape.settings import Evaluation, ModelOptions, PlaneChoice, describe
@@ -77,6 +77,7 @@ __all__ = [
     "Surface",
     "TinyCNN",
     "Training",
+    "Trajectory",
     "build_model",
     "check_comparable",
     "checkpoint_surface",

@@ -1,16 +1,17 @@
-"""Results of evaluations: numpy arrays with the recipe that made them, saved without pickle."""
+"""The loss over a line or a plane."""
 
-import json
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.files import written_whole
+from landscape.results.archive import read_archive, write_archive
 
 __all__ = ["Surface"]
+
+REQUIRED = ("alphas", "loss", "standard_error")
+OPTIONAL = ("betas", "accuracy", "per_sample", "evaluated")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +70,7 @@ class Surface:
 
     def save(self, path: str | Path) -> Path:
         """Write all fields to ``path`` (.npz, compressed, no pickle), whole or not at all."""
-        path = Path(path)
-        arrays = {
-            name: value
-            for name in ("alphas", "betas", "loss", "standard_error", "accuracy", "per_sample", "evaluated")
-            if (value := getattr(self, name)) is not None
-        }
-        with written_whole(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, metadata=np.array(json.dumps(self.metadata)), **arrays)
-        return path
+        return write_archive(path, self.metadata, {name: getattr(self, name) for name in (*REQUIRED, *OPTIONAL)})
 
     @classmethod
     def load(cls, path: str | Path) -> "Surface":
@@ -86,18 +79,9 @@ class Surface:
         Raises:
             InputError: the file is missing, damaged, or no surface.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise InputError(f"{path} does not exist; run visualize_loss_landscape.py to compute a surface")
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                fields = {name: file[name] for name in file.files}
-            metadata = json.loads(str(fields.pop("metadata")))
-            optional = {name: fields.pop(name, None) for name in ("betas", "accuracy", "per_sample", "evaluated")}
-            surface = cls(metadata=metadata, **optional, **fields)
-            expected = tuple(len(axis) for axis in surface.axes)
-        except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, OSError) as error:
-            raise InputError(f"{path} is no surface file, or a damaged one: {error}") from error
+        metadata, arrays = read_archive(path, "surface", REQUIRED, OPTIONAL)
+        surface = cls(metadata=metadata, **arrays)
+        expected = tuple(axis.size for axis in surface.axes)
         if surface.loss.shape != expected:
             raise InputError(f"{path}: loss has shape {surface.loss.shape}, the axes give {expected}")
         return surface

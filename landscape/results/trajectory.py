@@ -1,0 +1,49 @@
+"""A path of training, seen from a plane."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.results.archive import read_archive, write_archive
+
+__all__ = ["Trajectory"]
+
+FIELDS = ("steps", "coordinates", "distance", "relative_distance", "loss", "shadow_loss")
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """The points theta_t of a training run, projected onto a plane by least squares: theta_t -> s_t.
+
+    A point lies off the plane by its distance, and the surface passes below it at its shadow s_t, not at the point
+    itself: ``loss`` and ``shadow_loss`` differ by what the plane cannot show.
+    """
+
+    steps: np.ndarray  # [T] int64, epoch or step of each point, increasing
+    coordinates: np.ndarray  # [T, 2] float64, the shadow s_t in the coordinates of the plane
+    distance: np.ndarray  # [T] float64, |theta_t - s_t|
+    relative_distance: np.ndarray  # [T] float64 in [0, 1], |theta_t - s_t| / |theta_t - origin|, 0 at the origin
+    loss: np.ndarray  # [T] float64, mean loss at theta_t; NaN if not computed
+    shadow_loss: np.ndarray  # [T] float64, mean loss at s_t; NaN if not computed
+    metadata: dict  # name, unit ("epoch" or "step"), explained_variance of the plane, slice, data; JSON types only
+
+    def save(self, path: str | Path) -> Path:
+        """Write all fields to ``path`` (.npz, compressed, no pickle), whole or not at all."""
+        return write_archive(path, self.metadata, {name: getattr(self, name) for name in FIELDS})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Trajectory":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: the file is missing, damaged, or no trajectory.
+        """
+        metadata, arrays = read_archive(path, "trajectory", FIELDS)
+        trajectory = cls(metadata=metadata, **arrays)
+        count = len(trajectory.steps)
+        expected = {name: (count, 2) if name == "coordinates" else (count,) for name in FIELDS}
+        if found := [name for name in FIELDS if arrays[name].shape != expected[name]]:
+            raise InputError(f"{path}: {found[0]} has shape {arrays[found[0]].shape}, not {expected[found[0]]}")
+        return trajectory
