@@ -24,15 +24,21 @@ from landscape.models import LinearMNIST, TinyCNN, build_model
 from landscape.objective import Objective, objective
 from landscape.parameters import Point, cosine, inner, norm, parameters_of
 from landscape.plotting import (
+    animate_path,
+    animate_surfaces,
+    animation_formats,
     plot_comparison,
     plot_contour,
     plot_difference,
     plot_lines,
+    plot_path,
+    plot_path_losses,
     plot_slices,
     plot_spread,
     plot_surface,
     plot_tiles,
     save_figure,
+    smooth,
 )
 from landscape.predictions import predict
 from landscape.ranks import is_first_rank
@@ -44,7 +50,6 @@ from landscape.slices import (
     Line,
     Plane,
     interpolation_line,
-    pca_plane,
     random_line,
     random_plane,
     three_point_plane,
@@ -59,6 +64,14 @@ from landscape.sources import (
 )
 from landscape.summary import range_hint, summarize, surface_numbers, surface_table
 from landscape.training import Training, fit, score
+from landscape.trajectories import (
+    JoinedPoints,
+    RecordedPoints,
+    TrajectoryRecorder,
+    covering_ranges,
+    pca_plane,
+    project,
+)
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
@@ -66,6 +79,7 @@ __all__ = [
     "Data",
     "Evaluation",
     "InputError",
+    "JoinedPoints",
     "Line",
     "LinearMNIST",
     "ModelOptions",
@@ -73,15 +87,21 @@ __all__ = [
     "Plane",
     "PlaneChoice",
     "Point",
+    "RecordedPoints",
     "Run",
     "Surface",
     "TinyCNN",
     "Training",
     "Trajectory",
+    "TrajectoryRecorder",
+    "animate_path",
+    "animate_surfaces",
+    "animation_formats",
     "build_model",
     "check_comparable",
     "checkpoint_surface",
     "cosine",
+    "covering_ranges",
     "describe",
     "differences",
     "distinct_names",
@@ -110,12 +130,15 @@ __all__ = [
     "plot_contour",
     "plot_difference",
     "plot_lines",
+    "plot_path",
+    "plot_path_losses",
     "plot_slices",
     "plot_spread",
     "plot_surface",
     "plot_tiles",
     "predict",
     "prepare_checkpoint",
+    "project",
     "random_directions",
     "random_line",
     "random_plane",
@@ -128,6 +151,7 @@ __all__ = [
     "seed_everything",
     "select_device",
     "settle_range",
+    "smooth",
     "summarize",
     "surface_numbers",
     "surface_table",

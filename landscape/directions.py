@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from landscape.errors import InputError
 from landscape.parameters import Point, as_float64, check_match, norm, parameters_of
 
-__all__ = ["filter_normalize", "ignored_parameters", "normalize_direction", "random_directions"]
+__all__ = [
+    "filter_normalize",
+    "ignored_parameters",
+    "normalize_direction",
+    "orthogonalize_filters",
+    "random_directions",
+]
 
 NORMALIZATION_LAYERS = (
     nn.modules.batchnorm._NormBase,  # BatchNorm and InstanceNorm of every dimension
@@ -64,7 +70,7 @@ def random_directions(
     draw = _DRAWS[distribution]
     raw = [{name: draw(value.shape, generator) for name, value in reference.items()} for _ in range(count)]
     if orthogonal:
-        _orthogonalize_filters(raw, reference.keys() - ignored)
+        orthogonalize_filters(raw, reference.keys() - ignored)
     directions = []
     for direction in raw:
         for name in ignored:
@@ -149,7 +155,7 @@ def _normalizes(module: nn.Module) -> bool:
     return own or isinstance(module, NORMALIZATION_LAYERS)
 
 
-def _orthogonalize_filters(directions: list[Point], names: set[str]) -> None:
+def orthogonalize_filters(directions: list[Point], names: set[str]) -> None:
     """Gram-Schmidt per filter, in place, on raw draws (float32 in, float64 inside)."""
     for name in names:
         bases: list[Tensor] = []

@@ -9,7 +9,7 @@ from torch import nn
 
 from landscape.directions import normalize_direction, random_directions
 from landscape.errors import InputError
-from landscape.parameters import Point, as_float64, as_point, check_match, cosine, norm
+from landscape.parameters import Point, as_point, check_match, cosine, norm
 from landscape.provenance import fingerprint
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "Plane",
     "Slice",
     "interpolation_line",
-    "pca_plane",
     "random_line",
     "random_plane",
     "three_point_plane",
@@ -170,54 +169,5 @@ def three_point_plane(a: nn.Module | Point, b: nn.Module | Point, c: nn.Module |
     return plane
 
 
-def pca_plane(points: Sequence[nn.Module | Point], *, origin: str | int = "last") -> Plane:
-    """The plane through one of ``points`` along the two unit directions in which they spread most.
-
-    The directions are the leading right singular vectors of the centred points, found through the T x T Gram
-    matrix G = X X^T: d_k = X^T v_k / sqrt(l_k), unit length and orthogonal. The first direction points from the
-    first point to the last one. The recipe holds the share of the variance of every component.
-    Source: Li et al. 2018, section 7.
-
-    Args:
-        points: at least three models or points of one network.
-        origin: "last", "first" or an index: the point that gets the coordinates (0, 0).
-
-    Raises:
-        InputError: fewer than three points, or points that do not span a plane.
-    """
-    points = [as_point(point) for point in points]
-    if len(points) < 3:
-        raise InputError(f"a PCA plane takes at least three points, not {len(points)}")
-    for number, point in enumerate(points):
-        check_match(point, points[0], f"point {number}")
-    index = {"last": len(points) - 1, "first": 0}.get(origin, origin)
-    if not isinstance(index, int) or not -len(points) <= index < len(points):
-        raise InputError(f"origin must be 'last', 'first' or an index below {len(points)}, not {origin!r}")
-    rows = torch.stack([torch.cat([as_float64(value).flatten() for value in point.values()]) for point in points])
-    rows -= rows.mean(0)
-    variances, vectors = torch.linalg.eigh(rows @ rows.T)
-    variances, vectors = variances.flip(0).clamp(min=0), vectors.flip(1)
-    if not variances[1] > 1e-12 * variances[0]:
-        raise InputError("the points lie on one line (or coincide), so they span no plane")
-    # QR restores the orthogonality that the squared condition number of the Gram matrix costs.
-    basis = torch.linalg.qr(rows.T @ (vectors[:, :2] / variances[:2].sqrt())).Q.T
-    toward_last = (basis @ (rows[-1] - rows[0])).sign()
-    basis *= torch.where(toward_last == 0, 1.0, toward_last)[:, None]
-    recipe = {
-        "kind": "pca plane",
-        "origin": origin,
-        "points": len(points),
-        "explained_variance": (variances / variances.sum()).tolist(),
-    }
-    return Plane(points[index], tuple(_unflatten(row, points[0]) for row in basis), recipe)
-
-
 def _difference(a: Point, b: Point) -> Point:
     return {name: a[name] - b[name] for name in b}
-
-
-def _unflatten(vector: torch.Tensor, like: Point) -> Point:
-    pieces = vector.split([value.numel() for value in like.values()])
-    return {
-        name: piece.reshape(value.shape).to(value) for (name, value), piece in zip(like.items(), pieces, strict=True)
-    }

@@ -102,6 +102,7 @@ def fit(
     *,
     device: str | torch.device = "auto",
     on_epoch: Callable[[int, nn.Module, dict], None] | None = None,
+    on_step: Callable[[int, nn.Module, Tensor], None] | None = None,
     epoch_zero: bool = False,
     state: str | Path | None = None,
     notes: dict | None = None,
@@ -120,7 +121,9 @@ def fit(
         test: Scored after each epoch.
         device: As for ``select_device``.
         on_epoch: Called as ``on_epoch(epoch, model, metrics)`` after each epoch, counted from 1.
-        epoch_zero: Call it also before training, for epoch 0 with the metrics of the test data.
+        on_step: Called as ``on_step(step, model, loss)`` after each step, counted from 1 over all epochs, with the
+            loss of its mini-batch before the step.
+        epoch_zero: Call ``on_epoch`` also before training, for epoch 0 with the metrics of the test data.
         state: File that keeps all that is needed to go on, written after ``on_epoch``. Where it exists, training
             goes on from it, on the CPU to the same bits as without a break.
         notes: More settings (plain values) that a run must share with ``state`` to go on from it.
@@ -156,7 +159,10 @@ def fit(
             order = torch.randperm(len(train), generator=generator).to(device).split(sizes)
             batches = _batches(inputs, targets, order, augment, layout)
             title = f"epoch {epoch}, batch {{}} of {len(sizes)}"
-            metrics = {"lr": lr, **_train_epoch(model, batches, optimizer, training.label_smoothing, title, bar)}
+            first = (epoch - 1) * len(sizes)
+            after = on_step and (lambda number, loss, first=first: on_step(first + number, model, loss))
+            running = _train_epoch(model, batches, optimizer, training.label_smoothing, title, bar, after)
+            metrics = {"lr": lr, **running}
             metrics |= _test_metrics(model, test, device)
             history.append(metrics)
             _report(epoch, training.epochs, metrics, (time.perf_counter() - start) / (epoch - done))
@@ -191,7 +197,7 @@ def score(model: nn.Module, data: Data, *, device: str | torch.device = "auto") 
     return {"loss": loss / len(data), "accuracy": hits / len(data)}
 
 
-def _train_epoch(model, batches, optimizer, label_smoothing, title, bar) -> dict[str, float]:
+def _train_epoch(model, batches, optimizer, label_smoothing, title, bar, after) -> dict[str, float]:
     """One pass over ``batches``; running loss and accuracy, printed on the way."""
     model.train()
     sums, seen = 0.0, 0  # loss and hits, read from the device only to report
@@ -201,6 +207,8 @@ def _train_epoch(model, batches, optimizer, label_smoothing, title, bar) -> dict
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if after:
+            after(number, loss.detach())
         seen += len(labels)
         sums += torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()])
         bar.update()

@@ -1,21 +1,30 @@
 """Figures of surfaces: numpy in, matplotlib out; drawing saves nothing and needs no torch."""
 
+from landscape.plotting.animation import animate_path, animate_surfaces, animation_formats
 from landscape.plotting.comparison import plot_comparison, plot_difference, plot_spread
 from landscape.plotting.lines import plot_lines
+from landscape.plotting.paths import plot_path, plot_path_losses
 from landscape.plotting.planes import plot_contour
 from landscape.plotting.saving import save_figure
 from landscape.plotting.slices import plot_slices
+from landscape.plotting.smoothing import smooth
 from landscape.plotting.surfaces import plot_surface
 from landscape.plotting.tiles import plot_tiles
 
 __all__ = [
+    "animate_path",
+    "animate_surfaces",
+    "animation_formats",
     "plot_comparison",
     "plot_contour",
     "plot_difference",
     "plot_lines",
+    "plot_path",
+    "plot_path_losses",
     "plot_slices",
     "plot_spread",
     "plot_surface",
     "plot_tiles",
     "save_figure",
+    "smooth",
 ]

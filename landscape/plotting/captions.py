@@ -49,6 +49,8 @@ def common_title(surfaces: Sequence[Surface]) -> str:
     policies = batch_norm - {""}
     notes = [f"BatchNorm: {policies.pop()}"] if len(policies) == 1 else []
     notes += [f"forward passes in {' or '.join(sorted(precision))}"] if precision != {"full"} else []
+    if smoothed := {surface.metadata.get("smoothed") for surface in surfaces} - {None}:
+        notes += [f"smoothed for display (Gaussian, σ = {' or '.join(f'{sigma:g}' for sigma in smoothed)} grid steps)"]
     return "\n".join(filter(None, [title, ", ".join(notes), _interpolation_note(surfaces)]))
 
 

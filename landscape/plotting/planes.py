@@ -70,6 +70,7 @@ def draw_plane(
     levels: int = 30,
     style: str = "contour",
     label_lines: bool = False,
+    mark_origin: bool = True,
 ) -> QuadContourSet | QuadMesh | None:
     """``values`` [A, B] on the grid of ``surface``, hatching and star; None when no value is finite."""
     bad = ~np.isfinite(values)
@@ -80,7 +81,7 @@ def draw_plane(
     if bad.any():
         _draw_hatching(ax, *cells, bad, count_text(int(np.isnan(values).sum()), values.size))
     ax.locator_params(nbins=6)
-    if all(axis[0] <= 0 <= axis[-1] for axis in surface.axes):
+    if mark_origin and all(axis[0] <= 0 <= axis[-1] for axis in surface.axes):
         size = 14 if label_lines else 8
         ax.plot([0], [0], label=origin_name(surface), scalex=False, scaley=False, **star_style(size))
     if scale is None or np.isnan(values).all():

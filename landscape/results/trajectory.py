@@ -1,5 +1,6 @@
 """A path of training, seen from a plane."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 
 from landscape.errors import InputError
 from landscape.results.archive import read_archive, write_archive
+from landscape.results.surface import Surface
 
-__all__ = ["Trajectory"]
+__all__ = ["Trajectory", "check_same_plane"]
 
 FIELDS = ("steps", "coordinates", "distance", "relative_distance", "loss", "shadow_loss")
 
@@ -47,3 +49,12 @@ class Trajectory:
         if found := [name for name in FIELDS if arrays[name].shape != expected[name]]:
             raise InputError(f"{path}: {found[0]} has shape {arrays[found[0]].shape}, not {expected[found[0]]}")
         return trajectory
+
+
+def check_same_plane(surface: Surface, trajectories: Sequence[Trajectory]) -> None:
+    """Raise InputError where a trajectory was projected onto another plane than that of ``surface``."""
+    wanted = surface.metadata.get("slice", {}).get("fingerprint")
+    for path in trajectories:
+        if path.metadata.get("slice", {}).get("fingerprint") != wanted:
+            name = path.metadata.get("name") or "the trajectory"
+            raise InputError(f"{name} was projected onto another plane than the surface's; project it onto that one")

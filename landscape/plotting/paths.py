@@ -1,0 +1,142 @@
+"""Training trajectories on the surface over their plane, and their losses."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from landscape.errors import InputError
+from landscape.plotting.axes import axes_or_new, dress_bar, label_axes, legend_entries, new_figure
+from landscape.plotting.captions import axis_labels, quantity_label, title_of
+from landscape.plotting.planes import check_style, draw_plane
+from landscape.plotting.scales import color_scale
+from landscape.plotting.values import plane_values
+from landscape.results import Surface, Trajectory
+from landscape.results.trajectory import check_same_plane
+
+__all__ = ["draw_paths", "path_canvas", "path_colors", "plot_path", "plot_path_losses"]
+
+COLORS = ("#E31A1C", "#FF7F00", "#FB9AC5", "#FFFFFF", "#7FDBFF", "#B15928", "#A6CEE3", "#000000")  # seen on viridis
+MARKED = 5  # points of a path whose step is written beside them
+DOTS = 80  # points up to which each one is a dot
+
+
+def plot_path(
+    surface: Surface,
+    trajectories: Trajectory | Sequence[Trajectory],
+    ax: Axes | None = None,
+    *,
+    levels: int = 30,
+    log_scale: bool = False,
+) -> Axes:
+    """The shadows of one or more training runs on filled contours of the loss over their plane.
+
+    A diamond marks the start of every run, a square its end, numbers some of its steps. The title says how far the
+    points lie off the plane, as a share of their distance from the origin: the contours hold at the shadow of a point,
+    not at the point itself.
+
+    Raises:
+        InputError: no trajectory, one that was projected onto another plane, and what `plot_contour` refuses.
+    """
+    trajectories = _several(trajectories)
+    ax = path_canvas(surface, trajectories, ax, levels=levels, log_scale=log_scale)
+    draw_paths(ax, trajectories)
+    ax.legend(handles=legend_entries(ax), loc="best", fontsize=8, framealpha=0.85, handlelength=1.4)
+    return ax
+
+
+def plot_path_losses(trajectories: Trajectory | Sequence[Trajectory], *, log_scale: bool = False) -> Figure:
+    """The true loss of every point and that of its shadow over the steps, and below the distance off the plane.
+
+    Raises:
+        InputError: no trajectory, or a log scale over losses that are not positive.
+    """
+    trajectories = _several(trajectories)
+    losses = np.concatenate([values for path in trajectories for values in (path.loss, path.shadow_loss)])
+    if log_scale and not (losses[np.isfinite(losses)] > 0).all():
+        raise InputError("a log scale needs losses above 0")
+    figure = new_figure((5.6, 5.0))
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    for path, color in zip(trajectories, path_colors(trajectories, dark=False), strict=True):
+        label = f"{path.metadata.get('name')}: " if len(trajectories) > 1 else ""
+        upper.plot(path.steps, path.loss, color=color, label=f"{label}at the point")
+        upper.plot(
+            path.steps, path.shadow_loss, color=color, linestyle="--", label=f"{label}at its shadow on the plane"
+        )
+        lower.plot(path.steps, 100 * path.relative_distance, color=color)
+    if log_scale:
+        upper.set_yscale("log")
+    upper.legend(fontsize=8, framealpha=0.85)
+    upper.set_ylabel("loss (log scale)" if log_scale else "loss")
+    lower.set(xlabel=trajectories[0].metadata.get("unit", "step"), ylabel="off the plane\n(% of distance to origin)")
+    lower.set_ylim(bottom=0)
+    figure.align_ylabels()
+    return figure
+
+
+def path_canvas(
+    surface: Surface, trajectories: Sequence[Trajectory], ax: Axes | None, *, levels: int, log_scale: bool
+) -> Axes:
+    """The contours that `plot_path` and the animation draw on."""
+    check_same_plane(surface, trajectories)
+    check_style("contour", levels)
+    values = plane_values(surface, "loss")
+    scale = color_scale([values], "loss", log_scale)
+    ax = axes_or_new(ax, (5.8, 4.6))
+    filled = draw_plane(ax, surface, values, scale, levels=levels, mark_origin=False)
+    if filled is not None:
+        dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, "loss", log_scale))
+    off = max(np.nanmax(path.relative_distance) for path in trajectories)
+    note = f"points up to {off:.0%} of their distance from the origin off this plane"
+    label_axes(ax, "\n".join(filter(None, [title_of(surface), note])), *axis_labels(surface))
+    ax.set(xlim=surface.alphas[[0, -1]], ylim=surface.betas[[0, -1]])
+    return ax
+
+
+def draw_paths(ax: Axes, trajectories: Sequence[Trajectory]) -> None:
+    """Line, dots, start, end and some steps of every path."""
+    halo = [withStroke(linewidth=3, foreground="0.15", alpha=0.6)]
+    for path, color in zip(trajectories, path_colors(trajectories), strict=True):
+        x, y = path.coordinates.T
+        name = path.metadata.get("name") or "path of training"
+        dot = "." if len(x) <= DOTS else None
+        ax.plot(x, y, color=color, linewidth=1.6, marker=dot, markersize=4, label=name, path_effects=halo, zorder=8)
+        first = path is trajectories[0]
+        ends = {"marker": "D", "color": "#1A9850"}, {"marker": "s", "color": "#2166AC"}
+        for at, style, label in zip((0, -1), ends, ("start", "end"), strict=True):
+            ax.plot(
+                x[at], y[at], linestyle="none", markersize=8, markeredgecolor="white", markeredgewidth=0.9, zorder=10,
+                label=label if first else None, **style,
+            )  # fmt: skip
+    _number_steps(ax, trajectories[0])
+
+
+def path_colors(trajectories: Sequence[Trajectory], *, dark: bool = True) -> list[str]:
+    """One colour a path, on the colours of a surface (``dark``) or on white."""
+    colors = COLORS if dark else [color for color in COLORS if color not in ("#FFFFFF", "#7FDBFF", "#A6CEE3")]
+    return [colors[k % len(colors)] for k in range(len(trajectories))]
+
+
+def _number_steps(ax: Axes, path: Trajectory) -> None:
+    """The numbers of some steps, where they are not closer than a label to one before."""
+    to_pixels = ax.transData.transform
+    shown: list[np.ndarray] = [to_pixels(path.coordinates[0]), to_pixels(path.coordinates[-1])]
+    unit = path.metadata.get("unit", "step")
+    for t in np.linspace(0, len(path.steps) - 1, MARKED + 2).round().astype(int)[1:-1]:
+        place = to_pixels(path.coordinates[t])
+        if min(np.hypot(*(place - other)) for other in shown) < 0.06 * ax.bbox.width:
+            continue
+        shown.append(place)
+        ax.annotate(
+            f"{unit} {path.steps[t]}", path.coordinates[t], xytext=(5, 5), textcoords="offset points", fontsize=7,
+            color="white", path_effects=[withStroke(linewidth=2, foreground="0.15")], zorder=11,
+        )  # fmt: skip
+
+
+def _several(trajectories: Trajectory | Sequence[Trajectory]) -> list[Trajectory]:
+    paths = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
+    if not paths:
+        raise InputError("there is no trajectory to draw")
+    return paths

@@ -1,0 +1,123 @@
+"""Points of a training run as seen from a plane: their shadows, and how far off it they are."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+from tqdm import tqdm
+
+from landscape.errors import InputError
+from landscape.objective import Objective
+from landscape.parameters import Point, as_float64, as_point, check_match, cosine, inner
+from landscape.results import Trajectory
+from landscape.slices import Plane
+
+__all__ = ["covering_ranges", "project"]
+
+PARALLEL = 1e-6  # sine of the angle below which two directions span no plane in float32
+
+
+def project(
+    points: Sequence[nn.Module | Point],
+    plane: Plane,
+    objective: Objective | None = None,
+    *,
+    name: str = "",
+    progress: bool = True,
+) -> Trajectory:
+    """The shadows s_t of ``points`` theta_t on ``plane`` by least squares, and what the plane does not show of them.
+
+    The coordinates c_t minimise |theta_t - origin - sum_i c_i d_i|, by the normal equations of the two directions, so
+    that these need be neither orthogonal nor of unit length. The distance is that of the residual itself. All in
+    float64, one point in memory at a time.
+
+    Args:
+        points: models or points of the plane's network, or a file of them (`RecordedPoints`), which also knows their
+            steps; otherwise they are counted from 0.
+        plane: any plane: PCA, random, eigenvectors, through three points.
+        objective: evaluates the losses of every point and of its shadow, under the BatchNorm policy of a surface on
+            this plane. Without it the losses are those that were recorded, and those of the shadows NaN.
+        name: of the run, for legends.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: no points, points of another network, directions that are parallel or zero.
+    """
+    if not len(points):
+        raise InputError("there are no points to project")
+    inverse = _inverse_gram(plane)
+    if objective is not None:
+        objective = objective.for_slice(plane.recipe.get("kind"))
+    steps = np.asarray(getattr(points, "steps", np.arange(len(points))))
+    rows, loss, shadow_loss = [], np.full(len(points), np.nan), np.full(len(points), np.nan)
+    if objective is None:
+        loss[:] = getattr(points, "losses", loss)
+    for t in tqdm(range(len(points)), desc="Projecting", disable=None if progress else True, leave=False):
+        point = as_point(points[t])
+        check_match(point, plane.origin, f"point {t}")
+        rows.append(_seen_from(plane, inverse, point))
+        if objective is not None:
+            loss[t] = _mean_loss(objective, point)
+            shadow_loss[t] = _mean_loss(objective, plane(*rows[-1][:2]))
+    alphas, betas, distance, relative = np.array(rows, dtype=np.float64).T
+    metadata = {
+        "name": name,
+        "unit": getattr(points, "unit", "point"),
+        "slice": {**plane.recipe, "fingerprint": plane.fingerprint},
+        "explained_variance": plane.recipe.get("explained_variance"),
+    }
+    if objective is not None:
+        metadata |= {
+            "data": {**objective.samples.description, "size": objective.size},
+            "objective": objective.description,
+        }
+    coordinates = np.stack([alphas, betas], 1)
+    return Trajectory(steps.astype(np.int64), coordinates, distance, relative, loss, shadow_loss, metadata)
+
+
+def covering_ranges(trajectories: Sequence[Trajectory], *, margin: float = 0.2) -> dict[str, tuple[float, float]]:
+    """``alpha_range`` and ``beta_range`` for `evaluate` that hold all ``trajectories`` and the origin of their plane.
+
+    To both sides of each axis ``margin`` times the extent along it is added; an extent below a tenth of the other one
+    counts as that tenth, so that a path along one axis still lies in a plane.
+
+    Raises:
+        InputError: no finite point.
+    """
+    places = np.concatenate([np.zeros((1, 2)), *(trajectory.coordinates for trajectory in trajectories)])
+    if not np.isfinite(places).all():
+        raise InputError("a point of the path is not finite (did training diverge?); use the points before it")
+    low, high = places.min(0), places.max(0)
+    if not (extent := high - low).any():
+        raise InputError("the path does not leave the origin, so there is no range to cover")
+    added = margin * np.maximum(extent, extent.max() / 10)
+    ends = [(float(a), float(b)) for a, b in zip(low - added, high + added, strict=True)]
+    return {"alpha_range": ends[0], "beta_range": ends[1]}
+
+
+def _inverse_gram(plane: Plane) -> np.ndarray:
+    a, b = plane.directions
+    between = cosine(a, b)
+    if not math.sqrt(max(0.0, 1 - between**2)) > PARALLEL:
+        raise InputError(f"the directions are parallel or zero (cosine {between:.9g}), so they span no plane")
+    across = inner(a, b)
+    return np.linalg.inv([[inner(a, a), across], [across, inner(b, b)]])
+
+
+def _seen_from(plane: Plane, inverse: np.ndarray, point: Point) -> tuple[float, float, float, float]:
+    """Coordinates of the shadow, distance from it, and that as a share of the distance from the origin."""
+    offset = {name: as_float64(point[name]).cpu() - as_float64(value).cpu() for name, value in plane.origin.items()}
+    directions = [
+        {name: as_float64(value).cpu() for name, value in direction.items()} for direction in plane.directions
+    ]
+    alpha, beta = inverse @ [inner(offset, direction) for direction in directions]
+    away = math.sqrt(inner(offset, offset))
+    for name, value in offset.items():
+        value -= alpha * directions[0][name] + beta * directions[1][name]
+    distance = math.sqrt(inner(offset, offset))
+    return float(alpha), float(beta), distance, distance / away if away else 0.0
+
+
+def _mean_loss(objective: Objective, point: Point) -> float:
+    return float(objective(point).double().mean())
