@@ -22,6 +22,8 @@ from landscape_lib import (
     InputError,
     PlaneChoice,
     Surface,
+    animate_surfaces,
+    animation_formats,
     check_comparable,
     checkpoint_surface,
     describe,
@@ -57,6 +59,7 @@ def main(
     levels: int = 30,
     log_scale: bool = False,
     figures: bool = True,
+    animate: bool = False,
     anyway: bool = False,
     out: Path = Path("comparison_results"),
 ) -> None:
@@ -74,6 +77,7 @@ def main(
         levels: Bands of the contours.
         log_scale: Colours on a logarithmic scale; the difference becomes a ratio.
         figures: Draw figures; --no-figures only computes.
+        animate: Also write one plane after the other as an animation: GIF, and MP4 where ffmpeg is installed.
         anyway: Compare checkpoints of different data all the same; the figure says so.
         out: Folder for the results.
     """
@@ -101,6 +105,9 @@ def main(
     print(table)
     if figures and is_first_rank():
         draw(surfaces, out, label, titles=names, levels=levels, log_scale=log_scale, style=style)
+        for suffix in animation_formats() if animate else ():
+            path = out / f"comparison_{label}{suffix}"
+            wrote(animate_surfaces(surfaces, path, titles=names, levels=levels, log_scale=log_scale))
     record = {
         "settings": settings,
         "differences": differences([surface.metadata for surface in surfaces]),

@@ -22,7 +22,7 @@ from landscape.files import make_folder, plain_name
 from landscape.logs import write_json, write_log
 from landscape.models import LinearMNIST, TinyCNN, build_model
 from landscape.objective import Objective, objective
-from landscape.parameters import Point, cosine, inner, norm, parameters_of
+from landscape.parameters import Point, cosine, inner, model_at, norm, parameters_of
 from landscape.plotting import (
     animate_path,
     animate_surfaces,
@@ -69,8 +69,11 @@ from landscape.trajectories import (
     RecordedPoints,
     TrajectoryRecorder,
     covering_ranges,
+    load_or_project,
+    load_or_record,
     pca_plane,
     project,
+    record_checkpoints,
 )
 
 __all__ = [
@@ -116,9 +119,12 @@ __all__ = [
     "load_checkpoint_data",
     "load_dataset",
     "load_or_evaluate",
+    "load_or_project",
+    "load_or_record",
     "load_or_train",
     "load_shared_data",
     "make_folder",
+    "model_at",
     "norm",
     "normalize_direction",
     "objective",
@@ -143,6 +149,7 @@ __all__ = [
     "random_line",
     "random_plane",
     "range_hint",
+    "record_checkpoints",
     "result_suffix",
     "run_script",
     "save_checkpoint",

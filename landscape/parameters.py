@@ -1,5 +1,6 @@
 """A point in parameter space is a plain ``dict[str, Tensor]`` keyed like ``named_parameters()``."""
 
+import copy
 import math
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError
 
-__all__ = ["Point", "as_float64", "as_point", "check_match", "cosine", "inner", "norm", "parameters_of"]
+__all__ = ["Point", "as_float64", "as_point", "check_match", "cosine", "inner", "model_at", "norm", "parameters_of"]
 
 Point = dict[str, Tensor]
 
@@ -17,6 +18,19 @@ def parameters_of(model: nn.Module) -> Point:
     if not isinstance(model, nn.Module):
         raise TypeError(f"parameters_of takes a torch.nn.Module, not {type(model).__name__}")
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def model_at(model: nn.Module, point: Point) -> nn.Module:
+    """A copy of ``model``, buffers included, with the parameters of ``point``.
+
+    Raises:
+        InputError: ``point`` does not belong to this network.
+    """
+    moved = copy.deepcopy(model)
+    check_match(point, dict(moved.named_parameters()))
+    for name, parameter in moved.named_parameters():
+        parameter.data.copy_(point[name])
+    return moved
 
 
 def as_point(source: nn.Module | Point) -> Point:

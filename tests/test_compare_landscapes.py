@@ -72,7 +72,9 @@ def test_two_checkpoints_are_compared_and_nothing_is_computed_twice(folder, caps
     assert all(part in log for part in ("seed 42", "|d|/|theta|", "linear-mnist, epoch 9", "sha256", "versions"))
 
     before = stamps(results)
-    assert compare("end.pth", "start.pth", "--style", "heatmap", "--names", "late", "early", "--levels", "9") == 0
+    options = ("--style", "heatmap", "--names", "late", "early", "--levels", "9", "--animate")
+    assert compare("end.pth", "start.pth", *options) == 0
+    assert (results / "comparison_train.gif").read_bytes()[:3] == b"GIF"
     assert stamps(results) == before
     assert "late" in (results / "comparison_log_train.txt").read_text()
 

@@ -1,6 +1,5 @@
 """Lines and planes: where they pass, and what they refuse."""
 
-import numpy as np
 import pytest
 import torch
 from networks import images, make, plain_losses
@@ -72,22 +71,6 @@ def test_three_point_plane_passes_through_all_three():
     close(plane(0, 1), c)
 
 
-def test_pca_plane_equals_numpys_svd():
-    path = points(7)
-    plane = ll.pca_plane(path)
-    rows = np.stack([flat(p).numpy() for p in path])
-    _, values, vectors = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
-    np.testing.assert_allclose(plane.recipe["explained_variance"], values**2 / (values**2).sum(), atol=1e-12)
-    for k, direction in enumerate(plane.directions):
-        found = flat(direction).numpy()
-        assert abs(found @ vectors[k]) == pytest.approx(1, abs=1e-9)
-        assert found @ (rows[-1] - rows[0]) >= 0
-    assert abs(plane.geometry["cosine"]) < 1e-12
-    close(plane(0, 0), path[-1])
-    close(ll.pca_plane(path, origin="first")(0, 0), path[0])
-    close(ll.pca_plane(path, origin=2)(0, 0), path[2])
-
-
 def test_a_slice_is_not_changed_by_using_it():
     a, b, c = points(3)
     plane = ll.three_point_plane(a, b, c)
@@ -115,9 +98,6 @@ BAD = {
     "same models": (lambda: ll.interpolation_line(A, A, normalize="filter"), "models are the same"),
     "on one line": (lambda: ll.three_point_plane(A, B, ll.interpolation_line(A, B)(3)), "span no plane"),
     "coincide": (lambda: ll.three_point_plane(A, A, B), "span no plane"),
-    "two points": (lambda: ll.pca_plane([A, B]), "at least three points, not 2"),
-    "constant": (lambda: ll.pca_plane([A, A, A]), "span no plane"),
-    "origin": (lambda: ll.pca_plane([A, B, C], origin="middle"), "not 'middle'"),
 }
 
 

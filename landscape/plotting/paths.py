@@ -34,8 +34,8 @@ def plot_path(
     """The shadows of one or more training runs on filled contours of the loss over their plane.
 
     A diamond marks the start of every run, a square its end, numbers some of its steps. The title says how far the
-    points lie off the plane, as a share of their distance from the origin: the contours hold at the shadow of a point,
-    not at the point itself.
+    points lie off the plane, as a share of the largest distance from the origin: the contours hold at the shadow of a
+    point, not at the point itself.
 
     Raises:
         InputError: no trajectory, one that was projected onto another plane, and what `plot_contour` refuses.
@@ -49,6 +49,8 @@ def plot_path(
 
 def plot_path_losses(trajectories: Trajectory | Sequence[Trajectory], *, log_scale: bool = False) -> Figure:
     """The true loss of every point and that of its shadow over the steps, and below the distance off the plane.
+
+    That distance is given as a share of the largest distance of any point from the origin, the extent of the path.
 
     Raises:
         InputError: no trajectory, or a log scale over losses that are not positive.
@@ -65,12 +67,12 @@ def plot_path_losses(trajectories: Trajectory | Sequence[Trajectory], *, log_sca
         upper.plot(
             path.steps, path.shadow_loss, color=color, linestyle="--", label=f"{label}at its shadow on the plane"
         )
-        lower.plot(path.steps, 100 * path.relative_distance, color=color)
+        lower.plot(path.steps, 100 * path.share_off_plane, color=color)
     if log_scale:
         upper.set_yscale("log")
     upper.legend(fontsize=8, framealpha=0.85)
     upper.set_ylabel("loss (log scale)" if log_scale else "loss")
-    lower.set(xlabel=trajectories[0].metadata.get("unit", "step"), ylabel="off the plane\n(% of distance to origin)")
+    lower.set(xlabel=trajectories[0].metadata.get("unit", "step"), ylabel="off the plane\n(% of extent)")
     lower.set_ylim(bottom=0)
     figure.align_ylabels()
     return figure
@@ -88,8 +90,7 @@ def path_canvas(
     filled = draw_plane(ax, surface, values, scale, levels=levels, mark_origin=False)
     if filled is not None:
         dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, "loss", log_scale))
-    off = max(np.nanmax(path.relative_distance) for path in trajectories)
-    note = f"points up to {off:.0%} of their distance from the origin off this plane"
+    note = f"off the plane by up to {max(path.share_off_plane.max() for path in trajectories):.1%} of the path's extent"
     label_axes(ax, "\n".join(filter(None, [title_of(surface), note])), *axis_labels(surface))
     ax.set(xlim=surface.alphas[[0, -1]], ylim=surface.betas[[0, -1]])
     return ax

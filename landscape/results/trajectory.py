@@ -31,6 +31,13 @@ class Trajectory:
     shadow_loss: np.ndarray  # [T] float64, mean loss at s_t; NaN if not computed
     metadata: dict  # name, unit ("epoch" or "step"), explained_variance of the plane, slice, data; JSON types only
 
+    @property
+    def share_off_plane(self) -> np.ndarray:
+        """[T], distance of each point from the plane as a share of the largest distance of any from the origin."""
+        off = self.relative_distance > 0
+        away = self.distance[off] / self.relative_distance[off]
+        return self.distance / away.max() if away.size else self.distance
+
     def save(self, path: str | Path) -> Path:
         """Write all fields to ``path`` (.npz, compressed, no pickle), whole or not at all."""
         return write_archive(path, self.metadata, {name: getattr(self, name) for name in FIELDS})

@@ -3,5 +3,16 @@
 from landscape.trajectories.pca import pca_plane
 from landscape.trajectories.projection import covering_ranges, project
 from landscape.trajectories.recording import JoinedPoints, RecordedPoints, TrajectoryRecorder
+from landscape.trajectories.runs import load_or_project, load_or_record, record_checkpoints
 
-__all__ = ["JoinedPoints", "RecordedPoints", "TrajectoryRecorder", "covering_ranges", "pca_plane", "project"]
+__all__ = [
+    "JoinedPoints",
+    "RecordedPoints",
+    "TrajectoryRecorder",
+    "covering_ranges",
+    "load_or_project",
+    "load_or_record",
+    "pca_plane",
+    "project",
+    "record_checkpoints",
+]

@@ -1,10 +1,12 @@
 """Points of a training run in one file that grows record by record and can be read meanwhile."""
 
+import hashlib
 import json
 import math
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +161,14 @@ class RecordedPoints(Sequence):
         flat = flat.float() if flat.dtype == torch.float16 else flat
         pieces = flat.split(self._sizes)
         return {name: piece.reshape(shape) for piece, (name, shape) in zip(pieces, self.shapes.items(), strict=True)}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the header and of all whole records."""
+        digest = hashlib.sha256(self.head)
+        for record in self._records:
+            digest.update(record.tobytes())
+        return digest.hexdigest()
 
     def columns(self, size: int) -> Iterator[Tensor]:
         """The parameters, ``size`` at a time, of all points: blocks [T, size] float64."""

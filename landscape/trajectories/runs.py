@@ -1,0 +1,102 @@
+"""Runs to look at: trained and recorded here, or made of checkpoints; done once, then found again."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+
+from landscape.checkpoints import Checkpoint
+from landscape.datasets import Data
+from landscape.devices import seed_everything, select_device
+from landscape.errors import InputError
+from landscape.models import build_model
+from landscape.objective import Objective
+from landscape.results import Trajectory
+from landscape.slices import Plane
+from landscape.training import Training, fit
+from landscape.trajectories.projection import project
+from landscape.trajectories.recording import RecordedPoints, TrajectoryRecorder
+
+__all__ = ["load_or_project", "load_or_record", "record_checkpoints"]
+
+
+def load_or_record(
+    path: str | Path,
+    model: str,
+    arguments: dict,
+    train: Data,
+    test: Data,
+    training: Training,
+    *,
+    device: str = "auto",
+    force: bool = False,
+) -> RecordedPoints:
+    """The points after every epoch of a run, from the initial weights on, found at ``path`` or trained and kept there.
+
+    They are found if model, data, settings and kind of device are the same and the run has ended. ``model`` and
+    ``arguments`` are those of `build_model`.
+    """
+    notes = {
+        "model": {"name": model, "arguments": {name: _plain(value) for name, value in arguments.items()}},
+        "data": {"train": train.fingerprint, "test": test.fingerprint},
+        "training": {name: _plain(value) for name, value in asdict(training).items()},
+        "device": select_device(device).type,
+    }
+    if not force and (found := _found(path, notes, training.epochs + 1)):
+        return found
+    seed_everything(training.seed)
+    network = build_model(model, **arguments)
+    recorder = TrajectoryRecorder(path, notes=notes)
+    fit(network, train, test, device=device, on_epoch=recorder.on_epoch, epoch_zero=True, **asdict(training))
+    return RecordedPoints(path)
+
+
+def record_checkpoints(path: str | Path, checkpoints: Sequence[Checkpoint]) -> RecordedPoints:
+    """The weights of ``checkpoints`` in the order of their epochs, in a file of points at ``path``.
+
+    Raises:
+        InputError: two checkpoints of one epoch, or of different networks.
+    """
+    ordered = sorted(checkpoints, key=lambda checkpoint: checkpoint.metadata["epoch"])
+    for one, other in pairwise(ordered):
+        if one.metadata["epoch"] == other.metadata["epoch"]:
+            raise InputError(f"{one.path} and {other.path} are both of epoch {one.metadata['epoch']}; give one of them")
+    notes = {"checkpoints": [checkpoint.sha256 for checkpoint in ordered]}
+    if found := _found(path, notes, len(ordered)):
+        return found
+    recorder = TrajectoryRecorder(path, notes=notes)
+    for checkpoint in ordered:
+        metrics = {"test_loss": float("nan"), **checkpoint.metadata["metrics"]}
+        recorder.on_epoch(checkpoint.metadata["epoch"], checkpoint.model, metrics)
+    return RecordedPoints(path)
+
+
+def load_or_project(
+    path: str | Path, points: RecordedPoints, plane: Plane, objective: Objective, *, name: str, force: bool = False
+) -> Trajectory:
+    """The trajectory stored at ``path`` if it is that of ``points`` on this plane, else a new one, stored there."""
+    settled = objective.for_slice(plane.recipe.get("kind"))
+    identity = {
+        "points": points.fingerprint,
+        "slice": plane.fingerprint,
+        "data": objective.samples.description["fingerprint"],
+        "objective": settled.description,
+        "name": name,
+    }
+    if not force and Path(path).exists() and (found := Trajectory.load(path)).metadata.get("identity") == identity:
+        return found
+    found = project(points, plane, objective, name=name)
+    found.metadata["identity"] = identity
+    found.save(path)
+    return found
+
+
+def _found(path: str | Path, notes: dict, count: int) -> RecordedPoints | None:
+    if not Path(path).exists():
+        return None
+    found = RecordedPoints(path)
+    return found if found.notes == notes and len(found) == count else None
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,170 @@
+"""Figures and films of paths, smoothed surfaces, and visualize_trajectory.py."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.signal import convolve2d
+
+import landscape_lib as ll
+import visualize_trajectory
+
+SLICE = {"kind": "pca plane", "fingerprint": "abc", "explained_variance": [0.8, 0.15, 0.05]}
+
+
+def surface(**changes):
+    alphas, betas = np.linspace(-2, 1, 9), np.linspace(-1, 1, 7)
+    loss = (alphas[:, None] ** 2 + betas**2) + 0.5
+    metadata = {"slice": SLICE, "data": {"name": "toy", "split": "train", "size": 9}, "relative_norms": [0.1, 0.1]}
+    return replace(ll.Surface(alphas, betas, loss, np.zeros_like(loss), None, None, metadata), **changes)
+
+
+def path(name="seed 1", steps=6, **changes):
+    t = np.linspace(1, 0, steps)
+    fields = {
+        "steps": np.arange(steps),
+        "coordinates": np.stack([-1.8 * t, 0.8 * np.sin(3 * t)], 1),
+        "distance": t / 10,
+        "relative_distance": 0.05 * (t > 0),
+        "loss": 3 * t + 0.5,
+        "shadow_loss": 2 * t + 0.5,
+        "metadata": {"name": name, "unit": "epoch", "slice": SLICE},
+    }
+    return ll.Trajectory(**{**fields, **changes})
+
+
+def test_a_path_is_drawn_at_its_coordinates_with_its_ends_and_its_distance(clean_figures):
+    one, two = path(), path("seed 2", steps=4)
+    ax = ll.plot_path(surface(), [one, two])
+    lines = {line.get_label(): line.get_xydata() for line in ax.lines}
+    np.testing.assert_array_equal(lines["seed 1"], one.coordinates)
+    np.testing.assert_array_equal(lines["seed 2"], two.coordinates)
+    np.testing.assert_array_equal(lines["start"], one.coordinates[:1])
+    np.testing.assert_array_equal(lines["end"], one.coordinates[-1:])
+    assert "off the plane by up to 5.0% of the path's extent" in ax.get_title()
+    assert [text.get_text() for text in ax.texts] and all(t.get_text().startswith("epoch ") for t in ax.texts)
+    assert ax.get_xlim() == (-2, 1) and ax.get_ylim() == (-1, 1)
+    assert not any(label == "origin" for label in lines)  # the end is there already
+
+
+def test_losses_of_points_and_shadows_are_drawn_as_they_are(clean_figures):
+    run = path()
+    upper, lower = ll.plot_path_losses(run).axes
+    true, shadow = (line.get_ydata() for line in upper.lines)
+    np.testing.assert_array_equal(true, run.loss)
+    np.testing.assert_array_equal(shadow, run.shadow_loss)
+    np.testing.assert_allclose(lower.lines[0].get_ydata(), 100 * run.distance / 2)  # 0.1 is 5 % of 2
+    assert lower.get_xlabel() == "epoch"
+    assert ll.plot_path_losses(run, log_scale=True).axes[0].get_yscale() == "log"
+
+
+def test_a_path_of_another_plane_is_refused():
+    other = path()
+    other.metadata["slice"] = {**SLICE, "fingerprint": "xyz"}
+    with pytest.raises(ll.InputError, match="seed 1 was projected onto another plane"):
+        ll.plot_path(surface(), other)
+    with pytest.raises(ll.InputError, match="no trajectory"):
+        ll.plot_path(surface(), [])
+    with pytest.raises(ll.InputError, match="above 0"):
+        ll.plot_path_losses(path(loss=np.arange(6.0)), log_scale=True)
+
+
+def test_films_have_a_frame_for_every_point_and_every_surface(tmp_path, clean_figures):
+    with Image.open(ll.animate_path(surface(), [path(), path("b", 3)], tmp_path / "path.gif")) as film:
+        assert film.n_frames == 6
+        first = np.asarray(film.convert("RGB")).astype(int)
+        film.seek(5)
+        assert abs(np.asarray(film.convert("RGB")).astype(int) - first).max() > 100
+    planes = [surface(), surface(loss=surface().loss * 2)]
+    with Image.open(ll.animate_surfaces(planes, tmp_path / "s.gif", titles=["epoch 0", "epoch 1"])) as film:
+        assert film.n_frames == 2
+    with pytest.raises(ll.InputError, match=r"cannot write .*path\.avi: use \.gif"):
+        ll.animate_path(surface(), [path()], tmp_path / "path.avi")
+    assert (".mp4" in ll.animation_formats()) == (shutil.which("ffmpeg") is not None)
+
+
+def test_smoothing_is_a_normalised_convolution_that_spares_non_finite_points():
+    loss = surface().loss.copy()
+    loss[4, 3] = np.nan
+    given = surface(loss=loss)
+    found = ll.smooth(given, 1.0)
+    offsets = np.arange(-4, 5)
+    kernel = np.exp(-(offsets**2) / 2)
+    kernel = np.outer(kernel, kernel)
+    finite = np.pad(np.isfinite(loss), 4, mode="edge").astype(float)
+    padded = np.pad(np.nan_to_num(loss), 4, mode="edge")
+    expected = convolve2d(padded, kernel, mode="valid") / convolve2d(finite, kernel, mode="valid")
+    expected[4, 3] = np.nan
+    np.testing.assert_allclose(found.loss, expected, rtol=1e-12)
+    assert np.array_equal(given.loss, loss, equal_nan=True) and found.metadata["smoothed"] == 1.0
+    assert "smoothed for display (Gaussian, σ = 1 grid steps)" in ll.plot_contour(found).get_title()
+    with pytest.raises(ll.InputError, match="sigma is 0"):
+        ll.smooth(given, 0)
+
+
+TOY = ["--dataset", "digits", "--limit", "120", "--epochs", "4", "--hidden", "4", "--lr", "0.1", "--resolution", "5"]
+TOY += ["--device", "cpu", "--data-dir"]
+
+
+def run(*arguments):
+    ll.run_script(visualize_trajectory.main, [*map(str, arguments)])
+
+
+def test_the_script_writes_everything_and_computes_nothing_twice(tmp_path, small_data, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = [*TOY, small_data, "--seeds", 1, 2, "--animate", "--smoothing", 1]
+    run(*options)
+    results = Path("trajectory_results")
+    names = [
+        "trajectory_seed-1.points", "trajectory_seed-2.points", "trajectory_seed-1.npz", "trajectory_seed-2.npz",
+        "trajectory_surface.npz", "trajectory_contour.png", "trajectory_losses.png", "trajectory.gif",
+        "surface_before.npz", "surface_after.npz", "before_after.png", "trajectory_log.txt",
+    ]  # fmt: skip
+    printed = capsys.readouterr().out
+    assert all((results / name).exists() and f"Wrote trajectory_results/{name}" in printed for name in names)
+    surface = ll.Surface.load(results / "trajectory_surface.npz")
+    paths = [ll.Trajectory.load(results / f"trajectory_seed-{seed}.npz") for seed in (1, 2)]
+    for one in paths:
+        assert one.steps.tolist() == [0, 1, 2, 3, 4] and one.metadata["unit"] == "epoch"
+        for values, axis in zip(one.coordinates.T, surface.axes, strict=True):
+            assert axis[0] < values.min() and values.max() < axis[-1]
+    np.testing.assert_allclose(paths[1].coordinates[-1], 0, atol=1e-6)  # the last point of all is the origin
+    after = ll.Surface.load(results / "surface_after.npz")
+    assert after.shape == (51, 51) and "smoothed" not in after.metadata
+    assert after.loss[after.centre] == pytest.approx(paths[0].loss[-1], rel=1e-5)
+    before = {path.name: path.stat().st_mtime_ns for path in results.iterdir() if path.suffix in (".npz", ".points")}
+    run(*options)
+    assert before == {name: (results / name).stat().st_mtime_ns for name in before}
+    assert "epoch 1 of 4" not in capsys.readouterr().out
+
+
+def test_the_script_draws_checkpoints_of_a_batch_norm_network(tmp_path, small_data, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = ll.load_dataset("digits", limit=60, data_dir=small_data)
+    arguments = {"input_shape": (1, 8, 8), "classes": 10, "normalization": "batch"}
+    shared = {"model_name": "resnet8", "model_arguments": arguments, "settings": {},
+              "data": {"name": "digits", "split": "train", "limit": 60, "source": ""}}  # fmt: skip
+    run_folder = ll.Run("runs/a", epochs=3, save_epochs="all", resume=False, checkpoint=shared)
+    ll.seed_everything(0)
+    model = ll.build_model("resnet8", **arguments)
+    ll.fit(model, data, data, device="cpu", on_epoch=run_folder.keep, epoch_zero=True, state=run_folder.state,
+           epochs=3, batch_size=20, lr=0.05, seed=0)  # fmt: skip
+    files = sorted(Path("runs/a").glob("*.pth"))
+    run("--checkpoints", *files, "--resolution", 2, "--tolerance", 0.5, "--data-dir", small_data, "--subset", 20)
+    found = ll.Trajectory.load("trajectory_results/trajectory_a.npz")
+    assert found.steps.tolist() == [0, 1, 2, 3] and np.isfinite(found.shadow_loss).all()
+    assert found.metadata["objective"]["batch_norm"] == "recalibrate"
+    points = ll.RecordedPoints("trajectory_results/trajectory_a.points")
+    losses = [entry["test_loss"] for entry in json.loads(run_folder.metrics.read_text())["epochs"]]
+    np.testing.assert_allclose(points.losses[1:], losses[-3:])
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        run("--checkpoints", *files[:2], "--data-dir", small_data)
+    assert "at least three checkpoints, not 2" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run("--checkpoints", files[0], *files[:2], "--data-dir", small_data)
+    assert "are both of epoch 0" in capsys.readouterr().err

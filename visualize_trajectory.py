@@ -1,0 +1,241 @@
+"""Where training went: its path in the plane in which it spread most, on the loss over that plane.
+
+    python visualize_trajectory.py                                      # SimpleNet on 1,000 digits, 30 epochs
+    python visualize_trajectory.py --seeds 1 2 3                        # three runs in one shared plane
+    python visualize_trajectory.py --optimizers sgd adam --lrs 0.01 0.001 --epochs 20
+    python visualize_trajectory.py --model resnet14 --dataset fashion-mnist --limit 500 --epochs 5 --tolerance 0.02
+    python visualize_trajectory.py --checkpoints runs/resnet14_fashion-mnist/*.pth --subset 500
+    python visualize_trajectory.py --animate                            # also a GIF, and an MP4 where ffmpeg is there
+
+Records the parameters after every epoch, finds their two principal components, evaluates the loss over that plane in a
+range that covers the path, and projects the path onto it. A plane has two dimensions and training has thousands: the
+figures say how far off the plane each point lies, and show its true loss beside that of its shadow on the surface.
+
+Writes into trajectory_results: trajectory_<run>.npz and .points (the recorded parameters), trajectory_surface.npz,
+trajectory_contour.png, trajectory_losses.png, loss_landscape.html (3-D, turns in the browser, needs no network),
+before_after.png (one random plane at initialisation and after training) with its two .npz, trajectory_log.txt. With
+--checkpoints those of one folder are one run, in the order of their epochs. A run that is recorded already with the
+same settings is not trained again.
+"""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from landscape_lib import (
+    Checkpoint,
+    Data,
+    InputError,
+    JoinedPoints,
+    ModelOptions,
+    RecordedPoints,
+    Surface,
+    Training,
+    Trajectory,
+    animate_path,
+    animation_formats,
+    build_model,
+    covering_ranges,
+    describe,
+    load_checkpoint,
+    load_dataset,
+    load_or_evaluate,
+    load_or_project,
+    load_or_record,
+    load_shared_data,
+    make_folder,
+    model_at,
+    objective,
+    pca_plane,
+    plain_name,
+    plot_comparison,
+    plot_path,
+    plot_path_losses,
+    random_plane,
+    record_checkpoints,
+    run_script,
+    save_figure,
+    smooth,
+    summarize,
+    surface_table,
+    write_log,
+)
+
+DEFAULTS = Training(epochs=30, batch_size=64, lr=0.01, seed=42)
+
+
+def main(
+    training: Training = DEFAULTS,
+    network: ModelOptions = ModelOptions(),  # noqa: B008 (frozen)
+    model: str | None = None,
+    dataset: str = "auto",
+    data_dir: Path = Path("data"),
+    limit: int | None = 1000,
+    seeds: tuple[int, ...] = (),
+    optimizers: tuple[Literal["sgd", "adam"], ...] = (),
+    lrs: tuple[float, ...] = (),
+    checkpoints: tuple[Path, ...] = (),
+    subset: int | None = None,
+    filter_norm: bool = False,
+    origin: Literal["last", "first"] = "last",
+    resolution: int = 50,
+    margin: float = 0.2,
+    tolerance: float | Literal["noise"] | None = None,
+    batch_norm: Literal["batch", "recalibrate"] | None = None,
+    log_scale: bool = False,
+    smoothing: float = 0.0,
+    animate: bool = False,
+    device: str = "auto",
+    force: bool = False,
+    out: Path = Path("trajectory_results"),
+) -> None:
+    """The path of one or more training runs in its PCA plane, on the loss over that plane.
+
+    Args:
+        training: How the runs are trained.
+        network: What the network is made of.
+        model: Model by name, as for train_classifier.py; None is simplenet, or what the checkpoints name. The file of
+            FILE.py:FUNCTION is run.
+        dataset: Data set: mnist, fashion-mnist, cifar10, mnist-5k, digits, folder:PATH, or auto (all of MNIST if it
+            is there or can be downloaded, otherwise mnist-5k, with a warning).
+        data_dir: Folder where data sets are looked for and downloaded to.
+        limit: Train on the first LIMIT samples only; None is all of them.
+        seeds: One run each, in one shared plane.
+        optimizers: One run each.
+        lrs: Learning rates, one run each.
+        checkpoints: Draw these instead of training: three or more; those of one folder are one run.
+        subset: Random samples of the training data to evaluate on, instead of all.
+        filter_norm: Rescale the two directions filter by filter, as in a random plane; the path then lies farther off.
+        origin: Point of the path at (0, 0).
+        resolution: Grid points along both axes.
+        margin: Space around the path, as a share of its extent.
+        tolerance: Interpolate where errors stay below this share of the loss (0.01), or a third of its standard error.
+        batch_norm: Statistics of BatchNorm layers at every point: re-estimated on the data (default), or of each batch.
+        log_scale: Colours and losses on a logarithmic scale.
+        smoothing: Gaussian smoothing of before_after.png, in grid steps, for display only; the files stay raw.
+        animate: Also write the path as an animation.
+        device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
+        force: Train and compute again even where the same result is already there.
+        out: Folder for the results.
+    """
+    out = make_folder(out)
+    settings = describe(
+        training, network, model=model, dataset=dataset, limit=limit, seeds=seeds, optimizers=optimizers, lrs=lrs,
+        checkpoints=[str(path) for path in checkpoints], subset=subset, filter_norm=filter_norm, origin=origin,
+        resolution=resolution, margin=margin, tolerance=tolerance, batch_norm=batch_norm, device=device,
+    )  # fmt: skip
+    print(f"Settings: {settings}")
+    if checkpoints:
+        runs, net, data = from_checkpoints(out, checkpoints, model, data_dir)
+    else:
+        data = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
+        test = load_dataset(data.name, split="test", data_dir=data_dir)
+        arguments = {"input_shape": tuple(data.inputs.shape[1:]), "classes": len(data.classes), **network.arguments}
+        net = build_model(model or "simplenet", **arguments)
+        runs = {}
+        for name, options in variants(training, seeds, optimizers, lrs).items():
+            print(f"{name}: {model or 'simplenet'} on {data.name}, {len(data):,} samples", flush=True)
+            path = out / f"trajectory_{plain_name(name)}.points"
+            runs[name] = load_or_record(
+                path, model or "simplenet", arguments, data, test, options, device=device, force=force
+            )
+            wrote(path)
+    data = data.subset(subset, seed=training.seed) if subset else data
+    every = JoinedPoints(list(runs.values()))
+    net = model_at(net, every[-1])
+    plane = pca_plane(every, origin=origin, normalize="filter" if filter_norm else None)
+    shares = plane.recipe["explained_variance"][:2]
+    print(f"The first two components hold {shares[0]:.1%} and {shares[1]:.1%} of the variance of the path")
+
+    target = objective(net, data, batch_norm=batch_norm, device=device)
+    paths = []
+    for name, points in runs.items():
+        path = out / f"trajectory_{plain_name(name)}.npz"
+        paths.append(load_or_project(path, points, plane, target, name=name, force=force))
+        wrote(path)
+        print(path_summary(paths[-1]), flush=True)
+    grid = {**covering_ranges(paths, margin=margin), "resolution": resolution, "tolerance": tolerance}
+    surface = load_or_evaluate(out / "trajectory_surface.npz", target, plane, force=force, **grid)
+    wrote(out / "trajectory_surface.npz")
+    draw(surface, paths, out, log_scale, animate)
+
+    target = objective(net, data, batch_norm=batch_norm or "recalibrate", device=device)
+    ends = {}
+    for label, at in (("before", 0), ("after", -1)):
+        path = out / f"surface_{label}.npz"
+        plane = random_plane(model_at(net, next(iter(runs.values()))[at]), seed=training.seed)
+        ends[label] = load_or_evaluate(path, target, plane, force=force, resolution=51, tolerance=tolerance)
+        wrote(path)
+    table = surface_table(list(ends.values()), list(ends))
+    print(table)
+    shown = [smooth(end, smoothing) if smoothing else end for end in ends.values()]
+    titles = [f"{label} training ({next(iter(runs))})" for label in ends]
+    figure = plot_comparison(shown, titles=titles, log_scale=log_scale)
+    wrote(save_figure(figure, out / "before_after.png"))
+    log = {"settings": settings.replace(", ", "\n"), "surface": summarize(surface)}
+    log |= {name: path_summary(path) for name, path in zip(runs, paths, strict=True)}
+    wrote(write_log(out / "trajectory_log.txt", log | {"before and after training": table}))
+
+
+def variants(training: Training, seeds, optimizers, lrs) -> dict[str, Training]:
+    """One run for every combination, named by what differs."""
+    lists = {"seed": seeds, "optimizer": optimizers, "lr": lrs}
+    chosen = {key: values or (getattr(training, key),) for key, values in lists.items()}
+    told = [key for key, values in chosen.items() if len(values) > 1] or ["seed"]
+    runs = {}
+    for values in itertools.product(*chosen.values()):
+        options = dict(zip(chosen, values, strict=True))
+        runs[", ".join(f"{key} {options[key]}" for key in told)] = replace(training, **options)
+    return runs
+
+
+def from_checkpoints(
+    out: Path, paths: tuple[Path, ...], model: str | None, data_dir: Path
+) -> tuple[dict[str, RecordedPoints], object, Data]:
+    """The runs, the network and the training data of checkpoints; those of one folder are one run."""
+    runs: dict[str, list[Checkpoint]] = {}
+    for path in paths:
+        if path.name == "state.pth":  # of train_classifier.py, no checkpoint; runs/NAME/*.pth matches it
+            continue
+        runs.setdefault(path.parent.name or ".", []).append(load_checkpoint(path, model=model))
+    loaded = [checkpoint for run in runs.values() for checkpoint in run]
+    if len(loaded) < 3:
+        raise InputError(f"a path takes at least three checkpoints, not {len(loaded)}")
+    data = load_shared_data(loaded, "train", data_dir, seed=0)
+    if len({samples.fingerprint for samples in data}) > 1:
+        raise InputError("the checkpoints were trained on different data, so they share no loss; give those of one")
+    recorded = {}
+    for name, run in runs.items():
+        path = out / f"trajectory_{plain_name(name)}.points"
+        recorded[name] = record_checkpoints(path, run)
+        wrote(path)
+    return recorded, loaded[-1].model, data[0]
+
+
+def draw(surface: Surface, paths: list[Trajectory], out: Path, log_scale: bool, animate: bool) -> None:
+    """The path on contours, its losses, and the pages and films of it."""
+    wrote(save_figure(plot_path(surface, paths, log_scale=log_scale), out / "trajectory_contour.png"))
+    wrote(save_figure(plot_path_losses(paths, log_scale=log_scale), out / "trajectory_losses.png"))
+    if animate:
+        for suffix in animation_formats():
+            wrote(animate_path(surface, paths, out / f"trajectory{suffix}", log_scale=log_scale))
+
+
+def path_summary(path: Trajectory) -> str:
+    """Loss at start and end, and how far off the plane the path goes."""
+    meta, farthest = path.metadata, path.distance.argmax()
+    return (
+        f"{meta['name']}: {meta['unit']} {path.steps[0]} to {path.steps[-1]}, loss {path.loss[0]:.4g} to "
+        f"{path.loss[-1]:.4g}; farthest off the plane at {meta['unit']} {path.steps[farthest]}: by "
+        f"{path.distance[farthest]:.3g}, {path.share_off_plane[farthest]:.1%} of the path's extent, where the point "
+        f"has loss {path.loss[farthest]:.4g} and its shadow {path.shadow_loss[farthest]:.4g}"
+    )
+
+
+def wrote(path: Path) -> None:
+    print(f"Wrote {path}", flush=True)
+
+
+if __name__ == "__main__":
+    run_script(main)
