@@ -1,11 +1,13 @@
 """What the README says: its example runs, its commands parse, its files exist."""
 
+import functools
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(set(re.findall(r"python ([a-z_]+\.py[^`\n&]*)", README)))
 
 
-def test_the_python_example_runs(tmp_path, monkeypatch, small_data):
+def test_the_python_examples_run(tmp_path, monkeypatch, small_data):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     ll.save_checkpoint(
@@ -28,19 +30,30 @@ def test_the_python_example_runs(tmp_path, monkeypatch, small_data):
         metrics={},
         settings={},
     )
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    found = {}
-    exec(code, found)
+    found = {"model": ll.LinearMNIST(), "train_one_epoch": shaken}
+    for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(code, found)
     assert Path("landscape.png").stat().st_size > 10_000
     assert found["surface"].loss.shape == (25, 25)
+    assert np.isfinite(found["path"].shadow_loss).all() and len(found["path"].steps) == 5
+
+
+def shaken(model):
+    """A stand-in for an epoch of training."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.01 * torch.randn_like(parameter)
+
+
+@functools.cache
+def help_of(script):
+    return subprocess.run([sys.executable, str(ROOT / script), "-h"], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_that_the_readme_uses_is_in_the_help(command):
     script, *arguments = shlex.split(command)
-    help_text = subprocess.run(
-        [sys.executable, str(ROOT / script), "-h"], capture_output=True, text=True, check=True
-    ).stdout
+    help_text = help_of(script)
     for argument in arguments:
         if argument.startswith("--"):
             assert argument in help_text
