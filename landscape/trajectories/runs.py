@@ -5,6 +5,7 @@ from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
+from landscape import ranks
 from landscape.checkpoints import Checkpoint
 from landscape.datasets import Data
 from landscape.devices import seed_everything, select_device
@@ -42,12 +43,16 @@ def load_or_record(
         "training": {name: _plain(value) for name, value in asdict(training).items()},
         "device": select_device(device).type,
     }
-    if not force and (found := _found(path, notes, training.epochs + 1)):
-        return found
-    seed_everything(training.seed)
-    network = build_model(model, **arguments)
-    recorder = TrajectoryRecorder(path, notes=notes)
-    fit(network, train, test, device=device, on_epoch=recorder.on_epoch, epoch_zero=True, **asdict(training))
+
+    def record() -> None:
+        if not force and _is_there(path, notes, training.epochs + 1):
+            return
+        seed_everything(training.seed)
+        network = build_model(model, **arguments)
+        recorder = TrajectoryRecorder(path, notes=notes)
+        fit(network, train, test, device=device, on_epoch=recorder.on_epoch, epoch_zero=True, **asdict(training))
+
+    ranks.from_first(record)
     return RecordedPoints(path)
 
 
@@ -62,12 +67,16 @@ def record_checkpoints(path: str | Path, checkpoints: Sequence[Checkpoint]) -> R
         if one.metadata["epoch"] == other.metadata["epoch"]:
             raise InputError(f"{one.path} and {other.path} are both of epoch {one.metadata['epoch']}; give one of them")
     notes = {"checkpoints": [checkpoint.sha256 for checkpoint in ordered]}
-    if found := _found(path, notes, len(ordered)):
-        return found
-    recorder = TrajectoryRecorder(path, notes=notes)
-    for checkpoint in ordered:
-        metrics = {"test_loss": float("nan"), **checkpoint.metadata["metrics"]}
-        recorder.on_epoch(checkpoint.metadata["epoch"], checkpoint.model, metrics)
+
+    def record() -> None:
+        if _is_there(path, notes, len(ordered)):
+            return
+        recorder = TrajectoryRecorder(path, notes=notes)
+        for checkpoint in ordered:
+            metrics = {"test_loss": float("nan"), **checkpoint.metadata["metrics"]}
+            recorder.on_epoch(checkpoint.metadata["epoch"], checkpoint.model, metrics)
+
+    ranks.from_first(record)
     return RecordedPoints(path)
 
 
@@ -91,11 +100,11 @@ def load_or_project(
     return found
 
 
-def _found(path: str | Path, notes: dict, count: int) -> RecordedPoints | None:
+def _is_there(path: str | Path, notes: dict, count: int) -> bool:
     if not Path(path).exists():
-        return None
+        return False
     found = RecordedPoints(path)
-    return found if found.notes == notes and len(found) == count else None
+    return found.notes == notes and len(found) == count
 
 
 def _plain(value):
