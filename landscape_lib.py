@@ -13,6 +13,7 @@ This file only re-exports; the code is in the package ``landscape``.
 from landscape.checkpoint_surfaces import checkpoint_surface, settle_range
 from landscape.checkpoints import Checkpoint, load_checkpoint, prepare_checkpoint, save_checkpoint
 from landscape.comparability import check_comparable, differences
+from landscape.connectivity import Alignment, Curve, align, barrier, fit_curve
 from landscape.datasets import Data, load_dataset
 from landscape.devices import seed_everything, select_device
 from landscape.directions import filter_normalize, normalize_direction, random_directions
@@ -42,7 +43,7 @@ from landscape.plotting import (
 )
 from landscape.predictions import predict
 from landscape.ranks import is_first_rank
-from landscape.results import Surface, Trajectory
+from landscape.results import Barrier, Surface, Trajectory
 from landscape.runs import Run
 from landscape.scripts import run_script
 from landscape.settings import Evaluation, ModelOptions, PlaneChoice, describe
@@ -78,7 +79,10 @@ from landscape.trajectories import (
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
+    "Alignment",
+    "Barrier",
     "Checkpoint",
+    "Curve",
     "Data",
     "Evaluation",
     "InputError",
@@ -97,9 +101,11 @@ __all__ = [
     "Training",
     "Trajectory",
     "TrajectoryRecorder",
+    "align",
     "animate_path",
     "animate_surfaces",
     "animation_formats",
+    "barrier",
     "build_model",
     "check_comparable",
     "checkpoint_surface",
@@ -112,6 +118,7 @@ __all__ = [
     "filter_normalize",
     "find_span",
     "fit",
+    "fit_curve",
     "inner",
     "interpolation_line",
     "is_first_rank",

@@ -22,6 +22,7 @@ __all__ = ["Objective", "objective"]
 FEW = 64  # samples that checks run on
 FIRST = 8  # losses that tell networks apart
 PRECISIONS = ("full", "tf32", "bf16")
+MERGING = ("interpolation line", "three-point plane", "pca plane", "bezier curve", "polygon curve")  # several networks
 BATCH_BYTES = 4 * 2**20  # of inputs: about what a core's share of the cache takes
 
 
@@ -127,6 +128,10 @@ class Objective:
         """(index of the first sample, batch) over all samples, on the device."""
         return self.samples.batches(batch_size or self.batch_size, self.device, self.dtype)
 
+    def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Any]:
+        """Batches over all samples in an order drawn from ``generator``, on the device."""
+        return self.samples.shuffled(batch_size, generator, self.device, self.dtype)
+
     def few_samples(self) -> Any:
         """A first batch for checks: small, unless its size is part of the objective."""
         size = self.batch_size if self.batch_norm == "batch" else min(self.batch_size, FEW)
@@ -187,7 +192,7 @@ class Objective:
         Raises:
             InputError: running statistics were asked for on a slice through several networks.
         """
-        merges = self.has_batch_norm and kind in ("interpolation line", "three-point plane", "pca plane")
+        merges = self.has_batch_norm and kind in MERGING
         if merges and self.batch_norm == "running":
             raise InputError(
                 f"batch_norm='running' on the {kind} would use one network's statistics for all: a barrier that does "

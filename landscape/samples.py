@@ -34,10 +34,7 @@ class Samples:
 
         Streamed samples come in the batches of their loader, whatever ``batch_size``.
         """
-
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, dtype if tensor.is_floating_point() else None, non_blocking=True)
-
+        move = _mover(device, dtype)
         if self.tensors is not None:
             for start in range(0, self.size, batch_size):
                 stop = min(start + batch_size, self.size)
@@ -47,6 +44,17 @@ class Samples:
         for batch in self._loader:
             yield start, map_tensors(move, batch)
             start += batch_length(batch)
+
+    def shuffled(
+        self, batch_size: int, generator: torch.Generator, device: torch.device, dtype: torch.dtype
+    ) -> Iterator[Any]:
+        """Yield batches in random order, at most ``batch_size`` large and nearly equal; streamed ones as they come."""
+        if self.tensors is None:
+            yield from (batch for _, batch in self.batches(batch_size, device, dtype))
+            return
+        move, order = _mover(device, dtype), torch.randperm(self.size, generator=generator)
+        for picked in order.tensor_split(-(-self.size // batch_size)):
+            yield map_tensors(lambda t, p=picked: move(t[p.to(t.device)]), self.tensors)
 
     def count_in(self, volume: int) -> int:
         """How many samples take ``volume`` bytes, at least 16 and at most all; streamed batches are what they are."""
@@ -90,6 +98,11 @@ def collect(data: Any) -> Samples:
     raise InputError(
         f"data must be a Data, a pair (inputs, targets), a Dataset or a DataLoader, not {type(data).__name__}"
     )
+
+
+def _mover(device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """tensor -> the same on ``device``, in ``dtype`` if it is floating-point."""
+    return lambda t: t.to(device, dtype if t.is_floating_point() else None, non_blocking=True)
 
 
 def _from_loader(loader: DataLoader) -> Samples:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from landscape.directions import normalize_direction, random_directions
 from landscape.errors import InputError
@@ -35,9 +35,18 @@ class Slice:
         for direction in self.directions:
             check_match(direction, self.origin, "direction")
 
+    @property
+    def dimension(self) -> int:
+        """How many coordinates a point has."""
+        return len(self.directions)
+
+    def weights(self, coordinates: Tensor) -> Tensor:
+        """Factors [K, directions] of the directions at ``coordinates`` [K, dimension]: the coordinates themselves."""
+        return coordinates
+
     def __call__(self, *coordinates: float) -> Point:
-        if len(coordinates) != len(self.directions):
-            raise TypeError(f"this slice takes {len(self.directions)} coordinate(s), not {len(coordinates)}")
+        if len(coordinates) != self.dimension:
+            raise TypeError(f"this slice takes {self.dimension} coordinate(s), not {len(coordinates)}")
         point = {}
         for name, value in self.origin.items():
             point[name] = value.clone()

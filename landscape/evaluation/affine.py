@@ -38,6 +38,8 @@ class Affine:
             raise NotApplicable("the loss is not cross-entropy of one label a sample")
         if objective.batch_norm == "recalibrate":
             raise NotApplicable("BatchNorm statistics change from point to point")
+        if slice_.dimension < len(slice_.directions):
+            raise NotApplicable("the slice is a curve")
         self.objective = objective
         objective.move_to(slice_.origin)
         _, batch = next(objective.batches(2))

@@ -43,7 +43,7 @@ def plan_budget(objective: Objective, slice_: Slice, seconds: float, seed: int =
     pilot = objective.subset(PILOT, seed)
     taken, options = [], {**grid, "progress": False}
     for points in (3, 5):
-        options["resolution"] = (points,) * len(slice_.directions)
+        options["resolution"] = (points,) * slice_.dimension
         surface = evaluate(pilot, slice_, **options)
         taken.append((surface.loss.size, surface.metadata["seconds"]))
     (few, short), (many, long) = taken

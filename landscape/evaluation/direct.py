@@ -76,10 +76,10 @@ class Direct:
         return (self.terms[0] if self.first else tensors_of(self.batch)[0])[0].numel()
 
     def prepare(self, coordinates: Tensor) -> None:
-        """Compute the weights at ``coordinates`` [K, axes] (float64)."""
-        self.coordinates = coordinates.tolist()
-        moves = coordinates.to(self.origin)
-        self.stack = torch.addmm(self.origin, moves, self.directions)
+        """Compute the parameters at ``coordinates`` [K, axes] (float64)."""
+        weights = self.slice.weights(coordinates)
+        self.coordinates = weights.tolist()
+        self.stack = torch.addmm(self.origin, weights.to(self.origin), self.directions)
         columns = [piece.unbind() for piece in self._pieces(self.stack).values()]
         self.points = list(zip(*columns, strict=True)) if columns else [()] * len(self.coordinates)
         if self.objective.batch_norm == "recalibrate":

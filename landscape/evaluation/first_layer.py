@@ -54,10 +54,12 @@ class FirstLayer:
         """Watch one forward pass and find the layer.
 
         Raises:
-            NotApplicable: the first perturbed module is no plain linear or convolution layer, runs more than
-                once, or some perturbed parameter is used outside the module that holds it.
+            NotApplicable: nothing is perturbed, the first perturbed module is no plain linear or convolution layer or
+                runs more than once, or some perturbed parameter is used outside the module that holds it.
         """
         names = set(perturbed_names(directions))
+        if not names:
+            raise NotApplicable("nothing moves")
         owners = _owners(model, names)
         calls, finished_before = _watch(model, forward, {module for module, _ in owners.values()})
         for module, label in owners.values():

@@ -21,7 +21,7 @@ def grid_axes(
     Raises:
         InputError: a range that is reversed, empty or infinite, fewer than two points, or one size too many.
     """
-    count = len(slice_.directions)
+    count = slice_.dimension
     sizes = (resolution,) * count if isinstance(resolution, int) else tuple(resolution)
     if len(sizes) != count:
         raise InputError(f"resolution {resolution!r} does not fit a slice of {count} direction(s)")

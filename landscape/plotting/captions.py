@@ -24,7 +24,8 @@ __all__ = [
     "title_of",
 ]
 
-BETWEEN_MODELS = ("interpolation line", "three-point plane")
+LINES_BETWEEN_MODELS = ("interpolation line", "bezier curve", "polygon curve")
+BETWEEN_MODELS = (*LINES_BETWEEN_MODELS, "three-point plane")
 TOWARDS_MODEL = "normalised interpolation line"
 LOSS_NAMES = {"cross_entropy": "cross-entropy", "mse": "mean squared error"}
 UNITS = {
@@ -143,7 +144,7 @@ def origin_name(surface: Surface) -> str:
 
 def marked_models(surface: Surface) -> dict[float, str]:
     """The models on a line: coordinate -> name."""
-    if _section(surface, "slice").get("kind") == "interpolation line":
+    if _section(surface, "slice").get("kind") in LINES_BETWEEN_MODELS:
         return {0.0: "first model", 1.0: "second model"}
     return {0.0: origin_name(surface)}
 
@@ -168,7 +169,7 @@ def _norms_text(norms: list[float | None]) -> str:
 def _unit(surface: Surface, k: int) -> str:
     recipe = _section(surface, "slice")
     kind = recipe.get("kind")
-    if kind == "interpolation line":
+    if kind in LINES_BETWEEN_MODELS:
         return "0 = first model, 1 = second model"
     if kind == "three-point plane":
         return ("1 = second model", "1 = third model")[k]

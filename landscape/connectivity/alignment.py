@@ -1,0 +1,134 @@
+"""Permute the hidden units of one network so that they match those of another."""
+
+import contextlib
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from landscape.connectivity.coupling import Group, trace_coupling
+from landscape.connectivity.matching import inputs_of, match_activations, match_weights, permute
+from landscape.errors import InputError
+from landscape.objective import Objective
+from landscape.parameters import check_match, parameters_of
+from landscape.samples import Samples, collect
+
+__all__ = ["Alignment", "align"]
+
+PROBES = 8  # inputs on which units are followed and the result is verified
+IMAGE_SIZES = (32, 28, 64, 96, 224)  # tried for convolutions where no data are given
+TOLERANCE = 1e-9  # of the largest output, in float64: rounding of sums in another order
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """A network whose hidden units were permuted to match those of another."""
+
+    model: nn.Module  # b with its units permuted, in eval mode; it computes what b computes
+    permutations: dict[str, np.ndarray]  # group -> [units] int64: unit i of the model is unit index[i] of b
+    deviation: float  # largest difference between the outputs of b and of the model on probe inputs, in float64
+    rounds: int  # sweeps over all groups
+    converged: bool  # whether the last sweep changed nothing
+    method: str  # "weights" or "activations"
+
+
+def align(a: nn.Module, b: nn.Module, *, method: str = "weights", data: Any = None, seed: int = 0) -> Alignment:
+    """Permute the hidden units of ``b`` so that they match those of ``a``; neither model is changed.
+
+    A network computes the same function when the units of a hidden layer change places. Which ones may is found by
+    watching a forward pass, see `trace_coupling`; the best permutation of each group of units is a linear assignment:
+
+    - "weights" maximises sum_p <p(a), p(permuted b)> over all parameters p, group after group with the others held
+      still, in random order, until no group gets better: Ainsworth et al. 2023, "Git Re-Basin: Merging Models modulo
+      Permutation Symmetries", section 3.2. A local optimum where there are several groups.
+    - "activations" maximises sum_i corr(unit i of a, unit i of permuted b) over ``data``, where the units are read by
+      the next layer: Li et al. 2015, "Convergent Learning: Do Different Neural Networks Learn the Same
+      Representations?", section 3. An optimum for every group; units that never change on the data come in any order.
+
+    The result is verified: in float64, the permuted network gives the outputs of ``b``.
+
+    Args:
+        a: stays as it is.
+        b: of the same architecture.
+        method: "weights" or "activations".
+        data: as for `objective`, or an objective whose samples are taken. Needed by "activations", and where the
+            shape of the inputs cannot be told from the first layer.
+        seed: of the order of the groups.
+
+    Raises:
+        InputError: networks of different architectures, operations through which units cannot be followed,
+            activations without data, an unknown method.
+
+    Example:
+        >>> from torch import nn
+        >>> a, b = (nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)) for _ in "ab")
+        >>> aligned = align(a, b)
+        >>> sorted(aligned.permutations["0"].tolist()), aligned.deviation < 1e-9
+        ([0, 1, 2], True)
+    """
+    if method not in ("weights", "activations"):
+        raise InputError(f"unknown method {method!r}; use 'weights' or 'activations'")
+    if method == "activations" and data is None:
+        raise InputError("method='activations' compares units on samples: pass data=, or use method='weights'")
+    samples = None if data is None else data.samples if isinstance(data, Objective) else collect(data)
+    _check_same(a, b)
+    probe_a, probe_b = (copy.deepcopy(model).cpu().double().eval() for model in (a, b))
+    inputs = _probe_inputs(probe_a, samples)
+    groups = trace_coupling(probe_b, inputs[:2])
+    if not _alike(groups, trace_coupling(probe_a, inputs[:2])):
+        raise InputError("the networks are of different architectures: their units are coupled in different ways")
+    if method == "weights":
+        match = match_weights(probe_a, probe_b, groups, seed)
+    else:
+        match = match_activations(a, b, groups, samples)
+    with torch.no_grad():
+        expected = probe_b(inputs)
+        permute(probe_b, groups, match.orders)
+        deviation = float((probe_b(inputs) - expected).abs().max())
+    if not deviation <= TOLERANCE * float(expected.abs().max()):
+        raise RuntimeError(f"the permuted network does not compute the same function: it is off by {deviation:.3g}")
+    model = copy.deepcopy(b).eval()
+    permute(model, groups, match.orders)
+    permutations = {group.name: order for group, order in zip(groups, match.orders, strict=True)}
+    return Alignment(model, permutations, deviation, match.rounds, match.converged, method)
+
+
+def _check_same(a: nn.Module, b: nn.Module) -> None:
+    for model in (a, b):
+        if not isinstance(model, nn.Module):
+            raise InputError(f"align takes two torch.nn.Module, not {type(model).__name__}")
+    try:
+        check_match(parameters_of(b), parameters_of(a), "second model")
+        check_match(dict(b.named_buffers()), dict(a.named_buffers()), "second model")
+    except InputError as error:
+        raise InputError(f"networks of different architectures cannot be aligned: {error}") from error
+
+
+def _alike(first: list[Group], second: list[Group]) -> bool:
+    def places(groups: list[Group]) -> list[dict]:
+        return [{key: positions.tolist() for key, positions in group.places.items()} for group in groups]
+
+    return places(first) == places(second)
+
+
+def _probe_inputs(model: nn.Module, samples: Samples | None) -> Tensor:
+    """A few inputs in float64 that ``model`` takes: the first samples, or random ones of a shape that works."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = []
+    if samples is not None:
+        inputs = inputs_of(next(samples.batches(PROBES, torch.device("cpu"), torch.float64))[1])
+        return inputs[:PROBES]
+    first = next((layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)), None)
+    if isinstance(first, nn.Linear):
+        shapes = [(first.in_features,)]
+    elif first is not None:
+        shapes = [(first.in_channels, *[size] * (first.weight.ndim - 2)) for size in IMAGE_SIZES]
+    for shape in shapes:
+        inputs = torch.randn(PROBES, *shape, dtype=torch.float64, generator=generator)
+        with contextlib.suppress(RuntimeError, ValueError), torch.no_grad():
+            model(inputs)
+            return inputs
+    raise InputError("the shape of the inputs cannot be told from the first layer; pass data= as well")

@@ -1,0 +1,41 @@
+"""The loss on the straight line between two networks."""
+
+from torch import nn
+
+from landscape.evaluation import evaluate
+from landscape.objective import Objective
+from landscape.parameters import Point
+from landscape.results import Barrier
+from landscape.slices import interpolation_line
+
+__all__ = ["barrier"]
+
+
+def barrier(
+    objective: Objective, a: nn.Module | Point, b: nn.Module | Point, *, resolution: int = 25, **options
+) -> Barrier:
+    """The rise max_t L((1 - t) a + t b) - ((1 - t) L(a) + t L(b)) of the loss between two networks, see `Barrier`.
+
+    Networks with BatchNorm get their statistics anew at every point of the line, ends included, unless the objective
+    says otherwise.
+
+    Args:
+        objective: the loss L; its network gives only the architecture.
+        a: the network at t = 0.
+        b: the network at t = 1.
+        resolution: points of the line, ends included; the maximum is over them.
+        options: passed on to `evaluate`.
+
+    Raises:
+        InputError: networks of other architectures, and what `evaluate` refuses.
+
+    Example:
+        >>> import torch
+        >>> from landscape_lib import objective
+        >>> a, b = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+        >>> data = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
+        >>> barrier(objective(a, data), a, b, progress=False).value  # the loss of a linear model is convex
+        0.0
+    """
+    line = interpolation_line(a, b)
+    return Barrier.of(evaluate(objective, line, alpha_range=(0, 1), resolution=resolution, **options))

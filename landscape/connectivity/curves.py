@@ -1,0 +1,181 @@
+"""Curves of low loss between two networks."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from tqdm import tqdm
+
+from landscape import ranks
+from landscape.batch_norm import use_batch_statistics
+from landscape.errors import InputError
+from landscape.objective import Objective
+from landscape.parameters import Point, as_point, check_match
+from landscape.provenance import fingerprint
+from landscape.samples import batch_length
+from landscape.slices import Slice
+
+__all__ = ["Curve", "fit_curve"]
+
+KINDS = ("bezier", "polygon")
+
+
+@dataclass(frozen=True, eq=False)
+class Curve(Slice):
+    """t in [0, 1] -> sum_k w_k(t) points[k], k = 0..n: exactly the first point at 0 and exactly the last one at 1.
+
+    Bezier: w_k(t) = C(n, k) t^k (1 - t)^(n - k). Polygon: w_k(t) = max(0, 1 - |n t - k|). The weights add up to one, so
+    that it is the affine map of a `Slice` at w_1(t), ..., w_n(t), with directions points[k] - points[0].
+    """
+
+    points: tuple[Point, ...] = ()  # the first network, the bends, the second network
+
+    @classmethod
+    def through(cls, points: tuple[Point, ...], recipe: dict) -> "Curve":
+        """The curve of these control points; ``recipe["kind"]`` says which."""
+        origin, *others = points
+        directions = tuple({name: point[name] - origin[name] for name in origin} for point in others)
+        return cls(origin, directions, recipe, tuple(points))
+
+    @property
+    def dimension(self) -> int:
+        return 1
+
+    def weights(self, coordinates: Tensor) -> Tensor:
+        """w_1, ..., w_n [K, n] at ``coordinates`` t [K, 1]."""
+        return _control_weights(self.recipe["kind"], coordinates[:, 0], len(self.directions))[:, 1:]
+
+    def __call__(self, t: float) -> Point:
+        time = torch.tensor([t], dtype=torch.float64)
+        weights = _control_weights(self.recipe["kind"], time, len(self.directions))[0].tolist()
+        return {
+            name: sum(weight * point[name] for weight, point in zip(weights, self.points, strict=True))
+            for name in self.origin
+        }
+
+    def to(self, dtype: torch.dtype) -> "Curve":
+        points = tuple({name: value.to(dtype) for name, value in point.items()} for point in self.points)
+        return Curve.through(points, self.recipe)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        kind = torch.tensor([*self.recipe["kind"].encode()])  # the same points make another curve of another kind
+        return fingerprint([kind, *(value for point in self.points for value in point.values())])
+
+
+def fit_curve(
+    objective: Objective,
+    a: nn.Module | Point,
+    b: nn.Module | Point,
+    *,
+    kind: str = "bezier",
+    bends: int = 3,
+    epochs: int = 10,
+    lr: float = 1e-3,
+    batch_size: int = 128,
+    seed: int = 0,
+    progress: bool = True,
+) -> Curve:
+    """A curve theta(t) from ``a`` to ``b`` whose bends minimise the expected loss E_t L(theta(t)), t uniform in [0, 1].
+
+    Each mini-batch takes a step of Adam at a t of its own; the learning rate falls to zero by a cosine. The bends start
+    equally spaced on the line from a to b, whose ends never move. While the bends are trained BatchNorm normalises by
+    the batch, and dropout is off; ``evaluate(objective, curve, alpha_range=(0, 1))`` estimates the statistics anew at
+    every point. Source: Garipov et al. 2018, "Loss Surfaces, Mode Connectivity, and Fast Ensembling of DNNs", section
+    3, with SGD.
+
+    Args:
+        objective: the loss L and the samples that it is trained on; not changed.
+        a: the network at t = 0.
+        b: the network at t = 1.
+        kind: "bezier" or "polygon" (a chain of segments).
+        bends: trained points between a and b.
+        epochs: passes over the samples.
+        lr: learning rate at the start.
+        batch_size: samples a step, at most; streamed samples come in the batches and the order of their loader.
+        seed: of the order of the samples and of t.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: networks of other architectures, a setting out of range, a loss that is not finite.
+    """
+    if kind not in KINDS:
+        raise InputError(f"unknown kind {kind!r} of curve; use {' or '.join(map(repr, KINDS))}")
+    if min(bends, epochs, batch_size) < 1 or not 0 < lr < math.inf:
+        raise InputError(
+            f"bends is {bends}, epochs {epochs}, batch_size {batch_size} and lr {lr}; the first three must be at least "
+            "1, lr above 0"
+        )
+    ends, parameters = [as_point(end) for end in (a, b)], dict(objective.model.named_parameters())
+    for end, what in zip(ends, ("first model", "second model"), strict=True):
+        check_match(end, parameters, what)
+    settings = {"bends": bends, "epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed}
+    recipe = {"kind": f"{kind} curve", **settings}
+    like = next(iter(parameters.values()))
+    with objective.arithmetic():
+        control = torch.stack([torch.cat([end[name].flatten().to(like) for name in parameters]) for end in ends])
+        rows = _train(objective, control, recipe, progress).to(ends[0][next(iter(parameters))])
+    bent = ({name: part.clone() for name, part in _parts(row, parameters).items()} for row in rows)
+    first, last = ({name: end[name].detach().clone() for name in parameters} for end in ends)
+    return Curve.through((first, *bent, last), recipe)
+
+
+def _train(objective: Objective, ends: Tensor, recipe: dict, progress: bool) -> Tensor:
+    """The bends [bends, P], trained; ``ends`` [2, P]."""
+    segments = recipe["bends"] + 1
+    along = torch.linspace(0, 1, segments + 1).to(ends)[1:-1, None]
+    bends = torch.lerp(ends[0], ends[1], along).requires_grad_()
+    network = _MeanLoss(objective)
+    parameters = dict(objective.model.named_parameters())
+    optimizer = torch.optim.Adam([bends], lr=recipe["lr"])
+    generator = torch.Generator().manual_seed(recipe["seed"])
+    quiet = None if progress and ranks.is_first_rank() else True
+    with torch.enable_grad(), tqdm(total=recipe["epochs"] * objective.size, desc="curve", disable=quiet) as bar:
+        passes = (objective.shuffled(recipe["batch_size"], generator) for _ in range(recipe["epochs"]))
+        for batch in itertools.chain.from_iterable(passes):
+            optimizer.param_groups[0]["lr"] = recipe["lr"] * (1 + math.cos(math.pi * bar.n / bar.total)) / 2
+            t = torch.rand(1, generator=generator, dtype=torch.float64)
+            weights = _control_weights(recipe["kind"], t, segments).to(ends)
+            point = (weights @ torch.cat([ends[:1], bends, ends[1:]]))[0]
+            moved = {f"model.{name}": part for name, part in _parts(point, parameters).items()}
+            loss = functional_call(network, moved, (batch,))
+            if not loss.isfinite():
+                raise InputError(f"the loss on the curve is {loss.item()} at t = {t.item():.3f}; lower lr")
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            bar.update(batch_length(batch))
+    return bends.detach()
+
+
+class _MeanLoss(nn.Module):
+    """The mean loss of a batch as a function of the parameters, BatchNorm by the batch at hand."""
+
+    def __init__(self, objective: Objective):
+        super().__init__()
+        self.objective = objective.twin()
+        self.model = self.objective.model
+        use_batch_statistics(self.model)
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.objective.evaluate(batch)[0].mean()
+
+
+def _control_weights(kind: str, t: Tensor, count: int) -> Tensor:
+    """w_0, ..., w_n [K, n + 1] at ``t`` [K], for n = ``count``."""
+    k = torch.arange(count + 1, dtype=t.dtype)
+    if kind == "polygon curve":
+        return (1 - (count * t[:, None] - k).abs()).clamp(min=0)
+    binomial = torch.tensor([math.comb(count, i) for i in range(count + 1)], dtype=t.dtype)
+    return binomial * t[:, None] ** k * (1 - t[:, None]) ** (count - k)
+
+
+def _parts(vector: Tensor, like: dict[str, Tensor]) -> Point:
+    """``vector`` [P] cut into tensors of the names and shapes of ``like``."""
+    pieces = vector.split([value.numel() for value in like.values()])
+    return {name: piece.view(value.shape) for (name, value), piece in zip(like.items(), pieces, strict=True)}

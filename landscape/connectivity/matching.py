@@ -1,0 +1,162 @@
+"""The best permutation of every group of hidden units, by linear assignment."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from landscape.connectivity.coupling import READERS, Group, operation_name
+from landscape.devices import select_device
+from landscape.parameters import Point, inner, parameters_of
+from landscape.samples import Samples, tensors_of
+
+__all__ = ["Match", "inputs_of", "match_activations", "match_weights", "permute"]
+
+MOST_ROUNDS = 100
+GAIN = 1e-12  # of the present agreement: a smaller one is rounding
+READ_BYTES = 2**20  # of inputs a batch; all that its layers read lies in memory, twice
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """Permutations, and how they were found."""
+
+    orders: list[np.ndarray]  # of every group, [units] int64: unit i becomes what unit orders[i] was
+    rounds: int
+    converged: bool
+
+
+@torch.no_grad()
+def permute(model: nn.Module, groups: Sequence[Group], orders: Sequence[np.ndarray]) -> None:
+    """Permute the units of ``model`` in place, in parameters and buffers."""
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    for group, order in zip(groups, orders, strict=True):
+        for name, tensor in _permuted(tensors, group, order).items():
+            tensors[name].copy_(tensor)
+
+
+@torch.no_grad()
+def match_weights(a: nn.Module, b: nn.Module, groups: Sequence[Group], seed: int) -> Match:
+    """Maximise sum_p <p(a), p(permuted b)> over the parameters, one group at a time; a and b in float64."""
+    target, moved = parameters_of(a), parameters_of(b)
+    orders = [np.arange(group.size) for group in groups]
+    generator = np.random.default_rng(seed)
+    for rounds in range(1, MOST_ROUNDS + 1):
+        changed = False
+        for k in generator.permutation(len(groups)):
+            step = linear_sum_assignment(_weight_scores(target, moved, groups[k]), maximize=True)[1]
+            better = _permuted(moved, groups[k], step)
+            # The scores tell the gain only where no tensor holds the group along two axes; this is it in any case.
+            before, after = (inner({name: target[name] for name in better}, point) for point in (moved, better))
+            if after - before > GAIN * abs(before):
+                moved |= better
+                orders[k] = orders[k][step]
+                changed = True
+        if not changed:
+            return Match(orders, rounds, True)
+    return Match(orders, MOST_ROUNDS, False)
+
+
+@torch.no_grad()
+def match_activations(a: nn.Module, b: nn.Module, groups: Sequence[Group], samples: Samples) -> Match:
+    """Maximise the sum over units of their correlation over samples and places, where the units are read."""
+    device = select_device("auto")
+    a, b = (copy.deepcopy(model).to(device).eval() for model in (a, b))
+    dtype = next(a.parameters()).dtype
+    moments = [{call: _Moments() for call in group.readings} for group in groups]
+    for _, batch in samples.batches(samples.count_in(READ_BYTES), device, dtype):
+        read_a, read_b = (_readings(model, inputs_of(batch)) for model in (a, b))
+        for group, found in zip(groups, moments, strict=True):
+            for call, positions in group.readings.items():
+                found[call].add(_units(read_a[call], positions), _units(read_b[call], positions))
+    orders = []
+    for group, found in zip(groups, moments, strict=True):
+        scores = sum((each.correlations() for each in found.values()), np.zeros((group.size, group.size)))
+        orders.append(linear_sum_assignment(scores, maximize=True)[1])
+    return Match(orders, 1, True)
+
+
+def inputs_of(batch: Any) -> Tensor:
+    """What the network takes of a batch: its first tensor."""
+    return tensors_of(batch)[0]
+
+
+def _permuted(tensors: Point, group: Group, order: np.ndarray) -> Point:
+    """Those of ``tensors`` that hold units of the ``group``, permuted."""
+    permuted = {}
+    for (name, axis), positions in group.places.items():
+        if name in tensors:
+            source = torch.arange(tensors[name].shape[axis])
+            source[positions.ravel()] = torch.from_numpy(positions[order].ravel())
+            tensor = permuted.get(name, tensors[name])
+            permuted[name] = tensor.index_select(axis, source.to(tensor.device))
+    return permuted
+
+
+def _weight_scores(target: Point, moved: Point, group: Group) -> np.ndarray:
+    """[units, units]: how much of the sum unit j of b adds in the place of unit i."""
+    scores = np.zeros((group.size, group.size))
+    for (name, axis), positions in group.places.items():
+        if name in target:  # no buffer
+            mine, theirs = (_units(point[name].movedim(axis, 0), positions) for point in (target, moved))
+            scores += (mine @ theirs.T).numpy()
+    return scores
+
+
+def _units(tensor: Tensor, positions: np.ndarray) -> Tensor:
+    """Rows [units, ...] of all that belongs to each unit in ``tensor``, whose first axis holds them."""
+    return tensor[torch.from_numpy(positions).to(tensor.device)].flatten(1)
+
+
+def _readings(model: nn.Module, inputs: Tensor) -> list[Tensor]:
+    """What every layer call reads, its units first."""
+    with _Readings() as readings:
+        model(inputs)
+    return readings.found
+
+
+class _Readings(TorchFunctionMode):
+    """Keeps the inputs of linear and convolution layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.found: list[Tensor] = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = operation_name(function)
+        if name in READERS:
+            self.found.append((args[0] if args else kwargs["input"]).movedim(READERS[name], 0).clone())
+        return function(*args, **kwargs)
+
+
+class _Moments:
+    """Means, variances and products of the units of two networks, in float64 over any number of batches."""
+
+    def __init__(self):
+        self.count, self.first, self.second, self.squares_first, self.squares_second, self.products = [0] * 6
+
+    def add(self, first: Tensor, second: Tensor) -> None:
+        """Add what the units were, [units, values] of either network."""
+        first, second = first.double(), second.double()
+        self.count += first.shape[1]
+        self.first += first.sum(1)
+        self.second += second.sum(1)
+        self.squares_first += first.square().sum(1)
+        self.squares_second += second.square().sum(1)
+        self.products += first @ second.T
+
+    def correlations(self) -> np.ndarray:
+        """[units, units], zero for a unit that never changes."""
+        mean, other = self.first / self.count, self.second / self.count
+        variance = self.squares_first / self.count - mean.square()
+        other_variance = self.squares_second / self.count - other.square()
+        scale = (variance[:, None] * other_variance).clamp(min=0).sqrt()
+        covariance = self.products / self.count - mean[:, None] * other
+        return torch.where(scale > 1e-12, covariance / scale, 0.0).cpu().numpy()

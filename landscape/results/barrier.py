@@ -1,0 +1,56 @@
+"""How much the loss rises between two networks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.results.surface import Surface
+
+__all__ = ["Barrier"]
+
+
+@dataclass(frozen=True, eq=False)
+class Barrier:
+    """The rise of the loss L(t) on a way from one network (t = 0) to another (t = 1), over the points of a grid.
+
+    NaN or infinite where a loss on the way is. Source of the definition: Frankle et al. 2020, "Linear Mode
+    Connectivity and the Lottery Ticket Hypothesis", section 2, and Entezari et al. 2022, "The Role of Permutation
+    Invariance in Linear Mode Connectivity of Neural Networks", definition 2.1.
+    """
+
+    value: float  # max_t L(t) - ((1 - t) L(0) + t L(1)), at least 0
+    at: float  # the t of this maximum
+    above_larger_end: float  # max_t L(t) - max(L(0), L(1)), at least 0
+    accuracy: float | None  # max_t ((1 - t) A(0) + t A(1)) - A(t) of the accuracy A, at least 0; None if unknown
+    surface: Surface  # the loss on the way
+
+    @classmethod
+    def of(cls, surface: Surface) -> "Barrier":
+        """The barrier that the ``surface`` of a line or curve shows.
+
+        Raises:
+            InputError: the surface is a plane, or does not run from 0 to 1.
+        """
+        if surface.betas is not None or not np.allclose(surface.alphas[[0, -1]], (0, 1), rtol=0, atol=1e-12):
+            raise InputError("a barrier is that of a line or curve from 0 to 1; evaluate it with alpha_range=(0, 1)")
+        rise = _above_chord(surface.alphas, surface.loss)
+        highest = int(np.argmax(rise))  # the first NaN, where there is one
+        accuracy = None if surface.accuracy is None else float(_above_chord(surface.alphas, -surface.accuracy).max())
+        above = float(surface.loss.max() - surface.loss[[0, -1]].max())
+        return cls(float(rise[highest]), float(surface.alphas[highest]), above, accuracy, surface)
+
+    @property
+    def numbers(self) -> dict:
+        """The losses of both ends and the barrier, as plain numbers."""
+        first, second = (float(self.surface.loss[end]) for end in (0, -1))
+        names = ("value", "at", "above_larger_end", "accuracy")
+        return {"first_loss": first, "second_loss": second, **{name: getattr(self, name) for name in names}}
+
+
+def _above_chord(t: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``values`` minus the straight line between the first and the last of them."""
+    with np.errstate(invalid="ignore"):  # infinite ends
+        rise = values - ((1 - t) * values[0] + t * values[-1])
+        rise[[0, -1]] = values[[0, -1]] - values[[0, -1]]  # zero without rounding
+    return rise
