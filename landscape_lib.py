@@ -13,7 +13,16 @@ This file only re-exports; the code is in the package ``landscape``.
 from landscape.checkpoint_surfaces import checkpoint_surface, settle_range
 from landscape.checkpoints import Checkpoint, load_checkpoint, prepare_checkpoint, save_checkpoint
 from landscape.comparability import check_comparable, differences
-from landscape.connectivity import Alignment, Curve, align, barrier, fit_curve
+from landscape.connectivity import (
+    Alignment,
+    Connectivity,
+    Curve,
+    align,
+    barrier,
+    barrier_table,
+    connectivity,
+    fit_curve,
+)
 from landscape.datasets import Data, load_dataset
 from landscape.devices import seed_everything, select_device
 from landscape.directions import filter_normalize, normalize_direction, random_directions
@@ -28,6 +37,7 @@ from landscape.plotting import (
     animate_path,
     animate_surfaces,
     animation_formats,
+    plot_barriers,
     plot_comparison,
     plot_contour,
     plot_difference,
@@ -82,6 +92,7 @@ __all__ = [
     "Alignment",
     "Barrier",
     "Checkpoint",
+    "Connectivity",
     "Curve",
     "Data",
     "Evaluation",
@@ -106,9 +117,11 @@ __all__ = [
     "animate_surfaces",
     "animation_formats",
     "barrier",
+    "barrier_table",
     "build_model",
     "check_comparable",
     "checkpoint_surface",
+    "connectivity",
     "cosine",
     "covering_ranges",
     "describe",
@@ -139,6 +152,7 @@ __all__ = [
     "pca_plane",
     "plain_name",
     "plan_budget",
+    "plot_barriers",
     "plot_comparison",
     "plot_contour",
     "plot_difference",

@@ -1,6 +1,7 @@
 """Figures of surfaces: numpy in, matplotlib out; drawing saves nothing and needs no torch."""
 
 from landscape.plotting.animation import animate_path, animate_surfaces, animation_formats
+from landscape.plotting.barriers import plot_barriers
 from landscape.plotting.comparison import plot_comparison, plot_difference, plot_spread
 from landscape.plotting.lines import plot_lines
 from landscape.plotting.paths import plot_path, plot_path_losses
@@ -15,6 +16,7 @@ __all__ = [
     "animate_path",
     "animate_surfaces",
     "animation_formats",
+    "plot_barriers",
     "plot_comparison",
     "plot_contour",
     "plot_difference",

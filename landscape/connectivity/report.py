@@ -1,0 +1,78 @@
+"""Everything about the way between two networks, the unaligned control always among it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from landscape.connectivity.alignment import Alignment, align
+from landscape.connectivity.barriers import barrier
+from landscape.connectivity.curves import Curve, fit_curve
+from landscape.evaluation import evaluate
+from landscape.objective import Objective
+from landscape.results import Barrier
+
+__all__ = ["Connectivity", "barrier_table", "connectivity"]
+
+
+@dataclass(frozen=True, eq=False)
+class Connectivity:
+    """Barriers between two networks a and b, by the way that is taken."""
+
+    barriers: dict[str, Barrier]  # "unaligned" first, then "aligned by <method>", "<kind> curve"
+    alignments: dict[str, Alignment]  # method -> b permuted to match a
+    curve: Curve | None  # from a to b, not aligned; None if none was asked for
+
+
+def connectivity(
+    objective: Objective,
+    a: nn.Module,
+    b: nn.Module,
+    *,
+    methods: Sequence[str] = ("weights", "activations"),
+    curve: str | None = None,
+    resolution: int = 25,
+    seed: int = 0,
+    progress: bool = True,
+    **training,
+) -> Connectivity:
+    """The barrier between ``a`` and ``b``: on the line, on the line after `align`, and on a curve of `fit_curve`.
+
+    Args:
+        objective: gives the loss, and the samples that activations are compared on and curves trained on.
+        a: a network.
+        b: another one of the same architecture.
+        methods: of `align`: "weights", "activations", both or none.
+        curve: kind of `fit_curve`, "bezier" or "polygon", or None for no curve.
+        resolution: points of every way, as in `barrier`.
+        seed: of the alignment and of the training of the curve.
+        progress: show progress bars.
+        training: more options of `fit_curve`.
+
+    Raises:
+        InputError: as `barrier`, `align` and `fit_curve` do.
+    """
+    options = {"resolution": resolution, "progress": progress}
+    alignments = {method: align(a, b, method=method, data=objective, seed=seed) for method in methods}
+    barriers = {"unaligned": barrier(objective, a, b, **options)}
+    for method, aligned in alignments.items():
+        barriers[f"aligned by {method}"] = barrier(objective, a, aligned.model, **options)
+    fitted = None
+    if curve:
+        fitted = fit_curve(objective, a, b, kind=curve, seed=seed, progress=progress, **training)
+        barriers[f"{curve} curve"] = Barrier.of(evaluate(objective, fitted, alpha_range=(0, 1), **options))
+    return Connectivity(barriers, alignments, fitted)
+
+
+def barrier_table(barriers: dict[str, Barrier]) -> str:
+    """Barriers as a text table, one row each."""
+    head = ("", "first loss", "second loss", "barrier", "at", "above larger end", "accuracy barrier")
+    rows = [head, *((name, *_cells(found)) for name, found in barriers.items())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in padded)
+
+
+def _cells(found: Barrier) -> tuple[str, ...]:
+    *numbers, accuracy = found.numbers.values()
+    return *(f"{value:.4g}" for value in numbers), "-" if accuracy is None else f"{accuracy:.2%}"

@@ -1,0 +1,54 @@
+"""The loss on several ways between two networks."""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from landscape.plotting.axes import axes_or_new, label_axes, mark_nonfinite, star_style
+from landscape.plotting.captions import axis_labels, common_title, count_text, quantity_label
+from landscape.plotting.panels import check_counts
+from landscape.plotting.scales import color_limits
+from landscape.plotting.values import line_values
+from landscape.results import Barrier
+
+__all__ = ["plot_barriers"]
+
+COLORS = ("#000000", "#0072B2", "#009E73", "#E69F00", "#CC79A7")  # of the colour-blind-safe set of Okabe and Ito
+STYLES = ("--", "-", "-.", ":", (0, (5, 1)))
+
+
+def plot_barriers(
+    barriers: dict[str, Barrier], ax: Axes | None = None, *, log_scale: bool = False, quantity: str = "loss"
+) -> Axes:
+    """The loss on every way from the first network to the second one, with its barrier in the legend.
+
+    Dashed and black is the first entry, such as the unaligned control. Stars mark the networks, with the straight line
+    between their losses that a barrier is measured from. Points that are NaN or infinite are gaps, with a cross at the
+    upper edge. ``quantity`` is "loss" or "accuracy".
+
+    Raises:
+        InputError: no barriers, a quantity that is unknown or was not computed, or a log scale over values that are
+            not positive.
+    """
+    surfaces = [found.surface for found in barriers.values()]
+    check_counts("plot_barriers", surfaces)
+    lines = [line_values(surface, quantity) for surface in surfaces]
+    color_limits(np.concatenate(lines), log_scale, quantity)
+    ax = axes_or_new(ax, (5.6, 4.4))
+    if log_scale:
+        ax.set_yscale("log", nonpositive="clip")
+    for k, ((name, found), values) in enumerate(zip(barriers.items(), lines, strict=True)):
+        rise = found.accuracy if quantity == "accuracy" else found.value
+        color, style, t = COLORS[k % len(COLORS)], STYLES[k % len(STYLES)], found.surface.alphas
+        ax.plot(t, values, color=color, linestyle=style, linewidth=1.8, label=f"{name}: barrier {rise:.3g}")
+        if (bad := np.isnan(values)).any():
+            mark_nonfinite(ax, t[bad], color, count_text(int(bad.sum()), bad.size), row=k)
+    ends = lines[0][[0, -1]]
+    chord = np.linspace(0, 1, 101)
+    ax.plot(chord, ends[0] + chord * (ends[1] - ends[0]), color="0.7", linewidth=0.8, zorder=0.5)
+    ax.plot([0, 1], ends, label="the two networks", **star_style(11))
+    # Below the axes, as the curves go everywhere.
+    ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    label_axes(
+        ax, common_title(surfaces), axis_labels(surfaces[0])[0], quantity_label(surfaces[0], quantity, log_scale)
+    )
+    return ax
