@@ -37,6 +37,20 @@ class Mixed(nn.Module):
         return self.head(F.gelu(self.norm(self.hidden(flat))))
 
 
+class Recurrent(nn.Module):
+    """One square layer applied again and again: its weight holds the same units along both axes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.again, self.last = nn.Linear(32, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        h = torch.tanh(self.first(x.flatten(1)))
+        for _ in range(3):
+            h = h + torch.tanh(self.again(h))
+        return self.last(h)
+
+
 def deep(width=7, activation=nn.Tanh):
     sizes = (32, width, width + 2, width, 3)
     layers = [part for a, b in itertools.pairwise(sizes) for part in (nn.Linear(a, b), activation())]
@@ -61,6 +75,7 @@ NETWORKS = {
     "resnet14 without shortcuts": (lambda: zoo("resnet14", shortcuts=False), 13),
     "group norm": (lambda: zoo("resnet8", normalization="group"), 44),  # four channels stay in their group
     "mixed": (Mixed, 4),
+    "recurrent": (Recurrent, 1),
     "tied": (networks.NETWORKS["tied"], 0),  # what reads the inputs writes the hidden units: nothing may move
     "twice": (networks.NETWORKS["twice"], 0),
 }

@@ -207,7 +207,8 @@ def test_a_curve_is_reproducible_and_changes_nothing_else():
     assert other.fingerprint != curves[0].fingerprint
 
 
-def test_streamed_samples_and_a_loss_of_ones_own_train_a_curve():
+def test_streamed_samples_and_a_loss_of_ones_own_train_a_curve(monkeypatch):
+    monkeypatch.setattr("landscape.samples.available_memory", lambda device: 0)
     inputs, targets = images(10)
     data = [(x, y) for x, y in zip(inputs, targets, strict=True)]
     a, b = make("mlp", 0), make("mlp", 1)
@@ -216,7 +217,7 @@ def test_streamed_samples_and_a_loss_of_ones_own_train_a_curve():
         return nn.functional.cross_entropy(model(batch[0]), batch[1]) / 2
 
     objective = ll.objective(a, torch.utils.data.DataLoader(data, batch_size=4), loss=halves, device="cpu")
-    objective.samples.tensors, objective.samples._loader = None, torch.utils.data.DataLoader(data, batch_size=4)
+    assert objective.samples.tensors is None
     curve = ll.fit_curve(objective, a, b, epochs=20, lr=0.02, progress=False)
     line = ll.interpolation_line(a, b)
     assert objective(curve(0.5)).mean() < 0.8 * objective(line(0.5)).mean()
@@ -231,6 +232,12 @@ def test_a_curve_is_computed_once(tmp_path):
     straight = ll.interpolation_line(curve.points[0], curve.points[-1])
     other = ll.load_or_evaluate(tmp_path / "curve.npz", objective, straight, **options)
     assert other.metadata["slice"]["kind"] == "interpolation line"
+
+
+def test_a_curve_ends_at_its_networks():
+    objective, curve = fitted()[2:]
+    with pytest.raises(ll.InputError, match=r"from 0 to 1; evaluate it with alpha_range=\(0, 1\)"):
+        ll.evaluate(objective, curve, **SMALL)
 
 
 MLP = make("mlp")

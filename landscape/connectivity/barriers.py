@@ -17,7 +17,7 @@ def barrier(
     """The rise max_t L((1 - t) a + t b) - ((1 - t) L(a) + t L(b)) of the loss between two networks, see `Barrier`.
 
     Networks with BatchNorm get their statistics anew at every point of the line, ends included, unless the objective
-    says otherwise.
+    says otherwise: compare Jordan et al. 2023, "REPAIR: REnormalizing Permuted Activations for Interpolation Repair".
 
     Args:
         objective: the loss L; its network gives only the architecture.

@@ -237,8 +237,8 @@ class _Tracer(TorchFunctionMode):
 
     def _unknown(self, name, *_):
         raise InputError(
-            f"cannot align: the operation {name!r} is not one through which hidden units can be followed; see "
-            "ll.align for those that are"
+            f"cannot align: the operation {name!r} is not one through which hidden units can be followed (linear and "
+            "convolution layers, normalisation, elementwise functions, pooling, changes of shape, additions)"
         )
 
     def _merged(self, labels: list[Tensor]) -> Tensor:

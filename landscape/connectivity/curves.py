@@ -167,7 +167,13 @@ class _MeanLoss(nn.Module):
 
 
 def _control_weights(kind: str, t: Tensor, count: int) -> Tensor:
-    """w_0, ..., w_n [K, n + 1] at ``t`` [K], for n = ``count``."""
+    """w_0, ..., w_n [K, n + 1] at ``t`` [K], for n = ``count``.
+
+    Raises:
+        InputError: a t outside [0, 1].
+    """
+    if bool(((t < 0) | (t > 1)).any()):
+        raise InputError("a curve runs from 0 to 1; evaluate it with alpha_range=(0, 1)")
     k = torch.arange(count + 1, dtype=t.dtype)
     if kind == "polygon curve":
         return (1 - (count * t[:, None] - k).abs()).clamp(min=0)

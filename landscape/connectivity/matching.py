@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.connectivity.coupling import READERS, Group, operation_name
 from landscape.devices import select_device
-from landscape.parameters import Point, inner, parameters_of
+from landscape.parameters import Point, as_float64, inner, parameters_of
 from landscape.samples import Samples, tensors_of
 
 __all__ = ["Match", "inputs_of", "match_activations", "match_weights", "permute"]
@@ -144,7 +144,7 @@ class _Moments:
 
     def add(self, first: Tensor, second: Tensor) -> None:
         """Add what the units were, [units, values] of either network."""
-        first, second = first.double(), second.double()
+        first, second = as_float64(first), as_float64(second)
         self.count += first.shape[1]
         self.first += first.sum(1)
         self.second += second.sum(1)

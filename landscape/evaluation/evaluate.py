@@ -63,9 +63,9 @@ def evaluate(
 
     Args:
         objective: what to evaluate; its own state does not change.
-        slice_: a line or a plane through the parameters of the objective's network.
+        slice_: a line, a curve or a plane through the parameters of the objective's network.
         alpha_range: first and last coordinate along the first direction.
-        beta_range: the same along the second direction; not used on a line.
+        beta_range: the same along the second direction; not used on a line or curve.
         resolution: grid points along each axis, one number or two; at least 2.
         per_sample: keep the losses of all samples, [A, B, N].
         method: "affine" (networks whose logits are affine in the coordinates), "prefix" (what precedes the first
