@@ -7,19 +7,25 @@ import numpy as np
 
 from landscape.results import Surface
 
-__all__ = ["range_hint", "summarize", "surface_numbers", "surface_table"]
+__all__ = ["range_hint", "summarize", "surface_facts", "surface_numbers", "surface_table"]
 
 LARGE_RANGE = 100  # largest / smallest loss beyond which the lower panels are one band of thirty
 
 
 def summarize(surface: Surface) -> str:
     """Numbers, recipe and trust of ``surface``, one "key: value" a line."""
+    return "\n".join(f"{key}: {value}" for key, value in surface_facts(surface).items())
+
+
+def surface_facts(surface: Surface) -> dict[str, str]:
+    """Numbers, recipe and trust of ``surface``, as far as they are known."""
     meta = surface.metadata
     lines = {
         "data": _data(meta.get("data", {})),
         "loss": _loss(meta.get("objective", {})),
         **_numbers(surface),
-        "slice": _pairs(meta.get("slice", {}), skip=("fingerprint",)),
+        "slice": _pairs(meta.get("slice", {}), skip=("fingerprint", "explained_variance")),
+        "explained variance": _shares(meta.get("slice", {}).get("explained_variance") or []),
         "grid": " x ".join(f"{len(axis)} points from {axis[0]:g} to {axis[-1]:g}" for axis in surface.axes),
         "directions": _geometry(meta),
         "method": ", ".join(filter(None, [meta.get("method"), _pairs(meta.get("method_settings", {}))])),
@@ -32,7 +38,7 @@ def summarize(surface: Surface) -> str:
         "seconds": f"{meta['seconds']:.2f}" if "seconds" in meta else None,
         "versions": _pairs(meta.get("versions", {})),
     }
-    return "\n".join(f"{key}: {value}" for key, value in lines.items() if value)
+    return {key: value for key, value in lines.items() if value}
 
 
 def surface_numbers(surface: Surface) -> dict:
@@ -127,6 +133,10 @@ def _geometry(meta: dict) -> str:
     if meta.get("cosine") is not None:
         parts.append(f"cosine {meta['cosine']:.4g}")
     return "; ".join(parts)
+
+
+def _shares(shares: list[float]) -> str:
+    return ", ".join(f"{share:.1%}" for share in shares[:5]) + ", ..." * (len(shares) > 5)
 
 
 def _interpolation(found: dict | None, points: int) -> str | None:

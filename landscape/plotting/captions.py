@@ -174,7 +174,10 @@ def _unit(surface: Surface, k: int) -> str:
     if kind == "three-point plane":
         return ("1 = second model", "1 = third model")[k]
     if kind == "pca plane":
-        return f"principal component {k + 1}"
+        shares = recipe.get("explained_variance") or []
+        share = f"{shares[k]:.0%} of the variance" if k < len(shares) else ""
+        unit = UNITS.get(str(recipe.get("normalize")), share)  # the share is not that of a normalised direction
+        return ", ".join(filter(None, [f"principal component {k + 1}", unit]))
     normalize = recipe.get("normalize", recipe.get("normalization", ""))
     unit = "direction not normalised" if normalize is None else UNITS.get(str(normalize), "")
     return f"{unit} towards the second model" if kind == TOWARDS_MODEL else unit

@@ -7,7 +7,7 @@ import numpy as np
 from landscape.errors import InputError
 from landscape.results import Surface
 
-__all__ = ["finite_or_nan", "grid_index", "line_values", "plane_values", "value_at"]
+__all__ = ["QUANTITIES", "finite_or_nan", "grid_index", "line_values", "plane_values", "value_at"]
 
 QUANTITIES = ("loss", "accuracy", "standard_error")
 

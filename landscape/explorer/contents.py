@@ -1,0 +1,93 @@
+"""What a page shows of surfaces and trajectories: their numbers, and words about them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.explorer.encoding import array_content, numbers, picture_uri
+from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label
+from landscape.plotting.values import QUANTITIES, plane_values
+from landscape.results import Surface, Trajectory
+from landscape.summary import surface_facts
+
+__all__ = ["surface_content", "surface_names", "trajectory_content"]
+
+
+def surface_content(surface: Surface, name: str, picture: np.ndarray | None) -> dict:
+    """Axes, every quantity that is known, labels and facts of a plane."""
+    plane_values(surface, "loss")  # which refuses what is no plane
+    known = [key for key in QUANTITIES if (values := getattr(surface, key)) is not None and np.isfinite(values).any()]
+    bad = int(surface.nonfinite.sum())
+    return {
+        "name": str(name),
+        "alphas": surface.alphas.tolist(),
+        "betas": surface.betas.tolist(),
+        "axes": axis_labels(surface, separator="\n"),
+        "values": {key: array_content(getattr(surface, key)) for key in dict.fromkeys(["loss", *known])},
+        "labels": {key: [quantity_label(surface, key, log) for log in (False, True)] for key in QUANTITIES},
+        "evaluated": None if surface.evaluated is None else array_content(surface.evaluated),
+        "gaps": count_text(bad, surface.loss.size) if bad else "",
+        "origin": origin_name(surface),
+        "facts": {key: _typeset(text) for key, text in surface_facts(surface).items()},
+        "picture": None if picture is None else picture_uri(picture),
+    }
+
+
+def surface_names(surfaces: Sequence[Surface]) -> list[str]:
+    """What in their metadata tells the surfaces apart: model, epoch, data; a number where nothing does."""
+    rows = [_name_parts(surface) for surface in surfaces]
+    told = [k for k in range(len(rows[0])) if len(rows) == 1 or len({row[k] for row in rows}) > 1]
+    names = [", ".join(filter(None, (row[k] for k in told))) for row in rows]
+    if len(set(names)) == len(names) and all(names):
+        return names
+    return [f"surface {number}" for number in range(1, len(surfaces) + 1)]
+
+
+def trajectory_content(trajectory: Trajectory, surfaces: Sequence[Surface]) -> dict:
+    """The points of a training run, and on which of ``surfaces`` they may stand at their true loss.
+
+    Raises:
+        InputError: a trajectory that was projected onto another plane.
+    """
+    name = str(trajectory.metadata.get("name") or "training path")
+    if not all(_agree("slice", surface, trajectory) for surface in surfaces):
+        raise InputError(f"{name} was projected onto another plane than the surface's; project it onto that one")
+    unit, off = str(trajectory.metadata.get("unit") or "point"), trajectory.relative_distance
+    finite = off[np.isfinite(off)]
+    off_text = f"; at most {finite.max():.2g} of its distance from the origin off the plane" if finite.size else ""
+    return {
+        "name": name,
+        "unit": unit,
+        "steps": trajectory.steps.tolist(),
+        "alphas": numbers(trajectory.coordinates[:, 0]),
+        "betas": numbers(trajectory.coordinates[:, 1]),
+        "distance": numbers(trajectory.distance),
+        "relative": numbers(off),
+        "loss": numbers(trajectory.loss),
+        "shadow": numbers(trajectory.shadow_loss),
+        "comparable": [_agree("data", surface, trajectory) for surface in surfaces],
+        "fact": f"{len(trajectory.steps):,} points, {unit} {trajectory.steps[0]} to {trajectory.steps[-1]}{off_text}",
+    }
+
+
+def _typeset(text: str) -> str:
+    return text.replace("+-", "±").replace("|theta|", "|θ|")
+
+
+def _name_parts(surface: Surface) -> tuple[str, str, str]:
+    checkpoint, data = (_section(surface, key) for key in ("checkpoint", "data"))
+    epoch = f"epoch {checkpoint['epoch']}" if checkpoint.get("epoch") is not None else ""
+    split = " ".join(str(data[key]) for key in ("name", "split") if data.get(key))
+    return str(checkpoint.get("model") or ""), epoch, split
+
+
+def _agree(section: str, surface: Surface, trajectory: Trajectory) -> bool:
+    """Whether the fingerprints in a section of the metadata are the same, as far as both are known."""
+    found = {_section(result, section).get("fingerprint") for result in (surface, trajectory)}
+    return len(found - {None}) < 2
+
+
+def _section(result: Surface | Trajectory, key: str) -> dict:
+    section = result.metadata.get(key)
+    return section if isinstance(section, dict) else {}

@@ -1,0 +1,109 @@
+"""Surfaces and training paths as one HTML file that opens without a network."""
+
+import html
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+import numpy as np
+
+from landscape.comparability import differences
+from landscape.errors import InputError
+from landscape.explorer.contents import surface_content, surface_names, trajectory_content
+from landscape.explorer.encoding import script_json
+from landscape.files import written_whole
+from landscape.plotting.captions import common_title
+from landscape.plotting.panels import check_counts
+from landscape.results import Surface, Trajectory
+
+__all__ = ["explore", "plot_path_html"]
+
+
+def explore(
+    results: Surface | Sequence[Surface] | Mapping[str, Surface],
+    path: str | Path = "explorer.html",
+    *,
+    trajectories: Trajectory | Sequence[Trajectory] = (),
+    names: Sequence[str] | None = None,
+    pictures: Sequence[np.ndarray | None] | None = None,
+    title: str | None = None,
+) -> Path:
+    """Write planes as one page to look around in: 3-D surface, contours and the slices through a shared cursor.
+
+    A slider walks over the surfaces, any two stand side by side with linked cameras on one colour scale; loss, accuracy
+    or standard error, linear or logarithmic; light or dark. Every value is embedded as it is, in float64, NaN and
+    infinite ones are gaps in 3-D and crossed grey cells in the contours. The page says what was computed on which data
+    and how far to trust it, can be used by keyboard, and forbids itself any network.
+
+    Args:
+        results: one plane, several (of any grids), or names with planes.
+        path: The file to write.
+        trajectories: training runs projected onto the plane of these surfaces, drawn on each: the points at their true
+            loss where it is that of the surface's data, and their shadows on the surface.
+        names: of the surfaces; default: the keys, or what in the metadata tells them apart.
+        pictures: [H, W] or [H, W, 3], one (or None) a surface: uint8, or floats in [0, 1].
+        title: Heading of the page.
+
+    Raises:
+        InputError: no surfaces, a line among them, names or pictures of another number, a picture of another shape, a
+            trajectory of another plane.
+
+    Example:
+        >>> axis = np.linspace(-1, 1, 5)
+        >>> bowl = np.add.outer(axis**2, axis**2)
+        >>> explore(Surface(axis, axis, bowl, 0.1 * bowl, None, None, {})).name
+        'explorer.html'
+    """
+    if isinstance(results, Mapping):
+        names, results = list(results) if names is None else names, list(results.values())
+    surfaces = [results] if isinstance(results, Surface) else list(results)
+    check_counts("explore", surfaces, names=names, pictures=pictures)
+    return _write(path, "explorer", surfaces, trajectories, names, pictures, title or "Loss landscape")
+
+
+def plot_path_html(
+    surface: Surface, trajectories: Trajectory | Sequence[Trajectory], path: str | Path = "loss_landscape.html"
+) -> Path:
+    """Write one plane in 3-D with training runs on it: every point at its true loss, above or below its shadow.
+
+    The page of `explore`, reduced to its 3-D surface and the slider over the steps.
+
+    Raises:
+        InputError: no trajectory, and what `explore` refuses.
+    """
+    return _write(path, "path", [surface], _several(trajectories), None, None, "Training path on the loss landscape")
+
+
+def _several(trajectories: Trajectory | Sequence[Trajectory]) -> list[Trajectory]:
+    several = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
+    if not several:
+        raise InputError("there is no trajectory to draw; use explore for a surface alone")
+    return several
+
+
+def _write(path, view, surfaces, trajectories, names, pictures, title) -> Path:
+    """Fill the page: the library and our own files as they are, everything that came from outside escaped."""
+    from plotly.offline import get_plotlyjs  # only here, for it takes long and most runs write no page
+
+    trajectories = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
+    names, pictures = names or surface_names(surfaces), pictures or [None] * len(surfaces)
+    content = {
+        "view": view,
+        "subtitle": common_title(surfaces),
+        "differences": differences([surface.metadata for surface in surfaces]),
+        "surfaces": [surface_content(*parts) for parts in zip(surfaces, names, pictures, strict=True)],
+        "trajectories": [trajectory_content(trajectory, surfaces) for trajectory in trajectories],
+    }
+    files = resources.files(__package__)
+    page = Template((files / "page.html").read_text("utf-8")).substitute(
+        title=html.escape(title),
+        style=(files / "style.css").read_text("utf-8"),
+        plotly=get_plotlyjs(),
+        content=script_json(content),
+        explorer=(files / "explorer.js").read_text("utf-8"),
+    )
+    path = Path(path)
+    with written_whole(path) as temporary:
+        temporary.write_text(page, "utf-8")
+    return path
