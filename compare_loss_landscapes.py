@@ -2,14 +2,14 @@
 
     python compare_loss_landscapes.py epoch_0.pth epoch_1.pth epoch_9.pth --log-scale       # one run at three times
     python compare_loss_landscapes.py relu.pth sigmoid.pth tanh.pth --names ReLU sigmoid tanh --split test
-    python compare_loss_landscapes.py resnet14.pth vgg11.pth --subset 1000 --style heatmap
+    python compare_loss_landscapes.py resnet14.pth vgg11.pth --subset 1000 --style heatmap --html
     python compare_loss_landscapes.py resnet14.pth vgg11.pth --subset 1000 --zoom 0.01        # 100 times closer
 
 Every checkpoint gets a random plane through its own weights, drawn from the same seed. Writes a figure with one panel
-each, for two checkpoints also one with their difference (.png), the numbers of each surface (.npz), a table (.json) and
-a log. Checkpoints of other data are refused, as their losses are not of one kind; --anyway draws them with a warning.
-Panels whose losses span a factor of 100 and more need --log-scale. A surface that is already there with the same recipe
-is drawn again, not computed again.
+each, for two checkpoints also one with their difference (.png), the numbers of each surface (.npz), a table (.json), a
+log, and with --html a page to look around in, with a slider over the checkpoints. Checkpoints of other data are
+refused, as their losses are not of one kind; --anyway draws them with a warning. Panels whose losses span a factor of
+100 and more need --log-scale. A surface that is already there with the same recipe is drawn again, not computed again.
 """
 
 from pathlib import Path
@@ -29,6 +29,7 @@ from landscape_lib import (
     describe,
     differences,
     distinct_names,
+    explore,
     is_first_rank,
     load_checkpoint,
     load_shared_data,
@@ -60,6 +61,7 @@ def main(
     log_scale: bool = False,
     figures: bool = True,
     animate: bool = False,
+    html: bool = False,
     anyway: bool = False,
     out: Path = Path("comparison_results"),
 ) -> None:
@@ -78,6 +80,7 @@ def main(
         log_scale: Colours on a logarithmic scale; the difference becomes a ratio.
         figures: Draw figures; --no-figures only computes.
         animate: Also write one plane after the other as an animation: GIF, and MP4 where ffmpeg is installed.
+        html: Also write a page with all surfaces, which opens in a browser without a network.
         anyway: Compare checkpoints of different data all the same; the figure says so.
         out: Folder for the results.
     """
@@ -108,6 +111,8 @@ def main(
         for suffix in animation_formats() if animate else ():
             path = out / f"comparison_{label}{suffix}"
             wrote(animate_surfaces(surfaces, path, titles=names, levels=levels, log_scale=log_scale))
+    if html and is_first_rank():
+        wrote(explore(surfaces, out / f"explorer_{label}.html", names=names))
     record = {
         "settings": settings,
         "differences": differences([surface.metadata for surface in surfaces]),

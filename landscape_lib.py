@@ -28,6 +28,7 @@ from landscape.devices import seed_everything, select_device
 from landscape.directions import filter_normalize, normalize_direction, random_directions
 from landscape.errors import InputError
 from landscape.evaluation import evaluate, find_span, load_or_evaluate, plan_budget
+from landscape.explorer import explore, plot_path_html
 from landscape.files import make_folder, plain_name
 from landscape.logs import write_json, write_log
 from landscape.models import LinearMNIST, TinyCNN, build_model
@@ -128,6 +129,7 @@ __all__ = [
     "differences",
     "distinct_names",
     "evaluate",
+    "explore",
     "filter_normalize",
     "find_span",
     "fit",
@@ -158,6 +160,7 @@ __all__ = [
     "plot_difference",
     "plot_lines",
     "plot_path",
+    "plot_path_html",
     "plot_path_losses",
     "plot_slices",
     "plot_spread",

@@ -6,6 +6,7 @@
     python visualize_loss_landscape.py --resolution 101 --log-scale --seed 7 --zoom 0.01
     python visualize_loss_landscape.py --minibatches 4 --batch-size 256 --direction-pairs 5
     python visualize_loss_landscape.py --from loss_landscape_results/loss_grid_train.npz --levels 50
+    python visualize_loss_landscape.py --html                             # also explorer.html, to look around in
 
 Writes contours, a 3-D surface and slices (.png), the numbers (.npz) and experiment_log.txt. A grid that is already
 there with the same recipe is drawn again, not computed again; an interrupted one goes on where it stopped. Several
@@ -26,6 +27,7 @@ from landscape_lib import (
     Surface,
     checkpoint_surface,
     describe,
+    explore,
     is_first_rank,
     load_checkpoint_data,
     load_or_train,
@@ -56,6 +58,7 @@ def main(
     levels: int = 30,
     log_scale: bool = False,
     figures: bool = True,
+    html: bool = False,
     from_file: Annotated[Path | None, arg(name="from")] = None,
 ) -> None:
     """Loss over a filter-normalised random plane.
@@ -73,12 +76,16 @@ def main(
         levels: Bands of the contour figure.
         log_scale: Colours and heights on a logarithmic scale.
         figures: Draw figures; --no-figures only computes.
+        html: Also write a page to look around in, which opens in a browser without a network.
         from_file: Draw a surface (.npz) that is already computed, and compute nothing.
     """
     out = make_folder(out)
     figures = figures and is_first_rank()
     if from_file:
-        draw(Surface.load(from_file), out, levels, log_scale)
+        surface = Surface.load(from_file)
+        draw(surface, out, levels, log_scale)
+        if html:
+            wrote(explore(surface, out / f"explorer{suffix_of(surface)}.html"))
         return
     trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model)
     suffix = result_suffix(trained.model_name)
@@ -98,6 +105,8 @@ def main(
         log[f"{samples.name} {split}"] = summarize(surfaces[split])
         if figures:
             draw(surfaces[split], out, levels, log_scale)
+    if html and is_first_rank():
+        wrote(explore(surfaces, out / f"explorer{suffix}.html"))
     options = {"levels": levels, "log_scale": log_scale}
     if minibatches:
         path = out / f"landscape_train_minibatches{suffix}.png"
@@ -147,13 +156,16 @@ def compute_pairs(out, trained, data, count, plane, evaluation, notes) -> list[S
 def draw(surface: Surface, out: Path, levels: int, log_scale: bool) -> None:
     """The contour of any split; the 3-D surface and the slices of the training data."""
     split = surface.metadata.get("data", {}).get("split") or "data"
-    suffix = result_suffix(surface.metadata.get("checkpoint", {}).get("model", "linear-mnist"))
-    name = f"landscape_{split}"
+    suffix, name = suffix_of(surface), f"landscape_{split}"
     contour = plot_contour(surface, levels=levels, log_scale=log_scale)
     wrote(save_figure(contour, out / f"{name}_2d_contour{suffix}.png"))
     if split != "test":
         wrote(save_figure(plot_surface(surface, log_scale=log_scale), out / f"{name}_3d_surface{suffix}.png"))
         wrote(save_figure(plot_slices(surface, log_scale=log_scale), out / f"{name}_1d_slices{suffix}.png"))
+
+
+def suffix_of(surface: Surface) -> str:
+    return result_suffix(surface.metadata.get("checkpoint", {}).get("model", "linear-mnist"))
 
 
 def wrote(path: Path) -> None:

@@ -2,11 +2,11 @@
 
     python visualize_single_sample_landscapes.py                                # 10 random MNIST training images
     python visualize_single_sample_landscapes.py --checkpoint cifar10_cnn_model.pth --color-scale individual
-    python visualize_single_sample_landscapes.py --indices 3 141 59 --split test
+    python visualize_single_sample_landscapes.py --indices 3 141 59 --split test --html
 
 All samples share the plane of visualize_loss_landscape.py (same seed, same directions), so that the mean of all
 single surfaces is the surface drawn there. Writes the tiles (.png, .pdf), the numbers of every sample (.npz), the
-chosen samples (.json) and a log.
+chosen samples (.json), a log, and with --html a page to look around in.
 """
 
 from dataclasses import replace
@@ -21,6 +21,7 @@ from landscape_lib import (
     Surface,
     checkpoint_surface,
     describe,
+    explore,
     is_first_rank,
     load_checkpoint_data,
     load_or_train,
@@ -48,6 +49,7 @@ def main(
     indices: tuple[int, ...] | None = None,
     color_scale: Literal["global", "quantile", "individual"] = "global",
     log_scale: bool = False,
+    html: bool = False,
 ) -> None:
     """Loss of single samples over one random plane.
 
@@ -63,6 +65,7 @@ def main(
         color_scale: Colours from the smallest to the largest loss of all tiles, over the 2nd to 98th percentile of
             all, or over each tile's own range.
         log_scale: Colours on a logarithmic scale.
+        html: Also write a page with all surfaces and their images, which opens in a browser without a network.
     """
     out = make_folder(out)
     trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model)
@@ -87,6 +90,8 @@ def main(
         figure = plot_tiles(surfaces, images=images, titles=titles, color_scale=color_scale, log_scale=log_scale)
         for ending in ("png", "pdf"):
             wrote(save_figure(figure, out / f"samples_landscape_grid{suffix}.{ending}"))
+        if html:
+            wrote(explore(surfaces, out / f"samples_explorer{suffix}.html", names=titles, pictures=images))
     log = {"model": trained.description, "settings": settings.replace(", ", "\n")}
     log |= {"mean of the samples": summarize(surface), "samples": "\n".join(map(one_line, records))}
     wrote(write_log(out / f"single_sample_experiment_log{suffix}.txt", log))

@@ -33,7 +33,7 @@ def surface_facts(surface: Surface) -> dict[str, str]:
         "budget": _pairs(meta.get("budget") or {}),
         "methods that do not apply": _pairs(meta.get("methods_rejected", {})),
         "check against plain forward passes": _checks(meta.get("checks", {})),
-        "non-finite points": f"{meta.get('nonfinite_points', 0)} of {surface.loss.size}",
+        "non-finite points": f"{surface.nonfinite.sum()} of {surface.loss.size}",
         "device": meta.get("device"),
         "seconds": f"{meta['seconds']:.2f}" if "seconds" in meta else None,
         "versions": _pairs(meta.get("versions", {})),

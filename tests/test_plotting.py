@@ -247,6 +247,14 @@ def test_labels_say_units_data_and_loss():
         ({"kind": "random plane", "normalize": None}, "α (direction not normalised), |d|/|θ| = 0.98"),
         ({"kind": "three-point plane"}, "α (1 = second model)"),
         ({"kind": "pca plane"}, "α (principal component 1), |d|/|θ| = 0.98"),
+        (
+            {"kind": "pca plane", "explained_variance": [0.614, 0.2, 0.186], "normalize": None},
+            "α (principal component 1, 61% of the variance), |d|/|θ| = 0.98",
+        ),
+        (
+            {"kind": "pca plane", "explained_variance": [0.614, 0.2, 0.186], "normalize": "filter"},
+            "α (principal component 1, filter-norm units), |d|/|θ| = 0.98",
+        ),
     ],
 )
 def test_axis_label_follows_the_recipe(recipe, x_label):

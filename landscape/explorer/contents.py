@@ -11,7 +11,7 @@ from landscape.plotting.values import QUANTITIES, plane_values
 from landscape.results import Surface, Trajectory
 from landscape.summary import surface_facts
 
-__all__ = ["surface_content", "surface_names", "trajectory_content"]
+__all__ = ["page_title", "surface_content", "surface_names", "trajectory_content"]
 
 
 def surface_content(surface: Surface, name: str, picture: np.ndarray | None) -> dict:
@@ -34,11 +34,18 @@ def surface_content(surface: Surface, name: str, picture: np.ndarray | None) -> 
     }
 
 
+def page_title(surfaces: Sequence[Surface]) -> str:
+    """The model, and its epoch, where all surfaces are of one."""
+    model, epoch, _ = map(set, zip(*map(_name_parts, surfaces), strict=True))
+    known = [values.pop() for values in (model, epoch) if len(values) == 1]
+    return " of ".join(filter(None, ["Loss landscape", ", ".join(filter(None, known))]))
+
+
 def surface_names(surfaces: Sequence[Surface]) -> list[str]:
-    """What in their metadata tells the surfaces apart: model, epoch, data; a number where nothing does."""
-    rows = [_name_parts(surface) for surface in surfaces]
-    told = [k for k in range(len(rows[0])) if len(rows) == 1 or len({row[k] for row in rows}) > 1]
-    names = [", ".join(filter(None, (row[k] for k in told))) for row in rows]
+    """What in their metadata tells the surfaces apart, of model, epoch and data; a number where nothing does."""
+    columns = list(zip(*map(_name_parts, surfaces), strict=True))
+    told = [column for column in columns if len(set(column)) > 1] or columns[-1:]
+    names = [", ".join(filter(None, parts)) for parts in zip(*told, strict=True)]
     if len(set(names)) == len(names) and all(names):
         return names
     return [f"surface {number}" for number in range(1, len(surfaces) + 1)]

@@ -5,7 +5,7 @@ const PATH_COLORS = ["#e31a1c", "#ff7f00", "#fb9ac5", "#ffffff", "#7fdbff", "#b1
 const START = { symbol: "diamond", color: "#2ca02c" };
 const END = { symbol: "square", color: "#1f6fff" };
 const STAR = "#d55e00";
-const CAMERA = { eye: { x: 0.98, y: -1.4, z: 1.05 }, center: { x: 0, y: 0, z: -0.12 }, up: { x: 0, y: 0, z: 1 } };
+const CAMERA = { eye: { x: 1.08, y: -1.55, z: 1.15 }, center: { x: 0, y: 0, z: -0.12 }, up: { x: 0, y: 0, z: 1 } };
 const FLOOR = 0.35; // of the range of the values: the room below the surface for its projected contours
 const LIFT = 0.004; // of the same: lines that lie on the surface would flicker
 const BANDS = 30;
@@ -117,7 +117,6 @@ function settle() {
 
 const number = (value, digits = 6) => String(Number(value.toPrecision(digits))).replace("-", "−");
 const place = (alpha, beta) => `α = ${number(alpha, 4)}, β = ${number(beta, 4)}`;
-const lines = (text) => plain(text).replaceAll("\n", "<br>");
 
 /** Names come from anywhere; the library would read them as HTML. */
 function plain(text) {
@@ -205,7 +204,7 @@ function surfaceFigure(surface, k) {
   const paths = trajectories.flatMap((_, t) => path3d(pathPoints(t, k), t));
   const heights = paths.flatMap((trace) => trace.z).filter((value) => Number.isFinite(value));
   const axis = (text) => ({
-    title: { text: lines(text), font: { size: 11 } }, color: css("--muted"), gridcolor: css("--line"),
+    title: { text: plain(text).replaceAll(", ", ",\n").replaceAll("\n", "<br>"), font: { size: 11 } }, color: css("--muted"), gridcolor: css("--line"),
     zeroline: false, showspikes: false, showbackground: false, nticks: 6,
   });
   const range = [Math.min(low, ...heights) - FLOOR * span(), Math.max(high, ...heights) + 0.02 * span()];
@@ -229,28 +228,24 @@ function contourFigure(surface, k) {
     autocontour: false, contours: { coloring: "heatmap", start: low + step, end: high - step, size: step },
     line: { width: 0.5, color: "rgba(255,255,255,0.35)" }, connectgaps: false, colorbar: colorbar(surface),
   };
-  const traces = [...gaps(surface), ...(extent(surface) ? [bands] : []), ...star(surface)];
+  const traces = [...(extent(surface) ? [bands] : []), ...gaps(surface), ...star(surface)];
   traces.push(...trajectories.flatMap((_, t) => path2d(pathPoints(t, k), t)));
   const axis = (text, ends) => ({
     title: { text: plain(text.replaceAll("\n", ", ")), font: { size: 12 }, standoff: 8 }, range: [ends[0], ends.at(-1)],
     color: css("--muted"), showgrid: false, zeroline: false, ticks: "outside", automargin: true,
   });
   return [traces, {
-    ...layout({ l: 56, r: 10, t: 34, b: 48 }), hovermode: "closest", shapes: crosshair(surface),
+    ...layout({ l: 56, r: 10, t: 34, b: 48 }), hovermode: "closest", shapes: crosshair(surface), plot_bgcolor: css("--gap"),
     xaxis: axis(surface.axes[0], surface.alphas), yaxis: axis(surface.axes[1], surface.betas),
     uirevision: [surface.alphas[0], surface.alphas.at(-1), surface.betas[0], surface.betas.at(-1), state.resets].join(),
   }];
 }
 
-/** Grey, crossed cells where the loss is not finite. */
+/** Crosses where the loss is not finite; the contours leave out the cells around, which show the grey below. */
 function gaps(surface) {
-  const bad = (i, j) => valueAt(surface, i, j) === null;
-  const z = grid(surface, (i, j) => (bad(i, j) ? 1 : null));
-  if (!z.flat().some((value) => value)) return [];
-  const places = surface.alphas.flatMap((a, i) => surface.betas.flatMap((b, j) => (bad(i, j) ? [[a, b]] : [])));
-  const cells = { type: "heatmap", x: surface.alphas, y: surface.betas, z, showscale: false, hoverinfo: "skip" };
-  const colorscale = [[0, css("--gap")], [1, css("--gap")]];
-  return [{ ...cells, zmin: 0, zmax: 1, colorscale }, {
+  const places = surface.alphas.flatMap((a, i) =>
+    surface.betas.flatMap((b, j) => (valueAt(surface, i, j) === null ? [[a, b]] : [])));
+  return !places.length ? [] : [{
     type: "scatter", mode: "markers", x: places.map((at) => at[0]), y: places.map((at) => at[1]), hoverinfo: "skip",
     marker: { symbol: "x-thin", size: 6, line: { width: 1, color: css("--cross") } }, name: "NaN or infinite",
     showlegend: true,
@@ -383,7 +378,7 @@ function sliceFigure(axis) {
     const bars = { type: "data", array: errors, color, thickness: 1, width: 0 };
     const at = axis ? j : i;
     const line = {
-      x: along, y, mode: "lines", line: { color, width: 2.5, dash: n ? "dash" : "solid" }, name: plain(surface.name),
+      type: "scatter", x: along, y, mode: "lines", line: { color, width: 2.5, dash: n ? "dash" : "solid" }, name: plain(surface.name),
       text: along.map((_, m) => words(surface, ...index(m))), hoverinfo: "text",
       ...(errors ? { error_y: bars } : {}),
     };

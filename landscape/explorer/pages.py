@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape.comparability import differences
 from landscape.errors import InputError
-from landscape.explorer.contents import surface_content, surface_names, trajectory_content
+from landscape.explorer.contents import page_title, surface_content, surface_names, trajectory_content
 from landscape.explorer.encoding import script_json
 from landscape.files import written_whole
 from landscape.plotting.captions import common_title
@@ -43,7 +43,7 @@ def explore(
             loss where it is that of the surface's data, and their shadows on the surface.
         names: of the surfaces; default: the keys, or what in the metadata tells them apart.
         pictures: [H, W] or [H, W, 3], one (or None) a surface: uint8, or floats in [0, 1].
-        title: Heading of the page.
+        title: Heading of the page; default: the model and epoch of the surfaces.
 
     Raises:
         InputError: no surfaces, a line among them, names or pictures of another number, a picture of another shape, a
@@ -59,7 +59,7 @@ def explore(
         names, results = list(results) if names is None else names, list(results.values())
     surfaces = [results] if isinstance(results, Surface) else list(results)
     check_counts("explore", surfaces, names=names, pictures=pictures)
-    return _write(path, "explorer", surfaces, trajectories, names, pictures, title or "Loss landscape")
+    return _write(path, "explorer", surfaces, _listed(trajectories), names, pictures, title or page_title(surfaces))
 
 
 def plot_path_html(
@@ -72,21 +72,20 @@ def plot_path_html(
     Raises:
         InputError: no trajectory, and what `explore` refuses.
     """
-    return _write(path, "path", [surface], _several(trajectories), None, None, "Training path on the loss landscape")
-
-
-def _several(trajectories: Trajectory | Sequence[Trajectory]) -> list[Trajectory]:
-    several = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
-    if not several:
+    trajectories = _listed(trajectories)
+    if not trajectories:
         raise InputError("there is no trajectory to draw; use explore for a surface alone")
-    return several
+    return _write(path, "path", [surface], trajectories, None, None, "Training path on the loss landscape")
+
+
+def _listed(trajectories: Trajectory | Sequence[Trajectory]) -> list[Trajectory]:
+    return [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
 
 
 def _write(path, view, surfaces, trajectories, names, pictures, title) -> Path:
     """Fill the page: the library and our own files as they are, everything that came from outside escaped."""
     from plotly.offline import get_plotlyjs  # only here, for it takes long and most runs write no page
 
-    trajectories = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
     names, pictures = names or surface_names(surfaces), pictures or [None] * len(surfaces)
     content = {
         "view": view,

@@ -1,0 +1,169 @@
+"""The page of the explorer holds the numbers as they are and nothing that could run; refusals."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from surfaces import METADATA, line, plane, with_gap
+
+from landscape.errors import InputError
+from landscape.explorer import explore, plot_path_html
+from landscape.results import Trajectory
+
+HOSTILE = '</script><script>alert(1)</script><b title="x">&amp;'
+
+
+def path_of(name="seed 1", metadata=None):
+    """Five epochs that end at the origin; the third lies where no loss was computed."""
+    t = np.linspace(0, 1, 5)
+    coordinates = np.stack([-0.8 * (1 - t), 1.5 * (1 - t) ** 2], 1)
+    loss, shadow = 2 - t, 1.5 - t
+    loss[2], shadow[3] = np.nan, np.nan
+    return Trajectory(np.arange(5), coordinates, 1 - t, 0.5 - t / 2, loss, shadow, {"name": name, **(metadata or {})})
+
+
+def content(page):
+    return json.loads(re.search(r'id="content">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)[1])
+
+
+def array(entry):
+    return np.frombuffer(base64.b64decode(entry["base64"]), "<f8").reshape(entry["shape"])
+
+
+def test_import_loads_neither_torch_nor_pyplot_nor_plotly():
+    code = "import sys, landscape.explorer; print({'torch', 'matplotlib.pyplot', 'plotly'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_every_value_is_embedded_as_it_is(tmp_path):
+    surface = with_gap()
+    surface.loss[0, 1], surface.loss[1, 0] = -np.inf, 1e300
+    surface = replace(surface, evaluated=surface.loss > 1)
+    page = explore(surface, tmp_path / "page.html")
+    (found,) = content(page)["surfaces"]
+    for key in ("loss", "standard_error", "accuracy"):
+        np.testing.assert_array_equal(array(found["values"][key]), getattr(surface, key))
+    np.testing.assert_array_equal(array(found["evaluated"]), surface.evaluated)
+    assert (found["alphas"], found["betas"]) == (surface.alphas.tolist(), surface.betas.tolist())
+    assert found["gaps"] == "NaN or infinite (2 of 42 points)"
+    assert found["facts"]["non-finite points"] == "2 of 42"
+    assert found["axes"] == ["α (filter-norm units)\n|d|/|θ| = 0.98", "β (filter-norm units)\n|d|/|θ| = 0.75"]
+
+
+def test_what_was_not_computed_is_not_embedded(tmp_path):
+    surface = replace(plane(), accuracy=None, standard_error=np.full((7, 6), np.nan))
+    assert list(content(explore(surface, tmp_path / "page.html"))["surfaces"][0]["values"]) == ["loss"]
+
+
+def test_a_path_keeps_its_losses_and_says_where_they_belong(tmp_path):
+    metadata = {"unit": "epoch", "data": {"fingerprint": "a"}}
+    train, test = (
+        plane(metadata={**METADATA, "data": {**METADATA["data"], "split": split, "fingerprint": fingerprint}})
+        for split, fingerprint in (("train", "a"), ("test", "b"))
+    )
+    path = path_of(metadata=metadata)
+    (found,) = content(explore([train, test], tmp_path / "page.html", trajectories=path))["trajectories"]
+    for key, expected in (("loss", path.loss), ("shadow", path.shadow_loss), ("distance", path.distance)):
+        np.testing.assert_array_equal(np.array(found[key], dtype=float), expected)
+    assert found["loss"][2] is None and found["shadow"][3] is None
+    np.testing.assert_array_equal([found["alphas"], found["betas"]], path.coordinates.T)
+    assert found["comparable"] == [True, False]
+    assert found["fact"] == "5 points, epoch 0 to 4; at most 0.5 of its distance from the origin off the plane"
+
+
+def test_fifty_one_squared_points_of_ten_epochs_stay_small(tmp_path):
+    from plotly.offline import get_plotlyjs
+
+    rng = np.random.default_rng(0)
+    noise = [plane(lambda x, y: rng.random(x.shape), (-1, 1, 51), (-1, 1, 51)) for _ in range(10)]
+    page = explore(noise, tmp_path / "page.html", pictures=[rng.random((64, 64, 3)) for _ in noise])
+    assert page.stat().st_size - len(get_plotlyjs().encode()) < 2e6  # the issue asks for 8 MB
+
+
+def test_names_tell_surfaces_apart_and_the_title_says_what_they_share(tmp_path):
+    def of(epoch, split="train"):
+        data = {**METADATA["data"], "split": split}
+        return plane(metadata={**METADATA, "data": data, "checkpoint": {"model": "resnet14", "epoch": epoch}})
+
+    def found(surfaces, **options):
+        page = explore(surfaces, tmp_path / "page.html", **options)
+        title = re.search("<title>(.*?)</title>", page.read_text("utf-8"))[1]
+        return title, [surface["name"] for surface in content(page)["surfaces"]]
+
+    assert found([of(0), of(3)]) == ("Loss landscape of resnet14", ["epoch 0", "epoch 3"])
+    assert found([of(3), of(3, "test")]) == ("Loss landscape of resnet14, epoch 3", ["mnist train", "mnist test"])
+    assert found([of(1), of(1)])[1] == ["surface 1", "surface 2"]
+    assert found(of(1))[1] == ["mnist train"]
+    assert found({"a": of(1), "b": of(2)}, title="Mine")[0] == "Mine" and found({"a": of(1)})[1] == ["a"]
+    assert found([of(1), of(2)], names=("x", "y"))[1] == ["x", "y"]
+    assert found(plane(metadata={}))[0] == "Loss landscape"
+
+
+def test_losses_of_different_kinds_are_told(tmp_path):
+    other = plane(metadata={**METADATA, "objective": {"loss": "mse"}})
+    assert content(explore([plane(), other], tmp_path / "page.html"))["differences"] == {
+        "loss": ["cross_entropy", "mse"]
+    }
+
+
+def test_no_text_can_leave_its_place(tmp_path):
+    surface = plane(metadata={**METADATA, "data": {"name": HOSTILE}, "checkpoint": {"model": HOSTILE, "epoch": 1}})
+    harmless = explore(plane(), tmp_path / "harmless.html").read_text("utf-8")
+    page = explore({HOSTILE: surface}, tmp_path / "page.html", trajectories=[path_of(HOSTILE)], title=HOSTILE)
+    text = page.read_text("utf-8")
+    assert "alert(1)</script>" not in text and "<b title=" not in text
+    assert text.count("</script>") == harmless.count("</script>")
+    assert content(page)["surfaces"][0]["name"] == content(page)["trajectories"][0]["name"] == HOSTILE
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_pictures_keep_their_pixels(tmp_path, kind, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    picture = pixels if kind == np.uint8 else pixels.astype(kind) / 255
+    found = content(explore([plane(), plane()], tmp_path / "page.html", pictures=[picture, None]))["surfaces"]
+    assert found[1]["picture"] is None
+    drawn = imread(BytesIO(base64.b64decode(found[0]["picture"].partition(",")[2])), format="png")
+    expected = np.stack([pixels] * 3, axis=-1) if pixels.ndim == 2 else pixels
+    np.testing.assert_allclose(drawn[..., :3] * 255, expected, atol=0.51)
+
+
+@pytest.mark.parametrize(
+    ("results", "options", "message"),
+    [
+        ([], {}, "explore got no surfaces"),
+        ([plane(), line()], {}, "this surface is a line"),
+        ([plane()] * 2, {"pictures": [None]}, "2 surfaces but 1 pictures"),
+        ([plane()] * 2, {"names": ["a", "b", "c"]}, "2 surfaces but 3 names"),
+        (plane(), {"pictures": [np.zeros((3, 4, 4))]}, r"\[H, W\] or \[H, W, 3\], not \[3, 4, 4\]"),
+        (
+            plane(metadata={**METADATA, "slice": {"fingerprint": "a"}}),
+            {"trajectories": path_of(metadata={"slice": {"fingerprint": "b"}})},
+            "seed 1 was projected onto another plane",
+        ),
+    ],
+)
+def test_wrong_input_is_refused_and_nothing_written(tmp_path, results, options, message):
+    with pytest.raises(InputError, match=message):
+        explore(results, tmp_path / "page.html", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_of_a_path_needs_a_path_and_writes_the_same_numbers(tmp_path):
+    with pytest.raises(InputError, match="no trajectory"):
+        plot_path_html(plane(), [], tmp_path / "page.html")
+    found = content(plot_path_html(plane(), path_of(), tmp_path / "page.html"))
+    assert found["view"] == "path" and found["trajectories"][0]["loss"][0] == 2
+
+
+def test_the_same_page_is_written_twice(tmp_path):
+    pages = [explore(plane(), tmp_path / name, pictures=[np.eye(3)]).read_bytes() for name in ("a.html", "b.html")]
+    assert pages[0] == pages[1]
