@@ -152,6 +152,17 @@ def test_surface_and_contours_are_drawn_in_light_and_dark(tab):
     tab.page.emulate_media(color_scheme="light")
 
 
+def test_level_lines_lie_below_where_the_loss_has_their_level(tab):
+    code = "() => document.querySelector('.surface').data.filter(trace => trace.type === 'scatter3d')[1]"
+    lines = tab.page.evaluate(code)
+    level = np.array(lines["line"]["color"])
+    x, y, z = (np.array(lines[axis], dtype=float) for axis in "xyz")
+    exact = 0.3 + x**2 + 0.5 * y**2 + 0.4 * x * y
+    assert np.isfinite(x).sum() > 150 and np.nanmax(z) < FIRST.loss.min()
+    # Linear interpolation over a step h errs by at most h^2 / 8 times the second derivative, here 2 and 1.
+    assert np.nanmax(np.abs(exact - level)) <= max(0.1**2 / 8 * 2, (2.5 / 15) ** 2 / 8) + 1e-9
+
+
 def test_the_slider_the_keys_and_the_pictures_change_the_data(tab):
     np.testing.assert_array_equal(tab.heights(), FIRST.loss)
     np.testing.assert_array_equal(tab.heights(".contours", "contour"), FIRST.loss)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_visualize import run, stamps
+from test_visualize import explored, run, stamps
 
 import landscape_lib as ll
 
@@ -72,10 +72,10 @@ def test_two_checkpoints_are_compared_and_nothing_is_computed_twice(folder, caps
     assert all(part in log for part in ("seed 42", "|d|/|theta|", "linear-mnist, epoch 9", "sha256", "versions"))
 
     before = stamps(results)
-    options = ("--style", "heatmap", "--names", "late", "early", "--levels", "9", "--animate")
+    options = ("--style", "heatmap", "--names", "late", "early", "--levels", "9", "--animate", "--html")
     assert compare("end.pth", "start.pth", *options) == 0
     assert (results / "comparison_train.gif").read_bytes()[:3] == b"GIF"
-    assert stamps(results) == before
+    assert stamps(results) == before and explored(results / "explorer_train.html") == ["late", "early"]
     assert "late" in (results / "comparison_log_train.txt").read_text()
 
 

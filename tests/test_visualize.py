@@ -1,6 +1,7 @@
 """The visualisation scripts as a user runs them, in-process and small: files, idempotence, refusals."""
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -56,6 +57,12 @@ def singles(*arguments):
     return run("visualize_single_sample_landscapes.py", "--resolution", "5", "--samples", "3", *arguments)
 
 
+def explored(page):
+    """The names of the surfaces in a page of the explorer."""
+    content = re.search(r'id="content">(.*?)</script>', Path(page).read_text("utf-8"), re.DOTALL)[1]
+    return [surface["name"] for surface in json.loads(content)["surfaces"]]
+
+
 def stamps(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
 
@@ -100,14 +107,16 @@ def test_subset_is_random_seeded_and_recorded(folder):
 
 
 def test_drawing_again_from_a_file_computes_nothing(folder):
-    assert landscape("--no-figures") == 0
+    assert landscape("--no-figures", "--html") == 0
+    assert explored("loss_landscape_results/explorer.html") == ["train", "test"]
     Path("mnist_linear_model.pth").unlink()
-    source = "loss_landscape_results/loss_grid_train.npz"
-    assert run("visualize_loss_landscape.py", "--from", source, "--out", "again", "--log-scale", "--levels", "9") == 0
+    source, options = "loss_landscape_results/loss_grid_train.npz", ["--log-scale", "--levels", "9", "--html"]
+    assert run("visualize_loss_landscape.py", "--from", source, "--out", "again", *options) == 0
     assert {path.name for path in Path("again").iterdir()} == {
         "landscape_train_2d_contour.png",
         "landscape_train_3d_surface.png",
         "landscape_train_1d_slices.png",
+        "explorer.html",
     }
 
 
@@ -198,7 +207,9 @@ def test_single_samples_share_the_plane_of_the_landscape(folder, checkpoint, suf
         assert surface.metadata["sample"]["true_class"] == data.classes[data.targets[record["index"]]]
 
     before = stamps(results)
-    assert singles("--checkpoint", checkpoint, "--color-scale", "individual") == 0
+    assert singles("--checkpoint", checkpoint, "--color-scale", "individual", "--html") == 0
+    names = explored(results / f"samples_explorer{suffix}.html")
+    assert [int(name.partition(":")[0]) for name in names] == [record["index"] for record in chosen["samples"]]
     assert stamps(results)[f"samples_loss_grid{suffix}.npz"] == before[f"samples_loss_grid{suffix}.npz"]
 
 

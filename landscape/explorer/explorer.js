@@ -195,11 +195,7 @@ function surfaceFigure(surface, k) {
     text: hoverTexts(surface), hoverinfo: "text", colorscale: "Viridis", cmin: low, cmax: high,
     showscale: !explorer, colorbar: { ...colorbar(surface), len: 0.7 },
     lighting: { ambient: 0.85, diffuse: 0.35, specular: 0.03, roughness: 0.9 },
-    contours: {
-      x: { highlight: false }, y: { highlight: false },
-      z: { show: true, usecolormap: true, highlight: false, project: { z: true }, width: 2,
-           start: low + span() / BANDS, end: high - span() / BANDS, size: (2 * span()) / BANDS },
-    },
+    contours: { x: { highlight: false }, y: { highlight: false }, z: { highlight: false } },
   };
   const paths = trajectories.flatMap((_, t) => path3d(pathPoints(t, k), t));
   const heights = paths.flatMap((trace) => trace.z).filter((value) => Number.isFinite(value));
@@ -214,8 +210,46 @@ function surfaceFigure(surface, k) {
     zaxis: { ...axis(quantityLabel(surface)), range, ...ticks() },
     aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.75 }, camera: state.camera,
   };
-  const data = [cursor3d(surface), ...(extent(surface) ? [known] : []), ...paths];
+  const below = floorContours(surface, range[0]);
+  const data = [cursor3d(surface), ...(extent(surface) ? [known, below] : []), ...paths];
   return [data, { ...layout({ l: 0, r: 0, t: trajectories.length ? 34 : 4, b: 0 }), scene }];
+}
+
+/** Level lines on the floor, cell by cell; the library's own take seconds a frame where the surface has gaps. */
+function floorContours(surface, floor) {
+  const [low, high] = drawnLimits();
+  const heights = grid(surface, (i, j) => drawn(valueAt(surface, i, j)));
+  const [x, y, color] = [[], [], []];
+  for (let n = 1; n < BANDS; n += 2) {
+    const level = low + (n * span()) / BANDS;
+    for (let j = 1; j < surface.betas.length; j++) {
+      for (let i = 1; i < surface.alphas.length; i++) {
+        const corners = [[i - 1, j - 1], [i, j - 1], [i, j], [i - 1, j]];
+        const values = corners.map(([a, b]) => heights[b][a]);
+        if (values.includes(null) || Math.min(...values) >= level || Math.max(...values) < level) continue;
+        crossings(surface, corners, values, level).forEach(([a, b], k) => {
+          x.push(a, ...(k % 2 ? [null] : []));
+          y.push(b, ...(k % 2 ? [null] : []));
+          color.push(level, ...(k % 2 ? [level] : []));
+        });
+      }
+    }
+  }
+  const line = { color, colorscale: "Viridis", cmin: low, cmax: high, width: 2 };
+  return { type: "scatter3d", mode: "lines", x, y, z: x.map((a) => (a === null ? null : floor)), line, hoverinfo: "skip",
+           showlegend: false };
+}
+
+/** Where a level crosses the edges of a cell: two places, or four, in the order of the edges. */
+function crossings(surface, corners, values, level) {
+  return corners.flatMap(([i, j], k) => {
+    const [m, n] = corners[(k + 1) % 4];
+    const [from, to] = [values[k], values[(k + 1) % 4]];
+    if (from < level === to < level) return [];
+    const share = (level - from) / (to - from);
+    const between = (axis, a, b) => axis[a] + share * (axis[b] - axis[a]);
+    return [[between(surface.alphas, i, m), between(surface.betas, j, n)]];
+  });
 }
 
 function contourFigure(surface, k) {
