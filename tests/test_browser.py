@@ -305,6 +305,7 @@ def test_every_control_and_figure_has_a_name(tab):
 
 def test_a_narrow_window_has_no_overflow(tab):
     tab.page.set_viewport_size({"width": 700, "height": 850})
+    tab.page.wait_for_function("Math.abs(document.querySelector('.contours')._fullLayout.height - 400) < 1")
     tab.settle()
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 700
     tab.keep("narrow")

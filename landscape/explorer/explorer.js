@@ -200,8 +200,8 @@ function surfaceFigure(surface, k) {
   const paths = trajectories.flatMap((_, t) => path3d(pathPoints(t, k), t));
   const heights = paths.flatMap((trace) => trace.z).filter((value) => Number.isFinite(value));
   const axis = (text) => ({
-    title: { text: plain(text).replaceAll(", ", ",\n").replaceAll("\n", "<br>"), font: { size: 11 } }, color: css("--muted"), gridcolor: css("--line"),
-    zeroline: false, showspikes: false, showbackground: false, nticks: 6,
+    title: { text: plain(text).replaceAll(", ", ",\n").replaceAll("\n", "<br>"), font: { size: 11 } },
+    color: css("--muted"), gridcolor: css("--line"), zeroline: false, showspikes: false, showbackground: false, nticks: 6,
   });
   const range = [Math.min(low, ...heights) - FLOOR * span(), Math.max(high, ...heights) + 0.02 * span()];
   const scene = {
@@ -210,7 +210,7 @@ function surfaceFigure(surface, k) {
     zaxis: { ...axis(quantityLabel(surface)), range, ...ticks() },
     aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.75 }, camera: state.camera,
   };
-  const below = floorContours(surface, range[0]);
+  const below = floorContours(surface, range[0] + LIFT * span());
   const data = [cursor3d(surface), ...(extent(surface) ? [known, below] : []), ...paths];
   return [data, { ...layout({ l: 0, r: 0, t: trajectories.length ? 34 : 4, b: 0 }), scene }];
 }
@@ -235,9 +235,9 @@ function floorContours(surface, floor) {
       }
     }
   }
+  const z = x.map((a) => (a === null ? null : floor));
   const line = { color, colorscale: "Viridis", cmin: low, cmax: high, width: 2 };
-  return { type: "scatter3d", mode: "lines", x, y, z: x.map((a) => (a === null ? null : floor)), line, hoverinfo: "skip",
-           showlegend: false };
+  return { type: "scatter3d", mode: "lines", x, y, z, line, hoverinfo: "skip", showlegend: false };
 }
 
 /** Where a level crosses the edges of a cell: two places, or four, in the order of the edges. */
@@ -269,7 +269,8 @@ function contourFigure(surface, k) {
     color: css("--muted"), showgrid: false, zeroline: false, ticks: "outside", automargin: true,
   });
   return [traces, {
-    ...layout({ l: 56, r: 10, t: 34, b: 48 }), hovermode: "closest", shapes: crosshair(surface), plot_bgcolor: css("--gap"),
+    ...layout({ l: 56, r: 10, t: 34, b: 48 }), plot_bgcolor: css("--gap"),
+    hovermode: "closest", shapes: crosshair(surface),
     xaxis: axis(surface.axes[0], surface.alphas), yaxis: axis(surface.axes[1], surface.betas),
     uirevision: [surface.alphas[0], surface.alphas.at(-1), surface.betas[0], surface.betas.at(-1), state.resets].join(),
   }];
@@ -313,7 +314,8 @@ function pathText(path, n) {
   const loss = path.loss[n] === null ? "not computed" : number(path.loss[n]);
   const shadow = path.shadow[n] === null ? "" : `, of its shadow ${number(path.shadow[n])}`;
   const off = path.distance[n] === null ? "" : `<br>off the plane by ${number(path.distance[n], 4)}`;
-  const share = off && path.relative[n] !== null ? ` (${number(100 * path.relative[n], 3)} % of its distance from the origin)` : "";
+  const relative = path.relative[n] === null ? "" : number(100 * path.relative[n], 3);
+  const share = off && relative ? ` (${relative} % of its distance from the origin)` : "";
   const at = path.alphas[n] === null ? "" : `<br>${place(path.alphas[n], path.betas[n])}`;
   return `${plain(path.name)}, ${plain(path.unit)} ${path.steps[n]}<br>loss ${loss}${shadow}${at}${off}${share}`;
 }
@@ -409,15 +411,16 @@ function sliceFigure(axis) {
     const color = css(n ? "--second" : "--first");
     const known = state.quantity === "loss" && surface.values.standard_error;
     const errors = known && along.map((_, m) => 2 * computed(surface, "standard_error")[index(m)[0]][index(m)[1]]);
-    const bars = { type: "data", array: errors, color, thickness: 1, width: 0 };
-    const at = axis ? j : i;
-    const line = {
-      type: "scatter", x: along, y, mode: "lines", line: { color, width: 2.5, dash: n ? "dash" : "solid" }, name: plain(surface.name),
-      text: along.map((_, m) => words(surface, ...index(m))), hoverinfo: "text",
+    const thickness = Math.max(2, 500 / along.length); // together they look like a band
+    const bars = { type: "data", array: errors, color: `${color}40`, thickness, width: 0 };
+    const curve = {
+      type: "scatter", mode: "lines", x: along, y, line: { color, width: 2.5, dash: n ? "dash" : "solid" },
+      name: plain(surface.name), text: along.map((_, m) => words(surface, ...index(m))), hoverinfo: "text",
       ...(errors ? { error_y: bars } : {}),
     };
-    const mark = { x: [along[at]], y: [y[at]], mode: "markers", marker: { size: 9, color, line: { width: 1.5, color: css("--card") } } };
-    return [line, { ...mark, showlegend: false, hoverinfo: "skip" }];
+    const [at, marker] = [axis ? j : i, { size: 9, color, line: { width: 1.5, color: css("--card") } }];
+    const here = { type: "scatter", mode: "markers", x: [along[at]], y: [y[at]], marker };
+    return [curve, { ...here, showlegend: false, hoverinfo: "skip" }];
   });
   const surface = surfaces[panels[0].k];
   const [i, j] = cursorOn(surface);
@@ -425,14 +428,16 @@ function sliceFigure(axis) {
   const look = { color: css("--muted"), gridcolor: css("--line"), zeroline: false };
   const [low, high] = drawnLimits();
   const yaxis = { ...look, title: { text: plain(quantityLabel(surface)), font: { size: 12 } }, automargin: true };
-  const y = scale.log ? { type: "log", tickvals: ticks().tickvals.map((v) => 10 ** v), ticktext: ticks().ticktext } : {};
+  const { tickvals, ticktext } = ticks();
+  const y = scale.log ? { type: "log", tickvals: tickvals.map((value) => 10 ** value), ticktext } : {};
+  const dots = { color: css("--muted"), width: 1, dash: "dot" };
   return [traces, {
     ...layout({ l: 56, r: 10, t: 40, b: 44 }), hovermode: "closest", showlegend: panels.length > 1,
     legend: { orientation: "h", x: 1, xanchor: "right", y: 1, yanchor: "bottom" },
     title: { text: sliceName(surface, axis), x: 0.01, xanchor: "left", y: 0.97, yanchor: "top", font: { size: 13 } },
     xaxis: { ...look, title: { text: plain(surface.axes[axis].split("\n")[0]), font: { size: 12 } } },
     yaxis: { ...yaxis, ...y, range: [low - 0.05 * span(), high + 0.05 * span()] },
-    shapes: [{ type: "line", yref: "paper", x0: here, x1: here, y0: 0, y1: 1, line: { color: css("--muted"), width: 1, dash: "dot" } }],
+    shapes: [{ type: "line", yref: "paper", x0: here, x1: here, y0: 0, y1: 1, line: dots }],
   }];
 }
 
@@ -464,7 +469,8 @@ function drawPanel(panel) {
   note.textContent = `${surface.gaps}: gaps in 3-D, crossed grey cells in the contours`;
   Plotly.react(panel.surface, ...surfaceFigure(surface, panel.k), CONFIG);
   if (explorer) Plotly.react(panel.contours, ...contourFigure(surface, panel.k), CONFIG);
-  const range = extent(surface) ? `from ${extent(surface).map((value) => number(value, 4)).join(" to ")}` : "no finite value";
+  const ends = extent(surface)?.map((value) => number(value, 4));
+  const range = ends ? `from ${ends.join(" to ")}` : "no finite value";
   const what = `${quantityLabel(surface)} of ${heading.textContent}, ${range}`;
   panel.surface.setAttribute("aria-label", `3-D surface: ${what}`);
   panel.contours.setAttribute("aria-label", `Contours: ${what}; arrow keys move the cursor`);
@@ -524,14 +530,19 @@ function drawCursor() {
   readout();
 }
 
-/** Everything that says which surface and step are chosen. */
+/** Everything that says what is chosen; browsers may have kept the controls of an earlier visit. */
 function label() {
+  byId("beside").value = state.beside;
+  byId("quantity").value = state.quantity;
+  byId("shared").checked = state.shared;
+  byId("follow").checked = state.follow;
   const name = surfaces[state.shown].name.replaceAll("\n", ", ");
   byId("shown").value = state.shown;
   byId("shown").setAttribute("aria-valuetext", name);
   byId("shown-name").textContent = `${name} (${state.shown + 1} of ${surfaces.length})`;
   if (steps.length) {
     const text = `${trajectories[0].unit} ${steps[state.step]}`;
+    byId("step").value = state.step;
     byId("step").setAttribute("aria-valuetext", text);
     byId("step-name").textContent = text;
   }
@@ -647,14 +658,14 @@ function fill() {
   document.body.classList.toggle("path", !explorer);
   byId("subtitle").textContent = content.subtitle;
   const differences = Object.entries(content.differences);
-  byId("warning").hidden = !differences.length;
-  byId("warning").textContent =
-    `These surfaces are not of one kind: ${differences.map(([what, values]) => `other ${what} (${values.join("; ")})`).join(", ")}`;
+  byId("differences").hidden = !differences.length;
+  byId("differences").textContent =
+    `The surfaces differ in ${differences.map(([what, values]) => `${what} (${values.join("; ")})`).join(", ")}.`;
   for (const element of document.querySelectorAll(".several")) element.hidden = surfaces.length < 2;
   for (const element of document.querySelectorAll(".paths")) element.hidden = !steps.length;
   for (const option of byId("quantity").options) option.disabled = !surfaces.every((s) => s.values[option.value]);
   byId("shown").max = surfaces.length - 1;
-  byId("step").max = byId("step").value = state.step;
+  byId("step").max = state.step;
   surfaces.forEach((surface, k) => byId("beside").add(new Option(surface.name.replaceAll("\n", ", "), k)));
   byId("pictures").hidden = !explorer || !surfaces.some((surface) => surface.picture);
   if (!byId("pictures").hidden) byId("pictures").append(...surfaces.map(pictureButton));
