@@ -198,7 +198,9 @@ def test_hovering_over_the_contours_says_the_value_and_moves_every_cursor(tab):
     assert lines["x"][-1] == FIRST.alphas[i] and lines["y"][0] == FIRST.betas[j]
     np.testing.assert_array_equal(tab.trace("#slice-0", "scatter")["y"], FIRST.loss[:, j])
     np.testing.assert_array_equal(tab.trace("#slice-1", "scatter")["y"], FIRST.loss[i])
-    np.testing.assert_allclose(tab.trace("#slice-1", "scatter")["error_y"]["array"], 2 * FIRST.standard_error[i])
+    band = tab.page.evaluate("document.querySelector('#slice-1').data.find(trace => trace.fill)")
+    np.testing.assert_allclose(band["y"][:16], FIRST.loss[i] + 2 * FIRST.standard_error[i])
+    np.testing.assert_allclose(band["y"][31:15:-1], FIRST.loss[i] - 2 * FIRST.standard_error[i])
 
 
 def test_hovering_over_the_surface_moves_the_cursor_to_its_value(tab):

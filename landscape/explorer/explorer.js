@@ -400,7 +400,7 @@ function crosshair(surface) {
   return [...look("rgba(0,0,0,0.55)", 3), ...look("white", 1.2)];
 }
 
-/** The curve of every surface on display along one axis, in bars of two standard errors. */
+/** The curve of every surface on display along one axis, in a band of two standard errors. */
 function sliceFigure(axis) {
   const traces = panels.flatMap(({ k }, n) => {
     const surface = surfaces[k];
@@ -410,17 +410,16 @@ function sliceFigure(axis) {
     const y = along.map((_, m) => valueAt(surface, ...index(m)));
     const color = css(n ? "--second" : "--first");
     const known = state.quantity === "loss" && surface.values.standard_error;
-    const errors = known && along.map((_, m) => 2 * computed(surface, "standard_error")[index(m)[0]][index(m)[1]]);
-    const thickness = Math.max(2, 500 / along.length); // together they look like a band
-    const bars = { type: "data", array: errors, color: `${color}40`, thickness, width: 0 };
+    const errors = known && along.map((_, m) => computed(surface, "standard_error")[index(m)[0]][index(m)[1]]);
     const curve = {
       type: "scatter", mode: "lines", x: along, y, line: { color, width: 2.5, dash: n ? "dash" : "solid" },
       name: plain(surface.name), text: along.map((_, m) => words(surface, ...index(m))), hoverinfo: "text",
-      ...(errors ? { error_y: bars } : {}),
     };
     const [at, marker] = [axis ? j : i, { size: 9, color, line: { width: 1.5, color: css("--card") } }];
     const here = { type: "scatter", mode: "markers", x: [along[at]], y: [y[at]], marker };
-    return [curve, { ...here, showlegend: false, hoverinfo: "skip" }];
+    const quiet = { showlegend: false, hoverinfo: "skip" };
+    const spread = errors ? [{ ...band(along, y, errors), ...quiet, fillcolor: `${color}40` }] : [];
+    return [curve, { ...here, ...quiet }, ...spread];
   });
   const surface = surfaces[panels[0].k];
   const [i, j] = cursorOn(surface);
@@ -439,6 +438,25 @@ function sliceFigure(axis) {
     yaxis: { ...yaxis, ...y, range: [low - 0.05 * span(), high + 0.05 * span()] },
     shapes: [{ type: "line", yref: "paper", x0: here, x1: here, y0: 0, y1: 1, line: dots }],
   }];
+}
+
+/** Two standard errors to both sides, one polygon for every stretch of a curve without gaps. */
+function band(along, y, errors) {
+  const lowest = scale.log ? scale.limits[0] / 1000 : -Infinity;
+  const outline = { x: [], y: [] };
+  let stretch = [];
+  for (let m = 0; m <= along.length; m++) {
+    if (m < along.length && y[m] !== null && Number.isFinite(errors[m])) {
+      stretch.push(m);
+      continue;
+    }
+    const back = [...stretch].reverse();
+    outline.x.push(...[...stretch, ...back].map((k) => along[k]), null);
+    outline.y.push(...stretch.map((k) => y[k] + 2 * errors[k]));
+    outline.y.push(...back.map((k) => Math.max(lowest, y[k] - 2 * errors[k])), null);
+    stretch = [];
+  }
+  return { type: "scatter", mode: "lines", ...outline, fill: "toself", line: { width: 0 } };
 }
 
 function sliceName(surface, axis) {
