@@ -89,6 +89,11 @@ class Tab:
     def readout(self):
         return self.page.inner_text("#readout").replace("−", "-")
 
+    def wait_for(self, text):
+        """Wait until the readout says ``text``: hovering is drawn with a delay."""
+        code = "text => document.querySelector('#readout').textContent.includes(text)"
+        self.page.wait_for_function(code, arg=text)
+
     def keep(self, name):
         ARTIFACTS.mkdir(exist_ok=True)
         self.page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
@@ -187,11 +192,9 @@ def test_the_slider_the_keys_and_the_pictures_change_the_data(tab):
 def test_hovering_over_the_contours_says_the_value_and_moves_every_cursor(tab):
     i, j = 16, 11
     move_to(tab, FIRST, i, j)
-    tab.page.wait_for_selector(".contours .hovertext")
+    tab.wait_for(f"loss {FIRST.loss[i, j]:.6g}")
     label = tab.page.locator(".contours .hovertext").text_content().replace("−", "-")
     assert float(re.match(r"loss ([\d.]+)", label)[1]) == float(f"{FIRST.loss[i, j]:.6g}")
-    tab.settle()
-    assert f"loss {FIRST.loss[i, j]:.6g}" in tab.readout()
     assert f"accuracy {100 * FIRST.accuracy[i, j]:.4g} %" in tab.readout()
     assert f"α = {FIRST.alphas[i]:.4g}, β = {FIRST.betas[j]:.4g}" in tab.readout()
     lines = tab.trace(".surface", "scatter3d")
@@ -234,6 +237,7 @@ def test_arrow_keys_move_the_cursor_and_stop_at_the_edge(tab):
 
 def test_a_click_holds_the_cursor(tab):
     move_to(tab, FIRST, 4, 3)
+    tab.wait_for(f"loss {FIRST.loss[4, 3]:.6g}")
     tab.page.mouse.down()
     tab.page.mouse.up()
     tab.settle()
