@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from landscape.errors import InputError
 from landscape.explorer.encoding import array_content, numbers, picture_uri
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label
 from landscape.plotting.values import QUANTITIES, plane_values
@@ -52,19 +51,12 @@ def surface_names(surfaces: Sequence[Surface]) -> list[str]:
 
 
 def trajectory_content(trajectory: Trajectory, surfaces: Sequence[Surface]) -> dict:
-    """The points of a training run, and on which of ``surfaces`` they may stand at their true loss.
-
-    Raises:
-        InputError: a trajectory that was projected onto another plane.
-    """
-    name = str(trajectory.metadata.get("name") or "training path")
-    if not all(_agree("slice", surface, trajectory) for surface in surfaces):
-        raise InputError(f"{name} was projected onto another plane than the surface's; project it onto that one")
+    """The points of a training run, and on which of ``surfaces`` they may stand at their true loss."""
     unit, off = str(trajectory.metadata.get("unit") or "point"), trajectory.relative_distance
     finite = off[np.isfinite(off)]
     off_text = f"; at most {finite.max():.2g} of its distance from the origin off the plane" if finite.size else ""
     return {
-        "name": name,
+        "name": str(trajectory.metadata.get("name") or "training path"),
         "unit": unit,
         "steps": trajectory.steps.tolist(),
         "alphas": numbers(trajectory.coordinates[:, 0]),
@@ -73,7 +65,7 @@ def trajectory_content(trajectory: Trajectory, surfaces: Sequence[Surface]) -> d
         "relative": numbers(off),
         "loss": numbers(trajectory.loss),
         "shadow": numbers(trajectory.shadow_loss),
-        "comparable": [_agree("data", surface, trajectory) for surface in surfaces],
+        "comparable": [_same_data(surface, trajectory) for surface in surfaces],
         "fact": f"{len(trajectory.steps):,} points, {unit} {trajectory.steps[0]} to {trajectory.steps[-1]}{off_text}",
     }
 
@@ -89,9 +81,9 @@ def _name_parts(surface: Surface) -> tuple[str, str, str]:
     return str(checkpoint.get("model") or ""), epoch, split
 
 
-def _agree(section: str, surface: Surface, trajectory: Trajectory) -> bool:
-    """Whether the fingerprints in a section of the metadata are the same, as far as both are known."""
-    found = {_section(result, section).get("fingerprint") for result in (surface, trajectory)}
+def _same_data(surface: Surface, trajectory: Trajectory) -> bool:
+    """Whether both are of the same data, as far as these are known."""
+    found = {_section(result, "data").get("fingerprint") for result in (surface, trajectory)}
     return len(found - {None}) < 2
 
 

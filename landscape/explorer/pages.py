@@ -16,6 +16,7 @@ from landscape.files import written_whole
 from landscape.plotting.captions import common_title
 from landscape.plotting.panels import check_counts
 from landscape.results import Surface, Trajectory
+from landscape.results.trajectory import check_same_plane
 
 __all__ = ["explore", "plot_path_html"]
 
@@ -86,6 +87,8 @@ def _write(path, view, surfaces, trajectories, names, pictures, title) -> Path:
     """Fill the page: the library and our own files as they are, everything that came from outside escaped."""
     from plotly.offline import get_plotlyjs  # only here, for it takes long and most runs write no page
 
+    for surface in surfaces:
+        check_same_plane(surface, trajectories)
     names, pictures = names or surface_names(surfaces), pictures or [None] * len(surfaces)
     content = {
         "view": view,
