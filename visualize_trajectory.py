@@ -51,6 +51,7 @@ from landscape_lib import (
     plain_name,
     plot_comparison,
     plot_path,
+    plot_path_html,
     plot_path_losses,
     random_plane,
     record_checkpoints,
@@ -217,6 +218,7 @@ def draw(surface: Surface, paths: list[Trajectory], out: Path, log_scale: bool, 
     """The path on contours, its losses, and the pages and films of it."""
     wrote(save_figure(plot_path(surface, paths, log_scale=log_scale), out / "trajectory_contour.png"))
     wrote(save_figure(plot_path_losses(paths, log_scale=log_scale), out / "trajectory_losses.png"))
+    wrote(plot_path_html(surface, paths, out / "loss_landscape.html"))
     if animate:
         for suffix in animation_formats():
             wrote(animate_path(surface, paths, out / f"trajectory{suffix}", log_scale=log_scale))

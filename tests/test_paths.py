@@ -122,7 +122,7 @@ def test_the_script_writes_everything_and_computes_nothing_twice(tmp_path, small
     names = [
         "trajectory_seed-1.points", "trajectory_seed-2.points", "trajectory_seed-1.npz", "trajectory_seed-2.npz",
         "trajectory_surface.npz", "trajectory_contour.png", "trajectory_losses.png", "trajectory.gif",
-        "surface_before.npz", "surface_after.npz", "before_after.png", "trajectory_log.txt",
+        "surface_before.npz", "surface_after.npz", "before_after.png", "trajectory_log.txt", "loss_landscape.html",
     ]  # fmt: skip
     printed = capsys.readouterr().out
     assert all((results / name).exists() and f"Wrote trajectory_results/{name}" in printed for name in names)
