@@ -13,6 +13,15 @@ This file only re-exports; the code is in the package ``landscape``.
 from landscape.checkpoint_surfaces import checkpoint_surface, settle_range
 from landscape.checkpoints import Checkpoint, load_checkpoint, prepare_checkpoint, save_checkpoint
 from landscape.comparability import check_comparable, differences
+from landscape.curvature import (
+    Product,
+    eigenvector_plane,
+    ggn_product,
+    hessian_product,
+    spectral_density,
+    top_eigenpairs,
+    trace,
+)
 from landscape.datasets import Data, load_dataset
 from landscape.devices import seed_everything, select_device
 from landscape.directions import filter_normalize, normalize_direction, random_directions
@@ -36,7 +45,7 @@ from landscape.plotting import (
 )
 from landscape.predictions import predict
 from landscape.ranks import is_first_rank
-from landscape.results import Surface, Trajectory
+from landscape.results import Eigenpairs, SpectralDensity, Surface, TraceEstimate, Trajectory
 from landscape.runs import Run
 from landscape.scripts import run_script
 from landscape.settings import Evaluation, ModelOptions, PlaneChoice, describe
@@ -64,6 +73,7 @@ __all__ = [
     "DEFAULT_CHECKPOINT",
     "Checkpoint",
     "Data",
+    "Eigenpairs",
     "Evaluation",
     "InputError",
     "Line",
@@ -73,9 +83,12 @@ __all__ = [
     "Plane",
     "PlaneChoice",
     "Point",
+    "Product",
     "Run",
+    "SpectralDensity",
     "Surface",
     "TinyCNN",
+    "TraceEstimate",
     "Training",
     "Trajectory",
     "build_model",
@@ -85,10 +98,13 @@ __all__ = [
     "describe",
     "differences",
     "distinct_names",
+    "eigenvector_plane",
     "evaluate",
     "filter_normalize",
     "find_span",
     "fit",
+    "ggn_product",
+    "hessian_product",
     "inner",
     "interpolation_line",
     "is_first_rank",
@@ -128,10 +144,13 @@ __all__ = [
     "seed_everything",
     "select_device",
     "settle_range",
+    "spectral_density",
     "summarize",
     "surface_numbers",
     "surface_table",
     "three_point_plane",
+    "top_eigenpairs",
+    "trace",
     "write_json",
     "write_log",
 ]

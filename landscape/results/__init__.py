@@ -1,6 +1,7 @@
 """Results: numpy arrays with the recipe that made them, saved without pickle; nothing here loads torch."""
 
+from landscape.results.curvature import Eigenpairs, SpectralDensity, TraceEstimate
 from landscape.results.surface import Surface
 from landscape.results.trajectory import Trajectory
 
-__all__ = ["Surface", "Trajectory"]
+__all__ = ["Eigenpairs", "SpectralDensity", "Surface", "TraceEstimate", "Trajectory"]
