@@ -29,7 +29,7 @@ from landscape.errors import InputError
 from landscape.evaluation import evaluate, find_span, load_or_evaluate, plan_budget
 from landscape.files import make_folder, plain_name
 from landscape.logs import write_json, write_log
-from landscape.models import LinearMNIST, TinyCNN, build_model
+from landscape.models import LinearMNIST, NormCNN, TinyCNN, build_model
 from landscape.objective import Objective, objective
 from landscape.parameters import Point, cosine, inner, norm, parameters_of
 from landscape.plotting import (
@@ -37,6 +37,7 @@ from landscape.plotting import (
     plot_contour,
     plot_difference,
     plot_lines,
+    plot_sharpness,
     plot_slices,
     plot_spread,
     plot_surface,
@@ -45,10 +46,19 @@ from landscape.plotting import (
 )
 from landscape.predictions import predict
 from landscape.ranks import is_first_rank
-from landscape.results import Eigenpairs, SpectralDensity, Surface, TraceEstimate, Trajectory
+from landscape.results import (
+    SHARPNESS_CAUTION,
+    Eigenpairs,
+    Sharpness,
+    SpectralDensity,
+    Surface,
+    TraceEstimate,
+    Trajectory,
+)
 from landscape.runs import Run
 from landscape.scripts import run_script
 from landscape.settings import Evaluation, ModelOptions, PlaneChoice, describe
+from landscape.sharpness import layer_sharpness, sharpness
 from landscape.slices import (
     Line,
     Plane,
@@ -71,6 +81,7 @@ from landscape.training import Training, fit, score
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
+    "SHARPNESS_CAUTION",
     "Checkpoint",
     "Data",
     "Eigenpairs",
@@ -79,12 +90,14 @@ __all__ = [
     "Line",
     "LinearMNIST",
     "ModelOptions",
+    "NormCNN",
     "Objective",
     "Plane",
     "PlaneChoice",
     "Point",
     "Product",
     "Run",
+    "Sharpness",
     "SpectralDensity",
     "Surface",
     "TinyCNN",
@@ -108,6 +121,7 @@ __all__ = [
     "inner",
     "interpolation_line",
     "is_first_rank",
+    "layer_sharpness",
     "load_checkpoint",
     "load_checkpoint_data",
     "load_dataset",
@@ -126,6 +140,7 @@ __all__ = [
     "plot_contour",
     "plot_difference",
     "plot_lines",
+    "plot_sharpness",
     "plot_slices",
     "plot_spread",
     "plot_surface",
@@ -144,6 +159,7 @@ __all__ = [
     "seed_everything",
     "select_device",
     "settle_range",
+    "sharpness",
     "spectral_density",
     "summarize",
     "surface_numbers",

@@ -9,7 +9,7 @@ from torch import nn
 
 from landscape.directions import normalize_direction, random_directions
 from landscape.errors import InputError
-from landscape.parameters import Point, as_float64, as_point, check_match, cosine, norm
+from landscape.parameters import Point, as_point, check_match, cosine, flatten, norm, unflatten
 from landscape.provenance import fingerprint
 
 __all__ = [
@@ -193,7 +193,7 @@ def pca_plane(points: Sequence[nn.Module | Point], *, origin: str | int = "last"
     index = {"last": len(points) - 1, "first": 0}.get(origin, origin)
     if not isinstance(index, int) or not -len(points) <= index < len(points):
         raise InputError(f"origin must be 'last', 'first' or an index below {len(points)}, not {origin!r}")
-    rows = torch.stack([torch.cat([as_float64(value).flatten() for value in point.values()]) for point in points])
+    rows = torch.stack([flatten(point) for point in points])
     rows -= rows.mean(0)
     variances, vectors = torch.linalg.eigh(rows @ rows.T)
     variances, vectors = variances.flip(0).clamp(min=0), vectors.flip(1)
@@ -209,15 +209,10 @@ def pca_plane(points: Sequence[nn.Module | Point], *, origin: str | int = "last"
         "points": len(points),
         "explained_variance": (variances / variances.sum()).tolist(),
     }
-    return Plane(points[index], tuple(_unflatten(row, points[0]) for row in basis), recipe)
+    directions = (unflatten(row, points[0]) for row in basis)
+    directions = ({name: value.to(points[0][name]) for name, value in row.items()} for row in directions)
+    return Plane(points[index], tuple(directions), recipe)
 
 
 def _difference(a: Point, b: Point) -> Point:
     return {name: a[name] - b[name] for name in b}
-
-
-def _unflatten(vector: torch.Tensor, like: Point) -> Point:
-    pieces = vector.split([value.numel() for value in like.values()])
-    return {
-        name: piece.reshape(value.shape).to(value) for (name, value), piece in zip(like.items(), pieces, strict=True)
-    }

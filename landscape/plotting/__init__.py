@@ -4,6 +4,7 @@ from landscape.plotting.comparison import plot_comparison, plot_difference, plot
 from landscape.plotting.lines import plot_lines
 from landscape.plotting.planes import plot_contour
 from landscape.plotting.saving import save_figure
+from landscape.plotting.sharpness import plot_sharpness
 from landscape.plotting.slices import plot_slices
 from landscape.plotting.surfaces import plot_surface
 from landscape.plotting.tiles import plot_tiles
@@ -13,6 +14,7 @@ __all__ = [
     "plot_contour",
     "plot_difference",
     "plot_lines",
+    "plot_sharpness",
     "plot_slices",
     "plot_spread",
     "plot_surface",
