@@ -28,15 +28,29 @@ from landscape.directions import filter_normalize, normalize_direction, random_d
 from landscape.errors import InputError
 from landscape.evaluation import evaluate, find_span, load_or_evaluate, plan_budget
 from landscape.files import make_folder, plain_name
-from landscape.logs import write_json, write_log
+from landscape.logs import write_json, write_log, write_text
 from landscape.models import LinearMNIST, NormCNN, TinyCNN, build_model
+from landscape.normalization_study import (
+    NormalizationStudy,
+    StoredResults,
+    measure_curvature,
+    measure_landscape,
+    measure_sharpness,
+    normalization_figures,
+    normalization_report,
+    study_data,
+    train_normalization,
+)
 from landscape.objective import Objective, objective
 from landscape.parameters import Point, cosine, inner, norm, parameters_of
 from landscape.plotting import (
     plot_comparison,
     plot_contour,
     plot_difference,
+    plot_histories,
     plot_lines,
+    plot_panels,
+    plot_rows,
     plot_sharpness,
     plot_slices,
     plot_spread,
@@ -45,6 +59,7 @@ from landscape.plotting import (
     save_figure,
 )
 from landscape.predictions import predict
+from landscape.progress import with_time_left
 from landscape.ranks import is_first_rank
 from landscape.results import (
     SHARPNESS_CAUTION,
@@ -91,6 +106,7 @@ __all__ = [
     "LinearMNIST",
     "ModelOptions",
     "NormCNN",
+    "NormalizationStudy",
     "Objective",
     "Plane",
     "PlaneChoice",
@@ -99,6 +115,7 @@ __all__ = [
     "Run",
     "Sharpness",
     "SpectralDensity",
+    "StoredResults",
     "Surface",
     "TinyCNN",
     "TraceEstimate",
@@ -129,7 +146,12 @@ __all__ = [
     "load_or_train",
     "load_shared_data",
     "make_folder",
+    "measure_curvature",
+    "measure_landscape",
+    "measure_sharpness",
     "norm",
+    "normalization_figures",
+    "normalization_report",
     "normalize_direction",
     "objective",
     "parameters_of",
@@ -139,7 +161,10 @@ __all__ = [
     "plot_comparison",
     "plot_contour",
     "plot_difference",
+    "plot_histories",
     "plot_lines",
+    "plot_panels",
+    "plot_rows",
     "plot_sharpness",
     "plot_slices",
     "plot_spread",
@@ -161,12 +186,16 @@ __all__ = [
     "settle_range",
     "sharpness",
     "spectral_density",
+    "study_data",
     "summarize",
     "surface_numbers",
     "surface_table",
     "three_point_plane",
     "top_eigenpairs",
     "trace",
+    "train_normalization",
+    "with_time_left",
     "write_json",
     "write_log",
+    "write_text",
 ]

@@ -103,6 +103,7 @@ def fit(
     device: str | torch.device = "auto",
     on_epoch: Callable[[int, nn.Module, dict], None] | None = None,
     epoch_zero: bool = False,
+    batch_losses: bool = False,
     state: str | Path | None = None,
     notes: dict | None = None,
     **settings,
@@ -121,6 +122,7 @@ def fit(
         device: As for ``select_device``.
         on_epoch: Called as ``on_epoch(epoch, model, metrics)`` after each epoch, counted from 1.
         epoch_zero: Call it also before training, for epoch 0 with the metrics of the test data.
+        batch_losses: Metrics also hold ``batch_losses``, the training loss of every step of the epoch.
         state: File that keeps all that is needed to go on, written after ``on_epoch``. Where it exists, training
             goes on from it, on the CPU to the same bits as without a break.
         notes: More settings (plain values) that a run must share with ``state`` to go on from it.
@@ -157,6 +159,8 @@ def fit(
             batches = _batches(inputs, targets, order, augment, layout)
             title = f"epoch {epoch}, batch {{}} of {len(sizes)}"
             metrics = {"lr": lr, **_train_epoch(model, batches, optimizer, training.label_smoothing, title, bar)}
+            if not batch_losses:
+                del metrics["batch_losses"]
             metrics |= _test_metrics(model, test, device)
             history.append(metrics)
             _report(epoch, training.epochs, metrics, (time.perf_counter() - start) / (epoch - done))
@@ -192,8 +196,9 @@ def score(model: nn.Module, data: Data, *, device: str | torch.device = "auto") 
 
 
 def _train_epoch(model, batches, optimizer, label_smoothing, title, bar) -> dict[str, float]:
-    """One pass over ``batches``; running loss and accuracy, printed on the way."""
+    """One pass over ``batches``; running loss and accuracy, printed on the way, and the loss of every batch."""
     model.train()
+    losses = []
     sums, seen = 0.0, 0  # loss and hits, read from the device only to report
     for number, (batch, labels) in enumerate(batches, start=1):
         logits = model(batch)
@@ -201,6 +206,7 @@ def _train_epoch(model, batches, optimizer, label_smoothing, title, bar) -> dict
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        losses.append(loss.detach())
         seen += len(labels)
         sums += torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()])
         bar.update()
@@ -209,7 +215,7 @@ def _train_epoch(model, batches, optimizer, label_smoothing, title, bar) -> dict
             tqdm.write(f"{title.format(number)}: loss {running:.4f}, accuracy {accuracy:.2%}")
     model.eval()
     running, accuracy = (sums / seen).tolist()
-    return {"train_loss": running, "train_accuracy": accuracy}
+    return {"train_loss": running, "train_accuracy": accuracy, "batch_losses": torch.stack(losses).tolist()}
 
 
 def _batches(inputs, targets, order, augment, layout) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,8 +1,11 @@
 """Figures of surfaces: numpy in, matplotlib out; drawing saves nothing and needs no torch."""
 
 from landscape.plotting.comparison import plot_comparison, plot_difference, plot_spread
+from landscape.plotting.grids import plot_panels
+from landscape.plotting.histories import plot_histories
 from landscape.plotting.lines import plot_lines
 from landscape.plotting.planes import plot_contour
+from landscape.plotting.rows import plot_rows
 from landscape.plotting.saving import save_figure
 from landscape.plotting.sharpness import plot_sharpness
 from landscape.plotting.slices import plot_slices
@@ -13,7 +16,10 @@ __all__ = [
     "plot_comparison",
     "plot_contour",
     "plot_difference",
+    "plot_histories",
     "plot_lines",
+    "plot_panels",
+    "plot_rows",
     "plot_sharpness",
     "plot_slices",
     "plot_spread",
