@@ -20,7 +20,7 @@ from landscape.normalization_study import steps_to_loss
 
 ROOT = Path(__file__).parents[1]
 TOY = [
-    "--dataset", "digits", "--subset", "300", "--epochs", "2", "--batch-size", "24", "--samples", "40",
+    "--dataset", "digits", "--subset", "300", "--epochs", "2", "--train-batch-size", "24", "--samples", "40",
     "--curvature-samples", "21", "--eigenvalues", "2", "--products", "30", "--probes", "2", "--lanczos-steps", "4",
     "--draws", "2", "--ascent-steps", "2", "--resolution", "3", "--tolerance", "None", "--device", "cpu",
 ]  # fmt: skip

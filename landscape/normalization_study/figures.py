@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.normalization_study.report import SHARPNESS_COLUMNS, WINDOW, smoothed_losses
-from landscape.plotting import plot_comparison, plot_density, plot_histories, plot_panels, plot_rows, plot_sharpness
+from landscape.plotting import plot_comparison, plot_histories, plot_panels, plot_rows, plot_sharpness
 from landscape.results import SHARPNESS_CAUTION, Sharpness, SpectralDensity, Surface
 from landscape.summary import range_hint
 
@@ -68,8 +68,16 @@ def _densities(networks: Networks) -> Figure:
     for norm, run in _measured(networks, "density"):
         nodes, weights = (np.array(run[key]) for key in ("nodes", "weights"))
         density = SpectralDensity(nodes, weights, run["products"], run["metadata"])
-        panels.setdefault(norm, partial(plot_density, density))
+        panels.setdefault(norm, partial(_draw_density, density))
     return plot_panels(panels)
+
+
+def _draw_density(density: SpectralDensity, ax: Axes) -> None:
+    grid, mean, low, high = density.curve()
+    ax.fill_between(grid, low, high, alpha=0.3)
+    ax.plot(grid, mean)
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=1e-5 * mean.max())
 
 
 def _sharpness(networks: Networks) -> Figure:

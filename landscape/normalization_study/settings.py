@@ -30,7 +30,7 @@ class NormalizationStudy:
     """Share of every class of them that is kept for validation."""
     epochs: int = 3
     """Passes over the training samples."""
-    batch_size: int = 64
+    train_batch_size: int = 64
     """Samples per step."""
     lr: float = 0.02
     """Learning rate of SGD, the same for every normalisation."""
@@ -75,7 +75,7 @@ class NormalizationStudy:
     def training(self, seed: int) -> Training:
         """How a network is trained from ``seed``."""
         return Training(
-            epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, momentum=self.momentum, seed=seed
+            epochs=self.epochs, batch_size=self.train_batch_size, lr=self.lr, momentum=self.momentum, seed=seed
         )  # fmt: skip
 
     @property
