@@ -19,7 +19,10 @@ def hessian_of(objective: Objective, batch: object, parameters: list[Tensor]) ->
     """v -> sum over the batch of H_n v: the gradient of g v, g the gradient of the summed losses (Pearlmutter 1994)."""
     with replaced_forwards(fast_convolutions(objective.model)):
         losses = objective.evaluate(batch)[0]
-        gradients = torch.autograd.grad(losses.sum(), parameters, create_graph=True, allow_unused=True)
+        # What flows back is made a variable, else a function that can be differentiated once would count as linear.
+        one = torch.ones((), dtype=losses.dtype, device=losses.device, requires_grad=True)
+        gradients = torch.autograd.grad(losses.sum(), parameters, one, create_graph=True, allow_unused=True)
+    _check_twice_differentiable(gradients)
     return lambda direction: _pulled_back(gradients, parameters, direction)
 
 
@@ -48,6 +51,19 @@ def gradient_of(objective: Objective, batch: object, parameters: list[Tensor]) -
 
 
 BATCH_PRODUCTS = {"hessian": hessian_of, "ggn": ggn_of}
+
+
+def _check_twice_differentiable(gradients: Pieces) -> None:
+    """Find the node that torch leaves where a function refuses a second derivative, which autograd may pass by."""
+    waiting, seen = [gradient.grad_fn for gradient in gradients if gradient is not None], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name().rpartition("::")[2] in ("Error", "DelayedError"):
+            raise RuntimeError("a function of it is marked once_differentiable")
+        waiting += [following for following, _ in node.next_functions]
 
 
 def _pulled_back(values: Pieces, inputs: list[Tensor], weights: Pieces) -> Pieces:
