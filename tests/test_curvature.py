@@ -1,7 +1,9 @@
 """Second derivatives: products, eigenpairs, traces and densities beside closed forms, dense autograd, curvlinops."""
 
 import copy
+import math
 
+import curvlinops
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import landscape_lib as ll
 from landscape.curvature import shares
+from landscape.curvature.density import lanczos
 
 SAMPLES = 13  # no multiple of the batches below
 

@@ -1,6 +1,7 @@
 """Figures of surfaces: numpy in, matplotlib out; drawing saves nothing and needs no torch."""
 
 from landscape.plotting.comparison import plot_comparison, plot_difference, plot_spread
+from landscape.plotting.curvature import plot_density, plot_eigenvalues
 from landscape.plotting.grids import plot_panels
 from landscape.plotting.histories import plot_histories
 from landscape.plotting.lines import plot_lines
@@ -15,7 +16,9 @@ from landscape.plotting.tiles import plot_tiles
 __all__ = [
     "plot_comparison",
     "plot_contour",
+    "plot_density",
     "plot_difference",
+    "plot_eigenvalues",
     "plot_histories",
     "plot_lines",
     "plot_panels",

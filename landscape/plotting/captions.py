@@ -172,6 +172,8 @@ def _unit(surface: Surface, k: int) -> str:
         return ("1 = second model", "1 = third model")[k]
     if kind == "pca plane":
         return f"principal component {k + 1}"
+    if kind == "eigenvector plane":
+        return f"eigenvector {recipe['eigenvectors'][k] + 1}, eigenvalue {recipe['eigenvalues'][k]:.3g}"
     normalize = recipe.get("normalize", recipe.get("normalization", ""))
     unit = "direction not normalised" if normalize is None else UNITS.get(str(normalize), "")
     return f"{unit} towards the second model" if kind == TOWARDS_MODEL else unit
