@@ -52,14 +52,14 @@ def spectral_density(
         raise InputError(f"probes={probes} and steps={steps} must be at least 1")
     began = time.perf_counter()
     product = make_product(objective, point, operator, parameters)
-    steps, generator = min(steps, product.dimension), np.random.default_rng(seed)
-    nodes, weights = np.zeros((probes, steps)), np.zeros((probes, steps))
+    columns, generator = min(steps, product.dimension), np.random.default_rng(seed)
+    nodes, weights = np.zeros((probes, columns)), np.zeros((probes, columns))
     dtype = product.numpy_dtype
-    with counted(product, "density", progress, probes * steps) as matvec:
+    with counted(product, "density", progress, probes * columns) as matvec:
         for row in range(probes):
             start = generator.standard_normal(product.dimension).astype(dtype)
-            nodes[row], weights[row] = _quadrature(*lanczos(matvec, start, steps), steps)
-    settings = {"steps": steps, "seed": seed, "seconds": time.perf_counter() - began}
+            nodes[row], weights[row] = _quadrature(*lanczos(matvec, start, columns), columns)
+    settings = {"probes": probes, "steps": steps, "seed": seed, "seconds": time.perf_counter() - began}
     return SpectralDensity(
         nodes=nodes, weights=weights, products=product.count, metadata={**product.description, **settings}
     )

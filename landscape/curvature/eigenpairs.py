@@ -84,7 +84,7 @@ def top_eigenpairs(
     values, vectors, images = values[order], vectors[order], images[order]
     sizes = np.maximum(np.abs(values), np.finfo(np.float64).tiny)
     residuals = np.linalg.norm(images - values[:, None] * vectors, axis=1) / sizes
-    settings = {"which": which, "tol": tol, "seed": seed, "seconds": time.perf_counter() - began}
+    settings = {"k": k, "which": which, "tol": tol, "seed": seed, "seconds": time.perf_counter() - began}
     return Eigenpairs(
         values=values,
         residuals=residuals,

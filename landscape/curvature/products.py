@@ -73,8 +73,9 @@ def make_product(objective: Objective, point: nn.Module | Point, operator: str, 
 class Product:
     """A symmetric D x D matrix that can be multiplied with vectors; see `hessian_product` and `ggn_product`.
 
-    ``names`` are the parameters that make up a vector, in the order of its pieces, ``dimension`` is D, ``count`` the
-    number of products so far, ``kind`` "hessian", "ggn" or "hessian by finite differences".
+    ``point`` is where it is taken, ``names`` are the parameters that make up a vector, in the order of its pieces,
+    ``dimension`` is D, ``count`` the number of products so far, ``kind`` "hessian", "ggn" or "hessian by finite
+    differences".
     """
 
     def __init__(self, objective: Objective, point: nn.Module | Point, parameters: Sequence[str], method: str):
@@ -86,7 +87,7 @@ class Product:
         self._like = {name: point[name].to(self.objective.dtype) for name in self.names}
         self._sizes = [value.numel() for value in self._like.values()]
         self.dimension = sum(self._sizes)
-        self._point = fingerprint(point.values())
+        self.point, self._fingerprint = point, fingerprint(point.values())
         with self.objective.arithmetic():
             self.objective.move_to(point)
             self._shares = shares_of(self.objective, self.names, method)
@@ -103,6 +104,11 @@ class Product:
         if vector.size != self.dimension:
             raise InputError(f"the vector has {vector.size} entries, but the dimension is {self.dimension}")
         return self._multiply(torch.from_numpy(np.ascontiguousarray(vector).reshape(-1))).numpy()
+
+    def release(self) -> None:
+        """Free the graphs that are kept from product to product; the next product makes them again."""
+        for share in self._shares:
+            share.kept.clear()
 
     def unflatten(self, vector: Tensor | np.ndarray) -> Point:
         """The point that ``vector`` [D] stands for, in the dtype of the objective."""
@@ -124,7 +130,7 @@ class Product:
             "operator": self.kind,
             "parameters": {name: list(value.shape) for name, value in self._like.items()},
             "dimension": self.dimension,
-            "point": self._point,
+            "point": self._fingerprint,
             "data": {**self.objective.samples.description, "size": self.objective.size},
             "objective": self.objective.description,
             "batch_size": self._shares[0].batch_size,

@@ -125,7 +125,7 @@ def shares_of(objective: Objective, names: list[str], method: str) -> list[Share
         sample = max(1, first.try_out(batch) // len(tensors_of(batch)[0]))
     batch_size = objective.batch_size
     if not fixed:
-        batch_size = min(max(CACHED // sample, BATCHES[0]), BATCHES[1])
+        batch_size = min(max(CACHED // sample, BATCHES[0]), BATCHES[1], objective.batch_size)
         batches = -(-objective.size // (batch_size * team)) * team
         batch_size = -(-objective.size // batches)
     shares = [first, *(Share(objective.twin(), names, method) for _ in range(team - 1))]

@@ -74,7 +74,7 @@ def trace(
         value=float(np.mean(samples)),
         standard_error=error,
         products=product.count,
-        converged=_enough(samples, relative_error),
+        converged=bool(_enough(samples, relative_error)),
         samples=np.array(samples),
         metadata={
             **product.description,
