@@ -23,6 +23,8 @@ ENDS = {
     "largest": ("LA", lambda values: -values),
     "smallest": ("SA", lambda values: values),
 }
+SMALLEST_BASIS = 8  # Krylov vectors between two restarts; few, because convergence is seen at restarts only
+DENSE = 24  # dimension up to which the whole matrix takes no more products
 BASIS_BYTES = 512 * 2**20  # that the Krylov basis may take
 RESTARTS = 40  # of the Krylov basis, before what was found is reported as it is
 LAST_BASIS = 100  # vectors of the last basis, from which pairs that have not converged are taken
@@ -125,8 +127,8 @@ def _ritz_vectors(product: Product, matvec, k: int, which: str, tol: float, seed
     """k orthonormal vectors [k, D] in float64: eigenvectors, or the best that the allowed products give."""
     size, name = product.dimension, ENDS[which][0]
     dtype = product.numpy_dtype
-    basis = max(2 * k + 1, 20)
-    if size <= basis:
+    basis = max(2 * k + 1, SMALLEST_BASIS)
+    if size <= max(basis, DENSE):
         matrix = np.stack([matvec(unit) for unit in np.eye(size)])
         values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
         return vectors.T[np.argsort(ENDS[which][1](values), kind="stable")[:k]]

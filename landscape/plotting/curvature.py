@@ -69,7 +69,7 @@ def plot_density(density: SpectralDensity, ax: Axes | None = None, *, width: flo
             grid, np.maximum(low, floor), np.maximum(high, floor), color=COLOR, alpha=0.25, linewidth=0,
             label=f"lowest to highest of {probes} probes",
         )  # fmt: skip
-    ax.plot(grid, np.maximum(mean, floor), color=COLOR, linewidth=1.4, label="mean" if probes > 1 else "one probe")
+    ax.plot(grid, mean, color=COLOR, linewidth=1.4, label="mean" if probes > 1 else "one probe")
     ax.set_ylim(floor, max(high.max(), mean.max()) * 3)
     ax.legend(fontsize=8, framealpha=0.85, loc="upper right")
     label_axes(ax, title_of(density), f"eigenvalue of the {_matrix(density.metadata)}", "density (log scale)")
