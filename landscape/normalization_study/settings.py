@@ -103,5 +103,9 @@ class NormalizationStudy:
 
     def sharpness_options(self, measure: str) -> dict:
         """The arguments of `sharpness` for ``measure``."""
-        average = MEASURES[measure].steps is None
-        return {"samples": self.draws if average else 1, "steps": None if average else self.ascent_steps}
+        taken = MEASURES[measure]
+        starts_or_draws = self.draws if taken.steps is None else 1
+        return {
+            "samples": None if taken.samples is None else starts_or_draws,
+            "steps": None if taken.steps is None else self.ascent_steps,
+        }

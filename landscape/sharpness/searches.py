@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
 from landscape.sharpness.neighbourhood import Neighbourhood
@@ -84,7 +84,7 @@ def _climb_box(around: Neighbourhood, first: Tensor, radius: float, steps: int) 
         return -loss / unit, -slope.numpy() / unit
 
     options = {"maxiter": steps, "maxfun": 2 * steps}
-    bounds = [(-radius, radius)] * around.size
+    bounds = Bounds(np.full(around.size, -radius), np.full(around.size, radius))
     found = minimize(descent, first.numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     return highest, bool(found.success)
 
