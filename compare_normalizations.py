@@ -13,7 +13,7 @@ filter-normalised random plane), json/hessian_<norm>.json (eigenvalues, trace, d
 weights/ (checkpoints for the other scripts), figures/, and report.md with tables. Every result is kept with its recipe:
 run the command again and nothing is computed again, change a setting and only what depends on it is; a killed run goes
 on where it stopped. An estimate that did not converge is marked in the report and in the JSON.
-The defaults take about an hour on two cores.
+The defaults take about half an hour on two cores with nothing else to do (extrapolated from a smaller run).
 """
 
 from pathlib import Path
@@ -67,6 +67,7 @@ def main(
     sizes = ", ".join(f"{len(part):,} {split}" for split, part in data.items())
     print(f"Data: {data['train'].name} ({data['train'].source}), {sizes}")
     print(f"Settings: {describe(study, plane, evaluation)}")
+    print("Networks are scored on the validation samples while they train, on the test samples once, at the end.")
     networks, surfaces = {norm: [] for norm in study.norms}, {}
     stored = {
         norm: [
@@ -101,7 +102,9 @@ def main(
         captions[caption] = f"figures/{file}"
         wrote(save_figure(figure, out / "figures" / file, dpi=DPI))
     facts = {"data": f"{data['train'].name} ({data['train'].source}): {sizes}", **study.facts}
-    facts["plane"] = f"{describe(plane)}, tolerance {evaluation.tolerance}"
+    facts["plane"] = f"seed {plane.seed}, normalize {plane.normalize}, resolution {plane.resolution}, " + (
+        f"tolerance {evaluation.tolerance}" if evaluation.tolerance else "every point evaluated"
+    )
     report = normalization_report(networks, facts=facts, target_loss=study.target_loss, figures=captions)
     wrote(write_text(out / "report.md", report))
     print(SHARPNESS_CAUTION)

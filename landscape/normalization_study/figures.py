@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.normalization_study.report import SHARPNESS_COLUMNS, WINDOW, smoothed_losses
-from landscape.plotting import plot_comparison, plot_histories, plot_panels, plot_rows, plot_sharpness
+from landscape.plotting import plot_comparison, plot_density, plot_histories, plot_panels, plot_rows, plot_sharpness
 from landscape.results import SHARPNESS_CAUTION, Sharpness, SpectralDensity, Surface
 from landscape.summary import range_hint
 
@@ -30,7 +30,7 @@ def normalization_figures(networks: Networks, surfaces: Mapping[str, Surface]) -
         caption = "Largest eigenvalues and trace of the Hessian; bars: standard errors"
         figures["eigenvalues.png"] = (caption, _hessian(networks))
     if _measured(networks, "density"):
-        caption = "Spectral density of the Hessian, first seed; band: range over probes"
+        caption = "Spectral density of the Hessian, first seed: mean over probes, and their range as a band"
         figures["densities.png"] = (caption, _densities(networks))
     if any(_measured(networks, measure) for measure in SHARPNESS_COLUMNS):
         figures["sharpness.png"] = (f"Sharpness; bars: standard errors. {SHARPNESS_CAUTION[:-1]}", _sharpness(networks))
@@ -73,11 +73,8 @@ def _densities(networks: Networks) -> Figure:
 
 
 def _draw_density(density: SpectralDensity, ax: Axes) -> None:
-    grid, mean, low, high = density.curve()
-    ax.fill_between(grid, low, high, alpha=0.3)
-    ax.plot(grid, mean)
-    ax.set_yscale("log")
-    ax.set_ylim(bottom=1e-5 * mean.max())
+    """Without its legend, which a small panel has no room for; the caption says the same."""
+    plot_density(density, ax).get_legend().remove()
 
 
 def _sharpness(networks: Networks) -> Figure:

@@ -149,7 +149,8 @@ def _cell(values: Sequence[Value]) -> str:
         value, error, _ = values[0]
         return _number(value) + (f" ± {error:.2g}" if error is not None else "") + mark
     missing = f" ({len(values) - len(known)} without)" if len(known) < len(values) else ""
-    deviation = f" ± {statistics.stdev(known):.2g}" if len(known) > 1 and all(map(math.isfinite, known)) else ""
+    differ = len(set(known)) > 1 and all(map(math.isfinite, known))
+    deviation = f" ± {statistics.stdev(known):.2g}" if differ else ""
     return _number(statistics.fmean(known)) + deviation + mark + missing
 
 

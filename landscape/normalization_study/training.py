@@ -82,7 +82,7 @@ def _trained(model, settings, data, path, limit, state, device) -> dict:
     )
     history = [{key.replace("test_", "validation_"): value for key, value in epoch.items()} for epoch in history]
     final = score(network, test, device=device)
-    last = {key: value for key, value in history[-1].items() if key != "batch_losses"}
+    last = {key: value for key, value in history[-1].items() if key not in ("batch_losses", "seconds")}
     save_checkpoint(
         path,
         network,
