@@ -23,6 +23,16 @@ from landscape.connectivity import (
     connectivity,
     fit_curve,
 )
+from landscape.curvature import (
+    Product,
+    eigenvector_plane,
+    ggn_product,
+    hessian_product,
+    load_or_measure,
+    spectral_density,
+    top_eigenpairs,
+    trace,
+)
 from landscape.datasets import Data, load_dataset
 from landscape.devices import seed_everything, select_device
 from landscape.directions import filter_normalize, normalize_direction, random_directions
@@ -30,8 +40,19 @@ from landscape.errors import InputError
 from landscape.evaluation import evaluate, find_span, load_or_evaluate, plan_budget
 from landscape.explorer import explore, plot_path_html
 from landscape.files import make_folder, plain_name
-from landscape.logs import write_json, write_log
-from landscape.models import LinearMNIST, TinyCNN, build_model
+from landscape.logs import write_json, write_log, write_text
+from landscape.models import LinearMNIST, NormCNN, TinyCNN, build_model
+from landscape.normalization_study import (
+    NormalizationStudy,
+    StoredResults,
+    measure_curvature,
+    measure_landscape,
+    measure_sharpness,
+    normalization_figures,
+    normalization_report,
+    study_data,
+    train_normalization,
+)
 from landscape.objective import Objective, objective
 from landscape.parameters import Point, cosine, inner, model_at, norm, parameters_of
 from landscape.plotting import (
@@ -41,10 +62,16 @@ from landscape.plotting import (
     plot_barriers,
     plot_comparison,
     plot_contour,
+    plot_density,
     plot_difference,
+    plot_eigenvalues,
+    plot_histories,
     plot_lines,
+    plot_panels,
     plot_path,
     plot_path_losses,
+    plot_rows,
+    plot_sharpness,
     plot_slices,
     plot_spread,
     plot_surface,
@@ -53,11 +80,22 @@ from landscape.plotting import (
     smooth,
 )
 from landscape.predictions import predict
+from landscape.progress import with_time_left
 from landscape.ranks import is_first_rank
-from landscape.results import Barrier, Surface, Trajectory
+from landscape.results import (
+    SHARPNESS_CAUTION,
+    Barrier,
+    Eigenpairs,
+    Sharpness,
+    SpectralDensity,
+    Surface,
+    TraceEstimate,
+    Trajectory,
+)
 from landscape.runs import Run
 from landscape.scripts import run_script
 from landscape.settings import Evaluation, ModelOptions, PlaneChoice, describe
+from landscape.sharpness import layer_sharpness, sharpness
 from landscape.slices import (
     Line,
     Plane,
@@ -90,26 +128,35 @@ from landscape.trajectories import (
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
+    "SHARPNESS_CAUTION",
     "Alignment",
     "Barrier",
     "Checkpoint",
     "Connectivity",
     "Curve",
     "Data",
+    "Eigenpairs",
     "Evaluation",
     "InputError",
     "JoinedPoints",
     "Line",
     "LinearMNIST",
     "ModelOptions",
+    "NormCNN",
+    "NormalizationStudy",
     "Objective",
     "Plane",
     "PlaneChoice",
     "Point",
+    "Product",
     "RecordedPoints",
     "Run",
+    "Sharpness",
+    "SpectralDensity",
+    "StoredResults",
     "Surface",
     "TinyCNN",
+    "TraceEstimate",
     "Training",
     "Trajectory",
     "TrajectoryRecorder",
@@ -128,26 +175,36 @@ __all__ = [
     "describe",
     "differences",
     "distinct_names",
+    "eigenvector_plane",
     "evaluate",
     "explore",
     "filter_normalize",
     "find_span",
     "fit",
     "fit_curve",
+    "ggn_product",
+    "hessian_product",
     "inner",
     "interpolation_line",
     "is_first_rank",
+    "layer_sharpness",
     "load_checkpoint",
     "load_checkpoint_data",
     "load_dataset",
     "load_or_evaluate",
+    "load_or_measure",
     "load_or_project",
     "load_or_record",
     "load_or_train",
     "load_shared_data",
     "make_folder",
+    "measure_curvature",
+    "measure_landscape",
+    "measure_sharpness",
     "model_at",
     "norm",
+    "normalization_figures",
+    "normalization_report",
     "normalize_direction",
     "objective",
     "parameters_of",
@@ -157,11 +214,17 @@ __all__ = [
     "plot_barriers",
     "plot_comparison",
     "plot_contour",
+    "plot_density",
     "plot_difference",
+    "plot_eigenvalues",
+    "plot_histories",
     "plot_lines",
+    "plot_panels",
     "plot_path",
     "plot_path_html",
     "plot_path_losses",
+    "plot_rows",
+    "plot_sharpness",
     "plot_slices",
     "plot_spread",
     "plot_surface",
@@ -182,11 +245,19 @@ __all__ = [
     "seed_everything",
     "select_device",
     "settle_range",
+    "sharpness",
     "smooth",
+    "spectral_density",
+    "study_data",
     "summarize",
     "surface_numbers",
     "surface_table",
     "three_point_plane",
+    "top_eigenpairs",
+    "trace",
+    "train_normalization",
+    "with_time_left",
     "write_json",
     "write_log",
+    "write_text",
 ]

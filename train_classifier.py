@@ -1,4 +1,4 @@
-"""Train a ResNet, a VGG, SimpleNet, a torchvision model or a network of your own, and keep checkpoints per epoch.
+"""Train a ResNet, a VGG, NormCNN, a torchvision model or a network of your own, and keep checkpoints per epoch.
 
     python train_classifier.py                                          # ResNet-14 on Fashion-MNIST, 10 epochs
     python train_classifier.py --model resnet20 --no-shortcuts --dataset cifar10 --augment crop-flip --epochs 100
@@ -8,8 +8,9 @@
     python train_classifier.py --resume                                 # go on after a crash, to the same numbers
 
 Models: resnet14, resnet20, resnet32, resnet56, resnet110 (any resnet<6n+2>, of He et al. for CIFAR), vgg9, vgg11,
-vgg16, simplenet, tiny-cnn, linear-mnist, torchvision:NAME (resnet18, mobilenet_v3_small, ...; colour images), and
-FILE.py:FUNCTION: that file is run, and its function called with input_shape and classes if it takes them.
+vgg16, simplenet, norm-cnn (any of seven normalisations), tiny-cnn, linear-mnist, torchvision:NAME (resnet18,
+mobilenet_v3_small, ...; colour images), and FILE.py:FUNCTION: that file is run, and its function called with
+input_shape and classes if it takes them.
 
 Writes into runs/<model>_<dataset>: epoch_000.pth (the initial weights), those of the epochs asked for and of the last
 (checkpoints for the landscape scripts), metrics.json (settings; losses, accuracies, learning rate and seconds of every

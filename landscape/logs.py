@@ -7,7 +7,7 @@ from pathlib import Path
 
 from landscape.files import written_whole
 
-__all__ = ["write_json", "write_log"]
+__all__ = ["write_json", "write_log", "write_text"]
 
 
 def write_log(path: str | Path, sections: dict[str, str]) -> Path:
@@ -26,4 +26,12 @@ def write_json(path: str | Path, content: dict) -> Path:
     path = Path(path)
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write ``text`` to ``path``."""
+    path = Path(path)
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return path

@@ -8,7 +8,19 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError
 
-__all__ = ["Point", "as_float64", "as_point", "check_match", "cosine", "inner", "model_at", "norm", "parameters_of"]
+__all__ = [
+    "Point",
+    "as_float64",
+    "as_point",
+    "check_match",
+    "cosine",
+    "flatten",
+    "inner",
+    "model_at",
+    "norm",
+    "parameters_of",
+    "unflatten",
+]
 
 Point = dict[str, Tensor]
 
@@ -75,3 +87,14 @@ def cosine(a: Point, b: Point) -> float:
     """Cosine of the angle between two directions; NaN where one of them is zero."""
     lengths = norm(a) * norm(b)
     return inner(a, b) / lengths if lengths else math.nan
+
+
+def flatten(point: Point) -> Tensor:
+    """All parameters in one vector, in float64, on the CPU."""
+    return torch.cat([value.detach().cpu().double().flatten() for value in point.values()])
+
+
+def unflatten(vector: Tensor, like: Point) -> Point:
+    """The parts of ``vector`` under the names and in the shapes of ``like``."""
+    pieces = vector.split([value.numel() for value in like.values()])
+    return {name: piece.reshape(value.shape) for (name, value), piece in zip(like.items(), pieces, strict=True)}

@@ -111,8 +111,8 @@ class ModelOptions:
 
     activation: Literal["relu", "sigmoid", "tanh", "gelu"] | None = None
     """Activation function of resnet, vgg and simplenet; None is relu."""
-    normalization: Literal["batch", "group", "none"] | None = None
-    """Normalisation layers of resnet and vgg; None is batch."""
+    normalization: Literal["batch", "layer", "group", "rms", "dyt", "piecewise", "none"] | None = None
+    """Normalisation layers of resnet, vgg and norm-cnn; None is batch."""
     shortcuts: bool = True
     """Shortcuts of resnet; --no-shortcuts leaves them out."""
     hidden: int | None = None

@@ -197,7 +197,7 @@ def test_torchvision_models_are_untrained_and_have_the_classes_of_the_data(name)
         ("resnet18", {}, "a ResNet has depth 6n + 2 (8, 14, 20, ...), not 18"),
         ("resnet2", {}, "a ResNet has depth 6n + 2"),
         ("resnet14", {"activation": "swish"}, "unknown activation 'swish'; use one of relu, sigmoid, tanh, gelu"),
-        ("resnet14", {"normalization": "layer"}, "unknown normalization 'layer'; use one of batch, group, none"),
+        ("resnet14", {"normalization": "spectral"}, "unknown normalization 'spectral'; use one of batch, layer"),
         ("resnet14", {"input_shape": (784,)}, "resnet14 needs images (channels, height, width), not inputs (784,)"),
         ("vgg11", {"shortcuts": False}, "model 'vgg11' cannot be built with {'shortcuts': False}"),
         ("vgg13", {}, "unknown model 'vgg13'"),

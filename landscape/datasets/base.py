@@ -51,6 +51,17 @@ class Data:
         drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:n]
         return self.select(drawn.sort().values)
 
+    def divided(self, share: float, seed: int) -> tuple["Data", "Data"]:
+        """All but ``share`` of every class, and that share: training and validation data, drawn from ``seed``.
+
+        Raises:
+            InputError: one of them would be empty.
+        """
+        parts = stratified_split(self.targets.numpy(), test_share=share, seed=seed)
+        if not all(map(len, parts.values())):
+            raise InputError(f"a share of {share} of {len(self)} samples leaves one part empty; take more samples")
+        return tuple(self.select(torch.from_numpy(np.sort(positions))) for positions in parts.values())
+
     def minibatches(self, count: int, size: int, seed: int) -> list["Data"]:
         """``count`` mini-batches of ``size`` samples drawn without replacement from ``seed``, as training draws them.
 

@@ -10,17 +10,19 @@ from torch import nn
 from landscape.errors import InputError
 from landscape.models.cnn import TinyCNN
 from landscape.models.linear import LinearMNIST
+from landscape.models.norm_cnn import NormCNN
 from landscape.models.own import build_own, is_own
 from landscape.models.resnet import ResNet
 from landscape.models.simplenet import SimpleNet
 from landscape.models.vgg import VGG
 from landscape.models.vision import build_torchvision
 
-__all__ = ["MODELS", "VGG", "LinearMNIST", "ResNet", "SimpleNet", "TinyCNN", "build_model", "is_own"]
+__all__ = ["MODELS", "VGG", "LinearMNIST", "NormCNN", "ResNet", "SimpleNet", "TinyCNN", "build_model", "is_own"]
 
 MODELS = {
     "linear-mnist": LinearMNIST,
     "tiny-cnn": TinyCNN,
+    "norm-cnn": NormCNN,
     "simplenet": SimpleNet,
     "vgg9": partial(VGG, 9),
     "vgg11": partial(VGG, 11),
@@ -34,7 +36,8 @@ def build_model(name: str, **arguments) -> nn.Module:
     ``name`` is a key of ``MODELS``, "resnet14" or any other "resnet<6n+2>", "torchvision:NAME", or
     "FILE.py:FUNCTION", a function of the user's own: THAT FILE IS RUN. Arguments: ``input_shape`` and ``classes``
     for all; ``activation`` (relu, sigmoid, tanh, gelu) for simplenet, vgg and resnet; ``normalization`` (batch,
-    group, none) for vgg and resnet; ``shortcuts`` for resnet; ``hidden`` for simplenet.
+    layer, group, rms, dyt, piecewise, none) for vgg, resnet and norm-cnn; ``shortcuts`` for resnet; ``hidden`` for
+    simplenet.
 
     Example:
         >>> build_model("linear-mnist", input_shape=(1, 8, 8)).fc.in_features

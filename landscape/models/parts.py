@@ -1,4 +1,4 @@
-"""What the networks are made of, by name: activations, normalisation layers, initial weights."""
+"""What the networks are made of, by name: activations, initial weights."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,9 @@ from torch import nn
 
 from landscape.errors import InputError
 
-__all__ = ["activation_layer", "checked_images", "initialize", "normalization_layer"]
+__all__ = ["activation_layer", "checked_images", "initialize"]
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU}
-NORMALIZATIONS = ("batch", "group", "none")
 
 # relu: 1 / sqrt(mean of relu(z)^2), z Gaussian (He et al. 2015, section 2.2), and gelu likewise; tanh: that of
 # nn.init.calculate_gain; sigmoid: one over its slope at zero (Glorot and Bengio 2010, section 4.2.1).
@@ -26,23 +25,6 @@ def activation_layer(name: str) -> nn.Module:
     if name not in ACTIVATIONS:
         raise InputError(f"unknown activation {name!r}; use one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]()
-
-
-def normalization_layer(name: str, channels: int, *, images: bool = True) -> nn.Module:
-    """BatchNorm, GroupNorm or nothing, for inputs [N, ``channels``, H, W], or [N, ``channels``] if no ``images``.
-
-    GroupNorm has 32 groups (Wu and He 2018, section 4.1), fewer where a group would have less than 4 channels.
-
-    Raises:
-        InputError: unknown name.
-    """
-    if name not in NORMALIZATIONS:
-        raise InputError(f"unknown normalization {name!r}; use one of {', '.join(NORMALIZATIONS)}")
-    if name == "group":
-        return nn.GroupNorm(min(32, channels // 4), channels)
-    if name == "batch":
-        return nn.BatchNorm2d(channels) if images else nn.BatchNorm1d(channels)
-    return nn.Identity()
 
 
 def initialize(model: nn.Module, activation: str, *, last: nn.Linear) -> None:

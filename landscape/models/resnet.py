@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from landscape.errors import InputError
-from landscape.models.parts import activation_layer, checked_images, initialize, normalization_layer
+from landscape.models.normalization import WITHOUT_SHIFT, normalization_layer
+from landscape.models.parts import activation_layer, checked_images, initialize
 
 __all__ = ["ResNet"]
 
@@ -85,5 +86,5 @@ class Block(nn.Module):
 
 
 def _convolution(before: int, after: int, stride: int, normalization: str) -> nn.Conv2d:
-    """3 x 3; with a bias only where no normalisation follows, which has its own."""
-    return nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=normalization == "none")
+    """3 x 3; with a bias only where none follows in the normalisation."""
+    return nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=normalization in WITHOUT_SHIFT)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.models.parts import activation_layer, checked_images, initialize, normalization_layer
+from landscape.models.normalization import WITHOUT_SHIFT, normalization_layer
+from landscape.models.parts import activation_layer, checked_images, initialize
 
 __all__ = ["VGG"]
 
@@ -44,7 +45,7 @@ class VGG(nn.Module):
         if depth not in STAGES:
             raise InputError(f"a VGG has depth {', '.join(map(str, STAGES))}, not {depth}")
         before, height, width = checked_images(input_shape, f"vgg{depth}")
-        bias, stages = normalization == "none", STAGES[depth]  # a normalisation has a bias of its own
+        bias, stages = normalization in WITHOUT_SHIFT, STAGES[depth]  # the others have a bias of their own
         layers = []
         for stage in stages:
             for after in stage:

@@ -3,10 +3,15 @@
 from landscape.plotting.animation import animate_path, animate_surfaces, animation_formats
 from landscape.plotting.barriers import plot_barriers
 from landscape.plotting.comparison import plot_comparison, plot_difference, plot_spread
+from landscape.plotting.curvature import plot_density, plot_eigenvalues
+from landscape.plotting.grids import plot_panels
+from landscape.plotting.histories import plot_histories
 from landscape.plotting.lines import plot_lines
 from landscape.plotting.paths import plot_path, plot_path_losses
 from landscape.plotting.planes import plot_contour
+from landscape.plotting.rows import plot_rows
 from landscape.plotting.saving import save_figure
+from landscape.plotting.sharpness import plot_sharpness
 from landscape.plotting.slices import plot_slices
 from landscape.plotting.smoothing import smooth
 from landscape.plotting.surfaces import plot_surface
@@ -19,10 +24,16 @@ __all__ = [
     "plot_barriers",
     "plot_comparison",
     "plot_contour",
+    "plot_density",
     "plot_difference",
+    "plot_eigenvalues",
+    "plot_histories",
     "plot_lines",
+    "plot_panels",
     "plot_path",
     "plot_path_losses",
+    "plot_rows",
+    "plot_sharpness",
     "plot_slices",
     "plot_spread",
     "plot_surface",

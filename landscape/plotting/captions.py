@@ -178,6 +178,8 @@ def _unit(surface: Surface, k: int) -> str:
         share = f"{shares[k]:.0%} of the variance" if k < len(shares) else ""
         unit = UNITS.get(str(recipe.get("normalize")), share)  # the share is not that of a normalised direction
         return ", ".join(filter(None, [f"principal component {k + 1}", unit]))
+    if kind == "eigenvector plane":
+        return f"eigenvector {recipe['eigenvectors'][k] + 1}, eigenvalue {recipe['eigenvalues'][k]:.3g}"
     normalize = recipe.get("normalize", recipe.get("normalization", ""))
     unit = "direction not normalised" if normalize is None else UNITS.get(str(normalize), "")
     return f"{unit} towards the second model" if kind == TOWARDS_MODEL else unit

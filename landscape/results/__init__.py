@@ -1,7 +1,18 @@
 """Results: numpy arrays with the recipe that made them, saved without pickle; nothing here loads torch."""
 
 from landscape.results.barrier import Barrier
+from landscape.results.curvature import Eigenpairs, SpectralDensity, TraceEstimate
+from landscape.results.sharpness import SHARPNESS_CAUTION, Sharpness
 from landscape.results.surface import Surface
 from landscape.results.trajectory import Trajectory
 
-__all__ = ["Barrier", "Surface", "Trajectory"]
+__all__ = [
+    "SHARPNESS_CAUTION",
+    "Barrier",
+    "Eigenpairs",
+    "Sharpness",
+    "SpectralDensity",
+    "Surface",
+    "TraceEstimate",
+    "Trajectory",
+]

@@ -1,6 +1,5 @@
 """The plane in which points of one network spread most."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 
 from landscape.directions import normalize_direction, orthogonalize_filters
 from landscape.errors import InputError
-from landscape.parameters import Point, as_float64, as_point, check_match
+from landscape.parameters import Point, as_float64, as_point, check_match, unflatten
 from landscape.slices import Plane
 
 __all__ = ["pca_plane"]
@@ -49,7 +48,7 @@ def pca_plane(
     variances, vectors = _principal(_gram(points))
     basis = _directions(points, vectors / variances[:2].sqrt())
     centre = as_point(points[index])
-    directions = [_unflatten(row, centre) for row in basis]
+    directions = [unflatten(row, centre) for row in basis]
     if normalize not in (None, "model"):  # which scales the two as they are
         orthogonalize_filters(directions, set(centre))
     directions = [normalize_direction(direction, centre, normalize) for direction in directions]
@@ -110,8 +109,3 @@ def _directions(points: Sequence, weights: Tensor) -> Tensor:
     basis *= (basis * raw.T).sum(1, keepdim=True).sign()
     signs = toward_last.sign()
     return basis * torch.where(signs == 0, 1.0, signs)[:, None]
-
-
-def _unflatten(vector: Tensor, like: Point) -> Point:
-    pieces = vector.split([math.prod(value.shape) for value in like.values()])
-    return {name: piece.reshape(value.shape) for (name, value), piece in zip(like.items(), pieces, strict=True)}

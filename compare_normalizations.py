@@ -1,0 +1,118 @@
+"""Train one network with seven normalisation layers, and compare training, landscape, curvature and sharpness.
+
+    python compare_normalizations.py                                       # all seven on 10,000 digits, one seed
+    python compare_normalizations.py --norms batch none --subset 2000 --epochs 2
+    python compare_normalizations.py --seeds 0 1 2 --subset None --epochs 10        # error bars over seeds
+    python compare_normalizations.py --dataset fashion-mnist --out output_fashion
+
+Norms: batch, layer (GroupNorm with one group), group (8 groups), rms, dyt (dynamic tanh), piecewise (learnable
+piecewise-linear squashing), none. The network is NormCNN, `train_classifier.py --model norm-cnn` trains it alone.
+
+Writes into output: json/training_<norm>.json (history of every epoch), json/landscape_<norm>.json (the loss over a
+filter-normalised random plane), json/hessian_<norm>.json (eigenvalues, trace, density, sharpness), landscapes/,
+weights/ (checkpoints for the other scripts), figures/, and report.md with tables. Every result is kept with its recipe:
+run the command again and nothing is computed again, change a setting and only what depends on it is; a killed run goes
+on where it stopped. An estimate that did not converge is marked in the report and in the JSON.
+The defaults take about half an hour on two cores with nothing else to do (extrapolated from a smaller run).
+"""
+
+from pathlib import Path
+
+from landscape_lib import (
+    SHARPNESS_CAUTION,
+    Evaluation,
+    NormalizationStudy,
+    PlaneChoice,
+    StoredResults,
+    checkpoint_surface,
+    describe,
+    make_folder,
+    measure_curvature,
+    measure_landscape,
+    measure_sharpness,
+    normalization_figures,
+    normalization_report,
+    objective,
+    run_script,
+    save_figure,
+    study_data,
+    train_normalization,
+    with_time_left,
+    write_text,
+)
+
+DPI = 110
+
+
+def main(
+    study: NormalizationStudy = NormalizationStudy(),  # noqa: B008 (frozen)
+    plane: PlaneChoice = PlaneChoice(resolution=15),  # noqa: B008 (frozen)
+    evaluation: Evaluation = Evaluation(tolerance=0.05),  # noqa: B008 (frozen)
+    out: Path = Path("output"),
+    figures: bool = True,
+) -> None:
+    """Training, landscape, curvature and sharpness of one network under several normalisation layers.
+
+    Args:
+        study: What is trained and measured.
+        plane: The plane through the weights of every network, and the seed of the samples it is evaluated on.
+        evaluation: How it is evaluated; device, data folder and force hold for everything.
+        out: Folder for the results.
+        figures: Draw figures; --no-figures only computes and reports.
+    """
+    study.check()
+    for part in ("json", "weights", "landscapes", "figures"):
+        make_folder(out / part)
+    data = study_data(study, evaluation.data_dir)
+    sizes = ", ".join(f"{len(part):,} {split}" for split, part in data.items())
+    print(f"Data: {data['train'].name} ({data['train'].source}), {sizes}")
+    print(f"Settings: {describe(study, plane, evaluation)}")
+    print("Networks are scored on the validation samples while they train, on the test samples once, at the end.")
+    networks, surfaces = {norm: [] for norm in study.norms}, {}
+    stored = {
+        norm: [
+            StoredResults(out / "json" / f"{kind}_{norm}.json", force=evaluation.force)
+            for kind in ("training", "landscape", "hessian")
+        ]
+        for norm in study.norms
+    }
+    for norm, seed in with_time_left(list(study.networks())):
+        print(f"{norm}, seed {seed}", flush=True)
+        histories, landscapes, hessians = stored[norm]
+        name = study.name(norm, seed)
+        path = out / "weights" / f"model_{name}.pth"
+        training, trained = train_normalization(study, norm, seed, data, path, histories, evaluation.device)
+        samples, few = (data["train"].subset(n, plane.seed) for n in (study.samples, study.curvature_samples))
+        grid = out / "landscapes" / f"landscape_{name}.npz"
+        surface = checkpoint_surface(grid, trained, samples, plane, evaluation)
+        surfaces.setdefault(norm, surface)
+        target = objective(trained.model, few, **evaluation.arguments)
+        networks[norm].append(
+            {
+                "training": training,
+                "landscape": measure_landscape(surface, seed, landscapes),
+                **measure_curvature(study, seed, trained, target, hessians),
+                **measure_sharpness(study, seed, trained, target, hessians),
+            }
+        )
+        wrote(path)
+        wrote(grid)
+    captions = {}
+    for file, (caption, figure) in normalization_figures(networks, surfaces).items() if figures else ():
+        captions[caption] = f"figures/{file}"
+        wrote(save_figure(figure, out / "figures" / file, dpi=DPI))
+    facts = {"data": f"{data['train'].name} ({data['train'].source}): {sizes}", **study.facts}
+    facts["plane"] = f"seed {plane.seed}, normalize {plane.normalize}, resolution {plane.resolution}, " + (
+        f"tolerance {evaluation.tolerance}" if evaluation.tolerance else "every point evaluated"
+    )
+    report = normalization_report(networks, facts=facts, target_loss=study.target_loss, figures=captions)
+    wrote(write_text(out / "report.md", report))
+    print(SHARPNESS_CAUTION)
+
+
+def wrote(path: Path) -> None:
+    print(f"Wrote {path}", flush=True)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,18 @@
+"""Second derivatives of the loss: products, top eigenpairs, trace and spectral density."""
+
+from landscape.curvature.density import spectral_density
+from landscape.curvature.eigenpairs import eigenvector_plane, top_eigenpairs
+from landscape.curvature.products import Product, ggn_product, hessian_product
+from landscape.curvature.stored import load_or_measure
+from landscape.curvature.trace import trace
+
+__all__ = [
+    "Product",
+    "eigenvector_plane",
+    "ggn_product",
+    "hessian_product",
+    "load_or_measure",
+    "spectral_density",
+    "top_eigenpairs",
+    "trace",
+]

@@ -1,0 +1,92 @@
+"""Convolutions whose second derivatives are convolutions of the same shape, as fast as the first ones.
+
+torch's own differentiates the gradient of the weight by a convolution with a kernel as large as the image.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["fast_convolutions"]
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def fast_convolutions(model: nn.Module, *, linear: bool = False) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
+    """A forward for every plain convolution of ``model`` that can be differentiated twice at low cost.
+
+    With ``linear`` the gradient counts as a function of what flows back alone, its inputs and weights as constants:
+    what products with the Jacobian need.
+    """
+    return {
+        module: partial(_forward, module, linear)
+        for module in model.modules()
+        if type(module) in CONVOLUTIONS and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    }
+
+
+def _forward(module: nn.Module, linear: bool, inputs: Tensor) -> Tensor:
+    if inputs.ndim != module.weight.ndim:  # a sample without a batch axis
+        return module._conv_forward(inputs, module.weight, module.bias)
+    none = (0,) * len(module.stride)
+    settings = (module.stride, module.padding, module.dilation, False, none, module.groups)
+    return _Convolution.apply(inputs, module.weight, module.bias, settings, linear)
+
+
+class _Convolution(torch.autograd.Function):
+    """z = a * W + b."""
+
+    @staticmethod
+    def forward(ctx, inputs, weight, bias, settings, linear):
+        ctx.save_for_backward(inputs, weight)
+        ctx.settings, ctx.linear = settings, linear
+        return torch.convolution(inputs, weight, bias, *settings)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        inputs, weight = ctx.saved_tensors
+        if ctx.linear:
+            inputs, weight = inputs.detach(), weight.detach()
+        of_inputs, of_weight, of_bias = ctx.needs_input_grad[:3]
+        pair = (None, None)
+        if of_inputs or of_weight:
+            pair = _Gradient.apply(gradient, inputs, weight, ctx.settings, (of_inputs, of_weight))
+        axes = [axis for axis in range(gradient.ndim) if axis != 1]
+        return *pair, gradient.sum(axes) if of_bias else None, None, None
+
+
+class _Gradient(torch.autograd.Function):
+    """(dz, a, W) -> (da, dW), each only where it is needed."""
+
+    @staticmethod
+    def forward(ctx, gradient, inputs, weight, settings, needed):
+        ctx.save_for_backward(gradient, inputs, weight)
+        ctx.settings = settings
+        ctx.set_materialize_grads(False)
+        return _gradients(gradient, inputs, weight, settings, needed)
+
+    @staticmethod
+    def backward(ctx, of_inputs, of_weight):
+        """With u, V flowing back to da, dW: u * W + a * V for dz, dz and V for a, dz and u for W."""
+        gradient, inputs, weight = ctx.saved_tensors
+        groups = ctx.settings[-1]
+        to_gradient, to_inputs, to_weight = ctx.needs_input_grad[:3]
+        outer = by_input = by_weight = None
+        if to_gradient and of_inputs is not None and of_weight is not None and groups == 1:
+            both = torch.cat((of_inputs, inputs), 1), torch.cat((weight, of_weight), 1)
+            outer = torch.convolution(*both, None, *ctx.settings)
+        elif to_gradient:
+            terms = [(of_inputs, weight), (inputs, of_weight)]
+            found = [torch.convolution(a, w, None, *ctx.settings) for a, w in terms if a is not None and w is not None]
+            outer = sum(found) if found else None
+        if to_inputs and of_weight is not None:
+            by_input = _gradients(gradient, inputs, of_weight, ctx.settings, (True, False))[0]
+        if to_weight and of_inputs is not None:
+            by_weight = _gradients(gradient, of_inputs, weight, ctx.settings, (False, True))[1]
+        return outer, by_input, by_weight, None, None
+
+
+def _gradients(gradient: Tensor, inputs: Tensor, weight: Tensor, settings: tuple, needed: tuple[bool, bool]):
+    return torch.ops.aten.convolution_backward(gradient, inputs, weight, None, *settings, (*needed, False))[:2]

@@ -1,0 +1,151 @@
+"""The outermost eigenvalues with their eigenvectors, each with its residual, and planes along them."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from torch import nn
+
+from landscape.curvature.bar import counted
+from landscape.curvature.products import Product, make_product
+from landscape.errors import InputError
+from landscape.objective import Objective
+from landscape.parameters import Point, as_point
+from landscape.results import Eigenpairs
+from landscape.slices import Plane
+
+__all__ = ["eigenvector_plane", "top_eigenpairs"]
+
+# ARPACK's name, and the order of the values: a key by which they increase.
+ENDS = {
+    "magnitude": ("LM", lambda values: -np.abs(values)),
+    "largest": ("LA", lambda values: -values),
+    "smallest": ("SA", lambda values: values),
+}
+SMALLEST_BASIS = 8  # Krylov vectors between two restarts; few, because convergence is seen at restarts only
+DENSE = 24  # dimension up to which the whole matrix takes no more products
+BASIS_BYTES = 512 * 2**20  # that the Krylov basis may take
+RESTARTS = 40  # of the Krylov basis, before what was found is reported as it is
+LAST_BASIS = 100  # vectors of the last basis, from which pairs that have not converged are taken
+
+
+def top_eigenpairs(
+    objective: Objective,
+    point: nn.Module | Point,
+    *,
+    k: int = 10,
+    tol: float = 1e-3,
+    seed: int = 0,
+    which: str = "magnitude",
+    operator: str = "hessian",
+    parameters: Sequence[str] = ("*",),
+    progress: bool = True,
+) -> Eigenpairs:
+    """The k outermost eigenpairs of the Hessian (or GGN) at ``point``: H v_i = l_i v_i, |v_i| = 1.
+
+    Implicitly restarted Lanczos (ARPACK through scipy) on `hessian_product`, started from a Gaussian vector. The
+    residual |H v_i - l_i v_i| / |l_i| is then measured with one more product each, with l_i = v_i^T H v_i. An
+    eigenvalue lies within residual x |l_i| of l_i; its error is about the square of the residual where the next
+    eigenvalue is far. Pairs above ``tol`` are kept and flagged.
+
+    Args:
+        objective: the losses; its own state does not change.
+        point: where.
+        k: number of pairs, at most the dimension.
+        tol: residual asked for.
+        seed: of the start vector.
+        which: "magnitude" (largest |l|), "largest", or "smallest" (most negative).
+        operator: "hessian" or "ggn".
+        parameters: glob patterns; eigenpairs of that diagonal block.
+        progress: show a bar.
+
+    Raises:
+        InputError: k beyond the dimension, an unknown option, and what `hessian_product` raises.
+
+    Example:
+        >>> import torch
+        >>> from landscape_lib import objective
+        >>> model, data = torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
+        >>> top_eigenpairs(objective(model, data), model, k=2).values.shape
+        (2,)
+    """
+    if which not in ENDS:
+        raise InputError(f"unknown end {which!r} of the spectrum; use one of {', '.join(map(repr, ENDS))}")
+    if not tol > 0:
+        raise InputError(f"tol must be positive, not {tol}")
+    began = time.perf_counter()
+    product = make_product(objective, point, operator, parameters)
+    if not 1 <= k <= product.dimension:
+        raise InputError(f"k={k} eigenpairs of a matrix of dimension {product.dimension}: use 1 to {product.dimension}")
+    with counted(product, "eigenpairs", progress) as matvec:
+        vectors = _ritz_vectors(product, matvec, k, which, tol, seed)
+        images = np.stack([matvec(vector) for vector in vectors])
+    values = (vectors * images).sum(1)
+    order = np.argsort(ENDS[which][1](values), kind="stable")
+    values, vectors, images = values[order], vectors[order], images[order]
+    sizes = np.maximum(np.abs(values), np.finfo(np.float64).tiny)
+    residuals = np.linalg.norm(images - values[:, None] * vectors, axis=1) / sizes
+    settings = {"k": k, "which": which, "tol": tol, "seed": seed, "seconds": time.perf_counter() - began}
+    return Eigenpairs(
+        values=values,
+        residuals=residuals,
+        converged=residuals <= tol,
+        vectors=vectors.astype(np.float32),
+        products=product.count,
+        metadata={**product.description, **settings},
+    )
+
+
+def eigenvector_plane(point: nn.Module | Point, pairs: Eigenpairs, *, first: int = 0, second: int = 1) -> Plane:
+    """The plane through ``point`` along two unit eigenvectors as they are: one unit is a step of length one.
+
+    Along each axis alone the loss is, to second order, l(0) + g v t + l_i t^2 / 2 with the eigenvalues l_i of the
+    recipe. Parameters that the pairs leave out are not moved.
+
+    Raises:
+        InputError: numbers of pairs that are not there or the same; pairs of another network.
+    """
+    point = as_point(point)
+    count = len(pairs.values)
+    if first == second or not {first, second} <= set(range(count)):
+        raise InputError(f"eigenvectors {first} and {second} of {count}: give two different ones from 0 to {count - 1}")
+    shapes = pairs.metadata["parameters"]
+    if any(name not in point or list(point[name].shape) != shape for name, shape in shapes.items()):
+        raise InputError("the eigenpairs do not belong to this network; compute them at one of its points")
+    recipe = {
+        "kind": "eigenvector plane",
+        "operator": pairs.metadata["operator"],
+        "eigenvectors": [first, second],
+        "eigenvalues": [float(pairs.values[first]), float(pairs.values[second])],
+        "residuals": [float(pairs.residuals[first]), float(pairs.residuals[second])],
+    }
+    return Plane(point, tuple(_direction(point, shapes, pairs.vectors[i]) for i in (first, second)), recipe)
+
+
+def _ritz_vectors(product: Product, matvec, k: int, which: str, tol: float, seed: int) -> np.ndarray:
+    """k orthonormal vectors [k, D] in float64: eigenvectors, or the best that the allowed products give."""
+    size, name = product.dimension, ENDS[which][0]
+    dtype = product.numpy_dtype
+    basis = max(2 * k + 1, SMALLEST_BASIS)
+    if size <= max(basis, DENSE):
+        matrix = np.stack([matvec(unit) for unit in np.eye(size)])
+        values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+        return vectors.T[np.argsort(ENDS[which][1](values), kind="stable")[:k]]
+    operator = LinearOperator((size, size), matvec=lambda vector: matvec(vector).astype(dtype), dtype=dtype)
+    start = np.random.default_rng(seed).standard_normal(size).astype(dtype)
+    try:
+        # Half of what is asked for, as the estimate of ARPACK and the residual differ by rounding.
+        vectors = eigsh(operator, k, which=name, tol=tol / 2, v0=start, ncv=basis, maxiter=RESTARTS)[1]
+    except ArpackNoConvergence:
+        last = min(size - 1, max(basis, min(LAST_BASIS, BASIS_BYTES // (size * dtype.itemsize))))
+        vectors = eigsh(operator, k, which=name, tol=np.inf, v0=start, ncv=last, maxiter=RESTARTS)[1]
+    return np.linalg.qr(vectors.astype(np.float64))[0].T
+
+
+def _direction(point: Point, shapes: dict, vector: np.ndarray) -> Point:
+    pieces = iter(np.split(vector, np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1]))
+    return {
+        name: value.new_tensor(next(pieces)).reshape(value.shape) if name in shapes else value.new_zeros(value.shape)
+        for name, value in point.items()
+    }

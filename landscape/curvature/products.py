@@ -1,0 +1,163 @@
+"""Products of the Hessian, or of the generalised Gauss-Newton matrix, with vectors; no matrix is ever formed."""
+
+import fnmatch
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from landscape.curvature.shares import differentiating, shares_of
+from landscape.errors import InputError
+from landscape.evaluation.team import Team
+from landscape.objective import Objective
+from landscape.parameters import Point, as_point, check_match
+from landscape.provenance import fingerprint, versions
+
+__all__ = ["Product", "ggn_product", "hessian_product", "make_product"]
+
+OPERATORS = ("hessian", "ggn")
+
+
+def hessian_product(
+    objective: Objective, point: nn.Module | Point, *, parameters: Sequence[str] = ("*",), differences: bool = False
+) -> "Product":
+    """The map v -> H v, H = 1/N sum_n d^2 l_n / dtheta^2 at ``point``, over all samples.
+
+    Exact up to rounding: the gradient is differentiated once more (Pearlmutter 1994, "Fast Exact Multiplication by
+    the Hessian"). Batches are summed in float64, so that their size does not matter. Statistics of BatchNorm are
+    constants at ``point`` under "running" and "recalibrate"; under "batch" they are functions of the weights, and a
+    batch of ``objective.batch_size`` samples is the unit.
+
+    Args:
+        objective: the losses l_n; its own state does not change.
+        point: where H is taken; a later change of it has no effect.
+        parameters: glob patterns of the parameters that v moves, such as "layer3.*": H is then that diagonal block.
+        differences: (g(theta + h v) - g(theta - h v)) / 2 h instead, g the gradient, for networks that can be
+            differentiated only once; ``kind`` says so. h |v| = cbrt(eps) max(1, |theta|), eps that of the dtype.
+
+    Raises:
+        InputError: a point of another network, a pattern that matches nothing; on the first product, a loss without
+            second derivatives, or values that are not finite.
+
+    Example:
+        >>> from landscape_lib import objective, parameters_of
+        >>> model, data = torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
+        >>> product = hessian_product(objective(model, data), model, parameters=("weight",))
+        >>> product.dimension, product(product.names and {"weight": torch.ones(3, 4)})["weight"].shape
+        (12, torch.Size([3, 4]))
+    """
+    return Product(objective, point, parameters, "differences" if differences else "hessian")
+
+
+def ggn_product(objective: Objective, point: nn.Module | Point, *, parameters: Sequence[str] = ("*",)) -> "Product":
+    """The map v -> G v, G = 1/N sum_n J_n^T (d^2 l_n / dz^2) J_n, J_n = dz / dtheta, z the outputs of the network.
+
+    The part of the Hessian that has no second derivatives of the network; positive semidefinite where the loss is
+    convex in z. Arguments as in `hessian_product`. Source: Schraudolph 2002, "Fast Curvature Matrix-Vector Products
+    for Second-Order Gradient Descent", section 3.
+
+    Raises:
+        InputError: as `hessian_product`; a loss that is no function of the outputs of one call of the network.
+    """
+    return Product(objective, point, parameters, "ggn")
+
+
+def make_product(objective: Objective, point: nn.Module | Point, operator: str, parameters: Sequence[str]) -> "Product":
+    """The product with the ``operator`` "hessian" or "ggn"."""
+    if operator not in OPERATORS:
+        raise InputError(f"unknown operator {operator!r}; use {' or '.join(map(repr, OPERATORS))}")
+    return Product(objective, point, parameters, operator)
+
+
+class Product:
+    """A symmetric D x D matrix that can be multiplied with vectors; see `hessian_product` and `ggn_product`.
+
+    ``point`` is where it is taken, ``names`` are the parameters that make up a vector, in the order of its pieces,
+    ``dimension`` is D, ``count`` the number of products so far, ``kind`` "hessian", "ggn" or "hessian by finite
+    differences".
+    """
+
+    def __init__(self, objective: Objective, point: nn.Module | Point, parameters: Sequence[str], method: str):
+        point = {name: value.detach().clone() for name, value in as_point(point).items()}
+        check_match(point, dict(objective.model.named_parameters()))
+        self.kind = "hessian by finite differences" if method == "differences" else method
+        self.names, self.count = _selected(list(point), parameters), 0
+        self.objective = objective.for_slice(None).in_full_precision().twin()
+        self._like = {name: point[name].to(self.objective.dtype) for name in self.names}
+        self._sizes = [value.numel() for value in self._like.values()]
+        self.dimension = sum(self._sizes)
+        self.point, self._fingerprint = point, fingerprint(point.values())
+        with self.objective.arithmetic():
+            self.objective.move_to(point)
+            self._shares = shares_of(self.objective, self.names, method)
+
+    def __call__(self, direction: Point) -> Point:
+        """The product with ``direction``, whose names are ``names``, in the dtype of the objective."""
+        check_match(direction, self._like, "direction")
+        found = self._multiply(torch.cat([direction[name].detach().flatten().cpu() for name in self.names]))
+        return self.unflatten(found)
+
+    def matvec(self, vector: np.ndarray) -> np.ndarray:
+        """The product [D] float64 with ``vector`` [D], the pieces of all ``names`` one after the other."""
+        vector = np.asarray(vector)
+        if vector.size != self.dimension:
+            raise InputError(f"the vector has {vector.size} entries, but the dimension is {self.dimension}")
+        return self._multiply(torch.from_numpy(np.ascontiguousarray(vector).reshape(-1))).numpy()
+
+    def release(self) -> None:
+        """Free the graphs that are kept from product to product; the next product makes them again."""
+        for share in self._shares:
+            share.kept.clear()
+
+    def unflatten(self, vector: Tensor | np.ndarray) -> Point:
+        """The point that ``vector`` [D] stands for, in the dtype of the objective."""
+        pieces = torch.as_tensor(vector).split(self._sizes)
+        return {
+            name: piece.reshape(like.shape).to(like)
+            for (name, like), piece in zip(self._like.items(), pieces, strict=True)
+        }
+
+    @property
+    def numpy_dtype(self) -> np.dtype:
+        """The dtype of the objective, in which longer computations may keep their vectors."""
+        return np.dtype(str(self.objective.dtype).removeprefix("torch."))
+
+    @property
+    def description(self) -> dict:
+        """What the matrix depends on, and how it was multiplied with; JSON types only."""
+        return {
+            "operator": self.kind,
+            "parameters": {name: list(value.shape) for name, value in self._like.items()},
+            "dimension": self.dimension,
+            "point": self._fingerprint,
+            "data": {**self.objective.samples.description, "size": self.objective.size},
+            "objective": self.objective.description,
+            "batch_size": self._shares[0].batch_size,
+            "device": str(self.objective.device),
+            "versions": versions(),
+        }
+
+    def _multiply(self, vector: Tensor) -> Tensor:
+        vector = vector.to(self.objective.device, self.objective.dtype)
+        with self.objective.arithmetic(), differentiating(), Team(self.objective) as team:
+            sums = team.map(lambda _, share: share.product(vector, team), self._shares)
+        self.count += 1
+        total = torch.stack(sums).sum(0) / self.objective.size
+        if not total.isfinite().all():
+            reason = "the loss or a derivative overflows here" if vector.isfinite().all() else "the vector is not"
+            raise InputError(f"the {self.kind} product is not finite: {reason}")
+        return total.cpu()
+
+
+def _selected(names: list[str], patterns: Sequence[str]) -> list[str]:
+    """Those of ``names`` that any of the glob ``patterns`` matches, in their order."""
+    if isinstance(patterns, str):
+        raise InputError(f"parameters takes a sequence of patterns, not the string {patterns!r}; write ({patterns!r},)")
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise InputError(f"parameters: {pattern!r} matches no parameter; the network has {', '.join(names)}")
+    chosen = [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+    if not chosen:
+        raise InputError("parameters is empty; give patterns of names, such as '*'")
+    return chosen

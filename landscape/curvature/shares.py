@@ -1,0 +1,157 @@
+"""The share of a product that one thread computes: every so many batches, with a network of its own."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from landscape.curvature.batches import BATCH_PRODUCTS, Pieces, gradient_of
+from landscape.errors import InputError
+from landscape.evaluation.team import Team
+from landscape.objective import Objective
+from landscape.parameters import as_float64
+from landscape.samples import tensors_of
+
+__all__ = ["Share", "differentiating", "shares_of"]
+
+MOST_GRAPHS = 768 * 2**20  # bytes of graphs that are kept from product to product, all threads together
+CACHED = 24 * 2**20  # bytes of the graph of one batch, above which its parts leave the cache before they are used
+BATCHES = (16, 4096)  # fewest and most samples of a batch
+
+
+class Share:
+    """Every ``team``-th batch from batch ``rank`` on.
+
+    The graph of a gradient is the same for every product at one point, so the graphs of as many batches as fit into
+    ``memory`` bytes are kept; those of the others are made anew.
+    """
+
+    def __init__(self, objective: Objective, names: list[str], method: str):
+        self.objective, self.method = objective, method
+        parameters = dict(objective.model.named_parameters())
+        self.parameters = [parameters[name].requires_grad_() for name in names]
+        self.kept: dict[int, Callable[[Pieces], Pieces]] = {}
+
+    def arrange(self, rank: int, team: int, batch_size: int, most_kept: int) -> None:
+        """Set which batches this share computes, and the graphs of how many it keeps."""
+        self.rank, self.team, self.batch_size, self.most_kept = rank, team, batch_size, most_kept
+
+    def product(self, vector: Tensor, team: Team) -> Tensor:
+        """Sum [D] over the samples of this share, in float64."""
+        with torch.enable_grad():  # which holds for one thread only
+            if self.method == "differences":
+                return self._difference(vector, team)
+            direction = self._pieces(vector)
+            return self._sum(lambda number, batch: self._batch_product(number, batch)(direction), team)
+
+    def try_out(self, batch: object) -> int:
+        """One product with a batch; the bytes that its graph holds beside weights and data."""
+        known = {tensor.untyped_storage().data_ptr() for tensor in (*tensors_of(batch), *self.parameters)}
+        seen: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in known:
+                seen[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.enable_grad():
+            if self.method == "differences":
+                with saved_tensors_hooks(pack, lambda tensor: tensor):
+                    gradient_of(self.objective, batch, self.parameters)
+            else:
+                with saved_tensors_hooks(pack, lambda tensor: tensor):
+                    product = BATCH_PRODUCTS[self.method](self.objective, batch, self.parameters)
+                product(self.parameters)
+        return sum(seen.values())
+
+    def _batch_product(self, number: int, batch: object) -> Callable[[Pieces], Pieces]:
+        if number in self.kept:
+            return self.kept[number]
+        product = BATCH_PRODUCTS[self.method](self.objective, batch, self.parameters)
+        if len(self.kept) < self.most_kept:
+            self.kept[number] = product
+        return product
+
+    def _difference(self, vector: Tensor, team: Team) -> Tensor:
+        """(g(theta + h v) - g(theta - h v)) / 2 h, with the network put back."""
+        origin = [parameter.detach().clone() for parameter in self.parameters]
+        eps, length = torch.finfo(vector.dtype).eps, vector.norm()
+        if not length:
+            return torch.zeros_like(as_float64(vector))
+        step = eps ** (1 / 3) * torch.cat([value.flatten() for value in origin]).norm().clamp(min=1) / length
+        ends = []
+        try:
+            for sign in (1, -1):
+                self._move(origin, self._pieces(vector), sign * step)
+                ends.append(self._sum(lambda _, batch: gradient_of(self.objective, batch, self.parameters), team))
+        finally:
+            self._move(origin, origin, 0)
+        return (ends[0] - ends[1]) / (2 * step.to(ends[0]))
+
+    def _move(self, origin: list[Tensor], direction: Pieces, step: Tensor | float) -> None:
+        for parameter, value, piece in zip(self.parameters, origin, direction, strict=True):
+            parameter.data = value + step * piece
+
+    def _sum(self, function: Callable[[int, object], Pieces], team: Team) -> Tensor:
+        """Sum [D] in float64 of ``function`` (number of a batch, batch) over the batches of this share."""
+        total = as_float64(torch.zeros_like(torch.cat([value.detach().flatten() for value in self.parameters])))
+        for number, (_, batch) in enumerate(self.objective.batches(self.batch_size)):
+            if number % self.team == self.rank and not team.stopped:
+                total += self._flattened(function(number, batch))
+        return total
+
+    def _flattened(self, pieces: Pieces) -> Tensor:
+        found = [
+            torch.zeros_like(parameter) if piece is None else piece
+            for parameter, piece in zip(self.parameters, pieces, strict=True)
+        ]
+        return as_float64(torch.cat([piece.detach().flatten() for piece in found]))
+
+    def _pieces(self, vector: Tensor) -> Pieces:
+        parts = vector.split([parameter.numel() for parameter in self.parameters])
+        return [part.view_as(parameter) for part, parameter in zip(parts, self.parameters, strict=True)]
+
+
+def shares_of(objective: Objective, names: list[str], method: str) -> list[Share]:
+    """One share for every thread of a team, with batches sized for the cache where their size is free."""
+    team = Team(objective).size
+    first, fixed = Share(objective, names, method), objective.samples.tensors is None or objective.batch_norm == "batch"
+    with differentiating():
+        _, batch = next(iter(objective.batches(objective.batch_size if fixed else BATCHES[0])))
+        sample = max(1, first.try_out(batch) // len(tensors_of(batch)[0]))
+    batch_size = objective.batch_size
+    if not fixed:
+        batch_size = min(max(CACHED // sample, BATCHES[0]), BATCHES[1], objective.batch_size)
+        batches = -(-objective.size // (batch_size * team)) * team
+        batch_size = -(-objective.size // batches)
+    shares = [first, *(Share(objective.twin(), names, method) for _ in range(team - 1))]
+    for rank, share in enumerate(shares):
+        share.arrange(rank, team, batch_size, MOST_GRAPHS // (team * sample * batch_size))
+    return shares
+
+
+@contextlib.contextmanager
+def differentiating() -> Iterator[None]:
+    """Use kernels that can be differentiated twice, and say in a line what cannot be differentiated."""
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    except InputError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise InputError(f"out of memory: {error}; give the objective a smaller batch_size") from error
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        if not any(hint in reason for hint in UNDIFFERENTIABLE):
+            raise
+        raise InputError(
+            f"the loss has no second derivatives here ({reason}); use a smooth loss of the network's outputs, or "
+            "hessian_product(..., differences=True) where a kernel can be differentiated once"
+        ) from error
+
+
+UNDIFFERENTIABLE = ("not implemented", "once_differentiable", "does not require grad", "not differentiable")

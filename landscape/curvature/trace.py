@@ -1,0 +1,112 @@
+"""The trace by random probes, with a standard error."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from torch import nn
+
+from landscape.curvature.bar import counted
+from landscape.curvature.products import make_product
+from landscape.errors import InputError
+from landscape.objective import Objective
+from landscape.parameters import Point
+from landscape.results import TraceEstimate
+
+__all__ = ["trace"]
+
+METHODS = ("hutch++", "hutchinson")
+FEWEST = 10  # probes before a standard error is trusted
+SKETCH = 16  # vectors of the sketch: a little more than the outliers of a classifier of ten classes
+
+
+def trace(
+    objective: Objective,
+    point: nn.Module | Point,
+    *,
+    method: str = "hutch++",
+    relative_error: float = 0.05,
+    max_products: int = 300,
+    seed: int = 0,
+    operator: str = "hessian",
+    parameters: Sequence[str] = ("*",),
+    progress: bool = True,
+) -> TraceEstimate:
+    """tr H = E[z^T H z] over Rademacher probes z, until the standard error is small enough.
+
+    "hutchinson" averages z^T H z (Hutchinson 1990). "hutch++" takes the trace on the range Q of H S exactly, S a
+    sketch of up to 16 Rademacher vectors, and averages z^T P H P z, P = I - Q Q^T, for the rest (Meyer et al. 2021,
+    "Hutch++: Optimal Stochastic Trace Estimation", algorithm 1): fewer probes where few eigenvalues dominate.
+
+    Args:
+        objective: the losses; its own state does not change.
+        point: where.
+        method: "hutch++" or "hutchinson".
+        relative_error: standard error asked for, as a share of |trace|; at least ten probes are drawn.
+        max_products: products to spend at most; ``converged`` says whether they were enough.
+        seed: of the probes.
+        operator: "hessian" or "ggn".
+        parameters: glob patterns; the trace of that diagonal block.
+        progress: show a bar.
+
+    Raises:
+        InputError: an unknown method, too few products, and what `hessian_product` raises.
+    """
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}; use one of {', '.join(map(repr, METHODS))}")
+    if not relative_error > 0 or max_products < 3 * FEWEST:
+        raise InputError(
+            f"relative_error={relative_error} must be positive and max_products={max_products} at least {3 * FEWEST}"
+        )
+    began = time.perf_counter()
+    product = make_product(objective, point, operator, parameters)
+    generator = np.random.default_rng(seed)
+    with counted(product, "trace", progress, max_products) as matvec:
+        known, basis = 0.0, np.zeros((product.dimension, 0))
+        if method == "hutch++":
+            known, basis = _sketched(matvec, product.dimension, min(SKETCH, max_products // 6), generator)
+        samples = []
+        while product.count < max_products and not _enough(samples, relative_error):
+            samples.append(known + _probe(matvec, basis, generator))
+    error = _standard_error(samples)
+    return TraceEstimate(
+        value=float(np.mean(samples)),
+        standard_error=error,
+        products=product.count,
+        converged=bool(_enough(samples, relative_error)),
+        samples=np.array(samples),
+        metadata={
+            **product.description,
+            "method": method,
+            "relative_error": relative_error,
+            "max_products": max_products,
+            "seed": seed,
+            "seconds": time.perf_counter() - began,
+        },
+    )
+
+
+def _sketched(matvec: Callable, size: int, count: int, generator: np.random.Generator) -> tuple[float, np.ndarray]:
+    """(tr Q^T H Q, Q) with orthonormal Q [D, count], the range of H S."""
+    images = [matvec(probe) for probe in _rademacher(generator, (min(count, size), size))]
+    basis = np.linalg.qr(np.stack(images, axis=1))[0]
+    return float(sum(column @ matvec(column) for column in basis.T)), basis
+
+
+def _probe(matvec: Callable, basis: np.ndarray, generator: np.random.Generator) -> float:
+    probe = _rademacher(generator, len(basis))
+    probe = probe - basis @ (basis.T @ probe)
+    return float(probe @ matvec(probe))
+
+
+def _rademacher(generator: np.random.Generator, shape: int | tuple[int, int]) -> np.ndarray:
+    return generator.integers(0, 2, shape) * 2.0 - 1.0
+
+
+def _standard_error(samples: list[float]) -> float:
+    return float(np.std(samples, ddof=1) / math.sqrt(len(samples)))
+
+
+def _enough(samples: list[float], relative_error: float) -> bool:
+    return len(samples) >= FEWEST and _standard_error(samples) <= relative_error * abs(np.mean(samples))

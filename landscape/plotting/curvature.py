@@ -1,0 +1,80 @@
+"""Eigenvalues and the spectral density."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from landscape.errors import InputError
+from landscape.plotting.axes import axes_or_new, label_axes
+from landscape.plotting.captions import title_of
+from landscape.results import Eigenpairs, SpectralDensity
+
+__all__ = ["plot_density", "plot_eigenvalues"]
+
+COLOR = "#0072B2"  # blue and vermillion of the colour-blind-safe set of Okabe and Ito
+NEGATIVE = "#D55E00"
+NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton matrix", "hessian by finite differences": "Hessian (differences)"}
+DECADES = 7  # that a density spans at most below its peak
+
+
+def plot_eigenvalues(pairs: Eigenpairs, ax: Axes | None = None) -> Axes:
+    """A stem for every eigenvalue, with a bar of residual x |eigenvalue|, in which a true eigenvalue lies.
+
+    Those that have not converged are hollow, negative ones of another colour.
+    """
+    ax = axes_or_new(ax, (5.6, 3.8))
+    numbers = np.arange(1, len(pairs.values) + 1)
+    ax.axhline(0, color="0.6", linewidth=0.8, zorder=0.5)
+    ax.errorbar(
+        numbers, pairs.values, yerr=pairs.residuals * np.abs(pairs.values), fmt="none", ecolor="black", elinewidth=1,
+        capsize=3, zorder=3, label="± residual",
+    )  # fmt: skip
+    for sign, color in ((1, COLOR), (-1, NEGATIVE)):
+        for converged in (True, False):
+            chosen = (np.where(pairs.values < 0, -1, 1) == sign) & (pairs.converged == converged)
+            if chosen.any():
+                ax.vlines(numbers[chosen], 0, pairs.values[chosen], color=color, linewidth=1.2)
+                label = ("positive" if sign > 0 else "negative") + ("" if converged else ", not converged")
+                ax.plot(
+                    numbers[chosen], pairs.values[chosen], "o", color=color, markersize=5, label=label,
+                    markerfacecolor=color if converged else "white",
+                )  # fmt: skip
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.margins(y=0.08)
+    ax.legend(fontsize=8, framealpha=0.85)
+    label_axes(ax, title_of(pairs), "number of the eigenpair", f"eigenvalue of the {_matrix(pairs.metadata)}")
+    return ax
+
+
+def plot_density(density: SpectralDensity, ax: Axes | None = None, *, width: float | None = None) -> Axes:
+    """The density of the eigenvalues on a logarithmic scale: its mean over the probes in the band of all of them.
+
+    Args:
+        density: nodes and weights.
+        ax: where to draw; None makes a new pyplot figure.
+        width: standard deviation of the Gaussian that widens every node, see `SpectralDensity.curve`.
+
+    Raises:
+        InputError: a width that is not positive.
+    """
+    grid, mean, low, high = density.curve(width=width)
+    if not np.isfinite(mean).all():
+        raise InputError("the density is not finite; compute it again")
+    ax = axes_or_new(ax, (5.6, 3.8))
+    floor = mean.max() * 10.0**-DECADES
+    ax.set_yscale("log")
+    probes = len(density.nodes)
+    if probes > 1:
+        ax.fill_between(
+            grid, np.maximum(low, floor), np.maximum(high, floor), color=COLOR, alpha=0.25, linewidth=0,
+            label=f"lowest to highest of {probes} probes",
+        )  # fmt: skip
+    ax.plot(grid, mean, color=COLOR, linewidth=1.4, label="mean" if probes > 1 else "one probe")
+    ax.set_ylim(floor, max(high.max(), mean.max()) * 3)
+    ax.legend(fontsize=8, framealpha=0.85, loc="upper right")
+    label_axes(ax, title_of(density), f"eigenvalue of the {_matrix(density.metadata)}", "density (log scale)")
+    return ax
+
+
+def _matrix(metadata: dict) -> str:
+    return NAMES.get(metadata.get("operator"), "matrix")

@@ -1,0 +1,33 @@
+"""A figure of titled panels, for drawings that take an axes."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from landscape.errors import InputError
+from landscape.plotting.axes import new_figure
+
+__all__ = ["plot_panels"]
+
+
+def plot_panels(
+    panels: Mapping[str, Callable[[Axes], object]], *, columns: int = 4, size: tuple[float, float] = (2.9, 2.4)
+) -> Figure:
+    """One panel a title, drawn by its function into the axes that it gets; ``size`` is that of a panel in inches.
+
+    Raises:
+        InputError: no panels.
+    """
+    if not panels:
+        raise InputError("plot_panels needs at least one panel")
+    columns = min(columns, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = new_figure((size[0] * columns, size[1] * rows))
+    for number, (title, draw) in enumerate(panels.items(), start=1):
+        ax = figure.add_subplot(rows, columns, number)
+        ax.set_title(title, fontsize=10)
+        draw(ax)
+        ax.tick_params(labelsize=8)
+    return figure

@@ -1,0 +1,60 @@
+"""Training histories of several networks."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from landscape.errors import InputError
+from landscape.plotting.axes import axes_or_new, label_axes
+
+__all__ = ["plot_histories"]
+
+# Eight colours and four dashes: distinct also where two colours look alike.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+DASHES = ("-", "--", "-.", ":")
+
+
+def plot_histories(
+    histories: Mapping[str, Sequence[Sequence[float]]],
+    ax: Axes | None = None,
+    *,
+    x_label: str = "epoch",
+    y_label: str = "",
+    first: int = 1,
+    log_scale: bool = False,
+) -> Axes:
+    """One colour a name: a curve for each of its histories (one a seed) and, where there are several, their mean.
+
+    Args:
+        histories: name -> histories, each a sequence of values that counts from ``first``; those of one name are of
+            one length.
+        ax: axes to draw into.
+        x_label: what the values are counted by.
+        y_label: what they are.
+        first: number of the first value.
+        log_scale: a logarithmic scale for the values.
+
+    Raises:
+        InputError: no histories, or lengths that differ under one name.
+    """
+    if not histories or not all(histories.values()):
+        raise InputError("plot_histories needs at least one name with at least one history")
+    ax = axes_or_new(ax, (5.6, 3.8))
+    for k, (name, curves) in enumerate(histories.items()):
+        if len({len(curve) for curve in curves}) > 1:
+            raise InputError(f"the histories of {name!r} have different lengths")
+        values = np.array(curves, dtype=np.float64)
+        x, color = first + np.arange(values.shape[1]), COLORS[k % len(COLORS)]
+        if len(values) > 1:
+            ax.plot(x, values.T, color=color, linewidth=0.5, alpha=0.5)
+        style = {"color": color, "linestyle": DASHES[k % len(DASHES)], "linewidth": 1.6, "label": name}
+        ax.plot(x, values.mean(0), marker="o" if values.shape[1] < 8 else None, markersize=3.5, **style)
+    if log_scale:
+        ax.set_yscale("log", nonpositive="clip")
+    if values.shape[1] < 12:
+        ax.set_xticks(x)
+    ax.grid(color="0.92", linewidth=0.7)
+    ax.legend(fontsize=8, framealpha=0.85)
+    label_axes(ax, "", x_label, y_label)
+    return ax

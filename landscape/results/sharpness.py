@@ -1,0 +1,35 @@
+"""How much the loss rises around a point."""
+
+from dataclasses import asdict, dataclass, field
+
+__all__ = ["SHARPNESS_CAUTION", "Sharpness"]
+
+SHARPNESS_CAUTION = "Caution: sharpness alone does not predict generalisation (Andriushchenko et al. 2023)."
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """One measure of sharpness at one point; its numbers are those of the samples it was measured on."""
+
+    measure: str  # a key of landscape.sharpness.MEASURES
+    value: float  # in units of the loss ("keskar": per cent); not finite where a loss nearby is not
+    standard_error: float | None  # of the mean over random draws; None where the measure is a maximum
+    converged: bool | None  # whether the search for a maximum had come to rest; None where nothing is searched
+    radius: float  # size of the neighbourhood, see the definition
+    definition: str  # one line
+    source: str  # paper and section
+    loss: float  # L(theta)
+    losses: tuple[float, ...]  # L around theta: of every draw (the mean of a pair), or the highest of every start
+    samples: int | None  # pairs of draws, or starts; None for a single step
+    steps: int | None  # of every search, at most
+    seed: int
+    layer: str | None = None  # the only layer that is moved; None is all
+    metadata: dict = field(default_factory=dict)  # data, objective; JSON types only
+
+    @property
+    def record(self) -> dict:
+        """All fields as JSON types; ``Sharpness(**record)`` is the same result."""
+        return {**asdict(self), "losses": list(self.losses)}
+
+    def __post_init__(self):
+        object.__setattr__(self, "losses", tuple(self.losses))  # a list after JSON

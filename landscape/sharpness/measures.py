@@ -1,0 +1,230 @@
+"""The measures of sharpness by name, each with its definition and its paper."""
+
+import math
+import statistics
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import InputError
+from landscape.objective import Objective
+from landscape.parameters import Point, as_point
+from landscape.results import Sharpness
+from landscape.sharpness.neighbourhood import Neighbourhood, NonFinite
+from landscape.sharpness.searches import Found, ascend_ball, average_noise, search_box, step_once
+
+__all__ = ["MEASURES", "layer_sharpness", "sharpness"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A neighbourhood, what is done in it, and the values of the paper."""
+
+    search: Callable[..., Found]
+    scale: Callable[[Tensor], Tensor]  # the diagonal of T at a parameter: the neighbourhood is theta + T y
+    radius: float
+    samples: int | None  # pairs of draws, or starts; None for a single step
+    steps: int | None  # of a search
+    definition: str
+    source: str
+
+
+FORET = "Foret et al. 2021, Sharpness-Aware Minimization for Efficiently Improving Generalization"
+KWON = "Kwon et al. 2021, ASAM: Adaptive Sharpness-Aware Minimization"
+ANDRIUSHCHENKO = (
+    "Andriushchenko et al. 2023, A Modern Look at the Relationship between Sharpness and Generalization, section 2"
+)
+KESKAR = "Keskar et al. 2017, On Large-Batch Training for Deep Learning, metric 2.1"
+FOUND = "a lower bound, found by projected gradient ascent"
+
+MEASURES = {
+    "keskar": Measure(
+        search_box, lambda w: w.abs() + 1, 1e-3, 2, 10,
+        "100 (max L(theta + e) - L(theta)) / (1 + L(theta)) over |e_i| <= r (|theta_i| + 1); a lower bound, found by "
+        "L-BFGS-B",
+        KESKAR,
+    ),
+    "sam": Measure(
+        step_once, torch.ones_like, 0.05, None, None,
+        "L(theta + r g / |g|) - L(theta), g the gradient: the worst case of |e| <= r to first order",
+        f"{FORET}, section 2",
+    ),
+    "ascent": Measure(
+        ascend_ball, torch.ones_like, 0.05, 2, 20,
+        f"max L(theta + e) - L(theta) over |e| <= r; {FOUND}",
+        f"{FORET}, section 2",
+    ),
+    "gaussian": Measure(
+        average_noise, torch.ones_like, 0.01, 20, None,
+        "E L(theta + e) - L(theta), e_i ~ N(0, r^2)",
+        ANDRIUSHCHENKO,
+    ),
+    "adaptive-sam": Measure(
+        step_once, torch.abs, 0.5, None, None,
+        "L(theta + r T^2 g / |T g|) - L(theta), T = diag |theta_i|: the worst case of |T^-1 e| <= r to first order",
+        f"{KWON}, section 3",
+    ),
+    "adaptive-ascent": Measure(
+        ascend_ball, torch.abs, 0.5, 2, 20,
+        f"max L(theta + e) - L(theta) over |T^-1 e| <= r, T = diag |theta_i|; {FOUND}",
+        f"{KWON}, section 3",
+    ),
+    "adaptive-gaussian": Measure(
+        average_noise, torch.abs, 0.1, 20, None,
+        "E L(theta + e) - L(theta), e_i ~ N(0, r^2 theta_i^2)",
+        ANDRIUSHCHENKO,
+    ),
+}  # fmt: skip
+
+
+def sharpness(
+    objective: Objective,
+    point: nn.Module | Point,
+    measure: str,
+    *,
+    radius: float | None = None,
+    samples: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+) -> Sharpness:
+    """How much the mean loss L rises around ``point``, by the definition ``measure``.
+
+    With e the perturbation, r the radius and g the gradient at theta (papers in `MEASURES` and in the result):
+
+    - keskar: 100 (max L(theta + e) - L(theta)) / (1 + L(theta)) over |e_i| <= r (|theta_i| + 1)
+    - sam: L(theta + r g / |g|) - L(theta)
+    - ascent: max L(theta + e) - L(theta) over |e| <= r
+    - gaussian: E L(theta + e) - L(theta), e_i ~ N(0, r^2)
+    - adaptive-sam, adaptive-ascent, adaptive-gaussian: the same for e_i / |theta_i| in the place of e_i
+
+    Maxima are lower bounds, found by a search. The adaptive measures do not change where a ReLU unit is rescaled
+    (its incoming weights and bias times a, its outgoing ones divided by a): that moves the network, not its function.
+    Sharpness alone does not predict generalisation, see `SHARPNESS_CAUTION`.
+
+    Args:
+        objective: the loss and the data; its own network does not move.
+        point: a module or a point of the objective's network.
+        measure: a key of `MEASURES`.
+        radius: None is 0.001 for keskar, 0.05 for sam and ascent, 0.5 for their adaptive versions (the values of the
+            papers), 0.01 for gaussian and 0.1 for adaptive-gaussian.
+        samples: pairs of opposite draws of an average (20), starts of a search (2).
+        steps: iterations of a search (10 of L-BFGS-B as in the paper, 20 of the ascent).
+        seed: of the draws and the random starts.
+
+    Raises:
+        InputError: an unknown measure, a value out of range, a point of another network or of a loss that is not
+            finite.
+
+    Example:
+        >>> from landscape_lib import objective
+        >>> model, data = nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
+        >>> found = sharpness(objective(model, data), model, "gaussian", samples=5)
+        >>> found.samples, found.standard_error > 0
+        (5, True)
+    """
+    if measure not in MEASURES:
+        raise InputError(f"unknown measure {measure!r}; use one of {', '.join(MEASURES)}")
+    point, chosen = as_point(point), MEASURES[measure]
+    scale = {name: chosen.scale(value.detach()) for name, value in point.items()}
+    neighbourhood = Neighbourhood(objective, point, scale)
+    return _measured(measure, chosen, neighbourhood, radius, samples, steps, seed)
+
+
+def layer_sharpness(
+    objective: Objective, point: nn.Module | Point, *, radius: float = 0.1, samples: int = 10, seed: int = 0
+) -> tuple[Sharpness, ...]:
+    """Average rise of the mean loss under Gaussian noise in one layer alone, for every layer in turn.
+
+    A layer is what shares a prefix of ``named_parameters``. Its parameters p get e_p ~ N(0, r^2 |theta_p|^2 / n_p) on
+    their n_p entries, so that |e_p| is about r |theta_p|: layers of all sizes and scales can be compared.
+    Source: the average-case sharpness of Neyshabur et al. 2017, "Exploring Generalization in Deep Learning",
+    section 2.2, one layer at a time.
+
+    Args:
+        objective: the loss and the data; its own network does not move.
+        point: a module or a point of the objective's network.
+        radius: r, relative to the norm of every parameter.
+        samples: pairs of opposite draws.
+        seed: of the draws, the same for every layer.
+
+    Raises:
+        InputError: a value out of range, a point of another network or of a loss that is not finite.
+    """
+    point = as_point(point)
+    measure = Measure(
+        average_noise, torch.ones_like, radius, samples, None,
+        "E L(theta + e) - L(theta), e_p ~ N(0, r^2 |theta_p|^2 / n_p) on the parameters p of one layer",
+        "Neyshabur et al. 2017, Exploring Generalization in Deep Learning, section 2.2, layer by layer",
+    )  # fmt: skip
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in point)
+    neighbourhood = Neighbourhood(objective, point, point)
+    found = []
+    for layer in layers:
+        neighbourhood.rescale({name: _rms(value, name.rpartition(".")[0] == layer) for name, value in point.items()})
+        found.append(_measured("layer", measure, neighbourhood, None, None, None, seed, layer))
+    return tuple(found)
+
+
+def _measured(
+    name: str,
+    measure: Measure,
+    neighbourhood: Neighbourhood,
+    radius: float | None,
+    samples: int | None,
+    steps: int | None,
+    seed: int,
+    layer: str | None = None,
+) -> Sharpness:
+    random = measure.search is average_noise
+    radius = measure.radius if radius is None else radius
+    samples, steps = _settled(samples, measure.samples), _settled(steps, measure.steps)
+    if not 0 < radius < math.inf or (samples is not None and samples < 1 + random) or (steps is not None and steps < 1):
+        raise InputError(
+            f"radius is {radius}, samples {samples} and steps {steps}; radius must be positive and finite, samples at "
+            f"least {1 + random}, steps at least 1"
+        )
+    try:
+        found = measure.search(neighbourhood, radius, samples=samples, steps=steps, seed=seed)
+    except NonFinite as beyond:
+        found = Found([beyond.args[0]], converged=False)
+    losses, loss = found.losses, neighbourhood.loss
+    value = (statistics.fmean(losses) if random else max(losses)) - loss
+    if not math.isfinite(value):
+        warnings.warn(
+            f"{name}: A LOSS WITHIN RADIUS {radius:g} IS NOT FINITE, so the sharpness is {value}", stacklevel=3
+        )
+    finite = all(map(math.isfinite, losses))
+    return Sharpness(
+        measure=name,
+        value=100 * value / (1 + loss) if name == "keskar" else value,
+        standard_error=(_standard_error(losses) if finite else math.nan) if random else None,
+        converged=found.converged,
+        radius=radius,
+        definition=measure.definition,
+        source=measure.source,
+        loss=loss,
+        losses=tuple(losses),
+        samples=samples,
+        steps=steps,
+        seed=seed,
+        layer=layer,
+        metadata=neighbourhood.description,
+    )
+
+
+def _settled(asked: int | None, usual: int | None) -> int | None:
+    """What was asked for, or the usual value; None where the measure has no such number."""
+    return usual if usual is None or asked is None else asked
+
+
+def _standard_error(values: list[float]) -> float:
+    return statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _rms(value: Tensor, moved: bool) -> Tensor:
+    """The root mean square of ``value`` at every entry, or zero where it is not moved."""
+    rms = value.detach().double().square().mean().sqrt() if moved else 0.0
+    return torch.ones_like(value, dtype=torch.float64) * rms

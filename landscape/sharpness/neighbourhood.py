@@ -1,0 +1,73 @@
+"""The loss around a point, in coordinates in which the neighbourhood is a plain ball or box."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from landscape.errors import InputError
+from landscape.gradients import MeanLoss
+from landscape.objective import Objective
+from landscape.parameters import Point, check_match, flatten, unflatten
+
+__all__ = ["Neighbourhood", "NonFinite"]
+
+
+class NonFinite(Exception):
+    """A loss near the point is NaN or infinite; its only argument is that loss."""
+
+
+class Neighbourhood:
+    """y -> L(theta + T y) with a diagonal matrix T, all vectors flat, in float64, on the CPU.
+
+    Raises:
+        InputError: a point of another network, or one whose own loss is not finite.
+    """
+
+    def __init__(self, objective: Objective, point: Point, scale: Point):
+        self.mean_loss = MeanLoss(objective)
+        check_match(point, dict(self.mean_loss.objective.model.named_parameters()))
+        self.point, self.origin, self.scale = point, flatten(point), flatten(scale)
+        self.loss = self.mean_loss(point)
+        if not math.isfinite(self.loss):
+            raise InputError(
+                f"the loss at the point is {self.loss}, so nothing can rise from it; is the model trained?"
+            )
+
+    def rescale(self, scale: Point) -> None:
+        """Take another T."""
+        self.scale = flatten(scale)
+
+    @property
+    def description(self) -> dict:
+        """Which data and which loss; JSON types only."""
+        objective = self.mean_loss.objective
+        data = {**objective.samples.description, "size": objective.size}
+        return {"data": data, "objective": objective.description}
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return len(self.origin)
+
+    def loss_at(self, y: Tensor) -> float:
+        """L(theta + T y), finite or not."""
+        return self.mean_loss(self._moved(y))
+
+    def slope_at(self, y: Tensor) -> tuple[float, Tensor]:
+        """L(theta + T y) and its gradient in y.
+
+        Raises:
+            NonFinite: that loss is NaN or infinite.
+        """
+        loss, gradient = self.mean_loss.with_gradient(self._moved(y))
+        if not math.isfinite(loss):
+            raise NonFinite(loss)
+        return loss, self.scale * flatten(gradient)
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """Independent N(0, 1) for every coordinate, in ``named_parameters`` order, from float32."""
+        return torch.randn(self.size, generator=generator, dtype=torch.float32).double()
+
+    def _moved(self, y: Tensor) -> Point:
+        return unflatten(self.origin + self.scale * y, self.point)

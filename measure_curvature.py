@@ -1,0 +1,239 @@
+"""Measure the curvature of the loss at a trained network: eigenvalues, trace, spectral density, sharpness, a plane.
+
+    python measure_curvature.py                                             # the linear MNIST model, trained if missing
+    python measure_curvature.py --checkpoint cifar10_cnn_model.pth --samples 1000
+    python measure_curvature.py --checkpoint runs/resnet14_fashion-mnist/epoch_009.pth --parameters "layer3.*" "fc.*"
+    python measure_curvature.py --which smallest --tol 0.01                 # the most negative eigenvalues
+    python measure_curvature.py --operator ggn --trace-error 0.02 --no-plane
+
+Writes the eigenvalues, the trace, the density and measures of sharpness (.json), eigenvectors, probes and quadrature
+nodes (.npz), and figures: eigenvalues with the bars of their residuals, density on a logarithmic scale, sharpness, and
+the loss over the plane along the first two eigenvectors. Everything is of the training samples that --samples picks.
+What has not converged is said, marked in the figure and flagged in the .json. Products are computed one after the
+other; the time of the first one tells how long all of it will take at most.
+"""
+
+import time
+from pathlib import Path
+from typing import Literal
+
+from landscape_lib import (
+    DEFAULT_CHECKPOINT,
+    SHARPNESS_CAUTION,
+    Eigenpairs,
+    Evaluation,
+    Product,
+    Sharpness,
+    SpectralDensity,
+    Surface,
+    TraceEstimate,
+    describe,
+    eigenvector_plane,
+    find_span,
+    ggn_product,
+    hessian_product,
+    is_first_rank,
+    load_checkpoint_data,
+    load_or_evaluate,
+    load_or_measure,
+    load_or_train,
+    make_folder,
+    objective,
+    plot_contour,
+    plot_density,
+    plot_eigenvalues,
+    plot_sharpness,
+    result_suffix,
+    run_script,
+    save_figure,
+    sharpness,
+    spectral_density,
+    top_eigenpairs,
+    trace,
+    write_json,
+)
+
+MEASURES = ("sam", "ascent", "gaussian", "adaptive-sam", "adaptive-ascent", "adaptive-gaussian")
+
+
+def main(
+    evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
+    checkpoint: Path = DEFAULT_CHECKPOINT,
+    model: str | None = None,
+    out: Path = Path("curvature_results"),
+    split: Literal["train", "test"] = "train",
+    samples: int | None = 1000,
+    seed: int = 42,
+    operator: Literal["hessian", "ggn"] = "hessian",
+    parameters: tuple[str, ...] = ("*",),
+    k: int = 10,
+    tol: float = 1e-3,
+    which: Literal["magnitude", "largest", "smallest"] = "magnitude",
+    trace_method: Literal["hutch++", "hutchinson"] = "hutch++",
+    trace_error: float = 0.05,
+    max_products: int = 300,
+    probes: int = 3,
+    steps: int = 40,
+    measures: tuple[str, ...] = MEASURES,
+    plane: bool = True,
+    rise: float = 1.0,
+    resolution: int = 21,
+    figures: bool = True,
+) -> None:
+    """Second derivatives of the loss at a checkpoint.
+
+    Args:
+        evaluation: How losses are computed; the method, the tolerance and the budget are those of the plane.
+        checkpoint: Trained model (.pth); the default one is trained first where it is missing.
+        model: FILE.py:FUNCTION that built the network of the checkpoint, if it is your own; THAT FILE IS RUN.
+        out: Folder for the results.
+        split: Data to measure on.
+        samples: Random samples to use (drawn from the seed); None is all.
+        seed: Seed of samples, start vectors, probes and draws.
+        operator: The Hessian, or its part without second derivatives of the network (Gauss-Newton).
+        parameters: Patterns of parameter names: the curvature of these alone, such as "layer3.*".
+        k: Eigenpairs.
+        tol: Residual |H v - l v| / |l| at which an eigenpair has converged.
+        which: Eigenvalues of largest magnitude, the largest, or the most negative ones.
+        trace_method: Random probes alone, or beside an exactly known subspace (hutch++).
+        trace_error: Relative standard error at which the trace has converged.
+        max_products: Products with the matrix for the trace at most.
+        probes: Random vectors for the density.
+        steps: Lanczos steps for each.
+        measures: Measures of sharpness; none with --measures alone.
+        plane: Evaluate and draw the plane along the first two eigenvectors.
+        rise: Rise of the loss up to which that plane reaches.
+        resolution: Its grid points along each axis.
+        figures: Draw figures; --no-figures only computes.
+    """
+    out = make_folder(out)
+    trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model)
+    suffix = result_suffix(trained.model_name)
+    settings = describe(
+        evaluation, split=split, samples=samples, seed=seed, operator=operator, parameters=parameters, k=k, tol=tol,
+        which=which, trace_method=trace_method, trace_error=trace_error, max_products=max_products, probes=probes,
+        steps=steps, rise=rise, resolution=resolution,
+    )  # fmt: skip
+    print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})\nSettings: {settings}")
+    data = load_checkpoint_data(trained, split, evaluation.data_dir)
+    data = data.subset(samples, seed=seed) if samples else data
+    target = objective(trained.model, data, **evaluation.arguments)
+    product = (ggn_product if operator == "ggn" else hessian_product)(target, trained.model, parameters=parameters)
+    announce(product, 3 * k + 1 + max_products + probes * steps)
+
+    def measured(name: str, measure, **options):
+        path = out / f"{name}{suffix}.npz"
+        found = load_or_measure(path, measure, product, force=evaluation.force, seed=seed, **options)
+        wrote(path)
+        return found
+
+    pairs = measured("eigenpairs", top_eigenpairs, k=min(k, product.dimension), tol=tol, which=which)
+    print(eigenvalue_lines(pairs))
+    whole = measured("trace", trace, method=trace_method, relative_error=trace_error, max_products=max_products)
+    print(trace_line(whole))
+    density = measured("density", spectral_density, probes=probes, steps=steps)
+    found = [sharpness(target, trained.model, measure, seed=seed) for measure in measures]
+    for result in found:
+        print(f"{result.measure} sharpness, radius {result.radius:g}: {result.value:.4g}", flush=True)
+    surface = None
+    if plane and len(pairs.values) > 1:
+        path = out / f"eigenvector_plane{suffix}.npz"
+        notes = {"checkpoint": trained.identity}
+        surface = evaluated_plane(path, target, trained.model, pairs, evaluation, rise, resolution, notes)
+    record = {
+        "checkpoint": {"file": str(checkpoint), **trained.identity},
+        "settings": settings,
+        "matrix": product.description,
+        **record_of(pairs, whole, density),
+        "sharpness": {"caution": SHARPNESS_CAUTION, "measures": [result.record for result in found]},
+    }
+    wrote(write_json(out / f"curvature{suffix}.json", record))
+    if figures and is_first_rank():
+        draw(out, suffix, pairs, density, found, surface)
+    print(SHARPNESS_CAUTION)
+
+
+def announce(product: Product, products: int) -> None:
+    """The dimension, and how long that many products take."""
+    product.matvec([1.0] * product.dimension)  # the first one makes what the others share
+    began = time.perf_counter()
+    product.matvec([1.0] * product.dimension)
+    seconds = time.perf_counter() - began
+    product.release()
+    print(
+        f"Matrix: {product.kind} of {len(product.names)} parameter tensors, dimension {product.dimension:,}; "
+        f"{seconds:.3g} s a product, about {seconds * products:.0f} s for at most {products:,} or so",
+        flush=True,
+    )
+
+
+def evaluated_plane(path, target, network, pairs, evaluation, rise, resolution, notes) -> Surface:
+    """The loss over the plane along the first two eigenvectors, as far as it rises by ``rise``."""
+    slice_ = eigenvector_plane(network, pairs)
+    span = find_span(target, slice_, rise=rise)["span"]
+    surface = load_or_evaluate(
+        path, target, slice_, force=evaluation.force, notes=notes, method=evaluation.method,
+        tolerance=evaluation.tolerance, resolution=resolution, alpha_range=(-span, span), beta_range=(-span, span),
+    )  # fmt: skip
+    wrote(path)
+    return surface
+
+
+def eigenvalue_lines(pairs: Eigenpairs) -> str:
+    rows = zip(pairs.values, pairs.residuals, pairs.converged, strict=True)
+    lines = [
+        f"  {value:12.6g}  residual {residual:.1e}{'' if done else '  NOT CONVERGED'}" for value, residual, done in rows
+    ]
+    return "\n".join([f"Eigenvalues ({pairs.products} products)", *lines])
+
+
+def trace_line(found: TraceEstimate) -> str:
+    mark = "" if found.converged else ": NOT CONVERGED, raise --max-products"
+    return f"Trace {found.value:.6g} +- {found.standard_error:.2g} ({found.products} products){mark}"
+
+
+def record_of(pairs: Eigenpairs, whole: TraceEstimate, density: SpectralDensity) -> dict:
+    """The numbers without vectors, as JSON types."""
+    return {
+        "eigenvalues": {
+            "values": pairs.values.tolist(),
+            "residuals": pairs.residuals.tolist(),
+            "converged": pairs.converged.tolist(),
+            "products": pairs.products,
+        },
+        "trace": {
+            "value": whole.value,
+            "standard_error": whole.standard_error,
+            "converged": whole.converged,
+            "products": whole.products,
+        },
+        "density": {
+            "nodes": density.nodes.tolist(),
+            "weights": density.weights.tolist(),
+            "products": density.products,
+        },
+    }
+
+
+def draw(
+    out: Path,
+    suffix: str,
+    pairs: Eigenpairs,
+    density: SpectralDensity,
+    found: list[Sharpness],
+    surface: Surface | None,
+) -> None:
+    wrote(save_figure(plot_eigenvalues(pairs), out / f"eigenvalues{suffix}.png"))
+    wrote(save_figure(plot_density(density), out / f"density{suffix}.png"))
+    if found:
+        wrote(save_figure(plot_sharpness(found), out / f"sharpness{suffix}.png"))
+    if surface:
+        wrote(save_figure(plot_contour(surface), out / f"eigenvector_plane{suffix}.png"))
+
+
+def wrote(path: Path) -> None:
+    print(f"Wrote {path}", flush=True)
+
+
+if __name__ == "__main__":
+    run_script(main)

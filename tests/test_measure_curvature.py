@@ -1,0 +1,111 @@
+"""measure_curvature.py as a user runs it, its figures, and the edge of stability."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from surfaces import new_axes
+
+import landscape_lib as ll
+from examples.edge_of_stability import descend
+from landscape.results import Eigenpairs, SpectralDensity
+
+ROOT = Path(__file__).parents[1]
+TINY = ["--samples", "25", "--k", "3", "--probes", "2", "--steps", "4", "--max-products", "30", "--resolution", "4"]
+TINY += ["--measures", "sam", "gaussian", "--device", "cpu"]
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    """A linear network on small digits, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    torch.manual_seed(0)
+    arguments = {"input_shape": (1, 8, 8), "classes": 10}
+    data = {"name": "digits", "split": "train", "limit": None, "source": "scikit-learn"}
+    model = ll.build_model("linear-mnist", **arguments)
+    ll.save_checkpoint(
+        "net.pth", model, model_name="linear-mnist", model_arguments=arguments, data=data, epoch=1, metrics={},
+        settings={},
+    )  # fmt: skip
+    return model
+
+
+def run(*arguments):
+    """Exit code of the script."""
+    before, sys.argv = sys.argv, ["measure_curvature.py", "--checkpoint", "net.pth", *TINY, *arguments]
+    try:
+        runpy.run_path(str(ROOT / "measure_curvature.py"), run_name="__main__")
+    except SystemExit as stop:
+        return stop.code or 0
+    finally:
+        sys.argv = before
+    return 0
+
+
+def test_the_script_writes_every_file_and_computes_once(checkpoint, capsys):
+    assert run("--trace-error", "1e-9") == 0
+    printed, out = capsys.readouterr().out, Path("curvature_results")
+    names = [f"{name}.npz" for name in ("eigenpairs", "trace", "density", "eigenvector_plane")]
+    names += [f"{name}.png" for name in ("eigenvalues", "density", "sharpness", "eigenvector_plane")]
+    names += ["curvature.json"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(names)
+    assert all(f"Wrote {out / name}" in printed for name in names)
+    record = json.loads((out / "curvature.json").read_text())
+    # A trace that is not reached is said and flagged, and no reason to fail.
+    assert record["trace"]["converged"] is False and "NOT CONVERGED" in printed and "s a product" in printed
+    data = ll.load_dataset("digits", "train").subset(25, seed=42)
+    pairs = ll.top_eigenpairs(ll.objective(checkpoint, data, device="cpu"), checkpoint, k=3, seed=42)
+    assert record["eigenvalues"]["values"] == pytest.approx(pairs.values.tolist(), rel=1e-5)
+    assert record["eigenvalues"]["converged"] == [True] * 3
+    assert [entry["measure"] for entry in record["sharpness"]["measures"]] == ["sam", "gaussian"]
+    assert ll.Surface.load(out / "eigenvector_plane.npz").shape == (4, 4)
+    stamps = {path.name: path.stat().st_mtime_ns for path in out.glob("*.npz")}
+    assert run("--trace-error", "1e-9", "--no-figures") == 0
+    assert stamps == {path.name: path.stat().st_mtime_ns for path in out.glob("*.npz")}
+    assert run("--trace-error", "1e-9", "--no-figures", "--operator", "ggn", "--no-plane") == 0
+    assert all(path.stat().st_mtime_ns != stamps[path.name] for path in out.glob("*.npz") if "plane" not in path.name)
+
+
+def test_a_pattern_that_matches_nothing_ends_in_one_line(checkpoint, capsys):
+    assert run("--parameters", "layer9.*") == 2
+    assert capsys.readouterr().err.startswith("Error: parameters: 'layer9.*' matches no parameter")
+
+
+def test_eigenvalues_are_stems_with_residual_bars_and_doubtful_ones_hollow(clean_figures):
+    pairs = Eigenpairs(
+        np.array([5.0, -3.0, 2.0]), np.array([0.01, 0.2, 0.5]), np.array([True, True, False]), np.zeros((3, 4)), 9,
+        {"operator": "ggn"},
+    )  # fmt: skip
+    ax = ll.plot_eigenvalues(pairs, new_axes())
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["positive", "positive, not converged", "negative", "± residual"]
+    bars = ax.containers[0].lines[2][0].get_segments()
+    assert np.diff([bar[:, 1] for bar in bars])[:, 0].tolist() == pytest.approx([0.1, 1.2, 2.0])
+    hollow = next(line for line in ax.lines if line.get_label() == "positive, not converged")
+    assert hollow.get_xydata().tolist() == [[3, 2]] and hollow.get_markerfacecolor() == "white"
+    assert ax.get_ylabel() == "eigenvalue of the Gauss-Newton matrix"
+
+
+def test_a_density_is_drawn_on_a_log_scale_in_the_band_of_its_probes(clean_figures):
+    nodes, weights = np.array([[0.0, 4.0], [0.0, 5.0]]), np.array([[0.9, 0.1], [0.8, 0.2]])
+    density = SpectralDensity(nodes, weights, 4, {"operator": "hessian"})
+    ax = ll.plot_density(density, new_axes(), width=0.5)
+    (mean,) = ax.lines
+    grid, expected, *_ = density.curve(width=0.5)
+    np.testing.assert_array_equal(mean.get_xydata(), np.stack([grid, expected], 1))
+    assert ax.get_yscale() == "log" and ax.get_legend().get_texts()[0].get_text() == "lowest to highest of 2 probes"
+    # Where no probe has a node the sum of two Gaussians is known.
+    assert expected[np.abs(grid - 0).argmin()] == pytest.approx(0.85 / (0.5 * np.sqrt(2 * np.pi)), rel=1e-2)
+
+
+def test_gradient_descent_ends_at_the_edge_of_stability():
+    lr = 0.5
+    history = descend(lr, 800, 400, samples=40, hidden=20)
+    assert history[0][2] < 0.8 * 2 / lr  # not there by chance
+    assert history[-1][2] == pytest.approx(2 / lr, rel=0.1)
+    assert history[-1][1] < 0.05 * history[0][1]
