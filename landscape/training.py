@@ -104,7 +104,6 @@ def fit(
     on_epoch: Callable[[int, nn.Module, dict], None] | None = None,
     on_step: Callable[[int, nn.Module, Tensor], None] | None = None,
     epoch_zero: bool = False,
-    batch_losses: bool = False,
     state: str | Path | None = None,
     notes: dict | None = None,
     **settings,
@@ -125,7 +124,6 @@ def fit(
         on_step: Called as ``on_step(step, model, loss)`` after each step, counted from 1 over all epochs, with the
             loss of its mini-batch before the step.
         epoch_zero: Call ``on_epoch`` also before training, for epoch 0 with the metrics of the test data.
-        batch_losses: Metrics also hold ``batch_losses``, the training loss of every step of the epoch.
         state: File that keeps all that is needed to go on, written after ``on_epoch``. Where it exists, training
             goes on from it, on the CPU to the same bits as without a break.
         notes: More settings (plain values) that a run must share with ``state`` to go on from it.
@@ -165,8 +163,6 @@ def fit(
             after = on_step and (lambda number, loss, first=first: on_step(first + number, model, loss))
             running = _train_epoch(model, batches, optimizer, training.label_smoothing, title, bar, after)
             metrics = {"lr": lr, **running}
-            if not batch_losses:
-                del metrics["batch_losses"]
             metrics |= _test_metrics(model, test, device)
             history.append(metrics)
             _report(epoch, training.epochs, metrics, (time.perf_counter() - start) / (epoch - done))
@@ -202,9 +198,8 @@ def score(model: nn.Module, data: Data, *, device: str | torch.device = "auto") 
 
 
 def _train_epoch(model, batches, optimizer, label_smoothing, title, bar, after) -> dict[str, float]:
-    """One pass over ``batches``; running loss and accuracy, printed on the way, and the loss of every batch."""
+    """One pass over ``batches``; running loss and accuracy, printed on the way."""
     model.train()
-    losses = []
     sums, seen = 0.0, 0  # loss and hits, read from the device only to report
     for number, (batch, labels) in enumerate(batches, start=1):
         logits = model(batch)
@@ -214,7 +209,6 @@ def _train_epoch(model, batches, optimizer, label_smoothing, title, bar, after) 
         optimizer.step()
         if after:
             after(number, loss.detach())
-        losses.append(loss.detach())
         seen += len(labels)
         sums += torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()])
         bar.update()
@@ -223,7 +217,7 @@ def _train_epoch(model, batches, optimizer, label_smoothing, title, bar, after) 
             tqdm.write(f"{title.format(number)}: loss {running:.4f}, accuracy {accuracy:.2%}")
     model.eval()
     running, accuracy = (sums / seen).tolist()
-    return {"train_loss": running, "train_accuracy": accuracy, "batch_losses": torch.stack(losses).tolist()}
+    return {"train_loss": running, "train_accuracy": accuracy}
 
 
 def _batches(inputs, targets, order, augment, layout) -> Iterator[tuple[Tensor, Tensor]]:

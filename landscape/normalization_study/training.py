@@ -6,7 +6,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from landscape.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from landscape.datasets import Data, load_dataset
@@ -69,16 +70,21 @@ def train_normalization(
 def _trained(model, settings, data, path, limit, state, device) -> dict:
     seed_everything(settings["seed"])
     network = build_model(model["name"], **model["arguments"])
-    began = time.perf_counter()
+    began, losses = time.perf_counter(), []
 
-    def note_seconds(_: int, __: nn.Module, metrics: dict) -> None:
+    def note_epoch(_: int, __: nn.Module, metrics: dict) -> None:
         nonlocal began
         now = time.perf_counter()
-        metrics["seconds"], began = round(now - began, 3), now  # kept by the state, with all metrics
+        metrics["batch_losses"] = torch.stack(losses).tolist()  # kept by the state, with all metrics
+        metrics["seconds"], began = round(now - began, 3), now
+        losses.clear()
+
+    def note_step(_: int, __: nn.Module, loss: Tensor) -> None:
+        losses.append(loss)
 
     train, validation, test = data["train"], data["validation"], data["test"]
     history = fit(
-        network, train, validation, device=device, on_epoch=note_seconds, batch_losses=True, state=state, **settings
+        network, train, validation, device=device, on_epoch=note_epoch, on_step=note_step, state=state, **settings
     )
     history = [{key.replace("test_", "validation_"): value for key, value in epoch.items()} for epoch in history]
     final = score(network, test, device=device)
