@@ -41,7 +41,7 @@ from landscape.evaluation import evaluate, find_span, load_or_evaluate, plan_bud
 from landscape.explorer import explore, plot_path_html
 from landscape.files import make_folder, plain_name
 from landscape.logs import write_json, write_log, write_text
-from landscape.models import LinearMNIST, NormCNN, TinyCNN, build_model
+from landscape.models import LinearMNIST, MLPClassifier, NormCNN, TinyCNN, build_model
 from landscape.normalization_study import (
     NormalizationStudy,
     StoredResults,
@@ -112,6 +112,7 @@ from landscape.sources import (
     load_shared_data,
     result_suffix,
 )
+from landscape.stacked_training import fit_stacked
 from landscape.summary import range_hint, summarize, surface_numbers, surface_table
 from landscape.training import Training, fit, score
 from landscape.trajectories import (
@@ -141,6 +142,7 @@ __all__ = [
     "JoinedPoints",
     "Line",
     "LinearMNIST",
+    "MLPClassifier",
     "ModelOptions",
     "NormCNN",
     "NormalizationStudy",
@@ -182,6 +184,7 @@ __all__ = [
     "find_span",
     "fit",
     "fit_curve",
+    "fit_stacked",
     "ggn_product",
     "hessian_product",
     "inner",

@@ -8,9 +8,9 @@
     python train_classifier.py --resume                                 # go on after a crash, to the same numbers
 
 Models: resnet14, resnet20, resnet32, resnet56, resnet110 (any resnet<6n+2>, of He et al. for CIFAR), vgg9, vgg11,
-vgg16, simplenet, norm-cnn (any of seven normalisations), tiny-cnn, linear-mnist, torchvision:NAME (resnet18,
-mobilenet_v3_small, ...; colour images), and FILE.py:FUNCTION: that file is run, and its function called with
-input_shape and classes if it takes them.
+vgg16, simplenet, mlp (shallow-small, shallow-wide, medium, deep-small, deep-large), norm-cnn (any of seven
+normalisations), tiny-cnn, linear-mnist, torchvision:NAME (resnet18, mobilenet_v3_small, ...; colour images), and
+FILE.py:FUNCTION: that file is run, and its function called with input_shape and classes if it takes them.
 
 Writes into runs/<model>_<dataset>: epoch_000.pth (the initial weights), those of the epochs asked for and of the last
 (checkpoints for the landscape scripts), metrics.json (settings; losses, accuracies, learning rate and seconds of every
@@ -57,8 +57,8 @@ def main(
         training: How it is trained.
         network: What the network is made of.
         model: Model by name, see above; the file of FILE.py:FUNCTION is run.
-        dataset: Data set: mnist, fashion-mnist, cifar10, mnist-5k, digits, folder:PATH, or auto (all of MNIST if it
-            is there or can be downloaded, otherwise mnist-5k, with a warning).
+        dataset: Data set: mnist, fashion-mnist, cifar10, mnist-5k, digits, folder:PATH, moons, circles, gaussians,
+            xor, or auto (all of MNIST if it is there or can be downloaded, otherwise mnist-5k, with a warning).
         data_dir: Folder where data sets are looked for and downloaded to.
         limit: Train on the first LIMIT samples only; the test set stays whole.
         device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.

@@ -110,7 +110,7 @@ class ModelOptions:
     """What the network is made of; an option that the model does not have is refused."""
 
     activation: Literal["relu", "sigmoid", "tanh", "gelu"] | None = None
-    """Activation function of resnet, vgg and simplenet; None is relu."""
+    """Activation function of resnet, vgg, simplenet and mlp; None is relu."""
     normalization: Literal["batch", "layer", "group", "rms", "dyt", "piecewise", "none"] | None = None
     """Normalisation layers of resnet, vgg and norm-cnn; None is batch."""
     shortcuts: bool = True

@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -19,7 +19,7 @@ from landscape.devices import select_device
 from landscape.errors import InputError
 from landscape.training_state import TrainingState
 
-__all__ = ["Training", "fit", "score"]
+__all__ = ["Training", "fit", "make_optimizer", "score"]
 
 REPORT_EVERY = 100  # batches
 SCORE_BATCH = 500  # samples; larger batches are slower on a CPU, once they leave its cache
@@ -138,7 +138,7 @@ def fit(
     device, layout = select_device(device), _memory_format(model)
     model.to(device, memory_format=layout).eval()
     inputs, targets = train.inputs.to(device), train.targets.to(device)
-    optimizer = _optimizer(model, training)
+    optimizer = make_optimizer(model.parameters(), training)
     generator = torch.Generator().manual_seed(training.seed)
     augment = Augmentation(training.augment, train, generator) if training.augment != "none" else None
     saved = None
@@ -240,11 +240,12 @@ def _batch_sizes(model: nn.Module, samples: int, batch_size: int) -> list[int]:
     return sizes
 
 
-def _optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
-    options = {"lr": training.lr, "weight_decay": training.weight_decay}
+def make_optimizer(parameters: Iterable[nn.Parameter], training: Training, **options) -> torch.optim.Optimizer:
+    """SGD or Adam over ``parameters``, as ``training`` asks; further ``options`` are torch's."""
+    options |= {"lr": training.lr, "weight_decay": training.weight_decay}
     if training.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), **options)
-    return torch.optim.SGD(model.parameters(), momentum=training.momentum, **options)
+        return torch.optim.Adam(parameters, **options)
+    return torch.optim.SGD(parameters, momentum=training.momentum, **options)
 
 
 def _origin(train: Data, test: Data, device: torch.device) -> dict:

@@ -10,6 +10,7 @@ from landscape.datasets.cifar import load_cifar10
 from landscape.datasets.digits import load_digits
 from landscape.datasets.folder import load_folder
 from landscape.datasets.mnist import load_fashion_mnist, load_mnist, load_mnist_5k
+from landscape.datasets.synthetic import KINDS, load_points
 from landscape.errors import InputError
 
 __all__ = ["DATASETS", "Data", "load_dataset"]
@@ -26,8 +27,9 @@ DATASETS = {
 def load_dataset(name: str, split: str = "train", data_dir: str | Path = "data", limit: int | None = None) -> Data:
     """The ``split`` ("train" or "test") of the data set ``name``, downloaded into ``data_dir`` when needed.
 
-    ``name`` is a key of ``DATASETS``, "folder:PATH" for an ImageFolder, or "auto": all of MNIST, and where
-    that is neither there nor downloadable the 5,000 digits of "mnist-5k", with a warning. ``limit`` takes the
+    ``name`` is a key of ``DATASETS``, "folder:PATH" for an ImageFolder, points of the plane (moons, circles,
+    gaussians, xor, with settings such as "moons:train=500,noise=0.1", see `PointRecipe`), or "auto": all of MNIST, and
+    where that is neither there nor downloadable the 5,000 digits of "mnist-5k", with a warning. ``limit`` takes the
     first samples in the data set's order.
 
     Example:
@@ -44,10 +46,13 @@ def load_dataset(name: str, split: str = "train", data_dir: str | Path = "data",
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
         return load_folder(path, split, Path(data_dir), limit)
+    if kind in KINDS:
+        return load_points(name, split, limit)
     if name == "auto":
         return _load_auto(split, Path(data_dir), limit)
     if name not in DATASETS:
-        raise InputError(f"unknown dataset {name!r}; use one of auto, {', '.join(DATASETS)}, folder:PATH")
+        known = ", ".join([*DATASETS, *KINDS])
+        raise InputError(f"unknown dataset {name!r}; use one of auto, {known}, folder:PATH")
     return DATASETS[name](split, Path(data_dir), limit)
 
 

@@ -20,11 +20,11 @@ class Data:
     inputs: Tensor  # [N, ...] float32; images are [N, C, H, W], normalised: (pixel in [0, 1] - mean) / std
     targets: Tensor  # [N] int64, index into classes
     classes: tuple[str, ...]
-    name: str  # as given to load_dataset, after "auto" is resolved: "mnist", "folder:PATH"
+    name: str  # what load_dataset takes, after "auto" is resolved: "mnist", "folder:PATH", "moons:noise=0.1"
     split: str  # "train" or "test"
     source: str  # where the samples came from, for people
-    mean: tuple[float, ...]  # per channel, of pixels in [0, 1]
-    std: tuple[float, ...]  # per channel, of pixels in [0, 1]
+    mean: tuple[float, ...]  # per channel, of pixels in [0, 1]; per coordinate of points
+    std: tuple[float, ...]  # likewise
     indices: Tensor  # [N] int64, position of each sample in the full split
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ from torch import nn
 from landscape.errors import InputError
 from landscape.models.cnn import TinyCNN
 from landscape.models.linear import LinearMNIST
+from landscape.models.mlp import VARIANTS, MLPClassifier
 from landscape.models.norm_cnn import NormCNN
 from landscape.models.own import build_own, is_own
 from landscape.models.resnet import ResNet
@@ -17,7 +18,19 @@ from landscape.models.simplenet import SimpleNet
 from landscape.models.vgg import VGG
 from landscape.models.vision import build_torchvision
 
-__all__ = ["MODELS", "VGG", "LinearMNIST", "NormCNN", "ResNet", "SimpleNet", "TinyCNN", "build_model", "is_own"]
+__all__ = [
+    "MODELS",
+    "VARIANTS",
+    "VGG",
+    "LinearMNIST",
+    "MLPClassifier",
+    "NormCNN",
+    "ResNet",
+    "SimpleNet",
+    "TinyCNN",
+    "build_model",
+    "is_own",
+]
 
 MODELS = {
     "linear-mnist": LinearMNIST,
@@ -27,6 +40,8 @@ MODELS = {
     "vgg9": partial(VGG, 9),
     "vgg11": partial(VGG, 11),
     "vgg16": partial(VGG, 16),
+    "mlp": MLPClassifier,
+    **{name: partial(MLPClassifier, **sizes) for name, sizes in VARIANTS.items()},
 }
 
 
@@ -35,9 +50,10 @@ def build_model(name: str, **arguments) -> nn.Module:
 
     ``name`` is a key of ``MODELS``, "resnet14" or any other "resnet<6n+2>", "torchvision:NAME", or
     "FILE.py:FUNCTION", a function of the user's own: THAT FILE IS RUN. Arguments: ``input_shape`` and ``classes``
-    for all; ``activation`` (relu, sigmoid, tanh, gelu) for simplenet, vgg and resnet; ``normalization`` (batch,
+    for all; ``activation`` (relu, sigmoid, tanh, gelu) for simplenet, mlp, vgg and resnet; ``normalization`` (batch,
     layer, group, rms, dyt, piecewise, none) for vgg, resnet and norm-cnn; ``shortcuts`` for resnet; ``hidden`` for
-    simplenet.
+    simplenet; ``depth`` and ``width`` for mlp, of which shallow-small (1 x 50), shallow-wide (1 x 500), medium (2 x
+    100), deep-small (4 x 100) and deep-large (4 x 250) are variants.
 
     Example:
         >>> build_model("linear-mnist", input_shape=(1, 8, 8)).fc.in_features

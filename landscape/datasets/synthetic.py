@@ -1,0 +1,132 @@
+"""Points of the plane in two or more classes, drawn anew from a name that holds their recipe: "moons:noise=0.1"."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from landscape.datasets.base import Data, checked_limit
+from landscape.errors import InputError
+
+__all__ = ["KINDS", "PointRecipe", "load_points"]
+
+FEWEST = 10  # points of a split; fewer have no useful mean and spread
+SPREAD = 0.5  # distance of the clusters' centres from the origin, along each axis for xor
+
+
+@dataclass(frozen=True)
+class PointRecipe:
+    """What points are drawn from."""
+
+    kind: str
+    """moons, circles, gaussians or xor."""
+    train: int = 1000
+    """Training points."""
+    test: int = 1000
+    """Test points, drawn apart from the training points."""
+    noise: float = 0.2
+    """Standard deviation of the Gaussian noise that is added to every coordinate."""
+    seed: int = 0
+    """Seed of the points."""
+    clusters: int = 3
+    """Clusters of gaussians, 2 to 4; each is a class."""
+
+    @classmethod
+    def parse(cls, name: str) -> "PointRecipe":
+        """The recipe that ``name`` stands for: a kind, and after a colon the settings that are not the default.
+
+        Raises:
+            InputError: unknown kind or setting, a value out of range.
+        """
+        kind, _, text = name.partition(":")
+        types = {field.name: field.type for field in fields(cls)[1:]}
+        given = {}
+        for part in filter(None, text.split(",")):
+            key, _, value = part.partition("=")
+            try:
+                given[key] = types[key](value)
+            except (KeyError, ValueError):
+                known = ", ".join(f"{known}={getattr(cls, known)}" for known in types)
+                raise InputError(f"dataset {name!r}: {part!r} is no setting of points; use {known}") from None
+        recipe = cls(kind, **given)
+        recipe.check()
+        return recipe
+
+    def check(self) -> None:
+        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        if self.kind not in KINDS:
+            raise InputError(f"unknown points {self.kind!r}; use one of {', '.join(KINDS)}")
+        if min(self.train, self.test) < FEWEST:
+            raise InputError(f"{self.kind}: {self.train} training and {self.test} test points; use {FEWEST} or more")
+        if not 0 <= self.noise < math.inf or self.seed < 0:
+            raise InputError(f"{self.kind}: noise is {self.noise} and seed {self.seed}; both must be 0 or more")
+        if not 2 <= self.clusters <= 4 or (self.kind != "gaussians" and self.clusters != type(self).clusters):
+            raise InputError(f"{self.kind}: clusters is {self.clusters}; gaussians, and no other, have 2 to 4")
+
+    @property
+    def name(self) -> str:
+        """The shortest name that stands for this recipe."""
+        pairs = [(field.name, getattr(self, field.name), field.default) for field in fields(self)[1:]]
+        settings = ",".join(f"{key}={value}" for key, value, default in pairs if value != default)
+        return f"{self.kind}:{settings}" if settings else self.kind
+
+    def draw(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates [N, 2] float64 and class numbers [N] of ``split``, in random order."""
+        number = ("train", "test").index(split)
+        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        return KINDS[self.kind](self, (self.train, self.test)[number], seed)
+
+
+def load_points(name: str, split: str, limit: int | None) -> Data:
+    """Inputs [N, 2], normalised by mean and standard deviation of all training points, see `PointRecipe`."""
+    recipe = PointRecipe.parse(name)
+    training, _ = recipe.draw("train")
+    mean, std = training.mean(0), training.std(0)
+    points, targets = recipe.draw(split)
+    limit = checked_limit(limit, len(points), f"{recipe.name} {split}")
+    return Data(
+        inputs=torch.from_numpy((points[:limit] - mean) / std).float(),
+        targets=torch.from_numpy(targets[:limit].astype(np.int64)),
+        classes=tuple(map(str, range(recipe.clusters if recipe.kind == "gaussians" else 2))),
+        name=recipe.name,
+        split=split,
+        source=f"{recipe.train:,} training and {recipe.test:,} test points drawn from seed {recipe.seed}",
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
+        indices=torch.arange(limit),
+    )
+
+
+def _moons(recipe: PointRecipe, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import make_moons  # a second to import, needed only here
+
+    return make_moons(count, noise=recipe.noise, random_state=seed)
+
+
+def _circles(recipe: PointRecipe, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import make_circles
+
+    return make_circles(count, noise=recipe.noise, random_state=seed, factor=0.5)
+
+
+def _gaussians(recipe: PointRecipe, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import make_blobs
+
+    angles = 2 * np.pi * np.arange(recipe.clusters) / recipe.clusters
+    centres = SPREAD * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return make_blobs(count, centers=centres, cluster_std=recipe.noise, random_state=seed)
+
+
+def _xor(recipe: PointRecipe, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Four clusters; the class tells whether the signs of their coordinates differ."""
+    generator = np.random.default_rng(seed)
+    corners = generator.permutation(np.arange(count) % 4)
+    signs = np.stack([corners % 2, corners // 2], axis=1)
+    points = SPREAD * (2 * signs - 1) + recipe.noise * generator.standard_normal((count, 2))
+    return points, signs[:, 0] ^ signs[:, 1]
+
+
+Draw = Callable[[PointRecipe, int, int], tuple[np.ndarray, np.ndarray]]
+KINDS: dict[str, Draw] = {"moons": _moons, "circles": _circles, "gaussians": _gaussians, "xor": _xor}
