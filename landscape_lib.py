@@ -113,6 +113,8 @@ from landscape.sources import (
     result_suffix,
 )
 from landscape.stacked_training import fit_stacked
+from landscape.study.matrix import train_matrix
+from landscape.study.plan import Matrix
 from landscape.summary import range_hint, summarize, surface_numbers, surface_table
 from landscape.training import Training, fit, score
 from landscape.trajectories import (
@@ -143,6 +145,7 @@ __all__ = [
     "Line",
     "LinearMNIST",
     "MLPClassifier",
+    "Matrix",
     "ModelOptions",
     "NormCNN",
     "NormalizationStudy",
@@ -258,6 +261,7 @@ __all__ = [
     "three_point_plane",
     "top_eigenpairs",
     "trace",
+    "train_matrix",
     "train_normalization",
     "with_time_left",
     "write_json",

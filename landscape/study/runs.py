@@ -1,0 +1,85 @@
+"""The trained runs below a folder, found by what their summaries say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from landscape.errors import InputError
+from landscape.study.records import is_current, read_record
+
+__all__ = ["GROUP", "PROBES", "SUMMARY", "StudyRun", "find_runs", "group_runs"]
+
+SUMMARY, PROBES = "summary.json", "probes/probes.json"  # below the folder of a run
+GROUP = "group/group.json"  # below the folder of a group
+PATTERN = f"dataset=*/arch=*/act=*/opt=*/seed=*/{SUMMARY}"
+KEYS = ("place", "dataset", "architecture", "depth", "width", "activation", "optimizer", "seed", "parameters", "final")
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One trained network of a study."""
+
+    root: Path  # folder of all experiments
+    summary: dict  # content of summary.json
+
+    @property
+    def place(self) -> str:
+        """Folder of the run below the root."""
+        return self.summary["place"]
+
+    @property
+    def group(self) -> str:
+        """Folder that the run shares with those of other seeds."""
+        return self.place.rpartition("/")[0]
+
+    @property
+    def settings(self) -> dict:
+        """All settings but the seed."""
+        recipe = self.summary["recipe"]
+        return {**recipe, "training": {key: value for key, value in recipe["training"].items() if key != "seed"}}
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every checkpoint, by its path below the folder of the run, in the order of epochs."""
+        return {name: self.summary["files"][name] for name in self.summary["checkpoints"].values()}
+
+    def check(self) -> None:
+        """Raise InputError where training diverged."""
+        if self.summary["final"]["train_loss"] is None:
+            raise InputError(f"the loss of the trained network ({self.place}) is not finite; lower the learning rate")
+
+    def path(self, name: str) -> Path:
+        """A file of the run."""
+        return self.root / self.place / name
+
+
+def find_runs(root: Path) -> tuple[list[StudyRun], dict[str, str]]:
+    """The whole runs below ``root``, largest networks first, and the places that are left out, with the reason.
+
+    Left out are half-written runs, and runs with other settings than the first seed of their group.
+
+    Raises:
+        InputError: there is no whole run.
+    """
+    runs, left_out, settings = [], {}, {}
+    for path in sorted(root.glob(PATTERN)):
+        place, record = path.parent.relative_to(root).as_posix(), read_record(path) or {}
+        if record.get("place") != place or not all(key in record for key in KEYS) or not is_current(path):
+            left_out[place] = "not whole; train it again with run_full_matrix.py"
+            continue
+        run = StudyRun(root, record)
+        if settings.setdefault(run.group, run.settings) == run.settings:
+            runs.append(run)
+        else:
+            left_out[place] = "other settings than the first seed of its group"
+    if not runs:
+        raise InputError(f"{root} holds no trained run; train some with run_full_matrix.py, or give another folder")
+    return sorted(runs, key=lambda run: -run.summary["parameters"]), left_out
+
+
+def group_runs(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:
+    """The runs of each group, by seed."""
+    groups: dict[str, list[StudyRun]] = {}
+    for run in sorted(runs, key=lambda run: run.summary["seed"]):
+        groups.setdefault(run.group, []).append(run)
+    return {group: groups[group] for group in dict.fromkeys(run.group for run in runs)}

@@ -1,0 +1,47 @@
+"""Train the matrix of small networks: architectures x activations x optimizers x data sets x seeds.
+
+    python run_full_matrix.py                                          # 90 networks on moons
+    python run_full_matrix.py --include-circles --include-xor --include-gaussians
+    python run_full_matrix.py --architectures medium deep-small --activations relu --seeds 0 1 2 3 4
+    python run_full_matrix.py --noise 0.3 --epochs 200 --lr-step-size 100 --output-root reports/noisy
+    torchrun --nproc-per-node=2 run_full_matrix.py --jobs 1           # stacks dealt to several processes or machines
+
+Networks of one shape are trained together, with the numbers that each would have alone, to rounding. Writes a folder
+for each, dataset=.../arch=.../act=.../opt=.../seed=...: checkpoints/ (init.pth, mid_<epoch>.pth, final.pth),
+metrics.json (loss and accuracy of every epoch) and, last, summary.json (all settings). A run that is there with the
+same settings stays as it is; a half-written one, or one of other settings, is trained again; files of others are left
+alone. Next: python run_probes_and_reports.py
+"""
+
+import os
+from pathlib import Path
+
+from landscape_lib import Matrix, describe, make_folder, run_script, train_matrix
+
+
+def main(
+    matrix: Matrix = Matrix(),  # noqa: B008 (frozen)
+    output_root: Path = Path("reports/experiments"),
+    device: str = "auto",
+    jobs: int | None = None,
+) -> None:
+    """Train every network of the matrix that is not there yet.
+
+    Args:
+        matrix: Which networks, on what, and how.
+        output_root: Folder for the folders of all runs.
+        device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
+        jobs: Processes, each with one thread; None is one for every core.
+    """
+    plans, root = matrix.plans(), make_folder(output_root)
+    print(f"Settings: {describe(matrix, device=device)}\n{len(plans)} networks; writing into {root}", flush=True)
+    trained = 0
+    for summary in train_matrix(plans, root, jobs=jobs or os.cpu_count(), device=device):
+        trained += 1
+        accuracy = summary["final"]["test_accuracy"]
+        print(f"Wrote {root / summary['place']} (test accuracy {accuracy:.2%})", flush=True)
+    print(f"{trained} networks trained here; all {len(plans)} are in {root}")
+
+
+if __name__ == "__main__":
+    run_script(main)
