@@ -115,6 +115,10 @@ from landscape.sources import (
 from landscape.stacked_training import fit_stacked
 from landscape.study.matrix import train_matrix
 from landscape.study.plan import Matrix
+from landscape.study.probes import Probes
+from landscape.study.probing import probe_study
+from landscape.study.reports import write_reports
+from landscape.study.runs import find_runs
 from landscape.summary import range_hint, summarize, surface_numbers, surface_table
 from landscape.training import Training, fit, score
 from landscape.trajectories import (
@@ -153,6 +157,7 @@ __all__ = [
     "Plane",
     "PlaneChoice",
     "Point",
+    "Probes",
     "Product",
     "RecordedPoints",
     "Run",
@@ -184,6 +189,7 @@ __all__ = [
     "evaluate",
     "explore",
     "filter_normalize",
+    "find_runs",
     "find_span",
     "fit",
     "fit_curve",
@@ -237,6 +243,7 @@ __all__ = [
     "plot_tiles",
     "predict",
     "prepare_checkpoint",
+    "probe_study",
     "project",
     "random_directions",
     "random_line",
@@ -266,5 +273,6 @@ __all__ = [
     "with_time_left",
     "write_json",
     "write_log",
+    "write_reports",
     "write_text",
 ]

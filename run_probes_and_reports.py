@@ -1,0 +1,69 @@
+"""Measure the loss landscape of every network of a matrix, draw it, and report what the numbers say.
+
+    python run_full_matrix.py && python run_probes_and_reports.py
+    python run_probes_and_reports.py --experiments-root reports/noisy --figures-root reports/noisy/figures \\
+        --reports-root reports/noisy
+    python run_probes_and_reports.py --plane-resolution 41 --eigenvalues 10 --sharpness sam keskar gaussian
+    torchrun --nproc-per-node=2 run_probes_and_reports.py --jobs 1    # runs dealt to several processes or machines
+
+Of every run: the line from the initial to the trained network (loss and accuracy; also layer-normalised), a random
+line and plane, eigenvalues, trace and spectral density of the Hessian, sharpness. Of every group of seeds: barriers on
+the line, after permutation alignment and on a Bezier curve; the paths of training in their PCA plane. Numbers go beside
+the runs (probes/, group/), figures into a folder of the same tree, and summary.md, depth_study.md, width_study.md,
+activation_study.md, optimizer_study.md, connectivity_study.md and index.html into the folder for reports. What is there
+of the same networks with the same settings is not made again; what a kill left half-written is.
+"""
+
+import os
+from pathlib import Path
+
+from landscape_lib import (
+    Probes,
+    describe,
+    find_runs,
+    is_first_rank,
+    make_folder,
+    probe_study,
+    run_script,
+    write_reports,
+)
+
+
+def main(
+    probes: Probes = Probes(),  # noqa: B008 (frozen)
+    experiments_root: Path = Path("reports/experiments"),
+    figures_root: Path = Path("reports/figures"),
+    reports_root: Path = Path("reports"),
+    device: str = "auto",
+    jobs: int | None = None,
+) -> None:
+    """Probes, figures and reports of the networks that run_full_matrix.py trained.
+
+    Args:
+        probes: What is measured.
+        experiments_root: Folder with the folders of all runs.
+        figures_root: Folder for the figures.
+        reports_root: Folder for the reports.
+        device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
+        jobs: Processes, each with one thread; None is one for every core.
+    """
+    runs, left_out = find_runs(experiments_root)
+    figures, reports = make_folder(figures_root), make_folder(reports_root)
+    print(f"Settings: {describe(probes, device=device)}\n{len(runs)} networks in {experiments_root}", flush=True)
+    for place, reason in left_out.items():
+        print(f"Left out: {place}, {reason}")
+    for place, measured, drawn, failed in probe_study(
+        runs, probes, figures, jobs=jobs or os.cpu_count(), device=device
+    ):
+        for folder, new in ((experiments_root, measured), (figures, drawn)):
+            if new:
+                print(f"Wrote {folder / place}", flush=True)
+        if failed:
+            print(f"Not whole: {place}, {failed}", flush=True)
+    if is_first_rank():
+        for path in write_reports(runs, left_out, figures, reports):
+            print(f"Wrote {path}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,208 @@
+"""Probes and reports of a toy matrix end to end: numbers against dense references, restarts, refusals."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.func import functional_call, hessian
+from torch.nn import functional as F
+
+import landscape_lib as ll
+import run_full_matrix
+import run_probes_and_reports
+
+ROOT = Path(__file__).parents[1]
+MATRIX = ["--architectures", "shallow-small", "--activations", "tanh", "--optimizers", "sgd", "--n-train", "60"]
+MATRIX += ["--n-test", "30", "--epochs", "4", "--mid-checkpoints", "1", "--jobs", "1", "--device", "cpu"]
+PROBES = ["--line-resolution", "5", "--plane-resolution", "5", "--trace-products", "40", "--density-steps", "5"]
+PROBES += ["--density-probes", "1", "--curve-epochs", "2", "--eigenvalues", "2", "--jobs", "1", "--device", "cpu"]
+GROUP = "dataset=moons/arch=shallow-small/act=tanh/opt=sgd"
+REPORTS = ["summary", "depth_study", "width_study", "activation_study", "optimizer_study", "connectivity_study"]
+
+
+def train(*options):
+    ll.run_script(run_full_matrix.main, [*MATRIX, "--output-root", "reports/experiments", *options])
+
+
+def probe(*options):
+    ll.run_script(run_probes_and_reports.main, [*PROBES, *options])
+
+
+def times(folder) -> dict[str, int]:
+    return {p.relative_to(folder).as_posix(): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A toy matrix of two seeds, probed and reported."""
+    folder = tmp_path_factory.mktemp("study")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        train("--seeds", "0", "1")
+        probe()
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def here(study, tmp_path, monkeypatch):
+    """A copy of the study, with the times of its files."""
+    shutil.copytree(study / "reports", tmp_path / "reports")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_all_that_was_promised_is_there(study):
+    reports = study / "reports"
+    assert sorted(p.name for p in reports.iterdir() if p.is_file()) == sorted(
+        [*(f"{name}.md" for name in REPORTS), "index.html"]
+    )
+    for seed in (0, 1):
+        for name in ("interpolation", "slices", "curvature"):
+            assert (reports / "figures" / GROUP / f"seed={seed}" / f"{name}.png").stat().st_size > 5000
+    for name in ("connectivity", "pca"):
+        assert (reports / "figures" / GROUP / name / f"{name}.png").stat().st_size > 5000
+    for path in reports.glob("*.md"):
+        for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
+            assert (reports / link).is_file(), link
+    for link in re.findall(r'href="([^"]+)"', (reports / "index.html").read_text()):
+        assert (reports / link).is_file(), link
+
+
+def test_numbers_are_those_of_dense_references(study):
+    folder = study / "reports" / "experiments" / GROUP / "seed=1"
+    found = json.loads((folder / "probes" / "probes.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text())
+    model = ll.load_checkpoint(folder / "checkpoints" / "final.pth").model.double()
+    data = ll.load_dataset(summary["recipe"]["dataset"])
+    inputs, parameters = data.inputs.double(), dict(model.named_parameters())
+    sizes = [value.numel() for value in parameters.values()]
+
+    def loss(flat):
+        parts = [part.view(p.shape) for part, p in zip(flat.split(sizes), parameters.values(), strict=True)]
+        return F.cross_entropy(functional_call(model, dict(zip(parameters, parts, strict=True)), inputs), data.targets)
+
+    at = torch.cat([value.detach().flatten() for value in parameters.values()])
+    values = torch.linalg.eigvalsh(hessian(loss)(at))
+    by_size = values[values.abs().argsort(descending=True)][:2]
+    assert found["curvature"]["eigenvalues"] == pytest.approx(by_size.tolist(), rel=2e-2)
+    trace = found["curvature"]
+    assert abs(trace["trace"] - values.sum().item()) < 5 * trace["trace_error"] + 0.02 * abs(trace["trace"])
+
+    ends = found["interpolation"]
+    assert ends["second_loss"] == pytest.approx(summary["final"]["train_loss"], rel=1e-5)
+    first = json.loads((folder / "metrics.json").read_text())["epochs"][0]
+    assert ends["first_loss"] == pytest.approx(first["train_loss"], rel=1e-5)
+    slope = torch.func.grad(loss)(at)
+    sam = loss(at + 0.05 * slope / slope.norm()) - loss(at)
+    assert found["sharpness"]["sam"]["value"] == pytest.approx(sam.item(), rel=1e-3)
+
+    other = ll.load_checkpoint(folder.parent / "seed=0" / "checkpoints" / "final.pth").model.double()
+    away = torch.cat([value.detach().flatten() for value in other.parameters()])
+    line = [loss(torch.lerp(away, at, t)).item() for t in (0, 0.25, 0.5, 0.75, 1)]
+    rise = max(value - (line[0] + k / 4 * (line[4] - line[0])) for k, value in enumerate(line))
+    (pair,) = json.loads((folder.parent / "group" / "group.json").read_text())["pairs"]
+    assert pair["seeds"] == [0, 1] and pair["line"]["value"] == pytest.approx(rise, abs=1e-6)
+    assert pair["aligned"]["second_loss"] == pytest.approx(line[4], rel=1e-5)
+
+
+def test_a_second_call_makes_nothing_again_and_the_same_reports(here, capsys):
+    before = times(here / "reports")
+    texts = {path.name: path.read_bytes() for path in (here / "reports").glob("*.*")}
+    probe()
+    changed = {name for name, at in times(here / "reports").items() if at != before.get(name)}
+    assert changed == set(texts)
+    assert {path.name: path.read_bytes() for path in (here / "reports").glob("*.*")} == texts
+    printed = capsys.readouterr().out
+    assert "2 networks in reports/experiments" in printed and "seed=" not in printed.partition("\n")[2]
+
+
+def test_only_what_changed_is_made_again(here):
+    before = times(here / "reports")
+    (here / "reports" / "figures" / GROUP / "seed=0" / "slices.png").unlink()
+    (here / "reports" / "experiments" / GROUP / "seed=1" / "probes" / "notes.txt").touch()
+    probe()
+    after = times(here / "reports")
+    assert {name.rpartition("/")[0] for name in before if after[name] != before[name]} == {
+        f"figures/{GROUP}/seed=0", ""
+    }  # fmt: skip
+    train("--seeds", "1", "--momentum", "0.5")  # seed 1 is another network now, and no longer of the group
+    probe()
+    text = (here / "reports" / "summary.md").read_text()
+    assert f"- {GROUP}/seed=1: other settings than the first seed of its group" in text
+    skipped = (here / "reports" / "connectivity_study.md").read_text()
+    assert "Skipped, as they have fewer than two seeds\n\n- moons, shallow-small, tanh, sgd" in skipped
+    latest = times(here / "reports")
+    untouched = {name for name in after if name.startswith((f"experiments/{GROUP}/seed=0", f"figures/{GROUP}/seed=0"))}
+    assert {name: latest[name] for name in untouched} == {name: after[name] for name in untouched}
+    assert not (here / "reports" / "figures" / GROUP / "connectivity" / "connectivity.png").exists()
+
+
+def test_a_killed_call_goes_on_to_the_same_reports(here):
+    texts = {path.name: path.read_bytes() for path in (here / "reports").glob("*.*")}
+    numbers = {path: path.read_text() for path in (here / "reports" / "experiments").rglob("probes.json")}
+    for folder in [*here.rglob("probes"), *here.rglob("group"), here / "reports" / "figures"]:
+        shutil.rmtree(folder)
+    command = [sys.executable, str(ROOT / "run_probes_and_reports.py"), *PROBES]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(here.rglob("layer_line.npz")) and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert len(list(here.rglob("probes.json"))) < 2
+    probe()
+    assert {path.name: path.read_bytes() for path in (here / "reports").glob("*.*")} == texts
+    for path, text in numbers.items():
+        found, expected = json.loads(path.read_text()), json.loads(text)
+        assert found.pop("files").keys() == expected.pop("files").keys() and found == expected
+
+
+def test_a_network_that_diverged_is_told_and_stops_nothing(here, capsys):
+    train("--seeds", "5", "--learning-rate", "1e38", "--output-root", "wild")
+    probe("--experiments-root", "wild", "--figures-root", "wild/figures", "--reports-root", "wild")
+    assert f"Not whole: {GROUP}/seed=5, " in capsys.readouterr().out
+    summary = (here / "wild" / "summary.md").read_text()
+    assert f"## Not measured, or not all of it\n\n- {GROUP}/seed=5: " in summary
+    assert "| - (1 missing) | - (1 missing) |" in summary and "nan" not in summary
+    metrics = json.loads((here / "wild" / GROUP / "seed=5" / "metrics.json").read_text())
+    assert metrics["epochs"][-1]["test_loss"] is None and metrics["epochs"][0]["test_loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--experiments-root", "nowhere"], "nowhere holds no trained run; train some with run_full_matrix.py"),
+        (["--sharpness", "blunt"], "unknown measure 'blunt' of sharpness; use one of keskar"),
+        (["--line-resolution", "1"], "line resolution is 1"),
+        (["--span", "0"], "span 0.0"),
+        (["--figures-root", "file"], "cannot write into file"),
+        (["--reports-root", "file"], "cannot write into file"),
+        (["--jobs", "-1"], "jobs is -1"),
+        (["--device", "abacus", "--span", "0.5"], "unknown device 'abacus'"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(here, capsys, options, message):
+    (here / "file").touch()
+    with pytest.raises(SystemExit) as caught:
+        probe(*options)
+    error = capsys.readouterr().err
+    assert caught.value.code == 2 and message in error and "Traceback" not in error
+
+
+def test_the_commands_of_the_manual_parse(capsys):
+    with pytest.raises(SystemExit):
+        ll.run_script(run_probes_and_reports.main, ["-h"])
+    printed = capsys.readouterr().out
+    for option in set(re.findall(r"(--[a-z-]+)", run_probes_and_reports.__doc__)) - {"--nproc-per-node"}:
+        assert option in printed
