@@ -150,7 +150,8 @@ def interpolation_line(a: nn.Module | Point, b: nn.Module | Point, *, normalize:
     around a alone: BatchNorm statistics are those of a unless told otherwise.
 
     Raises:
-        InputError: models that do not fit each other, an unknown normalisation, or, with one, equal models.
+        InputError: models that do not fit each other or are not finite, an unknown normalisation, or, with one, equal
+            models.
     """
     a, b = as_point(a), as_point(b)
     check_match(b, a, "second model")
@@ -179,4 +180,7 @@ def three_point_plane(a: nn.Module | Point, b: nn.Module | Point, c: nn.Module |
 
 
 def _difference(a: Point, b: Point) -> Point:
-    return {name: a[name] - b[name] for name in b}
+    difference = {name: a[name] - b[name] for name in b}
+    if not all(value.isfinite().all() for value in difference.values()):
+        raise InputError("a model holds NaN or infinite parameters (did its training diverge?), so no line leads to it")
+    return difference

@@ -151,6 +151,21 @@ def test_another_setting_computes_only_what_depends_on_it(finished, monkeypatch,
             (folder / name).write_bytes(old)
 
 
+def assert_close(first, second):
+    """The same numbers to the rounding of other batches: another process may share out its samples differently."""
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        first, second = list(first.values()), list(second.values())
+    if isinstance(first, list):
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            assert_close(one, other)
+    elif isinstance(first, float):
+        assert first == pytest.approx(second, rel=1e-4, abs=1e-6)
+    else:
+        assert first == second
+
+
 def test_a_killed_run_goes_on_to_the_same_numbers(finished, here, capsys):
     """kill -9 while the trained network is measured."""
     command = [sys.executable, str(ROOT / "compare_normalizations.py"), *TOY, "--norms", "none"]
@@ -171,7 +186,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(finished, here, capsys):
     for name in ("eigenvalues", "trace", "keskar", "adaptive-ascent", "layers"):
         first, second = result("none", name), result("none", name, folder=whole)
         first.pop("metadata", None), second.pop("metadata", None)  # seconds are in it
-        assert first == second
+        assert_close(first, second)
 
 
 def test_a_training_that_was_killed_goes_on_from_its_epoch(here, monkeypatch, capsys):

@@ -96,6 +96,7 @@ BAD = {
     "other shape": (lambda: ll.interpolation_line(A, {**A, "b": torch.zeros(2)}), r"'b' has shape \(2,\) instead"),
     "normalisation": (lambda: ll.interpolation_line(A, B, normalize="row"), "unknown normalization 'row'"),
     "same models": (lambda: ll.interpolation_line(A, A, normalize="filter"), "models are the same"),
+    "diverged": (lambda: ll.interpolation_line(A, {**B, "b": B["b"] * torch.nan}), "holds NaN or infinite"),
     "on one line": (lambda: ll.three_point_plane(A, B, ll.interpolation_line(A, B)(3)), "span no plane"),
     "coincide": (lambda: ll.three_point_plane(A, A, B), "span no plane"),
 }

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from torch import nn
 
 from landscape.curvature.bar import counted
@@ -140,6 +140,8 @@ def _ritz_vectors(product: Product, matvec, k: int, which: str, tol: float, seed
     except ArpackNoConvergence:
         last = min(size - 1, max(basis, min(LAST_BASIS, BASIS_BYTES // (size * dtype.itemsize))))
         vectors = eigsh(operator, k, which=name, tol=np.inf, v0=start, ncv=last, maxiter=RESTARTS)[1]
+    except ArpackError:  # which a matrix of zeros raises; of any other the residuals tell
+        vectors = np.eye(size, k)
     return np.linalg.qr(vectors.astype(np.float64))[0].T
 
 
