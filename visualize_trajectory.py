@@ -161,7 +161,8 @@ def main(
     wrote(out / "trajectory_surface.npz")
     draw(surface, paths, out, log_scale, animate)
 
-    target = objective(net, data, batch_norm=batch_norm or "recalibrate", device=device)
+    if target.has_batch_norm:  # whose running statistics are those of no single point here
+        target = objective(net, data, batch_norm=batch_norm or "recalibrate", device=device)
     ends = {}
     for label, at in (("before", 0), ("after", -1)):
         path = out / f"surface_{label}.npz"
