@@ -116,7 +116,7 @@ def main(
     )  # fmt: skip
     print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})\nSettings: {settings}")
     data = load_checkpoint_data(trained, split, evaluation.data_dir)
-    data = data.subset(samples, seed=seed) if samples else data
+    data = data if samples is None else data.subset(samples, seed=seed)
     target = objective(trained.model, data, **evaluation.arguments)
     product = (ggn_product if operator == "ggn" else hessian_product)(target, trained.model, parameters=parameters)
     announce(product, 3 * k + 1 + max_products + probes * steps)

@@ -95,7 +95,7 @@ def main(
     log = {"model": trained.description, "settings": settings.replace(", ", "\n")}
 
     data = {split: load_checkpoint_data(trained, split, evaluation.data_dir) for split in ("train", "test")}
-    if subset:
+    if subset is not None:
         data = {split: samples.subset(subset, seed=plane.seed) for split, samples in data.items()}
     plane, notes = settle_range(trained, data["train"], plane, evaluation)
     surfaces = {}

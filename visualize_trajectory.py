@@ -142,7 +142,7 @@ def main(
                 path, model or "simplenet", arguments, data, test, options, device=device, force=force
             )
             wrote(path)
-    data = data.subset(subset, seed=training.seed) if subset else data
+    data = data if subset is None else data.subset(subset, seed=training.seed)
     every = JoinedPoints(list(runs.values()))
     net = model_at(net, every[-1])
     plane = pca_plane(every, origin=origin, normalize="filter" if filter_norm else None)
@@ -188,7 +188,9 @@ def variants(training: Training, seeds, optimizers, lrs) -> dict[str, Training]:
     runs = {}
     for values in itertools.product(*chosen.values()):
         options = dict(zip(chosen, values, strict=True))
-        runs[", ".join(f"{key} {options[key]}" for key in told)] = replace(training, **options)
+        run = replace(training, **options)
+        run.check()  # of all, before the first one is trained
+        runs[", ".join(f"{key} {options[key]}" for key in told)] = run
     return runs
 
 

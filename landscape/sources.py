@@ -60,7 +60,7 @@ def load_shared_data(
     for source, checkpoint in zip(sources, checkpoints, strict=True):
         if source not in loaded:
             data = load_checkpoint_data(checkpoint, split, data_dir)
-            loaded[source] = data.subset(subset, seed=seed) if subset else data
+            loaded[source] = data if subset is None else data.subset(subset, seed=seed)
     return [loaded[source] for source in sources]
 
 

@@ -38,4 +38,5 @@ def read_archive(
             arrays |= {name: file[name] if name in file.files else None for name in optional}
             return json.loads(str(file["metadata"])), arrays
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path} is no {what} file, or a damaged one: {error}") from error
+        reason = "it holds no plain arrays" if "pickle" in str(error) else error  # whose advice is to load it unsafely
+        raise InputError(f"{path} is no {what} file, or a damaged one: {reason}") from error
