@@ -1,12 +1,11 @@
 """Second derivatives of the loss at one point."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.results.archive import read_archive, write_archive
+from landscape.results.archive import Archived
 
 __all__ = ["Eigenpairs", "SpectralDensity", "TraceEstimate"]
 
@@ -14,8 +13,10 @@ BELOW_WIDTH = 1e-12  # of the largest node: narrower spectra are one point
 
 
 @dataclass(frozen=True, eq=False)
-class Eigenpairs:
+class Eigenpairs(Archived):
     """k eigenvalues l_i with unit eigenvectors v_i of a symmetric D x D matrix, in the order asked for."""
+
+    called = "eigenpairs"
 
     values: np.ndarray  # [k] float64, Rayleigh quotients v_i^T H v_i
     residuals: np.ndarray  # [k] float64, |H v_i - l_i v_i| / |l_i|; an eigenvalue lies within residual x |l_i| of l_i
@@ -24,23 +25,12 @@ class Eigenpairs:
     products: int  # products with the matrix that were made
     metadata: dict  # operator, parameters {name: shape}, which, tol, seed, data, objective, seconds; JSON types only
 
-    def save(self, path: str | Path) -> Path:
-        """Write all fields to ``path`` (.npz, compressed, no pickle), whole or not at all."""
-        return _save(self, path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Eigenpairs":
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            InputError: the file is missing, damaged, or holds no eigenpairs.
-        """
-        return _load(cls, path, "eigenpairs", ("values", "residuals", "converged", "vectors", "products"))
-
 
 @dataclass(frozen=True, eq=False)
-class TraceEstimate:
+class TraceEstimate(Archived):
     """An estimate of the trace of a symmetric D x D matrix by random probes."""
+
+    called = "trace"
 
     value: float  # the estimate
     standard_error: float  # standard deviation of the probes / sqrt(their number)
@@ -49,23 +39,12 @@ class TraceEstimate:
     samples: np.ndarray  # [n] float64, an unbiased estimate each; value is their mean
     metadata: dict  # method, relative_error, seed, operator, parameters {name: shape}, data, seconds; JSON types only
 
-    def save(self, path: str | Path) -> Path:
-        """Write all fields to ``path`` (.npz, compressed, no pickle), whole or not at all."""
-        return _save(self, path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "TraceEstimate":
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            InputError: the file is missing, damaged, or holds no trace.
-        """
-        return _load(cls, path, "trace", ("value", "standard_error", "products", "converged", "samples"))
-
 
 @dataclass(frozen=True, eq=False)
-class SpectralDensity:
+class SpectralDensity(Archived):
     """The distribution of the eigenvalues of a symmetric D x D matrix, as quadrature nodes of P random probes."""
+
+    called = "spectral density"
 
     nodes: np.ndarray  # [P, m] float64, Ritz values of each probe, increasing
     weights: np.ndarray  # [P, m] float64, share of the probe at each node; every row sums to one
@@ -93,31 +72,8 @@ class SpectralDensity:
         heights = np.stack([_heights(*probe, grid, width) for probe in zip(self.nodes, self.weights, strict=True)])
         return grid, heights.mean(0), heights.min(0), heights.max(0)
 
-    def save(self, path: str | Path) -> Path:
-        """Write all fields to ``path`` (.npz, compressed, no pickle), whole or not at all."""
-        return _save(self, path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "SpectralDensity":
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            InputError: the file is missing, damaged, or holds no density.
-        """
-        return _load(cls, path, "spectral density", ("nodes", "weights", "products"))
-
 
 def _heights(nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, width: float) -> np.ndarray:
     """sum_i w_i N(grid; node_i, width^2)."""
     bells = np.exp(-(((grid[:, None] - nodes) / width) ** 2) / 2)
     return bells @ weights / (width * np.sqrt(2 * np.pi))
-
-
-def _save(result, path: str | Path) -> Path:
-    fields = {name: np.asarray(value) for name, value in vars(result).items() if name != "metadata"}
-    return write_archive(path, result.metadata, fields)
-
-
-def _load(kind, path: str | Path, what: str, fields: tuple[str, ...]):
-    metadata, arrays = read_archive(path, what, fields)
-    return kind(metadata=metadata, **{name: value if value.ndim else value.item() for name, value in arrays.items()})

@@ -1,26 +1,24 @@
 """The loss over a line or a plane."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.results.archive import read_archive, write_archive
+from landscape.results.archive import Archived
 
 __all__ = ["Surface"]
 
-REQUIRED = ("alphas", "loss", "standard_error")
-OPTIONAL = ("betas", "accuracy", "per_sample", "evaluated")
-
 
 @dataclass(frozen=True, eq=False)
-class Surface:
+class Surface(Archived):
     """The loss over a line (one axis) or a plane (two axes) of parameter space.
 
     Averages are over samples, in float64. Non-finite values are kept as they are. On a line ``betas`` is
     None and every array lacks the axis of length B.
     """
+
+    called, optional = "surface", ("betas", "accuracy", "per_sample", "evaluated")
 
     alphas: np.ndarray  # [A] float64, coordinates along the first direction, increasing
     betas: np.ndarray | None  # [B] float64, coordinates along the second direction, increasing
@@ -68,20 +66,6 @@ class Surface:
             metadata={**self.metadata, "nonfinite_points": int((~np.isfinite(loss)).sum())},
         )  # fmt: skip
 
-    def save(self, path: str | Path) -> Path:
-        """Write all fields to ``path`` (.npz, compressed, no pickle), whole or not at all."""
-        return write_archive(path, self.metadata, {name: getattr(self, name) for name in (*REQUIRED, *OPTIONAL)})
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Surface":
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            InputError: the file is missing, damaged, or no surface.
-        """
-        metadata, arrays = read_archive(path, "surface", REQUIRED, OPTIONAL)
-        surface = cls(metadata=metadata, **arrays)
-        expected = tuple(axis.size for axis in surface.axes)
-        if surface.loss.shape != expected:
-            raise InputError(f"{path}: loss has shape {surface.loss.shape}, the axes give {expected}")
-        return surface
+    def mismatch(self) -> str | None:
+        found, expected = np.shape(self.loss), tuple(np.size(axis) for axis in self.axes)
+        return None if found == expected else f"loss has shape {found}, the axes give {expected}"

@@ -2,26 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.results.archive import read_archive, write_archive
+from landscape.results.archive import Archived
 from landscape.results.surface import Surface
 
 __all__ = ["Trajectory", "check_same_plane"]
 
-FIELDS = ("steps", "coordinates", "distance", "relative_distance", "loss", "shadow_loss")
-
 
 @dataclass(frozen=True, eq=False)
-class Trajectory:
+class Trajectory(Archived):
     """The points theta_t of a training run, projected onto a plane by least squares: theta_t -> s_t.
 
     A point lies off the plane by its distance, and the surface passes below it at its shadow s_t, not at the point
     itself: ``loss`` and ``shadow_loss`` differ by what the plane cannot show.
     """
+
+    called = "trajectory"
 
     steps: np.ndarray  # [T] int64, epoch or step of each point, increasing
     coordinates: np.ndarray  # [T, 2] float64, the shadow s_t in the coordinates of the plane
@@ -38,24 +37,12 @@ class Trajectory:
         away = self.distance[off] / self.relative_distance[off]
         return self.distance / away.max() if away.size else self.distance
 
-    def save(self, path: str | Path) -> Path:
-        """Write all fields to ``path`` (.npz, compressed, no pickle), whole or not at all."""
-        return write_archive(path, self.metadata, {name: getattr(self, name) for name in FIELDS})
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Trajectory":
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            InputError: the file is missing, damaged, or no trajectory.
-        """
-        metadata, arrays = read_archive(path, "trajectory", FIELDS)
-        trajectory = cls(metadata=metadata, **arrays)
-        count = len(trajectory.steps)
-        expected = {name: (count, 2) if name == "coordinates" else (count,) for name in FIELDS}
-        if found := [name for name in FIELDS if arrays[name].shape != expected[name]]:
-            raise InputError(f"{path}: {found[0]} has shape {arrays[found[0]].shape}, not {expected[found[0]]}")
-        return trajectory
+    def mismatch(self) -> str | None:
+        for name, value in vars(self).items():
+            expected = (np.size(self.steps), 2) if name == "coordinates" else (np.size(self.steps),)
+            if name != "metadata" and np.shape(value) != expected:
+                return f"{name} has shape {np.shape(value)}, not {expected}"
+        return None
 
 
 def check_same_plane(surface: Surface, trajectories: Sequence[Trajectory]) -> None:
