@@ -39,6 +39,8 @@ def interpolate(kind: Kind, places: np.ndarray, values: np.ndarray, wanted: np.n
         return np.full((len(wanted), values.shape[1]), np.nan)
     if len(places) < 10:
         kernel, degree = "linear", 0
+    elif min(len(np.unique(axis)) for axis in places.T) < 3:  # which leaves a square undetermined
+        kernel, degree = "cubic", 1
     else:
         kernel, degree = kind.kernel, 2
     with warnings.catch_warnings(), np.errstate(over="ignore"):
