@@ -1,5 +1,6 @@
 """What made a result: content fingerprints and versions."""
 
+import functools
 import hashlib
 import platform
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ def fingerprint(tensors: Iterable[torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages whose arithmetic the numbers depend on."""
     found = {"python": platform.python_version()}

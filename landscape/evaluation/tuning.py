@@ -19,9 +19,10 @@ SHARE = 0.05  # of the expected work that may be spent on timing
 def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> float:
     """Set layout, micro-batch size and points per operation of all to the fastest seen; expected seconds a point.
 
-    The layout first, then points together, then the batch size (until it got worse twice), as long as the timing
-    itself takes less than a small share of the work. Batches that are part of the objective keep their size. All
-    members of the ``team`` are timed at once, because they share the cache and the memory of the machine.
+    Points together first, where the network is so small that they pay most likely, then the layout, then the batch
+    size (until it got worse twice), as long as the timing itself takes less than a small share of the work. Batches
+    that are part of the objective keep their size. All members of the ``team`` are timed at once, because they share
+    the cache and the memory of the machine.
     """
     evaluator = evaluators[0]
     objective = evaluator.objective
@@ -41,13 +42,14 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
         return seconds
 
     start = objective.batch_size if evaluator.batches_fixed else min(64, objective.size)
-    for layout in evaluator.layouts:
-        attempt(start, layout, 1)
     if not evaluator.batches_fixed:
         for together, size in TOGETHER:
             together, size = min(together, len(coordinates)), min(size, objective.size)
             if together * size * evaluator.width <= VOLUME[kind] and evaluator.can_run_together():
-                attempt(size, best[1], together)
+                attempt(size, evaluator.layouts[-1], together)
+    for layout in evaluator.layouts:
+        attempt(start, layout, 1)
+    if not evaluator.batches_fixed:
         worse, least = 0, float("inf")
         for size in BATCH_SIZES[kind]:
             if size > objective.size or worse == 2:
