@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -477,13 +477,39 @@ def markdown(results: dict) -> str:
         "Medians with the smallest and largest value in brackets. Ratios pair every time of a peer with the time of "
         "this toolkit measured just before it. `*`: extrapolated from the points given.",
     ]
-    for work in results["works"].values():
+    works = results["works"].values()
+    lines += ["", *summary(works, judge=not results["quick"])]
+    for work in works:
         lines += ["", *table(work, judge=not results["quick"])]
     if results["command"]:
         lines += ["", command_line(results["command"])]
     lines += ["", "What each peer does here:", ""]
-    uses = {peer["shown"]: peer["use"] for work in results["works"].values() for peer in work["peers"]}
+    uses = {peer["shown"]: peer["use"] for work in works for peer in work["peers"]}
     return "\n".join([*lines, *(f"- **{name}**: {use}." for name, use in uses.items())])
+
+
+def summary(works: Iterable[dict], *, judge: bool) -> list[str]:
+    """A row for each work: own numbers, and how many times slower the peers are that a ratio is asked for."""
+    lines = ["| work | seconds | memory, MiB | error | times faster than (asked) |", "| --- | --- | --- | --- | --- |"]
+    for work in works:
+        (rows, columns), ours, best = work["resolution"], work["ours"], best_of(work["peers"])
+        asked = {peer["name"]: peer for peer in work["peers"] if peer["name"] in work["asked"] and "ratios" in peer}
+        asked |= {BEST: best} if BEST in work["asked"] and best else {}
+        ratios = {key: statistics.median(peer["ratios"]) for key, peer in asked.items()}
+        faster = (
+            f"{peer['shown']} {rounded(ratios[key])} ({work['asked'][key]:g}: "
+            f"{verdict(ratios[key] >= work['asked'][key], judge and work['samples'] == work['samples_asked'])})"
+            for key, peer in asked.items()
+        )
+        cells = (
+            f"{work['title']}, {rows} x {columns} points, {work['samples']:,} samples",
+            rounded(statistics.median(ours["seconds"])) + ("*" if ours["extrapolated"] else ""),
+            f"{max(entry['bytes_above_data'] for entry in work['memory']) / 2**20:.0f}",
+            f"{work['error']['largest_relative']:.1e}",
+            "; ".join(faster),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def table(work: dict, *, judge: bool) -> list[str]:

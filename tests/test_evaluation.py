@@ -157,6 +157,18 @@ def test_a_classifier_of_features_can_be_stored_features_first():
     assert "features_first" in Direct(objective, ll.random_plane(objective.model, seed=1), prefix=True).layouts
 
 
+@pytest.mark.parametrize("layout", ["default", "features_first"])
+def test_the_width_of_a_sample_is_that_of_the_first_layer_in_any_layout(layout):
+    objective = exact_objective(
+        nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)).double(),
+        (torch.randn(7, 3, dtype=torch.float64), torch.arange(7) % 2),
+    )
+    evaluator = Direct(objective, ll.random_plane(objective.model, seed=1), prefix=True)
+    evaluator.arrange(7, layout)
+    evaluator.load(objective.few_samples())
+    assert evaluator.width == 5
+
+
 @pytest.mark.parametrize("shape", [(3, 2, 6, 8), (2, 1, 7, 5), (1, 3, 2, 3)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_pooling_by_halves_is_max_pooling_to_the_bit(shape, layout):

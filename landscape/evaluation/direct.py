@@ -73,7 +73,8 @@ class Direct:
     @property
     def width(self) -> int:
         """Values a sample takes where the points part: in the first layer's output, or in the input."""
-        return (self.terms[0] if self.first else tensors_of(self.batch)[0])[0].numel()
+        inputs = tensors_of(self.batch)[0]
+        return (self.terms[0] if self.first else inputs).numel() // len(inputs)
 
     def prepare(self, coordinates: Tensor) -> None:
         """Compute the parameters at ``coordinates`` [K, axes] (float64)."""

@@ -220,7 +220,10 @@ class _Run:
         self.block = ranks.from_first(lambda: size)
 
     def _twin(self) -> Affine | Direct:
-        return METHODS[self.evaluator.name](self.objective.twin(), self.slice)
+        twin = METHODS[self.evaluator.name](self.objective.twin(), self.slice)
+        if isinstance(twin, Direct):  # of large networks the points are most of the memory
+            twin.origin, twin.directions = self.evaluator.origin, self.evaluator.directions
+        return twin
 
     @torch.no_grad()  # which holds for one thread only
     def _evaluate_share(self, block: Tensor, sample: float, rank: int, evaluator: Affine | Direct) -> Sums:

@@ -1,10 +1,10 @@
 """Which points of a grid are evaluated: few where the loss is smooth, all where it is rough, the error verified.
 
-The grid is cut into cells. A rough cell is refined by evaluating its middle and then, if need be, the middles of its
-edges, which cuts it; how far the values there are from what was interpolated before tells how far the interpolation
-inside will be afterwards. When no cell promises more than the tolerance, points that no interpolation has seen are
-evaluated: either they confirm it, or the cells around those that do not are refined. Multiresolution by interpolation
-goes back to Harten 1994, "Adaptive multiresolution schemes for shock computations".
+The grid is cut into cells. A cell is split by evaluating its middle and the middles of its edges; how far the values
+there are from what was interpolated before tells how far the interpolation inside will be afterwards. When no cell
+promises more than the tolerance, points that no interpolation has seen are evaluated: either they confirm it, or the
+cells around those that do not are split. Multiresolution by interpolation goes back to Harten 1994, "Adaptive
+multiresolution schemes for shock computations".
 """
 
 import itertools
@@ -19,14 +19,13 @@ from landscape.evaluation.interpolation import KINDS, Kind, interpolate
 __all__ = ["FLOOR", "Plan", "Refinement", "relative_error"]
 
 FLOOR = 0.01  # loss, in its own units, below which errors count as those of a loss of this size
-COARSE = 7  # cells along an axis to begin with, or as many as there are points
+COARSE = 10  # cells along an axis to begin with, or as many as there are points
 CHECKS = 64  # fresh points of one verification
 RANDOM = 16  # of them, at the least
-FIRST = 16  # of the suspicious ones, after which a verification that fails may end
-NEW = 4  # points that one step takes in a cell, at the most: its middle, or the middles of its edges
-GAIN = 8.0**0.5  # by which a step lessens the error of a cell, where the loss is smooth
-MARGIN = 0.6  # of the tolerance that may be expected before a verification is worth its points
-PASS = 0.7  # of the tolerance that a verification may show, as the worst point is hardly among the fresh ones
+NEW = 5  # points that splitting a cell takes, at the most
+GAIN = 8.0  # by which splitting a cell lessens its error, where the loss is smooth
+MARGIN = 0.7  # of the tolerance that may be expected before a verification is worth its points
+PASS = 0.8  # of the tolerance that a verification may show, as the worst point is hardly among the fresh ones
 ENOUGH = 0.6  # share of the grid from which on the rest is evaluated as well
 
 HUGE = 1e300  # stands for an error that is not finite
@@ -89,10 +88,10 @@ class Refinement:
                 continue
             seen, kind = self.known.copy(), self.kind
             checked, expected = self._suspects(cells)
-            ratios = self._verified(checked, expected)
+            ratios = self._surprises(checked)
             if ratios.max() <= PASS or not self.affords(CHECKS + NEW):
                 return self._filled(kind, seen, checked, expected, bool(ratios.max() <= 1))
-            cells = self._doubted(cells, checked[: len(ratios)], ratios)
+            cells = self._doubted(cells, checked, ratios)
         self._learn(np.flatnonzero(~self.known))
         return Plan(self.values)
 
@@ -105,20 +104,13 @@ class Refinement:
         new = np.setdiff1d(self._lattice(edges), np.flatnonzero(self.known))
         ratios = self._surprises(new)
         sides = [[(int(a), int(b)) for a, b in itertools.pairwise(axis)] for axis in edges]
-        return self._settled({cell: self._worst(cell, new, ratios) / GAIN**2 for cell in itertools.product(*sides)})
+        return self._settled({cell: self._worst(cell, new, ratios) / GAIN for cell in itertools.product(*sides)})
 
     def _split(self, cells: dict[Cell, float], rough: list[Cell]) -> dict[Cell, float]:
-        """One step in every ``rough`` cell: evaluate its middle, or, where that is known, cut it along every axis."""
-        parts, places = {}, []
-        for cell in rough:
-            middle = tuple(sum(side) // 2 for side in cell)
-            if self.known[np.ravel_multi_index(middle, self.shape)]:
-                parts[cell] = list(itertools.product(*(_halves(*side) for side in cell)))
-                places += [corner for piece in parts[cell] for corner in itertools.product(*piece)]
-            else:
-                parts[cell] = [cell]
-                places.append(middle)
-        wanted = np.unique(np.ravel_multi_index(np.transpose(places), self.shape))
+        """Cut the cells that are ``rough`` along every axis that has points left."""
+        parts = {cell: list(itertools.product(*(_halves(*side) for side in cell))) for cell in rough}
+        corners = {corner for pieces in parts.values() for piece in pieces for corner in itertools.product(*piece)}
+        wanted = np.unique([np.ravel_multi_index(corner, self.shape) for corner in corners])
         new = wanted[~self.known[wanted]]
         ratios = self._surprises(new)
         children = {
@@ -129,7 +121,7 @@ class Refinement:
         return self._settled({cell: error for cell, error in cells.items() if cell not in parts} | children)
 
     def _suspects(self, cells: dict[Cell, float]) -> tuple[np.ndarray, np.ndarray]:
-        """Fresh points, where kinds of interpolation differ most, one a cell, the rest random; what is expected."""
+        """Fresh points, most where kinds of interpolation differ, one a cell, the rest random; what is expected."""
         fresh = np.flatnonzero(~self.known)
         guess = self._predict(self.kind, fresh)
         others = np.stack([self._predict(kind, fresh) for kind in KINDS if kind != self.kind])
@@ -146,18 +138,8 @@ class Refinement:
         picked = sorted(suspects, key=suspects.get, reverse=True)[: CHECKS - RANDOM]
         rest = np.setdiff1d(np.arange(len(fresh)), picked)
         random = self.generator.choice(rest, CHECKS - len(picked), replace=False)
-        picked = np.append(picked, random).astype(int)
+        picked = np.sort(np.append(picked, random)).astype(int)
         return fresh[picked], guess[picked]
-
-    def _verified(self, checked: np.ndarray, expected: np.ndarray) -> np.ndarray:
-        """The errors of what was ``expected`` at the points ``checked``, or at the first of them when those tell."""
-        ratios = np.empty(0)
-        for few in np.split(np.arange(len(checked)), [FIRST]):
-            self._surprises(checked[few])
-            ratios = np.append(ratios, self._ratios(expected[few], checked[few]))
-            if ratios.max() > PASS and self.affords(CHECKS + NEW):
-                break
-        return ratios
 
     def _doubted(self, cells: dict[Cell, float], checked: np.ndarray, ratios: np.ndarray) -> dict[Cell, float]:
         """The errors of the cells, with what was found at the points ``checked``."""
@@ -190,20 +172,15 @@ class Refinement:
         self._learn(new)
         if not len(new):
             return np.empty(0)
-        ratios = {kind: self._ratios(guess, new) for kind, guess in guesses.items()}
+        values, allowed = self.values[new], self.allowed(self.values[new], new)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            ratios = {kind: (np.abs(guess - values) / allowed).max(1) for kind, guess in guesses.items()}
+        ratios = {kind: np.nan_to_num(ratio, nan=HUGE, posinf=HUGE) for kind, ratio in ratios.items()}
         self.errors = {kind: float(np.percentile(ratio, 99)) for kind, ratio in ratios.items()}
         self.kind = min(self._kinds(), key=self.errors.get)
         return ratios[used]
 
-    def _ratios(self, guess: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """The error [K] of what was expected at evaluated ``points``, in units of what is allowed."""
-        values = self.values[points]
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            ratios = (np.abs(guess - values) / self.allowed(values, points)).max(1)
-        return np.nan_to_num(ratios, nan=HUGE, posinf=HUGE)
-
     def _learn(self, new: np.ndarray) -> None:
-        new = np.sort(new)
         values = self.evaluate(new)
         if self.values is None:
             self.values = np.full((self.size, values.shape[1]), np.nan)

@@ -11,7 +11,7 @@ __all__ = ["tune"]
 
 BATCH_SIZES = {"cpu": (32, 64, 128, 256, 512, 1024, 2048), "other": (256, 512, 1024, 2048, 4096, 8192)}
 TOGETHER = ((64, 1024), (64, 256), (256, 1024))  # points and samples of one vectorised operation
-VOLUME = {"cpu": 2**23, "other": 2**27}  # values of the first moved layer in one such operation
+VOLUME = {"cpu": 2**23, "other": 2**27}  # values of the first moved layer in one operation, at the most
 PLENTY = 0.1  # seconds that one try takes at the least to be trusted alone
 SHARE = 0.05  # of the expected work that may be spent on timing
 
@@ -52,7 +52,7 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
     if not evaluator.batches_fixed:
         worse, least = 0, float("inf")
         for size in BATCH_SIZES[kind]:
-            if size > objective.size or worse == 2:
+            if size > objective.size or size * evaluator.width > VOLUME[kind] or worse == 2:
                 break
             seconds = attempt(size, best[1], 1)
             worse, least = (worse + 1 if seconds > least else 0), min(least, seconds)
