@@ -43,8 +43,9 @@ def test_a_path_is_drawn_at_its_coordinates_with_its_ends_and_its_distance(clean
     lines = {line.get_label(): line.get_xydata() for line in ax.lines}
     np.testing.assert_array_equal(lines["seed 1"], one.coordinates)
     np.testing.assert_array_equal(lines["seed 2"], two.coordinates)
-    np.testing.assert_array_equal(lines["start"], one.coordinates[:1])
-    np.testing.assert_array_equal(lines["end"], one.coordinates[-1:])
+    np.testing.assert_array_equal(lines["start"], two.coordinates[:1])
+    np.testing.assert_array_equal(lines["end"], two.coordinates[-1:])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["seed 1", "seed 2", "start", "end"]
     assert "off the plane by up to 5.0% of the path's extent" in ax.get_title()
     assert [text.get_text() for text in ax.texts] and all(t.get_text().startswith("epoch ") for t in ax.texts)
     assert ax.get_xlim() == (-2, 1) and ax.get_ylim() == (-1, 1)

@@ -104,12 +104,12 @@ def draw_paths(ax: Axes, trajectories: Sequence[Trajectory]) -> None:
         name = path.metadata.get("name") or "path of training"
         dot = "." if len(x) <= DOTS else None
         ax.plot(x, y, color=color, linewidth=1.6, marker=dot, markersize=4, label=name, path_effects=halo, zorder=8)
-        first = path is trajectories[0]
+        last = path is trajectories[-1]  # so that the legend names the paths first
         ends = {"marker": "D", "color": "#1A9850"}, {"marker": "s", "color": "#2166AC"}
         for at, style, label in zip((0, -1), ends, ("start", "end"), strict=True):
             ax.plot(
                 x[at], y[at], linestyle="none", markersize=8, markeredgecolor="white", markeredgewidth=0.9, zorder=10,
-                label=label if first else None, **style,
+                label=label if last else None, **style,
             )  # fmt: skip
     _number_steps(ax, trajectories[0])
 
