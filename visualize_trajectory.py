@@ -128,21 +128,22 @@ def main(
     )  # fmt: skip
     print(f"Settings: {settings}")
     if checkpoints:
-        runs, net, data = from_checkpoints(out, checkpoints, model, data_dir)
+        runs, net, train = from_checkpoints(out, checkpoints, model, data_dir)
     else:
-        data = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
-        test = load_dataset(data.name, split="test", data_dir=data_dir)
-        arguments = {"input_shape": tuple(data.inputs.shape[1:]), "classes": len(data.classes), **network.arguments}
+        train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
+    data = train if subset is None else train.subset(subset, seed=training.seed)
+    if not checkpoints:
+        test = load_dataset(train.name, split="test", data_dir=data_dir)
+        arguments = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes), **network.arguments}
         net = build_model(model or "simplenet", **arguments)
         runs = {}
         for name, options in variants(training, seeds, optimizers, lrs).items():
-            print(f"{name}: {model or 'simplenet'} on {data.name}, {len(data):,} samples", flush=True)
+            print(f"{name}: {model or 'simplenet'} on {train.name}, {len(train):,} samples", flush=True)
             path = out / f"trajectory_{plain_name(name)}.points"
             runs[name] = load_or_record(
-                path, model or "simplenet", arguments, data, test, options, device=device, force=force
+                path, model or "simplenet", arguments, train, test, options, device=device, force=force
             )
             wrote(path)
-    data = data if subset is None else data.subset(subset, seed=training.seed)
     every = JoinedPoints(list(runs.values()))
     net = model_at(net, every[-1])
     plane = pca_plane(every, origin=origin, normalize="filter" if filter_norm else None)

@@ -24,6 +24,7 @@ def _forward(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
             return F.linear(inputs, layer.weight, layer.bias)
         if layer.bias is None:
             return torch.mm(layer.weight, inputs.mT).mT
+        # vmap would take addmm apart into a product, a multiplication and a sum.
         return torch.mm(layer.weight, inputs.mT).add_(layer.bias[:, None]).mT
 
     return forward
