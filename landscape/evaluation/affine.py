@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from landscape.evaluation.first_layer import FirstLayer, NotApplicable
+from landscape.evaluation.lattice import Lattice
+from landscape.evaluation.statistics import Sums
 from landscape.objective import Objective
 from landscape.slices import Slice
 
@@ -17,6 +19,9 @@ __all__ = ["Affine"]
 LOAD = 4096  # samples whose logits are computed at once
 CHUNK_VALUES = {"cpu": 2**20, "other": 2**25}  # losses in flight: a CPU's cache, or enough for an accelerator
 SPREAD = 20.0  # largest exponent of either factor about the centre of a tile; exp(2 * 20 + HEADROOM) is finite
+PILOT = 1024  # samples that show how many points the losses take
+WORTHWHILE = 8  # times as many samples, from which on few points are tried
+ROUNDING = 8  # units in the last place that the last coefficients of a lattice may amount to
 HEADROOM = 30.0  # largest logit at the centre of a tile that needs no shift: exp(30 + 40) < 3.4e38
 
 
@@ -26,6 +31,9 @@ class Affine:
     With logits relative to the true class, loss = log sum_c exp(L_0 + a L_1)_c exp(b L_2)_c: exponentials along
     the axes only, and a matrix product over classes. Large grids are cut into tiles about whose centres the
     exponents stay below ``SPREAD``, so that nothing overflows and terms lost to underflow are below 1e-11.
+
+    The mean and the variance of these losses are analytic: where a `Lattice` of few points determines them to
+    rounding, `lattices` offers it and `at_points` goes from it to all points.
 
     Accuracy: along a row every class c bounds the b for which the true class wins by -u_c / v_c, so the hits of a
     sample are one interval.
@@ -49,24 +57,53 @@ class Affine:
         self._prove_output(batch[0])
         self.batches_fixed = objective.samples.tensors is None or objective.batch_norm == "batch"
         self.batch_size = objective.batch_size if self.batches_fixed else LOAD
+        self.accuracy = ROUNDING * torch.finfo(objective.dtype).eps
+        self.lattice: Lattice | None = None  # where `run` computes the losses, instead of at the prepared points
         self._buffer: Tensor | None = None  # losses of one batch; fresh memory each time costs a third of the speed
 
     @property
     def settings(self) -> dict:
-        return {"batch_size": self.batch_size}
+        points = {} if self.lattice is None else {"chebyshev_points": list(self.lattice.counts)}
+        return {"batch_size": self.batch_size, **points}
 
     @property
     def largest_block(self) -> int:
         return 2**17
 
+    def lattices(self, coordinates: Tensor) -> Iterator[Lattice | None]:
+        """Where to compute the losses: at few points first, at more where those are not enough, at all in the end."""
+        self.lattice = None
+        self.prepare(coordinates)
+        if self.objective.size >= WORTHWHILE * PILOT:
+            _, batch = next(self.objective.batches(self.batch_size if self.batches_fixed else PILOT))
+            self.load(batch)
+            lattice = Lattice.smallest(self.grid, self._moments, self.accuracy)
+            while lattice is not None and lattice.worthwhile:
+                self.lattice = lattice
+                yield lattice
+                lattice = lattice.finer()
+        self.lattice = None
+        yield None
+
+    def at_points(self, sums: Sums) -> Sums | None:
+        """``sums`` at the points of the lattice as sums at the prepared points; None if they need a finer lattice."""
+        if self.lattice is None:
+            return sums
+        moments = sums.moments.numpy()
+        if not self.lattice.resolves(moments, self.accuracy):
+            return None
+        mean, variance = (self.lattice.interpolate(values)[self.picked] for values in moments)
+        return sums.at_other_points(np.stack([mean, variance.clip(0)]))
+
     def prepare(self, coordinates: Tensor) -> None:
         """Lay ``coordinates`` [K, axes] out as the smallest grid of rows and columns that holds them."""
         array = coordinates.numpy()
-        self.alphas, rows = np.unique(array[:, 0], return_inverse=True)
+        alphas, rows = np.unique(array[:, 0], return_inverse=True)
         columns = array[:, 1] if array.shape[1] == 2 else np.zeros(len(array))
-        self.betas, columns = np.unique(columns, return_inverse=True)
-        picked = rows * len(self.betas) + columns
-        self.picked = None if np.array_equal(picked, np.arange(len(self.alphas) * len(self.betas))) else picked
+        betas, columns = np.unique(columns, return_inverse=True)
+        picked = rows * len(betas) + columns
+        self.picked = slice(None) if np.array_equal(picked, np.arange(len(alphas) * len(betas))) else picked
+        self.grid = (alphas, betas)
 
     def load(self, batch: Any) -> None:
         """Compute L_0, L_1, L_2 [n, C] of the batch, relative to the true class."""
@@ -82,21 +119,28 @@ class Affine:
     def run(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Losses [K, n] at the prepared points for piece after piece of the loaded batch; hits [K] with the first."""
         values = CHUNK_VALUES["cpu" if self.objective.device.type == "cpu" else "other"]
-        size = (len(self.alphas), len(self.betas))
+        axes = self.grid if self.lattice is None else self.lattice.axes
+        size = (len(axes[0]), len(axes[1]))
         chunk = max(16, values // (size[0] * size[1]))
         if self._buffer is None or self._buffer.shape != (chunk, *size):
             self._buffer = self.logits[0].new_empty(chunk, *size)
-        picked = slice(None) if self.picked is None else self.picked
-        hits = self._hits().view(-1)[picked]
-        tiles = list(
-            itertools.product(self._tiles(self.alphas, self.logits[1]), self._tiles(self.betas, self.logits[2]))
-        )
+        hits = self._hits().view(-1)[self.picked]
+        picked = self.picked if self.lattice is None else slice(None)
+        tiles = list(itertools.product(*map(_tiles, axes, self.logits[1:])))
         for logits in zip(*(part.split(chunk) for part in self.logits), strict=True):
             losses = self._buffer[: len(logits[0])]
             for rows, columns in tiles:
-                self._tile(logits, losses[:, rows, columns], rows, columns)
+                self._tile(logits, (axes[0][rows], axes[1][columns]), losses[:, rows, columns])
             yield losses.view(len(losses), -1).T[picked], hits
             hits = None
+
+    def _moments(self, lattice: Lattice) -> np.ndarray:
+        """Mean and variance [2, points] of the loss over the loaded batch, at the points of ``lattice``."""
+        self.lattice = lattice
+        sums = Sums()
+        for losses, _ in self.run():
+            sums.add(losses, None)
+        return sums.moments.numpy()
 
     def _prove_output(self, inputs: Tensor) -> None:
         """The logits are affine in the coordinates only if they are the output of the one perturbed layer."""
@@ -113,18 +157,9 @@ class Affine:
             raise NotApplicable("the perturbed layer is not the last operation")
 
     @staticmethod
-    def _tiles(axis: np.ndarray, slope: Tensor) -> list[slice]:
-        """Cut ``axis`` into runs over which exponents stay within +-SPREAD of their value at the middle."""
-        steepest = float(slope.abs().max())
-        bounds = [0]
-        for index, value in enumerate(axis):
-            if (value - axis[bounds[-1]]) * steepest > 2 * SPREAD:
-                bounds.append(index)
-        return [slice(a, b) for a, b in itertools.pairwise([*bounds, len(axis)])]
-
-    def _tile(self, logits: tuple[Tensor, ...], out: Tensor, rows: slice, columns: slice) -> None:
+    def _tile(logits: tuple[Tensor, ...], axes: tuple[np.ndarray, ...], out: Tensor) -> None:
         l0, l1, l2 = logits
-        alphas, betas = (l0.new_tensor(axis) for axis in (self.alphas[rows], self.betas[columns]))
+        alphas, betas = (l0.new_tensor(axis) for axis in axes)
         middle_a, middle_b = (0.5 * (axis[0] + axis[-1]) for axis in (alphas, betas))
         base = l0 + middle_a * l1 + middle_b * l2
         largest = base.amax(1, keepdim=True)
@@ -148,15 +183,14 @@ class Affine:
     def _decided(self) -> tuple[Tensor, Tensor]:
         """Which samples [n] are right on the whole grid, and which are wrong: an affine map is largest at a corner."""
         l0, l1, l2 = self.logits
-        corners = torch.stack([
-            l0 + float(a) * l1 + float(b) * l2 for a in self.alphas[[0, -1]] for b in self.betas[[0, -1]]
-        ])  # fmt: skip
+        ends = itertools.product(*(axis[[0, -1]].tolist() for axis in self.grid))
+        corners = torch.stack([l0 + a * l1 + b * l2 for a, b in ends])
         return (corners.amax(0) <= 0).all(1), (corners.amin(0) > 0).any(1)
 
     def _interval_hits(self, samples: Tensor) -> Tensor:
         """`_hits` of the ``samples`` [n] (a mask), from the interval of b that each wins along every row."""
         l0, l1, l2 = (logits[samples] for logits in self.logits)
-        alphas, betas = l0.new_tensor(self.alphas), l0.new_tensor(self.betas)
+        alphas, betas = (l0.new_tensor(axis) for axis in self.grid)
         smallest = torch.finfo(l2.dtype).tiny ** 0.5  # whose quotients stay finite
         slope = torch.where(l2.abs() < smallest, smallest, l2)
         offset, tilt = -l0 / slope, -l1 / slope
@@ -177,3 +211,13 @@ class Affine:
     def _bound(mask: Tensor, offset: Tensor, tilt: Tensor, neutral: float, alphas: Tensor) -> Tensor:
         offset, tilt = torch.where(mask, offset, neutral), torch.where(mask, tilt, 0.0)
         return torch.addcmul(offset[:, :, None], tilt[:, :, None], alphas)
+
+
+def _tiles(axis: np.ndarray, slope: Tensor) -> list[slice]:
+    """Cut ``axis`` into runs over which exponents stay within +-SPREAD of their value at the middle."""
+    steepest = float(slope.abs().nan_to_num(0.0, 0.0).max())
+    bounds = [0]
+    for index, value in enumerate(axis):
+        if (value - axis[bounds[-1]]) * steepest > 2 * SPREAD:
+            bounds.append(index)
+    return [slice(a, b) for a, b in itertools.pairwise([*bounds, len(axis)])]

@@ -70,12 +70,13 @@ def evaluate(
         per_sample: keep the losses of all samples, [A, B, N].
         method: "affine" (networks whose logits are affine in the coordinates), "prefix" (what precedes the first
             perturbed layer is computed once), "direct" (a forward pass at every point), or "auto", the first of
-            these that provably fits.
+            these that provably fits. "affine" may compute mean and variance at Chebyshev points (see
+            ``metadata["method_settings"]``), where these determine the whole grid to the rounding of the dtype.
         tolerance: None evaluates every point. A number such as 0.01 allows interpolation where the loss is smooth:
             errors up to 0.01 max(|loss|, 0.01), confirmed at 64 fresh points or more; "noise" allows a third of the
             standard error. See `landscape.evaluation.refinement`; standard error and accuracy are interpolated by
             the same functions, and what was found is in ``metadata["interpolation"]``. Where the method is "affine"
-            every point is evaluated: that is faster.
+            the surface is exact all the same: that is faster.
         budget: seconds after which a refinement ends in any case; the error that it has reached is reported.
         resume: file that keeps finished points; an interrupted evaluation with the same file goes on.
         progress: show the expected time and a progress bar.
@@ -191,12 +192,26 @@ class _Run:
             for block, arrays in ranks.gathered((mine, self.statistics.arrays(mine))):
                 self.statistics.restore(arrays, block)
 
-    def _sums(self, block: Tensor, sample: float) -> list[Sums]:
-        """The share of every member of the team, with smaller batches where memory runs out."""
+    def _sums(self, block: Tensor, sample: float) -> Sums:
+        """Sums over all samples at the points of ``block``; computed at fewer points where those determine them."""
+        if not isinstance(self.evaluator, Affine) or self.statistics.per_sample is not None:
+            return self._computed(block, sample)
+        begun = self.bar.n
+        for lattice in self.evaluator.lattices(self.coordinates[block]):
+            for evaluator in self.evaluators:
+                evaluator.lattice = lattice
+            self.bar.n = begun
+            if (sums := self.evaluator.at_points(self._computed(block, sample))) is not None:
+                return sums
+        raise AssertionError("the last lattice is the grid itself")
+
+    def _computed(self, block: Tensor, sample: float) -> Sums:
+        """The merged shares of every member of the team, with smaller batches where memory runs out."""
         begun = self.bar.n
         while True:
             try:
-                return self.team.map(functools.partial(self._evaluate_share, block, sample), self.evaluators)
+                share = functools.partial(self._evaluate_share, block, sample)
+                return Sums.merged(self.team.map(share, self.evaluators))
             except torch.OutOfMemoryError as error:
                 if self.evaluator.batches_fixed or self.evaluator.batch_size == 1:
                     raise InputError(f"out of memory with batches of {self.evaluator.batch_size}: {error}") from error
@@ -228,7 +243,7 @@ class _Run:
     @torch.no_grad()  # which holds for one thread only
     def _evaluate_share(self, block: Tensor, sample: float, rank: int, evaluator: Affine | Direct) -> Sums:
         """Sums over every ``team.size``-th batch, from batch ``rank`` on."""
-        sums = Sums(len(block))
+        sums = Sums()
         evaluator.prepare(self.coordinates[block])
         for number, (start, batch) in enumerate(self.objective.batches(evaluator.batch_size)):
             if number % self.team.size != rank or self.team.stopped:

@@ -12,15 +12,37 @@ EVERY = slice(None)  # point
 
 
 class Sums:
-    """Sums over some of the samples at the K points of a block.
+    """Sums over some of the samples at K points, which the first losses count.
 
     Sums instead of running means: an infinite loss stays infinite and NaN stays NaN. Squares are taken about the
     mean of the first batch, so that a small spread about a large loss survives the arithmetic.
     """
 
-    def __init__(self, points: int):
+    def __init__(self):
         self.count = 0
-        self.total, self.squares, self.reference, self.hits = torch.zeros(4, points, dtype=torch.float64)
+        self.total = self.squares = self.reference = self.hits = torch.zeros((), dtype=torch.float64)
+
+    @classmethod
+    def merged(cls, shares: list["Sums"]) -> "Sums":
+        """The sums over all samples, which are spread over ``shares``."""
+        whole, *others = shares
+        for other in others:
+            whole.merge(other)
+        return whole
+
+    @property
+    def moments(self) -> Tensor:
+        """Mean and variance [2, K] of the losses, the variance about the mean and without correction for the count."""
+        mean = self.total / self.count
+        return torch.stack([mean, (self.squares / self.count - (mean - self.reference).square()).clamp(min=0)])
+
+    def at_other_points(self, moments: np.ndarray) -> "Sums":
+        """Sums over the same samples, with the same hits, where the losses have other ``moments`` [2, L]."""
+        sums = Sums()
+        sums.count, sums.hits = self.count, self.hits
+        sums.reference = torch.from_numpy(moments[0])
+        sums.total, sums.squares = torch.from_numpy(moments) * self.count
+        return sums
 
     def add(self, losses: Tensor, hits: Tensor | None) -> None:
         """Add ``losses`` [K, n] of n more samples, whose memory is used up, and the count of ``hits`` [K]."""
@@ -31,19 +53,19 @@ class Sums:
             sums = losses.sum(1)
         if self.count == 0:
             self.reference = (sums / losses.shape[1]).nan_to_num(0.0, 0.0, 0.0).cpu().double()
-        self.total += sums.cpu().double()
-        self.squares += losses.sub_(self.reference.to(losses)[:, None]).square_().sum(1).cpu().double()
+        self.total = self.total + sums.cpu().double()
+        self.squares = self.squares + losses.sub_(self.reference.to(losses)[:, None]).square_().sum(1).cpu().double()
         self.count += losses.shape[1]
         if hits is not None:
-            self.hits += as_float64(hits).cpu()
+            self.hits = self.hits + as_float64(hits).cpu()
 
     def merge(self, other: "Sums") -> None:
         """Add the samples of ``other``, at the same points."""
         shift = other.reference - self.reference
         about = other.squares + shift * (2 * (other.total - other.count * other.reference) + other.count * shift)
-        self.squares += about
-        self.total += other.total
-        self.hits += other.hits
+        self.squares = self.squares + about
+        self.total = self.total + other.total
+        self.hits = self.hits + other.hits
         self.count += other.count
 
 
@@ -61,14 +83,9 @@ class Statistics:
         if self.per_sample is not None:
             self.per_sample[block, start : start + losses.shape[1]] = losses.to("cpu", self.per_sample.dtype)
 
-    def finish(self, block: Tensor, shares: list[Sums]) -> None:
-        """Store the points ``block`` [K], whose samples are spread over ``shares``."""
-        whole, *others = shares
-        for other in others:
-            whole.merge(other)
-        shift = whole.total / self.samples - whole.reference
-        self.total[block], self.hits[block] = whole.total, whole.hits
-        self.spread[block] = (whole.squares - self.samples * shift.square()).clamp(min=0)
+    def finish(self, block: Tensor, sums: Sums) -> None:
+        """Store the sums over all samples at the points ``block`` [K]."""
+        self.total[block], self.hits[block], self.spread[block] = sums.total, sums.hits, sums.moments[1] * sums.count
         self.done[block] = True
 
     @property

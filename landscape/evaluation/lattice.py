@@ -1,0 +1,89 @@
+"""Chebyshev points over a grid: from a few values of an analytic function come all others, to rounding.
+
+Where logits are affine in the coordinates the mean loss is analytic. Interpolated through Chebyshev points its error
+falls geometrically with their number, as its Chebyshev coefficients do, which tell how many it takes (Trefethen 2013,
+"Approximation Theory and Approximation Practice", chapters 3 to 8).
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy.fft import dct
+
+__all__ = ["Lattice"]
+
+FINEST = 33  # points along an axis that are tried; what takes more is evaluated at all points of the grid
+SHARE = 0.5  # of the grid's points, beyond which a lattice is not worth its uncertainty
+LAST = 2  # coefficients along an axis that show how large the missing ones are
+
+Axes = tuple[np.ndarray, ...]
+
+
+class Lattice:
+    """``counts`` Chebyshev points along the axes of a grid, and the way back to the points of the grid."""
+
+    def __init__(self, grid: Axes, counts: tuple[int, ...]):
+        self.grid, self.counts = grid, counts
+        self.axes = tuple(_chebyshev(axis, count) for axis, count in zip(grid, counts, strict=True))
+        self.size = math.prod(counts)
+        self.worthwhile = self.size <= SHARE * math.prod(len(axis) for axis in grid)
+
+    @classmethod
+    def smallest(cls, grid: Axes, sample: Callable[["Lattice"], np.ndarray], accuracy: float) -> "Lattice | None":
+        """The lattice with the fewest points whose missing coefficients are below ``accuracy``; None if it is large.
+
+        ``sample`` gives the functions [M, points] at the points of a lattice, here from some of the data: whether the
+        lattice does for all of them, `resolves` tells afterwards.
+        """
+        finest = cls(grid, tuple(min(FINEST, len(axis)) for axis in grid))
+        values = sample(finest)
+        if not finest.resolves(values, accuracy):
+            return None
+        counts = (LAST + int((spectrum > accuracy).sum()) for spectrum in finest._spectra(values))
+        lattice = cls(grid, tuple(map(min, counts, finest.counts)))
+        return lattice if lattice.worthwhile else None
+
+    def finer(self) -> "Lattice":
+        """Half as many points again along every axis."""
+        return Lattice(self.grid, tuple(count + count // 2 for count in self.counts))  # one remains one
+
+    def resolves(self, values: np.ndarray, accuracy: float) -> bool:
+        """Whether the last coefficients of the functions ``values`` [M, points] are below ``accuracy``."""
+        return all(spectrum[-LAST:][0] <= accuracy for spectrum in self._spectra(values) if len(spectrum) > 1)
+
+    def interpolate(self, values: np.ndarray) -> np.ndarray:
+        """Values [K] at the points of the grid, in C order, from those at the points of the lattice."""
+        rows, columns = (_barycentric(axis, places) for axis, places in zip(self.grid, self.axes, strict=True))
+        return (rows @ values.reshape(self.counts) @ columns.T).ravel()
+
+    def _spectra(self, values: np.ndarray) -> list[np.ndarray]:
+        """Along each axis: the norm of all coefficients from each degree on, relative to the smallest value.
+
+        The largest over the functions ``values`` [M, points]; infinite where one is not finite or not positive.
+        """
+        if not (np.isfinite(values).all() and (values > 0).all()):
+            return [np.full(count, np.inf) for count in self.counts]
+        coefficients = values.reshape(-1, *self.counts)
+        for axis, count in enumerate(self.counts, 1):
+            if count > 1:
+                coefficients = dct(coefficients, type=1, axis=axis) / (count - 1)
+        energy = (coefficients / values.min(1)[:, None, None]) ** 2
+        return [np.sqrt(energy.sum(other)[:, ::-1].cumsum(1)[:, ::-1].max(0)) for other in (2, 1)]
+
+
+def _chebyshev(axis: np.ndarray, count: int) -> np.ndarray:
+    """Chebyshev points of the second kind from the first to the last value of ``axis``; its middle for one."""
+    middle, half = (axis[0] + axis[-1]) / 2, (axis[-1] - axis[0]) / 2
+    return middle - half * np.cos(np.pi * np.arange(count) / max(1, count - 1)) if count > 1 else np.array([middle])
+
+
+def _barycentric(wanted: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Matrix [Q, n] from values at Chebyshev points to those at ``wanted`` (Berrut and Trefethen 2004, section 5)."""
+    weights = (-1.0) ** np.arange(len(places))
+    weights[[0, -1]] /= 2
+    distance = wanted[:, None] - places
+    with np.errstate(divide="ignore", invalid="ignore"):
+        matrix = weights / distance
+        matrix /= matrix.sum(1, keepdims=True)
+    return np.where((distance == 0).any(1, keepdims=True), distance == 0, matrix)
