@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from landscape.evaluation import features_first
+from landscape.evaluation.chain import Chain
 from landscape.evaluation.first_layer import FirstLayer, NotApplicable, perturbed_names, replaced_forwards
 from landscape.evaluation.pooling import fast_pools
 from landscape.objective import Objective
@@ -35,12 +36,14 @@ class Direct:
             raise NotApplicable("BatchNorm statistics change from point to point")
         self.first = self._first_layer() if prefix else None
         self._flatten()
+        self._losses: Tensor | None = None
         self.arrange(objective.batch_size)
 
     def arrange(self, batch_size: int, layout: str = "default", together: int = 1) -> None:
         """Set samples a batch, memory ``layout`` and points an operation; none of them changes a value."""
         self.batch_size, self.layout, self.together = batch_size, layout, together
         self.replacements = fast_pools(self.objective.model)
+        self.chain = self._chain() if layout == "features_first" and together > 1 else None
         if layout == "features_first":
             self.replacements |= features_first.linears(self.objective.model)
         if self.first:
@@ -68,7 +71,7 @@ class Direct:
         """How many points fit into one block."""
         if self.objective.batch_norm == "recalibrate":
             return 1
-        return max(1, min(1024, STACK_BYTES // max(1, self.origin.numel() * self.origin.element_size())))
+        return max(1, min(4096, STACK_BYTES // max(1, self.origin.numel() * self.origin.element_size())))
 
     @property
     def width(self) -> int:
@@ -81,8 +84,6 @@ class Direct:
         weights = self.slice.weights(coordinates)
         self.coordinates = weights.tolist()
         self.stack = torch.addmm(self.origin, weights.to(self.origin), self.directions)
-        columns = [piece.unbind() for piece in self._pieces(self.stack).values()]
-        self.points = list(zip(*columns, strict=True)) if columns else [()] * len(self.coordinates)
         if self.objective.batch_norm == "recalibrate":
             self._move(0)
             self.objective.renew_statistics()
@@ -135,15 +136,15 @@ class Direct:
     def _visit(self) -> Iterator[int]:
         """Put the network at point after point; yields the index of the point."""
         with replaced_forwards(self.replacements):
-            for index in range(len(self.points)):
+            for index in range(len(self.coordinates)):
                 self._move(index)
                 if self.first:
                     self.first.output = self._in_order(self._combine(index))
                 yield index
 
     def _move(self, index: int) -> None:
-        for parameter, value in zip(self.moved.values(), self.points[index], strict=True):
-            parameter.data = value
+        for name, value in self._pieces(self.stack[index]).items():
+            self.moved[name].data = value
 
     def _score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Losses [K, n] and number of hits [K] of ``outputs`` [K, n, ...] ([K, C, n] features first), in one call."""
@@ -166,6 +167,13 @@ class Direct:
             return False
         self.load(next(objective.batches(2))[1])
         return objective.has_accuracy and self.terms[0].ndim == 2
+
+    def _chain(self) -> Chain | None:
+        """What follows the first moved layer, where that is a `Chain`."""
+        if self.objective.precision != "full":
+            return None
+        inputs, _ = next(self.objective.batches(2))[1]
+        return Chain.find(self.objective.model, self.first.layer, lambda: self.objective.model(inputs))
 
     def _flatten(self) -> None:
         """Lay the moved parameters out as one vector, so that K points are one matrix product."""
@@ -205,15 +213,25 @@ class Direct:
     def _run_together(self) -> tuple[Tensor, Tensor | None]:
         """As `_run_one_by_one`, with ``together`` points in every operation."""
         inputs, targets = self.batch
-        losses, hits = [], []
+        losses, hits = None, []
         for start in range(0, len(self.coordinates), self.together):
             weights = self._pieces(self.stack[start : start + self.together])
             count = len(self.coordinates[start : start + self.together])
-            outputs = vmap(self._forward_with(inputs))(weights, self._combinations(start, count))
+            hidden = self._combinations(start, count)
+            forward = self.chain.run if self.chain else vmap(self._forward_with(inputs))
+            outputs = forward(weights, hidden)
             values, right = self._score(outputs, targets)
-            losses.append(values)
+            losses = self._room(values.shape[1]) if losses is None else losses
+            losses[start : start + count] = values
             hits.append(right)
-        return torch.cat(losses), torch.cat(hits) if hits[0] is not None else None
+        return losses, torch.cat(hits) if hits[0] is not None else None
+
+    def _room(self, samples: int) -> Tensor:
+        """Memory for the losses [K, samples], the same again and again: fresh memory costs more than to fill it."""
+        shape = (len(self.coordinates), samples)
+        if self._losses is None or self._losses.shape != shape:
+            self._losses = torch.empty(shape, dtype=self.objective.dtype, device=self.objective.device)
+        return self._losses
 
     def _forward_with(self, inputs: Tensor) -> Callable:
         def forward(weights: dict[str, Tensor], output: Tensor) -> Tensor:
@@ -228,9 +246,12 @@ class Direct:
         """The first layer's output [count, *term] at ``count`` points; a placeholder [count] without prefix."""
         if not self.first:
             return self.stack.new_empty(count)
-        terms = torch.stack(self.terms)
-        weights = terms.new_tensor([[1.0, *point] for point in self.coordinates[start : start + count]])
-        return (weights @ terms.flatten(1)).view(count, *terms.shape[1:])
+        like = self.terms[0]
+        weights = like.new_tensor([[1.0, *point] for point in self.coordinates[start : start + count]])
+        if start == 0:
+            self._side_by_side = torch.stack(self.terms).flatten(1)
+            self._combined = like.new_empty(count, like.numel())
+        return torch.mm(weights, self._side_by_side, out=self._combined[:count]).view(count, *like.shape)
 
     def _in_order(self, tensor: Tensor) -> Tensor:
         """[n, F] from [F, n] and the reverse, where activations are stored features first."""

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 __all__ = ["linears", "score"]
 
+SAFE = 60.0  # margins whose exponentials stay finite in float32, for up to 1e12 classes
+
 
 def linears(model: nn.Module) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
     """Forwards of the linear layers of ``model`` that read and write [samples, features] in this order."""
@@ -31,12 +33,19 @@ def _forward(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
 
 
 def score(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy [K, n] and number of hits [K] of ``logits`` [K, C, n] at K points, ``targets`` [n]."""
-    margins = logits - logits.gather(1, targets.expand(len(logits), 1, -1))  # over the true class
-    classes = torch.arange(logits.shape[1], device=targets.device)[:, None]
+    """Cross-entropy [K, n] and number of hits [K] of ``logits`` [K, C, n] at K points, ``targets`` [n].
+
+    The memory of the logits is used up.
+    """
+    classes, samples = (torch.arange(size, device=targets.device) for size in logits.shape[1:])
+    # By numbers in a row, which takes half the time of gather.
+    own = logits.flatten(1).index_select(1, targets * len(samples) + samples)
+    margins = logits.sub_(own[:, None])  # over the true class
     # Of equal logits argmax takes the first.
-    margins += (classes < targets).to(logits.dtype) * torch.finfo(logits.dtype).tiny ** 0.4
+    margins += (classes[:, None] < targets).to(logits.dtype) * torch.finfo(logits.dtype).tiny ** 0.4
     top = margins.amax(1)
     hits = (top <= 0).sum(1)
+    if top.device.type == "cpu" and top.max() < SAFE:  # elsewhere to ask would be to wait
+        return margins.exp_().sum(1).log_(), hits
     shift = top.clamp_(min=0)
     return margins.sub_(shift[:, None]).exp_().sum(1).log_().add_(shift), hits

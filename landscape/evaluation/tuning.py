@@ -10,7 +10,7 @@ from landscape.evaluation.team import Team
 __all__ = ["tune"]
 
 BATCH_SIZES = {"cpu": (32, 64, 128, 256, 512, 1024, 2048), "other": (256, 512, 1024, 2048, 4096, 8192)}
-TOGETHER = ((64, 1024), (64, 256), (256, 1024))  # points and samples of one vectorised operation
+TOGETHER = ((64, 512), (64, 1024), (256, 1024))  # points and samples of one vectorised operation
 VOLUME = {"cpu": 2**22, "other": 2**27}  # values of the first moved layer in one operation, at the most
 PLENTY = 0.1  # seconds that one try takes at the least to be trusted alone
 SHARE = 0.05  # of the expected work that may be spent on timing
@@ -42,10 +42,10 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
         return seconds
 
     start = objective.batch_size if evaluator.batches_fixed else min(64, objective.size)
-    if not evaluator.batches_fixed:
+    if not evaluator.batches_fixed and evaluator.can_run_together():
         for together, size in TOGETHER:
             together, size = min(together, len(coordinates)), min(size, objective.size)
-            if together * size * evaluator.width <= VOLUME[kind] and evaluator.can_run_together():
+            if together * size * evaluator.width <= VOLUME[kind]:
                 attempt(size, evaluator.layouts[-1], together)
     for layout in evaluator.layouts:
         attempt(start, layout, 1)

@@ -1,0 +1,100 @@
+"""Chains of linear layers and elementwise functions: one batched product a layer for many points at once.
+
+`torch.func.vmap`, which takes any network to many points, needs fresh memory for every operation; most of the time of
+small networks is spent on that. A chain needs one buffer a layer.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Chain"]
+
+IN_PLACE = {nn.ReLU: torch.relu_, nn.Tanh: torch.tanh_, nn.Sigmoid: torch.sigmoid_}
+ELEMENTWISE = {*IN_PLACE, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus, nn.Identity, nn.Dropout}
+
+
+class Chain:
+    """What follows a layer of ``model``: ``links`` of which each takes the output of the one before it alone."""
+
+    def __init__(self, model: nn.Module, links: list[nn.Module]):
+        self.links = links
+        self.names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self._buffers: dict[nn.Module, Tensor] = {}
+
+    @classmethod
+    def find(cls, model: nn.Module, layer: nn.Module, forward: Callable[[], Tensor]) -> "Chain | None":
+        """Watch one forward pass, which returns the output of ``model``; None where it is no chain after ``layer``."""
+        steps, output = _watch(model, forward)
+        order = [module for module, *_ in steps]
+        if layer not in order:
+            return None
+        steps = steps[order.index(layer) :]
+        links = [module for module, *_ in steps[1:]]
+        entered = [*(given for _, given, _ in steps[1:]), (output, output._version)]
+        joined = all(_same(left, given) for (_, _, left), given in zip(steps, entered, strict=True))
+        plain = all(_is_plain(link) for link in links) and len(set(links)) == len(links)
+        return cls(model, links) if joined and plain else None
+
+    def run(self, weights: dict[str, Tensor], hidden: Tensor) -> Tensor:
+        """Outputs [K, C, n] at K points from the layer's outputs ``hidden`` [K, F, n], whose memory is used up.
+
+        ``weights`` [K, ...] are the parameters that move, by name. The outputs are valid until the next call.
+        """
+        for link in self.links:
+            if type(link) is nn.Linear:
+                hidden = self._linear(link, weights, hidden)
+            else:
+                hidden = IN_PLACE.get(type(link), link)(hidden)
+        return hidden
+
+    def _linear(self, link: nn.Linear, weights: dict[str, Tensor], hidden: Tensor) -> Tensor:
+        count, _, samples = hidden.shape
+        weight = weights.get(self.names[id(link.weight)], link.weight).expand(count, -1, -1)
+        shape = (count, link.out_features, samples)
+        if link not in self._buffers or self._buffers[link].shape != shape:
+            self._buffers[link] = hidden.new_empty(shape)
+        out = self._buffers[link]
+        if link.bias is None:
+            return torch.bmm(weight, hidden, out=out)
+        bias = weights.get(self.names[id(link.bias)], link.bias)
+        return torch.baddbmm(bias[..., None].expand(count, -1, 1), weight, hidden, out=out)
+
+
+Version = tuple[Tensor, int]  # a tensor and how often it had been changed in place
+
+
+def _watch(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[list[tuple[nn.Module, Version, Version]], Tensor]:
+    """The innermost modules in the order of their calls, with what each took and gave; the output."""
+    given: dict[nn.Module, Version] = {}
+    steps: list[tuple[nn.Module, Version, Version]] = []
+
+    def enter(module: nn.Module, inputs: tuple) -> None:
+        given[module] = _version(inputs[0] if len(inputs) == 1 else None)
+
+    def leave(module: nn.Module, _: Any, output: Any) -> None:
+        steps.append((module, given[module], _version(output)))
+
+    leaves = [module for module in model.modules() if not any(module.children())]
+    handles = [module.register_forward_pre_hook(enter) for module in leaves]
+    handles += [module.register_forward_hook(leave) for module in leaves]
+    try:
+        return steps, forward()
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _version(value: Any) -> Version:
+    return (value, value._version) if isinstance(value, Tensor) else (torch.empty(0), -1)
+
+
+def _same(left: Version, entered: Version) -> bool:
+    return left[0] is entered[0] and left[1] == entered[1]
+
+
+def _is_plain(link: nn.Module) -> bool:
+    own = "forward" in link.__dict__ or link._forward_hooks or link._forward_pre_hooks
+    return not own and (type(link) is nn.Linear or type(link) in ELEMENTWISE)
