@@ -8,7 +8,7 @@ from random_surfaces import random_surface
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.refinement import CHECKS, FLOOR, Refinement
+from landscape.evaluation.refinement import CHECKS, FLOOR, Refinement, _graded
 
 X, Y = np.meshgrid(np.linspace(-1, 1, 51), np.linspace(-1, 1, 41), indexing="ij")
 WEDGE = np.where((X > 0.5) & (np.abs(Y) < X - 0.5), np.nan, 1 + X**2 + Y**2)
@@ -32,7 +32,7 @@ ROUGH = {
 }
 
 
-def refined(truth, tolerance, seed=0):
+def refined(truth, tolerance, seed=0, **options):
     """The plan for a known surface [A, B], and the numbers of the points that it asked for."""
     values, asked = truth.reshape(-1, 1), []
 
@@ -40,7 +40,8 @@ def refined(truth, tolerance, seed=0):
         asked.extend(points.tolist())
         return values[points]
 
-    plan = Refinement(truth.shape, evaluate, lambda v, _: tolerance * np.maximum(np.abs(v), FLOOR), seed).run()
+    allowed = lambda v, _: tolerance * np.maximum(np.abs(v), FLOOR)  # noqa: E731
+    plan = Refinement(truth.shape, evaluate, allowed, seed, **options).run()
     assert len(asked) == len(set(asked))  # no point twice
     return plan, asked
 
@@ -124,7 +125,7 @@ def test_a_network_is_interpolated_within_the_tolerance_and_says_so(trained, tmp
     said = found.metadata["interpolation"]
     assert said["evaluated_points"] == found.evaluated.sum() < found.loss.size / 2
     assert said["verified_points"] == CHECKS and 0 < said["percentile_99_error"] <= said["largest_error"] <= 0.05
-    assert np.abs(found.accuracy - exact.accuracy).max() < 0.2 and found.accuracy.max() <= 1
+    assert np.abs(found.accuracy - exact.accuracy).max() < 3.5 / len(trained[1][1]) and found.accuracy.max() <= 1
     assert found.metadata["checks"]["origin"] is not None  # the origin is always evaluated
     again = ll.Surface.load(found.save(tmp_path / "surface.npz"))
     np.testing.assert_array_equal(again.evaluated, found.evaluated)
@@ -203,7 +204,24 @@ def test_a_spent_budget_ends_the_refinement_and_reports_what_it_reached():
     shape, allowed = ROUGH["noise"].shape, lambda v, _: 0.01 * v
     plan = Refinement(shape, evaluate, allowed, affords=lambda points: len(asked) + points <= 400).run()
     assert len(asked) <= 400 and not plan.reached and plan.errors.max() > 0.01
-    assert true_error(plan, ROUGH["noise"]) < 1.5 * plan.errors.max()
+    beyond = np.abs(plan.values / truth - 1) > plan.errors.max()
+    assert beyond.mean() < 4 / CHECKS  # the share of all points beyond the largest of CHECKS is about 1 / CHECKS
+
+
+@pytest.mark.parametrize("centre", [0.0, 0.5, 0.8, 1.0])
+def test_the_first_points_lie_closest_about_the_centre(centre):
+    places = _graded(10_001, centre) / 10_000
+    steps = np.diff(places)
+    nearest = np.abs(places[:-1] + steps / 2 - centre).argmin()
+    assert places[0] == 0 and places[-1] == 1 and steps[nearest] <= steps.min() + 2e-4
+    # A step is near its middle what cosh is there: the outermost middle lies half a step inside.
+    assert 1.35 < steps.max() / steps[nearest] < np.cosh(1)
+
+
+def test_a_bend_takes_fewer_points_where_it_is_expected():
+    bend = np.sqrt(0.01 + (X + 0.5) ** 2 + (Y - 0.4) ** 2)
+    expected, elsewhere = (len(refined(bend, 0.01, centre=centre)[1]) for centre in ((0.25, 0.7), (0.9, 0.1)))
+    assert expected < elsewhere
 
 
 def test_a_plan_for_a_budget_balances_both_errors(trained):

@@ -164,8 +164,14 @@ class _Run:
 
         allowed = functools.partial(allowed_error, tolerance, self.statistics)
         self.interpolation = Interpolation(
-            tolerance, Refinement(shape, values, allowed, affords=affords).run(), self.statistics
+            tolerance,
+            Refinement(shape, values, allowed, affords=affords, centre=self._middle()).run(),
+            self.statistics,
         )
+
+    def _middle(self) -> tuple[float, ...]:
+        """Where the origin of the slice lies along each axis, from 0 to 1; the end next to it where it is outside."""
+        return tuple(float(np.clip((0 - axis[0]) / (axis[-1] - axis[0]), 0, 1)) for axis in self.axes)
 
     def _centre(self) -> Tensor:
         """The points at the origin of the slice: one, or none."""
