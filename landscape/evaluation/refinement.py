@@ -4,8 +4,8 @@ The grid is cut into cells. A cell is split by evaluating its middle and the mid
 there are from what was interpolated before tells how far the interpolation inside will be afterwards. When no cell
 promises more than the tolerance, points that no interpolation has seen are evaluated: either they confirm it, or the
 cells around the first that do not are split. The first points lie closer about the trained network, where a loss bends
-most for its size. Multiresolution by interpolation goes back to Harten 1994, "Adaptive multiresolution schemes for shock
-computations".
+most for its size. Multiresolution by interpolation goes back to Harten 1994, "Adaptive multiresolution schemes for
+shock computations".
 """
 
 import itertools
@@ -209,9 +209,9 @@ class Refinement:
             self.kind = self._kinds()[0]
 
     def _kinds(self) -> list[Kind]:
-        """Those that the known values allow: zero and less have no logarithm."""
+        """Those that the known values allow: zero and less have no logarithm, and not every one a root."""
         nonpositive = (self.values[self.known] <= 0).any()
-        return [kind for kind in KINDS if not (kind.logarithm and nonpositive)]
+        return [kind for kind in KINDS if not (kind.positive and nonpositive)]
 
     def _predict(self, kind: Kind, wanted: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
         known = self.known if known is None else known
