@@ -14,26 +14,16 @@ NEIGHBOURS = 80
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to interpolate: r^3 or r^5 through the values, their square roots or their logarithms."""
+    """One way to interpolate: r^3 or r^5 through the values or through their logarithms."""
 
     kernel: str
-    function: str  # of `FUNCTIONS`
+    logarithm: bool
 
     def __str__(self) -> str:
-        return f"{self.kernel} radial basis functions through the {self.function}"
-
-    @property
-    def positive(self) -> bool:
-        """Whether only positive values can be interpolated."""
-        return self.function != "loss"
+        return f"{self.kernel} radial basis functions through the {'logarithm of the ' if self.logarithm else ''}loss"
 
 
-FUNCTIONS = {
-    "logarithm of the loss": (np.log, np.exp),
-    "square root of the loss": (np.sqrt, np.square),
-    "loss": (np.asarray, np.asarray),
-}
-KINDS = tuple(Kind(kernel, function) for function in FUNCTIONS for kernel in ("cubic", "quintic"))
+KINDS = tuple(Kind(kernel, logarithm) for logarithm in (True, False) for kernel in ("cubic", "quintic"))
 
 
 def interpolate(kind: Kind, places: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -41,11 +31,11 @@ def interpolate(kind: Kind, places: np.ndarray, values: np.ndarray, wanted: np.n
 
     s(x) = sum_p w_p phi(|x - x_p|) + a quadratic, phi(r) = r^3 or r^5, with as few wiggles as a natural spline has on
     a line (Duchon 1977, "Splines minimizing rotation-invariant semi-norms in Sobolev spaces"). Where there are too few
-    places for a quadratic, a plane or a constant takes its part. NaN where the root or the logarithm does not exist.
+    places for a quadratic, a plane or a constant takes its part. NaN where the logarithm does not exist.
     """
     if not len(wanted):
         return np.empty((0, values.shape[1]))
-    if kind.positive and not (values > 0).all():
+    if kind.logarithm and not (values > 0).all():
         return np.full((len(wanted), values.shape[1]), np.nan)
     if len(places) < 10:
         kernel, degree = "linear", 0
@@ -53,14 +43,14 @@ def interpolate(kind: Kind, places: np.ndarray, values: np.ndarray, wanted: np.n
         kernel, degree = "cubic", 1
     else:
         kernel, degree = kind.kernel, 2
-    there, back = FUNCTIONS[kind.function]
     with warnings.catch_warnings(), np.errstate(over="ignore"):
         warnings.simplefilter("ignore")  # a degree below the kernel's smallest is meant: too few points, or a line
         function = RBFInterpolator(
             places,
-            there(values),
+            np.log(values) if kind.logarithm else values,
             kernel=kernel,
             degree=degree,
             neighbors=NEIGHBOURS if len(places) > GLOBAL else None,
         )
-        return back(function(wanted))
+        found = function(wanted)
+        return np.exp(found) if kind.logarithm else found

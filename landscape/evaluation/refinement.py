@@ -3,7 +3,7 @@
 The grid is cut into cells. A cell is split by evaluating its middle and the middles of its edges; how far the values
 there are from what was interpolated before tells how far the interpolation inside will be afterwards. When no cell
 promises more than the tolerance, points that no interpolation has seen are evaluated: either they confirm it, or the
-cells around the first that do not are split. The first points lie closer about the trained network, where a loss bends
+cells around those that do not are split. The first points lie closer about the trained network, where a loss bends
 most for its size. Multiresolution by interpolation goes back to Harten 1994, "Adaptive multiresolution schemes for
 shock computations".
 """
@@ -24,7 +24,6 @@ COARSE = 12  # cells along an axis to begin with, or as many as there are points
 GRADED = 1.0  # how much further apart the first points are far out than about the centre: cosh(1), 1.5 times
 CHECKS = 64  # fresh points of one verification
 RANDOM = 16  # of them, at the least
-AT_ONCE = 16  # of them that are evaluated before their errors are looked at, the most suspicious first
 NEW = 5  # points that splitting a cell takes, at the most
 GAIN = 12.0  # by which splitting a cell lessens its error, where the loss is smooth
 MARGIN = 0.7  # of the tolerance that may be expected before a verification is worth its points
@@ -94,8 +93,7 @@ class Refinement:
                 continue
             seen, kind = self.known.copy(), self.kind
             checked, expected = self._suspects(cells)
-            ratios = self._verified(checked, expected)
-            checked, expected = checked[: len(ratios)], expected[: len(ratios)]
+            ratios = self._surprises(checked)
             if ratios.max() <= PASS or not self.affords(CHECKS + NEW):
                 return self._filled(kind, seen, checked, expected, bool(ratios.max() <= 1))
             cells = self._doubted(cells, checked, ratios)
@@ -126,7 +124,7 @@ class Refinement:
         return self._settled({cell: error for cell, error in cells.items() if cell not in parts} | children)
 
     def _suspects(self, cells: dict[Cell, float]) -> tuple[np.ndarray, np.ndarray]:
-        """Fresh points, first where kinds of interpolation differ, one a cell, then random ones; what is expected."""
+        """Fresh points, most where kinds of interpolation differ, one a cell, the rest random; what is expected."""
         fresh = np.flatnonzero(~self.known)
         guess = self._predict(self.kind, fresh)
         others = np.stack([self._predict(kind, fresh) for kind in KINDS if kind != self.kind])
@@ -143,19 +141,8 @@ class Refinement:
         picked = sorted(suspects, key=suspects.get, reverse=True)[: CHECKS - RANDOM]
         rest = np.setdiff1d(np.arange(len(fresh)), picked)
         random = self.generator.choice(rest, CHECKS - len(picked), replace=False)
-        picked = np.append(picked, random).astype(int)
+        picked = np.sort(np.append(picked, random)).astype(int)
         return fresh[picked], guess[picked]
-
-    def _verified(self, checked: np.ndarray, expected: np.ndarray) -> np.ndarray:
-        """Errors of what was ``expected`` at the points ``checked``, in order, up to those that show that it fails."""
-        ratios = np.empty(0)
-        for start in range(0, len(checked), AT_ONCE):
-            few = slice(start, start + AT_ONCE)
-            self._surprises(np.sort(checked[few]))
-            ratios = np.append(ratios, self._ratios(expected[few], checked[few]))
-            if ratios.max() > PASS and self.affords(CHECKS + NEW):
-                break
-        return ratios
 
     def _doubted(self, cells: dict[Cell, float], checked: np.ndarray, ratios: np.ndarray) -> dict[Cell, float]:
         """The errors of the cells, with what was found at the points ``checked``."""
@@ -188,17 +175,13 @@ class Refinement:
         self._learn(new)
         if not len(new):
             return np.empty(0)
-        ratios = {kind: self._ratios(guess, new) for kind, guess in guesses.items()}
+        values, allowed = self.values[new], self.allowed(self.values[new], new)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            ratios = {kind: (np.abs(guess - values) / allowed).max(1) for kind, guess in guesses.items()}
+        ratios = {kind: np.nan_to_num(ratio, nan=HUGE, posinf=HUGE) for kind, ratio in ratios.items()}
         self.errors = {kind: float(np.percentile(ratio, 99)) for kind, ratio in ratios.items()}
         self.kind = min(self._kinds(), key=self.errors.get)
         return ratios[used]
-
-    def _ratios(self, guess: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """The error [K] of a ``guess`` [K, M] at evaluated ``points``, in units of what is allowed."""
-        values = self.values[points]
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            ratios = (np.abs(guess - values) / self.allowed(values, points)).max(1)
-        return np.nan_to_num(ratios, nan=HUGE, posinf=HUGE)
 
     def _learn(self, new: np.ndarray) -> None:
         values = self.evaluate(new)
@@ -209,9 +192,9 @@ class Refinement:
             self.kind = self._kinds()[0]
 
     def _kinds(self) -> list[Kind]:
-        """Those that the known values allow: zero and less have no logarithm, and not every one a root."""
+        """Those that the known values allow: zero and less have no logarithm."""
         nonpositive = (self.values[self.known] <= 0).any()
-        return [kind for kind in KINDS if not (kind.positive and nonpositive)]
+        return [kind for kind in KINDS if not (kind.logarithm and nonpositive)]
 
     def _predict(self, kind: Kind, wanted: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
         known = self.known if known is None else known
