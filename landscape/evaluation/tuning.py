@@ -10,7 +10,7 @@ from landscape.evaluation.team import Team
 __all__ = ["tune"]
 
 BATCH_SIZES = {"cpu": (32, 64, 128, 256, 512, 1024, 2048), "other": (256, 512, 1024, 2048, 4096, 8192)}
-TOGETHER = ((64, 512), (8, 512), (64, 1024), (256, 1024))  # points and samples of one vectorised operation
+TOGETHER = ((64, 512), (64, 1024), (256, 1024))  # points and samples of one vectorised operation
 VOLUME = {"cpu": 2**22, "other": 2**27}  # values of the first moved layer in one operation, at the most
 PLENTY = 0.1  # seconds that one try takes at the least to be trusted alone
 SHARE = 0.05  # of the expected work that may be spent on timing
