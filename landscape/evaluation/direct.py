@@ -102,10 +102,11 @@ class Direct:
         """Once, losses [K, n] of the loaded batch at the prepared points, and the number of hits [K] (or None)."""
         yield self._run_together() if self.together > 1 else self._run_one_by_one()
 
-    def can_run_together(self) -> bool:
-        """Whether the forward pass can be vectorised over points (torch.func.vmap accepts it)."""
+    def can_run_together(self, coordinates: Tensor) -> bool:
+        """Whether the forward pass can be vectorised over points (torch.func.vmap accepts it), tried at two."""
         if callable(self.objective.loss) or self.objective.batch_norm == "recalibrate":
             return False
+        self.prepare(coordinates)
         before, self.together = self.together, 2
         try:
             self._run_together()

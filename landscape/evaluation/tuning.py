@@ -42,8 +42,7 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
         return seconds
 
     start = objective.batch_size if evaluator.batches_fixed else min(64, objective.size)
-    evaluator.prepare(coordinates[:2])
-    if not evaluator.batches_fixed and evaluator.can_run_together():
+    if not evaluator.batches_fixed and evaluator.can_run_together(coordinates[:2]):
         for together, size in TOGETHER:
             together, size = min(together, len(coordinates)), min(size, objective.size)
             if together * size * evaluator.width <= VOLUME[kind]:
