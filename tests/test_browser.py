@@ -246,6 +246,20 @@ def test_a_click_holds_the_cursor(tab):
     assert f"loss {FIRST.loss[4, 3]:.6g}" in tab.readout()
 
 
+def test_a_click_during_which_the_contours_are_redrawn_holds_the_cursor(tab):
+    move_to(tab, FIRST, 4, 3)
+    tab.wait_for(f"loss {FIRST.loss[4, 3]:.6g}")
+    tab.page.mouse.down()
+    tab.page.evaluate("""async () => {
+        await Plotly.relayout(document.querySelector(".contours"), { shapes: [] });
+        document.dispatchEvent(new MouseEvent("mouseup", { bubbles: true }));
+    }""")
+    tab.page.mouse.up()
+    move_to(tab, FIRST, 15, 12)
+    tab.settle()
+    assert f"loss {FIRST.loss[4, 3]:.6g}" in tab.readout()
+
+
 def test_a_log_scale_is_drawn_where_it_exists_and_refused_elsewhere(tab):
     tab.page.check("#log")
     tab.settle()

@@ -517,6 +517,8 @@ function newPanel() {
   }
   panel.surface.on("plotly_relayouting", (event) => turn(panel, event["scene.camera"]));
   panel.surface.on("plotly_relayout", (event) => turn(panel, event["scene.camera"]));
+  // Plotly loses a click during which it redraws; the hover before has brought the cursor there already.
+  panel.contours.addEventListener("click", ({ target }) => target.closest(".nsewdrag") && hold());
   panel.contours.addEventListener("keydown", (event) => step(panel, event));
   return panel;
 }
