@@ -13,6 +13,8 @@ BATCH_SIZES = {"cpu": (32, 64, 128, 256, 512, 1024, 2048), "other": (256, 512, 1
 TOGETHER = ((64, 512), (64, 1024), (256, 1024))  # points and samples of one vectorised operation
 VOLUME = {"cpu": 2**22, "other": 2**27}  # values of the first moved layer in one operation, at the most
 PLENTY = 0.1  # seconds that one try takes at the least to be trusted alone
+SHORT = 2**27  # values of the first moved layer at all points of a chain that are computed sooner than a try is worth
+VALUE = 4e-9  # seconds that one of them takes, roughly
 SHARE = 0.05  # of the expected work that may be spent on timing
 
 
@@ -21,8 +23,8 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
 
     Points together first, where the network is so small that they pay most likely, then the layout, then the batch
     size (until it got worse twice), as long as the timing itself takes less than a small share of the work. Batches
-    that are part of the objective keep their size. All members of the ``team`` are timed at once, because they share
-    the cache and the memory of the machine.
+    that are part of the objective keep their size. Short work of a chain takes the first setting, untimed. All members
+    of the ``team`` are timed at once, because they share the cache and the memory of the machine.
     """
     evaluator = evaluators[0]
     objective = evaluator.objective
@@ -45,8 +47,11 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
     if not evaluator.batches_fixed and evaluator.can_run_together(coordinates[:2]):
         for together, size in TOGETHER:
             together, size = min(together, len(coordinates)), min(size, objective.size)
-            if together * size * evaluator.width <= VOLUME[kind]:
-                attempt(size, evaluator.layouts[-1], together)
+            if together * size * evaluator.width > VOLUME[kind]:
+                continue
+            if work * evaluator.width < SHORT and _is_chain(evaluators, size, together):
+                return VALUE * objective.size * evaluator.width
+            attempt(size, evaluator.layouts[-1], together)
     for layout in evaluator.layouts:
         attempt(start, layout, 1)
     if not evaluator.batches_fixed:
@@ -61,6 +66,13 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
     prepared = time.perf_counter()
     evaluator.prepare(coordinates[:1])  # includes the BatchNorm statistics where they are renewed at every point
     return best_time * objective.size + time.perf_counter() - prepared
+
+
+def _is_chain(evaluators: list[Direct], batch_size: int, together: int) -> bool:
+    """Whether a `Chain` runs with these settings, which all evaluators then have."""
+    for member in evaluators:
+        member.arrange(batch_size, member.layouts[-1], together)
+    return evaluators[0].chain is not None
 
 
 @torch.no_grad()  # which holds for one thread only

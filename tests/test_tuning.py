@@ -1,0 +1,52 @@
+"""What is timed before an evaluation, and what is not."""
+
+import importlib
+
+import pytest
+import torch
+from torch import nn
+
+import landscape_lib as ll
+
+tuning = importlib.import_module("landscape.evaluation.tuning")
+
+
+class Timed(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def _no_timing(monkeypatch):
+    def seconds(*_):
+        raise Timed
+
+    monkeypatch.setattr(tuning, "_seconds", seconds)
+
+
+def evaluated(model, *shape, samples=9):
+    torch.manual_seed(0)
+    data = (torch.randn(samples, *shape), torch.arange(samples) % 3)
+    target = ll.objective(model, data, device="cpu")
+    return ll.evaluate(target, ll.random_plane(model, seed=1), resolution=5, method="prefix", progress=False)
+
+
+def perceptron(width=5):
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, width), nn.Tanh(), nn.Linear(width, 3))
+
+
+def test_short_work_of_a_chain_is_not_timed():
+    surface = evaluated(perceptron(), 6)
+    settings = surface.metadata["method_settings"]
+    assert (settings["layout"], settings["together"]) == ("features_first", 25)
+
+
+def test_long_work_is_timed(monkeypatch):
+    monkeypatch.setattr(tuning, "SHORT", 9 * 25 * 5)  # values: samples, points, width
+    with pytest.raises(Timed):
+        evaluated(perceptron(), 6)
+    evaluated(perceptron(width=4), 6)
+
+
+def test_what_is_no_chain_is_timed():
+    with pytest.raises(Timed):
+        evaluated(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3)), 1, 4, 4)
