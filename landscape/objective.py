@@ -126,11 +126,19 @@ class Objective:
 
     def batches(self, batch_size: int | None = None) -> Iterator[tuple[int, Any]]:
         """(index of the first sample, batch) over all samples, on the device."""
-        return self.samples.batches(batch_size or self.batch_size, self.device, self.dtype)
+        for start, batch in self.samples.batches(batch_size or self.batch_size, self.device, self.dtype):
+            yield start, self._with_indices(batch)
 
     def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Any]:
         """Batches over all samples in an order drawn from ``generator``, on the device."""
-        return self.samples.shuffled(batch_size, generator, self.device, self.dtype)
+        return map(self._with_indices, self.samples.shuffled(batch_size, generator, self.device, self.dtype))
+
+    def _with_indices(self, batch: Any) -> Any:
+        """The batch with class labels of any integer type as int64, which torch takes as indices everywhere."""
+        if callable(self.loss) or not (isinstance(batch, tuple | list) and len(batch) == 2):
+            return batch
+        inputs, targets = batch
+        return inputs, targets if targets.is_floating_point() or targets.dtype == torch.bool else targets.long()
 
     def few_samples(self) -> Any:
         """A first batch for checks: small, unless its size is part of the objective."""

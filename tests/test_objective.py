@@ -55,6 +55,22 @@ def test_dictionaries_as_batches_with_a_callable_loss():
     torch.testing.assert_close(found, objective(model, (inputs, targets))(ll.parameters_of(model)))
 
 
+@pytest.mark.parametrize("name", ["linear", "mlp", "cnn"])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int32])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_labels_of_any_integer_type_give_the_same(name, kind, streamed, monkeypatch):
+    model, (inputs, targets) = make(name).double(), images(300)
+    plane = ll.random_plane(model)
+    expected = ll.evaluate(objective(model, (inputs, targets)), plane, resolution=3, progress=False)
+    data = TensorDataset(inputs, targets.to(kind))
+    if streamed:
+        monkeypatch.setattr("landscape.samples.available_memory", lambda device: 0)
+        data = DataLoader(data, batch_size=290)
+    found = ll.evaluate(objective(model, data), plane, resolution=3, progress=False)
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-12)
+    np.testing.assert_array_equal(found.accuracy, expected.accuracy)
+
+
 def test_mse_of_labels_is_against_one_hot_vectors_and_of_vectors_itself():
     model, (inputs, targets) = make("mlp").double(), images()
     outputs = model(inputs.double()).detach()
