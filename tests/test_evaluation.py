@@ -100,13 +100,14 @@ def test_linear_regression_along_a_line_in_closed_form():
 
 @pytest.mark.parametrize("together", [1, 3, 7])
 @pytest.mark.parametrize("batch_size", [4, 13])
+@pytest.mark.parametrize("points", [1, 2, 7])
 @pytest.mark.parametrize("prefix", [True, False])
 @pytest.mark.parametrize("name", ["mlp", "cnn", "batch_norm_cnn", "residual", "tied"])
-def test_layout_batch_size_and_points_together_do_not_change_the_losses(name, prefix, batch_size, together):
+def test_layout_batch_size_and_points_together_do_not_change_the_losses(name, prefix, points, batch_size, together):
     model, (inputs, targets) = make(name).double(), images()
     plane = ll.random_plane(model, seed=1)
     evaluator = Direct(exact_objective(model, (inputs, targets)), plane, prefix=prefix)
-    coordinates = torch.randn(7, 2, dtype=torch.float64)
+    coordinates = torch.randn(points, 2, dtype=torch.float64)
     for layout in evaluator.layouts:
         evaluator.arrange(batch_size, layout, together)
         losses, hits = run_all(evaluator, coordinates)
@@ -220,6 +221,24 @@ def test_a_plane_that_moves_only_the_last_layer_is_affine_and_exact():
         [plain_losses(model, plane, (a, b), inputs, targets)[0].mean() for b in surface.betas] for a in surface.alphas
     ]
     np.testing.assert_allclose(surface.loss, np.array(expected), rtol=1e-10)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("name", ["linear", "conv"])
+def test_at_few_points_the_first_layer_runs_once_a_point(name, bias):
+    first = nn.Conv2d(2, 3, 3, padding=1, bias=bias) if name == "conv" else nn.Linear(6, 3, bias=bias)
+    model = nn.Sequential(first, nn.ReLU(inplace=True), nn.Flatten(), nn.LazyLinear(3)).double()
+    inputs = torch.randn(5, 2, 6, 6, dtype=torch.float64)
+    model(inputs)
+    targets = torch.tensor([0, 1, 2, 0, 1])
+    plane = ll.random_plane(model, seed=3, ignore=())
+    evaluator = Direct(exact_objective(model, (inputs, targets)), plane, prefix=True)
+    for points in (1, 2, 3):
+        coordinates = torch.randn(points, 2, dtype=torch.float64)
+        losses, _ = run_all(evaluator, coordinates)
+        assert len(evaluator.terms) == points  # at three, those of the origin and of two directions
+        for k, place in enumerate(coordinates.tolist()):
+            torch.testing.assert_close(losses[k], plain_losses(model, plane, place, inputs, targets)[0])
 
 
 def test_prefix_keeps_what_precedes_the_first_moved_layer():

@@ -25,7 +25,7 @@ class Direct:
     """Losses of K points on one batch after the other: batches outside, points inside, weights precomputed.
 
     With ``prefix`` the part of the network up to the first perturbed layer is computed once a batch, and the
-    layer's output at every point is the affine combination of `FirstLayer`.
+    layer's output at every point is the affine combination of `FirstLayer` (its own product at few points).
     """
 
     def __init__(self, objective: Objective, slice_: Slice, *, prefix: bool):
@@ -83,6 +83,7 @@ class Direct:
         """Compute the parameters at ``coordinates`` [K, axes] (float64)."""
         weights = self.slice.weights(coordinates)
         self.coordinates = weights.tolist()
+        self.few = self.first is not None and self.first.move_to(weights)
         self.stack = torch.addmm(self.origin, weights.to(self.origin), self.directions)
         if self.objective.batch_norm == "recalibrate":
             self._move(0)
@@ -201,6 +202,8 @@ class Direct:
 
     def _combine(self, index: int) -> Tensor:
         """z_0 + sum_i c_i z_i at the point ``index``; the sum over all but the last axis is kept along a row."""
+        if self.few:
+            return self.terms[index]
         *row, last = self.coordinates[index]
         constant, *others, final = self.terms
         if index == 0 or row != self.coordinates[index - 1][:-1]:
@@ -247,6 +250,8 @@ class Direct:
         """The first layer's output [count, *term] at ``count`` points; a placeholder [count] without prefix."""
         if not self.first:
             return self.stack.new_empty(count)
+        if self.few:
+            return torch.stack(self.terms[start : start + count])
         like = self.terms[0]
         weights = like.new_tensor([[1.0, *point] for point in self.coordinates[start : start + count]])
         if start == 0:

@@ -39,13 +39,14 @@ class FirstLayer:
         self,
         layer: nn.Module,
         before: list[nn.Module],
-        weights: list[tuple[Tensor, Tensor | None]],
+        corners: list[Tensor | None],
         moved: set[str],
     ):
         self.layer = layer
         self.moved = moved  # names of all perturbed parameters, of this layer and of later ones
         self.before = before
-        self.weights = weights
+        self.corners = corners  # weights [1 + D, ...] and biases of the origin and of every direction
+        self.parameters = corners  # those with which `terms` applies the layer
         self.output: Tensor | None = None
         self._kept: dict[nn.Module, Any] = {}
 
@@ -74,11 +75,12 @@ class FirstLayer:
         if layer._forward_hooks or layer._forward_pre_hooks:
             raise NotApplicable(f"the layer of {label} carries hooks")
         keys = {id(p): name for name, p in model.named_parameters()}
-        weights = []
-        for point in (origin, *directions):
-            weight, bias = (None if p is None else point[keys[id(p)]] for p in (layer.weight, layer.bias))
-            weights.append((weight.to(layer.weight), None if bias is None else bias.to(layer.weight)))
-        return cls(layer, finished_before[layer], weights, names)
+        points = (origin, *directions)
+        corners = [
+            None if p is None else torch.stack([point[keys[id(p)]].to(p) for point in points])
+            for p in (layer.weight, layer.bias)
+        ]
+        return cls(layer, finished_before[layer], corners, names)
 
     def only_here(self, model: nn.Module) -> set[str]:
         """Names of the parameters that no module but the layer holds (not tied)."""
@@ -87,6 +89,12 @@ class FirstLayer:
         }
         own = {id(p) for p in self.layer._parameters.values() if p is not None} - elsewhere
         return {name for name, p in model.named_parameters() if id(p) in own}
+
+    def move_to(self, coordinates: Tensor) -> bool:
+        """Let `terms` give the outputs at ``coordinates`` [K, D] themselves where these are fewer: whether it does."""
+        few = len(coordinates) <= coordinates.shape[1]
+        self.parameters = [_at(coordinates, values) for values in self.corners] if few else self.corners
+        return few
 
     def terms(self, forward: Callable[[], Any]) -> list[Tensor]:
         """z_0, z_1, ... for the batch that ``forward`` runs; what comes before the layer is kept for `replacements`."""
@@ -107,7 +115,7 @@ class FirstLayer:
         keepers = {module: keeper(module, module.forward) for module in self.before}
         with contextlib.suppress(_Reached), replaced_forwards({self.layer: stop, **keepers}):
             forward()
-        return self._apply(reached[0].to(self.weights[0][0].dtype))  # lower precision may have come before
+        return self._apply(reached[0].to(self.layer.weight.dtype))  # lower precision may have come before
 
     def replacements(self) -> dict[nn.Module, Callable]:
         """Forwards with which the layer gives ``self.output`` and what precedes it gives what it gave in `terms`."""
@@ -115,12 +123,21 @@ class FirstLayer:
         return {self.layer: lambda _: self.output, **kept}
 
     def _apply(self, inputs: Tensor) -> list[Tensor]:
-        """The layer's linear map with the weights of the origin and of every direction."""
+        """The layer's linear map with every one of ``parameters``."""
+        weights, biases = self.parameters
         if not isinstance(self.layer, nn.Linear):
-            return [self.layer._conv_forward(inputs, weight, bias) for weight, bias in self.weights]
-        weights, biases = zip(*self.weights, strict=True)  # side by side: one pass over the inputs
-        together = F.linear(inputs, torch.cat(weights), None if biases[0] is None else torch.cat(biases))
+            each = zip(weights, [None] * len(weights) if biases is None else biases, strict=True)
+            return [self.layer._conv_forward(inputs, weight, bias) for weight, bias in each]
+        # Side by side: one pass over the inputs.
+        together = F.linear(inputs, weights.flatten(0, 1), None if biases is None else biases.flatten())
         return [part.contiguous() for part in together.split(self.layer.out_features, dim=-1)]
+
+
+def _at(coordinates: Tensor, corners: Tensor | None) -> Tensor | None:
+    """v_0 + sum_i c_i v_i for the ``corners`` v [1 + D, ...], at ``coordinates`` c [K, D]."""
+    if corners is None:
+        return None
+    return corners[0] + torch.tensordot(coordinates.to(corners), corners[1:], dims=1)
 
 
 def _owners(model: nn.Module, names: set[str]) -> dict[tuple[str, int], tuple[nn.Module, str]]:

@@ -78,7 +78,7 @@ def _is_chain(evaluators: list[Direct], batch_size: int, together: int) -> bool:
 @torch.no_grad()  # which holds for one thread only
 def _seconds(evaluator: Direct, coordinates: torch.Tensor) -> float:
     """Seconds for one sample at one point, the better of two tries where they are short."""
-    count = max(evaluator.together, 2)
+    count = max(evaluator.together, 3)
     few = coordinates[:: max(1, len(coordinates) // count)][:count][: evaluator.largest_block]
     evaluator.prepare(few)
     _, batch = next(evaluator.objective.batches(evaluator.batch_size))
@@ -87,6 +87,8 @@ def _seconds(evaluator: Direct, coordinates: torch.Tensor) -> float:
     for _ in range(2):
         _wait(evaluator.objective.device)
         began = time.perf_counter()
+        if evaluator.largest_block <= len(few):
+            evaluator.load(batch)  # which all points of a block share: here that is no more than these
         samples = sum(losses.shape[1] for losses, _ in evaluator.run())
         _wait(evaluator.objective.device)
         times.append(time.perf_counter() - began)
