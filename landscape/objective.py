@@ -23,7 +23,7 @@ FEW = 64  # samples that checks run on
 FIRST = 8  # losses that tell networks apart
 PRECISIONS = ("full", "tf32", "bf16")
 MERGING = ("interpolation line", "three-point plane", "pca plane", "bezier curve", "polygon curve")  # several networks
-BATCH_BYTES = 4 * 2**20  # of inputs: about what a core's share of the cache takes
+BATCH_BYTES = 2 * 2**20  # of inputs: with the activations, about what a cache takes
 
 
 def objective(
@@ -55,7 +55,7 @@ def objective(
         precision: "full" (products in ``dtype``), or faster ones for float32: "tf32" (CUDA only), "bf16" (the
             forward pass under torch.autocast). Points, losses and averages stay in ``dtype``.
         batch_size: samples a forward pass, where that is not chosen by timing. None: 256 under "batch", otherwise
-            as many as make inputs of 4 MiB.
+            as many as make inputs of 2 MiB.
 
     Raises:
         InputError: data, loss, labels or model that do not fit each other; a random forward pass.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
@@ -83,6 +84,7 @@ class Direct:
         """Compute the parameters at ``coordinates`` [K, axes] (float64)."""
         weights = self.slice.weights(coordinates)
         self.coordinates = weights.tolist()
+        self.mix = F.pad(weights, (1, 0), value=1.0).to(self.origin)
         self.few = self.first is not None and self.first.move_to(weights)
         self.stack = torch.addmm(self.origin, weights.to(self.origin), self.directions)
         if self.objective.batch_norm == "recalibrate":
@@ -98,6 +100,7 @@ class Direct:
             self.terms = self.first.terms(lambda: self.objective.evaluate(batch))
         if self.layout == "features_first":
             self.terms = [term.mT.contiguous() for term in self.terms]
+            self.scorer = features_first.Scorer(batch[1])
 
     def run(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Once, losses [K, n] of the loaded batch at the prepared points, and the number of hits [K] (or None)."""
@@ -151,7 +154,7 @@ class Direct:
     def _score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Losses [K, n] and number of hits [K] of ``outputs`` [K, n, ...] ([K, C, n] features first), in one call."""
         if self.layout == "features_first":
-            return features_first.score(outputs.to(self.objective.dtype), targets)
+            return self.scorer(outputs.to(self.objective.dtype))
         count = len(outputs)
         repeated = targets.repeat(count, *[1] * (targets.ndim - 1))
         losses, right = self.objective.score(outputs.flatten(0, 1), repeated)
@@ -252,12 +255,11 @@ class Direct:
             return self.stack.new_empty(count)
         if self.few:
             return torch.stack(self.terms[start : start + count])
-        like = self.terms[0]
-        weights = like.new_tensor([[1.0, *point] for point in self.coordinates[start : start + count]])
         if start == 0:
             self._side_by_side = torch.stack(self.terms).flatten(1)
-            self._combined = like.new_empty(count, like.numel())
-        return torch.mm(weights, self._side_by_side, out=self._combined[:count]).view(count, *like.shape)
+            self._combined = self._side_by_side.new_empty(count, self._side_by_side.shape[1])
+        combined = torch.mm(self.mix[start : start + count], self._side_by_side, out=self._combined[:count])
+        return combined.view(count, *self.terms[0].shape)
 
     def _in_order(self, tensor: Tensor) -> Tensor:
         """[n, F] from [F, n] and the reverse, where activations are stored features first."""

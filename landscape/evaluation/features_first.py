@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["linears", "score"]
+__all__ = ["Scorer", "linears"]
 
 SAFE = 60.0  # margins whose exponentials stay finite in float32, for up to 1e12 classes
 
@@ -32,21 +32,37 @@ def _forward(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def score(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy [K, n] and number of hits [K] of ``logits`` [K, C, n] at K points, ``targets`` [n].
+class Scorer:
+    """Cross-entropy and hits of logits [K, C, n] at K points for ``targets`` [n].
 
-    The memory of the logits is used up.
+    What depends on the targets alone is computed once.
     """
-    classes, samples = (torch.arange(size, device=targets.device) for size in logits.shape[1:])
-    # By numbers in a row, which takes half the time of gather.
-    own = logits.flatten(1).index_select(1, targets * len(samples) + samples)
-    margins = logits.sub_(own[:, None])  # over the true class
-    # Of equal logits argmax takes the first.
-    margins += (classes[:, None] < targets).to(logits.dtype) * torch.finfo(logits.dtype).tiny ** 0.4
-    top = margins.amax(1)
-    hits = (top <= 0).sum(1)
-    if top.device.type == "cpu" and top.max() < SAFE:  # elsewhere to ask would be to wait
-        return margins.exp_().sum(1).log_(), hits
-    shift = top.clamp_(min=0)
-    losses = margins.sub_(shift[:, None]).exp_().sum(1).log_().add_(shift)
-    return losses.masked_fill_(own == -torch.inf, torch.inf), hits
+
+    def __init__(self, targets: Tensor):
+        self.targets = targets
+        samples = torch.arange(len(targets), device=targets.device)
+        self.places = targets * len(targets) + samples  # of the true classes' logits in [C, n]
+        self.ties: Tensor | None = None
+
+    def __call__(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses [K, n] and number of hits [K]; the memory of the logits is used up."""
+        if self.ties is None:
+            self.ties = self._ties(logits)
+        own = logits.flatten(1).index_select(1, self.places)  # half the time of gather
+        margins = logits.sub_(own[:, None]).add_(self.ties)
+        top = margins.amax(1)
+        if top.device.type == "cpu" and top.max() < SAFE:  # elsewhere to ask would be to wait
+            return margins.exp_().sum(1).log_(), _count_hits(top)
+        shift = top.clamp(min=0)
+        losses = margins.sub_(shift[:, None]).exp_().sum(1).log_().add_(shift)
+        return losses.masked_fill_(own == -torch.inf, torch.inf), _count_hits(top)
+
+    def _ties(self, logits: Tensor) -> Tensor:
+        """What makes a class before the true one the larger where their logits are equal: argmax takes the first."""
+        classes = torch.arange(logits.shape[1], device=logits.device)
+        return (classes[:, None] < self.targets).to(logits.dtype) * torch.finfo(logits.dtype).tiny ** 0.4
+
+
+def _count_hits(top: Tensor) -> Tensor:
+    """How many of the largest margins ``top`` [K, n], whose memory is used up, are those of the true class."""
+    return top.le_(0).sum(1)  # in floating point, which torch sums several times faster than truth values
