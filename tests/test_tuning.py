@@ -37,7 +37,7 @@ def perceptron(width=5):
 def test_short_work_of_a_chain_is_not_timed():
     surface = evaluated(perceptron(), 6)
     settings = surface.metadata["method_settings"]
-    assert (settings["layout"], settings["together"]) == ("features_first", 25)
+    assert settings["layout"] == "features_first" and settings["together"] > 1
 
 
 def test_long_work_is_timed(monkeypatch):
@@ -50,3 +50,28 @@ def test_long_work_is_timed(monkeypatch):
 def test_what_is_no_chain_is_timed():
     with pytest.raises(Timed):
         evaluated(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3)), 1, 4, 4)
+
+
+class Decides(nn.Module):
+    """A network whose path depends on its values, as one forward pass cannot tell."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = perceptron()
+
+    def forward(self, inputs):
+        logits = self.net(inputs)
+        return 2 * logits if logits.abs().max() > 30 else logits
+
+
+def test_what_decides_by_its_values_is_no_chain():
+    with pytest.raises(Timed):
+        evaluated(Decides(), 6)
+
+
+def test_a_wide_chain_takes_few_points_at_once(monkeypatch):
+    monkeypatch.setitem(tuning.CHAINED, "cpu", (6, 6 * 40))
+    assert evaluated(perceptron(width=5), 6).metadata["method_settings"]["together"] == 8
+    deep = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 20), nn.ReLU(), nn.Linear(20, 3))
+    assert evaluated(deep, 6).metadata["method_settings"]["together"] == 2
+    assert evaluated(perceptron(width=50), 6).metadata["method_settings"]["together"] == 1

@@ -19,13 +19,14 @@ ELEMENTWISE = {*IN_PLACE, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus, n
 class Chain:
     """What follows a layer of ``model``: ``links`` of which each takes the output of the one before it alone."""
 
-    def __init__(self, model: nn.Module, links: list[nn.Module]):
+    def __init__(self, model: nn.Module, layer: nn.Linear, links: list[nn.Module]):
         self.links = links
+        self.width = max(module.out_features for module in (layer, *links) if type(module) is nn.Linear)
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
         self._buffers: dict[nn.Module, Tensor] = {}
 
     @classmethod
-    def find(cls, model: nn.Module, layer: nn.Module, forward: Callable[[], Tensor]) -> "Chain | None":
+    def find(cls, model: nn.Module, layer: nn.Linear, forward: Callable[[], Tensor]) -> "Chain | None":
         """Watch one forward pass, which returns the output of ``model``; None where it is no chain after ``layer``."""
         steps, output = _watch(model, forward)
         order = [module for module, *_ in steps]
@@ -36,7 +37,7 @@ class Chain:
         entered = [*(given for _, given, _ in steps[1:]), (output, output._version)]
         joined = all(_same(left, given) for (_, _, left), given in zip(steps, entered, strict=True))
         plain = all(_is_plain(link) for link in links) and len(set(links)) == len(links)
-        return cls(model, links) if joined and plain else None
+        return cls(model, layer, links) if joined and plain else None
 
     def run(self, weights: dict[str, Tensor], hidden: Tensor) -> Tensor:
         """Outputs [K, C, n] at K points from the layer's outputs ``hidden`` [K, F, n], whose memory is used up.

@@ -13,45 +13,67 @@ BATCH_SIZES = {"cpu": (32, 64, 128, 256, 512, 1024, 2048), "other": (256, 512, 1
 TOGETHER = ((64, 512), (64, 1024), (256, 1024))  # points and samples of one vectorised operation
 VOLUME = {"cpu": 2**22, "other": 2**27}  # values of the first moved layer in one operation, at the most
 PLENTY = 0.1  # seconds that one try takes at the least to be trusted alone
-SHORT = 2**27  # values of the first moved layer at all points of a chain that are computed sooner than a try is worth
+CHAINED = {"cpu": (1024, 2**21), "other": (8192, 2**25)}  # samples, and values of the widest layer, in one operation
+SHORT = 2**27  # values of the widest layer of a chain, at all points, that are computed sooner than a try is worth
 VALUE = 4e-9  # seconds that one of them takes, roughly
 SHARE = 0.05  # of the expected work that may be spent on timing
 
 
 def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> float:
-    """Set layout, micro-batch size and points per operation of all to the fastest seen; expected seconds a point.
+    """Set layout, micro-batch size and points per operation of all; expected seconds a point.
 
-    Points together first, where the network is so small that they pay most likely, then the layout, then the batch
-    size (until it got worse twice), as long as the timing itself takes less than a small share of the work. Batches
-    that are part of the objective keep their size. Short work of a chain takes the first setting, untimed. All members
-    of the ``team`` are timed at once, because they share the cache and the memory of the machine.
+    The settings of a `Chain` follow from its width; for other networks they are the fastest seen. All members of the
+    ``team`` are timed at once, because they share the cache and the memory of the machine.
     """
     evaluator = evaluators[0]
+    together = not evaluator.batches_fixed and evaluator.can_run_together(coordinates[:2])
+    if not (together and (setting := _for_chain(evaluator))):
+        return _search(evaluators, coordinates, team, together)
+    _arrange(evaluators, setting)
+    size, width = evaluator.objective.size, evaluator.chain.width
+    short = size * len(coordinates) * width < SHORT
+    return size * (VALUE * width if short else _seconds(evaluators, coordinates, team))
+
+
+Setting = tuple[int, str, int]  # samples a batch, layout, points per operation
+
+
+def _for_chain(evaluator: Direct) -> Setting | None:
+    """What keeps a `Chain` in the cache; None for other networks."""
+    if "features_first" not in evaluator.layouts:
+        return None
+    samples, values = CHAINED[_kind(evaluator)]
+    samples = min(samples, evaluator.objective.size)
+    evaluator.arrange(samples, "features_first")
+    return evaluator.chain and (samples, "features_first", max(1, values // (samples * evaluator.chain.width)))
+
+
+def _search(evaluators: list[Direct], coordinates: torch.Tensor, team: Team, together: bool) -> float:
+    """The fastest settings seen, as long as the timing takes less than a small share of the work.
+
+    Points ``together`` first, where the network is so small that they pay most likely, then the layout, then the batch
+    size (until it got worse twice). Batches that are part of the objective keep their size.
+    """
+    evaluator, kind = evaluators[0], _kind(evaluators[0])
     objective = evaluator.objective
-    kind = "cpu" if objective.device.type == "cpu" else "other"
     work = objective.size * len(coordinates)
     best, best_time, began = None, float("inf"), time.perf_counter()
 
-    def attempt(batch_size: int, layout: str, together: int) -> float:
+    def attempt(*setting: int | str) -> float:
         nonlocal best, best_time
         if time.perf_counter() - began > SHARE * best_time * work:
             return float("inf")
-        for member in evaluators:
-            member.arrange(batch_size, layout, together)
-        seconds = sum(team.map(lambda _, member: _seconds(member, coordinates), evaluators)) / team.size**2
+        _arrange(evaluators, setting)
+        seconds = _seconds(evaluators, coordinates, team)
         if seconds < best_time:
-            best, best_time = (batch_size, layout, together), seconds
+            best, best_time = setting, seconds
         return seconds
 
     start = objective.batch_size if evaluator.batches_fixed else min(64, objective.size)
-    if not evaluator.batches_fixed and evaluator.can_run_together(coordinates[:2]):
-        for together, size in TOGETHER:
-            together, size = min(together, len(coordinates)), min(size, objective.size)
-            if together * size * evaluator.width > VOLUME[kind]:
-                continue
-            if work * evaluator.width < SHORT and _is_chain(evaluators, size, together):
-                return VALUE * objective.size * evaluator.width
-            attempt(size, evaluator.layouts[-1], together)
+    for points, size in TOGETHER if together else ():
+        points, size = min(points, len(coordinates)), min(size, objective.size)
+        if points * size * evaluator.width <= VOLUME[kind]:
+            attempt(size, evaluator.layouts[-1], points)
     for layout in evaluator.layouts:
         attempt(start, layout, 1)
     if not evaluator.batches_fixed:
@@ -61,23 +83,29 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
                 break
             seconds = attempt(size, best[1], 1)
             worse, least = (worse + 1 if seconds > least else 0), min(least, seconds)
-    for member in evaluators:
-        member.arrange(*best)
+    _arrange(evaluators, best)
     prepared = time.perf_counter()
     evaluator.prepare(coordinates[:1])  # includes the BatchNorm statistics where they are renewed at every point
     return best_time * objective.size + time.perf_counter() - prepared
 
 
-def _is_chain(evaluators: list[Direct], batch_size: int, together: int) -> bool:
-    """Whether a `Chain` runs with these settings, which all evaluators then have."""
-    for member in evaluators:
-        member.arrange(batch_size, member.layouts[-1], together)
-    return evaluators[0].chain is not None
+def _kind(evaluator: Direct) -> str:
+    return "cpu" if evaluator.objective.device.type == "cpu" else "other"
+
+
+def _arrange(evaluators: list[Direct], setting: Setting) -> None:
+    for evaluator in evaluators:
+        evaluator.arrange(*setting)
+
+
+def _seconds(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> float:
+    """Seconds for one sample at one point, with all ``evaluators`` at work."""
+    return sum(team.map(lambda _, member: _seconds_of(member, coordinates), evaluators)) / team.size**2
 
 
 @torch.no_grad()  # which holds for one thread only
-def _seconds(evaluator: Direct, coordinates: torch.Tensor) -> float:
-    """Seconds for one sample at one point, the better of two tries where they are short."""
+def _seconds_of(evaluator: Direct, coordinates: torch.Tensor) -> float:
+    """The same with one of them, the better of two tries where they are short."""
     count = max(evaluator.together, 3)
     few = coordinates[:: max(1, len(coordinates) // count)][:count][: evaluator.largest_block]
     evaluator.prepare(few)
