@@ -38,7 +38,7 @@ __all__ = ["evaluate"]
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total} points, {remaining} left"
 THINNED = 10  # a smooth surface takes about every tenth point
 LONG, MANY = 60.0, 40  # seconds and tenths of points from which on that is worth a hint
-BLOCK_SECONDS = 20.0  # work between two saves of a resume file
+BLOCK_SECONDS = 20.0  # work between two saves of a resume file, or two exchanges between ranks
 
 
 def evaluate(
@@ -140,12 +140,12 @@ class _Run:
             self.bar.total = 0
             self.evaluators = [self.evaluator, *(self._twin() for _ in range(self.team.size - 1))]
             if tolerance in (None, 0) or isinstance(self.evaluator, Affine):
-                self._prepare(every)
+                self._prepare(every, resume)
                 self._compute(every, resume)
                 if tolerance is not None:
                     self.interpolation = Interpolation(tolerance, Plan(self.statistics.values(EVERY)), self.statistics)
             else:
-                self._prepare(every[::THINNED], exact=len(every))
+                self._prepare(every[::THINNED], resume, exact=len(every))
                 self._compute(self._centre(), resume)
                 self._interpolate(tolerance, deadline, resume)
 
@@ -225,7 +225,7 @@ class _Run:
                 evaluator.batch_size = max(1, evaluator.batch_size // 2)
             self.team.stopped, self.bar.n = False, begun
 
-    def _prepare(self, points: Tensor, exact: int | None = None) -> None:
+    def _prepare(self, points: Tensor, resume: Path | None, exact: int | None = None) -> None:
         """Settle how batches are evaluated and the size of a block, and say how long ``points`` will take.
 
         ``exact`` is the number of points of the whole grid where ``points`` are a guess at those it will take.
@@ -233,7 +233,8 @@ class _Run:
         size, pending = self.evaluator.largest_block, points[~self.statistics.done[points]]
         if isinstance(self.evaluator, Direct) and len(pending):
             seconds = tune(self.evaluators, self.coordinates[pending], self.team)
-            size = max(1, min(size, int(BLOCK_SECONDS / seconds)))
+            if resume or ranks.count() > 1:
+                size = max(1, min(size, int(BLOCK_SECONDS / seconds)))
             self._announce(seconds / ranks.count(), len(pending), exact)
         if not self.evaluator.batches_fixed:
             for evaluator in self.evaluators:
