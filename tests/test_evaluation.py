@@ -153,6 +153,31 @@ def test_a_zero_start_is_as_accurate_as_argmax_says(method):
     assert surface.accuracy[1] == 0.5
 
 
+class Decides(nn.Module):
+    """A network whose path depends on its values, as one forward pass cannot tell."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = make("mlp")
+
+    def forward(self, inputs):
+        logits = self.net(inputs)
+        return 2 * logits if logits[0].norm() > 1 else logits
+
+
+def test_what_decides_by_its_values_is_evaluated_as_it_decides():
+    model, (inputs, targets) = Decides().double(), images(1)
+    plane, grid = ll.random_plane(model, seed=1), {**GRID, "alpha_range": (-3, 3)}
+    surface = ll.evaluate(exact_objective(model, (inputs, targets)), plane, **grid)
+    doubled = 0
+    for i, a in enumerate(surface.alphas):
+        for j, b in enumerate(surface.betas):
+            losses, logits = plain_losses(model, plane, (a, b), inputs, targets)
+            assert surface.loss[i, j] == pytest.approx(losses.item(), rel=1e-10)
+            doubled += bool(logits.norm() > 2)
+    assert 0 < doubled < surface.loss.size
+
+
 def test_a_classifier_of_features_can_be_stored_features_first():
     objective = exact_objective(make("mlp").double(), images())
     assert "features_first" in Direct(objective, ll.random_plane(objective.model, seed=1), prefix=True).layouts

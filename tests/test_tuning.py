@@ -52,26 +52,11 @@ def test_what_is_no_chain_is_timed():
         evaluated(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3)), 1, 4, 4)
 
 
-class Decides(nn.Module):
-    """A network whose path depends on its values, as one forward pass cannot tell."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = perceptron()
-
-    def forward(self, inputs):
-        logits = self.net(inputs)
-        return 2 * logits if logits.abs().max() > 30 else logits
-
-
-def test_what_decides_by_its_values_is_no_chain():
-    with pytest.raises(Timed):
-        evaluated(Decides(), 6)
-
-
 def test_a_wide_chain_takes_few_points_at_once(monkeypatch):
     monkeypatch.setitem(tuning.CHAINED, "cpu", (6, 6 * 40))
+    monkeypatch.setattr(tuning, "LEAST", 3)
     assert evaluated(perceptron(width=5), 6).metadata["method_settings"]["together"] == 8
     deep = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 20), nn.ReLU(), nn.Linear(20, 3))
     assert evaluated(deep, 6).metadata["method_settings"]["together"] == 2
-    assert evaluated(perceptron(width=50), 6).metadata["method_settings"]["together"] == 1
+    wide = evaluated(perceptron(width=50), 6).metadata["method_settings"]
+    assert (wide["together"], wide["batch_size"]) == (2, 3)

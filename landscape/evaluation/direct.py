@@ -44,7 +44,7 @@ class Direct:
         """Set samples a batch, memory ``layout`` and points an operation; none of them changes a value."""
         self.batch_size, self.layout, self.together = batch_size, layout, together
         self.replacements = fast_pools(self.objective.model)
-        self.chain = self._chain() if layout == "features_first" else None
+        self.chain = self._chain() if layout == "features_first" and together > 1 else None
         if layout == "features_first":
             self.replacements |= features_first.linears(self.objective.model)
         if self.first:
@@ -84,7 +84,7 @@ class Direct:
         """Compute the parameters at ``coordinates`` [K, axes] (float64)."""
         weights = self.slice.weights(coordinates)
         self.coordinates = weights.tolist()
-        self.mix = F.pad(weights, (1, 0), value=1.0).to(self.origin)
+        self.mix = F.pad(weights, (1, 0), value=1.0).to(self.origin)  # of the first layer's terms
         self.few = self.first is not None and self.first.move_to(weights)
         self.stack = torch.addmm(self.origin, weights.to(self.origin), self.directions)
         if self.objective.batch_norm == "recalibrate":
@@ -104,7 +104,7 @@ class Direct:
 
     def run(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Once, losses [K, n] of the loaded batch at the prepared points, and the number of hits [K] (or None)."""
-        yield self._run_together() if self.together > 1 or self.chain else self._run_one_by_one()
+        yield self._run_together() if self.together > 1 else self._run_one_by_one()
 
     def can_run_together(self, coordinates: Tensor) -> bool:
         """Whether the forward pass can be vectorised over points (torch.func.vmap accepts it), tried at two."""

@@ -14,9 +14,12 @@ TOGETHER = ((64, 512), (64, 1024), (256, 1024))  # points and samples of one vec
 VOLUME = {"cpu": 2**22, "other": 2**27}  # values of the first moved layer in one operation, at the most
 PLENTY = 0.1  # seconds that one try takes at the least to be trusted alone
 CHAINED = {"cpu": (1024, 2**21), "other": (8192, 2**25)}  # samples, and values of the widest layer, in one operation
+LEAST = 64  # samples of a chain, however wide
 SHORT = 2**27  # values of the widest layer of a chain, at all points, that are computed sooner than a try is worth
 VALUE = 4e-9  # seconds that one of them takes, roughly
 SHARE = 0.05  # of the expected work that may be spent on timing
+
+Setting = tuple[int, str, int]  # samples a batch, layout, points per operation
 
 
 def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> float:
@@ -27,7 +30,7 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
     """
     evaluator = evaluators[0]
     together = not evaluator.batches_fixed and evaluator.can_run_together(coordinates[:2])
-    if not (together and (setting := _for_chain(evaluator))):
+    if not (together and (setting := _for_chain(evaluator, len(coordinates)))):
         return _search(evaluators, coordinates, team, together)
     _arrange(evaluators, setting)
     size, width = evaluator.objective.size, evaluator.chain.width
@@ -35,17 +38,17 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> flo
     return size * (VALUE * width if short else _seconds(evaluators, coordinates, team))
 
 
-Setting = tuple[int, str, int]  # samples a batch, layout, points per operation
-
-
-def _for_chain(evaluator: Direct) -> Setting | None:
-    """What keeps a `Chain` in the cache; None for other networks."""
+def _for_chain(evaluator: Direct, points: int) -> Setting | None:
+    """What keeps a `Chain` in the cache, two points an operation or more; None for other networks."""
     if "features_first" not in evaluator.layouts:
         return None
-    samples, values = CHAINED[_kind(evaluator)]
-    samples = min(samples, evaluator.objective.size)
-    evaluator.arrange(samples, "features_first")
-    return evaluator.chain and (samples, "features_first", max(1, values // (samples * evaluator.chain.width)))
+    evaluator.arrange(evaluator.batch_size, "features_first", 2)
+    if not evaluator.chain:
+        return None
+    most, values = CHAINED[_kind(evaluator)]
+    columns = values // evaluator.chain.width
+    samples = min(evaluator.objective.size, most, max(LEAST, columns // 2))
+    return samples, "features_first", max(2, min(points, columns // samples))
 
 
 def _search(evaluators: list[Direct], coordinates: torch.Tensor, team: Team, together: bool) -> float:
