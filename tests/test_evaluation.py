@@ -165,17 +165,20 @@ class Decides(nn.Module):
         return 2 * logits if logits[0].norm() > 1 else logits
 
 
-def test_what_decides_by_its_values_is_evaluated_as_it_decides():
+@pytest.mark.parametrize("layout", ["default", "features_first"])
+def test_what_decides_by_its_values_is_evaluated_as_it_decides(layout):
     model, (inputs, targets) = Decides().double(), images(1)
-    plane, grid = ll.random_plane(model, seed=1), {**GRID, "alpha_range": (-3, 3)}
-    surface = ll.evaluate(exact_objective(model, (inputs, targets)), plane, **grid)
+    plane = ll.random_plane(model, seed=1)
+    evaluator = Direct(exact_objective(model, (inputs, targets)), plane, prefix=True)
+    coordinates = 2 * torch.randn(20, 2, dtype=torch.float64)
+    evaluator.arrange(1, layout)
+    losses, _ = run_all(evaluator, coordinates)
     doubled = 0
-    for i, a in enumerate(surface.alphas):
-        for j, b in enumerate(surface.betas):
-            losses, logits = plain_losses(model, plane, (a, b), inputs, targets)
-            assert surface.loss[i, j] == pytest.approx(losses.item(), rel=1e-10)
-            doubled += bool(logits.norm() > 2)
-    assert 0 < doubled < surface.loss.size
+    for found, place in zip(losses, coordinates.tolist(), strict=True):
+        expected, logits = plain_losses(model, plane, place, inputs, targets)
+        torch.testing.assert_close(found, expected)
+        doubled += bool(logits.norm() > 2)
+    assert 0 < doubled < 20
 
 
 def test_a_classifier_of_features_can_be_stored_features_first():
