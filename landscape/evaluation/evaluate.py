@@ -270,7 +270,7 @@ class _Run:
         if not len(centre):
             return None
         found = float(self.statistics.mean[centre[0]])
-        expected = float(self.objective.in_full_precision()(self.slice.origin).double().mean())
+        expected = self._model_loss()
         exact = self.objective.precision == "full"
         if exact and not agree(torch.tensor([found]), torch.tensor([expected]), self.objective.dtype):
             raise RuntimeError(
@@ -279,6 +279,15 @@ class _Run:
         if not math.isfinite(found):
             warnings.warn(f"THE LOSS AT THE ORIGIN IS NOT FINITE ({found}): is the model trained?", stacklevel=3)
         return {"loss": found, "model_loss": expected}
+
+    def _model_loss(self) -> float:
+        """The mean loss at the origin by plain forward passes; every rank takes its share of the batches."""
+        objective = self.objective.in_full_precision()
+        with objective.arithmetic():
+            objective.move_to(self.slice.origin)
+            mine = itertools.islice(objective.batches(), ranks.rank(), None, ranks.count())
+            total = sum(float(objective.evaluate(batch)[0].double().sum()) for _, batch in mine)
+        return sum(ranks.gathered(total)) / objective.size
 
     def surface(self, seconds: float, origin: dict | None) -> Surface:
         shape = tuple(len(axis) for axis in self.axes)
