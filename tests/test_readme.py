@@ -68,7 +68,9 @@ def test_every_script_at_the_top_is_in_the_readme_and_every_linked_file_exists()
 
 def test_every_measured_row_is_from_the_committed_benchmark():
     measured = "".join(path.read_text() for path in (ROOT / "benchmarks" / "results").rglob("*.md"))
-    rows = [line for line in README.partition("## Speed")[2].splitlines() if line.startswith(("|", "This toolkit"))]
-    assert len(rows) > 20
+    refinement = README.partition("Measured (`benchmarks/refinement.py`")[2].partition("\n## ")[0]
+    sections = (refinement, README.partition("## Speed")[2])
+    rows = [line for text in sections for line in text.splitlines() if line.startswith(("|", "This toolkit"))]
+    assert len(rows) > 20 and refinement
     for row in rows:
         assert row in measured
