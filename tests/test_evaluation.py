@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from networks import NETWORKS, images, make, plain_losses
+from networks import NETWORKS, Decides, images, make, plain_losses
 from torch import nn
 
 import landscape_lib as ll
@@ -153,21 +153,9 @@ def test_a_zero_start_is_as_accurate_as_argmax_says(method):
     assert surface.accuracy[1] == 0.5
 
 
-class Decides(nn.Module):
-    """A network whose path depends on its values, as one forward pass cannot tell."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = make("mlp")
-
-    def forward(self, inputs):
-        logits = self.net(inputs)
-        return 2 * logits if logits[0].norm() > 1 else logits
-
-
 @pytest.mark.parametrize("layout", ["default", "features_first"])
 def test_what_decides_by_its_values_is_evaluated_as_it_decides(layout):
-    model, (inputs, targets) = Decides().double(), images(1)
+    model, (inputs, targets) = Decides(make("mlp"), bound=1).double(), images(1)
     plane = ll.random_plane(model, seed=1)
     evaluator = Direct(exact_objective(model, (inputs, targets)), plane, prefix=True)
     coordinates = 2 * torch.randn(20, 2, dtype=torch.float64)

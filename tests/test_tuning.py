@@ -4,6 +4,7 @@ import importlib
 
 import pytest
 import torch
+from networks import Decides
 from torch import nn
 
 import landscape_lib as ll
@@ -52,17 +53,9 @@ def test_what_is_no_chain_is_timed():
         evaluated(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3)), 1, 4, 4)
 
 
-class Decides(nn.Sequential):
-    """A network whose path depends on its values, as one forward pass cannot tell."""
-
-    def forward(self, inputs):
-        logits = super().forward(inputs)
-        return 2 * logits if logits.norm() > 30 else logits
-
-
 def test_what_decides_by_its_values_is_no_chain():
     with pytest.raises(Timed):
-        evaluated(Decides(*perceptron()), 6)
+        evaluated(Decides(perceptron(), bound=30), 6)
 
 
 def test_a_wide_chain_takes_few_points_at_once(monkeypatch):

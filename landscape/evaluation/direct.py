@@ -84,8 +84,8 @@ class Direct:
         """Compute the parameters at ``coordinates`` [K, axes] (float64)."""
         weights = self.slice.weights(coordinates)
         self.coordinates = weights.tolist()
-        self.mix = F.pad(weights, (1, 0), value=1.0).to(self.origin)  # of the first layer's terms
-        self.few = self.first is not None and self.first.move_to(weights)
+        self.term_weights = F.pad(weights, (1, 0), value=1.0).to(self.origin)
+        self.terms_are_outputs = self.first is not None and self.first.move_to(weights)
         self.stack = torch.addmm(self.origin, weights.to(self.origin), self.directions)
         if self.objective.batch_norm == "recalibrate":
             self._move(0)
@@ -205,7 +205,7 @@ class Direct:
 
     def _combine(self, index: int) -> Tensor:
         """z_0 + sum_i c_i z_i at the point ``index``; the sum over all but the last axis is kept along a row."""
-        if self.few:
+        if self.terms_are_outputs:
             return self.terms[index]
         *row, last = self.coordinates[index]
         constant, *others, final = self.terms
@@ -253,12 +253,12 @@ class Direct:
         """The first layer's output [count, *term] at ``count`` points; a placeholder [count] without prefix."""
         if not self.first:
             return self.stack.new_empty(count)
-        if self.few:
+        if self.terms_are_outputs:
             return torch.stack(self.terms[start : start + count])
         if start == 0:
             self._side_by_side = torch.stack(self.terms).flatten(1)
             self._combined = self._side_by_side.new_empty(count, self._side_by_side.shape[1])
-        combined = torch.mm(self.mix[start : start + count], self._side_by_side, out=self._combined[:count])
+        combined = torch.mm(self.term_weights[start : start + count], self._side_by_side, out=self._combined[:count])
         return combined.view(count, *self.terms[0].shape)
 
     def _in_order(self, tensor: Tensor) -> Tensor:
