@@ -589,3 +589,12 @@ def test_span_that_does_not_exist_is_refused():
     for rise, reason in ((1.0, "does not rise"), (0.0, "positive"), (math.nan, "positive")):
         with pytest.raises(ll.InputError, match=reason):
             ll.find_span(flat, line, rise=rise)
+
+
+@pytest.mark.parametrize("tolerance", [-1, 1.5, "coarse"])
+def test_a_wrong_tolerance_is_refused_where_a_stored_surface_would_serve_too(tolerance, tmp_path):
+    model, data = make("linear"), images()
+    where = (tmp_path / "surface.npz", ll.objective(model, data), ll.random_plane(model))
+    ll.load_or_evaluate(*where, resolution=3, progress=False)
+    with pytest.raises(ll.InputError, match="tolerance"):
+        ll.load_or_evaluate(*where, resolution=3, progress=False, tolerance=tolerance)

@@ -9,6 +9,7 @@ from landscape import ranks
 from landscape.evaluation.evaluate import evaluate
 from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import difference, identity_of
+from landscape.evaluation.interpolated import check_tolerance
 from landscape.objective import Objective
 from landscape.results import Surface
 from landscape.slices import Slice
@@ -36,8 +37,10 @@ def load_or_evaluate(
     grid = {"alpha_range": (-1, 1), "beta_range": (-1, 1), "resolution": 51, **options}
     axes = grid_axes(slice_, grid["alpha_range"], grid["beta_range"], grid["resolution"])
     settled = objective.for_slice(slice_.recipe.get("kind"))
-    wanted = {"identity": identity_of(settled, slice_, axes, options.get("per_sample", False)), **notes}
-    tolerances = (None, options.get("tolerance"))  # a surface of which every point is evaluated serves any
+    per_sample, tolerance = options.get("per_sample", False), options.get("tolerance")
+    check_tolerance(tolerance, settled, per_sample)
+    wanted = {"identity": identity_of(settled, slice_, axes, per_sample), **notes}
+    tolerances = (None, tolerance)  # a surface of which every point is evaluated serves any
     if not force and (surface := ranks.from_first(lambda: _stored(path, wanted, tolerances))):
         return surface
     stable = {key: value for key, value in wanted["identity"].items() if key != "first losses"}
