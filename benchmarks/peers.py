@@ -138,6 +138,16 @@ def logits_pointwise(task: Task, coordinates: Coordinates, visit: Visit) -> None
 
 
 @torch.no_grad()
+def logits_pointwise_with_accuracy(task: Task, coordinates: Coordinates, visit: Visit) -> None:
+    constant, first, second = logits_of(task)
+    for alpha, beta in coordinates:
+        logits = constant + alpha * first + beta * second
+        losses, hits = F.cross_entropy(logits, task.targets, reduction="none"), logits.argmax(1) == task.targets
+        _ = losses.std().item(), hits.double().mean().item()
+        visit(losses.mean().item())
+
+
+@torch.no_grad()
 def logits_transposed(task: Task, coordinates: Coordinates, visit: Visit) -> None:
     constant, first, second = relative_logits_of(task)
     for alpha, beta in coordinates:
@@ -228,9 +238,16 @@ PEERS = (
         affine_only=True,
     ),
     Peer(
+        "precomputed logits point by point, with accuracy and standard error",
+        logits_pointwise_with_accuracy,
+        "the same with all that a surface of this toolkit holds; for information, no target",
+        affine_only=True,
+        is_target=False,
+    ),
+    Peer(
         "precomputed logits transposed",
         logits_transposed,
-        "the same in [C, N], relative to the true class: exp, sum, log; overflows at large ranges",
+        "the losses alone in [C, N], relative to the true class: exp, sum, log; overflows at large ranges",
         affine_only=True,
     ),
     Peer(

@@ -298,6 +298,16 @@ def test_accuracy_of_the_affine_method_with_classes_that_tie_or_never_move():
             assert surface.accuracy[i, j] == (logits.argmax(1) == targets).double().mean().item()
 
 
+def test_a_sample_without_finite_logits_is_no_hit_of_the_affine_method():
+    model, (inputs, targets) = make("linear"), images(30)
+    inputs[3], targets[3] = torch.nan, 1  # torch's argmax of NaN is 0
+    plane = ll.random_plane(model, seed=4)
+    objective = exact_objective(model, (inputs, targets))
+    affine, direct = (ll.evaluate(objective, plane, method=name, **GRID) for name in ("affine", "direct"))
+    assert np.isnan(affine.loss).all() and affine.accuracy.min() < affine.accuracy.max()
+    np.testing.assert_array_equal(affine.accuracy, direct.accuracy)
+
+
 def test_non_finite_values_stay_and_are_counted():
     model, data = make("mlp"), images()
     plane = ll.random_plane(model, normalize=None)

@@ -176,41 +176,34 @@ class Affine:
 
     def _hits(self) -> Tensor:
         """Number of samples [A, B] whose true class has the largest logit."""
-        always, never = self._decided()
-        grid = self._interval_hits(~(always | never))
-        return grid + always.sum()
-
-    def _decided(self) -> tuple[Tensor, Tensor]:
-        """Which samples [n] are right on the whole grid, and which are wrong: an affine map is largest at a corner."""
         l0, l1, l2 = self.logits
+        # An affine map is largest at a corner, so most classes win nowhere and bound nothing.
         ends = itertools.product(*(axis[[0, -1]].tolist() for axis in self.grid))
         corners = torch.stack([l0 + a * l1 + b * l2 for a, b in ends])
-        return (corners.amax(0) <= 0).all(1), (corners.amin(0) > 0).any(1)
+        lost = ~(corners.amin(0) <= 0).all(1)  # NaN, too
+        bounding = (corners.amax(0) > 0) & ~lost[:, None]
+        bounded = bounding.any(1)
+        always = len(lost) - lost.sum() - bounded.sum()
+        return always + self._interval_hits(bounding[bounded], *(logits[bounded] for logits in self.logits))
 
-    def _interval_hits(self, samples: Tensor) -> Tensor:
-        """`_hits` of the ``samples`` [n] (a mask), from the interval of b that each wins along every row."""
-        l0, l1, l2 = (logits[samples] for logits in self.logits)
-        alphas, betas = (l0.new_tensor(axis) for axis in self.grid)
+    def _interval_hits(self, bounding: Tensor, *logits: Tensor) -> Tensor:
+        """`_hits` of samples that the classes ``bounding`` [n, C] bound: along every row each wins an interval of b."""
+        alphas, betas = (logits[0].new_tensor(axis) for axis in self.grid)
+        sample, l0, l1, l2 = bounding.nonzero()[:, 0], *(part[bounding] for part in logits)
         smallest = torch.finfo(l2.dtype).tiny ** 0.5  # whose quotients stay finite
         slope = torch.where(l2.abs() < smallest, smallest, l2)
-        offset, tilt = -l0 / slope, -l1 / slope
-        own = self.targets[samples, None]
-        offset.scatter_(1, own, torch.inf)  # the true class bounds nothing
-        tilt.scatter_(1, own, 0.0)
-        upper = slope > 0
-        high = self._bound(upper, offset, tilt, torch.inf, alphas).amin(1)
-        low = self._bound(~upper, offset, tilt, -torch.inf, alphas).amax(1)
-        begin = torch.searchsorted(betas, low, right=False)
-        end = torch.searchsorted(betas, high, right=True).maximum(begin)
+        bounds = torch.addcmul((-l0 / slope)[:, None], (-l1 / slope)[:, None], alphas)
+
+        def closest(side: Tensor, farthest: float, how: str) -> Tensor:
+            start = bounds.new_full((len(bounding), len(alphas)), farthest)
+            return start.scatter_reduce_(0, sample[side, None].expand(-1, len(alphas)), bounds[side], how)
+
+        begin = torch.searchsorted(betas, closest(slope < 0, -torch.inf, "amax"), right=False)
+        end = torch.searchsorted(betas, closest(slope > 0, torch.inf, "amin"), right=True).maximum(begin)
         width = len(betas) + 1
-        row = torch.arange(len(alphas), device=low.device) * width
+        row = torch.arange(len(alphas), device=begin.device) * width
         edges = [(index + row).flatten().bincount(minlength=len(alphas) * width) for index in (begin, end)]
         return (edges[0] - edges[1]).view(-1, width)[:, :-1].cumsum(1)
-
-    @staticmethod
-    def _bound(mask: Tensor, offset: Tensor, tilt: Tensor, neutral: float, alphas: Tensor) -> Tensor:
-        offset, tilt = torch.where(mask, offset, neutral), torch.where(mask, tilt, 0.0)
-        return torch.addcmul(offset[:, :, None], tilt[:, :, None], alphas)
 
 
 def _tiles(axis: np.ndarray, slope: Tensor) -> list[slice]:

@@ -128,9 +128,13 @@ class FirstLayer:
         if not isinstance(self.layer, nn.Linear):
             each = zip(weights, [None] * len(weights) if biases is None else biases, strict=True)
             return [self.layer._conv_forward(inputs, weight, bias) for weight, bias in each]
-        # Side by side: one pass over the inputs.
-        together = F.linear(inputs, weights.flatten(0, 1), None if biases is None else biases.flatten())
-        return [part.contiguous() for part in together.split(self.layer.out_features, dim=-1)]
+        # Side by side: one pass over the inputs. Rows are added to a multiple of 16, for which products are faster.
+        rows, width = weights.flatten(0, 1), self.layer.out_features
+        spare = -len(rows) % 16
+        together = F.linear(
+            inputs, F.pad(rows, (0, 0, 0, spare)), None if biases is None else F.pad(biases.flatten(), (0, spare))
+        )
+        return [part.contiguous() for part in together.split(width, dim=-1)[: len(weights)]]
 
 
 def _at(coordinates: Tensor, corners: Tensor | None) -> Tensor | None:
