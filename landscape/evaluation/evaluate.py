@@ -232,7 +232,8 @@ class _Run:
         """
         size, pending = self.evaluator.largest_block, points[~self.statistics.done[points]]
         if isinstance(self.evaluator, Direct) and len(pending):
-            seconds = tune(self.evaluators, self.coordinates[pending], self.team)
+            mine = pending[:: ranks.count()]
+            seconds = tune(self.evaluators, self.coordinates[mine], self.team)
             if resume or ranks.count() > 1:
                 size = max(1, min(size, int(BLOCK_SECONDS / seconds)))
             self._announce(seconds / ranks.count(), len(pending), exact)

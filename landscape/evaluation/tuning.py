@@ -23,7 +23,7 @@ Setting = tuple[int, str, int]  # samples a batch, layout, points per operation
 
 
 def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> float:
-    """Set layout, micro-batch size and points per operation of all; expected seconds a point.
+    """Set layout, micro-batch size and points per operation of all for the points ``coordinates``; seconds a point.
 
     The settings of a `Chain` follow from its width; for other networks they are the fastest seen. All members of the
     ``team`` are timed at once, because they share the cache and the memory of the machine.
