@@ -13,7 +13,7 @@ from landscape.batch_norm import POLICIES, has_batch_norm, recalibrate, use_batc
 from landscape.devices import float32_products, has_bf16, kept_random_state, select_device
 from landscape.errors import InputError
 from landscape.losses import LOSSES, check_labels, is_classification
-from landscape.parameters import Point, as_point, check_match
+from landscape.parameters import Point, as_point, check_match, copy_of
 from landscape.provenance import fingerprint
 from landscape.samples import collect, map_tensors, tensors_of
 
@@ -184,7 +184,7 @@ class Objective:
     def twin(self) -> "Objective":
         """The same objective on the same samples with a network of its own, for another thread."""
         twin = copy.copy(self)
-        twin.model = copy.deepcopy(self.model)
+        twin.model = copy_of(self.model)
         return twin
 
     def subset(self, count: int, seed: int) -> "Objective":
@@ -227,7 +227,7 @@ class Objective:
 
     def _private(self, model: nn.Module) -> nn.Module:
         try:
-            private = copy.deepcopy(model)
+            private = copy_of(model)
         except (RuntimeError, TypeError) as error:
             raise InputError(f"the model cannot be copied ({error}); pass one that copy.deepcopy accepts") from error
         private = private.to(self.device, self.dtype).eval().requires_grad_(False)

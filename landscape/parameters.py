@@ -13,6 +13,7 @@ __all__ = [
     "as_float64",
     "as_point",
     "check_match",
+    "copy_of",
     "cosine",
     "flatten",
     "inner",
@@ -32,13 +33,19 @@ def parameters_of(model: nn.Module) -> Point:
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
+def copy_of(model: nn.Module) -> nn.Module:
+    """A deep copy; weights that a hook computed (pruning, weight_norm), which torch does not copy, are detached."""
+    computed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
+    return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed if not value.is_leaf})
+
+
 def model_at(model: nn.Module, point: Point) -> nn.Module:
     """A copy of ``model``, buffers included, with the parameters of ``point``.
 
     Raises:
         InputError: ``point`` does not belong to this network.
     """
-    moved = copy.deepcopy(model)
+    moved = copy_of(model)
     check_match(point, dict(moved.named_parameters()))
     for name, parameter in moved.named_parameters():
         parameter.data.copy_(point[name])

@@ -74,6 +74,19 @@ class Attention(nn.Module):
         return self.out(self.attention(h, h, h, need_weights=False)[0].mean(1))
 
 
+class Scaled(nn.Module):
+    """A parameter that is one number."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(32, 8)
+        self.scale = nn.Parameter(torch.tensor(1.3))
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.out(self.scale * torch.relu(self.inner(x.flatten(1))))
+
+
 def linear():
     return nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
 
@@ -125,6 +138,7 @@ NETWORKS = {
     "twice": Twice,
     "functional": Functional,
     "attention": Attention,
+    "scaled": Scaled,
 }
 
 

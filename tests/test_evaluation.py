@@ -3,12 +3,14 @@
 import copy
 import functools
 import math
+import sys
 
 import numpy as np
 import pytest
 import torch
 from networks import NETWORKS, Decides, images, make, plain_losses
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 import landscape_lib as ll
 from landscape.evaluation.direct import Direct
@@ -26,11 +28,32 @@ METHODS_OF = {
     "twice": "direct",
     "functional": "direct",
     "attention": "direct",
+    "scaled": "direct",
 }
 
 
 def exact_objective(model, data, **options):
     return ll.objective(model, data, dtype=torch.float64, device="cpu", **options)
+
+
+@pytest.mark.parametrize(
+    "reparametrize",
+    [
+        lambda layer: prune.l1_unstructured(layer, "weight", amount=0.4),
+        lambda layer: parametrizations.weight_norm(layer),
+        lambda layer: torch.nn.utils.weight_norm(layer),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_networks_whose_weights_are_computed_from_others(reparametrize):
+    model, again = make("mlp"), make("mlp")  # torch's own deepcopy refuses such a network
+    reparametrize(model[1]), reparametrize(again[1])
+    data, plane = images(), ll.random_plane(model.double(), seed=3)
+    surface = ll.evaluate(exact_objective(model, data), plane, **GRID)
+    for i, j in [(0, 0), (3, 2), (6, 4)]:
+        again.double().load_state_dict({**again.state_dict(), **plane(surface.alphas[i], surface.betas[j])})
+        expected = nn.functional.cross_entropy(again(data[0].double()), data[1])
+        assert surface.loss[i, j] == pytest.approx(expected.item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -351,7 +374,7 @@ class Flaky(nn.Module):
 
 
 def test_an_interrupted_evaluation_goes_on_and_gives_the_same_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr("landscape.evaluation.direct.STACK_BYTES", 4 * 8 * 250)  # blocks of a few points
+    monkeypatch.setattr(sys.modules["landscape.evaluation.evaluate"], "ROUND_SECONDS", 0)  # a point a round
     model, data, path = Flaky(), images(), tmp_path / "progress.npz"
     target, plane = exact_objective(model, data, batch_size=4), ll.random_plane(model)
     target.model.calls = 0

@@ -18,7 +18,7 @@ import os, runpy, signal, sys
 sys.path.insert(0, {root!r})
 import landscape_lib
 run = sys.modules["landscape.evaluation.evaluate"]._Run
-sys.modules["landscape.evaluation.evaluate"].BLOCK_SECONDS = 0  # a point a block
+sys.modules["landscape.evaluation.evaluate"].ROUND_SECONDS = 0  # a point a round
 plain, rounds = run._evaluate_round, []
 
 def evaluate_round(*arguments):
@@ -36,7 +36,7 @@ KILLED_WHILE_SAVING = """
 import os, runpy, signal, sys
 sys.path.insert(0, {root!r})
 import landscape_lib
-sys.modules["landscape.evaluation.evaluate"].BLOCK_SECONDS = 0  # a point a block
+sys.modules["landscape.evaluation.evaluate"].ROUND_SECONDS = 0  # a point a round
 replace, saves = os.replace, []
 
 def killed(*arguments):

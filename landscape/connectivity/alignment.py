@@ -1,7 +1,6 @@
 """Permute the hidden units of one network so that they match those of another."""
 
 import contextlib
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from landscape.connectivity.coupling import Group, trace_coupling
 from landscape.connectivity.matching import inputs_of, match_activations, match_weights, permute
 from landscape.errors import InputError
 from landscape.objective import Objective
-from landscape.parameters import check_match, parameters_of
+from landscape.parameters import check_match, copy_of, parameters_of
 from landscape.samples import Samples, collect
 
 __all__ = ["Alignment", "align"]
@@ -75,7 +74,7 @@ def align(a: nn.Module, b: nn.Module, *, method: str = "weights", data: Any = No
         raise InputError("method='activations' compares units on samples: pass data=, or use method='weights'")
     samples = None if data is None else data.samples if isinstance(data, Objective) else collect(data)
     _check_same(a, b)
-    probe_a, probe_b = (copy.deepcopy(model).cpu().double().eval() for model in (a, b))
+    probe_a, probe_b = (copy_of(model).cpu().double().eval() for model in (a, b))
     inputs = _probe_inputs(probe_a, samples)
     groups = trace_coupling(probe_b, inputs[:2])
     if not _alike(groups, trace_coupling(probe_a, inputs[:2])):
@@ -90,7 +89,7 @@ def align(a: nn.Module, b: nn.Module, *, method: str = "weights", data: Any = No
         deviation = float((probe_b(inputs) - expected).abs().max())
     if not deviation <= TOLERANCE * float(expected.abs().max()):
         raise RuntimeError(f"the permuted network does not compute the same function: it is off by {deviation:.3g}")
-    model = copy.deepcopy(b).eval()
+    model = copy_of(b).eval()
     permute(model, groups, match.orders)
     permutations = {group.name: order for group, order in zip(groups, match.orders, strict=True)}
     return Alignment(model, permutations, deviation, match.rounds, match.converged, method)

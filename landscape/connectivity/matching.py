@@ -1,6 +1,5 @@
 """The best permutation of every group of hidden units, by linear assignment."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.connectivity.coupling import READERS, Group, operation_name
 from landscape.devices import select_device
-from landscape.parameters import Point, as_float64, inner, parameters_of
+from landscape.parameters import Point, as_float64, copy_of, inner, parameters_of
 from landscape.samples import Samples, tensors_of
 
 __all__ = ["Match", "inputs_of", "match_activations", "match_weights", "permute"]
@@ -67,7 +66,7 @@ def match_weights(a: nn.Module, b: nn.Module, groups: Sequence[Group], seed: int
 def match_activations(a: nn.Module, b: nn.Module, groups: Sequence[Group], samples: Samples) -> Match:
     """Maximise the sum over units of their correlation over samples and places, where the units are read."""
     device = select_device("auto")
-    a, b = (copy.deepcopy(model).to(device).eval() for model in (a, b))
+    a, b = (copy_of(model).to(device).eval() for model in (a, b))
     dtype = next(a.parameters()).dtype
     moments = [{call: _Moments() for call in group.readings} for group in groups]
     for _, batch in samples.batches(samples.count_in(READ_BYTES), device, dtype):

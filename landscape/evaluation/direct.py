@@ -199,7 +199,7 @@ class Direct:
         sizes = [parameter.numel() for parameter in self.moved.values()]
         pieces = stack.split(sizes, dim=-1)
         return {
-            name: piece.view(*stack.shape[:-1], *parameter.shape)
+            name: piece.view((*stack.shape[:-1], *parameter.shape))
             for (name, parameter), piece in zip(self.moved.items(), pieces, strict=True)
         }
 

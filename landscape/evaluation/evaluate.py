@@ -38,7 +38,7 @@ __all__ = ["evaluate"]
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total} points, {remaining} left"
 THINNED = 10  # a smooth surface takes about every tenth point
 LONG, MANY = 60.0, 40  # seconds and tenths of points from which on that is worth a hint
-BLOCK_SECONDS = 20.0  # work between two saves of a resume file, or two exchanges between ranks
+ROUND_SECONDS = 20.0  # work between two saves of a resume file, or two exchanges between ranks
 
 
 def evaluate(
@@ -178,25 +178,26 @@ class _Run:
         return (self.coordinates == 0).all(1).nonzero().flatten()
 
     def _compute(self, points: Tensor, resume: Path | None) -> None:
-        """Evaluate those of ``points`` that are not done yet, block by block."""
+        """Evaluate those of ``points`` that are not done yet, round by round."""
         pending = points[~self.statistics.done[points]]
         if not len(pending):
             return
         self.bar.total += len(pending)
-        for blocks in _rounds(pending, self.block):
-            self._evaluate_round(blocks)
+        for shares in _rounds(pending, self.points_a_round):
+            self._evaluate_round(shares)
             if resume and ranks.is_first_rank():
                 save_progress(resume, self.identity, self.statistics)
 
-    def _evaluate_round(self, blocks: list[Tensor]) -> None:
-        """Evaluate one of the ``blocks``, and take the others from the other ranks."""
-        mine = blocks[ranks.rank()] if ranks.rank() < len(blocks) else blocks[0][:0]
-        if len(mine):
-            sample = sum(map(len, blocks)) / self.objective.size  # points of the bar that one sample is worth
-            self.statistics.finish(mine, self._sums(mine, sample))
+    def _evaluate_round(self, shares: list[Tensor]) -> None:
+        """Evaluate one of the ``shares`` block by block, and take the others from the other ranks."""
+        mine = shares[ranks.rank()] if ranks.rank() < len(shares) else shares[0][:0]
+        for start in range(0, len(mine), self.evaluator.largest_block):
+            block = mine[start : start + self.evaluator.largest_block]
+            done = len(block) / len(mine) * sum(map(len, shares))  # points, with those of the other ranks
+            self.statistics.finish(block, self._sums(block, done / self.objective.size))
         if ranks.count() > 1:  # alone there is nothing to copy
-            for block, arrays in ranks.gathered((mine, self.statistics.arrays(mine))):
-                self.statistics.restore(arrays, block)
+            for share, arrays in ranks.gathered((mine, self.statistics.arrays(mine))):
+                self.statistics.restore(arrays, share)
 
     def _sums(self, block: Tensor, sample: float) -> Sums:
         """Sums over all samples at the points of ``block``; computed at fewer points where those determine them."""
@@ -226,21 +227,21 @@ class _Run:
             self.team.stopped, self.bar.n = False, begun
 
     def _prepare(self, points: Tensor, resume: Path | None, exact: int | None = None) -> None:
-        """Settle how batches are evaluated and the size of a block, and say how long ``points`` will take.
+        """Settle how batches are evaluated and the points of a round, and say how long ``points`` will take.
 
         ``exact`` is the number of points of the whole grid where ``points`` are a guess at those it will take.
         """
-        size, pending = self.evaluator.largest_block, points[~self.statistics.done[points]]
+        size, pending = len(self.coordinates), points[~self.statistics.done[points]]
         if isinstance(self.evaluator, Direct) and len(pending):
             mine = pending[:: ranks.count()]
             seconds = tune(self.evaluators, self.coordinates[mine], self.team)
             if resume or ranks.count() > 1:
-                size = max(1, min(size, int(BLOCK_SECONDS / seconds)))
+                size = max(1, min(size, int(ROUND_SECONDS / seconds)))
             self._announce(seconds / ranks.count(), len(pending), exact)
         if not self.evaluator.batches_fixed:
             for evaluator in self.evaluators:
                 evaluator.batch_size = self.team.even(evaluator.batch_size, self.objective.size)
-        self.block = ranks.from_first(lambda: size)
+        self.points_a_round = ranks.from_first(lambda: size)
 
     def _twin(self) -> Affine | Direct:
         twin = METHODS[self.evaluator.name](self.objective.twin(), self.slice)
@@ -342,11 +343,11 @@ class _Run:
 
 
 def _rounds(pending: Tensor, size: int) -> Iterator[list[Tensor]]:
-    """Blocks of at most ``size`` points and of one length, one for every rank at a time."""
+    """Shares of at most ``size`` points and of one length, one for every rank at a time."""
     rounds = math.ceil(len(pending) / (size * ranks.count()))
-    blocks = pending.tensor_split(min(rounds * ranks.count(), len(pending)))
-    for start in range(0, len(blocks), ranks.count()):
-        yield blocks[start : start + ranks.count()]
+    shares = pending.tensor_split(min(rounds * ranks.count(), len(pending)))
+    for start in range(0, len(shares), ranks.count()):
+        yield shares[start : start + ranks.count()]
 
 
 def _check_per_sample(objective: Objective, axes: tuple[np.ndarray, ...]) -> None:
