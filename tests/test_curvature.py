@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 
 import curvlinops
 import numpy as np
@@ -11,6 +12,7 @@ from networks import NETWORKS, images, make
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import parametrizations
 
 import landscape_lib as ll
 from landscape.curvature import shares
@@ -107,6 +109,43 @@ def test_products_equal_the_dense_matrices(name):
             # Sums over D terms of the rounding 1e-16, far below any missing or doubled sample (1 / 13).
             np.testing.assert_allclose(product.matvec(vector), expected, atol=1e-12 * np.abs(expected).max())
         assert product.count == 2 and product.dimension == len(vector)
+
+
+class WeightNormalized(nn.Module):
+    """weight_norm of two layers, written out."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.parts = nn.ParameterList(parameter.detach().clone() for parameter in model.parameters())
+
+    def forward(self, inputs):
+        bias, g, v, weight, outer = self.parts
+        hidden = torch.relu(inputs.flatten(1) @ (v * g / v.pow(2).sum(1, keepdim=True).sqrt()).T + bias)
+        return hidden @ weight.T + outer
+
+
+def weight_normalized(weight_norm):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), weight_norm(nn.Linear(32, 4)), nn.ReLU(), nn.Linear(4, 3))
+
+
+def test_weight_norm_is_differentiated_twice():
+    model, (inputs, targets) = weight_normalized(parametrizations.weight_norm), images(SAMPLES)
+    product = ll.hessian_product(float64(model), model)
+    dense = dense_hessian(WeightNormalized(model), inputs, targets)
+    np.testing.assert_allclose(matrix_of(product), dense, atol=1e-12 * np.abs(dense).max())
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_wrong_second_derivatives_are_noticed():
+    """torch takes the norm for a constant when it differentiates the older weight_norm, a hook, for the second time."""
+    model = weight_normalized(torch.nn.utils.weight_norm)
+    with pytest.warns(UserWarning, match="NOT SYMMETRIC"):
+        ll.hessian_product(float64(model), model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ll.hessian_product(float64(model), model, differences=True)
+        ll.ggn_product(float64(model), model)
 
 
 def test_products_agree_with_curvlinops():

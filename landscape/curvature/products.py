@@ -40,6 +40,10 @@ def hessian_product(
         InputError: a point of another network, a pattern that matches nothing; on the first product, a loss without
             second derivatives, or values that are not finite.
 
+    Warns:
+        UserWarning: on some samples u.Hv differs from v.Hu: torch differentiates an operation wrongly the second
+            time, or the loss is so small that rounding is all that is left of H.
+
     Example:
         >>> from landscape_lib import objective, parameters_of
         >>> model, data = torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))

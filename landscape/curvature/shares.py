@@ -1,6 +1,7 @@
 """The share of a product that one thread computes: every so many batches, with a network of its own."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -20,6 +21,7 @@ __all__ = ["Share", "differentiating", "shares_of"]
 MOST_GRAPHS = 768 * 2**20  # bytes of graphs that are kept from product to product, all threads together
 CACHED = 24 * 2**20  # bytes of the graph of one batch, above which its parts leave the cache before they are used
 BATCHES = (16, 4096)  # fewest and most samples of a batch
+SYMMETRIC = 0.05  # asymmetry that the rounding of float32 may cause; a wrong derivative causes more
 
 
 class Share:
@@ -67,6 +69,16 @@ class Share:
                     product = BATCH_PRODUCTS[self.method](self.objective, batch, self.parameters)
                 product(self.parameters)
         return sum(seen.values())
+
+    def asymmetry(self, batch: object) -> float:
+        """Largest |u.Hv - v.Hu| / |Hv| over three random vectors, H the Hessian on ``batch``: rounding, or error."""
+        with torch.enable_grad():
+            product = BATCH_PRODUCTS["hessian"](self.objective, batch, self.parameters)
+            size = sum(parameter.numel() for parameter in self.parameters)
+            vectors = torch.randn(3, size, generator=torch.Generator().manual_seed(0)).to(self.parameters[0])
+            products = torch.stack([self._flattened(product(self._pieces(vector))) for vector in vectors])
+        found = as_float64(vectors) @ products.T
+        return float(((found - found.T).abs() / products.norm(dim=1)).nan_to_num(0.0).max())
 
     def _batch_product(self, number: int, batch: object) -> Callable[[Pieces], Pieces]:
         if number in self.kept:
@@ -123,6 +135,12 @@ def shares_of(objective: Objective, names: list[str], method: str) -> list[Share
     with differentiating():
         _, batch = next(iter(objective.batches(objective.batch_size if fixed else BATCHES[0])))
         sample = max(1, first.try_out(batch) // len(tensors_of(batch)[0]))
+        if method == "hessian" and (asymmetry := first.asymmetry(batch)) > SYMMETRIC:
+            warnings.warn(
+                f"THE HESSIAN PRODUCT IS NOT SYMMETRIC ({asymmetry:.0%} off): the second derivative of some operation "
+                "is wrong, or lost in rounding; try hessian_product(..., differences=True), or dtype=torch.float64",
+                stacklevel=4,
+            )
     batch_size = objective.batch_size
     if not fixed:
         batch_size = min(max(CACHED // sample, BATCHES[0]), BATCHES[1], objective.batch_size)
