@@ -114,7 +114,6 @@ class Affine:
         self.logits[0] += earlier * torch.finfo(terms[0].dtype).tiny ** 0.4  # of equal logits argmax takes the first
         if len(self.logits) == 2:
             self.logits.append(torch.zeros_like(self.logits[0]))
-        self.targets = targets
 
     def run(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Losses [K, n] at the prepared points for piece after piece of the loaded batch; hits [K] with the first."""
