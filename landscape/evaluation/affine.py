@@ -108,7 +108,8 @@ class Affine:
     def load(self, batch: Any) -> None:
         """Compute L_0, L_1, L_2 [n, C] of the batch, relative to the true class."""
         _, targets = batch
-        terms = self.first.terms(lambda: self.objective.evaluate(batch))
+        self.first.load(lambda: self.objective.evaluate(batch))
+        terms = self.first.terms()
         self.logits = [term - term.gather(1, targets[:, None]) for term in terms]
         earlier = torch.arange(terms[0].shape[1], device=targets.device) < targets[:, None]
         self.logits[0] += earlier * torch.finfo(terms[0].dtype).tiny ** 0.4  # of equal logits argmax takes the first

@@ -25,8 +25,8 @@ STACK_BYTES = 64 * 2**20  # weights of the points of one block, side by side
 class Direct:
     """Losses of K points on one batch after the other: batches outside, points inside, weights precomputed.
 
-    With ``prefix`` the part of the network up to the first perturbed layer is computed once a batch, and the
-    layer's output at every point is the affine combination of `FirstLayer` (its own product at few points).
+    With ``prefix`` the part of the network before the first perturbed layer is computed once a batch. The layer's
+    output at a point is the affine combination of `FirstLayer`, or at few points computed anew.
     """
 
     def __init__(self, objective: Objective, slice_: Slice, *, prefix: bool):
@@ -35,7 +35,11 @@ class Direct:
         objective.move_to(slice_.origin)
         if prefix and objective.batch_norm == "recalibrate":
             raise NotApplicable("BatchNorm statistics change from point to point")
-        self.first = self._first_layer() if prefix else None
+        _, batch = next(objective.batches(2))
+        self.first = self._first_layer(batch) if prefix else None
+        parting = self.first.terms()[0] if prefix else tensors_of(batch)[0]  # where the points part
+        self.features = parting.ndim == 2
+        self.width = parting.numel() // len(tensors_of(batch)[0])  # values a sample
         self._flatten()
         self._losses: Tensor | None = None
         self.arrange(objective.batch_size)
@@ -74,18 +78,15 @@ class Direct:
             return 1
         return max(1, min(4096, STACK_BYTES // max(1, self.origin.numel() * self.origin.element_size())))
 
-    @property
-    def width(self) -> int:
-        """Values a sample takes where the points part: in the first layer's output, or in the input."""
-        inputs = tensors_of(self.batch)[0]
-        return (self.terms[0] if self.first else inputs).numel() // len(inputs)
-
     def prepare(self, coordinates: Tensor) -> None:
         """Compute the parameters at ``coordinates`` [K, axes] (float64)."""
         weights = self.slice.weights(coordinates)
         self.coordinates = weights.tolist()
         self.term_weights = F.pad(weights, (1, 0), value=1.0).to(self.origin)
-        self.terms_are_outputs = self.first is not None and self.first.move_to(weights)
+        # At fewer points than terms the layer takes fewer products itself.
+        self.combines = len(weights) > weights.shape[1]
+        if self.first and not self.combines:
+            self.first.prepare(weights)
         self.stack = torch.addmm(self.origin, weights.to(self.origin), self.directions)
         if self.objective.batch_norm == "recalibrate":
             self._move(0)
@@ -97,7 +98,8 @@ class Direct:
             batch = map_tensors(_channels_last, batch)
         self.batch = batch
         if self.first:
-            self.terms = self.first.terms(lambda: self.objective.evaluate(batch))
+            self.first.load(lambda: self.objective.evaluate(batch))
+            self.terms = self.first.terms() if self.combines else []
         if self.layout == "features_first":
             self.terms = [term.mT.contiguous() for term in self.terms]
             self.scorer = features_first.Scorer(batch[1])
@@ -144,7 +146,7 @@ class Direct:
             for index in range(len(self.coordinates)):
                 self._move(index)
                 if self.first:
-                    self.first.output = self._in_order(self._combine(index))
+                    self.first.output = self._in_order(self._combine(index)) if self.combines else self.first.at(index)
                 yield index
 
     def _move(self, index: int) -> None:
@@ -160,18 +162,18 @@ class Direct:
         losses, right = self.objective.score(outputs.flatten(0, 1), repeated)
         return losses.view(count, -1), None if right is None else right.view(count, -1).sum(1)
 
-    def _first_layer(self) -> FirstLayer:
-        _, batch = next(self.objective.batches(2))
+    def _first_layer(self, batch: Any) -> FirstLayer:
         forward = lambda: self.objective.evaluate(batch)  # noqa: E731
-        return FirstLayer.find(self.objective.model, forward, self.slice.origin, self.slice.directions)
+        first = FirstLayer.find(self.objective.model, forward, self.slice.origin, self.slice.directions)
+        first.load(forward)
+        return first
 
     def _classifies_features(self) -> bool:
         """Whether the points part in a linear layer [n, F] of a classifier, as `features_first` needs."""
         objective = self.objective
         if not self.first or not isinstance(self.first.layer, nn.Linear) or objective.loss != "cross_entropy":
             return False
-        self.load(next(objective.batches(2))[1])
-        return objective.has_accuracy and self.terms[0].ndim == 2
+        return objective.has_accuracy and self.features
 
     def _chain(self) -> Chain | None:
         """What follows the first moved layer, where that is a `Chain`."""
@@ -205,8 +207,6 @@ class Direct:
 
     def _combine(self, index: int) -> Tensor:
         """z_0 + sum_i c_i z_i at the point ``index``; the sum over all but the last axis is kept along a row."""
-        if self.terms_are_outputs:
-            return self.terms[index]
         *row, last = self.coordinates[index]
         constant, *others, final = self.terms
         if index == 0 or row != self.coordinates[index - 1][:-1]:
@@ -253,8 +253,8 @@ class Direct:
         """The first layer's output [count, *term] at ``count`` points; a placeholder [count] without prefix."""
         if not self.first:
             return self.stack.new_empty(count)
-        if self.terms_are_outputs:
-            return torch.stack(self.terms[start : start + count])
+        if not self.combines:
+            return torch.stack([self._in_order(self.first.at(index)) for index in range(start, start + count)])
         if start == 0:
             self._side_by_side = torch.stack(self.terms).flatten(1)
             self._combined = self._side_by_side.new_empty(count, self._side_by_side.shape[1])
@@ -262,7 +262,7 @@ class Direct:
         return combined.view(count, *self.terms[0].shape)
 
     def _in_order(self, tensor: Tensor) -> Tensor:
-        """[n, F] from [F, n] and the reverse, where activations are stored features first."""
+        """[F, n] from [n, F] and the reverse, where activations are stored features first."""
         return tensor.mT if self.layout == "features_first" else tensor
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from landscape.evaluation.products import linear
 from landscape.parameters import Point
 
 __all__ = ["FirstLayer", "NotApplicable", "perturbed_names", "replaced_forwards"]
@@ -46,8 +46,8 @@ class FirstLayer:
         self.moved = moved  # names of all perturbed parameters, of this layer and of later ones
         self.before = before
         self.corners = corners  # weights [1 + D, ...] and biases of the origin and of every direction
-        self.parameters = corners  # those with which `terms` applies the layer
         self.output: Tensor | None = None
+        self._at: list[Tensor | None] = []  # weights and biases at the points of `prepare`
         self._kept: dict[nn.Module, Any] = {}
 
     @classmethod
@@ -90,14 +90,15 @@ class FirstLayer:
         own = {id(p) for p in self.layer._parameters.values() if p is not None} - elsewhere
         return {name for name, p in model.named_parameters() if id(p) in own}
 
-    def move_to(self, coordinates: Tensor) -> bool:
-        """Let `terms` give the outputs at ``coordinates`` [K, D] themselves where these are fewer: whether it does."""
-        few = len(coordinates) <= coordinates.shape[1]
-        self.parameters = [_at(coordinates, values) for values in self.corners] if few else self.corners
-        return few
+    def prepare(self, coordinates: Tensor) -> None:
+        """Compute the layer's parameters v_0 + sum_i c_i v_i at ``coordinates`` c [K, D], for `at`."""
+        self._at = [
+            None if values is None else values[0] + torch.tensordot(coordinates.to(values), values[1:], dims=1)
+            for values in self.corners
+        ]
 
-    def terms(self, forward: Callable[[], Any]) -> list[Tensor]:
-        """z_0, z_1, ... for the batch that ``forward`` runs; what comes before the layer is kept for `replacements`."""
+    def load(self, forward: Callable[[], Any]) -> None:
+        """Take what the layer is given in the pass that ``forward`` runs; what comes before is kept, too."""
         self._kept.clear()
         reached: list[Tensor] = []
 
@@ -115,33 +116,31 @@ class FirstLayer:
         keepers = {module: keeper(module, module.forward) for module in self.before}
         with contextlib.suppress(_Reached), replaced_forwards({self.layer: stop, **keepers}):
             forward()
-        return self._apply(reached[0].to(self.layer.weight.dtype))  # lower precision may have come before
+        self._inputs = reached[0].to(self.layer.weight.dtype)  # lower precision may have come before
+
+    def terms(self) -> list[Tensor]:
+        """z_0, z_1, ... of the loaded batch."""
+        weights, biases = self.corners
+        if not isinstance(self.layer, nn.Linear):
+            each = zip(weights, [None] * len(weights) if biases is None else biases, strict=True)
+            return [self._apply(weight, bias) for weight, bias in each]
+        # Side by side: one pass over the inputs.
+        together = linear(self._inputs, weights.flatten(0, 1), None if biases is None else biases.flatten())
+        return [part.contiguous() for part in together.split(self.layer.out_features, dim=-1)]
+
+    def at(self, index: int) -> Tensor:
+        """The output for the loaded batch at the prepared point ``index``."""
+        return self._apply(*(None if values is None else values[index] for values in self._at))
 
     def replacements(self) -> dict[nn.Module, Callable]:
-        """Forwards with which the layer gives ``self.output`` and what precedes it gives what it gave in `terms`."""
+        """Forwards with which the layer gives ``self.output`` and what precedes it gives what it gave in `load`."""
         kept = {module: lambda *_, m=module, **__: self._kept[m] for module in self.before}
         return {self.layer: lambda _: self.output, **kept}
 
-    def _apply(self, inputs: Tensor) -> list[Tensor]:
-        """The layer's linear map with every one of ``parameters``."""
-        weights, biases = self.parameters
-        if not isinstance(self.layer, nn.Linear):
-            each = zip(weights, [None] * len(weights) if biases is None else biases, strict=True)
-            return [self.layer._conv_forward(inputs, weight, bias) for weight, bias in each]
-        # Side by side: one pass over the inputs. Rows are added to a multiple of 16, for which products are faster.
-        rows, width = weights.flatten(0, 1), self.layer.out_features
-        spare = -len(rows) % 16
-        together = F.linear(
-            inputs, F.pad(rows, (0, 0, 0, spare)), None if biases is None else F.pad(biases.flatten(), (0, spare))
-        )
-        return [part.contiguous() for part in together.split(width, dim=-1)[: len(weights)]]
-
-
-def _at(coordinates: Tensor, corners: Tensor | None) -> Tensor | None:
-    """v_0 + sum_i c_i v_i for the ``corners`` v [1 + D, ...], at ``coordinates`` c [K, D]."""
-    if corners is None:
-        return None
-    return corners[0] + torch.tensordot(coordinates.to(corners), corners[1:], dims=1)
+    def _apply(self, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if isinstance(self.layer, nn.Linear):
+            return linear(self._inputs, weight, bias)
+        return self.layer._conv_forward(self._inputs, weight, bias)
 
 
 def _owners(model: nn.Module, names: set[str]) -> dict[tuple[str, int], tuple[nn.Module, str]]:

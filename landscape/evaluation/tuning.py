@@ -17,6 +17,7 @@ CHAINED = {"cpu": (1024, 2**21), "other": (8192, 2**25)}  # samples, and values 
 LEAST = 64  # samples of a chain, however wide
 SHORT = 2**27  # values of the widest layer of a chain, at all points, that are computed sooner than a try is worth
 VALUE = 4e-9  # seconds that one of them takes, roughly
+FINALISTS, ROUNDS = 4, 5  # settings that are timed again, and how often
 SHARE = 0.05  # of the expected work that may be spent on timing
 
 Setting = tuple[int, str, int]  # samples a batch, layout, points per operation
@@ -55,41 +56,48 @@ def _search(evaluators: list[Direct], coordinates: torch.Tensor, team: Team, tog
     """The fastest settings seen, as long as the timing takes less than a small share of the work.
 
     Points ``together`` first, where the network is so small that they pay most likely, then the layout, then the batch
-    size (until it got worse twice). Batches that are part of the objective keep their size.
+    size (until it got worse twice). The fastest of these are timed in turn again: the speed of a machine changes from
+    moment to moment. Batches that are part of the objective keep their size.
     """
     evaluator, kind = evaluators[0], _kind(evaluators[0])
     objective = evaluator.objective
     work = objective.size * len(coordinates)
-    best, best_time, began = None, float("inf"), time.perf_counter()
+    times: dict[Setting, float] = {}
+    began = time.perf_counter()
 
-    def attempt(*setting: int | str) -> float:
-        nonlocal best, best_time
-        if time.perf_counter() - began > SHARE * best_time * work:
+    def attempt(setting: Setting) -> float:
+        if times and time.perf_counter() - began > SHARE * min(times.values()) * work:
             return float("inf")
         _arrange(evaluators, setting)
         seconds = _seconds(evaluators, coordinates, team)
-        if seconds < best_time:
-            best, best_time = setting, seconds
+        times[setting] = min(seconds, times.get(setting, seconds))
         return seconds
+
+    def fastest() -> list[Setting]:
+        return sorted(times, key=times.__getitem__)
 
     start = objective.batch_size if evaluator.batches_fixed else min(64, objective.size)
     for points, size in TOGETHER if together else ():
         points, size = min(points, len(coordinates)), min(size, objective.size)
         if points * size * evaluator.width <= VOLUME[kind]:
-            attempt(size, evaluator.layouts[-1], points)
+            attempt((size, evaluator.layouts[-1], points))
     for layout in evaluator.layouts:
-        attempt(start, layout, 1)
+        attempt((start, layout, 1))
+    layout = fastest()[0][1]
     if not evaluator.batches_fixed:
         worse, least = 0, float("inf")
         for size in BATCH_SIZES[kind]:
             if size > objective.size or size * evaluator.width > VOLUME[kind] or worse == 2:
                 break
-            seconds = attempt(size, best[1], 1)
+            seconds = attempt((size, layout, 1))
             worse, least = (worse + 1 if seconds > least else 0), min(least, seconds)
+    for setting in fastest()[:FINALISTS] * ROUNDS:
+        attempt(setting)
+    best = fastest()[0]
     _arrange(evaluators, best)
     prepared = time.perf_counter()
     evaluator.prepare(coordinates[:1])  # includes the BatchNorm statistics where they are renewed at every point
-    return best_time * objective.size + time.perf_counter() - prepared
+    return times[best] * objective.size + time.perf_counter() - prepared
 
 
 def _kind(evaluator: Direct) -> str:
