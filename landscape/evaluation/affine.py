@@ -16,8 +16,9 @@ from landscape.slices import Slice
 
 __all__ = ["Affine"]
 
-LOAD = 4096  # samples whose logits are computed at once
-CHUNK_VALUES = {"cpu": 2**20, "other": 2**25}  # losses in flight: a CPU's cache, or enough for an accelerator
+LOAD = 8192  # samples whose logits are computed at once
+CHUNK_VALUES = {"cpu": 2**19, "other": 2**25}  # losses in flight: a CPU's cache, or enough for an accelerator
+HITS = 4096  # samples whose hits are counted at once: the cache
 SPREAD = 20.0  # largest exponent of either factor about the centre of a tile; exp(2 * 20 + HEADROOM) is finite
 PILOT = 1024  # samples that show how many points the losses take
 WORTHWHILE = 8  # times as many samples, from which on few points are tried
@@ -124,7 +125,8 @@ class Affine:
         chunk = max(16, values // (size[0] * size[1]))
         if self._buffer is None or self._buffer.shape != (chunk, *size):
             self._buffer = self.logits[0].new_empty(chunk, *size)
-        hits = self._hits().view(-1)[self.picked]
+        parts = zip(*(part.split(HITS) for part in self.logits), strict=True)
+        hits = sum(self._hits(*part) for part in parts).view(-1)[self.picked]
         picked = self.picked if self.lattice is None else slice(None)
         tiles = list(itertools.product(*map(_tiles, axes, self.logits[1:])))
         for logits in zip(*(part.split(chunk) for part in self.logits), strict=True):
@@ -166,25 +168,24 @@ class Affine:
         shift = largest if float(largest.max()) > HEADROOM else None
         if shift is not None:
             base = base - shift
-        # Classes in the middle, so that the innermost loop of the broadcasts runs along an axis.
-        left = torch.addcmul(base[:, :, None], l1[:, :, None], alphas - middle_a).exp_()
-        right = torch.mul(l2[:, :, None], betas - middle_b).exp_()
-        product = torch.bmm(left.transpose(1, 2), right, out=out if out.is_contiguous() else None)
+        # Coordinates first, so that the innermost loop of the broadcasts is long.
+        left = torch.addcmul(base, l1, (alphas - middle_a)[:, None, None]).exp_()
+        right = torch.mul(l2, (betas - middle_b)[:, None, None]).exp_()
+        product = torch.bmm(left.transpose(0, 1), right.permute(1, 2, 0), out=out if out.is_contiguous() else None)
         torch.log(product, out=out)
         if shift is not None:
             out += shift[:, :, None]
 
-    def _hits(self) -> Tensor:
+    def _hits(self, l0: Tensor, l1: Tensor, l2: Tensor) -> Tensor:
         """Number of samples [A, B] whose true class has the largest logit."""
-        l0, l1, l2 = self.logits
         # An affine map is largest at a corner, so most classes win nowhere and bound nothing.
         ends = itertools.product(*(axis[[0, -1]].tolist() for axis in self.grid))
-        corners = torch.stack([l0 + a * l1 + b * l2 for a, b in ends])
+        corners = torch.stack([l0.add(l1, alpha=a).add_(l2, alpha=b) for a, b in ends])
         lost = ~(corners.amin(0) <= 0).all(1)  # NaN, too
         bounding = (corners.amax(0) > 0) & ~lost[:, None]
         bounded = bounding.any(1)
         always = len(lost) - lost.sum() - bounded.sum()
-        return always + self._interval_hits(bounding[bounded], *(logits[bounded] for logits in self.logits))
+        return always + self._interval_hits(bounding[bounded], l0[bounded], l1[bounded], l2[bounded])
 
     def _interval_hits(self, bounding: Tensor, *logits: Tensor) -> Tensor:
         """`_hits` of samples that the classes ``bounding`` [n, C] bound: along every row each wins an interval of b."""

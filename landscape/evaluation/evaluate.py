@@ -285,6 +285,7 @@ class _Run:
     def _model_loss(self) -> float:
         """The mean loss at the origin by plain forward passes; every rank takes its share of the batches."""
         objective = self.objective.in_full_precision()
+        objective.has_accuracy = False  # of this copy: hits are not asked for
         with objective.arithmetic():
             objective.move_to(self.slice.origin)
             mine = itertools.islice(objective.batches(), ranks.rank(), None, ranks.count())
