@@ -422,7 +422,7 @@ def environment() -> dict:
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(),
-        "cpu": cpu_model(),
+        "cpu": f"{cpu_model()} ({torch.backends.cpu.get_cpu_capability()})",  # other instructions are another machine
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load_average": os.getloadavg()[0],
