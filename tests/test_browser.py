@@ -294,14 +294,18 @@ def test_two_surfaces_share_camera_cursor_and_scale(tab):
     limits = [(trace["cmin"], trace["cmax"]) for trace in (tab.trace(".surface", "surface", n) for n in (0, 1))]
     everything = np.concatenate([surface.loss[np.isfinite(surface.loss)] for surface in SURFACES])
     assert limits == [(everything.min(), everything.max())] * 2
-    box = tab.page.locator(".surface").first.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    tab.page.mouse.move(x, y)
-    tab.page.mouse.down()
-    tab.page.mouse.move(x + 80, y + 20, steps=3)
-    tab.page.mouse.up()
-    tab.settle()
     code = "[...document.querySelectorAll('.surface')].map(figure => figure._fullLayout.scene._scene.getCamera().eye)"
+    for _ in range(20):  # a scene that was just drawn does not listen to the mouse yet
+        box = tab.page.locator(".surface").first.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        tab.page.mouse.move(x, y)
+        tab.page.mouse.down()
+        tab.page.mouse.move(x + 80, y + 20, steps=3)
+        tab.settle()
+        tab.page.mouse.up()
+        tab.settle()
+        if tab.page.evaluate(f"{code}[0].x !== CAMERA.eye.x"):
+            break
     first, second = ([eye[axis] for axis in "xyz"] for eye in tab.page.evaluate(code))
     assert abs(first[0] - tab.page.evaluate("CAMERA.eye.x")) > 0.05
     np.testing.assert_allclose(first, second, atol=1e-6)
