@@ -259,6 +259,15 @@ def test_a_plane_that_moves_only_the_last_layer_is_affine_and_exact():
     np.testing.assert_allclose(surface.loss, np.array(expected), rtol=1e-10)
 
 
+def test_a_network_before_the_last_layer_runs_on_batches_of_the_size_asked():
+    model, data = LastLayerMoved().eval(), images(10)
+    sizes = []
+    model.body.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    plane = ll.random_plane(model, ignore=("body.*",))
+    surface = ll.evaluate(exact_objective(model, data, batch_size=4), plane, **GRID)
+    assert surface.metadata["method"] == "affine" and max(sizes) == 4
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("name", ["linear", "conv"])
 def test_at_few_points_the_first_layer_runs_once_a_point(name, bias):

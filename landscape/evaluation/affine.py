@@ -1,6 +1,7 @@
 """Evaluation of networks whose logits are affine in the coordinates: one matrix product, no pass per point."""
 
 import itertools
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from landscape.evaluation.first_layer import FirstLayer, NotApplicable
 from landscape.evaluation.lattice import Lattice
 from landscape.evaluation.statistics import Sums
 from landscape.objective import Objective
+from landscape.samples import map_tensors, tensors_of
 from landscape.slices import Slice
 
 __all__ = ["Affine"]
@@ -58,6 +60,10 @@ class Affine:
         self._prove_output(batch[0])
         self.batches_fixed = objective.samples.tensors is None or objective.batch_norm == "batch"
         self.batch_size = objective.batch_size if self.batches_fixed else LOAD
+        self.first.load(lambda: objective.evaluate(batch))
+        # A network before the layer takes memory for its activations, so that it runs on smaller batches.
+        whole = self.batches_fixed or self.first.reads(tensors_of(batch)[0])
+        self.forward_size = None if whole else objective.batch_size
         self.accuracy = ROUNDING * torch.finfo(objective.dtype).eps
         self.lattice: Lattice | None = None  # where `run` computes the losses, instead of at the prepared points
         self._buffer: Tensor | None = None  # losses of one batch; fresh memory each time costs a third of the speed
@@ -109,13 +115,22 @@ class Affine:
     def load(self, batch: Any) -> None:
         """Compute L_0, L_1, L_2 [n, C] of the batch, relative to the true class."""
         _, targets = batch
-        self.first.load(lambda: self.objective.evaluate(batch))
-        terms = self.first.terms()
+        terms = self._terms(batch)
         self.logits = [term - term.gather(1, targets[:, None]) for term in terms]
         earlier = torch.arange(terms[0].shape[1], device=targets.device) < targets[:, None]
         self.logits[0] += earlier * torch.finfo(terms[0].dtype).tiny ** 0.4  # of equal logits argmax takes the first
         if len(self.logits) == 2:
             self.logits.append(torch.zeros_like(self.logits[0]))
+
+    def _terms(self, batch: Any) -> list[Tensor]:
+        count = len(batch[1])
+        size = self.forward_size or count
+        pieces = []
+        for start in range(0, count, size):
+            piece = map_tensors(operator.itemgetter(slice(start, start + size)), batch)
+            self.first.load(lambda piece=piece: self.objective.evaluate(piece))
+            pieces.append(self.first.terms())
+        return [torch.cat(parts) for parts in zip(*pieces, strict=True)]
 
     def run(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Losses [K, n] at the prepared points for piece after piece of the loaded batch; hits [K] with the first."""

@@ -38,7 +38,7 @@ class Direct:
         _, batch = next(objective.batches(2))
         self.first = self._first_layer(batch) if prefix else None
         parting = self.first.terms()[0] if prefix else tensors_of(batch)[0]  # where the points part
-        self.features = parting.ndim == 2
+        self.flat = parting.ndim == 2  # [n, F]
         self.width = parting.numel() // len(tensors_of(batch)[0])  # values a sample
         self._flatten()
         self._losses: Tensor | None = None
@@ -173,7 +173,7 @@ class Direct:
         objective = self.objective
         if not self.first or not isinstance(self.first.layer, nn.Linear) or objective.loss != "cross_entropy":
             return False
-        return objective.has_accuracy and self.features
+        return objective.has_accuracy and self.flat
 
     def _chain(self) -> Chain | None:
         """What follows the first moved layer, where that is a `Chain`."""

@@ -118,6 +118,10 @@ class FirstLayer:
             forward()
         self._inputs = reached[0].to(self.layer.weight.dtype)  # lower precision may have come before
 
+    def reads(self, inputs: Tensor) -> bool:
+        """Whether what the layer was given in `load` is ``inputs`` itself, in whatever shape."""
+        return self._inputs.data_ptr() == inputs.data_ptr()
+
     def terms(self) -> list[Tensor]:
         """z_0, z_1, ... of the loaded batch."""
         weights, biases = self.corners

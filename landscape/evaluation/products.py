@@ -14,8 +14,8 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     """inputs [..., F] @ weight [O, F]^T + bias [O], as `torch.nn.functional.linear`.
 
     On a CPU in float32 as a convolution with a kernel of one pixel, whose positions are the rows: torch leaves
-    convolutions to oneDNN, and linear maps to MKL, which took two to three times as long on the AMD
-    processor where this was measured.
+    convolutions to oneDNN, and linear maps to MKL, which took two to three times as long on the AMD processor where
+    this was measured.
     """
     flat = inputs.flatten(0, -2)
     rows = len(flat)
