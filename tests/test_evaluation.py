@@ -140,6 +140,17 @@ def test_layout_batch_size_and_points_together_do_not_change_the_losses(name, pr
             assert hits[k] == (logits.argmax(1) == targets).sum()
 
 
+def test_points_that_share_rows_and_points_by_themselves():
+    model, (inputs, targets) = make("cnn").double(), images()
+    plane = ll.random_plane(model, seed=1)
+    evaluator = Direct(exact_objective(model, (inputs, targets)), plane, prefix=True)
+    rows = [0.3, 0.3, 0.7, -0.2, -0.2, -0.2, 0.3, 0.5]
+    coordinates = torch.tensor([rows, torch.arange(8.0).tolist()], dtype=torch.float64).T
+    losses, _ = run_all(evaluator, coordinates)
+    for found, (a, b) in zip(losses, coordinates.tolist(), strict=True):
+        torch.testing.assert_close(found, plain_losses(model, plane, (a, b), inputs, targets)[0])
+
+
 def run_all(evaluator, coordinates):
     """Losses [K, N] and hits [K] of ``evaluator`` over all batches."""
     evaluator.prepare(coordinates)

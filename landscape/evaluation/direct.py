@@ -208,14 +208,19 @@ class Direct:
     def _combine(self, index: int) -> Tensor:
         """z_0 + sum_i c_i z_i at the point ``index``; the sum over all but the last axis is kept along a row."""
         *row, last = self.coordinates[index]
-        constant, *others, final = self.terms
-        if index == 0 or row != self.coordinates[index - 1][:-1]:
-            for coordinate, term in zip(row, others, strict=True):
-                constant = torch.add(constant, term, alpha=coordinate)
-            self._row = constant
+        total, *others, final = self.terms
         if index == 0:
-            self._buffer = torch.empty_like(final)
-        return torch.add(self._row, final, alpha=last, out=self._buffer)
+            self._row_of = None
+            self._total, self._row = torch.empty_like(final), torch.empty_like(final)
+        if row == self._row_of:
+            total = self._row
+        else:
+            # Points by themselves are summed up in one place, which stays in the cache.
+            shared = index + 1 < len(self.coordinates) and row == self.coordinates[index + 1][:-1]
+            self._row_of = row if shared and others else None
+            for coordinate, term in zip(row, others, strict=True):
+                total = torch.add(total, term, alpha=coordinate, out=self._row if shared else self._total)
+        return torch.add(total, final, alpha=last, out=self._total)
 
     def _run_together(self) -> tuple[Tensor, Tensor | None]:
         """As `_run_one_by_one`, with ``together`` points in every operation."""
