@@ -8,7 +8,7 @@ from random_surfaces import random_surface
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.refinement import CHECKS, FLOOR, INSTALMENT, PASS, Refinement, _graded
+from landscape.evaluation.refinement import CHECKS, FLOOR, Refinement, _graded
 
 X, Y = np.meshgrid(np.linspace(-1, 1, 51), np.linspace(-1, 1, 41), indexing="ij")
 WEDGE = np.where((X > 0.5) & (np.abs(Y) < X - 0.5), np.nan, 1 + X**2 + Y**2)
@@ -76,32 +76,6 @@ def test_a_rough_corner_does_not_refine_the_smooth_rest():
     i, j = np.unravel_index(asked, truth.shape)
     rough = (X[i, j] > 0.4) & (Y[i, j] > 0.4)
     assert rough.mean() > 0.2 and (~rough).sum() < 0.2 * X.size  # that corner is 9 % of the square
-
-
-@pytest.mark.parametrize(
-    ("transform", "truth"),
-    [
-        ("logarithm of the loss", np.exp(3 * X**2 + 2 * Y**2 - X * Y)),
-        ("square root of the loss", (0.1 + 3 * X**2 + 2 * Y**2 - X * Y) ** 2),
-        ("loss", 0.1 + 3 * X**2 + 2 * Y**2 - X * Y),
-    ],
-)
-def test_interpolation_goes_through_the_function_of_the_loss_that_is_smoothest(transform, truth):
-    plan, _ = refined(truth, 0.01)
-    assert plan.kind.transform == transform and transform in str(plan.kind) and true_error(plan, truth) < 1e-5
-
-
-def test_a_verification_that_fails_ends_early(monkeypatch):
-    sizes, verify = [], Refinement._verify
-
-    def spy(self, cells):
-        plan, ratios = verify(self, cells)
-        sizes.append((len(plan.checked), bool(ratios.max() <= PASS)))
-        return plan, ratios
-
-    monkeypatch.setattr(Refinement, "_verify", spy)
-    refined(ROUGH["ridge off the lattice"], 0.01)
-    assert (INSTALMENT, False) in sizes and sizes[-1] == (CHECKS, True)
 
 
 @pytest.mark.parametrize("shape", [(101,), (5, 4), (2, 2), (200, 3), (9, 60)])

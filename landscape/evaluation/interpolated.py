@@ -74,7 +74,7 @@ class Interpolation:
         plan = self.plan
         if plan.kind is None:
             return values, 0.0
-        kind = Kind(plan.kind.kernel)
+        kind = Kind(plan.kind.kernel, logarithm=False)
         usable = plan.seen & np.isfinite(values)
         wanted = np.append(np.flatnonzero(~self.done), plan.checked)
         found = np.full(len(wanted), np.nan)

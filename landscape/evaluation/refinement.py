@@ -22,14 +22,12 @@ __all__ = ["FLOOR", "Plan", "Refinement", "relative_error"]
 FLOOR = 0.01  # loss, in its own units, below which errors count as those of a loss of this size
 COARSE = 12  # cells along an axis to begin with, or as many as there are points
 GRADED = 1.0  # how much further apart the first points are far out than about the centre: cosh(1), 1.5 times
-CHECKS = 64  # fresh points of a verification that succeeds
-INSTALMENT = 32  # of them evaluated at once: one that fails ends early
-RANDOM = 8  # of an instalment, at the least
-CANDIDATES = 2500  # fresh points that checks are picked from, at the most
+CHECKS = 64  # fresh points of one verification
+RANDOM = 16  # of them, at the least
 NEW = 5  # points that splitting a cell takes, at the most
 GAIN = 12.0  # by which splitting a cell lessens its error, where the loss is smooth
 MARGIN = 0.7  # of the tolerance that may be expected before a verification is worth its points
-PASS = 0.7  # of the tolerance that a verification may show, as the worst point is hardly among the fresh ones
+PASS = 0.8  # of the tolerance that a verification may show, as the worst point is hardly among the fresh ones
 ENOUGH = 0.6  # share of the grid from which on the rest is evaluated as well
 
 HUGE = 1e300  # stands for an error that is not finite
@@ -93,10 +91,12 @@ class Refinement:
             if rough:
                 cells = self._split(cells, rough)
                 continue
-            plan, ratios = self._verify(cells)
-            if len(ratios) >= CHECKS and (ratios.max() <= PASS or not self.affords(CHECKS + NEW)):
-                return self._filled(plan)
-            cells = self._doubted(cells, plan.checked, ratios)
+            seen, kind = self.known.copy(), self.kind
+            checked, expected = self._suspects(cells)
+            ratios = self._surprises(checked)
+            if ratios.max() <= PASS or not self.affords(CHECKS + NEW):
+                return self._filled(kind, seen, checked, expected, bool(ratios.max() <= 1))
+            cells = self._doubted(cells, checked, ratios)
         self._learn(np.flatnonzero(~self.known))
         return Plan(self.values)
 
@@ -123,42 +123,26 @@ class Refinement:
         }
         return self._settled({cell: error for cell, error in cells.items() if cell not in parts} | children)
 
-    def _verify(self, cells: dict[Cell, float]) -> tuple[Plan, np.ndarray]:
-        """Compare the interpolation with fresh points, until it fails; its error there in units of what is allowed."""
-        kind, seen = self.kind, self.known.copy()
-        fresh = np.flatnonzero(~seen)
-        fresh = np.sort(self.generator.choice(fresh, min(CANDIDATES, len(fresh)), replace=False))
-        expected = self._predict(kind, fresh)
-        doubt = self._doubt(kind, fresh, expected)
-        picked, ratios = np.empty(0, int), np.empty(0)
-        while len(ratios) < CHECKS and (ratios.max(initial=0.0) <= PASS or not self.affords(CHECKS + NEW)):
-            new = self._suspects(cells, fresh, np.where(self.known[fresh], -1.0, doubt))
-            ratios = np.append(ratios, self._surprises(fresh[new], kind, seen))
-            picked = np.append(picked, new)
-        checked = fresh[picked]
-        errors = relative_error(expected[picked], self.values[checked]).max(1)
-        return Plan(self.values, self.places, kind, seen, checked, errors, bool(ratios.max() <= 1)), ratios
-
-    def _doubt(self, kind: Kind, fresh: np.ndarray, expected: np.ndarray) -> np.ndarray:
-        """How far the other kinds differ from what ``kind`` expects at the points ``fresh``, but for the farthest."""
-        others = np.stack([self._predict(other, fresh) for other in KINDS if other != kind])
-        doubt = np.nan_to_num((np.abs(others - expected) / self.allowed(expected, fresh)).max(2), nan=0.0)
-        return np.sort(doubt, axis=0)[-2]
-
-    def _suspects(self, cells: dict[Cell, float], fresh: np.ndarray, doubt: np.ndarray) -> np.ndarray:
-        """Which of the ``fresh`` points to check: the most doubtful, one a cell, the rest random; none below 0."""
+    def _suspects(self, cells: dict[Cell, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Fresh points, most where kinds of interpolation differ, one a cell, the rest random; what is expected."""
+        fresh = np.flatnonzero(~self.known)
+        guess = self._predict(self.kind, fresh)
+        others = np.stack([self._predict(kind, fresh) for kind in KINDS if kind != self.kind])
+        doubt = np.nan_to_num((np.abs(others - guess) / self.allowed(guess, fresh)).max(2), nan=0.0)
+        doubt = np.sort(doubt, axis=0)[-2]
         suspects = {}
         index = np.stack(np.unravel_index(fresh, self.shape), 1)
         for cell in cells:
             low, high = np.array(cell).T
-            inside = np.flatnonzero(((low <= index) & (index <= high)).all(1) & (doubt >= 0))
+            inside = np.flatnonzero(((low <= index) & (index <= high)).all(1))
             if len(inside):
-                best = int(inside[doubt[inside].argmax()])
-                suspects[best] = doubt[best]
-        picked = sorted(suspects, key=suspects.get, reverse=True)[: INSTALMENT - RANDOM]
-        rest = np.setdiff1d(np.flatnonzero(doubt >= 0), picked)
-        random = self.generator.choice(rest, INSTALMENT - len(picked), replace=False)
-        return np.sort(np.append(picked, random)).astype(int)
+                best = inside[doubt[inside].argmax()]
+                suspects[int(best)] = doubt[best]
+        picked = sorted(suspects, key=suspects.get, reverse=True)[: CHECKS - RANDOM]
+        rest = np.setdiff1d(np.arange(len(fresh)), picked)
+        random = self.generator.choice(rest, CHECKS - len(picked), replace=False)
+        picked = np.sort(np.append(picked, random)).astype(int)
+        return fresh[picked], guess[picked]
 
     def _doubted(self, cells: dict[Cell, float], checked: np.ndarray, ratios: np.ndarray) -> dict[Cell, float]:
         """The errors of the cells, with what was found at the points ``checked``."""
@@ -182,14 +166,12 @@ class Refinement:
             inside &= (first <= index) & (index <= last)
         return float(ratios[inside].max(initial=0.0))
 
-    def _surprises(self, new: np.ndarray, used: Kind | None = None, seen: np.ndarray | None = None) -> np.ndarray:
+    def _surprises(self, new: np.ndarray) -> np.ndarray:
         """Evaluate the points ``new``; the error [K] of what was expected there, in units of what is allowed.
 
-        Expected by the kind ``used`` through the points ``seen``: those of now, if not given. The kind of
-        interpolation that was nearest (99th percentile) is used from then on.
+        The kind of interpolation that was nearest (99th percentile) is used from then on.
         """
-        used = used or self.kind
-        guesses = {kind: self._predict(kind, new, seen) for kind in KINDS}
+        used, guesses = self.kind, {kind: self._predict(kind, new) for kind in KINDS}
         self._learn(new)
         if not len(new):
             return np.empty(0)
@@ -211,8 +193,8 @@ class Refinement:
 
     def _kinds(self) -> list[Kind]:
         """Those that the known values allow: zero and less have no logarithm."""
-        values = self.values[self.known]
-        return [kind for kind in KINDS if kind.fits(values[np.isfinite(values).all(1)])]
+        nonpositive = (self.values[self.known] <= 0).any()
+        return [kind for kind in KINDS if not (kind.logarithm and nonpositive)]
 
     def _predict(self, kind: Kind, wanted: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
         known = self.known if known is None else known
@@ -221,11 +203,12 @@ class Refinement:
             return np.full((len(wanted), self.values.shape[1]), np.nan)
         return interpolate(kind, self.places[usable], self.values[usable], self.places[wanted])
 
-    def _filled(self, plan: Plan) -> Plan:
-        """The ``plan`` with the values of the interpolation that was verified, where none is known."""
+    def _filled(self, kind: Kind, seen: np.ndarray, checked: np.ndarray, expected: np.ndarray, reached: bool) -> Plan:
+        """The interpolation that was verified, with the values of the points that verified it."""
+        errors = relative_error(expected, self.values[checked]).max(1)
         unknown = np.flatnonzero(~self.known)
-        plan.values[unknown] = self._predict(plan.kind, unknown, plan.seen)
-        return plan
+        self.values[unknown] = self._predict(kind, unknown, seen)
+        return Plan(self.values, self.places, kind, seen, checked, errors, reached)
 
     def _lattice(self, axes: list[np.ndarray]) -> np.ndarray:
         return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), self.shape).ravel()
