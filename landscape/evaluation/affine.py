@@ -60,7 +60,6 @@ class Affine:
         self._prove_output(batch[0])
         self.batches_fixed = objective.samples.tensors is None or objective.batch_norm == "batch"
         self.batch_size = objective.batch_size if self.batches_fixed else LOAD
-        self.first.load(lambda: objective.evaluate(batch))
         # A network before the layer takes memory for its activations, so that it runs on smaller batches.
         whole = self.batches_fixed or self.first.reads(tensors_of(batch)[0])
         self.forward_size = None if whole else objective.batch_size
@@ -123,6 +122,7 @@ class Affine:
             self.logits.append(torch.zeros_like(self.logits[0]))
 
     def _terms(self, batch: Any) -> list[Tensor]:
+        """z_0, z_1, ... [n, C] of the batch, `forward_size` samples at a time."""
         count = len(batch[1])
         size = self.forward_size or count
         pieces = []

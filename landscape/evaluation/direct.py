@@ -164,9 +164,7 @@ class Direct:
 
     def _first_layer(self, batch: Any) -> FirstLayer:
         forward = lambda: self.objective.evaluate(batch)  # noqa: E731
-        first = FirstLayer.find(self.objective.model, forward, self.slice.origin, self.slice.directions)
-        first.load(forward)
-        return first
+        return FirstLayer.find(self.objective.model, forward, self.slice.origin, self.slice.directions)
 
     def _classifies_features(self) -> bool:
         """Whether the points part in a linear layer [n, F] of a classifier, as `features_first` needs."""

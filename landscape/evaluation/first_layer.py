@@ -52,7 +52,7 @@ class FirstLayer:
 
     @classmethod
     def find(cls, model: nn.Module, forward: Callable[[], Any], origin: Point, directions: tuple[Point, ...]):
-        """Watch one forward pass and find the layer.
+        """Watch one forward pass, find the layer and `load` that pass.
 
         Raises:
             NotApplicable: nothing is perturbed, the first perturbed module is no plain linear or convolution layer or
@@ -80,7 +80,9 @@ class FirstLayer:
             None if p is None else torch.stack([point[keys[id(p)]].to(p) for point in points])
             for p in (layer.weight, layer.bias)
         ]
-        return cls(layer, finished_before[layer], corners, names)
+        first = cls(layer, finished_before[layer], corners, names)
+        first.load(forward)
+        return first
 
     def only_here(self, model: nn.Module) -> set[str]:
         """Names of the parameters that no module but the layer holds (not tied)."""
