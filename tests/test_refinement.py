@@ -8,7 +8,8 @@ from random_surfaces import random_surface
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.refinement import CHECKS, FLOOR, Refinement, _graded
+from landscape.evaluation.interpolation import interpolate
+from landscape.evaluation.refinement import CHECKS, FLOOR, Refinement, _graded, relative_error
 
 X, Y = np.meshgrid(np.linspace(-1, 1, 51), np.linspace(-1, 1, 41), indexing="ij")
 WEDGE = np.where((X > 0.5) & (np.abs(Y) < X - 0.5), np.nan, 1 + X**2 + Y**2)
@@ -84,6 +85,59 @@ def test_any_grid(shape):
     truth = 0.5 + sum(axis**2 for axis in axes)
     plan, _ = refined(truth, 0.02)
     assert true_error(plan, truth) < 0.02
+
+
+def test_a_large_grid_is_chosen_from_piece_by_piece():
+    x, y = np.meshgrid(np.linspace(-1, 1, 120), np.linspace(-1, 1, 110), indexing="ij")
+    truth = 1 + np.abs(x - 0.3 * y - 0.11)
+    plan, asked = refined(truth, 0.02)
+    assert true_error(plan, truth) < 1.5 * 0.02 and len(asked) < 0.15 * truth.size
+
+
+def test_rough_surfaces_end_after_few_rounds():
+    rounds = []
+    truth = ROUGH["noise"].reshape(-1, 1)
+    Refinement(
+        ROUGH["noise"].shape, lambda points: rounds.append(points) or truth[points], lambda v, _: 0.01 * np.abs(v)
+    ).run()
+    assert len(rounds) < 10
+
+
+def test_all_points_about_values_that_are_not_finite_are_evaluated():
+    _, asked = refined(WEDGE, 0.01)
+    evaluated = np.zeros(WEDGE.shape, bool)
+    evaluated.ravel()[asked] = True
+    broken = np.argwhere(np.isnan(WEDGE))
+    around = [(i + a, j + b) for i, j in broken for a in (-1, 0, 1) for b in (-1, 0, 1)]
+    inside = [(i, j) for i, j in around if i < WEDGE.shape[0] and j < WEDGE.shape[1]]
+    assert all(evaluated[place] for place in inside) and len(asked) < 0.3 * WEDGE.size
+
+
+def test_the_errors_are_those_of_fresh_points_which_then_join_the_interpolation():
+    truth = np.exp(X) + 0.3 * np.sin(6 * X * Y)
+    plan, asked = refined(truth, 0.02)
+    known = np.zeros(truth.size, bool)
+    known[asked] = True
+    np.testing.assert_array_equal(plan.known, known)
+    assert set(plan.checked) == set(asked[-CHECKS:]) and len(plan.errors) == CHECKS
+    values = truth.reshape(-1, 1)
+    for part, points in ((known, ~known), (known & ~np.isin(np.arange(truth.size), plan.checked), plan.checked)):
+        found = interpolate(plan.kind, plan.places[part], values[part], plan.places[points])
+        if points is plan.checked:
+            np.testing.assert_allclose(plan.errors, relative_error(found, values[points])[:, 0], rtol=1e-3)
+        else:
+            np.testing.assert_allclose(plan.values[points], found, rtol=1e-6)
+
+
+def test_a_zero_among_the_last_points_leaves_the_logarithm_out(monkeypatch):
+    truth = np.exp(4 * X + 3 * Y)  # from 1e-3 to 1e3
+    monkeypatch.setattr(Refinement, "_verification", lambda *_: np.arange(CHECKS))
+    _, asked = refined(truth, 0.05)
+    first = int(asked[-CHECKS])
+    truth.ravel()[first] = 0.0  # off by less than is allowed below FLOOR
+    plan, _ = refined(truth, 0.3)
+    assert "logarithm" in str(plan.kind) and first in plan.checked
+    assert np.isfinite(plan.values).all() and true_error(plan, truth) < 0.3
 
 
 def test_the_verified_tolerance_holds_on_random_surfaces():
@@ -206,6 +260,17 @@ def test_a_spent_budget_ends_the_refinement_and_reports_what_it_reached():
     assert len(asked) <= 400 and not plan.reached and plan.errors.max() > 0.01
     beyond = np.abs(plan.values / truth - 1) > plan.errors.max()
     assert beyond.mean() < 4 / CHECKS  # the share of all points beyond the largest of CHECKS is about 1 / CHECKS
+
+
+def test_a_budget_holds_where_nothing_is_finite():
+    asked = []
+
+    def evaluate(points):
+        asked.extend(points.tolist())
+        return np.full((len(points), 1), np.nan)
+
+    plan = Refinement((51, 51), evaluate, lambda v, _: v, affords=lambda points: len(asked) + points <= 400).run()
+    assert 200 < len(asked) <= 400 and not plan.reached and np.isnan(plan.values).all()
 
 
 @pytest.mark.parametrize("centre", [0.0, 0.5, 0.8, 1.0])

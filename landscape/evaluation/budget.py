@@ -13,7 +13,7 @@ from landscape.slices import Slice
 __all__ = ["plan_budget"]
 
 PILOT = 256  # samples of the first look
-POINTS = 260  # that a smooth surface takes at the tolerance that comes out: lattice, one refinement, verification
+POINTS = 260  # that a smooth surface takes at the tolerance that comes out: lattice, some rounds, verification
 SHARE = 0.8  # of the time that is planned for
 FINEST, COARSEST = 0.003, 0.1  # tolerances
 FEWEST = 32  # samples

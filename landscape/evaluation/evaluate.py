@@ -156,7 +156,7 @@ class _Run:
 
         def affords(points: int) -> bool:
             now, done = time.perf_counter(), int(self.statistics.done.sum()) - before
-            return ranks.from_first(lambda: now + points * (now - began) / max(1, done) < deadline)
+            return now + points * (now - began) / max(1, done) < deadline
 
         def values(points: np.ndarray) -> np.ndarray:
             self._compute(torch.from_numpy(points), resume)

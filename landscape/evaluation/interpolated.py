@@ -74,14 +74,13 @@ class Interpolation:
         plan = self.plan
         if plan.kind is None:
             return values, 0.0
-        kind = Kind(plan.kind.kernel, logarithm=False)
-        usable = plan.seen & np.isfinite(values)
-        wanted = np.append(np.flatnonzero(~self.done), plan.checked)
-        found = np.full(len(wanted), np.nan)
-        if usable.any():
-            found = interpolate(kind, plan.places[usable], values[usable, None], plan.places[wanted])[:, 0]
-        found = np.clip(found, low, high)
-        unknown = len(wanted) - len(plan.checked)
-        filled = values.copy()
-        filled[wanted[:unknown]] = found[:unknown]
-        return filled, float(np.abs(found[unknown:] - values[plan.checked]).max(initial=0.0))
+        kind, known, unknown = Kind(plan.kind.kernel, "loss"), plan.known & np.isfinite(values), ~self.done
+
+        def at(points: np.ndarray, usable: np.ndarray) -> np.ndarray:
+            found = interpolate(kind, plan.places[usable], values[usable, None], plan.places[points])[:, 0]
+            return np.clip(found, low, high)
+
+        filled, before = values.copy(), known.copy()
+        filled[unknown] = at(unknown, known)
+        before[plan.checked] = False
+        return filled, float(np.abs(at(plan.checked, before) - values[plan.checked]).max(initial=0.0))

@@ -1,56 +1,159 @@
-"""Values between evaluated grid points, by radial basis functions through all of them."""
+"""Values between evaluated grid points by radial basis functions through all of them, and how far to trust these."""
 
-import warnings
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import RBFInterpolator
+from scipy.spatial.distance import cdist
 
-__all__ = ["KINDS", "Kind", "interpolate"]
+__all__ = ["KINDS", "Kind", "Patch", "RadialBasis", "interpolate", "patches"]
 
-GLOBAL = 700  # points up to which one system of equations holds all; beyond, each value comes from its neighbours
-NEIGHBOURS = 80
+CROWD = 300  # places that one system of equations holds; where there are more, the square is cut into patches
+OVERLAP = 0.35  # of the longer side of a patch, as far as which the places about it count
+TOGETHER = 2**22  # values, or weights, computed at once
+EXPONENTS = {"linear": 1, "cubic": 3, "quintic": 5}
+SCALES = {  # and the way back
+    "logarithm of the loss": (np.log, np.exp),
+    "square root of the loss": (np.sqrt, np.square),
+    "loss": (np.asarray, np.asarray),
+}
+TINY = np.finfo(float).tiny
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to interpolate: r^3 or r^5 through the values or through their logarithms."""
+    """One way to interpolate: r^3 or r^5 through the values, their square roots or their logarithms."""
 
     kernel: str
-    logarithm: bool
+    scale: str
 
     def __str__(self) -> str:
-        return f"{self.kernel} radial basis functions through the {'logarithm of the ' if self.logarithm else ''}loss"
+        return f"{self.kernel} radial basis functions through the {self.scale}"
+
+    def allows(self, values: np.ndarray) -> bool:
+        """Whether ``values`` have a place on the scale."""
+        return self.scale == "loss" or bool((values > 0).all())
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """``values`` on the scale."""
+        return SCALES[self.scale][0](values)
+
+    def restored(self, scaled: np.ndarray) -> np.ndarray:
+        """The values that are ``scaled`` on the scale."""
+        with np.errstate(over="ignore"):
+            return SCALES[self.scale][1](scaled)
 
 
-KINDS = tuple(Kind(kernel, logarithm) for logarithm in (True, False) for kernel in ("cubic", "quintic"))
+KINDS = tuple(Kind(kernel, scale) for scale in SCALES for kernel in ("cubic", "quintic"))
+
+
+class RadialBasis:
+    """s(x) = sum_p w_p phi(|x - x_p|) + a quadratic, phi(r) = r^3 or r^5, through values at ``places`` x_p [P, axes].
+
+    It has as few wiggles as a natural spline has on a line (Duchon 1977, "Splines minimizing rotation-invariant
+    semi-norms in Sobolev spaces"). Where the places are too few for a quadratic, a plane or a constant takes its part,
+    with r^3 or r. Of the equations A [w, c] = [values, 0] the inverse is kept, which also tells the errors.
+    """
+
+    def __init__(self, kernel: str, places: np.ndarray):
+        if len(places) < 10:
+            kernel, self.degree = "linear", 0
+        elif min(len(np.unique(axis)) for axis in places.T) < 3:  # which leaves a square undetermined
+            kernel, self.degree = "cubic", 1
+        else:
+            self.degree = 2
+        self.exponent = EXPONENTS[kernel]
+        self.middle, self.size = places.mean(0), np.ptp(places, axis=0).max() or 1.0
+        self.places = (places - self.middle) / self.size
+        basis = self._basis(self.places)
+        system = np.zeros((basis.shape[1],) * 2)
+        system[: len(places)], system[len(places) :, : len(places)] = basis, basis[:, len(places) :].T
+        try:
+            self.inverse = np.linalg.inv(system)
+        except np.linalg.LinAlgError:  # all places on one curve of the second degree
+            self.inverse = np.linalg.pinv(system)
+
+    def weights(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """W [Q, P], with which s(``wanted``) = W values, and the power function [Q] there.
+
+        The power function grows with the distance to the places; times the semi-norm that s minimises it bounds the
+        error (Wu, Schaback 1993, "Local error estimates for radial basis function interpolation of scattered data").
+        """
+        basis = self._basis((wanted - self.middle) / self.size)
+        weights = basis @ self.inverse
+        power = np.sqrt(np.abs(np.einsum("ij,ij->i", weights, basis)))
+        return weights[:, : len(self.places)], self._in_square(power)
+
+    def left_out(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """value - s(x_p) [P, M] where s goes through all places but x_p, and the power function [P] of that s at x_p.
+
+        The first is (A^-1 values)_p / (A^-1)_pp, the second 1 / sqrt((A^-1)_pp) (Rippa 1999, "An algorithm for
+        selecting a good value for the parameter c in radial basis function interpolation").
+        """
+        inner = self.inverse[: len(self.places), : len(self.places)]
+        diagonal = np.diag(inner)
+        diagonal = np.where(diagonal < 0, -1, 1) * np.maximum(np.abs(diagonal), TINY)
+        return inner @ values / diagonal[:, None], self._in_square(1 / np.sqrt(np.abs(diagonal)))
+
+    def _basis(self, places: np.ndarray) -> np.ndarray:
+        """phi(|place - x_p|) and monomials at ``places`` [Q, axes]: [Q, P + T]."""
+        monomials = [
+            np.prod(places[:, list(axes)], axis=1)
+            for degree in range(self.degree + 1)
+            for axes in itertools.combinations_with_replacement(range(places.shape[1]), degree)
+        ]
+        return np.column_stack([cdist(places, self.places) ** self.exponent, *monomials])
+
+    def _in_square(self, power: np.ndarray) -> np.ndarray:
+        """The power function in units of the unit square, of which the places here fill a part."""
+        return power * self.size ** (self.exponent / 2)
+
+
+@dataclass
+class Patch:
+    """A part of the square: indices of the places in it, of those that count there, and of the wanted places in it."""
+
+    own: np.ndarray
+    support: np.ndarray
+    wanted: np.ndarray
+
+    def pieces(self, columns: int) -> Iterator[np.ndarray]:
+        """``wanted`` in pieces, so that as many ``columns`` of values do not take too much memory."""
+        size = max(1, TOGETHER // max(columns, len(self.support)))
+        return (self.wanted[start : start + size] for start in range(0, len(self.wanted), size))
+
+
+def patches(places: np.ndarray, wanted: np.ndarray) -> list[Patch]:
+    """Halve the square, and its parts, until none has more than ``CROWD`` of the ``places`` [P, axes]."""
+    pending, found = [(np.arange(len(places)), np.arange(len(wanted)))], []
+    while pending:
+        own, inside = pending.pop()
+        low, high = places[own].min(0), places[own].max(0)
+        axis = (high - low).argmax()
+        if len(own) <= CROWD:
+            reach = OVERLAP * (high - low)[axis]
+            near = ((low - reach <= places) & (places <= high + reach)).all(1)
+            support = np.flatnonzero(near) if found or pending else own
+            found.append(Patch(own, support, inside))
+            continue
+        ordered = np.unique(places[own, axis])
+        border = ordered[len(ordered) // 2]
+        for side in (np.less, np.greater_equal):
+            pending.append((own[side(places[own, axis], border)], inside[side(wanted[inside, axis], border)]))
+    return found
 
 
 def interpolate(kind: Kind, places: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Values [Q, M] at ``wanted`` [Q, axes] of the smooth function through ``values`` [P, M] at ``places`` [P, axes].
+    """Values [Q, M] at ``wanted`` [Q, axes] by `RadialBasis` through ``values`` [P, M] at ``places`` [P, axes].
 
-    s(x) = sum_p w_p phi(|x - x_p|) + a quadratic, phi(r) = r^3 or r^5, with as few wiggles as a natural spline has on
-    a line (Duchon 1977, "Splines minimizing rotation-invariant semi-norms in Sobolev spaces"). Where there are too few
-    places for a quadratic, a plane or a constant takes its part. NaN where the logarithm does not exist.
+    NaN without places, or where the values have none on the scale of the ``kind``.
     """
-    if not len(wanted):
-        return np.empty((0, values.shape[1]))
-    if kind.logarithm and not (values > 0).all():
+    if not (len(places) and kind.allows(values)):
         return np.full((len(wanted), values.shape[1]), np.nan)
-    if len(places) < 10:
-        kernel, degree = "linear", 0
-    elif min(len(np.unique(axis)) for axis in places.T) < 3:  # which leaves a square undetermined
-        kernel, degree = "cubic", 1
-    else:
-        kernel, degree = kind.kernel, 2
-    with warnings.catch_warnings(), np.errstate(over="ignore"):
-        warnings.simplefilter("ignore")  # a degree below the kernel's smallest is meant: too few points, or a line
-        function = RBFInterpolator(
-            places,
-            np.log(values) if kind.logarithm else values,
-            kernel=kernel,
-            degree=degree,
-            neighbors=NEIGHBOURS if len(places) > GLOBAL else None,
-        )
-        found = function(wanted)
-        return np.exp(found) if kind.logarithm else found
+    scaled, found = kind.scaled(values), np.empty((len(wanted), values.shape[1]))
+    for patch in patches(places, wanted):
+        basis = RadialBasis(kind.kernel, places[patch.support])
+        for piece in patch.pieces(values.shape[1]):
+            found[piece] = basis.weights(wanted[piece])[0] @ scaled[patch.support]
+    return kind.restored(found)

@@ -1,38 +1,40 @@
 """Which points of a grid are evaluated: few where the loss is smooth, all where it is rough, the error verified.
 
-The grid is cut into cells. A cell is split by evaluating its middle and the middles of its edges; how far the values
-there are from what was interpolated before tells how far the interpolation inside will be afterwards. When no cell
-promises more than the tolerance, points that no interpolation has seen are evaluated: either they confirm it, or the
-cells around those that do not are split. The first points lie closer about the trained network, where a loss bends
-most for its size. Multiresolution by interpolation goes back to Harten 1994, "Adaptive multiresolution schemes for
-shock computations".
+A coarse lattice comes first, its points closer about the trained network, where a loss bends most for its size. Then,
+round by round, the points where the interpolation is expected to be worst (`expect`), as long as that is more than the
+tolerance; what is found there tells how far to trust the expectation. Then points that no interpolation has seen are
+evaluated: either they confirm it, or they join the others, and the rounds go on. Values that are not finite are never
+interpolated across: all points about them are evaluated.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.ndimage import binary_dilation
+from scipy.spatial import cKDTree
 
-from landscape.evaluation.interpolation import KINDS, Kind, interpolate
+from landscape import ranks
+from landscape.evaluation.expectation import HUGE, Expectation, expect, shares
+from landscape.evaluation.interpolation import Kind, interpolate
 
 __all__ = ["FLOOR", "Plan", "Refinement", "relative_error"]
 
 FLOOR = 0.01  # loss, in its own units, below which errors count as those of a loss of this size
-COARSE = 12  # cells along an axis to begin with, or as many as there are points
+COARSE = 9  # cells along an axis of the first lattice, or as many as there are points
 GRADED = 1.0  # how much further apart the first points are far out than about the centre: cosh(1), 1.5 times
+ROUND = 16  # points of one round
+SHARE = 1 / 8  # of the known points, which make a round where they are more
 CHECKS = 64  # fresh points of one verification
 RANDOM = 16  # of them, at the least
-NEW = 5  # points that splitting a cell takes, at the most
-GAIN = 12.0  # by which splitting a cell lessens its error, where the loss is smooth
-MARGIN = 0.7  # of the tolerance that may be expected before a verification is worth its points
-PASS = 0.8  # of the tolerance that a verification may show, as the worst point is hardly among the fresh ones
+LATELY = 64  # points whose errors tell how far to trust what was expected there
+MARGIN = 0.8  # of the tolerance that may be expected before a verification is worth its points
+LOW = 0.5  # of that, above which points fill up a round
+FAR = 4.0  # times the tolerance, beyond which one round will not do: there every gap takes a point
+CANDIDATES = 2600  # fresh points, drawn at random, that a round chooses from
 ENOUGH = 0.6  # share of the grid from which on the rest is evaluated as well
-
-HUGE = 1e300  # stands for an error that is not finite
-
-Cell = tuple[tuple[int, int], ...]  # first and last index along every axis
+TINY = 1e-12  # expected errors, as shares of the tolerance, below which nothing follows from them
 
 
 @dataclass
@@ -42,10 +44,19 @@ class Plan:
     values: np.ndarray  # [P, M]
     places: np.ndarray | None = None  # [P, axes] in the unit square
     kind: Kind | None = None  # None: every point is evaluated
-    seen: np.ndarray | None = None  # [P] bool: the points that the interpolation goes through
-    checked: np.ndarray = field(default_factory=lambda: np.empty(0, int))  # points that verified it
+    known: np.ndarray | None = None  # [P] bool: the points that the interpolation goes through
+    checked: np.ndarray = field(default_factory=lambda: np.empty(0, int))  # those that verified it before they joined
     errors: np.ndarray = field(default_factory=lambda: np.empty(0))  # relative errors there
     reached: bool = True  # whether all of them are allowed
+
+
+@dataclass
+class Step:
+    """Points to evaluate, and what is expected there."""
+
+    points: np.ndarray  # [K]
+    expected: Expectation | None = None  # None: nothing
+    verifies: bool = False
 
 
 class Refinement:
@@ -77,141 +88,125 @@ class Refinement:
         self.places = np.stack(axes, -1).reshape(-1, len(shape))
         self.known = np.zeros(self.size, bool)
         self.values: np.ndarray | None = None
-        self.kind, self.errors = KINDS[0], dict.fromkeys(KINDS, math.inf)
+        self.trust = np.empty(0)  # errors found, as multiples of those expected
 
     def run(self) -> Plan:
         """Refine until a verification succeeds, everything is evaluated, or no further points can be afforded."""
-        cells = self._start()
-        while (rest := int((~self.known).sum())) > CHECKS:
-            if rest < (1 - ENOUGH) * self.size and self.affords(rest):
-                break
-            rough = sorted((cell for cell, error in cells.items() if error > MARGIN), key=cells.get, reverse=True)
-            while rough and not self.affords(CHECKS + NEW * len(rough)):
-                rough = rough[: len(rough) // 2]
-            if rough:
-                cells = self._split(cells, rough)
+        self._learn(self._lattice())
+        while not self.known.all():
+            # One rank decides: in the last digits, machines may differ.
+            step = ranks.from_first(self._next)
+            self._learn(step.points)
+            if step.expected is None:
                 continue
-            seen, kind = self.known.copy(), self.kind
-            checked, expected = self._suspects(cells)
-            ratios = self._surprises(checked)
-            if ratios.max() <= PASS or not self.affords(CHECKS + NEW):
-                return self._filled(kind, seen, checked, expected, bool(ratios.max() <= 1))
-            cells = self._doubted(cells, checked, ratios)
-        self._learn(np.flatnonzero(~self.known))
+            ratios = self._surprises(step)
+            reached = bool(ratios.max() <= 1)
+            if step.verifies and (reached or not ranks.from_first(lambda: self.affords(CHECKS + ROUND))):
+                return self._filled(step, reached)
         return Plan(self.values)
 
-    def _start(self) -> dict[Cell, float]:
-        """Every second point of the coarse lattice, then the rest of it: errors for every coarse cell."""
-        edges = [_graded(count, centre) for count, centre in zip(self.shape, self.centre, strict=True)]
-        self._learn(self._lattice([np.unique(np.append(axis[::2], axis[-1])) for axis in edges]))
-        new = np.setdiff1d(self._lattice(edges), np.flatnonzero(self.known))
-        ratios = self._surprises(new)
-        sides = [[(int(a), int(b)) for a, b in itertools.pairwise(axis)] for axis in edges]
-        return self._settled({cell: self._worst(cell, new, ratios) / GAIN for cell in itertools.product(*sides)})
+    def _lattice(self) -> np.ndarray:
+        """The first points."""
+        axes = [_graded(count, centre) for count, centre in zip(self.shape, self.centre, strict=True)]
+        return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), self.shape).ravel()
 
-    def _split(self, cells: dict[Cell, float], rough: list[Cell]) -> dict[Cell, float]:
-        """Cut the cells that are ``rough`` along every axis that has points left."""
-        parts = {cell: list(itertools.product(*(_halves(*side) for side in cell))) for cell in rough}
-        corners = {corner for pieces in parts.values() for piece in pieces for corner in itertools.product(*piece)}
-        wanted = np.unique([np.ravel_multi_index(corner, self.shape) for corner in corners])
-        new = wanted[~self.known[wanted]]
-        ratios = self._surprises(new)
-        children = {
-            piece: (self._worst(cell, new, ratios) or cells[cell]) / GAIN
-            for cell, pieces in parts.items()
-            for piece in pieces
-        }
-        return self._settled({cell: error for cell, error in cells.items() if cell not in parts} | children)
-
-    def _suspects(self, cells: dict[Cell, float]) -> tuple[np.ndarray, np.ndarray]:
-        """Fresh points, most where kinds of interpolation differ, one a cell, the rest random; what is expected."""
+    def _next(self) -> Step:
+        """A round where the error is expected to be too large, else a verification; the rest where that is enough."""
         fresh = np.flatnonzero(~self.known)
-        guess = self._predict(self.kind, fresh)
-        others = np.stack([self._predict(kind, fresh) for kind in KINDS if kind != self.kind])
-        doubt = np.nan_to_num((np.abs(others - guess) / self.allowed(guess, fresh)).max(2), nan=0.0)
-        doubt = np.sort(doubt, axis=0)[-2]
-        suspects = {}
-        index = np.stack(np.unravel_index(fresh, self.shape), 1)
-        for cell in cells:
-            low, high = np.array(cell).T
-            inside = np.flatnonzero(((low <= index) & (index <= high)).all(1))
-            if len(inside):
-                best = inside[doubt[inside].argmax()]
-                suspects[int(best)] = doubt[best]
-        picked = sorted(suspects, key=suspects.get, reverse=True)[: CHECKS - RANDOM]
-        rest = np.setdiff1d(np.arange(len(fresh)), picked)
-        random = self.generator.choice(rest, CHECKS - len(picked), replace=False)
-        picked = np.sort(np.append(picked, random)).astype(int)
-        return fresh[picked], guess[picked]
+        few = len(fresh) < (1 - ENOUGH) * self.size and self.affords(len(fresh))
+        if len(fresh) <= CHECKS or few:
+            return Step(fresh)
+        if len(broken := self._affordable(fresh[self._beside_broken(fresh)])):
+            return Step(broken)
+        if len(fresh) > CANDIDATES:
+            some = np.sort(self.generator.choice(fresh, CANDIDATES, replace=False))
+            expected = self._expected(some)
+            if len(chosen := self._affordable(self._worst(some, expected.errors))):
+                return _step(some, expected, chosen)
+        expected = self._expected(fresh)
+        if len(chosen := self._affordable(self._worst(fresh, expected.errors))):
+            return _step(fresh, expected, chosen)
+        return _step(fresh, expected, self._verification(fresh, expected.errors), verifies=True)
 
-    def _doubted(self, cells: dict[Cell, float], checked: np.ndarray, ratios: np.ndarray) -> dict[Cell, float]:
-        """The errors of the cells, with what was found at the points ``checked``."""
-        found = {cell: self._worst(cell, checked, ratios) for cell in cells}
-        return self._settled({cell: max(error, found[cell]) for cell, error in cells.items()})
+    def _expected(self, points: np.ndarray) -> Expectation:
+        """What the known values let expect at fresh ``points``."""
+        usable = np.flatnonzero(self._usable())
+        return expect(
+            self.places[usable],
+            self.values[usable],
+            self.places[points],
+            self.allowed(self.values[usable], usable),
+            lambda values, numbers: self.allowed(values, points[numbers]),
+        )
 
-    def _settled(self, cells: dict[Cell, float]) -> dict[Cell, float]:
-        """The cells that have points left inside; those that touch a value that is not finite are the roughest."""
-        bad = np.flatnonzero(self.known)[~np.isfinite(self.values[self.known]).all(1)]
-        touched = np.full(len(bad), math.inf)
-        return {
-            cell: self._worst(cell, bad, touched) or error
-            for cell, error in cells.items()
-            if any(last - first > 1 for first, last in cell)
-        }
+    def _affordable(self, chosen: np.ndarray) -> np.ndarray:
+        """As many of the first as can be paid for, with a verification after them."""
+        while len(chosen) and not self.affords(CHECKS + len(chosen)):
+            chosen = chosen[: len(chosen) // 2]
+        return chosen
 
-    def _worst(self, cell: Cell, points: np.ndarray, ratios: np.ndarray) -> float:
-        """The largest of ``ratios`` at those ``points`` that lie in ``cell``, its edges included; 0 without any."""
-        inside = np.ones(len(points), bool)
-        for index, (first, last) in zip(np.unravel_index(points, self.shape), cell, strict=True):
-            inside &= (first <= index) & (index <= last)
-        return float(ratios[inside].max(initial=0.0))
+    def _worst(self, fresh: np.ndarray, errors: np.ndarray) -> np.ndarray:
+        """The ``fresh`` points of the next round, as indices, the worst first; none where all errors are small."""
+        errors = errors * (np.percentile(self.trust, 97) if len(self.trust) else 1.0)
+        if errors.max() <= MARGIN:
+            return np.empty(0, int)
+        chosen = self._spread(fresh, np.where(errors > LOW * MARGIN, errors, 0), len(fresh))
+        return chosen[: max(ROUND, int(SHARE * self.known.sum()), (errors[chosen] > FAR).sum())]
 
-    def _surprises(self, new: np.ndarray) -> np.ndarray:
-        """Evaluate the points ``new``; the error [K] of what was expected there, in units of what is allowed.
+    def _verification(self, fresh: np.ndarray, errors: np.ndarray) -> np.ndarray:
+        """Points of a verification, as indices: the worst that are expected, and random ones."""
+        chosen = self._spread(fresh, errors, CHECKS - RANDOM)
+        rest = np.setdiff1d(np.arange(len(fresh)), chosen)
+        return np.append(chosen, self.generator.choice(rest, CHECKS - len(chosen), replace=False))
 
-        The kind of interpolation that was nearest (99th percentile) is used from then on.
-        """
-        used, guesses = self.kind, {kind: self._predict(kind, new) for kind in KINDS}
-        self._learn(new)
-        if not len(new):
-            return np.empty(0)
-        values, allowed = self.values[new], self.allowed(self.values[new], new)
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            ratios = {kind: (np.abs(guess - values) / allowed).max(1) for kind, guess in guesses.items()}
-        ratios = {kind: np.nan_to_num(ratio, nan=HUGE, posinf=HUGE) for kind, ratio in ratios.items()}
-        self.errors = {kind: float(np.percentile(ratio, 99)) for kind, ratio in ratios.items()}
-        self.kind = min(self._kinds(), key=self.errors.get)
-        return ratios[used]
+    def _spread(self, fresh: np.ndarray, errors: np.ndarray, most: int) -> np.ndarray:
+        """The ``most`` largest ``errors`` above 0, as indices, none nearer to a larger one than to a known point."""
+        reach, _ = cKDTree(self.places[self.known]).query(self.places[fresh])
+        left, chosen = errors.copy(), []
+        while len(chosen) < most and left.max() > 0:
+            worst = left.argmax()
+            chosen.append(worst)
+            left[np.linalg.norm(self.places[fresh] - self.places[fresh[worst]], axis=1) <= reach[worst]] = 0
+        return np.array(chosen, int)
+
+    def _beside_broken(self, fresh: np.ndarray) -> np.ndarray:
+        """Whether each of the ``fresh`` points [Q] is next to a value that is not finite, or nearest to one."""
+        broken = self.known & ~self._usable()
+        beside = binary_dilation(broken.reshape(self.shape), np.ones((3,) * len(self.shape))).ravel()
+        nearest = cKDTree(self.places[self.known]).query(self.places[fresh])[1]
+        return beside[fresh] | broken[self.known][nearest]
+
+    def _surprises(self, step: Step) -> np.ndarray:
+        """The errors [K] of what was expected at the points of ``step``, in units of what is allowed."""
+        values = self.values[step.points]
+        ratios = shares(step.expected.values - values, self.allowed(values, step.points))
+        tell = (ratios < HUGE) & (step.expected.errors > TINY)
+        self.trust = np.append(self.trust, ratios[tell] / step.expected.errors[tell])[-LATELY:]
+        return ratios
+
+    def _usable(self) -> np.ndarray:
+        """Whether each point [P] is known, and finite."""
+        return self.known & np.isfinite(self.values).all(1)
 
     def _learn(self, new: np.ndarray) -> None:
         values = self.evaluate(new)
         if self.values is None:
             self.values = np.full((self.size, values.shape[1]), np.nan)
         self.values[new], self.known[new] = values, True
-        if self.kind not in self._kinds():
-            self.kind = self._kinds()[0]
 
-    def _kinds(self) -> list[Kind]:
-        """Those that the known values allow: zero and less have no logarithm."""
-        nonpositive = (self.values[self.known] <= 0).any()
-        return [kind for kind in KINDS if not (kind.logarithm and nonpositive)]
+    def _filled(self, step: Step, reached: bool) -> Plan:
+        """The interpolation that was verified, now also through the points that verified it: they were the worst."""
+        errors = relative_error(step.expected.values, self.values[step.points]).max(1)
+        kind, usable, unknown = step.expected.kind, self._usable(), np.flatnonzero(~self.known)
+        if not kind.allows(self.values[usable]):  # a point of the verification is 0
+            usable[step.points] = False
+        self.values[unknown] = interpolate(kind, self.places[usable], self.values[usable], self.places[unknown])
+        return Plan(self.values, self.places, kind, self.known, step.points, errors, reached)
 
-    def _predict(self, kind: Kind, wanted: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
-        known = self.known if known is None else known
-        usable = known & np.isfinite(self.values).all(1)
-        if not usable.any():
-            return np.full((len(wanted), self.values.shape[1]), np.nan)
-        return interpolate(kind, self.places[usable], self.values[usable], self.places[wanted])
 
-    def _filled(self, kind: Kind, seen: np.ndarray, checked: np.ndarray, expected: np.ndarray, reached: bool) -> Plan:
-        """The interpolation that was verified, with the values of the points that verified it."""
-        errors = relative_error(expected, self.values[checked]).max(1)
-        unknown = np.flatnonzero(~self.known)
-        self.values[unknown] = self._predict(kind, unknown, seen)
-        return Plan(self.values, self.places, kind, seen, checked, errors, reached)
-
-    def _lattice(self, axes: list[np.ndarray]) -> np.ndarray:
-        return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), self.shape).ravel()
+def _step(points: np.ndarray, expected: Expectation, chosen: np.ndarray, verifies: bool = False) -> Step:
+    chosen = np.sort(chosen)
+    return Step(points[chosen], Expectation(expected.kind, expected.values[chosen], expected.errors[chosen]), verifies)
 
 
 def relative_error(found: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -225,8 +220,3 @@ def _graded(count: int, centre: float) -> np.ndarray:
     ends = np.arcsinh(np.sinh(GRADED) * np.array([-centre, 1 - centre]) / reach)
     places = centre + reach * np.sinh(np.linspace(*ends, min(COARSE, count - 1) + 1)) / np.sinh(GRADED)
     return np.unique((places * (count - 1)).round().astype(int))
-
-
-def _halves(first: int, last: int) -> list[tuple[int, int]]:
-    middle = (first + last) // 2
-    return [(first, middle), (middle, last)] if last - first > 1 else [(first, last)]
