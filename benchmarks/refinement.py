@@ -3,10 +3,11 @@
     python benchmarks/refinement.py --smooth cifar10_cnn_model.pth --rough runs/resnet14_fashion-mnist/epoch_004.pth
 
 Writes refinement.json (with the environment) and refinement.md to --out. The smooth network is timed beside the fastest
-peer of run.py that needs no tuning by hand; the rough one beside its own exact grid.
+peer of run.py that needs no tuning by hand; the rough one beside its own exact grid. Ratios are those of runs in turn.
 """
 
 import json
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 import landscape_lib as ll  # noqa: E402
 from benchmarks.peers import PEERS, Task, timed  # noqa: E402
-from benchmarks.run import environment, write  # noqa: E402
+from benchmarks.run import environment, spread, write  # noqa: E402
 from landscape.evaluation.refinement import FLOOR, Refinement  # noqa: E402
 from tests.random_surfaces import random_surface  # noqa: E402
 
@@ -26,6 +27,7 @@ __all__ = ["main", "markdown"]
 
 SEED = 42
 PEER = "loop over tensors"
+TOLERANCES = (0.01, 0.02, 0.05)  # of the rough network
 
 
 def main(
@@ -36,6 +38,7 @@ def main(
     surfaces: int = 400,
     smooth_samples: int = 10_000,
     rough_samples: int = 200,
+    rounds: int = 3,
 ) -> None:
     """Time evaluations with a tolerance and compare them with the truth.
 
@@ -47,11 +50,12 @@ def main(
         surfaces: Number of random analytic surfaces.
         smooth_samples: Samples of the smooth network.
         rough_samples: Samples of the rough one.
+        rounds: Times that everything on networks is repeated in turn.
     """
     out = ll.make_folder(out)
     results = {"environment": environment(), "analytic": analytic(surfaces)}
-    results["smooth"] = beside_a_peer(smooth, data_dir, smooth_samples) if smooth else None
-    results["rough"] = beside_the_exact_grid(rough, data_dir, rough_samples) if rough else None
+    results["smooth"] = beside_a_peer(smooth, data_dir, smooth_samples, rounds) if smooth else None
+    results["rough"] = beside_the_exact_grid(rough, data_dir, rough_samples, rounds) if rough else None
     write(out / "refinement.json", json.dumps(results, indent=1))
     write(out / "refinement.md", markdown(results))
     print(f"\n{markdown(results)}\nWrote {out / 'refinement.json'} and {out / 'refinement.md'}")
@@ -77,13 +81,16 @@ def analytic(count: int) -> dict:
     return {"surfaces": count, "broken_by_half": broken, "mean_share_evaluated": float(np.mean(shares))}
 
 
-def beside_a_peer(path: Path, data_dir: Path, samples: int) -> dict:
+def beside_a_peer(path: Path, data_dir: Path, samples: int, rounds: int) -> dict:
     """A 51 x 51 surface at 1 %, its error at points that it did not evaluate, and the time of the peer."""
     checkpoint, task, data = loaded(path, data_dir, samples)
-    surface, seconds = evaluated(task, data, (51, 51), 0.01)
     peer = next(peer for peer in PEERS if peer.name == PEER)
     middle = [(a, b) for a in (-0.02, 0.02) for b in (-0.02, 0.02)]
-    timing = timed(peer, task, middle)
+    ours, theirs = [], []
+    for _ in range(rounds):
+        surface, seconds = evaluated(task, data, (51, 51), 0.01)
+        ours.append(seconds)
+        theirs.append(timed(peer, task, middle).seconds_for(51 * 51))
     generator = np.random.default_rng(SEED)
     unseen = generator.permutation(np.argwhere(~surface.evaluated))[:60]
     objective = ll.objective(task.model, data, device="cpu")
@@ -93,31 +100,38 @@ def beside_a_peer(path: Path, data_dir: Path, samples: int) -> dict:
         "model": checkpoint.model_name,
         "samples": len(data),
         "resolution": [51, 51],
-        "seconds": seconds,
+        "seconds": ours,
         "interpolation": surface.metadata["interpolation"],
         "largest_error_at_unseen_points": max(errors, default=0.0),
         "unseen_points": len(errors),
         "peer": PEER,
-        "peer_seconds": timing.seconds_for(51 * 51),
+        "peer_seconds": theirs,
     }
 
 
-def beside_the_exact_grid(path: Path, data_dir: Path, samples: int) -> dict:
+def beside_the_exact_grid(path: Path, data_dir: Path, samples: int, rounds: int) -> dict:
     """A 31 x 31 surface exactly and at several tolerances."""
     checkpoint, task, data = loaded(path, data_dir, samples)
-    exact, seconds = evaluated(task, data, (31, 31), None)
-    found = []
-    for tolerance in (0.01, 0.02, 0.05):
-        surface, took = evaluated(task, data, (31, 31), tolerance)
-        error = float(np.nanmax(np.abs(surface.loss / exact.loss - 1)))
-        found.append({"seconds": took, "true_error": error, "interpolation": surface.metadata["interpolation"]})
+    times, surfaces = {tolerance: [] for tolerance in (None, *TOLERANCES)}, {}
+    for _ in range(rounds):
+        for tolerance, seconds in times.items():
+            surfaces[tolerance], took = evaluated(task, data, (31, 31), tolerance)
+            seconds.append(took)
+    exact = surfaces[None].loss
     return {
         "model": checkpoint.model_name,
         "samples": len(data),
         "resolution": [31, 31],
-        "exact_seconds": seconds,
-        "loss": [float(np.nanmin(exact.loss)), float(np.nanmax(exact.loss))],
-        "tolerances": found,
+        "exact_seconds": times[None],
+        "loss": [float(np.nanmin(exact)), float(np.nanmax(exact))],
+        "tolerances": [
+            {
+                "seconds": times[tolerance],
+                "true_error": float(np.nanmax(np.abs(surfaces[tolerance].loss / exact - 1))),
+                "interpolation": surfaces[tolerance].metadata["interpolation"],
+            }
+            for tolerance in TOLERANCES
+        ],
     }
 
 
@@ -135,6 +149,10 @@ def evaluated(task: Task, data: ll.Data, resolution: tuple[int, int], tolerance)
     seconds = time.perf_counter() - began
     print(f"  tolerance {tolerance}: {seconds:.1f} s", flush=True)
     return surface, seconds
+
+
+def ratios(these: list[float], those: list[float]) -> list[float]:
+    return [one / other for one, other in zip(these, those, strict=True)]
 
 
 def markdown(results: dict) -> str:
@@ -159,16 +177,18 @@ def markdown(results: dict) -> str:
         lines.append(
             f"| {smooth['model']}, {smooth['samples']:,} samples, 51 x 51 | 1% | {entry['evaluated_points']:,} of "
             f"{total:,} | {entry['largest_error']:.2%} | {smooth['largest_error_at_unseen_points']:.2%} (at "
-            f"{smooth['unseen_points']} further points) | {smooth['seconds']:.0f} | {smooth['peer']}: "
-            f"{smooth['peer_seconds']:,.0f} s, {smooth['peer_seconds'] / smooth['seconds']:.1f} x (asked 40 x) |"
+            f"{smooth['unseen_points']} further points) | {spread(smooth['seconds'])} | {smooth['peer']}: "
+            f"{statistics.median(smooth['peer_seconds']):,.0f} s, "
+            f"{spread(ratios(smooth['peer_seconds'], smooth['seconds']))} x (asked 40 x) |"
         )
     for entry in (results["rough"] or {}).get("tolerances", []):
         rough, found = results["rough"], entry["interpolation"]
         lines.append(
             f"| {rough['model']}, {rough['samples']:,} samples, 31 x 31, loss {rough['loss'][0]:.3g} to "
             f"{rough['loss'][1]:.3g} | {found['tolerance']:.0%} | {found['evaluated_points']:,} of 961 | "
-            f"{found['largest_error']:.2%} | {entry['true_error']:.2%} | {entry['seconds']:.0f} | every point: "
-            f"{rough['exact_seconds']:.0f} s, {entry['seconds'] / rough['exact_seconds']:.2f} of it |"
+            f"{found['largest_error']:.2%} | {entry['true_error']:.2%} | {spread(entry['seconds'])} | every point: "
+            f"{statistics.median(rough['exact_seconds']):.0f} s, "
+            f"{spread(ratios(entry['seconds'], rough['exact_seconds']))} of it |"
         )
     return "\n".join(lines)
 
