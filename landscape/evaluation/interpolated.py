@@ -9,9 +9,10 @@ from landscape.evaluation.interpolation import Kind, interpolate
 from landscape.evaluation.refinement import FLOOR, Plan
 from landscape.evaluation.statistics import Statistics
 
-__all__ = ["Interpolation", "allowed_error", "check_tolerance"]
+__all__ = ["Interpolation", "allowed_error", "check_tolerance", "error_bound"]
 
 NOISE_SHARE = 1 / 3  # of the standard error, for tolerance="noise"
+BEYOND = 2.0  # times the largest error seen, which the many points not seen may well be off
 
 
 def check_tolerance(tolerance: float | str | None, objective, per_sample: bool) -> None:
@@ -36,6 +37,15 @@ def allowed_error(tolerance: float | str, statistics: Statistics, values: np.nda
     typical = np.median(error[usable] / np.maximum(np.abs(mean[usable]), FLOOR)) if usable.any() else math.inf
     guess = typical * np.maximum(np.abs(values), FLOOR)
     return NOISE_SHARE * np.where(done[points, None], error[points, None], guess)
+
+
+def error_bound(tolerance: float | str, plan: Plan) -> float:
+    """Bound of the relative error at all points: twice the largest error seen, or the tolerance where that is met.
+
+    No proof: `benchmarks/refinement.py` counts the random surfaces on which the error goes beyond.
+    """
+    doubled = BEYOND * float(plan.errors.max(initial=0.0))
+    return min(doubled, float(tolerance)) if plan.reached and tolerance != "noise" else doubled
 
 
 class Interpolation:
@@ -63,6 +73,7 @@ class Interpolation:
             "verified_points": len(plan.checked),
             "largest_error": float(plan.errors.max(initial=0.0)),
             "percentile_99_error": float(np.percentile(plan.errors, 99)) if len(plan.errors) else 0.0,
+            "error_bound": error_bound(tolerance, plan),
             "loss_floor": FLOOR,
             "standard_error_and_accuracy": "interpolated" if plan.kind else "evaluated",
             "largest_standard_error_error": error_of_error,

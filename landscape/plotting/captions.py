@@ -56,13 +56,13 @@ def common_title(surfaces: Sequence[Surface]) -> str:
 
 
 def _interpolation_note(surfaces: Sequence[Surface]) -> str:
-    """How much is interpolated, and the largest error seen at points that verified it."""
+    """How much is interpolated, and how far off that may be."""
     found = [surface.metadata.get("interpolation") or {} for surface in surfaces]
     if not any(entry.get("method") for entry in found):
         return ""
     sizes = [surface.loss.size for surface in surfaces]
     evaluated = sum(entry.get("evaluated_points", size) for entry, size in zip(found, sizes, strict=True))
-    total, error = sum(sizes), max(entry.get("largest_error", 0) for entry in found)
+    total, error = sum(sizes), max(entry.get("error_bound", 0) for entry in found)
     return f"{evaluated:,} of {total:,} points evaluated, the others within {error:.1%}"
 
 
