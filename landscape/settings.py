@@ -95,6 +95,8 @@ class Evaluation:
         """The budget in seconds."""
         if self.budget is None:
             return None
+        if self.tolerance is not None:
+            raise InputError("a budget picks the tolerance itself; give either --budget or --tolerance")
         match = re.fullmatch(r"(\d+\.?\d*)\s*(s|min|h)?", self.budget)
         if not match or not float(match[1]):
             raise InputError(f"budget is {self.budget!r}; write 60s, 10min or 1h")

@@ -250,6 +250,7 @@ WRONG = {
     "rise": (["--range", "auto", "--rise", "-1"], "rise must be a positive number"),
     "tolerance": (["--tolerance", "2"], "tolerance is a share"),
     "budget": (["--budget", "soon"], "write 60s, 10min or 1h"),
+    "budget and tolerance": (["--budget", "20s", "--tolerance", "0.05"], "either --budget or --tolerance"),
     "precision": (["--precision", "fp8"], "fp8"),
 }
 
