@@ -39,6 +39,7 @@ from landscape_lib import (
     range_hint,
     run_script,
     save_figure,
+    settle_budget,
     settle_range,
     summarize,
     surface_numbers,
@@ -54,6 +55,7 @@ def main(
     evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
     model: str | None = None,
     split: Literal["train", "test"] = "train",
+    budget: str | None = None,
     subset: int | None = None,
     names: tuple[str, ...] = (),
     style: Literal["contour", "heatmap"] = "contour",
@@ -73,6 +75,8 @@ def main(
         evaluation: How it is evaluated.
         model: FILE.py:FUNCTION that built the networks of all checkpoints, if they are your own; THAT FILE IS RUN.
         split: Data to evaluate on.
+        budget: Time for each surface, such as 60s or 10min, instead of --tolerance: picks samples and tolerance, both
+            errors of one size, the same for all checkpoints.
         subset: Random samples to use instead of all (drawn from the seed).
         names: Titles of the panels; default: model, arguments and epochs that differ, or the file names.
         style: Filled contours, or a heat map with one cell per grid point.
@@ -91,18 +95,21 @@ def main(
         raise InputError(
             f"{len(trained)} checkpoints and {len(names)} names: give one checkpoint or more, one name each"
         )
-    settings = describe(plane, evaluation, split=split, subset=subset, levels=levels, log_scale=log_scale, style=style)
+    settings = describe(
+        plane, evaluation, budget=budget, split=split, subset=subset, levels=levels, log_scale=log_scale, style=style
+    )
     print(f"Settings: {settings}")
     data = load_shared_data(trained, split, evaluation.data_dir, subset=subset, seed=plane.seed)
     if not anyway:
         check_comparable([{"data": samples.description} for samples in data], names)
     label = split if plane.zoom == 1 else f"{split}_zoom{plane.zoom:g}"
     plane, notes = settle_range(trained[0], data[0], plane, evaluation)
+    paths = [out / f"{checkpoint.path.stem}_{checkpoint.sha256[:8]}_{label}.npz" for checkpoint in trained]
+    data, evaluation, planned = settle_budget(budget, paths, trained, data, plane, evaluation)
     surfaces = []
-    for checkpoint, name, samples in zip(trained, names, data, strict=True):
+    for checkpoint, name, samples, path in zip(trained, names, data, paths, strict=True):
         print(f"{name}: {checkpoint.path}", flush=True)
-        path = out / f"{checkpoint.path.stem}_{checkpoint.sha256[:8]}_{label}.npz"
-        surfaces.append(checkpoint_surface(path, checkpoint, samples, plane, evaluation, notes))
+        surfaces.append(checkpoint_surface(path, checkpoint, samples, plane, evaluation, notes | planned))
         wrote(path)
     table = surface_table(surfaces, names)
     print(table)

@@ -10,7 +10,7 @@
 This file only re-exports; the code is in the package ``landscape``.
 """
 
-from landscape.checkpoint_surfaces import checkpoint_surface, settle_range
+from landscape.checkpoint_surfaces import checkpoint_surface, settle_budget, settle_range
 from landscape.checkpoints import Checkpoint, load_checkpoint, prepare_checkpoint, save_checkpoint
 from landscape.comparability import check_comparable, differences
 from landscape.connectivity import (
@@ -257,6 +257,7 @@ __all__ = [
     "score",
     "seed_everything",
     "select_device",
+    "settle_budget",
     "settle_range",
     "sharpness",
     "smooth",

@@ -83,7 +83,7 @@ def main(
     """Second derivatives of the loss at a checkpoint.
 
     Args:
-        evaluation: How losses are computed; the method, the tolerance and the budget are those of the plane.
+        evaluation: How losses are computed; the method and the tolerance are those of the plane.
         checkpoint: Trained model (.pth); the default one is trained first where it is missing.
         model: FILE.py:FUNCTION that built the network of the checkpoint, if it is your own; THAT FILE IS RUN.
         out: Folder for the results.

@@ -40,6 +40,7 @@ from landscape_lib import (
     result_suffix,
     run_script,
     save_figure,
+    settle_budget,
     settle_range,
     summarize,
     write_log,
@@ -52,6 +53,7 @@ def main(
     checkpoint: Path = DEFAULT_CHECKPOINT,
     model: str | None = None,
     out: Path = Path("loss_landscape_results"),
+    budget: str | None = None,
     subset: int | None = None,
     minibatches: int = 0,
     direction_pairs: int = 1,
@@ -69,6 +71,8 @@ def main(
         checkpoint: Trained model (.pth); the default one is trained first where it is missing.
         model: FILE.py:FUNCTION that built the network of the checkpoint, if it is your own; THAT FILE IS RUN.
         out: Folder for the results.
+        budget: Time for each surface, such as 60s or 10min, instead of --tolerance: picks samples and tolerance, both
+            errors of one size.
         subset: Random samples of each split to use instead of all (drawn from the seed).
         minibatches: Also draw the loss of that many single mini-batches of --batch-size training samples, as a
             training step sees it: BatchNorm by batch unless --batch-norm says otherwise.
@@ -90,7 +94,9 @@ def main(
     trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model)
     suffix = result_suffix(trained.model_name)
     print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})")
-    settings = describe(plane, evaluation, subset=subset, minibatches=minibatches, direction_pairs=direction_pairs)
+    settings = describe(
+        plane, evaluation, budget=budget, subset=subset, minibatches=minibatches, direction_pairs=direction_pairs
+    )
     print(f"Settings: {settings}")
     log = {"model": trained.description, "settings": settings.replace(", ", "\n")}
 
@@ -98,10 +104,12 @@ def main(
     if subset is not None:
         data = {split: samples.subset(subset, seed=plane.seed) for split, samples in data.items()}
     plane, notes = settle_range(trained, data["train"], plane, evaluation)
-    surfaces = {}
+    settled, surfaces = {}, {}
     for split, samples in data.items():
         path = out / f"loss_grid_{split}{suffix}.npz"
-        surfaces[split] = compute(path, trained, samples, plane, evaluation, notes)
+        [samples], toleration, planned = settle_budget(budget, [path], [trained], [samples], plane, evaluation)
+        settled[split] = (samples, toleration, notes | planned)
+        surfaces[split] = compute(path, trained, plane, *settled[split])
         log[f"{samples.name} {split}"] = summarize(surfaces[split])
         if figures:
             draw(surfaces[split], out, levels, log_scale)
@@ -110,14 +118,14 @@ def main(
     options = {"levels": levels, "log_scale": log_scale}
     if minibatches:
         path = out / f"landscape_train_minibatches{suffix}.png"
-        single = compute_minibatches(out, trained, data["train"], minibatches, plane, evaluation, notes)
+        single = compute_minibatches(out, trained, data["train"], minibatches, plane, evaluation, notes, budget)
         log |= {f"mini-batch {k}": summarize(surface) for k, surface in enumerate(single)}
         if figures:
             titles = [f"mini-batch {k}" for k in range(minibatches)]
             wrote(save_figure(plot_comparison(single, titles=titles, **options), path))
     if direction_pairs > 1:
         path = out / f"landscape_train_direction_pairs{suffix}.png"
-        more = compute_pairs(out, trained, data["train"], direction_pairs, plane, evaluation, notes)
+        more = compute_pairs(out, trained, direction_pairs, plane, *settled["train"])
         log |= {f"directions {k}": summarize(surface) for k, surface in enumerate(more, start=1)}
         if figures:
             wrote(save_figure(plot_spread([surfaces["train"], *more], **options), path))
@@ -125,7 +133,7 @@ def main(
 
 
 def compute(
-    path: Path, trained: Checkpoint, data: Data, plane: PlaneChoice, evaluation: Evaluation, notes: dict
+    path: Path, trained: Checkpoint, plane: PlaneChoice, data: Data, evaluation: Evaluation, notes: dict
 ) -> Surface:
     """Evaluate the plane, or find that already done."""
     surface = checkpoint_surface(path, trained, data, plane, evaluation, notes)
@@ -134,22 +142,24 @@ def compute(
     return surface
 
 
-def compute_minibatches(out, trained, data, count, plane, evaluation, notes) -> list[Surface]:
+def compute_minibatches(out, trained, data, count, plane, evaluation, notes, budget) -> list[Surface]:
     """One surface for each of ``count`` mini-batches."""
     evaluation = evaluation.of_minibatches()
     batches = data.minibatches(count, evaluation.batch_size, seed=plane.seed)
-    name = f"loss_grid_train_minibatch{{}}{result_suffix(trained.model_name)}.npz"
+    suffix = result_suffix(trained.model_name)
+    paths = [out / f"loss_grid_train_minibatch{k}{suffix}.npz" for k in range(count)]
+    batches, evaluation, planned = settle_budget(budget, paths, [trained] * count, batches, plane, evaluation)
     return [
-        compute(out / name.format(k), trained, batch, plane, evaluation, {**notes, "minibatch": k})
-        for k, batch in enumerate(batches)
+        compute(path, trained, plane, batch, evaluation, {**notes, **planned, "minibatch": k})
+        for k, (path, batch) in enumerate(zip(paths, batches, strict=True))
     ]
 
 
-def compute_pairs(out, trained, data, count, plane, evaluation, notes) -> list[Surface]:
+def compute_pairs(out, trained, count, plane, data, evaluation, notes) -> list[Surface]:
     """One surface for each of ``count`` pairs of directions but the first one."""
     name = f"loss_grid_train_seed{{}}{result_suffix(trained.model_name)}.npz"
     return [
-        compute(out / name.format(pair.seed), trained, data, pair, evaluation, notes) for pair in plane.pairs(count)[1:]
+        compute(out / name.format(pair.seed), trained, pair, data, evaluation, notes) for pair in plane.pairs(count)[1:]
     ]
 
 

@@ -1,6 +1,10 @@
 """Surfaces of a checkpoint under the options of a command line."""
 
+import json
+import re
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from landscape import ranks
@@ -13,7 +17,7 @@ from landscape.results import Surface
 from landscape.settings import Evaluation, PlaneChoice
 from landscape.slices import random_plane
 
-__all__ = ["checkpoint_surface", "settle_range"]
+__all__ = ["checkpoint_surface", "settle_budget", "settle_range"]
 
 
 def checkpoint_surface(
@@ -32,29 +36,66 @@ def checkpoint_surface(
     target = objective(checkpoint.model, data, **evaluation.arguments)
     slice_ = random_plane(checkpoint.model, **plane.directions)
     notes = {"checkpoint": checkpoint.identity, **(notes or {})}
-    options |= {"tolerance": evaluation.tolerance, **plane.grid}
-    if seconds := evaluation.budget_seconds:
-        if options.get("per_sample"):
-            raise InputError("a budget picks a subset of the samples, but these are chosen; use --tolerance")
-        known = None if evaluation.force else _known_plan(path, seconds, checkpoint)
-        planned = ranks.from_first(lambda: known or plan_budget(target, slice_, seconds, plane.seed, **plane.grid))
-        target = target.subset(planned["samples"], plane.seed)
-        print(f"Budget: {planned['samples']:,} samples, tolerance {planned['tolerance']:.2g}", flush=True)
-        notes["budget"] = planned
-        options |= {"tolerance": planned["tolerance"], "budget": planned["seconds"]}
+    if planned := notes.get("budget"):
+        options["budget"] = planned["seconds"]
     return load_or_evaluate(
-        path, target, slice_, force=evaluation.force, notes=notes, method=evaluation.method, **options
-    )
+        path, target, slice_, force=evaluation.force, notes=notes, method=evaluation.method,
+        tolerance=evaluation.tolerance, **plane.grid, **options,
+    )  # fmt: skip
 
 
-def _known_plan(path: Path, seconds: float, checkpoint: Checkpoint) -> dict | None:
-    """How the surface at ``path`` was planned, if it is of this checkpoint and was given that time."""
+def settle_budget(
+    budget: str | None,
+    paths: Sequence[Path],
+    checkpoints: Sequence[Checkpoint],
+    data: Sequence[Data],
+    plane: PlaneChoice,
+    evaluation: Evaluation,
+) -> tuple[list[Data], Evaluation, dict]:
+    """What a time for each surface pays for: samples, ``evaluation`` with a tolerance, and notes of both.
+
+    Surfaces to be compared need the same samples: the fewest that any of them can afford. ``paths`` are where the
+    surfaces will be; one that is already there, planned for that time, keeps its plan.
+
+    Args:
+        budget: such as "60s", "10min" or "1h"; None leaves everything as it is.
+
+    Raises:
+        InputError: a time that cannot be read or is too short, or a tolerance beside it.
+    """
+    if budget is None:
+        return list(data), evaluation, {}
+    if evaluation.tolerance is not None:
+        raise InputError("a budget picks the tolerance itself; give either --budget or --tolerance")
+    seconds = _seconds(budget)
+    plans = []
+    for path, checkpoint, samples in zip(paths, checkpoints, data, strict=True):
+        asked = {"seconds": seconds, "samples": len(samples), **evaluation.arguments, **plane.grid}
+        known = None if evaluation.force else ranks.from_first(partial(_known_plan, path, checkpoint, asked))
+        target = objective(checkpoint.model, samples, **evaluation.arguments)
+        slice_ = random_plane(checkpoint.model, **plane.directions)
+        plans.append(known or {**plan_budget(target, slice_, seconds, plane.seed, **plane.grid), "asked": asked})
+    planned = min(plans, key=lambda found: found["samples"])
+    print(f"Budget: {planned['samples']:,} samples, tolerance {planned['tolerance']:.2g}", flush=True)
+    chosen = [samples.subset(min(planned["samples"], len(samples)), plane.seed) for samples in data]
+    return chosen, replace(evaluation, tolerance=planned["tolerance"]), {"budget": planned}
+
+
+def _seconds(budget: str) -> float:
+    match = re.fullmatch(r"(\d+\.?\d*)\s*(s|min|h)?", budget)
+    if not match or not float(match[1]):
+        raise InputError(f"budget is {budget!r}; write 60s, 10min or 1h")
+    return float(match[1]) * {None: 1, "s": 1, "min": 60, "h": 3600}[match[2]]
+
+
+def _known_plan(path: Path, checkpoint: Checkpoint, asked: dict) -> dict | None:
+    """How the surface at ``path`` was planned, if it is of this checkpoint and the same was ``asked`` for."""
     if not path.exists():
         return None
     metadata = Surface.load(path).metadata
-    same = metadata.get("checkpoint") == checkpoint.identity
     planned = metadata.get("budget") or {}
-    return planned if same and planned.get("asked_seconds") == seconds else None
+    same = metadata.get("checkpoint") == checkpoint.identity and planned.get("asked") == json.loads(json.dumps(asked))
+    return planned if same else None
 
 
 def settle_range(

@@ -1,11 +1,8 @@
 """Options that several command lines share; the field docstrings are the help text."""
 
-import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
-
-from landscape.errors import InputError
 
 __all__ = ["Evaluation", "ModelOptions", "PlaneChoice", "describe"]
 
@@ -69,8 +66,6 @@ class Evaluation:
     """Evaluation method; auto takes the fastest that provably fits the network."""
     tolerance: float | Literal["noise"] | None = None
     """Interpolate where errors stay below this share of the loss (0.01), or a third of its standard error (noise)."""
-    budget: str | None = None
-    """Time for each surface, such as 60s or 10min: picks a subset and a tolerance, both errors of one size."""
     batch_norm: Literal["running", "batch", "recalibrate"] | None = None
     """Statistics of BatchNorm layers: the trained ones (default), of each batch, or re-estimated at every point."""
     precision: Literal["full", "tf32", "bf16"] = "full"
@@ -89,18 +84,6 @@ class Evaluation:
         """The arguments of `objective`."""
         names = ("batch_norm", "precision", "batch_size", "device")
         return {name: getattr(self, name) for name in names}
-
-    @property
-    def budget_seconds(self) -> float | None:
-        """The budget in seconds."""
-        if self.budget is None:
-            return None
-        if self.tolerance is not None:
-            raise InputError("a budget picks the tolerance itself; give either --budget or --tolerance")
-        match = re.fullmatch(r"(\d+\.?\d*)\s*(s|min|h)?", self.budget)
-        if not match or not float(match[1]):
-            raise InputError(f"budget is {self.budget!r}; write 60s, 10min or 1h")
-        return float(match[1]) * {None: 1, "s": 1, "min": 60, "h": 3600}[match[2]]
 
     def of_minibatches(self) -> "Evaluation":
         """How single mini-batches are evaluated: as a training step would, unless something else is asked for."""

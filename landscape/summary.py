@@ -30,7 +30,7 @@ def surface_facts(surface: Surface) -> dict[str, str]:
         "directions": _geometry(meta),
         "method": ", ".join(filter(None, [meta.get("method"), _pairs(meta.get("method_settings", {}))])),
         "points": _interpolation(meta.get("interpolation"), surface.loss.size),
-        "budget": _pairs(meta.get("budget") or {}),
+        "budget": _budget(meta.get("budget")),
         "methods that do not apply": _pairs(meta.get("methods_rejected", {})),
         "check against plain forward passes": _checks(meta.get("checks", {})),
         "non-finite points": f"{surface.nonfinite.sum()} of {surface.loss.size}",
@@ -150,6 +150,17 @@ def _interpolation(found: dict | None, points: int) -> str | None:
         f"{found['verified_points']} fresh points the largest error is {found['largest_error']:.2%} (99th percentile "
         f"{found['percentile_99_error']:.2%}); standard error and accuracy interpolated alike, largest errors "
         f"{found['largest_standard_error_error']:.2g} and {found['largest_accuracy_error']:.2g}"
+    )
+
+
+def _budget(planned: dict | None) -> str | None:
+    """What was asked for, and what came out of it."""
+    if not planned:
+        return None
+    asked = planned["asked"]
+    return (
+        f"{asked['seconds']:g} s pay for {planned['samples']:,} of {asked['samples']:,} samples (standard error "
+        f"expected to be {planned['relative_standard_error']:.2%} of the loss) with tolerance {planned['tolerance']}"
     )
 
 

@@ -174,6 +174,28 @@ def test_a_range_that_is_found_is_that_of_the_first_checkpoint_for_all(folder):
     assert first.metadata["range"] == second.metadata["range"] and first.alphas[-1] != 1
 
 
+def test_a_budget_gives_every_checkpoint_the_samples_that_the_dearest_affords(folder, monkeypatch):
+    affordable = iter([40, 30, 20, 20])
+
+    def planned(target, slice_, seconds, seed, **grid):
+        assert seconds == 120 and set(grid) == {"alpha_range", "beta_range", "resolution"}
+        return {"samples": next(affordable), "tolerance": 0.05, "relative_standard_error": 0.06, "seconds": 100.0}
+
+    monkeypatch.setattr("landscape.checkpoint_surfaces.plan_budget", planned)
+    options = ("end.pth", "cnn.pth", "--budget", "2min", "--no-figures")
+    assert compare(*options) == 0
+    found = [surface_of(name).metadata for name in ("end", "cnn")]
+    assert [each["data"]["size"] for each in found] == [30, 30]
+    assert found[0]["data"]["fingerprint"] == found[1]["data"]["fingerprint"]
+    assert all(each["interpolation"]["tolerance"] == 0.05 for each in found)
+    log = (folder / "comparison_results" / "comparison_log_train.txt").read_text()
+    assert "120 s pay for 30 of 100 samples (standard error expected to be 6.00% of the loss)" in log
+    before = stamps(folder / "comparison_results")
+    assert compare(*options) == 0 and stamps(folder / "comparison_results") == before  # nothing is planned again
+    assert compare(*options, "--subset", "80") == 0  # unless it is of something else
+    assert [surface_of(name).metadata["data"]["size"] for name in ("end", "cnn")] == [20, 20]
+
+
 def test_networks_of_ones_own_are_compared_when_their_file_is_named(folder, capfd):
     Path("mine.py").write_text(
         "from torch import nn\n\n"

@@ -176,7 +176,7 @@ def test_a_tolerance_and_a_budget_are_recorded_and_computed_once(folder, capsys)
     assert run("visualize_loss_landscape.py", *options, "--tolerance", "0.05") == 0
     assert stamps(results) == before
     assert run("visualize_loss_landscape.py", *options, "--budget", "20s") == 0
-    assert ll.Surface.load(results / "loss_grid_train_cifar10.npz").metadata["budget"]["asked_seconds"] == 20
+    assert ll.Surface.load(results / "loss_grid_train_cifar10.npz").metadata["budget"]["asked"]["seconds"] == 20
     before = stamps(results)
     assert run("visualize_loss_landscape.py", *options, "--budget", "20s") == 0
     assert stamps(results) == before and "Budget:" in capsys.readouterr().out

@@ -86,7 +86,7 @@ def _pixels(files: list[str], data_dir: Path, first: str, what: str) -> np.ndarr
 def _decoded(files: list[str], first: str, what: str) -> np.ndarray:
     example = _image(first)
     pixels = np.empty((len(files), *example.shape), np.uint8)
-    for slot, file in zip(pixels, tqdm(files, desc=what), strict=True):
+    for slot, file in zip(pixels, tqdm(files, desc=what, disable=None), strict=True):
         image = _image(file)
         if image.shape != example.shape:
             (h, w, _), (height, width, _) = example.shape, image.shape
