@@ -29,6 +29,7 @@ __all__ = ["main", "markdown"]
 SEED = 42
 PEER = "loop over tensors"
 TOLERANCES = (0.01, 0.02, 0.05)  # of the rough network
+BUDGETS = (20, 60)  # seconds, for all training samples of the smooth network
 
 
 def main(
@@ -56,6 +57,7 @@ def main(
     out = ll.make_folder(out)
     results = {"environment": environment(), "analytic": analytic(surfaces)}
     results["smooth"] = beside_a_peer(smooth, data_dir, smooth_samples, rounds) if smooth else None
+    results["budgets"] = within_budgets(smooth, data_dir, rounds) if smooth else []
     results["rough"] = beside_the_exact_grid(rough, data_dir, rough_samples, rounds) if rough else None
     write(out / "refinement.json", json.dumps(results, indent=1))
     write(out / "refinement.md", markdown(results))
@@ -112,6 +114,30 @@ def beside_a_peer(path: Path, data_dir: Path, samples: int, rounds: int) -> dict
     }
 
 
+def within_budgets(path: Path, data_dir: Path, rounds: int) -> list[dict]:
+    """What is left of all training samples for a given time on 51 x 51 points, both errors, and the time taken."""
+    checkpoint, task, data = loaded(path, data_dir, None)
+    found = [{"budget": seconds, "seconds": [], "surfaces": []} for seconds in BUDGETS]
+    for _ in range(rounds):
+        for entry in found:
+            began = time.perf_counter()
+            whole = ll.objective(task.model, data, device="cpu")
+            planned = ll.plan_budget(whole, task.plane, entry["budget"], SEED, resolution=(51, 51))
+            part = whole.subset(planned["samples"], SEED)
+            options = {"tolerance": planned["tolerance"], "budget": planned["seconds"]}
+            surface = ll.evaluate(part, task.plane, resolution=(51, 51), progress=False, **options)
+            entry["seconds"].append(time.perf_counter() - began)
+            entry["surfaces"].append(
+                {
+                    "samples": part.size,
+                    "relative_standard_error": float(np.median(surface.standard_error / surface.loss)),
+                    "interpolation": surface.metadata["interpolation"],
+                }
+            )
+            print(f"  budget {entry['budget']} s: {entry['seconds'][-1]:.1f} s", flush=True)
+    return [{"model": checkpoint.model_name, "of_samples": len(data), **entry} for entry in found]
+
+
 def beside_the_exact_grid(path: Path, data_dir: Path, samples: int, rounds: int) -> dict:
     """A 31 x 31 surface exactly and at several tolerances."""
     checkpoint, task, data = loaded(path, data_dir, samples)
@@ -138,9 +164,10 @@ def beside_the_exact_grid(path: Path, data_dir: Path, samples: int, rounds: int)
     }
 
 
-def loaded(path: Path, data_dir: Path, samples: int) -> tuple[ll.Checkpoint, Task, ll.Data]:
+def loaded(path: Path, data_dir: Path, samples: int | None) -> tuple[ll.Checkpoint, Task, ll.Data]:
     checkpoint = ll.load_checkpoint(path)
-    data = ll.load_checkpoint_data(checkpoint, "train", data_dir).subset(samples, SEED)
+    data = ll.load_checkpoint_data(checkpoint, "train", data_dir)
+    data = data if samples is None else data.subset(samples, SEED)
     model = checkpoint.model.requires_grad_(False)
     return checkpoint, Task(model, data.inputs, data.targets, ll.random_plane(model, seed=SEED)), data
 
@@ -174,8 +201,8 @@ def markdown(results: dict) -> str:
         f"largest error seen by the verification on {beyond['largest_error']}.",
         "",
         "| network | tolerance | points evaluated | largest error seen by the verification | reported bound | largest "
-        "true error | seconds | compared with |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "true error | seconds | of it planning | compared with |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     if smooth := results["smooth"]:
         entry, total = smooth["interpolation"], int(np.prod(smooth["resolution"]))
@@ -183,7 +210,7 @@ def markdown(results: dict) -> str:
             f"| {smooth['model']}, {smooth['samples']:,} samples, 51 x 51 | 1% | {entry['evaluated_points']:,} of "
             f"{total:,} | {entry['largest_error']:.2%} | {entry['error_bound']:.2%} | "
             f"{smooth['largest_error_at_unseen_points']:.2%} (at {smooth['unseen_points']} further points) | "
-            f"{spread(smooth['seconds'])} | {smooth['peer']}: "
+            f"{spread(smooth['seconds'])} | {planning(smooth)} | {smooth['peer']}: "
             f"{statistics.median(smooth['peer_seconds']):,.0f} s, "
             f"{spread(ratios(smooth['peer_seconds'], smooth['seconds']))} x (asked 40 x) |"
         )
@@ -193,11 +220,36 @@ def markdown(results: dict) -> str:
             f"| {rough['model']}, {rough['samples']:,} samples, 31 x 31, loss {rough['loss'][0]:.3g} to "
             f"{rough['loss'][1]:.3g} | {found['tolerance']:.0%} | {found['evaluated_points']:,} of 961 | "
             f"{found['largest_error']:.2%} | {found['error_bound']:.2%} | {entry['true_error']:.2%} | "
-            f"{spread(entry['seconds'])} | every point: "
+            f"{spread(entry['seconds'])} | {planning(entry)} | every point: "
             f"{statistics.median(rough['exact_seconds']):.0f} s, "
             f"{spread(ratios(entry['seconds'], rough['exact_seconds']))} of it |"
         )
+    lines += [
+        "",
+        "| network | budget, s | seconds taken | samples | points evaluated | tolerance | reported bound | standard "
+        "error, share of the loss |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for entry in results["budgets"]:
+        each = [surface["interpolation"] for surface in entry["surfaces"]]
+        samples, errors = ([run[key] for run in entry["surfaces"]] for key in ("samples", "relative_standard_error"))
+        lines.append(
+            f"| {entry['model']}, {entry['of_samples']:,} samples, 51 x 51 | {entry['budget']} | "
+            f"{spread(entry['seconds'])} | {spread(samples)} | {spread([run['evaluated_points'] for run in each])} | "
+            f"{percent([run['tolerance'] for run in each])} | {percent([run['error_bound'] for run in each])} | "
+            f"{percent(errors)} |"
+        )
     return "\n".join(lines)
+
+
+def planning(entry: dict) -> str:
+    """The share of the time that planning and interpolation took."""
+    return f"{entry['interpolation']['planning_seconds'] / entry['seconds'][-1]:.1%}"
+
+
+def percent(values: list[float]) -> str:
+    """Smallest and largest of them."""
+    return " to ".join(dict.fromkeys(f"{value:.1%}" for value in (min(values), max(values))))
 
 
 if __name__ == "__main__":

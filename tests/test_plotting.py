@@ -179,6 +179,22 @@ def test_nonfinite_points_are_hatched_and_never_replaced(value):
     assert not surface.nonfinite.all() and contours(ax).zmax == surface.loss[~surface.nonfinite].max()
 
 
+def test_a_dot_marks_every_point_that_is_not_interpolated():
+    evaluated = np.zeros((7, 6), bool)
+    evaluated[[0, 2, 6], [5, 1, 3]] = True
+    ax = plot_contour(replace(plane(), evaluated=evaluated), new_axes())
+    (dots,) = [drawn for drawn in ax.lines if drawn.get_label() == "evaluated"]
+    places = {tuple(place) for place in np.round(dots.get_xydata(), 6)}
+    assert places == {(-1, 2), (round(-1 / 3, 6), 0), (1, 1)}
+    assert "evaluated" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+@pytest.mark.parametrize("evaluated", [None, np.ones((7, 6), bool)])
+def test_no_dots_where_every_point_is_evaluated(evaluated):
+    ax = plot_contour(replace(plane(), evaluated=evaluated), new_axes())
+    assert [drawn.get_marker() for drawn in ax.lines] == ["*"]
+
+
 def test_finite_surface_has_no_hatching():
     ax = new_axes()
     plot_contour(plane(), ax)

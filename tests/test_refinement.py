@@ -181,6 +181,7 @@ def test_a_network_is_interpolated_within_the_tolerance_and_says_so(trained, tmp
     assert said["evaluated_points"] == found.evaluated.sum() < found.loss.size / 2
     assert said["verified_points"] == CHECKS and 0 < said["percentile_99_error"] <= said["largest_error"]
     assert said["largest_error"] <= said["error_bound"] <= 0.05
+    assert 0 < said["planning_seconds"] < found.metadata["seconds"]
     assert f"within {said['error_bound']:.1%}" in ll.plot_contour(found).get_title()
     assert np.abs(found.accuracy - exact.accuracy).max() < 3.5 / len(trained[1][1]) and found.accuracy.max() <= 1
     assert found.metadata["checks"]["origin"] is not None  # the origin is always evaluated

@@ -152,22 +152,23 @@ class _Run:
     def _interpolate(self, tolerance: float | str, deadline: float, resume: Path | None) -> None:
         """Evaluate what the refinement asks for, and can afford."""
         shape = tuple(len(axis) for axis in self.axes)
-        began, before = time.perf_counter(), int(self.statistics.done.sum())
+        began, computing, before = time.perf_counter(), 0.0, int(self.statistics.done.sum())
 
         def affords(points: int) -> bool:
             now, done = time.perf_counter(), int(self.statistics.done.sum()) - before
             return now + points * (now - began) / max(1, done) < deadline
 
         def values(points: np.ndarray) -> np.ndarray:
+            nonlocal computing
+            started = time.perf_counter()
             self._compute(torch.from_numpy(points), resume)
+            computing += time.perf_counter() - started
             return self.statistics.values(points)
 
         allowed = functools.partial(allowed_error, tolerance, self.statistics)
-        self.interpolation = Interpolation(
-            tolerance,
-            Refinement(shape, values, allowed, affords=affords, centre=self._middle()).run(),
-            self.statistics,
-        )
+        plan = Refinement(shape, values, allowed, affords=affords, centre=self._middle()).run()
+        self.interpolation = Interpolation(tolerance, plan, self.statistics)
+        self.interpolation.description["planning_seconds"] = time.perf_counter() - began - computing
 
     def _middle(self) -> tuple[float, ...]:
         """Where the origin of the slice lies along each axis, from 0 to 1; the end next to it where it is outside."""

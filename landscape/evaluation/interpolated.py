@@ -78,6 +78,7 @@ class Interpolation:
             "standard_error_and_accuracy": "interpolated" if plan.kind else "evaluated",
             "largest_standard_error_error": error_of_error,
             "largest_accuracy_error": error_of_accuracy,
+            "planning_seconds": 0.0,
         }
 
     def _companion(self, values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float]:

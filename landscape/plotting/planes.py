@@ -32,7 +32,8 @@ def plot_contour(
 ) -> Axes:
     """Filled contours of ``quantity`` over the plane, in ``levels`` bands with thin, partly labelled lines.
 
-    The first axis runs to the right, the second upwards; a star marks the origin. Bands are equally wide from
+    The first axis runs to the right, the second upwards; a star marks the origin, dots the points that were evaluated
+    where others are interpolated. Bands are equally wide from
     ``vmin`` to ``vmax`` (default: the extremes of the finite values), in the logarithm for ``log_scale``.
     Cells that touch a NaN or infinite point are hatched. Without ``ax`` a new pyplot figure is made.
 
@@ -47,6 +48,8 @@ def plot_contour(
     filled = draw_plane(ax, surface, values, scale, levels=levels, label_lines=True)
     if filled is not None:
         dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, quantity, log_scale))
+    if surface.evaluated is not None and not surface.evaluated.all():
+        _draw_evaluated(ax, surface)
     if handles := legend_entries(ax):
         ax.legend(handles=handles, loc="upper right", fontsize=8, framealpha=0.85, handlelength=1.4)
     label_axes(ax, title_of(surface), *axis_labels(surface))
@@ -147,6 +150,15 @@ def _cell_edges(axis: np.ndarray) -> np.ndarray:
     """The edges [n + 1] of cells whose middles are the grid points."""
     middles = (axis[:-1] + axis[1:]) / 2
     return np.concatenate([[2 * axis[0] - middles[0]], middles, [2 * axis[-1] - middles[-1]]])
+
+
+def _draw_evaluated(ax: Axes, surface: Surface) -> None:
+    """A dot at every point that is not interpolated."""
+    i, j = np.nonzero(surface.evaluated)
+    ax.plot(
+        surface.alphas[i], surface.betas[j], label="evaluated", scalex=False, scaley=False, linestyle="none",
+        marker="o", markersize=1.8, color="white", markeredgecolor="black", markeredgewidth=0.3,
+    )  # fmt: skip
 
 
 def _draw_hatching(ax: Axes, x: np.ndarray, y: np.ndarray, bad: np.ndarray, label: str) -> None:
