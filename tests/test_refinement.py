@@ -232,6 +232,22 @@ def test_an_interrupted_refinement_goes_on_to_the_same_surface(trained, tmp_path
     np.testing.assert_allclose(found.loss, whole.loss, rtol=1e-4)
 
 
+def test_settings_are_tuned_again_where_the_rest_of_the_grid_is_evaluated(trained, monkeypatch):
+    module, counts = __import__("sys").modules["landscape.evaluation.evaluate"], []
+    plain = module.tune
+    monkeypatch.setattr(
+        module, "tune", lambda evaluators, points, team: counts.append(len(points)) or plain(evaluators, points, team)
+    )
+    model, data = trained
+
+    def rough(model, batch):
+        return 2 + (300 * next(model.parameters()).sum()).sin() + 0 * model(batch[0])[:, 0]
+
+    target = ll.objective(model, data, loss=rough, device="cpu", dtype=torch.float64)
+    found = ll.evaluate(target, ll.random_plane(model, seed=1), resolution=(21, 20), tolerance=0.01, progress=False)
+    assert found.evaluated.all() and counts[0] == 42 and sum(counts[1:]) > 84
+
+
 def test_a_linear_network_is_evaluated_whole_because_that_is_faster():
     model, data = make("linear"), images()
     found = ll.evaluate(

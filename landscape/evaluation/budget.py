@@ -18,7 +18,7 @@ __all__ = ["plan_budget"]
 PILOT = 256  # samples of the first look
 SECOND = 0.5  # of the samples that the first look lets expect: those of the second look
 POINTS = 200  # that a smooth surface takes at the tolerance that comes out: lattice, some rounds, verification
-SHARE = 0.9  # of the time that is planned for
+SHARE = 0.95  # of the time that is planned for
 FINEST, COARSEST = 0.003, 0.1  # tolerances
 FEWEST = 32  # samples
 

@@ -38,6 +38,7 @@ __all__ = ["evaluate"]
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total} points, {remaining} left"
 THINNED = 10  # a smooth surface takes about every tenth point
 LONG, MANY = 60.0, 40  # seconds and tenths of points from which on that is worth a hint
+RETUNED = 2  # times the points that the settings were timed for, from which on others may pay
 ROUND_SECONDS = 20.0  # work between two saves of a resume file, or two exchanges between ranks
 
 
@@ -140,12 +141,13 @@ class _Run:
             self.bar.total = 0
             self.evaluators = [self.evaluator, *(self._twin() for _ in range(self.team.size - 1))]
             if tolerance in (None, 0) or isinstance(self.evaluator, Affine):
-                self._prepare(every, resume)
+                self._announce(self._prepare(every, resume), every)
                 self._compute(every, resume)
                 if tolerance is not None:
                     self.interpolation = Interpolation(tolerance, Plan(self.statistics.values(EVERY)), self.statistics)
             else:
-                self._prepare(every[::THINNED], resume, exact=len(every))
+                few = every[::THINNED]
+                self._announce(self._prepare(few, resume), few, exact=len(every))
                 self._compute(self._centre(), resume)
                 self._interpolate(tolerance, deadline, resume)
 
@@ -161,7 +163,10 @@ class _Run:
         def values(points: np.ndarray) -> np.ndarray:
             nonlocal computing
             started = time.perf_counter()
-            self._compute(torch.from_numpy(points), resume)
+            wanted = torch.from_numpy(points)
+            if len(points) > RETUNED * self.tuned_points:
+                self._prepare(wanted, resume)
+            self._compute(wanted, resume)
             computing += time.perf_counter() - started
             return self.statistics.values(points)
 
@@ -180,7 +185,7 @@ class _Run:
 
     def _compute(self, points: Tensor, resume: Path | None) -> None:
         """Evaluate those of ``points`` that are not done yet, round by round."""
-        pending = points[~self.statistics.done[points]]
+        pending = self._pending(points)
         if not len(pending):
             return
         self.bar.total += len(pending)
@@ -227,22 +232,23 @@ class _Run:
                 evaluator.batch_size = max(1, evaluator.batch_size // 2)
             self.team.stopped, self.bar.n = False, begun
 
-    def _prepare(self, points: Tensor, resume: Path | None, exact: int | None = None) -> None:
-        """Settle how batches are evaluated and the points of a round, and say how long ``points`` will take.
-
-        ``exact`` is the number of points of the whole grid where ``points`` are a guess at those it will take.
-        """
-        size, pending = len(self.coordinates), points[~self.statistics.done[points]]
+    def _prepare(self, points: Tensor, resume: Path | None) -> float:
+        """Settle how batches of ``points`` are evaluated and the points of a round; seconds a point, 0 if not known."""
+        size, pending, seconds = len(self.coordinates), self._pending(points), 0.0
+        self.tuned_points = len(points)
         if isinstance(self.evaluator, Direct) and len(pending):
-            mine = pending[:: ranks.count()]
-            seconds = tune(self.evaluators, self.coordinates[mine], self.team)
+            seconds = tune(self.evaluators, self.coordinates[pending[:: ranks.count()]], self.team)
             if resume or ranks.count() > 1:
                 size = max(1, min(size, int(ROUND_SECONDS / seconds)))
-            self._announce(seconds / ranks.count(), len(pending), exact)
         if not self.evaluator.batches_fixed:
             for evaluator in self.evaluators:
                 evaluator.batch_size = self.team.even(evaluator.batch_size, self.objective.size)
         self.points_a_round = ranks.from_first(lambda: size)
+        return seconds / ranks.count()
+
+    def _pending(self, points: Tensor) -> Tensor:
+        """Those of ``points`` that are not done yet."""
+        return points[~self.statistics.done[points]]
 
     def _twin(self) -> Affine | Direct:
         twin = METHODS[self.evaluator.name](self.objective.twin(), self.slice)
@@ -331,16 +337,20 @@ class _Run:
             evaluated=statistics.done.numpy().reshape(shape) if self.interpolation else None,
         )
 
-    def _announce(self, seconds: float, points: int, exact: int | None) -> None:
-        """Say how the points are evaluated and how long it takes, where that is worth a line."""
-        if not self.progress or seconds * points < 5:
+    def _announce(self, seconds: float, points: Tensor, exact: int | None = None) -> None:
+        """Say how ``points`` are evaluated, and how long it takes, where that is worth a line.
+
+        ``exact`` is the number of points of the whole grid where ``points`` are a guess at those it will take.
+        """
+        count = len(self._pending(points))
+        if not self.progress or seconds * count < 5:
             return
         choice = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in self.evaluator.settings.items())
-        text = f"{self.evaluator.name}: {choice}; about {_duration(seconds * points)}"
+        text = f"{self.evaluator.name}: {choice}; about {_duration(seconds * count)}"
         if exact:
             text += f", more where the loss is rough ({_duration(seconds * exact)} for every point)"
-        elif seconds * points > LONG and points >= THINNED * MANY:
-            text += f"; about {_duration(seconds * points / THINNED)} where the loss is smooth, with tolerance 0.01"
+        elif seconds * count > LONG and count >= THINNED * MANY:
+            text += f"; about {_duration(seconds * count / THINNED)} where the loss is smooth, with tolerance 0.01"
         tqdm.write(text)
 
 
