@@ -320,6 +320,24 @@ def test_a_plan_for_a_budget_balances_both_errors(trained):
         ll.plan_budget(target, plane, 1e-3, resolution=(31, 31))
 
 
+def test_a_budget_that_a_forward_pass_shows_to_be_too_short_is_refused_at_once(trained, monkeypatch):
+    module = __import__("sys").modules["landscape.evaluation.budget"]
+    monkeypatch.setattr(module, "_seconds", lambda *_: 3.2)  # 0.1 s a sample: 32 of them at 200 points take 640 s
+    monkeypatch.setattr(module, "evaluate", None)
+    model, (inputs, targets) = trained
+    data = (inputs.repeat(3, 1, 1, 1), targets.repeat(3))
+    with pytest.raises(ll.InputError, match=r"a budget of 60 s is too short here; about 6\d\d s"):
+        ll.plan_budget(ll.objective(model, data, device="cpu"), ll.random_plane(model), 60.0)
+
+
+def test_a_plan_without_a_standard_error_is_refused(trained):
+    model, (inputs, targets) = trained
+    mean_only = ll.objective(model, (inputs, targets), loss=lambda model, batch: model(batch[0]).mean(), device="cpu")
+    for target in (mean_only, ll.objective(model, (inputs[:1], targets[:1]), device="cpu")):
+        with pytest.raises(ll.InputError, match="standard error"):
+            ll.plan_budget(target, ll.random_plane(model), 5.0, resolution=3)
+
+
 def test_a_budget_without_a_tolerance_is_refused(trained):
     model, data = trained
     with pytest.raises(ll.InputError, match="needs a tolerance"):

@@ -15,8 +15,9 @@ from landscape.slices import Slice
 
 __all__ = ["plan_budget"]
 
-PILOT = 256  # samples of the first look
-SECOND = 0.5  # of the samples that the first look lets expect: those of the second look
+PILOT = 256  # samples of the first small grids, at the most
+SMALL = 0.1  # of the time, which they take at the most
+SECOND = 0.5  # of the samples that these let expect: those of the last small grid
 POINTS = 200  # that a smooth surface takes at the tolerance that comes out: lattice, some rounds, verification
 SHARE = 0.95  # of the time that is planned for
 FINEST, COARSEST = 0.003, 0.1  # tolerances
@@ -35,9 +36,9 @@ def plan_budget(
 ) -> dict:
     """Subset size and tolerance such that `evaluate` takes about ``seconds``.
 
-    Small grids on few samples, then on more, give the seconds of a sample at a point, t, and the coefficient of
-    variation c of the losses. With n = SHARE seconds / (POINTS t) samples the standard error is c / sqrt(n) of the
-    loss; that is also the tolerance, so that neither error is paid for more dearly than the other.
+    A forward pass, small grids on few samples, then one on more give the seconds of a sample at a point, t, and the
+    coefficient of variation c of the losses. With n = SHARE seconds / (POINTS t) samples the standard error is
+    c / sqrt(n) of the loss; that is also the tolerance, so that neither error is paid for more dearly than the other.
 
     Args:
         objective: on all samples.
@@ -50,8 +51,10 @@ def plan_budget(
         {"samples", "tolerance", "relative_standard_error", "seconds" (left for `evaluate`)}.
 
     Raises:
-        InputError: the time is not enough for ``FEWEST`` samples.
+        InputError: the time is not enough for ``FEWEST`` samples, or the loss has no standard error.
     """
+    if not objective.per_sample or objective.size < 2:
+        raise InputError("a budget needs the standard error of a mean over samples; give a tolerance")
     began = time.perf_counter()
     points = min(POINTS, math.prod(map(len, grid_axes(slice_, alpha_range, beta_range, resolution))))
     options = {"alpha_range": alpha_range, "beta_range": beta_range, "progress": False}
@@ -61,24 +64,31 @@ def plan_budget(
         # One rank decides: the others have other clocks.
         return surface, ranks.from_first(lambda: surface.metadata["seconds"])
 
-    def affordable() -> int:
-        return max(0, int((SHARE * left() - short) / (points * each)))
-
     def left() -> float:
         return ranks.from_first(lambda: seconds - (time.perf_counter() - began))
 
-    look(PILOT, 3)  # slow, as the first one is
-    (small, short), (surface, long) = look(PILOT, 3), look(PILOT, 5)
+    def affordable(each: float, fixed: float = 0.0) -> int:
+        samples = max(0, int((SHARE * left() - fixed) / (points * each)))
+        if samples < FEWEST:
+            need = (FEWEST * points * each + fixed) / SHARE + seconds - left()
+            raise InputError(f"a budget of {seconds:g} s is too short here; about {math.ceil(need)} s are needed")
+        return samples
+
+    few = objective.subset(FEWEST, seed)
+    each = ranks.from_first(lambda: min(_seconds(few, slice_) for _ in range(2))) / few.size  # at the most
+    looks = 3**slice_.dimension + 5**slice_.dimension
+    if FEWEST * looks * each > left():
+        affordable(each)
+    pilot = max(FEWEST, min(PILOT, int(SMALL * left() / (looks * each))))
+    look(pilot, 2)  # slow, as the first one is
+    (small, short), (surface, long) = look(pilot, 3), look(pilot, 5)
     size = surface.metadata["data"]["size"]
     each = max((long - short) / (surface.loss.size - small.loss.size), 0.2 * long / surface.loss.size) / size
-    if (more := min(objective.size, int(SECOND * affordable()))) > 2 * size:
+    if (more := min(objective.size, int(SECOND * affordable(each, short)))) > 2 * size:
         surface, longer = look(more, 5)
         each = max((longer - long) / (more - size), 0.2 * longer / more) / surface.loss.size
         size = more
-    if affordable() < FEWEST:
-        need = (FEWEST * points * each + short) / SHARE + seconds - left()
-        raise InputError(f"a budget of {seconds:g} s is too short here; about {math.ceil(need)} s are needed")
-    samples = min(objective.size, affordable())
+    samples = min(objective.size, affordable(each, short))
     variation = np.nanmedian(surface.standard_error / np.abs(surface.loss)) * math.sqrt(size)
     error = float(variation / math.sqrt(samples))
     return {
@@ -87,3 +97,10 @@ def plan_budget(
         "relative_standard_error": error,
         "seconds": left(),
     }
+
+
+def _seconds(objective: Objective, slice_: Slice) -> float:
+    """How long a plain forward pass over all samples takes."""
+    began = time.perf_counter()
+    objective(slice_.origin)
+    return time.perf_counter() - began
