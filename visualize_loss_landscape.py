@@ -107,8 +107,8 @@ def main(
     settled, surfaces = {}, {}
     for split, samples in data.items():
         path = out / f"loss_grid_{split}{suffix}.npz"
-        [samples], toleration, planned = settle_budget(budget, [path], [trained], [samples], plane, evaluation)
-        settled[split] = (samples, toleration, notes | planned)
+        [samples], chosen, planned = settle_budget(budget, [path], [trained], [samples], plane, evaluation)
+        settled[split] = (samples, chosen, notes | planned)
         surfaces[split] = compute(path, trained, plane, *settled[split])
         log[f"{samples.name} {split}"] = summarize(surfaces[split])
         if figures:
