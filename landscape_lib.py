@@ -37,7 +37,7 @@ from landscape.datasets import Data, load_dataset
 from landscape.devices import seed_everything, select_device
 from landscape.directions import filter_normalize, normalize_direction, random_directions
 from landscape.errors import InputError
-from landscape.evaluation import evaluate, find_span, load_or_evaluate, plan_budget
+from landscape.evaluation import check_tolerance, evaluate, find_span, load_or_evaluate, plan_budget
 from landscape.explorer import explore, plot_path_html
 from landscape.files import make_folder, plain_name
 from landscape.logs import write_json, write_log, write_text
@@ -178,6 +178,7 @@ __all__ = [
     "barrier_table",
     "build_model",
     "check_comparable",
+    "check_tolerance",
     "checkpoint_surface",
     "connectivity",
     "cosine",

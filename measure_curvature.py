@@ -27,6 +27,7 @@ from landscape_lib import (
     SpectralDensity,
     Surface,
     TraceEstimate,
+    check_tolerance,
     describe,
     eigenvector_plane,
     find_span,
@@ -106,6 +107,7 @@ def main(
         resolution: Its grid points along each axis.
         figures: Draw figures; --no-figures only computes.
     """
+    check_tolerance(evaluation.tolerance)
     out = make_folder(out)
     trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model)
     suffix = result_suffix(trained.model_name)

@@ -36,6 +36,7 @@ from landscape_lib import (
     animate_path,
     animation_formats,
     build_model,
+    check_tolerance,
     covering_ranges,
     describe,
     load_checkpoint,
@@ -120,6 +121,7 @@ def main(
         force: Train and compute again even where the same result is already there.
         out: Folder for the results.
     """
+    check_tolerance(tolerance)
     out = make_folder(out)
     settings = describe(
         training, network, model=model, dataset=dataset, limit=limit, seeds=seeds, optimizers=optimizers, lrs=lrs,

@@ -142,7 +142,8 @@ def _shares(shares: list[float]) -> str:
 def _interpolation(found: dict | None, points: int) -> str | None:
     if not found:
         return None
-    text = f"{found['evaluated_points']:,} of {points:,} evaluated (tolerance {found['tolerance']})"
+    text = f"{found['evaluated_points']:,} of {points:,} evaluated (tolerance {found['tolerance']}"
+    text += ")" if found["reached"] else ", which the budget did not reach)"
     if not found["method"]:
         return text
     return (

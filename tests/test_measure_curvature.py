@@ -76,6 +76,12 @@ def test_a_pattern_that_matches_nothing_ends_in_one_line(checkpoint, capsys):
     assert capsys.readouterr().err.startswith("Error: parameters: 'layer9.*' matches no parameter")
 
 
+def test_a_wrong_tolerance_is_refused_before_anything_is_measured(checkpoint, capsys):
+    assert run("--tolerance", "2") == 2
+    assert capsys.readouterr().err.startswith("Error: tolerance is a share of the loss")
+    assert not list(Path().rglob("*.npz"))
+
+
 def test_eigenvalues_are_stems_with_residual_bars_and_doubtful_ones_hollow(clean_figures):
     pairs = Eigenpairs(
         np.array([5.0, -3.0, 2.0]), np.array([0.01, 0.2, 0.5]), np.array([True, True, False]), np.zeros((3, 4)), 9,

@@ -143,6 +143,14 @@ def test_the_script_writes_everything_and_computes_nothing_twice(tmp_path, small
     assert "epoch 1 of 4" not in capsys.readouterr().out
 
 
+def test_a_wrong_tolerance_is_refused_before_anything_is_trained(tmp_path, small_data, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        run(*TOY, small_data, "--tolerance", "-1")
+    assert capsys.readouterr().err.startswith("Error: tolerance is a share of the loss")
+    assert not list(tmp_path.rglob("*.points"))
+
+
 def test_the_script_draws_checkpoints_of_a_batch_norm_network(tmp_path, small_data, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data = ll.load_dataset("digits", limit=60, data_dir=small_data)

@@ -282,6 +282,17 @@ def test_a_spent_budget_ends_the_refinement_and_reports_what_it_reached():
     assert beyond.mean() < 4 / CHECKS  # the share of all points beyond the largest of CHECKS is about 1 / CHECKS
 
 
+def test_a_surface_whose_budget_was_spent_says_so(trained):
+    model, data = trained
+    found = ll.evaluate(
+        ll.objective(model, data, device="cpu"), ll.random_plane(model, seed=1), resolution=(31, 27),
+        tolerance=1e-6, budget=1e-6, progress=False,
+    )  # fmt: skip
+    said = found.metadata["interpolation"]
+    assert not said["reached"] and said["error_bound"] == 2 * said["largest_error"] > 1e-6
+    assert "(tolerance 1e-06, which the budget did not reach)" in ll.summarize(found)
+
+
 def test_a_budget_holds_where_nothing_is_finite():
     asked = []
 

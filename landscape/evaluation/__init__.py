@@ -2,7 +2,8 @@
 
 from landscape.evaluation.budget import plan_budget
 from landscape.evaluation.evaluate import evaluate
+from landscape.evaluation.interpolated import check_tolerance
 from landscape.evaluation.span import find_span
 from landscape.evaluation.stored import load_or_evaluate
 
-__all__ = ["evaluate", "find_span", "load_or_evaluate", "plan_budget"]
+__all__ = ["check_tolerance", "evaluate", "find_span", "load_or_evaluate", "plan_budget"]

@@ -8,6 +8,7 @@ from landscape.errors import InputError
 from landscape.evaluation.interpolation import Kind, interpolate
 from landscape.evaluation.refinement import FLOOR, Plan
 from landscape.evaluation.statistics import Statistics
+from landscape.objective import Objective
 
 __all__ = ["Interpolation", "allowed_error", "check_tolerance", "error_bound"]
 
@@ -15,16 +16,20 @@ NOISE_SHARE = 1 / 3  # of the standard error, for tolerance="noise"
 BEYOND = 2.0  # times the largest error seen, which the many points not seen may well be off
 
 
-def check_tolerance(tolerance: float | str | None, objective, per_sample: bool) -> None:
-    """Raise InputError where ``tolerance`` means nothing, or nothing here."""
+def check_tolerance(
+    tolerance: float | str | None, objective: Objective | None = None, per_sample: bool = False
+) -> None:
+    """Raise InputError where ``tolerance`` means nothing, or nothing for ``objective``, if that is known."""
     if tolerance is None:
         return
     if (isinstance(tolerance, str) and tolerance != "noise") or not isinstance(tolerance, str | int | float):
         raise InputError(f"tolerance must be None, a number such as 0.01, or 'noise', not {tolerance!r}")
-    if tolerance == "noise" and (per_sample or not objective.per_sample or objective.size < 2):
-        raise InputError("tolerance 'noise' needs the standard error of a mean over samples; give a number")
     if tolerance != "noise" and not 0 <= tolerance < 1:
         raise InputError(f"tolerance is a share of the loss, from 0 to below 1, not {tolerance}")
+    if tolerance != "noise" or objective is None:
+        return
+    if per_sample or not objective.per_sample or objective.size < 2:
+        raise InputError("tolerance 'noise' needs the standard error of a mean over samples; give a number")
 
 
 def allowed_error(tolerance: float | str, statistics: Statistics, values: np.ndarray, points: np.ndarray) -> np.ndarray:
