@@ -1,5 +1,7 @@
 """Few points where the loss is smooth: how many, and whether the errors reported are the errors there are."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -329,6 +331,31 @@ def test_a_plan_for_a_budget_balances_both_errors(trained):
     assert planned["tolerance"] == pytest.approx(np.clip(planned["relative_standard_error"], 0.003, 0.1), rel=0.05)
     with pytest.raises(ll.InputError, match="too short here; about"):
         ll.plan_budget(target, plane, 1e-3, resolution=(31, 31))
+
+
+@pytest.mark.parametrize(
+    ("method", "taken", "points"), [("direct", 300, 200), ("direct", 1000, 500), ("affine", 441, 200)]
+)
+def test_a_plan_divides_the_time_by_the_points_that_a_trial_lets_expect(trained, monkeypatch, method, taken, points):
+    """With 1e-5 s a sample at a point, and losses whose coefficient of variation is 2."""
+
+    def evaluate(part, slice_, *, resolution, **options):
+        shape = (resolution, resolution) if isinstance(resolution, int) else resolution
+        evaluated = np.arange(np.prod(shape)) < taken
+        return SimpleNamespace(
+            loss=np.ones(shape), standard_error=np.full(shape, 2 / np.sqrt(part.size)), evaluated=evaluated,
+            metadata={"seconds": 1e-5 * part.size * np.prod(shape), "data": {"size": part.size}, "method": method},
+        )  # fmt: skip
+
+    module = __import__("sys").modules["landscape.evaluation.budget"]
+    monkeypatch.setattr(module, "evaluate", evaluate)
+    monkeypatch.setattr(module, "_seconds", lambda part, _: 1e-5 * part.size)
+    model, (inputs, targets) = trained
+    target = ll.objective(model, (inputs.repeat(4000, 1, 1, 1), targets.repeat(4000)), device="cpu")
+    planned = ll.plan_budget(target, ll.random_plane(model), 60.0)
+    assert planned["samples"] == pytest.approx(0.95 * 60 / points / 1e-5, rel=0.05)
+    assert planned["relative_standard_error"] == pytest.approx(2 / np.sqrt(planned["samples"]))
+    assert planned["tolerance"] == pytest.approx(planned["relative_standard_error"], rel=0.05)
 
 
 def test_a_budget_that_a_forward_pass_shows_to_be_too_short_is_refused_at_once(trained, monkeypatch):

@@ -18,6 +18,9 @@ __all__ = ["plan_budget"]
 PILOT = 256  # samples of the first small grids, at the most
 SMALL = 0.1  # of the time, which they take at the most
 SECOND = 0.5  # of the samples that these let expect: those of the last small grid
+TRIAL = 0.05  # of the samples that this lets expect: those of a trial of the whole grid
+LONGEST = 0.2  # of the time, which that takes at the most
+ROUGHER = 2  # times the points that the final samples take, about: few samples are rougher than many
 POINTS = 200  # that a smooth surface takes at the tolerance that comes out: lattice, some rounds, verification
 SHARE = 0.95  # of the time that is planned for
 FINEST, COARSEST = 0.003, 0.1  # tolerances
@@ -37,8 +40,9 @@ def plan_budget(
     """Subset size and tolerance such that `evaluate` takes about ``seconds``.
 
     A forward pass, small grids on few samples, then one on more give the seconds of a sample at a point, t, and the
-    coefficient of variation c of the losses. With n = SHARE seconds / (POINTS t) samples the standard error is
+    coefficient of variation c of the losses. With n = SHARE seconds / (P t) samples at P points the standard error is
     c / sqrt(n) of the loss; that is also the tolerance, so that neither error is paid for more dearly than the other.
+    P is that of smooth surfaces, or more where a trial on a twentieth of the samples tells that the loss is rough.
 
     Args:
         objective: on all samples.
@@ -56,11 +60,12 @@ def plan_budget(
     if not objective.per_sample or objective.size < 2:
         raise InputError("a budget needs the standard error of a mean over samples; give a tolerance")
     began = time.perf_counter()
-    points = min(POINTS, math.prod(map(len, grid_axes(slice_, alpha_range, beta_range, resolution))))
-    options = {"alpha_range": alpha_range, "beta_range": beta_range, "progress": False}
+    grid = {"alpha_range": alpha_range, "beta_range": beta_range}
+    points = min(POINTS, math.prod(map(len, grid_axes(slice_, resolution=resolution, **grid))))
 
-    def look(samples: int, count: int) -> tuple[Surface, float]:
-        surface = evaluate(objective.subset(samples, seed), slice_, resolution=(count,) * slice_.dimension, **options)
+    def look(samples: int, resolution: int | tuple[int, int], **options) -> tuple[Surface, float]:
+        part, options = objective.subset(samples, seed), {"progress": False, **grid, **options}
+        surface = evaluate(part, slice_, resolution=resolution, **options)
         # One rank decides: the others have other clocks.
         return surface, ranks.from_first(lambda: surface.metadata["seconds"])
 
@@ -74,29 +79,41 @@ def plan_budget(
             raise InputError(f"a budget of {seconds:g} s is too short here; about {math.ceil(need)} s are needed")
         return samples
 
+    def tolerance(samples: int) -> float:
+        return float(f"{np.clip(variation / math.sqrt(samples), FINEST, COARSEST):.2g}")
+
     few = objective.subset(FEWEST, seed)
     each = ranks.from_first(lambda: min(_seconds(few, slice_) for _ in range(2))) / few.size  # at the most
-    looks = 3**slice_.dimension + 5**slice_.dimension
+    looks = 2 * 3**slice_.dimension + 5**slice_.dimension
     if FEWEST * looks * each > left():
         affordable(each)
     pilot = max(FEWEST, min(PILOT, int(SMALL * left() / (looks * each))))
-    look(pilot, 2)  # slow, as the first one is
-    (small, short), (surface, long) = look(pilot, 3), look(pilot, 5)
+    small, large = (3,) * slice_.dimension, (5,) * slice_.dimension
+    look(pilot, small)  # slow, as the first one is
+    (coarse, short), (surface, long) = look(pilot, small), look(pilot, large)
     size = surface.metadata["data"]["size"]
-    each = max((long - short) / (surface.loss.size - small.loss.size), 0.2 * long / surface.loss.size) / size
+    variation = _variation(surface, size)
+    each = max((long - short) / (surface.loss.size - coarse.loss.size), 0.2 * long / surface.loss.size) / size
     if (more := min(objective.size, int(SECOND * affordable(each, short)))) > 2 * size:
-        surface, longer = look(more, 5)
+        surface, longer = look(more, large)
         each = max((longer - long) / (more - size), 0.2 * longer / more) / surface.loss.size
-        size = more
+        variation = _variation(surface, more)
     samples = min(objective.size, affordable(each, short))
-    variation = np.nanmedian(surface.standard_error / np.abs(surface.loss)) * math.sqrt(size)
-    error = float(variation / math.sqrt(samples))
+    if (trial := int(TRIAL * samples)) >= FEWEST and surface.metadata["method"] != "affine":  # which takes all points
+        tried, _ = look(trial, resolution, tolerance=tolerance(samples), budget=LONGEST * seconds)
+        points = max(points, int(tried.evaluated.sum()) // ROUGHER)
+        samples = min(objective.size, affordable(each, short))
     return {
         "samples": samples,
-        "tolerance": float(f"{min(max(error, FINEST), COARSEST):.2g}"),
-        "relative_standard_error": error,
+        "tolerance": tolerance(samples),
+        "relative_standard_error": variation / math.sqrt(samples),
         "seconds": left(),
     }
+
+
+def _variation(surface: Surface, samples: int) -> float:
+    """Standard deviation of the losses of single samples, as a share of their mean."""
+    return float(np.nanmedian(surface.standard_error / np.abs(surface.loss)) * math.sqrt(samples))
 
 
 def _seconds(objective: Objective, slice_: Slice) -> float:
