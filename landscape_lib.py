@@ -10,6 +10,7 @@
 This file only re-exports; the code is in the package ``landscape``.
 """
 
+from landscape import __version__
 from landscape.checkpoint_surfaces import checkpoint_surface, settle_budget, settle_range
 from landscape.checkpoints import Checkpoint, load_checkpoint, prepare_checkpoint, save_checkpoint
 from landscape.comparability import check_comparable, differences
@@ -170,6 +171,7 @@ __all__ = [
     "Training",
     "Trajectory",
     "TrajectoryRecorder",
+    "__version__",
     "align",
     "animate_path",
     "animate_surfaces",

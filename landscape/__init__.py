@@ -1,1 +1,5 @@
-"""The package behind ``landscape_lib``; import that module, not this one."""
+"""See and measure the loss landscape of PyTorch networks; `landscape_lib` is what people import."""
+
+__all__ = ["__version__"]
+
+__version__ = "0.2.0.dev0"
