@@ -46,7 +46,8 @@ def objective(
         model: any module; its parameters are replaced by those of the point, its buffers are kept.
         data: a `Data`, a pair (inputs, targets), a Dataset, or a DataLoader that gives the same data each pass.
         loss: "cross_entropy", "mse" (mean over output units; one-hot for class labels), or a callable
-            (model, batch) -> losses [batch], or a scalar that is the mean over the batch.
+            (model, batch) -> losses [batch], or a scalar that is the mean over the batch. It may differentiate the
+            network by its inputs (residuals of differential equations, forces, gradient penalties) as in training.
         batch_norm: statistics of BatchNorm layers: "running" (the model's own), "recalibrate" (re-estimated on
             all of ``data`` at every point, independent of ``batch_size``) or "batch" (of each batch of
             ``batch_size`` samples). None stands for "recalibrate" on interpolations, else "running".
@@ -148,15 +149,26 @@ class Objective:
     def evaluate(self, batch: Any) -> tuple[Tensor, Tensor | None]:
         """Losses [batch] at the present weights, and whether the top class is the target [batch] (or None)."""
         if callable(self.loss):
-            with self.autocast():
-                losses = self.loss(self.model, batch)
+            losses = self.forward(self.loss, self.model, batch)
             if losses.ndim == 0:
                 losses = losses.expand(len(tensors_of(batch)[0]))
             return losses.to(self.dtype), None
         inputs, targets = batch
-        with self.autocast():
-            outputs = self.model(inputs)
-        return self.score(outputs, targets)
+        return self.score(self.forward(self.model, inputs), targets)
+
+    def forward(self, function: Callable, *arguments: Any) -> Any:
+        """``function(*arguments)``, a network or a callable loss, in the asked precision.
+
+        A loss that differentiates inside does so on views of its own, and leaves no graph where none was asked for.
+        """
+        recorded = torch.is_grad_enabled()
+        if not self.differentiates:
+            with self.autocast():
+                return function(*arguments)
+        own = [map_tensors(lambda t: t.detach(), argument) for argument in arguments]
+        with self.autocast(), torch.enable_grad():
+            found = function(*own)
+        return found if recorded else map_tensors(lambda t: t.detach(), found)
 
     def score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Losses and hits of ``outputs`` under a named loss."""
@@ -239,16 +251,16 @@ class Objective:
     def _check(self) -> None:
         """Run the first batch twice, and refuse what would make a surface wrong."""
         batch = self.few_samples()
-        self.has_accuracy, self.per_sample = False, True
+        self.has_accuracy, self.per_sample, self.differentiates = False, True, True
         if not callable(self.loss):
             self._check_labels(batch)
-        losses, again = (self._raw_losses(batch) for _ in range(2))
+        losses, again = self._settle_gradients(batch)
         count = len(tensors_of(batch)[0])
         if losses.shape not in ((), (count,)):
             raise InputError(f"the loss gives shape {tuple(losses.shape)}; it must be [{count}] (one a sample) or []")
         self.per_sample = losses.ndim == 1
         self.first_losses = losses.flatten()[:FIRST].tolist()
-        if not torch.allclose(losses, again, rtol=1e-4, atol=1e-6, equal_nan=True):
+        if not _close(losses, again):
             raise InputError(
                 "the forward pass is not deterministic (two passes over one batch differ): "
                 "turn off dropout and other random parts in eval mode"
@@ -256,12 +268,35 @@ class Objective:
         if not self.per_sample and count > 2 and self.batch_norm != "batch":
             self._check_mean(batch, losses)
 
+    def _settle_gradients(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Find out whether the loss differentiates inside; the losses of two passes over ``batch``.
+
+        It does where the pass fails, or gives something else, without gradients. The parameters of the network take
+        part only where the loss asks for derivatives by them.
+        """
+        try:
+            losses = self._raw_losses(batch)
+        except RuntimeError as error:
+            if "does not require grad" not in str(error):
+                raise
+            self.model.requires_grad_(True)
+            return self._raw_losses(batch), self._raw_losses(batch)
+        self.differentiates = False
+        try:
+            again = self._raw_losses(batch)
+        except RuntimeError:
+            again = None
+        if again is None or not _close(losses, again):
+            self.differentiates = True
+            again = self._raw_losses(batch)
+        return losses, again
+
     def _check_labels(self, batch: Any) -> None:
         if not (isinstance(batch, tuple | list) and len(batch) == 2):
             raise InputError(f"loss={self.loss!r} needs data of pairs (inputs, targets); pass a callable loss instead")
         inputs, targets = batch
         try:
-            outputs = self.model(inputs)
+            outputs = self.forward(self.model, inputs)
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"the model does not accept inputs of shape {tuple(inputs.shape)}: {reason}") from error
@@ -274,7 +309,7 @@ class Objective:
         self.has_accuracy = is_classification(every_target) and outputs.ndim == 2
 
     def _raw_losses(self, batch: Any) -> Tensor:
-        losses = self.loss(self.model, batch) if callable(self.loss) else self.evaluate(batch)[0]
+        losses = self.forward(self.loss, self.model, batch) if callable(self.loss) else self.evaluate(batch)[0]
         if not isinstance(losses, Tensor):
             raise InputError(f"the loss gives {type(losses).__name__}; it must give a tensor [batch] or a scalar one")
         return losses
@@ -290,3 +325,8 @@ class Objective:
                 "the scalar loss is not the mean over the samples of a batch (is it a sum?); "
                 "return the mean, or one loss a sample"
             )
+
+
+def _close(losses: Tensor, again: Tensor) -> bool:
+    """Whether two passes over one batch agree."""
+    return losses.shape == again.shape and torch.allclose(losses, again, rtol=1e-4, atol=1e-6, equal_nan=True)

@@ -110,7 +110,8 @@ class Direct:
 
     def can_run_together(self, coordinates: Tensor) -> bool:
         """Whether the forward pass can be vectorised over points (torch.func.vmap accepts it), tried at two."""
-        if callable(self.objective.loss) or self.objective.batch_norm == "recalibrate":
+        objective = self.objective
+        if callable(objective.loss) or objective.differentiates or objective.batch_norm == "recalibrate":
             return False
         self.prepare(coordinates)
         before, self.together = self.together, 2
@@ -128,8 +129,7 @@ class Direct:
         inputs, targets = self.batch
         losses, hits, scored = [], [], None
         for index in self._visit():
-            with self.objective.autocast():
-                outputs = self._in_order(self.objective.model(inputs))
+            outputs = self._in_order(self.objective.forward(self.objective.model, inputs))
             if scored is None:
                 group = max(1, min(len(self.coordinates), SCORED_VALUES // outputs.numel()))
                 scored = outputs.new_empty(group, *outputs.shape)
