@@ -1,13 +1,14 @@
 """The outermost eigenvalues with their eigenvectors, each with its residual, and planes along them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from torch import nn
 
 from landscape.curvature.bar import counted
+from landscape.curvature.guard import are_outermost
 from landscape.curvature.products import Product, make_product
 from landscape.errors import InputError
 from landscape.objective import Objective
@@ -16,6 +17,9 @@ from landscape.results import Eigenpairs
 from landscape.slices import Plane
 
 __all__ = ["eigenvector_plane", "top_eigenpairs"]
+
+Matvec = Callable[[np.ndarray], np.ndarray]
+Seed = tuple[int, int]  # of the caller, and number of the attempt
 
 # ARPACK's name, and the order of the values: a key by which they increase.
 ENDS = {
@@ -26,6 +30,7 @@ ENDS = {
 SMALLEST_BASIS = 8  # Krylov vectors between two restarts; few, because convergence is seen at restarts only
 DENSE = 24  # dimension up to which the whole matrix takes no more products
 BASIS_BYTES = 512 * 2**20  # that the Krylov basis may take
+ATTEMPTS = 4  # at pairs beyond which nothing was passed over, each with a Krylov basis twice as large
 RESTARTS = 40  # of the Krylov basis, before what was found is reported as it is
 LAST_BASIS = 100  # vectors of the last basis, from which pairs that have not converged are taken
 
@@ -48,6 +53,10 @@ def top_eigenpairs(
     residual |H v_i - l_i v_i| / |l_i| is then measured with one more product each, with l_i = v_i^T H v_i. An
     eigenvalue lies within residual x |l_i| of l_i; its error is about the square of the residual where the next
     eigenvalue is far. Pairs above ``tol`` are kept and flagged.
+
+    A small residual does not tell whether an eigenvalue farther out was passed over. So a second Lanczos run, from
+    another random vector, looks beyond every pair: where it finds an eigenvalue, the pairs are computed again with a
+    larger basis; where it cannot exclude one with a risk of 1 % within as many products again, the pair is flagged.
 
     Args:
         objective: the losses; its own state does not change.
@@ -79,18 +88,16 @@ def top_eigenpairs(
     if not 1 <= k <= product.dimension:
         raise InputError(f"k={k} eigenpairs of a matrix of dimension {product.dimension}: use 1 to {product.dimension}")
     with counted(product, "eigenpairs", progress) as matvec:
-        vectors = _ritz_vectors(product, matvec, k, which, tol, seed)
-        images = np.stack([matvec(vector) for vector in vectors])
-    values = (vectors * images).sum(1)
-    order = np.argsort(ENDS[which][1](values), kind="stable")
-    values, vectors, images = values[order], vectors[order], images[order]
-    sizes = np.maximum(np.abs(values), np.finfo(np.float64).tiny)
-    residuals = np.linalg.norm(images - values[:, None] * vectors, axis=1) / sizes
+        for attempt in range(ATTEMPTS):
+            values, vectors, residuals = pairs = _ritz_pairs(product, matvec, k, which, tol, (seed, attempt))
+            outermost, passed_over = _examined(product, matvec, pairs, which, tol, (seed, attempt))
+            if not passed_over.any():
+                break
     settings = {"k": k, "which": which, "tol": tol, "seed": seed, "seconds": time.perf_counter() - began}
     return Eigenpairs(
         values=values,
         residuals=residuals,
-        converged=residuals <= tol,
+        converged=(residuals <= tol) & outermost,
         vectors=vectors.astype(np.float32),
         products=product.count,
         metadata={**product.description, **settings},
@@ -123,17 +130,62 @@ def eigenvector_plane(point: nn.Module | Point, pairs: Eigenpairs, *, first: int
     return Plane(point, tuple(_direction(point, shapes, pairs.vectors[i]) for i in (first, second)), recipe)
 
 
-def _ritz_vectors(product: Product, matvec, k: int, which: str, tol: float, seed: int) -> np.ndarray:
+def _ritz_pairs(
+    product: Product, matvec: Matvec, k: int, which: str, tol: float, seed: Seed
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values [k], orthonormal vectors [k, D] and residuals [k], in the order asked for."""
+    vectors = _ritz_vectors(product, matvec, k, which, tol, seed)
+    images = np.stack([matvec(vector) for vector in vectors])
+    values = (vectors * images).sum(1)
+    order = np.argsort(ENDS[which][1](values), kind="stable")
+    values, vectors, images = values[order], vectors[order], images[order]
+    sizes = np.maximum(np.abs(values), np.finfo(np.float64).tiny)
+    return values, vectors, np.linalg.norm(images - values[:, None] * vectors, axis=1) / sizes
+
+
+def _examined(
+    product: Product,
+    matvec: Matvec,
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+    which: str,
+    tol: float,
+    seed: Seed,
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each pair, whether no eigenvalue beyond it was passed over [k], and whether one was [k]."""
+    values, vectors, residuals = pairs
+    close, size = residuals <= tol, product.dimension
+    if _is_dense(size, len(values)) or not close.any():
+        return np.ones_like(close), np.zeros_like(close)
+    signs = {"magnitude": (1.0, -1.0), "largest": (1.0,), "smallest": (-1.0,)}[which]
+    outward = np.abs(values) if which == "magnitude" else signs[0] * values
+    limits = (outward + np.maximum(tol, residuals) * np.abs(values))[close]
+    outermost, beyond = np.ones_like(close), np.zeros_like(close)
+    generator = np.random.default_rng((*seed, 1))
+    sides = np.repeat(signs, len(limits))
+    decided, exceeded = are_outermost(
+        matvec, vectors, np.tile(limits, len(signs)), sides, product.count, generator, product.numpy_dtype
+    )
+    outermost[close] = decided.reshape(len(signs), -1).all(0)
+    beyond[close] = exceeded.reshape(len(signs), -1).any(0)
+    return outermost, beyond
+
+
+def _is_dense(size: int, k: int) -> bool:
+    """Whether the whole matrix takes no more products than its outermost eigenpairs."""
+    return size <= max(2 * k + 1, DENSE)
+
+
+def _ritz_vectors(product: Product, matvec: Matvec, k: int, which: str, tol: float, seed: Seed) -> np.ndarray:
     """k orthonormal vectors [k, D] in float64: eigenvectors, or the best that the allowed products give."""
     size, name = product.dimension, ENDS[which][0]
     dtype = product.numpy_dtype
-    basis = max(2 * k + 1, SMALLEST_BASIS)
-    if size <= max(basis, DENSE):
+    basis = min(size, max(2 * k + 1, SMALLEST_BASIS) * 2 ** seed[1])
+    if _is_dense(size, k):
         matrix = np.stack([matvec(unit) for unit in np.eye(size)])
         values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
         return vectors.T[np.argsort(ENDS[which][1](values), kind="stable")[:k]]
     operator = LinearOperator((size, size), matvec=lambda vector: matvec(vector).astype(dtype), dtype=dtype)
-    start = np.random.default_rng(seed).standard_normal(size).astype(dtype)
+    start = np.random.default_rng(seed[0] if not seed[1] else seed).standard_normal(size).astype(dtype)
     try:
         # Half of what is asked for, as the estimate of ARPACK and the residual differ by rounding.
         vectors = eigsh(operator, k, which=name, tol=tol / 2, v0=start, ncv=basis, maxiter=RESTARTS)[1]

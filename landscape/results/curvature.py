@@ -20,7 +20,7 @@ class Eigenpairs(Archived):
 
     values: np.ndarray  # [k] float64, Rayleigh quotients v_i^T H v_i
     residuals: np.ndarray  # [k] float64, |H v_i - l_i v_i| / |l_i|; an eigenvalue lies within residual x |l_i| of l_i
-    converged: np.ndarray  # [k] bool, residual at most the one asked for
+    converged: np.ndarray  # [k] bool: residual at most the one asked for, and surely none farther out passed over
     vectors: np.ndarray  # [k, D] float32, the pieces of all parameters one after the other
     products: int  # products with the matrix that were made
     metadata: dict  # operator, parameters {name: shape}, which, tol, seed, data, objective, seconds; JSON types only
