@@ -9,6 +9,8 @@ from landscape.files import written_whole
 
 __all__ = ["write_json", "write_log", "write_text"]
 
+ENCODING = {"encoding": "utf-8", "errors": "backslashreplace"}  # names of files need not be text
+
 
 def write_log(path: str | Path, sections: dict[str, str]) -> Path:
     """Write the command line, the time and ``sections`` (title -> text) to ``path``."""
@@ -17,7 +19,7 @@ def write_log(path: str | Path, sections: dict[str, str]) -> Path:
     parts = [f"command: {' '.join(sys.argv)}\ntime: {now}"]
     parts += [f"{title}\n{'-' * len(title)}\n{text}" for title, text in sections.items()]
     with written_whole(path) as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        temporary.write_text("\n\n".join(parts) + "\n", **ENCODING)
     return path
 
 
@@ -33,5 +35,5 @@ def write_text(path: str | Path, text: str) -> Path:
     """Write ``text`` to ``path``."""
     path = Path(path)
     with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, **ENCODING)
     return path
