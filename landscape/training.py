@@ -17,6 +17,7 @@ from landscape.augmentation import Augmentation
 from landscape.datasets import Data
 from landscape.devices import select_device
 from landscape.errors import InputError
+from landscape.progress import progress_bar
 from landscape.training_state import TrainingState
 
 __all__ = ["Training", "fit", "make_optimizer", "score"]
@@ -149,9 +150,10 @@ def fit(
     if epoch_zero and on_epoch and not history:
         on_epoch(0, model, _test_metrics(model, test, device))
 
-    # On a terminal the bar tells the time left; in a log the line after each epoch does.
     done, start = len(history), time.perf_counter()
-    with tqdm(total=training.epochs * len(sizes), initial=done * len(sizes), desc="Training", disable=None) as bar:
+    total, first = training.epochs * len(sizes), done * len(sizes)
+    # In a log the line after each epoch tells the time left.
+    with progress_bar(True, "Training", total, unit="batches", initial=first, lines=False) as bar:
         for epoch in range(done + 1, training.epochs + 1):
             lr = training.learning_rate(epoch)
             for group in optimizer.param_groups:

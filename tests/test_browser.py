@@ -22,6 +22,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
     "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",  # WebGL without a GPU
 ]  # fmt: skip
+TURN = 0.05  # of the camera along x, which a drag of 80 pixels exceeds several times
 START = {"shown": 0, "beside": -1, "quantity": "loss", "log": False, "shared": True, "follow": True, "cursor": [0, 0]}
 
 
@@ -142,6 +143,14 @@ def move_to(tab, surface, i, j):
     tab.page.mouse.move(x, y, steps=3)
 
 
+def hover_over(tab, surface, i, j):
+    """Move the pointer to a grid point, and wait until the contours say its value."""
+    move_to(tab, surface, i, j)
+    code = "text => document.querySelector('.contours .hovertext')?.textContent.includes(text)"
+    tab.page.wait_for_function(code, arg=f"loss {surface.loss[i, j]:.6g}")
+    tab.settle()
+
+
 def test_surface_and_contours_are_drawn_in_light_and_dark(tab):
     assert_drawn(tab, ".surface")
     assert_drawn(tab, ".contours")
@@ -213,12 +222,13 @@ def test_hovering_over_the_surface_moves_the_cursor_to_its_value(tab):
         "document.querySelector('.surface').on('plotly_hover', ({points: [p]}) => { seen = [p.x, p.y, p.z]; })"
     )
     tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + 10, steps=3)
-    tab.page.wait_for_function("window.seen")
+    # Hovering goes on after the first event; wait until the cursor stands where the last one was.
+    tab.page.wait_for_function("window.seen && state.cursor.every((at, k) => Math.abs(at - seen[k]) < 1e-6)")
     tab.settle()
     x, y, z = tab.page.evaluate("seen")
     i, j = np.abs(FIRST.alphas - x).argmin(), np.abs(FIRST.betas - y).argmin()
     assert abs(z - FIRST.loss[i, j]) < 1e-6
-    assert f"loss {FIRST.loss[i, j]:.6g} ± " in tab.readout()
+    tab.wait_for(f"loss {FIRST.loss[i, j]:.6g} ± ")
     assert f"at α = {FIRST.alphas[i]:.4g}, β = {FIRST.betas[j]:.4g}" in tab.readout()
 
 
@@ -241,8 +251,7 @@ def test_a_click_holds_the_cursor(tab):
     tab.page.mouse.down()
     tab.page.mouse.up()
     tab.settle()
-    move_to(tab, FIRST, 15, 12)
-    tab.settle()
+    hover_over(tab, FIRST, 15, 12)
     assert f"loss {FIRST.loss[4, 3]:.6g}" in tab.readout()
 
 
@@ -255,8 +264,7 @@ def test_a_click_during_which_the_contours_are_redrawn_holds_the_cursor(tab):
         document.dispatchEvent(new MouseEvent("mouseup", { bubbles: true }));
     }""")
     tab.page.mouse.up()
-    move_to(tab, FIRST, 15, 12)
-    tab.settle()
+    hover_over(tab, FIRST, 15, 12)
     assert f"loss {FIRST.loss[4, 3]:.6g}" in tab.readout()
 
 
@@ -286,16 +294,14 @@ def test_values_that_are_not_finite_are_gaps_with_crosses_and_named(tab):
     assert "2 of 336" in tab.page.inner_text(".gaps") and "2 of 336" in tab.page.inner_text("#facts")
 
 
-def test_two_surfaces_share_camera_cursor_and_scale(tab):
-    tab.page.select_option("#beside", "2")
-    tab.settle()
-    np.testing.assert_array_equal(tab.heights(n=0), FIRST.loss)
-    assert np.isnan(tab.heights(n=1)).sum() == 2
-    limits = [(trace["cmin"], trace["cmax"]) for trace in (tab.trace(".surface", "surface", n) for n in (0, 1))]
-    everything = np.concatenate([surface.loss[np.isfinite(surface.loss)] for surface in SURFACES])
-    assert limits == [(everything.min(), everything.max())] * 2
+def turned(tab, tries=20):
+    """The eyes [2, 3] of both cameras after the mouse has turned the first surface.
+
+    A scene that was just drawn does not listen to the mouse yet, and its camera differs from the constant by rounding.
+    """
     code = "[...document.querySelectorAll('.surface')].map(figure => figure._fullLayout.scene._scene.getCamera().eye)"
-    for _ in range(20):  # a scene that was just drawn does not listen to the mouse yet
+    start = tab.page.evaluate("CAMERA.eye.x")
+    for _ in range(tries):
         box = tab.page.locator(".surface").first.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         tab.page.mouse.move(x, y)
@@ -304,10 +310,22 @@ def test_two_surfaces_share_camera_cursor_and_scale(tab):
         tab.settle()
         tab.page.mouse.up()
         tab.settle()
-        if tab.page.evaluate(f"{code}[0].x !== CAMERA.eye.x"):
+        eyes = [[eye[axis] for axis in "xyz"] for eye in tab.page.evaluate(code)]
+        if abs(eyes[0][0] - start) > TURN and np.allclose(eyes[0], eyes[1], rtol=0, atol=1e-6):
             break
-    first, second = ([eye[axis] for axis in "xyz"] for eye in tab.page.evaluate(code))
-    assert abs(first[0] - tab.page.evaluate("CAMERA.eye.x")) > 0.05
+    return eyes
+
+
+def test_two_surfaces_share_camera_cursor_and_scale(tab):
+    tab.page.select_option("#beside", "2")
+    tab.settle()
+    np.testing.assert_array_equal(tab.heights(n=0), FIRST.loss)
+    assert np.isnan(tab.heights(n=1)).sum() == 2
+    limits = [(trace["cmin"], trace["cmax"]) for trace in (tab.trace(".surface", "surface", n) for n in (0, 1))]
+    everything = np.concatenate([surface.loss[np.isfinite(surface.loss)] for surface in SURFACES])
+    assert limits == [(everything.min(), everything.max())] * 2
+    first, second = turned(tab)
+    assert abs(first[0] - tab.page.evaluate("CAMERA.eye.x")) > TURN
     np.testing.assert_allclose(first, second, atol=1e-6)
     tab.set(cursor=[0.5, 1])
     assert [f"loss {surface.loss[15, 9]:.6g}" in tab.readout() for surface in (FIRST, SURFACES[2])] == [True] * 2

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from tqdm import tqdm
 
 from landscape import ranks
 from landscape.batch_norm import use_batch_statistics
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import Point, as_point, check_match
+from landscape.progress import progress_bar
 from landscape.provenance import fingerprint
 from landscape.samples import batch_length
 from landscape.slices import Slice
@@ -134,11 +134,11 @@ def _train(objective: Objective, ends: Tensor, recipe: dict, progress: bool) -> 
     parameters = dict(objective.model.named_parameters())
     optimizer = torch.optim.Adam([bends], lr=recipe["lr"])
     generator = torch.Generator().manual_seed(recipe["seed"])
-    quiet = None if progress and ranks.is_first_rank() else True
-    with torch.enable_grad(), tqdm(total=recipe["epochs"] * objective.size, desc="curve", disable=quiet) as bar:
+    shown, total, seen = progress and ranks.is_first_rank(), recipe["epochs"] * objective.size, 0
+    with torch.enable_grad(), progress_bar(shown, "curve", total, unit="samples") as bar:
         passes = (objective.shuffled(recipe["batch_size"], generator) for _ in range(recipe["epochs"]))
         for batch in itertools.chain.from_iterable(passes):
-            optimizer.param_groups[0]["lr"] = recipe["lr"] * (1 + math.cos(math.pi * bar.n / bar.total)) / 2
+            optimizer.param_groups[0]["lr"] = recipe["lr"] * (1 + math.cos(math.pi * seen / total)) / 2
             t = torch.rand(1, generator=generator, dtype=torch.float64)
             weights = _control_weights(recipe["kind"], t, segments).to(ends)
             point = (weights @ torch.cat([ends[:1], bends, ends[1:]]))[0]
@@ -149,6 +149,7 @@ def _train(objective: Objective, ends: Tensor, recipe: dict, progress: bool) -> 
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            seen += batch_length(batch)
             bar.update(batch_length(batch))
     return bends.detach()
 

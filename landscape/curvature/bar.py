@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from tqdm import tqdm
 
 from landscape.curvature.products import Product
+from landscape.progress import progress_bar
 
 __all__ = ["counted"]
 
@@ -15,8 +15,8 @@ __all__ = ["counted"]
 def counted(
     product: Product, name: str, progress: bool, total: int | None = None
 ) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
-    """Yield ``product.matvec``, with a bar on a terminal if ``progress``."""
-    with tqdm(desc=name, unit=" products", total=total, disable=None if progress else True) as bar:
+    """Yield ``product.matvec``, with a bar if ``progress``."""
+    with progress_bar(progress, name, total, unit="products") as bar:
 
         def matvec(vector: np.ndarray) -> np.ndarray:
             found = product.matvec(vector)

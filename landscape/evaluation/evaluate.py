@@ -28,6 +28,7 @@ from landscape.evaluation.team import Team
 from landscape.evaluation.tuning import tune
 from landscape.objective import Objective
 from landscape.parameters import check_match
+from landscape.progress import progress_bar
 from landscape.provenance import versions
 from landscape.results import Surface
 from landscape.samples import available_memory
@@ -35,7 +36,6 @@ from landscape.slices import Slice
 
 __all__ = ["evaluate"]
 
-BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total} points, {remaining} left"
 THINNED = 10  # a smooth surface takes about every tenth point
 LONG, MANY = 60.0, 40  # seconds and tenths of points from which on that is worth a hint
 RETUNED = 2  # times the points that the settings were timed for, from which on others may pay
@@ -132,13 +132,11 @@ class _Run:
             self.statistics.restore(arrays)
         self.resumed = int(self.statistics.done.sum())
         every = torch.arange(len(self.coordinates))
-        # None: on a terminal only, so that logs stay readable.
-        quiet = None if self.progress and ranks.is_first_rank() else True
+        shown = self.progress and ranks.is_first_rank()
         with (
             Team(self.objective) as self.team,
-            tqdm(disable=quiet, desc=self.evaluator.name, bar_format=BAR) as self.bar,
+            progress_bar(shown, self.evaluator.name, 0, unit="points") as self.bar,
         ):
-            self.bar.total = 0
             self.evaluators = [self.evaluator, *(self._twin() for _ in range(self.team.size - 1))]
             if tolerance in (None, 0) or isinstance(self.evaluator, Affine):
                 self._announce(self._prepare(every, resume), every)

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from landscape import ranks
 from landscape.checkpoints import save_checkpoint
@@ -13,6 +12,7 @@ from landscape.datasets import Data, load_dataset
 from landscape.devices import kept_random_state
 from landscape.logs import write_json
 from landscape.models import build_model
+from landscape.progress import progress_bar
 from landscape.stacked_training import fit_stacked
 from landscape.study.plan import RunPlan
 from landscape.study.records import EXACT, clear_record, is_current, plain, read_record, write_record
@@ -32,8 +32,7 @@ def train_matrix(plans: Sequence[RunPlan], root: Path, *, jobs: int, device: str
     it is.
     """
     stacks = ranks.from_first(lambda: stacks_of(plans, root))
-    quiet = None if ranks.is_first_rank() else True  # None: on a terminal only
-    with tqdm(total=sum(map(len, stacks)), desc="Training", unit="run", disable=quiet) as bar:
+    with progress_bar(ranks.is_first_rank(), "Training", sum(map(len, stacks)), unit="runs") as bar:
         for summaries in run_tasks(partial(_train_stack, root=root, device=device), stacks, jobs):
             bar.update(len(summaries))
             yield from summaries

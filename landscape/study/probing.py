@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from landscape import ranks
+from landscape.progress import progress_bar
 from landscape.study.figures import draw_group, draw_once, draw_run
 from landscape.study.groups import probe_group
 from landscape.study.probes import Probes, probe_run
@@ -28,8 +27,7 @@ def probe_study(
     probes.check()
     tasks = [[run] for run in runs] + [list(group) for group in group_runs(runs).values()]
     work = partial(_probe, singles=len(runs), probes=probes, figures=figures, device=device)
-    quiet = None if ranks.is_first_rank() else True  # None: on a terminal only
-    with tqdm(total=len(tasks), desc="Probing", unit="folder", disable=quiet) as bar:
+    with progress_bar(ranks.is_first_rank(), "Probing", len(tasks), unit="folders") as bar:
         for done in run_tasks(work, list(enumerate(tasks)), jobs):
             bar.update()
             yield done

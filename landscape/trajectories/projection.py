@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from torch import nn
-from tqdm import tqdm
 
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import Point, as_float64, as_point, check_match, cosine, inner
+from landscape.progress import progress_bar
 from landscape.results import Trajectory
 from landscape.slices import Plane
 
@@ -53,13 +53,15 @@ def project(
     rows, loss, shadow_loss = [], np.full(len(points), np.nan), np.full(len(points), np.nan)
     if objective is None:
         loss[:] = getattr(points, "losses", loss)
-    for t in tqdm(range(len(points)), desc="Projecting", disable=None if progress else True, leave=False):
-        point = as_point(points[t])
-        check_match(point, plane.origin, f"point {t}")
-        rows.append(_seen_from(plane, inverse, point))
-        if objective is not None:
-            loss[t] = _mean_loss(objective, point)
-            shadow_loss[t] = _mean_loss(objective, plane(*rows[-1][:2]))
+    with progress_bar(progress, "Projecting", len(points), unit="points") as bar:
+        for t in range(len(points)):
+            point = as_point(points[t])
+            check_match(point, plane.origin, f"point {t}")
+            rows.append(_seen_from(plane, inverse, point))
+            if objective is not None:
+                loss[t] = _mean_loss(objective, point)
+                shadow_loss[t] = _mean_loss(objective, plane(*rows[-1][:2]))
+            bar.update()
     alphas, betas, distance, relative = np.array(rows, dtype=np.float64).T
     metadata = {
         "name": name,
