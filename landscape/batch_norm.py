@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from landscape.parameters import as_float64
 
-__all__ = ["POLICIES", "has_batch_norm", "recalibrate", "use_batch_statistics"]
+__all__ = ["POLICIES", "batch_norm_layers", "has_batch_norm", "recalibrate", "use_batch_statistics"]
 
 POLICIES = ("running", "batch", "recalibrate")
 
 
-def _layers(model: nn.Module) -> list[nn.Module]:
+def batch_norm_layers(model: nn.Module) -> list[nn.Module]:
+    """The layers of ``model`` that normalise by running statistics over the batch."""
     return [
         module
         for module in model.modules()
@@ -24,12 +25,12 @@ def _layers(model: nn.Module) -> list[nn.Module]:
 
 def has_batch_norm(model: nn.Module) -> bool:
     """Whether any layer of ``model`` normalises by running statistics."""
-    return bool(_layers(model))
+    return bool(batch_norm_layers(model))
 
 
 def use_batch_statistics(model: nn.Module) -> None:
     """Make every BatchNorm layer of ``model`` normalise by the batch at hand, in eval mode, for good."""
-    for layer in _layers(model):
+    for layer in batch_norm_layers(model):
         layer.running_mean = layer.running_var = None
         layer.track_running_stats = False
 
@@ -49,7 +50,7 @@ def recalibrate(model: nn.Module, forward: Callable[[Any], Any], batches: Callab
         forward: runs ``model`` on one batch.
         batches: gives a fresh walk through the data.
     """
-    remaining = set(_layers(model))
+    remaining = set(batch_norm_layers(model))
     while remaining:
         moments = _Moments(remaining)
         handles = [layer.register_forward_pre_hook(moments) for layer in remaining]

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,16 +13,19 @@ from landscape.batch_norm import POLICIES, has_batch_norm, recalibrate, use_batc
 from landscape.devices import float32_products, has_bf16, kept_random_state, select_device
 from landscape.errors import InputError
 from landscape.losses import LOSSES, check_labels, is_classification
+from landscape.networks import buffers_of, set_buffers, statistics_names, varying_names
 from landscape.parameters import Point, as_point, check_match, copy_of
 from landscape.provenance import fingerprint
-from landscape.samples import collect, map_tensors, tensors_of
+from landscape.samples import Samples, batch_length, collect, map_tensors, tensors_of
+from landscape.settling import between, buffer_ends, check_buffers
+from landscape.slices import Slice
+from landscape.spectral_norm import spectral_layers
 
 __all__ = ["Objective", "objective"]
 
 FEW = 64  # samples that checks run on
 FIRST = 8  # losses that tell networks apart
 PRECISIONS = ("full", "tf32", "bf16")
-MERGING = ("interpolation line", "three-point plane", "pca plane", "bezier curve", "polygon curve")  # several networks
 BATCH_BYTES = 2 * 2**20  # of inputs: with the activations, about what a cache takes
 
 
@@ -93,35 +96,51 @@ class Objective:
         self.has_batch_norm = has_batch_norm(model)
         with self.arithmetic():
             self.model = self._private(model)
+            self.given_buffers = buffers_of(self.model)
+            self.ends: tuple[Point, ...] = ()  # buffers at the ends of the slice that this is settled for
             self.samples = collect(data).to(self.device, dtype)
             self.size = self.samples.size
             self.batch_size = batch_size or (256 if batch_norm == "batch" else self.samples.count_in(BATCH_BYTES))
             self._check()
 
     @torch.no_grad()
-    def __call__(self, point: Point) -> Tensor:
-        """Losses [N] of all samples at ``point``, on the CPU.
+    def __call__(self, point: Point, weights: Sequence[float] = ()) -> Tensor:
+        """Losses [N] of all samples at ``point``, on the CPU; ``weights`` are those of the directions of a slice.
 
         Raises:
             InputError: ``point`` does not belong to this network.
         """
         pieces = []
         with self.arithmetic():
-            self.move_to(as_point(point))
+            self.move_to(as_point(point), weights)
             for _, batch in self.batches():
                 pieces.append(self.evaluate(batch)[0].cpu())
         return torch.cat(pieces)
 
-    def move_to(self, point: Point) -> None:
-        """Put the private model at ``point`` and, under "recalibrate", renew its BatchNorm statistics."""
+    def on(self, slice_: Slice, *coordinates: float) -> Tensor:
+        """Losses [N] at ``coordinates`` of ``slice_``, for which this objective is settled, see `for_slice`."""
+        return self(slice_(*coordinates), slice_.weights_at(*coordinates))
+
+    def move_to(self, point: Point, weights: Sequence[float] = ()) -> None:
+        """Put the private model at ``point`` and renew what follows from it, see `renew_statistics`."""
         parameters = dict(self.model.named_parameters())
         check_match(point, parameters)
         for name, parameter in parameters.items():
             parameter.data = point[name].detach().to(self.device, self.dtype)
-        self.renew_statistics()
+        self.renew_statistics(weights)
 
-    def renew_statistics(self) -> None:
-        """Under "recalibrate", set the BatchNorm statistics to those of the data at the present weights."""
+    @property
+    def renews(self) -> bool:
+        """Whether statistics or other buffers change from point to point."""
+        return self.batch_norm == "recalibrate" or bool(self.ends)
+
+    def renew_statistics(self, weights: Sequence[float] = ()) -> None:
+        """Set what the present weights, or the ``weights`` of the directions of a slice, decide besides parameters.
+
+        These are the buffers between several networks and, under "recalibrate", the BatchNorm statistics.
+        """
+        if self.ends:
+            set_buffers(self.model, between(self.ends, weights))
         if self.batch_norm == "recalibrate":
             recalibrate(self.model, self.evaluate, lambda: (batch for _, batch in self.batches()))
 
@@ -193,6 +212,19 @@ class Objective:
         full.precision = "full"
         return full
 
+    def on_few_samples(self) -> "Objective":
+        """The same objective on the samples of `few_samples` alone."""
+        few, batch = copy.copy(self), self.few_samples()
+        few.size = batch_length(batch)
+        few.samples = Samples(few.size, self.samples.description, tensors=batch)
+        return few
+
+    def of_network(self, model: nn.Module) -> "Objective":
+        """The same objective for another network, with the buffers that it has now."""
+        other = copy.copy(self)
+        other.model, other.ends = self._private(model), ()
+        return other
+
     def twin(self) -> "Objective":
         """The same objective on the same samples with a network of its own, for another thread."""
         twin = copy.copy(self)
@@ -206,23 +238,30 @@ class Objective:
         subset.size = subset.samples.size
         return subset
 
-    def for_slice(self, kind: str | None) -> "Objective":
-        """This objective with the BatchNorm policy settled for a slice of ``kind``.
+    def for_slice(self, slice_: Slice | None) -> "Objective":
+        """This objective with BatchNorm policy and other buffers settled for ``slice_``, or for single points (None).
 
         Raises:
-            InputError: running statistics were asked for on a slice through several networks.
+            InputError: see `check_buffers`.
         """
-        merges = self.has_batch_norm and kind in MERGING
-        if merges and self.batch_norm == "running":
-            raise InputError(
-                f"batch_norm='running' on the {kind} would use one network's statistics for all: a barrier that does "
-                "not exist; use 'recalibrate' or 'batch'"
-            )
-        if self.batch_norm is not None:
-            return self
-        settled = self.twin() if merges else copy.copy(self)  # so that the own running statistics stay
-        settled.batch_norm = "recalibrate" if merges else "running"
+        if slice_ is not None:
+            check_buffers(self, slice_)
+        several = slice_ is not None and (slice_.networks or 1) > 1
+        ends = buffer_ends(self.model, slice_) if several else ()
+        # The own statistics and buffers stay as they are.
+        settled = self.twin() if several and (self.has_batch_norm or ends) else copy.copy(self)
+        if self.batch_norm is None:
+            settled.batch_norm = "recalibrate" if several and self.has_batch_norm else "running"
+        if ends:
+            settled.take_buffers(ends)
         return settled
+
+    def take_buffers(self, ends: Sequence[Point]) -> None:
+        """Take the buffers that are equal at all ``ends``, and keep those that `renew_statistics` sets at a point."""
+        moved = {layer.left for layer in spectral_layers(self.model)} | set(varying_names(ends))
+        set_buffers(self.model, {name: value for name, value in ends[0].items() if name not in moved})
+        if moved:
+            self.ends = tuple({name: end[name].to(self.device) for name in moved} for end in ends)
 
     @property
     def description(self) -> dict:
@@ -234,8 +273,17 @@ class Objective:
             "batch_size": self.batch_size if self.has_batch_norm and self.batch_norm == "batch" else None,
             "dtype": str(self.dtype).removeprefix("torch."),
             "precision": self.precision,
-            "buffers": fingerprint(self.model.buffers()) if self.batch_norm != "recalibrate" else None,
+            "buffers": self._buffer_fingerprint(),
         }
+
+    def _buffer_fingerprint(self) -> str | None:
+        """Of the buffers that are the same at every point; None where there are none besides BatchNorm statistics."""
+        renewed = statistics_names(self.model) if self.batch_norm == "recalibrate" else set()
+        if self.ends:
+            layers = spectral_layers(self.model)
+            renewed |= self.ends[0].keys() | {layer.right for layer in layers}
+        kept = [buffer for name, buffer in self.model.named_buffers() if name not in renewed]
+        return fingerprint(kept) if kept or self.batch_norm != "recalibrate" else None
 
     def _private(self, model: nn.Module) -> nn.Module:
         try:

@@ -61,16 +61,16 @@ def as_point(source: nn.Module | Point) -> Point:
     raise TypeError(f"a point is a module or a dict[str, Tensor], not {type(source).__name__}; see parameters_of")
 
 
-def check_match(point: Point, reference: Point, what: str = "point") -> None:
+def check_match(point: Point, reference: Point, what: str = "point", kind: str = "parameter") -> None:
     """Raise InputError unless both have the same names and shapes; the first difference is named."""
     if point.keys() != reference.keys():
         name = sorted(point.keys() ^ reference.keys())[0]
         where = "lacks" if name in reference else "has the foreign"
-        raise InputError(f"the {what} does not belong to this network: it {where} parameter {name!r}")
+        raise InputError(f"the {what} does not belong to this network: it {where} {kind} {name!r}")
     for name, value in reference.items():
         if point[name].shape != value.shape:
             raise InputError(
-                f"the {what} does not belong to this network: parameter {name!r} has shape "
+                f"the {what} does not belong to this network: {kind} {name!r} has shape "
                 f"{tuple(point[name].shape)} instead of {tuple(value.shape)}"
             )
 

@@ -1,7 +1,7 @@
 """Lines and planes through parameter space: coordinates -> point, with the recipe that rebuilds them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from landscape.directions import normalize_direction, random_directions
 from landscape.errors import InputError
+from landscape.networks import Networks
 from landscape.parameters import Point, as_point, check_match, cosine, norm
 from landscape.provenance import fingerprint
 
@@ -25,11 +26,18 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """The affine map (c_1, ..., c_k) -> origin + sum_i c_i directions[i]."""
+    """The affine map (c_1, ..., c_k) -> origin + sum_i c_i directions[i].
+
+    Statistics and other buffers belong to a network, so a slice knows how many networks it goes through: one (it lies
+    around a point), or several (it leads from one to another). Of a slice made by hand this is not known, and is asked
+    for where it matters; say ``Line(a, (direction,), networks=1)``, or 2 for one that leads to another network.
+    """
 
     origin: Point
     directions: tuple[Point, ...]
     recipe: dict = field(default_factory=dict)  # kind, seed, ...: what rebuilds the slice; JSON types only
+    networks: int | None = None  # how many networks it goes through; None: not known
+    held: Networks | None = None  # the buffers of these networks; None: not known, as of points
 
     def __post_init__(self):
         for direction in self.directions:
@@ -43,6 +51,10 @@ class Slice:
     def weights(self, coordinates: Tensor) -> Tensor:
         """Factors [K, directions] of the directions at ``coordinates`` [K, dimension]: the coordinates themselves."""
         return coordinates
+
+    def weights_at(self, *coordinates: float) -> list[float]:
+        """The factors of the directions at one point."""
+        return self.weights(torch.tensor([coordinates], dtype=torch.float64))[0].tolist()
 
     def __call__(self, *coordinates: float) -> Point:
         if len(coordinates) != self.dimension:
@@ -59,12 +71,24 @@ class Slice:
         origin, *directions = (
             {name: value.to(dtype) for name, value in point.items()} for point in (self.origin, *self.directions)
         )
-        return type(self)(origin, tuple(directions), self.recipe)
+        return replace(self, origin=origin, directions=tuple(directions))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over origin and directions: two slices with the same one are the same slice."""
-        return fingerprint(value for point in (self.origin, *self.directions) for value in point.values())
+        """SHA-256 over origin, directions and varying buffers: two slices with the same one are the same slice."""
+        return fingerprint([*(v for point in (self.origin, *self.directions) for v in point.values()), *self._varying])
+
+    @property
+    def _varying(self) -> list[Tensor]:
+        """The buffers that differ between the networks of this slice."""
+        return [end[name] for end in self.held.ends for name in self.held.varying] if self.held else []
+
+    @property
+    def description(self) -> dict:
+        """The recipe, the fingerprint, and how many networks the slice goes through; JSON types only."""
+        varying = self.held.varying if self.held else []
+        known = {"networks": self.networks, **({"varying_buffers": varying} if varying else {})}
+        return {**self.recipe, **known, "fingerprint": self.fingerprint}
 
     @cached_property
     def geometry(self) -> dict:
@@ -135,14 +159,16 @@ def _random_slice(slice_type, kind, model, count, seed, normalize, ignore, ortho
         "orthogonal": orthogonal,
         "distribution": distribution,
     }
-    return slice_type(as_point(model), tuple(directions), recipe)
+    return slice_type(as_point(model), tuple(directions), recipe, 1, Networks.around(model))
 
 
 def interpolation_line(a: nn.Module | Point, b: nn.Module | Point, *, normalize: str | None = None) -> Line:
     """The line theta(t) = (1 - t) a + t b: a at t = 0, b at t = 1 (Goodfellow et al. 2015, section 3).
 
-    Only parameters are interpolated; the statistics of BatchNorm follow the policy of the objective, which is
-    "recalibrate" on this line unless told otherwise.
+    The statistics of BatchNorm follow the policy of the objective, which is "recalibrate" on this line unless told
+    otherwise. Other floating-point buffers of the models are interpolated as well, spectral norms are those of the
+    weights at every point, and what cannot be interpolated is refused by `evaluate`. Points have no buffers: networks
+    with such buffers must be given as models.
 
     With ``normalize`` the direction b - a is rescaled to the norms of a, see `normalize_direction`: with "filter",
     theta(t) = a + t d with d_f = (b - a)_f |a_f| / |(b - a)_f| for every filter f, so that one unit is as long as on a
@@ -153,34 +179,43 @@ def interpolation_line(a: nn.Module | Point, b: nn.Module | Point, *, normalize:
         InputError: models that do not fit each other or are not finite, an unknown normalisation, or, with one, equal
             models.
     """
+    first, held = a, Networks.between((a, b), ((0.0,), (1.0,)))
     a, b = as_point(a), as_point(b)
     check_match(b, a, "second model")
     difference = _difference(b, a)
     if normalize is None:
-        return Line(a, (difference,), {"kind": "interpolation line"})
+        return Line(a, (difference,), {"kind": "interpolation line"}, 2, held)
     direction = normalize_direction(difference, a, normalize)
     if not norm(direction):
         raise InputError("the models are the same wherever the first one is not zero, so no direction is left")
-    return Line(a, (direction,), {"kind": "normalised interpolation line", "normalize": normalize})
+    recipe = {"kind": "normalised interpolation line", "normalize": normalize}
+    return Line(a, (direction,), recipe, 1, Networks.around(first))
 
 
 def three_point_plane(a: nn.Module | Point, b: nn.Module | Point, c: nn.Module | Point) -> Plane:
     """The plane through three points: a at (0, 0), b at (1, 0), c at (0, 1) (Garipov et al. 2018, section 3).
 
-    The directions b - a and c - a are not made orthogonal; their cosine is in the metadata of every surface.
+    The directions b - a and c - a are not made orthogonal; their cosine is in the metadata of every surface. Buffers
+    are treated as on an `interpolation_line`.
     """
+    held = Networks.between((a, b, c), ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)))
     a, b, c = as_point(a), as_point(b), as_point(c)
     check_match(b, a, "second model")
     check_match(c, a, "third model")
-    plane = Plane(a, (_difference(b, a), _difference(c, a)), {"kind": "three-point plane"})
+    plane = Plane(a, (_difference(b, a), _difference(c, a)), {"kind": "three-point plane"}, 3, held)
     between = plane.geometry["cosine"]
     if not abs(between) < 1 - 1e-9:
         raise InputError("the three points lie on one line (or coincide), so they span no plane")
     return plane
 
 
+def _precise(value: Tensor) -> Tensor:
+    """At least float32: in half precision the end of a line would miss the second model."""
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
 def _difference(a: Point, b: Point) -> Point:
-    difference = {name: a[name] - b[name] for name in b}
+    difference = {name: _precise(a[name]) - _precise(b[name]) for name in b}
     if not all(value.isfinite().all() for value in difference.values()):
         raise InputError("a model holds NaN or infinite parameters (did its training diverge?), so no line leads to it")
     return difference

@@ -13,11 +13,13 @@ from torch.func import functional_call
 from landscape import ranks
 from landscape.batch_norm import use_batch_statistics
 from landscape.errors import InputError
+from landscape.networks import Networks, set_buffers
 from landscape.objective import Objective
 from landscape.parameters import Point, as_point, check_match
 from landscape.progress import progress_bar
 from landscape.provenance import fingerprint
 from landscape.samples import batch_length
+from landscape.settling import between
 from landscape.slices import Slice
 
 __all__ = ["Curve", "fit_curve"]
@@ -36,11 +38,11 @@ class Curve(Slice):
     points: tuple[Point, ...] = ()  # the first network, the bends, the second network
 
     @classmethod
-    def through(cls, points: tuple[Point, ...], recipe: dict) -> "Curve":
-        """The curve of these control points; ``recipe["kind"]`` says which."""
+    def through(cls, points: tuple[Point, ...], recipe: dict, held: Networks | None = None) -> "Curve":
+        """The curve of these control points between two networks; ``recipe["kind"]`` says which."""
         origin, *others = points
         directions = tuple({name: point[name] - origin[name] for name in origin} for point in others)
-        return cls(origin, directions, recipe, tuple(points))
+        return cls(origin, directions, recipe, 2, held, tuple(points))
 
     @property
     def dimension(self) -> int:
@@ -60,12 +62,12 @@ class Curve(Slice):
 
     def to(self, dtype: torch.dtype) -> "Curve":
         points = tuple({name: value.to(dtype) for name, value in point.items()} for point in self.points)
-        return Curve.through(points, self.recipe)
+        return Curve.through(points, self.recipe, self.held)
 
     @cached_property
     def fingerprint(self) -> str:
         kind = torch.tensor([*self.recipe["kind"].encode()])  # the same points make another curve of another kind
-        return fingerprint([kind, *(value for point in self.points for value in point.values())])
+        return fingerprint([kind, *(v for point in self.points for v in point.values()), *self._varying])
 
 
 def fit_curve(
@@ -102,7 +104,8 @@ def fit_curve(
         progress: show a progress bar.
 
     Raises:
-        InputError: networks of other architectures, a setting out of range, a loss that is not finite.
+        InputError: networks of other architectures or with buffers that cannot be mixed, a setting out of range, a
+            loss that is not finite.
     """
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r} of curve; use {' or '.join(map(repr, KINDS))}")
@@ -111,18 +114,22 @@ def fit_curve(
             f"bends is {bends}, epochs {epochs}, batch_size {batch_size} and lr {lr}; the first three must be at least "
             "1, lr above 0"
         )
+    held = Networks.between((a, b), ((0.0,), (1.0,)))
+    held = held.bent(bends + 1) if held else None
     ends, parameters = [as_point(end) for end in (a, b)], dict(objective.model.named_parameters())
     for end, what in zip(ends, ("first model", "second model"), strict=True):
         check_match(end, parameters, what)
     settings = {"bends": bends, "epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed}
     recipe = {"kind": f"{kind} curve", **settings}
     like = next(iter(parameters.values()))
+    straight = Curve.through((ends[0],) * (bends + 1) + (ends[1],), recipe, held)
+    settled = objective.for_slice(straight)
     with objective.arithmetic():
         control = torch.stack([torch.cat([end[name].flatten().to(like) for name in parameters]) for end in ends])
-        rows = _train(objective, control, recipe, progress).to(ends[0][next(iter(parameters))])
+        rows = _train(settled, control, recipe, progress).to(ends[0][next(iter(parameters))])
     bent = ({name: part.clone() for name, part in _parts(row, parameters).items()} for row in rows)
     first, last = ({name: end[name].detach().clone() for name in parameters} for end in ends)
-    return Curve.through((first, *bent, last), recipe)
+    return Curve.through((first, *bent, last), recipe, held)
 
 
 def _train(objective: Objective, ends: Tensor, recipe: dict, progress: bool) -> Tensor:
@@ -142,6 +149,8 @@ def _train(objective: Objective, ends: Tensor, recipe: dict, progress: bool) -> 
             t = torch.rand(1, generator=generator, dtype=torch.float64)
             weights = _control_weights(recipe["kind"], t, segments).to(ends)
             point = (weights @ torch.cat([ends[:1], bends, ends[1:]]))[0]
+            if network.objective.ends:
+                network.settle(_parts(point.detach(), parameters), weights[0, 1:].tolist())
             moved = {f"model.{name}": part for name, part in _parts(point, parameters).items()}
             loss = functional_call(network, moved, (batch,))
             if not loss.isfinite():
@@ -162,6 +171,12 @@ class _MeanLoss(nn.Module):
         self.objective = objective.twin()
         self.model = self.objective.model
         use_batch_statistics(self.model)
+
+    def settle(self, point: Point, weights: list[float]) -> None:
+        """Set the buffers that lie between those of the two networks, and that the weights there decide."""
+        for name, parameter in self.model.named_parameters():
+            parameter.data = point[name]
+        set_buffers(self.model, between(self.objective.ends, weights))
 
     def forward(self, batch: Any) -> Tensor:
         return self.objective.evaluate(batch)[0].mean()

@@ -11,6 +11,7 @@ from landscape.curvature.bar import counted
 from landscape.curvature.guard import are_outermost
 from landscape.curvature.products import Product, make_product
 from landscape.errors import InputError
+from landscape.networks import Networks
 from landscape.objective import Objective
 from landscape.parameters import Point, as_point
 from landscape.results import Eigenpairs
@@ -113,7 +114,7 @@ def eigenvector_plane(point: nn.Module | Point, pairs: Eigenpairs, *, first: int
     Raises:
         InputError: numbers of pairs that are not there or the same; pairs of another network.
     """
-    point = as_point(point)
+    point, held = as_point(point), Networks.around(point)
     count = len(pairs.values)
     if first == second or not {first, second} <= set(range(count)):
         raise InputError(f"eigenvectors {first} and {second} of {count}: give two different ones from 0 to {count - 1}")
@@ -127,7 +128,7 @@ def eigenvector_plane(point: nn.Module | Point, pairs: Eigenpairs, *, first: int
         "eigenvalues": [float(pairs.values[first]), float(pairs.values[second])],
         "residuals": [float(pairs.residuals[first]), float(pairs.residuals[second])],
     }
-    return Plane(point, tuple(_direction(point, shapes, pairs.vectors[i]) for i in (first, second)), recipe)
+    return Plane(point, tuple(_direction(point, shapes, pairs.vectors[i]) for i in (first, second)), recipe, 1, held)
 
 
 def _ritz_pairs(

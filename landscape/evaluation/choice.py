@@ -98,7 +98,7 @@ def _plain_losses(objective: Objective, slice_: Slice, points: Tensor) -> Tensor
     batch = objective.few_samples()
     expected = []
     for point in points.tolist():
-        objective.move_to(slice_(*point))
+        objective.move_to(slice_(*point), slice_.weights_at(*point))
         expected.append(objective.evaluate(batch)[0])
     objective.move_to(slice_.origin)
     return torch.stack(expected)

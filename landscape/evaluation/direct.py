@@ -33,8 +33,8 @@ class Direct:
         self.name = "prefix" if prefix else "direct"
         self.objective, self.slice = objective, slice_
         objective.move_to(slice_.origin)
-        if prefix and objective.batch_norm == "recalibrate":
-            raise NotApplicable("BatchNorm statistics change from point to point")
+        if prefix and objective.renews:
+            raise NotApplicable("BatchNorm statistics or other buffers change from point to point")
         _, batch = next(objective.batches(2))
         self.first = self._first_layer(batch) if prefix else None
         parting = self.first.terms()[0] if prefix else tensors_of(batch)[0]  # where the points part
@@ -74,7 +74,7 @@ class Direct:
     @property
     def largest_block(self) -> int:
         """How many points fit into one block."""
-        if self.objective.batch_norm == "recalibrate":
+        if self.objective.renews:
             return 1
         return max(1, min(4096, STACK_BYTES // max(1, self.origin.numel() * self.origin.element_size())))
 
@@ -88,9 +88,9 @@ class Direct:
         if self.first and not self.combines:
             self.first.prepare(weights)
         self.stack = torch.addmm(self.origin, weights.to(self.origin), self.directions)
-        if self.objective.batch_norm == "recalibrate":
+        if self.objective.renews:
             self._move(0)
-            self.objective.renew_statistics()
+            self.objective.renew_statistics(self.coordinates[0])
 
     def load(self, batch: Any) -> None:
         """Take the next batch, in the chosen memory layout, and compute what all points share."""
@@ -111,7 +111,7 @@ class Direct:
     def can_run_together(self, coordinates: Tensor) -> bool:
         """Whether the forward pass can be vectorised over points (torch.func.vmap accepts it), tried at two."""
         objective = self.objective
-        if callable(objective.loss) or objective.differentiates or objective.batch_norm == "recalibrate":
+        if callable(objective.loss) or objective.differentiates or objective.renews:
             return False
         self.prepare(coordinates)
         before, self.together = self.together, 2

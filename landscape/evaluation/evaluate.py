@@ -18,6 +18,7 @@ from landscape.errors import InputError
 from landscape.evaluation.affine import Affine
 from landscape.evaluation.choice import METHODS, agree, choose_method
 from landscape.evaluation.direct import Direct
+from landscape.evaluation.ends import check_networks
 from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import identity_of
 from landscape.evaluation.interpolated import Interpolation, allowed_error, check_tolerance
@@ -32,6 +33,7 @@ from landscape.progress import progress_bar
 from landscape.provenance import versions
 from landscape.results import Surface
 from landscape.samples import available_memory
+from landscape.settling import check_positive
 from landscape.slices import Slice
 
 __all__ = ["evaluate"]
@@ -60,7 +62,8 @@ def evaluate(
 
     loss[i, j] = 1/N sum_n l_n(slice(alphas[i], betas[j])), averaged in float64 whatever the batch size. Before it
     returns, the result is compared with plain forward passes: at the origin on all samples (where the grid
-    contains it), at corners and interior points on the first batch.
+    contains it), at corners and interior points on the first batch, and at the networks that the slice goes through
+    with these themselves.
 
     Args:
         objective: what to evaluate; its own state does not change.
@@ -83,8 +86,9 @@ def evaluate(
         progress: show the expected time and a progress bar.
 
     Raises:
-        InputError: a range, resolution, method or tolerance that cannot be used; a slice of another network; a
-            per-sample result that does not fit into memory; a resume file of another evaluation.
+        InputError: a range, resolution, method or tolerance that cannot be used; a slice of another network, or of
+            networks whose buffers cannot be mixed or are not known; a per-sample result that does not fit into memory;
+            a resume file of another evaluation.
 
     Example:
         >>> from landscape_lib import objective, random_plane
@@ -100,15 +104,17 @@ def evaluate(
         raise InputError(f"a budget of {budget} seconds: it must be positive and needs a tolerance")
     axes = grid_axes(slice_, alpha_range, beta_range, resolution)
     check_match(slice_.origin, dict(objective.model.named_parameters()), "slice")
-    objective = objective.for_slice(slice_.recipe.get("kind"))
+    objective = objective.for_slice(slice_)
+    check_positive(objective.ends, slice_, axes)
     if per_sample:
         _check_per_sample(objective, axes)
     began = time.perf_counter()
     with objective.arithmetic(), torch.no_grad():
+        networks = check_networks(objective, slice_)
         run = _Run(objective, slice_, axes, per_sample, method, progress)
         run.evaluate(tolerance, math.inf if budget is None else began + budget, Path(resume) if resume else None)
         origin = run.check_origin()
-    return run.surface(time.perf_counter() - began, origin)
+    return run.surface(time.perf_counter() - began, {"origin": origin, "networks": networks})
 
 
 class _Run:
@@ -297,14 +303,14 @@ class _Run:
             total = sum(float(objective.evaluate(batch)[0].double().sum()) for _, batch in mine)
         return sum(ranks.gathered(total)) / objective.size
 
-    def surface(self, seconds: float, origin: dict | None) -> Surface:
+    def surface(self, seconds: float, checks: dict) -> Surface:
         shape = tuple(len(axis) for axis in self.axes)
         statistics, objective, found = self.statistics, self.objective, self.interpolation or self.statistics
         loss = found.mean.reshape(shape)
         error = found.standard_error if objective.per_sample else np.full(len(self.coordinates), np.nan)
         metadata = {
             "identity": self.identity,
-            "slice": {**self.given.recipe, "fingerprint": self.given.fingerprint},
+            "slice": self.given.description,
             **self.given.geometry,
             "data": {**objective.samples.description, "size": objective.size},
             "objective": objective.description,
@@ -313,7 +319,7 @@ class _Run:
             "method_settings": self.evaluator.settings,
             "methods_rejected": self.choice.rejected,
             "checks": {
-                "origin": origin,
+                **checks,
                 "largest_relative_deviation": self.choice.deviation,
                 "precision_error": self.choice.precision_error,
             },

@@ -35,14 +35,14 @@ def find_span(objective: Objective, slice_: Slice, *, rise: float = 1.0, samples
     """
     if not 0 < rise < math.inf:
         raise InputError(f"rise must be a positive number, not {rise}")
-    objective = objective.for_slice(slice_.recipe.get("kind")).subset(samples, seed)
+    objective = objective.for_slice(slice_).subset(samples, seed)
     slice_, count = slice_.to(objective.dtype), slice_.dimension
     evaluations = 0
 
     def loss(*coordinates: float) -> float:
         nonlocal evaluations
         evaluations += 1
-        return float(objective(slice_(*coordinates)).double().mean())
+        return float(objective.on(slice_, *coordinates).double().mean())
 
     def risen(span: float) -> bool:
         ends = (torch.eye(count) * span).tolist()

@@ -36,7 +36,7 @@ def load_or_evaluate(
     path, notes = Path(path), notes or {}
     grid = {"alpha_range": (-1, 1), "beta_range": (-1, 1), "resolution": 51, **options}
     axes = grid_axes(slice_, grid["alpha_range"], grid["beta_range"], grid["resolution"])
-    settled = objective.for_slice(slice_.recipe.get("kind"))
+    settled = objective.for_slice(slice_)
     per_sample, tolerance = options.get("per_sample", False), options.get("tolerance")
     check_tolerance(tolerance, settled, per_sample)
     wanted = {"identity": identity_of(settled, slice_, axes, per_sample), **notes}

@@ -30,7 +30,7 @@ class Team:
             objective.device.type != "cpu"
             or objective.samples.tensors is None
             or callable(objective.loss)
-            or objective.batch_norm == "recalibrate"
+            or objective.renews
         )
         batches = -(-objective.size // objective.batch_size) if objective.batch_norm == "batch" else objective.size
         self.size = 1 if alone else min(self.threads, MOST, batches)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from landscape.directions import normalize_direction, orthogonalize_filters
 from landscape.errors import InputError
+from landscape.networks import Networks
 from landscape.parameters import Point, as_float64, as_point, check_match, unflatten
 from landscape.slices import Plane
 
@@ -43,8 +44,10 @@ def pca_plane(
     index = {"last": len(points) - 1, "first": 0}.get(origin, origin)
     if not isinstance(index, int) or not -len(points) <= index < len(points):
         raise InputError(f"origin must be 'last', 'first' or an index below {len(points)}, not {origin!r}")
+    given = points
     if not hasattr(points, "columns"):
         points = _Points(points)
+    held = Networks.between(given, [(0.0, 0.0)] * len(given)) if isinstance(given, list | tuple) else None
     variances, vectors = _principal(_gram(points))
     basis = _directions(points, vectors / variances[:2].sqrt())
     centre = as_point(points[index])
@@ -60,7 +63,7 @@ def pca_plane(
         "normalize": normalize,
     }
     like = [{name: value.to(centre[name]) for name, value in direction.items()} for direction in directions]
-    return Plane(centre, tuple(like), recipe)
+    return Plane(centre, tuple(like), recipe, len(points), held.flat(index) if held else None)
 
 
 class _Points(list):

@@ -11,10 +11,12 @@ from landscape.objective import Objective
 from landscape.parameters import Point, as_float64, as_point, check_match, cosine, inner
 from landscape.progress import progress_bar
 from landscape.results import Trajectory
+from landscape.settling import check_point
 from landscape.slices import Plane
 
 __all__ = ["covering_ranges", "project"]
 
+ON_PLANE = 1e-3  # share of its distance from the origin by which a point of the plane itself may lie off it
 PARALLEL = 1e-6  # sine of the angle below which two directions span no plane in float32
 
 
@@ -34,7 +36,7 @@ def project(
 
     Args:
         points: models or points of the plane's network, or a file of them (`RecordedPoints`), which also knows their
-            steps; otherwise they are counted from 0.
+            steps; otherwise they are counted from 0. The losses of models are those with their own buffers.
         plane: any plane: PCA, random, eigenvectors, through three points.
         objective: evaluates the losses of every point and of its shadow, under the BatchNorm policy of a surface on
             this plane. Without it the losses are those that were recorded, and those of the shadows NaN.
@@ -42,31 +44,35 @@ def project(
         progress: show a progress bar.
 
     Raises:
-        InputError: no points, points of another network, directions that are parallel or zero.
+        InputError: no points, points of another network, directions that are parallel or zero; points off the plane
+            of a network whose statistics are not known.
     """
     if not len(points):
         raise InputError("there are no points to project")
     inverse = _inverse_gram(plane)
     if objective is not None:
-        objective = objective.for_slice(plane.recipe.get("kind"))
+        given_objective, objective = objective, objective.for_slice(plane)
     steps = np.asarray(getattr(points, "steps", np.arange(len(points))))
     rows, loss, shadow_loss = [], np.full(len(points), np.nan), np.full(len(points), np.nan)
     if objective is None:
         loss[:] = getattr(points, "losses", loss)
     with progress_bar(progress, "Projecting", len(points), unit="points") as bar:
         for t in range(len(points)):
-            point = as_point(points[t])
+            given = points[t]
+            point = as_point(given)
             check_match(point, plane.origin, f"point {t}")
             rows.append(_seen_from(plane, inverse, point))
             if objective is not None:
-                loss[t] = _mean_loss(objective, point)
-                shadow_loss[t] = _mean_loss(objective, plane(*rows[-1][:2]))
+                if rows[-1][3] > ON_PLANE:
+                    check_point(given_objective, objective, given)
+                loss[t] = _own_loss(objective, given)
+                shadow_loss[t] = float(objective.on(plane, *rows[-1][:2]).double().mean())
             bar.update()
     alphas, betas, distance, relative = np.array(rows, dtype=np.float64).T
     metadata = {
         "name": name,
         "unit": getattr(points, "unit", "point"),
-        "slice": {**plane.recipe, "fingerprint": plane.fingerprint},
+        "slice": plane.description,
         "explained_variance": plane.recipe.get("explained_variance"),
     }
     if objective is not None:
@@ -121,5 +127,8 @@ def _seen_from(plane: Plane, inverse: np.ndarray, point: Point) -> tuple[float, 
     return float(alpha), float(beta), distance, distance / away if away else 0.0
 
 
-def _mean_loss(objective: Objective, point: Point) -> float:
+def _own_loss(objective: Objective, point: nn.Module | Point) -> float:
+    """The mean loss of a model with its own buffers, or of a point with those of the objective's network."""
+    if isinstance(point, nn.Module) and any(True for _ in point.buffers()):
+        objective, point = objective.of_network(point), as_point(point)
     return float(objective(point).double().mean())

@@ -84,7 +84,7 @@ def load_or_project(
     path: str | Path, points: RecordedPoints, plane: Plane, objective: Objective, *, name: str, force: bool = False
 ) -> Trajectory:
     """The trajectory stored at ``path`` if it is that of ``points`` on this plane, else a new one, stored there."""
-    settled = objective.for_slice(plane.recipe.get("kind"))
+    settled = objective.for_slice(plane)
     identity = {
         "points": points.fingerprint,
         "slice": plane.fingerprint,
