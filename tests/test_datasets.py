@@ -203,7 +203,7 @@ def test_a_folder_is_dealt_round_robin_and_normalised(images, tmp_path):
 def test_a_folder_is_decoded_once(images, tmp_path, monkeypatch):
     root, train, _ = images
     first = load_dataset(f"folder:{root}", data_dir=tmp_path)
-    monkeypatch.setattr(folder, "_image", lambda file: pytest.fail(f"decoded {file} again"))
+    monkeypatch.setattr(folder, "read_image", lambda file: pytest.fail(f"decoded {file} again"))
     assert load_dataset(f"folder:{root}", data_dir=tmp_path).fingerprint == first.fingerprint
     monkeypatch.undo()
     Image.fromarray(255 - train["b"][1]).save(root / "train" / "b" / "001.png")
@@ -266,9 +266,6 @@ def test_wrong_folders_are_one_line(images, tmp_path):
     write_images(root, "test", random_images(0, 0, 0, 2))
     with pytest.raises(InputError, match=r"train has the classes \['a', 'b', 'c'\], test has"):
         load_dataset(f"folder:{root}", split="test", data_dir=tmp_path)
-    Image.fromarray(np.zeros((5, 7), np.uint16)).save(root / "train" / "a" / "000.png")
-    with pytest.raises(InputError, match="more than 8 bits"):
-        load_dataset(f"folder:{root}", data_dir=tmp_path)
     for file in (root / "train" / "c").iterdir():
         file.unlink()
     with pytest.raises(InputError, match="is no image folder"):

@@ -2,53 +2,62 @@
 
 import hashlib
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+import psutil
 
 from landscape.datasets.base import Data, checked_limit, from_pixels, round_robin
 from landscape.datasets.cache import cached_arrays
+from landscape.datasets.images import read_image
+from landscape.datasets.listing import list_images
 from landscape.errors import InputError
+from landscape.escaping import is_text, one_line
+from landscape.progress import progress_bar
 
 __all__ = ["load_folder"]
 
 # Mean, std, size and grey or colour come from the first training images (all, if fewer), dealt round robin
 # over the classes: the same numbers for both splits and every limit, without decoding the rest.
 STATISTICS_IMAGES = 5000
+DECODING = b"upright, over white, up to 16 bits\n"  # how files become pixels; part of the name of their cache
 
 
 def load_folder(path: str, split: str, data_dir: Path, limit: int | None) -> Data:
     """Images [N, C, H, W] of ``path``/``split``, one sample of each class in turn, normalised per channel.
 
-    C is 1 when all images are grey, else 3. Decoded once and kept below ``data_dir``/cache.
+    C is 1 when all images are grey, else 3. Images stand upright as their camera noted, transparent parts are laid
+    over white with a warning, grey images of 16 bits keep them. Decoded once and kept below ``data_dir``/cache.
 
     Raises:
         InputError: a folder is missing or empty, the splits have other classes, an image is damaged, has
             another size or colour in a grey set, or ``limit`` exceeds the number of images.
     """
+    if not is_text(path):
+        raise InputError(f"the name of the folder {one_line(path)} is no text; rename it, or set PYTHONUTF8=1")
     root, name = Path(path), f"folder:{path}"
     training, _, classes = _listed(_split_folder(root, "train"))
     files, targets, found = _listed(_split_folder(root, split))
     if found != classes:
         raise InputError(f"{root}: train has the classes {list(classes)}, {split} has {list(found)}")
     count = checked_limit(limit, len(files), f"{name} {split}")
-    sample = _pixels(training[:STATISTICS_IMAGES], data_dir, training[0], "Measuring mean and std")
-    pixels = _pixels(files[:count], data_dir, training[0], f"Decoding {split} images")
+    sample, _ = _pixels(training[:STATISTICS_IMAGES], data_dir, training[0], "Measuring mean and std")
+    pixels, transparent = _pixels(files[:count], data_dir, training[0], f"Decoding {split} images")
+    source = f"image folder {path}, {count} of {len(files)} images, classes in turn"
+    if transparent:
+        source += f", transparent parts of {transparent} laid over white"
+        warnings.warn(f"{name} {split}: transparent parts of {transparent} images are laid over white", stacklevel=3)
     if not _colour(sample).any():
         if (colour := _colour(pixels)).any():
             raise InputError(f"{files[int(colour.argmax())]} is in colour, the training images are grey; convert it")
         sample, pixels = sample[..., :1], pixels[..., :1]
     mean, std = _statistics(sample)
+    scale = np.iinfo(pixels.dtype).max
+    if pixels.dtype == np.uint16:
+        pixels = pixels.astype(np.float32)  # torch has few operations on uint16
     return from_pixels(
-        pixels,
-        targets[:count],
-        mean=mean,
-        std=std,
-        classes=classes,
-        name=name,
-        split=split,
-        source=f"image folder {path}, {count} of {len(files)} images, classes in turn",
+        pixels, targets[:count], mean=mean, std=std, scale=scale, classes=classes, name=name, split=split, source=source
     )
 
 
@@ -62,51 +71,58 @@ def _split_folder(root: Path, split: str) -> Path:
 
 def _listed(folder: Path) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
     """Files, class numbers [N] and class names, dealt round robin over the classes."""
-    from torchvision.datasets import ImageFolder  # seconds to import, needed only here
-
-    try:
-        listing = ImageFolder(folder.absolute())
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} is no image folder: {error}") from error
-    order = round_robin(listing.targets)
-    files = [listing.samples[i][0] for i in order]
-    return files, np.asarray(listing.targets)[order], tuple(listing.classes)
+    files, targets, classes = list_images(folder)
+    order = round_robin(targets)
+    return [files[i] for i in order], np.asarray(targets)[order], classes
 
 
-def _pixels(files: list[str], data_dir: Path, first: str, what: str) -> np.ndarray:
-    """Decoded ``files`` [N, H, W, 3] uint8, all of the size of ``first``, from the cache if it has them."""
-    key = hashlib.sha256()
+def _pixels(files: list[str], data_dir: Path, first: str, what: str) -> tuple[np.ndarray, int]:
+    """Decoded ``files`` [N, H, W, 3], all of the size of ``first``, and how many were partly transparent; cached."""
+    key = hashlib.sha256(DECODING)
     for file in (first, *files):
         status = os.stat(file)
-        key.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+        key.update(os.fsencode(file) + f" {status.st_size} {status.st_mtime_ns}\n".encode())
     cache = data_dir / "cache" / f"folder-{key.hexdigest()[:16]}.npz"
-    return cached_arrays(cache, lambda: {"pixels": _decoded(files, first, what)})["pixels"]
+    arrays = cached_arrays(cache, lambda: _decoded(files, first, what))
+    return arrays["pixels"], int(arrays["transparent"])
 
 
-def _decoded(files: list[str], first: str, what: str) -> np.ndarray:
-    example = _image(first)
-    pixels = np.empty((len(files), *example.shape), np.uint8)
-    for slot, file in zip(pixels, tqdm(files, desc=what, disable=None), strict=True):
-        image = _image(file)
-        if image.shape != example.shape:
-            (h, w, _), (height, width, _) = example.shape, image.shape
-            raise InputError(f"{first} is {w} x {h} pixels, {file} is {width} x {height}; resize to one size")
-        slot[:] = image
-    return pixels
+def _decoded(files: list[str], first: str, what: str) -> dict[str, np.ndarray]:
+    """``pixels``, uint16 where any image has 16 bits, else uint8, and the number of ``transparent`` images."""
+    example, _ = read_image(first)
+    _check_memory(len(files), example)
+    pixels, transparent = np.empty((len(files), *example.shape), example.dtype), 0
+    with progress_bar(True, what, len(files), unit="images") as bar:
+        for k, file in enumerate(files):
+            image, seen_through = read_image(file)
+            if image.shape != example.shape:
+                (h, w, _), (height, width, _) = example.shape, image.shape
+                names = one_line(first), one_line(file)
+                raise InputError(
+                    f"{names[0]} is {w} x {h} pixels, {names[1]} is {width} x {height}; resize to one size"
+                )
+            if image.dtype != pixels.dtype:
+                pixels, image = _deepened(pixels), _deepened(image)
+            pixels[k] = image
+            transparent += seen_through
+            bar.update()
+    return {"pixels": pixels, "transparent": np.array(transparent)}
 
 
-def _image(file: str) -> np.ndarray:
-    from PIL import Image
+def _deepened(pixels: np.ndarray) -> np.ndarray:
+    """As 16 bits: 255 becomes 65,535."""
+    return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16) * np.uint16(257)
 
-    try:
-        with Image.open(file) as image:
-            if image.mode.startswith(("I", "F")):
-                raise InputError(f"{file} has more than 8 bits a channel; convert it to 8")
-            return np.asarray(image.convert("RGB"))
-    except InputError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{file} is a damaged image, or none: {error}") from error
+
+def _check_memory(count: int, example: np.ndarray) -> None:
+    """Refuse images that do not fit into memory, decoded and as float32."""
+    needed, free = count * (example.nbytes + 4 * example.size), psutil.virtual_memory().available
+    if needed > free:
+        height, width, _ = example.shape
+        raise InputError(
+            f"{count:,} images of {width} x {height} pixels take {needed / 2**30:.3g} GiB of memory, "
+            f"{free / 2**30:.3g} GiB are free; resize them, or take fewer with a limit"
+        )
 
 
 def _colour(pixels: np.ndarray) -> np.ndarray:
@@ -116,11 +132,12 @@ def _colour(pixels: np.ndarray) -> np.ndarray:
 
 
 def _statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of pixels in [0, 1], exact from counts of the 256 levels."""
-    levels = np.arange(256) / 255
+    """Mean and standard deviation per channel of pixels in [0, 1], exact from counts of all levels."""
+    top = np.iinfo(pixels.dtype).max
+    levels = np.arange(top + 1) / top
     mean, std = [], []
     for channel in range(pixels.shape[-1]):
-        counts = sum(np.bincount(image[..., channel].ravel(), minlength=256) for image in pixels)
+        counts = sum(np.bincount(image[..., channel].ravel(), minlength=top + 1) for image in pixels)
         share = counts / counts.sum()
         mean.append(float(share @ levels))
         std.append(float(np.sqrt(share @ (levels - mean[-1]) ** 2)))

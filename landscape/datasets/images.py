@@ -1,0 +1,83 @@
+"""One image file as pixels, upright, opaque and at its own depth; everything else is refused by name."""
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.escaping import one_line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["SUFFIXES", "read_image"]
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # those of torchvision
+TRANSPARENT = ("RGBA", "RGBa", "LA", "La", "PA")  # modes with an alpha channel
+GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N")  # how 16 bits of grey are stored
+
+
+def read_image(file: str) -> tuple[np.ndarray, bool]:
+    """The pixels [H, W, 3] of ``file``, and whether parts of them were transparent and are now laid over white.
+
+    uint8, or uint16 for grey images of 16 bits. The orientation that a camera noted is applied.
+
+    Raises:
+        InputError: a file that is damaged, no image, too large, of several frames, or deeper than can be read exactly.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # From a stream: opened by name, Pillow 13 maps uncompressed TIFFs that a camera has turned wrongly.
+            with open(file, "rb") as stream, Image.open(stream) as image:
+                return _pixels(image, one_line(file))
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise InputError(f"{one_line(file)} cannot be read: {error.strerror}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(
+            f"{one_line(file)} has more than {Image.MAX_IMAGE_PIXELS:,} pixels, which may be an attack; resize it, or "
+            "set PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        ) from error
+    except Exception as error:  # decoders of damaged files raise anything
+        reason = one_line(str(error)) or type(error).__name__
+        raise InputError(f"{one_line(file)} is a damaged image, or none: {reason}; replace or remove it") from error
+
+
+def _pixels(image: "Image", name: str) -> tuple[np.ndarray, bool]:
+    from PIL import Image, ImageOps
+
+    # A photograph of several sizes (MPO) begins with the one that viewers show.
+    if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
+        raise InputError(f"{name} holds {frames} pictures; save the one that is meant to a file of its own")
+    deep = _is_deep(image, name)
+    image = ImageOps.exif_transpose(image)
+    if deep:
+        return np.repeat(np.asarray(image).astype(np.uint16)[..., None], 3, axis=-1), False
+    if image.mode not in TRANSPARENT and "transparency" not in image.info:
+        return np.asarray(image.convert("RGB")), False
+    image = image.convert("LA") if image.mode == "La" else image
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return np.asarray(Image.alpha_composite(white, image).convert("RGB")), image.getextrema()[3][0] < 255
+
+
+def _is_deep(image: "Image", name: str) -> bool:
+    """Whether the image is grey of 16 bits; others of more than 8 bits, which would be cut, are refused."""
+    storage = [tile[3] if isinstance(tile[3], tuple) else (tile[3],) for tile in image.tile]
+    raw = str(storage[0][0]) if storage else image.mode
+    highest = storage[0][1] if image.format == "PPM" and storage and len(storage[0]) == 2 else 0  # of a portable map
+    grey = image.mode.startswith("I")
+    if not grey and image.mode != "F" and highest <= 255 and (";16" not in raw or raw.startswith("BGR")):
+        return False
+    exact = raw in GREY_16 or highest > 255
+    white_is_zero = getattr(image, "tag_v2", {}).get(262) == 0  # which is not undone at this depth
+    if not grey or not exact or white_is_zero or "transparency" in image.info:
+        raise InputError(
+            f"{name} has more than 8 bits a channel and is not plain grey of 16 bits; convert it to 8 bits"
+        )
+    return True
