@@ -1,12 +1,15 @@
 """Which statistics the BatchNorm layers of a moved network use: an argument, never an accident."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape.errors import InputError
+from landscape.layer_order import Order, watch_order
 from landscape.parameters import as_float64
 
 __all__ = ["POLICIES", "batch_norm_layers", "has_batch_norm", "recalibrate", "use_batch_statistics"]
@@ -36,36 +39,93 @@ def use_batch_statistics(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, forward: Callable[[Any], Any], batches: Callable[[], Iterable]) -> None:
+def recalibrate(
+    model: nn.Module, forward: Callable[[Any], Any], batches: Callable[[], Iterable], order: Order | None = None
+) -> Order:
     """Set the running statistics of every BatchNorm layer to those of the whole data at the present weights.
 
     mean = average over samples and positions of the layer's input, var = its (biased) variance, as if the whole
-    data were one training batch, hence independent of batch size and order. The layers are treated in the order
-    in which they run, because the input of each depends on the statistics of those before it: one pass a layer,
-    cut off at that layer. Compare Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima", section 3.2,
-    whose single pass of batch averages depends on the batch size.
+    data were one training batch, hence independent of batch size and order. Of a layer that runs more than once in a
+    pass (siamese branches, recurrence) they are those of the inputs of all its uses together. The layers are treated in
+    the order in which they run, because the input of each depends on the statistics of those before it: one pass a
+    layer, cut off at that layer. Layers that run in turns or more than once are treated together, until their
+    statistics are those of the inputs to which these same statistics lead. Compare Izmailov et al. 2018, "Averaging
+    Weights Leads to Wider Optima", section 3.2, whose single pass of batch averages depends on the batch size.
 
     Args:
         model: in eval mode; its running statistics are overwritten.
         forward: runs ``model`` on one batch.
         batches: gives a fresh walk through the data.
+        order: what an earlier call with the same network and data gave, which saves a pass.
+
+    Returns:
+        The order in which the layers run.
+
+    Raises:
+        InputError: statistics that are used outside of the layer's own forward pass, or that do not settle.
     """
-    remaining = set(batch_norm_layers(model))
-    while remaining:
-        moments = _Moments(remaining)
-        handles = [layer.register_forward_pre_hook(moments) for layer in remaining]
-        try:
-            for batch in batches():
-                with contextlib.suppress(_Reached):
-                    forward(batch)
-        finally:
-            for handle in handles:
-                handle.remove()
-        if moments.layer is None:  # the remaining layers never run
+    layers = {name: layer for name, layer in model.named_modules() if layer in set(batch_norm_layers(model))}
+    order = order or watch_order(layers, forward, batches())
+    for name in sorted(order.outside):
+        raise InputError(
+            f"the BatchNorm statistics of {name!r} are used outside of the layer's own forward pass, where they cannot "
+            "be estimated anew; use batch_norm='running', or call the layer itself in the network"
+        )
+    for step in order.steps:
+        together = [layers[name] for name in step]
+        if order.once(step):
+            _collect(together, forward, batches, cut=True)[0].store(together[0])
+        else:
+            _settle(step, together, forward, batches)
+    return order
+
+
+ROUNDS = 200  # passes in which the statistics of layers that depend on each other settle, or not
+DAMPED = 10  # passes more than layers, after which half a step is taken: statistics that swing come to rest
+SETTLED = {torch.float64: 1e-10}  # change of the statistics, in standard deviations, that counts as none
+SETTLED_FLOAT32 = 1e-5
+
+
+def _settle(
+    names: Sequence[str],
+    layers: Sequence[nn.Module],
+    forward: Callable[[Any], Any],
+    batches: Callable[[], Iterable],
+) -> None:
+    """Give ``layers`` the statistics of the inputs to which these statistics lead, by iteration."""
+    bound = SETTLED.get(layers[0].running_mean.dtype, SETTLED_FLOAT32)
+    for attempt in range(ROUNDS):
+        found = _collect(layers, forward, batches)
+        step = 1.0 if attempt < len(layers) + DAMPED else 0.5
+        change = float(np.max([moments.store(layer, step) for moments, layer in zip(found, layers, strict=True)]))
+        if not change > bound:  # NaN where the weights give NaN, which stays
             return
-        moments.layer.running_mean.copy_(moments.mean)
-        moments.layer.running_var.copy_(moments.squares / moments.count)
-        remaining.remove(moments.layer)
+    raise InputError(
+        f"the BatchNorm statistics of {', '.join(names)}, which run more than once in a pass, do not settle (they "
+        f"still change by {change:.2g} standard deviations); use batch_norm='running' or 'batch'"
+    )
+
+
+def _collect(
+    layers: Sequence[nn.Module], forward: Callable[[Any], Any], batches: Callable[[], Iterable], cut: bool = False
+) -> list["_Moments"]:
+    """Moments of all inputs of ``layers`` over the data; with ``cut`` a pass ends at the first of them."""
+    moments = {layer: _Moments() for layer in layers}
+
+    def hook(layer: nn.Module, args: tuple, kwargs: dict) -> None:
+        moments[layer].add(next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)))
+        if cut:
+            raise _Reached
+
+    handles = [layer.register_forward_pre_hook(hook, with_kwargs=True) for layer in layers]
+    try:
+        for batch in batches():
+            with contextlib.suppress(_Reached):
+                forward(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(moments.values())
 
 
 class _Reached(Exception):
@@ -73,18 +133,13 @@ class _Reached(Exception):
 
 
 class _Moments:
-    """Pre-hook that merges mean and variance of the inputs of the first waiting layer (Chan et al. 1979)."""
+    """Merges mean and variance of the inputs of a layer (Chan et al. 1979)."""
 
-    def __init__(self, waiting: set[nn.Module]):
-        self.waiting = waiting
-        self.layer: nn.Module | None = None
+    def __init__(self):
         self.count, self.mean, self.squares = 0, 0.0, 0.0
 
-    def __call__(self, layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        self.layer = self.layer or layer
-        if layer is not self.layer:
-            return
-        (inputs,) = arguments
+    def add(self, inputs: Tensor) -> None:
+        """Add ``inputs`` [n, C, ...]."""
         axes = [axis for axis in range(inputs.ndim) if axis != 1]
         variance, mean = (as_float64(part) for part in torch.var_mean(inputs, axes, correction=0))
         count = inputs.numel() // inputs.shape[1]
@@ -92,4 +147,14 @@ class _Moments:
         self.mean = self.mean + shift * (count / total)
         self.squares = self.squares + variance * count + shift.square() * (self.count * count / total)
         self.count = total
-        raise _Reached
+
+    def store(self, layer: nn.Module, step: float = 1.0) -> float:
+        """Move the statistics of ``layer`` by ``step`` towards these; the largest change, in standard deviations."""
+        if not self.count:  # it did not run
+            return 0.0
+        mean, variance = (as_float64(value) for value in (layer.running_mean, layer.running_var))
+        shift, growth = self.mean - mean, self.squares / self.count - variance
+        layer.running_mean.copy_(self.mean if step == 1 else mean + step * shift)
+        layer.running_var.copy_(self.squares / self.count if step == 1 else variance + step * growth)
+        scale = (self.squares / self.count + layer.eps).clamp(min=torch.finfo(torch.float64).tiny)
+        return float(torch.maximum(shift.abs() / scale.sqrt(), growth.abs() / scale).max())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from landscape.batch_norm import POLICIES, has_batch_norm, recalibrate, use_batch_statistics
 from landscape.devices import float32_products, has_bf16, kept_random_state, select_device
 from landscape.errors import InputError
+from landscape.layer_order import Order
 from landscape.losses import LOSSES, check_labels, is_classification
 from landscape.networks import buffers_of, set_buffers, statistics_names, varying_names
 from landscape.parameters import Point, as_point, check_match, copy_of
@@ -98,6 +99,7 @@ class Objective:
             self.model = self._private(model)
             self.given_buffers = buffers_of(self.model)
             self.ends: tuple[Point, ...] = ()  # buffers at the ends of the slice that this is settled for
+            self.order: Order | None = None  # of the BatchNorm layers, once it has been watched on all samples
             self.samples = collect(data).to(self.device, dtype)
             self.size = self.samples.size
             self.batch_size = batch_size or (256 if batch_norm == "batch" else self.samples.count_in(BATCH_BYTES))
@@ -142,7 +144,8 @@ class Objective:
         if self.ends:
             set_buffers(self.model, between(self.ends, weights))
         if self.batch_norm == "recalibrate":
-            recalibrate(self.model, self.evaluate, lambda: (batch for _, batch in self.batches()))
+            batches = lambda: (batch for _, batch in self.batches())  # noqa: E731
+            self.order = recalibrate(self.model, self.evaluate, batches, self.order)
 
     def batches(self, batch_size: int | None = None) -> Iterator[tuple[int, Any]]:
         """(index of the first sample, batch) over all samples, on the device."""
@@ -215,14 +218,14 @@ class Objective:
     def on_few_samples(self) -> "Objective":
         """The same objective on the samples of `few_samples` alone."""
         few, batch = copy.copy(self), self.few_samples()
-        few.size = batch_length(batch)
+        few.size, few.order = batch_length(batch), None
         few.samples = Samples(few.size, self.samples.description, tensors=batch)
         return few
 
     def of_network(self, model: nn.Module) -> "Objective":
         """The same objective for another network, with the buffers that it has now."""
         other = copy.copy(self)
-        other.model, other.ends = self._private(model), ()
+        other.model, other.ends, other.order = self._private(model), (), None
         return other
 
     def twin(self) -> "Objective":
@@ -235,7 +238,7 @@ class Objective:
         """The same objective on ``count`` random samples (all where there are fewer, or where they are streamed)."""
         subset = copy.copy(self)
         subset.samples = self.samples.subset(count, seed)
-        subset.size = subset.samples.size
+        subset.size, subset.order = subset.samples.size, None
         return subset
 
     def for_slice(self, slice_: Slice | None) -> "Objective":

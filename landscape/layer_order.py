@@ -1,0 +1,80 @@
+"""In which order layers run, and which run more than once, found by watching a walk through the data."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse.csgraph import connected_components
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["Order", "watch_order"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Layers by name; those that never ran are left out."""
+
+    steps: tuple[tuple[str, ...], ...]  # every layer comes after all that run before it; in turns: together
+    repeated: frozenset[str]  # run more than once in a pass
+    outside: frozenset[str]  # whose running statistics are used outside of the layer's own forward pass
+
+    def once(self, step: tuple[str, ...]) -> bool:
+        """Whether ``step`` is one layer that runs once in a pass."""
+        return len(step) == 1 and step[0] not in self.repeated
+
+
+def watch_order(layers: dict[str, nn.Module], forward: Callable[[Any], Any], batches: Iterable) -> Order:
+    """The order of the BatchNorm ``layers`` over all ``batches``, which may skip some of them."""
+    names, numbers = {layer: name for name, layer in layers.items()}, {name: k for k, name in enumerate(layers)}
+    before = np.zeros((len(layers), len(layers)), dtype=bool)  # [i, j]: a use of i comes before one of j
+    calls: list[str] = []
+    repeated, outside = set(), set()
+    handles = [layer.register_forward_pre_hook(lambda layer, _: calls.append(names[layer])) for layer in names]
+    try:
+        for batch in batches:
+            calls.clear()
+            with _FunctionalUses(names) as functional:
+                forward(batch)
+            counts = Counter(calls)
+            repeated |= {name for name, count in counts.items() if count > 1}
+            outside |= {name for name, count in functional.counts.items() if count > counts[name]}
+            for place, name in enumerate(calls):
+                before[[numbers[earlier] for earlier in calls[: place + 1]], numbers[name]] = True
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Order(_steps(list(layers), before), frozenset(repeated), frozenset(outside))
+
+
+def _steps(names: list[str], before: np.ndarray) -> tuple[tuple[str, ...], ...]:
+    """Strongly connected groups of the relation ``before``, in an order that respects it."""
+    count, group = connected_components(before, directed=True, connection="strong")
+    ran = before.diagonal()
+    members = [np.flatnonzero((group == k) & ran) for k in range(count)]
+    waiting, steps = [found for found in members if len(found)], []
+    while waiting:
+        others = np.concatenate(waiting)
+        first = next(found for found in waiting if not before[np.setdiff1d(others, found)][:, found].any())
+        waiting = [found for found in waiting if found is not first]
+        steps.append(tuple(names[k] for k in first))
+    return tuple(steps)
+
+
+class _FunctionalUses(TorchFunctionMode):
+    """Counts the uses of running statistics by `torch.nn.functional.batch_norm`, by layer."""
+
+    def __init__(self, names: dict[nn.Module, str]):
+        super().__init__()
+        self.owners = {id(layer.running_mean): name for layer, name in names.items()}
+        self.counts: Counter[str] = Counter()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if getattr(function, "__name__", "") == "batch_norm":
+            for value in (*args, *(kwargs or {}).values()):
+                if id(value) in self.owners:
+                    self.counts[self.owners[id(value)]] += 1
+                    break
+        return function(*args, **(kwargs or {}))
