@@ -15,6 +15,7 @@ from torch import nn
 from landscape.errors import InputError
 from landscape.files import make_folder, written_whole
 from landscape.models import build_model, is_own
+from landscape.runtime import own_torch_state
 
 __all__ = ["Checkpoint", "load_checkpoint", "prepare_checkpoint", "save_checkpoint"]
 
@@ -60,6 +61,7 @@ def prepare_checkpoint(path: str | Path) -> None:
         print(f"{path} exists and will be replaced by the newly trained model")
 
 
+@own_torch_state()
 def save_checkpoint(
     path: str | Path,
     model: nn.Module,
@@ -94,6 +96,7 @@ def save_checkpoint(
     return path
 
 
+@own_torch_state()
 def load_checkpoint(path: str | Path, *, model: str | None = None) -> Checkpoint:
     """Read what :func:`save_checkpoint` wrote; only tensors and plain values are ever unpickled.
 

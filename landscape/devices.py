@@ -1,9 +1,7 @@
 """Where the work runs, and the seeds of every random generator."""
 
-import contextlib
 import os
 import random
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -11,9 +9,7 @@ import torch
 from landscape.errors import InputError
 
 __all__ = [
-    "float32_products",
     "has_bf16",
-    "kept_random_state",
     "random_state",
     "restore_random_state",
     "seed_everything",
@@ -75,33 +71,3 @@ def restore_random_state(state: dict) -> None:
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
     torch.cuda.set_rng_state_all(state["cuda"])
-
-
-@contextlib.contextmanager
-def kept_random_state() -> Iterator[None]:
-    """Leave the global generators of Python, numpy and torch as they were, also when something raises."""
-    python, legacy = random.getstate(), np.random.get_state()
-    device = "mps" if torch.backends.mps.is_available() else "cuda"
-    try:
-        with torch.random.fork_rng(device_type=device):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)
-
-
-@contextlib.contextmanager
-def float32_products(tf32: bool = False) -> Iterator[None]:
-    """Compute float32 products in float32, or with ``tf32`` in TF32, to which CUDA convolutions default."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    try:
-        with torch.backends.cudnn.flags(
-            enabled=torch.backends.cudnn.enabled,
-            benchmark=torch.backends.cudnn.benchmark,
-            deterministic=torch.backends.cudnn.deterministic,
-            allow_tf32=tf32,
-        ):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)

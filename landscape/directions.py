@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError
 from landscape.parameters import Point, as_float64, check_match, norm, parameters_of
+from landscape.runtime import own_torch_state
 
 __all__ = [
     "filter_normalize",
@@ -26,6 +27,7 @@ NORMALIZATION_LAYERS = (
 )
 
 
+@own_torch_state()
 def random_directions(
     model: nn.Module,
     count: int,
@@ -120,6 +122,7 @@ def filter_normalize(direction: Point, reference: Point) -> Point:
     return normalize_direction(direction, reference, "filter")
 
 
+@own_torch_state()
 def normalize_direction(direction: Point, reference: Point, normalize: str | None) -> Point:
     """Rescale ``direction`` to the scale of ``reference``, per "filter", "layer", "model", or not at all (None)."""
     check_match(direction, reference, "direction")

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import Point, as_float64
+from landscape.runtime import own_torch_state
 from landscape.samples import Samples, map_tensors
 
 __all__ = ["MeanLoss"]
@@ -22,6 +23,7 @@ class MeanLoss:
         InputError: BatchNorm statistics that are re-estimated at every point; this gradient would leave that out.
     """
 
+    @own_torch_state()
     def __init__(self, objective: Objective):
         if objective.has_batch_norm and objective.batch_norm == "recalibrate":
             raise InputError(
@@ -42,6 +44,7 @@ class MeanLoss:
         """L at ``point``."""
         return as_float64(self.objective(point)).mean().item()
 
+    @own_torch_state()
     def with_gradient(self, point: Point) -> tuple[float, Point]:
         """L at ``point``, and its gradient in float64."""
         objective, total = self.objective, 0.0

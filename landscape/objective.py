@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from landscape.batch_norm import POLICIES, has_batch_norm, recalibrate, use_batch_statistics
-from landscape.devices import float32_products, has_bf16, kept_random_state, select_device
+from landscape.devices import has_bf16, select_device
 from landscape.errors import InputError
 from landscape.layer_order import Order
 from landscape.losses import LOSSES, check_labels, is_classification
 from landscape.networks import buffers_of, set_buffers, statistics_names, varying_names
 from landscape.parameters import Point, as_point, check_match, copy_of
 from landscape.provenance import fingerprint
+from landscape.runtime import OwnLock, kept_random_state, own_torch_state
 from landscape.samples import Samples, batch_length, collect, map_tensors, tensors_of
 from landscape.settling import between, buffer_ends, check_buffers
 from landscape.slices import Slice
@@ -95,6 +96,7 @@ class Objective:
         if precision == "bf16" and not has_bf16(self.device):
             warnings.warn("no bf16 instructions here: this is slower than full precision", stacklevel=4)
         self.has_batch_norm = has_batch_norm(model)
+        self._lock, self.draws = OwnLock(), False
         with self.arithmetic():
             self.model = self._private(model)
             self.given_buffers = buffers_of(self.model)
@@ -105,6 +107,7 @@ class Objective:
             self.batch_size = batch_size or (256 if batch_norm == "batch" else self.samples.count_in(BATCH_BYTES))
             self._check()
 
+    @own_torch_state()
     @torch.no_grad()
     def __call__(self, point: Point, weights: Sequence[float] = ()) -> Tensor:
         """Losses [N] of all samples at ``point``, on the CPU; ``weights`` are those of the directions of a slice.
@@ -199,8 +202,12 @@ class Objective:
 
     @contextlib.contextmanager
     def arithmetic(self) -> Iterator[None]:
-        """Compute in the asked precision, and leave the global random state as it was."""
-        with kept_random_state(), float32_products(tf32=self.precision == "tf32"):
+        """Compute in the asked precision, whatever the caller has set in torch, and leave all of that as it was.
+
+        One thread at a time: another one that uses the same network waits.
+        """
+        tf32 = self.precision == "tf32"
+        with self._lock, own_torch_state(tf32=tf32, device=self.device), kept_random_state(self.draws, self.device):
             yield
 
     def autocast(self) -> contextlib.AbstractContextManager:
@@ -231,7 +238,7 @@ class Objective:
     def twin(self) -> "Objective":
         """The same objective on the same samples with a network of its own, for another thread."""
         twin = copy.copy(self)
-        twin.model = copy_of(self.model)
+        twin.model, twin._lock = copy_of(self.model), OwnLock()
         return twin
 
     def subset(self, count: int, seed: int) -> "Objective":

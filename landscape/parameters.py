@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
+from landscape.runtime import own_torch_state
 
 __all__ = [
     "Point",
@@ -26,6 +27,7 @@ __all__ = [
 Point = dict[str, Tensor]
 
 
+@own_torch_state()
 def parameters_of(model: nn.Module) -> Point:
     """Copies of all parameters of ``model``, detached, in ``named_parameters`` order; tied weights once."""
     if not isinstance(model, nn.Module):
@@ -33,12 +35,14 @@ def parameters_of(model: nn.Module) -> Point:
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
+@own_torch_state()
 def copy_of(model: nn.Module) -> nn.Module:
     """A deep copy; weights that a hook computed (pruning, weight_norm), which torch does not copy, are detached."""
     computed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
     return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed if not value.is_leaf})
 
 
+@own_torch_state()
 def model_at(model: nn.Module, point: Point) -> nn.Module:
     """A copy of ``model``, buffers included, with the parameters of ``point``.
 
@@ -52,12 +56,14 @@ def model_at(model: nn.Module, point: Point) -> nn.Module:
     return moved
 
 
+@own_torch_state()
 def as_point(source: nn.Module | Point) -> Point:
     """The parameters of a module, or the point itself."""
     if isinstance(source, nn.Module):
         return parameters_of(source)
     if isinstance(source, dict) and all(isinstance(value, Tensor) for value in source.values()):
-        return source
+        # Tensors made under torch.inference_mode can take no part in derivatives; their copies can.
+        return {name: value.clone() if value.is_inference() else value for name, value in source.items()}
     raise TypeError(f"a point is a module or a dict[str, Tensor], not {type(source).__name__}; see parameters_of")
 
 
@@ -80,6 +86,7 @@ def as_float64(tensor: Tensor) -> Tensor:
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
+@own_torch_state()
 def inner(a: Point, b: Point) -> float:
     """Inner product sum_i a_i b_i, in float64."""
     return sum(torch.dot(as_float64(a[name]).flatten(), as_float64(b[name]).flatten()).item() for name in a)
@@ -96,11 +103,13 @@ def cosine(a: Point, b: Point) -> float:
     return inner(a, b) / lengths if lengths else math.nan
 
 
+@own_torch_state()
 def flatten(point: Point) -> Tensor:
     """All parameters in one vector, in float64, on the CPU."""
     return torch.cat([value.detach().cpu().double().flatten() for value in point.values()])
 
 
+@own_torch_state()
 def unflatten(vector: Tensor, like: Point) -> Point:
     """The parts of ``vector`` under the names and in the shapes of ``like``."""
     pieces = vector.split([value.numel() for value in like.values()])

@@ -8,9 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from landscape.runtime import own_torch_state
+
 __all__ = ["fingerprint", "versions"]
 
 
+@own_torch_state()
 def fingerprint(tensors: Iterable[torch.Tensor]) -> str:
     """SHA-256 (hex) over shapes, dtypes and bytes of ``tensors``, in their order; the device does not matter."""
     digest = hashlib.sha256()

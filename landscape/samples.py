@@ -74,7 +74,7 @@ class Samples:
         """Resident samples on ``device`` when they take less than half of its free memory, else these."""
         if self.tensors is None or 2 * tree_bytes(self.tensors) > available_memory(device):
             return self
-        moved = map_tensors(lambda t: t.to(device, dtype if t.is_floating_point() else None), self.tensors)
+        moved = map_tensors(_mover(device, dtype), self.tensors)
         return Samples(self.size, self.description, tensors=moved)
 
 
@@ -102,7 +102,12 @@ def collect(data: Any) -> Samples:
 
 def _mover(device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
     """tensor -> the same on ``device``, in ``dtype`` if it is floating-point."""
-    return lambda t: t.to(device, dtype if t.is_floating_point() else None, non_blocking=True)
+
+    def move(tensor: Tensor) -> Tensor:
+        moved = tensor.to(device, dtype if tensor.is_floating_point() else None, non_blocking=True)
+        return moved.clone() if moved.is_inference() else moved  # made under torch.inference_mode: no derivatives
+
+    return move
 
 
 def _from_loader(loader: DataLoader) -> Samples:

@@ -12,6 +12,7 @@ from landscape.errors import InputError
 from landscape.networks import Networks
 from landscape.parameters import Point, as_point, check_match, cosine, norm
 from landscape.provenance import fingerprint
+from landscape.runtime import own_torch_state
 
 __all__ = [
     "Line",
@@ -52,10 +53,12 @@ class Slice:
         """Factors [K, directions] of the directions at ``coordinates`` [K, dimension]: the coordinates themselves."""
         return coordinates
 
+    @own_torch_state()
     def weights_at(self, *coordinates: float) -> list[float]:
         """The factors of the directions at one point."""
         return self.weights(torch.tensor([coordinates], dtype=torch.float64))[0].tolist()
 
+    @own_torch_state()
     def __call__(self, *coordinates: float) -> Point:
         if len(coordinates) != self.dimension:
             raise TypeError(f"this slice takes {self.dimension} coordinate(s), not {len(coordinates)}")
@@ -66,6 +69,7 @@ class Slice:
                 point[name] += coordinate * direction[name]
         return point
 
+    @own_torch_state()
     def to(self, dtype: torch.dtype) -> "Slice":
         """The same slice computed in ``dtype``."""
         origin, *directions = (
@@ -91,6 +95,7 @@ class Slice:
         return {**self.recipe, **known, "fingerprint": self.fingerprint}
 
     @cached_property
+    @own_torch_state()
     def geometry(self) -> dict:
         """Lengths of origin and directions, |direction| / |origin|, and the cosine between the directions."""
         origin, lengths = norm(self.origin), [norm(direction) for direction in self.directions]
@@ -110,6 +115,7 @@ class Plane(Slice):
     """(alpha, beta) -> origin + alpha directions[0] + beta directions[1]."""
 
 
+@own_torch_state()
 def random_plane(
     model: nn.Module,
     *,
@@ -129,6 +135,7 @@ def random_plane(
     return _random_slice(Plane, "random plane", model, 2, seed, normalize, ignore, orthogonal, distribution)
 
 
+@own_torch_state()
 def random_line(
     model: nn.Module,
     *,
@@ -162,6 +169,7 @@ def _random_slice(slice_type, kind, model, count, seed, normalize, ignore, ortho
     return slice_type(as_point(model), tuple(directions), recipe, 1, Networks.around(model))
 
 
+@own_torch_state()
 def interpolation_line(a: nn.Module | Point, b: nn.Module | Point, *, normalize: str | None = None) -> Line:
     """The line theta(t) = (1 - t) a + t b: a at t = 0, b at t = 1 (Goodfellow et al. 2015, section 3).
 
@@ -192,6 +200,7 @@ def interpolation_line(a: nn.Module | Point, b: nn.Module | Point, *, normalize:
     return Line(a, (direction,), recipe, 1, Networks.around(first))
 
 
+@own_torch_state()
 def three_point_plane(a: nn.Module | Point, b: nn.Module | Point, c: nn.Module | Point) -> Plane:
     """The plane through three points: a at (0, 0), b at (1, 0), c at (0, 1) (Garipov et al. 2018, section 3).
 

@@ -11,11 +11,14 @@ from torch.nn import functional as F
 from landscape.datasets import Data
 from landscape.devices import select_device
 from landscape.errors import InputError
+from landscape.runtime import own_torch_state
 from landscape.training import SCORE_BATCH, Training, make_optimizer
 
 __all__ = ["fit_stacked"]
 
 
+@own_torch_state()
+@torch.enable_grad()
 def fit_stacked(
     models: Sequence[nn.Module],
     trains: Sequence[Data],

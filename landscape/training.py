@@ -18,6 +18,7 @@ from landscape.datasets import Data
 from landscape.devices import select_device
 from landscape.errors import InputError
 from landscape.progress import progress_bar
+from landscape.runtime import own_torch_state
 from landscape.training_state import TrainingState
 
 __all__ = ["Training", "fit", "make_optimizer", "score"]
@@ -96,6 +97,8 @@ class Training:
         return math.prod((self.gamma for milestone in self.milestones if milestone < epoch), start=self.lr)
 
 
+@own_torch_state()
+@torch.enable_grad()
 def fit(
     model: nn.Module,
     train: Data,
@@ -135,6 +138,8 @@ def fit(
     """
     training = Training(**settings)
     training.check()
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise InputError("the model was made under torch.inference_mode, so it cannot be trained; make it outside")
     sizes = _batch_sizes(model, len(train), training.batch_size)
     device, layout = select_device(device), _memory_format(model)
     model.to(device, memory_format=layout).eval()
@@ -175,6 +180,7 @@ def fit(
     return history
 
 
+@own_torch_state()
 def score(model: nn.Module, data: Data, *, device: str | torch.device = "auto") -> dict[str, float]:
     """Mean cross-entropy ("loss") and share of correct top classes ("accuracy") over ``data``, in eval mode.
 

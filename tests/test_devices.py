@@ -6,7 +6,7 @@ import torch
 from networks import NETWORKS, images, make
 
 import landscape_lib as ll
-from landscape.devices import float32_products, kept_random_state
+from landscape.runtime import float32_products, kept_random_state
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

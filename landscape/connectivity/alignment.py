@@ -13,6 +13,7 @@ from landscape.connectivity.matching import inputs_of, match_activations, match_
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import check_match, copy_of, parameters_of
+from landscape.runtime import own_torch_state
 from landscape.samples import Samples, collect
 
 __all__ = ["Alignment", "align"]
@@ -34,6 +35,7 @@ class Alignment:
     method: str  # "weights" or "activations"
 
 
+@own_torch_state()
 def align(a: nn.Module, b: nn.Module, *, method: str = "weights", data: Any = None, seed: int = 0) -> Alignment:
     """Permute the hidden units of ``b`` so that they match those of ``a``; neither model is changed.
 

@@ -18,6 +18,7 @@ from landscape.objective import Objective
 from landscape.parameters import Point, as_point, check_match
 from landscape.progress import progress_bar
 from landscape.provenance import fingerprint
+from landscape.runtime import own_torch_state
 from landscape.samples import batch_length
 from landscape.settling import between
 from landscape.slices import Slice
@@ -52,6 +53,7 @@ class Curve(Slice):
         """w_1, ..., w_n [K, n] at ``coordinates`` t [K, 1]."""
         return _control_weights(self.recipe["kind"], coordinates[:, 0], len(self.directions))[:, 1:]
 
+    @own_torch_state()
     def __call__(self, t: float) -> Point:
         time = torch.tensor([t], dtype=torch.float64)
         weights = _control_weights(self.recipe["kind"], time, len(self.directions))[0].tolist()
@@ -60,6 +62,7 @@ class Curve(Slice):
             for name in self.origin
         }
 
+    @own_torch_state()
     def to(self, dtype: torch.dtype) -> "Curve":
         points = tuple({name: value.to(dtype) for name, value in point.items()} for point in self.points)
         return Curve.through(points, self.recipe, self.held)
@@ -70,6 +73,7 @@ class Curve(Slice):
         return fingerprint([kind, *(v for point in self.points for v in point.values()), *self._varying])
 
 
+@own_torch_state()
 def fit_curve(
     objective: Objective,
     a: nn.Module | Point,

@@ -13,10 +13,12 @@ from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import Point
 from landscape.results import SpectralDensity
+from landscape.runtime import own_torch_state
 
 __all__ = ["lanczos", "spectral_density"]
 
 
+@own_torch_state()
 def spectral_density(
     objective: Objective,
     point: nn.Module | Point,

@@ -15,6 +15,7 @@ from landscape.networks import Networks
 from landscape.objective import Objective
 from landscape.parameters import Point, as_point
 from landscape.results import Eigenpairs
+from landscape.runtime import own_torch_state
 from landscape.slices import Plane
 
 __all__ = ["eigenvector_plane", "top_eigenpairs"]
@@ -36,6 +37,7 @@ RESTARTS = 40  # of the Krylov basis, before what was found is reported as it is
 LAST_BASIS = 100  # vectors of the last basis, from which pairs that have not converged are taken
 
 
+@own_torch_state()
 def top_eigenpairs(
     objective: Objective,
     point: nn.Module | Point,
@@ -105,6 +107,7 @@ def top_eigenpairs(
     )
 
 
+@own_torch_state()
 def eigenvector_plane(point: nn.Module | Point, pairs: Eigenpairs, *, first: int = 0, second: int = 1) -> Plane:
     """The plane through ``point`` along two unit eigenvectors as they are: one unit is a step of length one.
 

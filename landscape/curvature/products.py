@@ -13,6 +13,7 @@ from landscape.evaluation.team import Team
 from landscape.objective import Objective
 from landscape.parameters import Point, as_point, check_match
 from landscape.provenance import fingerprint, versions
+from landscape.runtime import own_torch_state
 
 __all__ = ["Product", "ggn_product", "hessian_product", "make_product"]
 
@@ -82,6 +83,7 @@ class Product:
     differences".
     """
 
+    @own_torch_state()
     def __init__(self, objective: Objective, point: nn.Module | Point, parameters: Sequence[str], method: str):
         point = {name: value.detach().clone() for name, value in as_point(point).items()}
         check_match(point, dict(objective.model.named_parameters()))
@@ -96,12 +98,14 @@ class Product:
             self.objective.move_to(point)
             self._shares = shares_of(self.objective, self.names, method)
 
+    @own_torch_state()
     def __call__(self, direction: Point) -> Point:
         """The product with ``direction``, whose names are ``names``, in the dtype of the objective."""
         check_match(direction, self._like, "direction")
         found = self._multiply(torch.cat([direction[name].detach().flatten().cpu() for name in self.names]))
         return self.unflatten(found)
 
+    @own_torch_state()
     def matvec(self, vector: np.ndarray) -> np.ndarray:
         """The product [D] float64 with ``vector`` [D], the pieces of all ``names`` one after the other."""
         vector = np.asarray(vector)
@@ -114,6 +118,7 @@ class Product:
         for share in self._shares:
             share.kept.clear()
 
+    @own_torch_state()
     def unflatten(self, vector: Tensor | np.ndarray) -> Point:
         """The point that ``vector`` [D] stands for, in the dtype of the objective."""
         pieces = torch.as_tensor(vector).split(self._sizes)

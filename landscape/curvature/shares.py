@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.curvature.batches import BATCH_PRODUCTS, Pieces, gradient_of
 from landscape.errors import InputError
 from landscape.evaluation.team import Team
 from landscape.objective import Objective
 from landscape.parameters import as_float64
+from landscape.runtime import math_attention
 from landscape.samples import tensors_of
 
 __all__ = ["Share", "differentiating", "shares_of"]
@@ -156,7 +156,7 @@ def shares_of(objective: Objective, names: list[str], method: str) -> list[Share
 def differentiating() -> Iterator[None]:
     """Use kernels that can be differentiated twice, and say in a line what cannot be differentiated."""
     try:
-        with sdpa_kernel(SDPBackend.MATH):
+        with math_attention():
             yield
     except InputError:
         raise

@@ -13,6 +13,7 @@ from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import Point
 from landscape.results import TraceEstimate
+from landscape.runtime import own_torch_state
 
 __all__ = ["trace"]
 
@@ -21,6 +22,7 @@ FEWEST = 10  # probes before a standard error is trusted
 SKETCH = 16  # vectors of the sketch: a little more than the outliers of a classifier of ten classes
 
 
+@own_torch_state()
 def trace(
     objective: Objective,
     point: nn.Module | Point,

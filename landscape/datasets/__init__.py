@@ -12,6 +12,7 @@ from landscape.datasets.folder import load_folder
 from landscape.datasets.mnist import load_fashion_mnist, load_mnist, load_mnist_5k
 from landscape.datasets.synthetic import KINDS, load_points
 from landscape.errors import InputError
+from landscape.runtime import own_torch_state
 
 __all__ = ["DATASETS", "Data", "load_dataset"]
 
@@ -24,6 +25,7 @@ DATASETS = {
 }
 
 
+@own_torch_state()
 def load_dataset(name: str, split: str = "train", data_dir: str | Path = "data", limit: int | None = None) -> Data:
     """The ``split`` ("train" or "test") of the data set ``name``, downloaded into ``data_dir`` when needed.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from landscape.errors import InputError
 from landscape.provenance import fingerprint
+from landscape.runtime import own_torch_state
 
 __all__ = ["Data", "checked_limit", "from_pixels", "round_robin", "stratified_split"]
 
@@ -30,6 +31,7 @@ class Data:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @own_torch_state()
     def select(self, indices: Tensor) -> "Data":
         """The samples at positions ``indices`` [K], in that order.
 

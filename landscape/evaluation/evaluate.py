@@ -32,6 +32,7 @@ from landscape.parameters import check_match
 from landscape.progress import progress_bar
 from landscape.provenance import versions
 from landscape.results import Surface
+from landscape.runtime import own_torch_state
 from landscape.samples import available_memory
 from landscape.settling import check_positive
 from landscape.slices import Slice
@@ -44,6 +45,7 @@ RETUNED = 2  # times the points that the settings were timed for, from which on 
 ROUND_SECONDS = 20.0  # work between two saves of a resume file, or two exchanges between ranks
 
 
+@own_torch_state()
 def evaluate(
     objective: Objective,
     slice_: Slice,

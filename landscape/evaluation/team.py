@@ -3,12 +3,12 @@
 import math
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 
 from landscape.objective import Objective
+from landscape.runtime import started_threads
 
 __all__ = ["Team"]
 
@@ -38,14 +38,12 @@ class Team:
         self.stopped = False
 
     def __enter__(self) -> "Team":
-        share = self.threads // self.size
-        self.pool = ThreadPoolExecutor(self.size, initializer=lambda: torch.set_num_threads(share))
+        self.pool = started_threads(self.size, self.threads // self.size)
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.stopped = True
         self.pool.shutdown()
-        torch.set_num_threads(self.threads)  # the setting of a thread is also that of threads born later
 
     def map(self, work: Callable, members: list) -> list:
         """[work(rank, member), ...] for all ``members``, at the same time; the first exception is raised."""

@@ -17,6 +17,7 @@ from landscape.models.resnet import ResNet
 from landscape.models.simplenet import SimpleNet
 from landscape.models.vgg import VGG
 from landscape.models.vision import build_torchvision
+from landscape.runtime import own_torch_state
 
 __all__ = [
     "MODELS",
@@ -45,6 +46,7 @@ MODELS = {
 }
 
 
+@own_torch_state()
 def build_model(name: str, **arguments) -> nn.Module:
     """A new model ``name``, its weights drawn from torch's global generator.
 

@@ -13,6 +13,7 @@ from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import Point, as_point
 from landscape.results import Sharpness
+from landscape.runtime import own_torch_state
 from landscape.sharpness.neighbourhood import Neighbourhood, NonFinite
 from landscape.sharpness.searches import Found, ascend_ball, average_noise, search_box, step_once
 
@@ -80,6 +81,7 @@ MEASURES = {
 }  # fmt: skip
 
 
+@own_torch_state()
 def sharpness(
     objective: Objective,
     point: nn.Module | Point,
@@ -133,6 +135,7 @@ def sharpness(
     return _measured(measure, chosen, neighbourhood, radius, samples, steps, seed)
 
 
+@own_torch_state()
 def layer_sharpness(
     objective: Objective, point: nn.Module | Point, *, radius: float = 0.1, samples: int = 10, seed: int = 0
 ) -> tuple[Sharpness, ...]:

@@ -9,10 +9,10 @@ import torch
 from landscape import ranks
 from landscape.checkpoints import save_checkpoint
 from landscape.datasets import Data, load_dataset
-from landscape.devices import kept_random_state
 from landscape.logs import write_json
 from landscape.models import build_model
 from landscape.progress import progress_bar
+from landscape.runtime import kept_random_state
 from landscape.stacked_training import fit_stacked
 from landscape.study.plan import RunPlan
 from landscape.study.records import EXACT, clear_record, is_current, plain, read_record, write_record
@@ -122,7 +122,7 @@ def _finish(
 
 
 def _new_model(plan: RunPlan) -> torch.nn.Module:
-    with kept_random_state():
+    with kept_random_state(draws=True):
         torch.manual_seed(plan.training.seed)
         return build_model(plan.architecture, **plan.model_arguments)
 

@@ -9,6 +9,7 @@ from landscape.directions import normalize_direction, orthogonalize_filters
 from landscape.errors import InputError
 from landscape.networks import Networks
 from landscape.parameters import Point, as_float64, as_point, check_match, unflatten
+from landscape.runtime import own_torch_state
 from landscape.slices import Plane
 
 __all__ = ["pca_plane"]
@@ -16,6 +17,7 @@ __all__ = ["pca_plane"]
 BLOCK = 2**23  # numbers of a block of columns: 64 MiB
 
 
+@own_torch_state()
 def pca_plane(
     points: Sequence[nn.Module | Point], *, origin: str | int = "last", normalize: str | None = None
 ) -> Plane:

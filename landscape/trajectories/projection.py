@@ -11,6 +11,7 @@ from landscape.objective import Objective
 from landscape.parameters import Point, as_float64, as_point, check_match, cosine, inner
 from landscape.progress import progress_bar
 from landscape.results import Trajectory
+from landscape.runtime import own_torch_state
 from landscape.settling import check_point
 from landscape.slices import Plane
 
@@ -20,6 +21,7 @@ ON_PLANE = 1e-3  # share of its distance from the origin by which a point of the
 PARALLEL = 1e-6  # sine of the angle below which two directions span no plane in float32
 
 
+@own_torch_state()
 def project(
     points: Sequence[nn.Module | Point],
     plane: Plane,

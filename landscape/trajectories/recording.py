@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError
 from landscape.files import make_folder
 from landscape.parameters import Point, as_point
+from landscape.runtime import own_torch_state
 
 __all__ = ["JoinedPoints", "RecordedPoints", "TrajectoryRecorder"]
 
@@ -71,6 +72,7 @@ class TrajectoryRecorder:
         else:
             self.path.unlink(missing_ok=True)
 
+    @own_torch_state()
     def record(self, model: nn.Module | Point, *, loss: float | Tensor | None = None, step: int | None = None) -> None:
         """Append the present parameters of ``model``; ``step`` counts the calls from 0 where it is not given.
 
@@ -156,6 +158,7 @@ class RecordedPoints(Sequence):
     def __len__(self) -> int:
         return len(self._records)
 
+    @own_torch_state()
     def __getitem__(self, index: int) -> Point:
         flat = torch.from_numpy(np.array(self._records["point"][index]))
         flat = flat.float() if flat.dtype == torch.float16 else flat
@@ -205,6 +208,7 @@ class JoinedPoints(Sequence):
     def __len__(self) -> int:
         return sum(map(len, self.runs))
 
+    @own_torch_state()
     def __getitem__(self, index: int) -> Point:
         index = range(len(self))[index]
         for run in self.runs:

@@ -1,0 +1,61 @@
+"""The global random generators, put back where they were, but never under the hands of another thread."""
+
+import contextlib
+import random
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+__all__ = ["THREAD_NAME", "kept_random_state"]
+
+THREAD_NAME = "landscape"  # by which the threads of a computation are told from those of the caller
+IDLE = ("TMonitor",)  # classes of threads that never draw: that of tqdm
+
+
+@contextlib.contextmanager
+def kept_random_state(draws: bool = False, device: torch.device | None = None) -> Iterator[None]:
+    """Leave the global generators of Python, numpy and torch as they were, also when something raises.
+
+    Where other threads are at work, these may have drawn from the generators in the meantime: to put them back would
+    make those threads draw the same numbers again, so that this is done only where the computation itself ``draws``.
+    """
+    before = _states(device)
+    try:
+        yield
+    finally:
+        after = _states(device)
+        changed = [restore for name, (state, restore) in before.items() if not _equal(state, after[name][0])]
+        if changed and (draws or _alone()):
+            for restore in changed:
+                restore()
+
+
+def _states(device: torch.device | None) -> dict:
+    """name -> (state, function that puts it back) of every generator."""
+    python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states = {
+        "python": (python, lambda: random.setstate(python)),
+        "numpy": ((legacy[0], legacy[1].tobytes(), *legacy[2:]), lambda: np.random.set_state(legacy)),
+        "torch": (cpu, lambda: torch.set_rng_state(cpu)),
+    }
+    if device is None and torch.cuda.is_initialized():
+        device = torch.device("cuda", torch.cuda.current_device())
+    if device is not None and device.type != "cpu":
+        module = torch.get_device_module(device.type)
+        own = module.get_rng_state(device)
+        states["device"] = (own, lambda: module.set_rng_state(own, device))
+    return states
+
+
+def _equal(a: object, b: object) -> bool:
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
+
+
+def _alone() -> bool:
+    """Whether no thread but this one, and those of the computation, can draw."""
+    return all(
+        thread is threading.current_thread() or thread.name.startswith(THREAD_NAME) or type(thread).__name__ in IDLE
+        for thread in threading.enumerate()
+    )

@@ -1,0 +1,170 @@
+"""The state of torch in which everything is computed, whatever the caller has set."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import _disable_current_modes
+
+from landscape.runtime.random_state import THREAD_NAME
+from landscape.runtime.shared import Shared
+
+__all__ = ["float32_products", "math_attention", "own_torch_state", "started_threads"]
+
+
+class Numerics(NamedTuple):
+    """Process-wide settings that numbers depend on."""
+
+    default_dtype: torch.dtype
+    tf32: bool
+    cuda: bool  # whether the flags that only CUDA looks at matter
+
+
+@contextlib.contextmanager
+def own_torch_state(
+    default_dtype: torch.dtype = torch.float32, *, tf32: bool = False, device: torch.device | None = None
+) -> Iterator[None]:
+    """Compute as in a fresh process: what the caller has set changes no number, and is as before afterwards.
+
+    Of this thread: autocast, inference mode (gradients stay off inside it), the default device, and modes that watch
+    or replace the operations, such as FakeTensorMode. Of the process, only where it differs, and for as long as some
+    thread needs it: the default dtype, the precision of float32 products, deterministic algorithms, anomaly detection.
+    Also a decorator.
+    """
+    with contextlib.ExitStack() as stack:
+        if torch._C._len_torch_function_stack():
+            stack.enter_context(_no_function_modes())
+        if torch._C._len_torch_dispatch_stack():
+            stack.enter_context(_disable_current_modes())
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        cuda = device is not None and device.type == "cuda"
+        stack.enter_context(_NUMERICS.held(Numerics(default_dtype, tf32, cuda)))
+        yield
+
+
+@contextlib.contextmanager
+def float32_products(tf32: bool = False) -> Iterator[None]:
+    """Compute float32 products in float32, or with ``tf32`` in TF32, to which CUDA convolutions default."""
+    with _NUMERICS.held(Numerics(torch.get_default_dtype(), tf32, True)):
+        yield
+
+
+@contextlib.contextmanager
+def math_attention() -> Iterator[None]:
+    """Use the one kernel of attention that can be differentiated twice."""
+    with _ATTENTION.held("math"):
+        yield
+
+
+def started_threads(count: int, torch_threads: int) -> ThreadPoolExecutor:
+    """``count`` threads at work with ``torch_threads`` of torch each, without a change for any other thread.
+
+    The setting of one thread is also that of every thread that is born later, so that it is put back at once.
+    """
+    with _THREADS_LOCK:
+        before = torch.get_num_threads()
+        pool = ThreadPoolExecutor(count, thread_name_prefix=THREAD_NAME)
+        together = threading.Barrier(count)
+
+        def start() -> None:
+            torch.get_num_threads()  # a thread takes the setting of the process at its first use of torch
+            torch.set_num_threads(torch_threads)
+            together.wait()
+
+        try:
+            for future in [pool.submit(start) for _ in range(count)]:
+                future.result()
+        finally:
+            torch.set_num_threads(before)
+    return pool
+
+
+@contextlib.contextmanager
+def _no_function_modes() -> Iterator[None]:
+    modes = [torch._C._pop_torch_function_stack() for _ in range(torch._C._len_torch_function_stack())]
+    try:
+        yield
+    finally:
+        for mode in reversed(modes):
+            torch._C._push_on_torch_function_stack(mode)
+
+
+def _set_numerics(wanted: Numerics) -> Callable[[], None]:
+    """Set what differs; gives what puts that back."""
+    undo = contextlib.ExitStack()
+    undo.callback(_set_precisions, _precisions())  # put back last: the settings below change these as well
+    _set_precisions({pair: "ieee" for pair, value in _precisions().items() if pair in _ON_CPU and value != "none"})
+    for read, write, value in _settings(wanted):
+        try:
+            before = read()
+        except RuntimeError:  # the old and the new interface of the precision were mixed
+            before = None
+        if before == value:
+            continue
+        write(value)
+        if before is not None:
+            undo.callback(write, before)
+    return undo.close
+
+
+def _settings(wanted: Numerics) -> Iterator[tuple[Callable[[], Any], Callable[[Any], Any], Any]]:
+    """(read, write, value) of every setting; values are compared with what is read."""
+    yield torch.get_default_dtype, torch.set_default_dtype, wanted.default_dtype
+    yield (
+        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        lambda mode: torch.use_deterministic_algorithms(mode[0], warn_only=mode[1]),
+        (False, False),
+    )
+    yield (
+        lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        lambda mode: torch.set_anomaly_enabled(*mode),
+        (False, torch.is_anomaly_check_nan_enabled()),
+    )
+    yield (
+        torch.get_float32_matmul_precision,
+        torch.set_float32_matmul_precision,
+        "high" if wanted.tf32 else "highest",
+    )
+    if wanted.cuda:
+        yield (
+            lambda: torch.backends.cudnn.allow_tf32,
+            lambda value: setattr(torch.backends.cudnn, "allow_tf32", value),
+            wanted.tf32,
+        )
+
+
+_ON_CPU = (("mkldnn", "conv"), ("mkldnn", "rnn"))
+
+
+def _precisions() -> dict[tuple[str, str], str]:
+    """The precisions of the newer interface of torch, where it has one."""
+    if not hasattr(torch._C, "_get_fp32_precision_getter"):
+        return {}
+    pairs = [(backend, kind) for backend in ("mkldnn", "cuda") for kind in ("matmul", "conv", "rnn")]
+    return {pair: torch._C._get_fp32_precision_getter(*pair) for pair in pairs}
+
+
+def _set_precisions(precisions: dict[tuple[str, str], str]) -> None:
+    present = _precisions()
+    for pair, value in precisions.items():
+        if present[pair] != value:
+            torch._C._set_fp32_precision_setter(*pair, value)
+
+
+def _use_math_attention(_: object) -> Callable[[], None]:
+    undo = contextlib.ExitStack()
+    undo.enter_context(sdpa_kernel(SDPBackend.MATH))
+    return undo.close
+
+
+_NUMERICS, _ATTENTION = Shared(_set_numerics), Shared(_use_math_attention)
+_THREADS_LOCK = threading.Lock()
