@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from landscape.curvature.convolution import fast_convolutions
 from landscape.curvature.weight_norm import exact_weight_norms
 from landscape.errors import InputError
-from landscape.evaluation.first_layer import replaced_forwards
+from landscape.evaluation.forwards import replaced_forwards
+from landscape.evaluation.reads import is_differentiated
 from landscape.objective import Objective
+from landscape.samples import tensors_of
 
 __all__ = ["BATCH_PRODUCTS", "gradient_of"]
 
@@ -84,13 +86,15 @@ def _cut_at_outputs(objective: Objective, batch: object) -> tuple[Tensor, Tensor
     """(outputs z of the network, the same as a variable of its own, summed losses as a function of the latter)."""
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def cut(_: nn.Module, __: tuple, outputs: object) -> Tensor:
+    def cut(_: nn.Module, arguments: tuple, keywords: dict, outputs: object) -> Tensor:
+        if any(map(is_differentiated, tensors_of((arguments, keywords)))):
+            raise InputError("the GGN needs a loss that does not differentiate the network by inputs; use the Hessian")
         if not isinstance(outputs, Tensor):
             raise InputError(f"the GGN needs a network that returns one tensor, not {type(outputs).__name__}")
         seen.append((outputs, outputs.detach().requires_grad_()))
         return seen[-1][1]
 
-    handle = objective.model.register_forward_hook(cut)
+    handle = objective.model.register_forward_hook(cut, with_kwargs=True)
     try:
         losses = objective.evaluate(batch)[0].sum()
     finally:

@@ -9,6 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from landscape.evaluation.forwards import has_own_forward
+
 __all__ = ["fast_convolutions"]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -23,16 +25,19 @@ def fast_convolutions(model: nn.Module, *, linear: bool = False) -> dict[nn.Modu
     return {
         module: partial(_forward, module, linear)
         for module in model.modules()
-        if type(module) in CONVOLUTIONS and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+        if type(module) in CONVOLUTIONS
+        and not has_own_forward(module)
+        and module.padding_mode == "zeros"
+        and not isinstance(module.padding, str)
     }
 
 
-def _forward(module: nn.Module, linear: bool, inputs: Tensor) -> Tensor:
-    if inputs.ndim != module.weight.ndim:  # a sample without a batch axis
-        return module._conv_forward(inputs, module.weight, module.bias)
+def _forward(module: nn.Module, linear: bool, input: Tensor) -> Tensor:  # the name that torch gives it
+    if input.ndim != module.weight.ndim:  # a sample without a batch axis
+        return module._conv_forward(input, module.weight, module.bias)
     none = (0,) * len(module.stride)
     settings = (module.stride, module.padding, module.dilation, False, none, module.groups)
-    return _Convolution.apply(inputs, module.weight, module.bias, settings, linear)
+    return _Convolution.apply(input, module.weight, module.bias, settings, linear)
 
 
 class _Convolution(torch.autograd.Function):

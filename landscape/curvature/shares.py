@@ -61,14 +61,21 @@ class Share:
             return tensor
 
         with torch.enable_grad():
-            if self.method == "differences":
+            try:
                 with saved_tensors_hooks(pack, lambda tensor: tensor):
-                    gradient_of(self.objective, batch, self.parameters)
-            else:
-                with saved_tensors_hooks(pack, lambda tensor: tensor):
-                    product = BATCH_PRODUCTS[self.method](self.objective, batch, self.parameters)
-                product(self.parameters)
+                    self._try(batch)
+            except RuntimeError as error:
+                if "saved tensor hooks" not in str(error):
+                    raise
+                self._try(batch)  # a loss that uses torch.func, of whose graph nothing can be seen
+                return CACHED
         return sum(seen.values())
+
+    def _try(self, batch: object) -> None:
+        if self.method == "differences":
+            gradient_of(self.objective, batch, self.parameters)
+        else:
+            BATCH_PRODUCTS[self.method](self.objective, batch, self.parameters)(self.parameters)
 
     def asymmetry(self, batch: object) -> float:
         """Largest |u.Hv - v.Hu| / |Hv| over three random vectors, H the Hessian on ``batch``: rounding, or error."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from landscape.evaluation.first_layer import FirstLayer, NotApplicable
 from landscape.evaluation.lattice import Lattice
+from landscape.evaluation.reads import Decisions
 from landscape.evaluation.statistics import Sums
 from landscape.objective import Objective
 from landscape.samples import map_tensors, tensors_of
@@ -167,9 +168,12 @@ class Affine:
         outputs: list[Tensor] = []
         handle = layer.register_forward_hook(lambda *arguments: outputs.append(arguments[2]))
         try:
-            logits = model(inputs)
+            with Decisions() as decisions:
+                logits = model(inputs)
         finally:
             handle.remove()
+        if decisions.made:
+            raise NotApplicable("the network decides by values what it computes")
         if logits is not outputs[0]:
             raise NotApplicable("the perturbed layer is not the last operation")
 

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape.evaluation.forwards import has_own_forward, input_of
+from landscape.evaluation.reads import Decisions
+
 __all__ = ["Chain"]
 
 IN_PLACE = {nn.ReLU: torch.relu_, nn.Tanh: torch.tanh_, nn.Sigmoid: torch.sigmoid_}
@@ -28,7 +31,8 @@ class Chain:
     @classmethod
     def find(cls, model: nn.Module, layer: nn.Linear, forward: Callable[[], Tensor]) -> "Chain | None":
         """Watch one forward pass, which returns the output of ``model``; None where it is no chain after ``layer``."""
-        steps, output = _watch(model, forward)
+        with Decisions() as decisions:
+            steps, output = _watch(model, forward)
         order = [module for module, *_ in steps]
         if layer not in order:
             return None
@@ -37,7 +41,7 @@ class Chain:
         entered = [*(given for _, given, _ in steps[1:]), (output, output._version)]
         joined = all(_same(left, given) for (_, _, left), given in zip(steps, entered, strict=True))
         plain = all(_is_plain(link) for link in links) and len(set(links)) == len(links)
-        return cls(model, layer, links) if joined and plain else None
+        return cls(model, layer, links) if joined and plain and not decisions.made else None
 
     def run(self, weights: dict[str, Tensor], hidden: Tensor) -> Tensor:
         """Outputs [K, C, n] at K points from the layer's outputs ``hidden`` [K, F, n], whose memory is used up.
@@ -72,14 +76,14 @@ def _watch(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[list[tuple[
     given: dict[nn.Module, Version] = {}
     steps: list[tuple[nn.Module, Version, Version]] = []
 
-    def enter(module: nn.Module, inputs: tuple) -> None:
-        given[module] = _version(inputs[0] if len(inputs) == 1 else None)
+    def enter(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        given[module] = _version(input_of(arguments, keywords))
 
     def leave(module: nn.Module, _: Any, output: Any) -> None:
         steps.append((module, given[module], _version(output)))
 
     leaves = [module for module in model.modules() if not any(module.children())]
-    handles = [module.register_forward_pre_hook(enter) for module in leaves]
+    handles = [module.register_forward_pre_hook(enter, with_kwargs=True) for module in leaves]
     handles += [module.register_forward_hook(leave) for module in leaves]
     try:
         return steps, forward()
@@ -97,5 +101,5 @@ def _same(left: Version, entered: Version) -> bool:
 
 
 def _is_plain(link: nn.Module) -> bool:
-    own = "forward" in link.__dict__ or link._forward_hooks or link._forward_pre_hooks
+    own = has_own_forward(link) or link._forward_hooks or link._forward_pre_hooks
     return not own and (type(link) is nn.Linear or type(link) in ELEMENTWISE)

@@ -1,6 +1,5 @@
 """Which method evaluates a slice: the fastest that applies by structure and agrees with plain forward passes."""
 
-import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,20 +10,17 @@ from landscape.errors import InputError
 from landscape.evaluation.affine import Affine
 from landscape.evaluation.direct import Direct
 from landscape.evaluation.first_layer import NotApplicable
+from landscape.evaluation.proof import Proof, deviation
 from landscape.objective import Objective
 from landscape.slices import Slice
 
-__all__ = ["METHODS", "Choice", "agree", "choose_method"]
+__all__ = ["METHODS", "Choice", "choose_method", "few_losses", "reason_of"]
 
 METHODS = {
     "affine": Affine,
     "prefix": lambda objective, slice_: Direct(objective, slice_, prefix=True),
     "direct": lambda objective, slice_: Direct(objective, slice_, prefix=False),
 }
-# Largest difference to a plain forward pass, relative to the loss: the rounding of a deep network far from its
-# minimum stays well below, a wrong shortcut far above.
-TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-3}
-FLOOR = 0.01  # loss below which the difference counts as absolute: a confident network's loss is all rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +28,8 @@ class Choice:
     """An evaluation method and the reasons for it."""
 
     evaluator: Affine | Direct
-    deviation: float  # largest difference to plain forward passes in full precision, relative to a sample's loss
+    proof: Proof
+    deviation: float  # largest difference to plain forward passes in full precision, relative to the mean loss
     precision_error: float | None  # largest relative error of the mean loss that a lower precision causes
     rejected: dict[str, str] = field(default_factory=dict)  # faster methods, and why they do not apply
 
@@ -40,49 +37,46 @@ class Choice:
 def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, ...], method: str) -> Choice:
     """The first of all methods ("auto"), or the named one, that applies and agrees with plain forward passes.
 
+    Whatever fails in a faster method than "direct" speaks against that method only.
+
     Raises:
-        InputError: the named method does not fit this network and slice.
+        InputError: the named method does not fit this network and slice; rounding alone changes the losses.
     """
     rejected: dict[str, str] = {}
+    full = objective.in_full_precision()
+    with full.arithmetic():
+        proof = Proof(full, slice_, axes)
     for name in METHODS if method == "auto" else [method]:
-        full, points = objective.in_full_precision(), _sample_points(objective, axes)
         try:
             evaluator = METHODS[name](full, slice_)
-        except NotApplicable as reason:
-            rejected[name] = str(reason)
+            with full.arithmetic():
+                found = few_losses(evaluator, proof.points)
+        except Exception as error:
+            if name == "direct" or isinstance(error, torch.OutOfMemoryError | InputError):
+                raise
+            rejected[name] = reason_of(error)
             continue
-        with full.arithmetic():
-            found, expected = _evaluator_losses(evaluator, points), _plain_losses(full, slice_, points)
-        deviation = _deviation(found, expected)
-        if agree(found, expected, objective.dtype):
-            error = None
+        off = deviation(found, proof.expected)
+        if proof.holds(found):
+            error_of_precision = None
             if objective.precision != "full":
                 evaluator = METHODS[name](objective, slice_)
-                error = _deviation(_evaluator_losses(evaluator, points).mean(1)[:, None], expected.mean(1)[:, None])
-            return Choice(evaluator, deviation, error, rejected)
-        rejected[name] = f"differs from a plain forward pass by {deviation:.2g} of the loss"
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in rejected.items())
+                means = [losses.cpu().double().mean(1)[:, None] for losses in (few_losses(evaluator, proof.points),)]
+                error_of_precision = deviation(means[0], proof.expected.mean(1)[:, None])
+            return Choice(evaluator, proof, off, error_of_precision, rejected)
+        rejected[name] = f"differs from a plain forward pass by {off:.2g} of the loss"
     if method in ("affine", "prefix"):
         raise InputError(f"method {method!r} does not fit: {rejected[method]}; use method='auto'")
-    raise RuntimeError(f"no method agrees with plain forward passes ({reasons})")
+    remedy = (
+        "use dtype=torch.float64" if objective.dtype == torch.float32 else "does the network or the loss keep state?"
+    )
+    raise InputError(
+        f"two forward passes at one point differ by {off:.2g} of the loss, so that a surface would depend on how it is "
+        f"computed; {remedy}"
+    )
 
 
-def agree(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
-    """Whether losses [K, n] agree up to rounding: not finite (or beyond 1e30) in both, or close."""
-    finite = found.isfinite() & expected.isfinite()
-    huge = [~value.isfinite() | (value.abs() > 1e30) for value in (found, expected)]
-    return bool((finite | (huge[0] & huge[1])).all()) and _deviation(found, expected) <= TOLERANCES[dtype]
-
-
-def _deviation(found: Tensor, expected: Tensor) -> float:
-    """max |found - expected| / (|expected| + mean |expected| + FLOOR) over the finite pairs, means by row."""
-    finite = found.isfinite() & expected.isfinite()
-    expected, found = (torch.where(finite, value, 0.0).cpu().double() for value in (expected, found))
-    scale = expected.abs() + expected.abs().mean(-1, keepdim=True) + FLOOR
-    return float(((found - expected).abs() / scale).max())
-
-
-def _evaluator_losses(evaluator: Affine | Direct, points: Tensor) -> Tensor:
+def few_losses(evaluator: Affine | Direct, points: Tensor) -> Tensor:
     """Losses [K, n] of the first batch at ``points``, by the evaluator."""
     batch = evaluator.objective.few_samples()
     found = []
@@ -93,23 +87,7 @@ def _evaluator_losses(evaluator: Affine | Direct, points: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def _plain_losses(objective: Objective, slice_: Slice, points: Tensor) -> Tensor:
-    """The same by plain forward passes."""
-    batch = objective.few_samples()
-    expected = []
-    for point in points.tolist():
-        objective.move_to(slice_(*point), slice_.weights_at(*point))
-        expected.append(objective.evaluate(batch)[0])
-    objective.move_to(slice_.origin)
-    return torch.stack(expected)
-
-
-def _sample_points(objective: Objective, axes: tuple[np.ndarray, ...]) -> Tensor:
-    """The corners of the grid and three points inside; one point where each costs a walk through all data."""
-    generator = torch.Generator().manual_seed(0)
-    low, high = (torch.tensor([axis[end] for axis in axes], dtype=torch.float64) for end in (0, -1))
-    inside = low + torch.rand(3, len(axes), generator=generator, dtype=torch.float64) * (high - low)
-    if objective.batch_norm == "recalibrate":
-        return inside[:1]
-    corners = list(itertools.product(*[(axis[0], axis[-1]) for axis in axes]))
-    return torch.cat([torch.tensor(corners, dtype=torch.float64), inside])
+def reason_of(error: Exception) -> str:
+    """Why a faster method is not used, in a line."""
+    line = (str(error).splitlines() or [""])[0]
+    return line if isinstance(error, NotApplicable) else f"{type(error).__name__}: {line}"

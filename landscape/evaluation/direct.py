@@ -1,16 +1,18 @@
 """Evaluation by forward passes at every point, of the whole network or of what follows its first moved layer."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from landscape.evaluation import features_first
 from landscape.evaluation.chain import Chain
-from landscape.evaluation.first_layer import FirstLayer, NotApplicable, perturbed_names, replaced_forwards
+from landscape.evaluation.first_layer import FirstLayer, NotApplicable, perturbed_names
+from landscape.evaluation.forwards import replaced_forwards
 from landscape.evaluation.pooling import fast_pools
 from landscape.objective import Objective
 from landscape.samples import map_tensors, tensors_of
@@ -58,6 +60,11 @@ class Direct:
     def settings(self) -> dict:
         """What was chosen by timing; recorded with the result."""
         return {"batch_size": self.batch_size, "layout": self.layout, "together": self.together}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether points and activations are as in a plain forward pass: one at a time, in the usual order."""
+        return self.layout == "default" and self.together == 1
 
     @property
     def layouts(self) -> tuple[str, ...]:
@@ -117,7 +124,7 @@ class Direct:
         before, self.together = self.together, 2
         try:
             self._run_together()
-        except (RuntimeError, ValueError, TypeError):
+        except Exception:
             return False
         finally:
             self.together = before
@@ -146,12 +153,23 @@ class Direct:
             for index in range(len(self.coordinates)):
                 self._move(index)
                 if self.first:
-                    self.first.output = self._in_order(self._combine(index)) if self.combines else self.first.at(index)
+                    self.first.give(self._in_order(self._combine(index)) if self.combines else self.first.at(index))
                 yield index
 
     def _move(self, index: int) -> None:
         for name, value in self._pieces(self.stack[index]).items():
             self.moved[name].data = value
+
+    @contextlib.contextmanager
+    def _replaced(self, weights: dict[str, Tensor]) -> Iterator[None]:
+        """Put ``weights`` wherever a module holds the parameters of these names, and put those back."""
+        try:
+            for parameters, key, name in self.places:
+                parameters[key] = weights[name]
+            yield
+        finally:
+            for parameters, key, name in self.places:
+                parameters[key] = self.moved[name]
 
     def _score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Losses [K, n] and number of hits [K] of ``outputs`` [K, n, ...] ([K, C, n] features first), in one call."""
@@ -189,6 +207,13 @@ class Direct:
             names = [name for name in names if name not in own]
         parameters = dict(model.named_parameters())
         self.moved = {name: parameters[name] for name in names}
+        held = {id(parameter): name for name, parameter in self.moved.items()}
+        self.places = [
+            (module._parameters, key, held[id(parameter)])
+            for module in model.modules()
+            for key, parameter in module._parameters.items()
+            if id(parameter) in held
+        ]
         like = next(iter(parameters.values()))
         points = (self.slice.origin, *self.slice.directions)
         rows = [torch.cat([like.new_zeros(0), *(point[name].flatten().to(like) for name in names)]) for point in points]
@@ -246,9 +271,9 @@ class Direct:
     def _forward_with(self, inputs: Tensor) -> Callable:
         def forward(weights: dict[str, Tensor], output: Tensor) -> Tensor:
             if self.first:
-                self.first.output = self._in_order(output)
-            with replaced_forwards(self.replacements), self.objective.autocast():
-                return self._in_order(functional_call(self.objective.model, weights, (inputs,)))
+                self.first.give(self._in_order(output))
+            with replaced_forwards(self.replacements), self._replaced(weights), self.objective.autocast():
+                return self._in_order(self.objective.model(inputs))
 
         return forward
 

@@ -3,7 +3,7 @@
 import torch
 
 from landscape.errors import InputError
-from landscape.evaluation.choice import agree
+from landscape.evaluation.proof import agree, rounded_otherwise
 from landscape.objective import Objective
 from landscape.slices import Slice
 
@@ -31,10 +31,12 @@ def check_networks(objective: Objective, slice_: Slice) -> list[dict]:
         if model is None or any(_moved(value, point[name]) for name, value in model.named_parameters()):
             continue
         few = objective.on_few_samples()
-        found, expected = few.on(slice_, *place), few.of_network(model)(dict(model.named_parameters()))
-        means = [float(losses.double().mean()) for losses in (found, expected)]
+        own, parameters = few.of_network(model), dict(model.named_parameters())
+        found, expected = few.on(slice_, *place).double(), own(parameters).double()
+        means = [float(losses.mean()) for losses in (found, expected)]
         exact = all(value.dtype == torch.float64 for value in point.values())  # others were rounded
-        if not agree(found[None], expected[None], objective.dtype if exact else torch.float32):
+        rounding = (own(rounded_otherwise(parameters)).double() - expected).abs()
+        if not agree(found, expected, rounding, objective.dtype if exact else torch.float32):
             raise InputError(
                 f"the network at {place} of this slice gives a loss of {means[1]:.6g} on {len(found)} samples, but the "
                 f"objective's network gives {means[0]:.6g} with its parameters and buffers: they are of different "

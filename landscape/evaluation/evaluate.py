@@ -16,19 +16,20 @@ from tqdm import tqdm
 from landscape import ranks
 from landscape.errors import InputError
 from landscape.evaluation.affine import Affine
-from landscape.evaluation.choice import METHODS, agree, choose_method
+from landscape.evaluation.choice import METHODS, choose_method, few_losses, reason_of
 from landscape.evaluation.direct import Direct
 from landscape.evaluation.ends import check_networks
 from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import identity_of
 from landscape.evaluation.interpolated import Interpolation, allowed_error, check_tolerance
+from landscape.evaluation.proof import HUGE, allowed_difference, rounded_otherwise
 from landscape.evaluation.refinement import Plan, Refinement
 from landscape.evaluation.resume import load_progress, save_progress
 from landscape.evaluation.statistics import EVERY, Statistics, Sums
 from landscape.evaluation.team import Team
 from landscape.evaluation.tuning import tune
 from landscape.objective import Objective
-from landscape.parameters import check_match
+from landscape.parameters import Point, check_match
 from landscape.progress import progress_bar
 from landscape.provenance import versions
 from landscape.results import Surface
@@ -42,6 +43,7 @@ __all__ = ["evaluate"]
 THINNED = 10  # a smooth surface takes about every tenth point
 LONG, MANY = 60.0, 40  # seconds and tenths of points from which on that is worth a hint
 RETUNED = 2  # times the points that the settings were timed for, from which on others may pay
+ROUNDED = 0.01  # share of the loss that rounding may change before that is worth a warning
 ROUND_SECONDS = 20.0  # work between two saves of a resume file, or two exchanges between ranks
 
 
@@ -130,8 +132,13 @@ class _Run:
         self.statistics = Statistics(
             len(self.coordinates), objective.size, per_sample=per_sample, dtype=objective.dtype
         )
-        self.choice = choose_method(objective, self.slice, axes, method)
+        self.method, self.choice = method, choose_method(objective, self.slice, axes, method)
         self.evaluator = self.choice.evaluator
+        if (share := self.choice.proof.rounding_share) > ROUNDED:
+            warnings.warn(
+                f"ROUNDING ALONE CHANGES THE LOSS BY {share:.1%} HERE: these are few digits; use dtype=torch.float64",
+                stacklevel=4,
+            )
         self.interpolation: Interpolation | None = None
 
     def evaluate(self, tolerance: float | str | None, deadline: float, resume: Path | None) -> None:
@@ -203,13 +210,45 @@ class _Run:
     def _evaluate_round(self, shares: list[Tensor]) -> None:
         """Evaluate one of the ``shares`` block by block, and take the others from the other ranks."""
         mine = shares[ranks.rank()] if ranks.rank() < len(shares) else shares[0][:0]
-        for start in range(0, len(mine), self.evaluator.largest_block):
+        start = 0
+        while start < len(mine):
             block = mine[start : start + self.evaluator.largest_block]
             done = len(block) / len(mine) * sum(map(len, shares))  # points, with those of the other ranks
-            self.statistics.finish(block, self._sums(block, done / self.objective.size))
+            if (sums := self._sums_or_none(block, done / self.objective.size)) is not None:
+                self.statistics.finish(block, sums)
+                start += len(block)
         if ranks.count() > 1:  # alone there is nothing to copy
             for share, arrays in ranks.gathered((mine, self.statistics.arrays(mine))):
                 self.statistics.restore(arrays, share)
+
+    def _sums_or_none(self, block: Tensor, sample: float) -> Sums | None:
+        """`_sums`, or None where a faster way failed: the next try takes a plainer one."""
+        begun = self.bar.n
+        try:
+            return self._sums(block, sample)
+        except InputError:
+            raise
+        except Exception as error:
+            self.bar.n = begun
+            if not self._fall_back(reason_of(error)):
+                raise
+            return None
+
+    def _fall_back(self, reason: str) -> bool:
+        """Go on in a plainer way, because of ``reason``: without special settings, then directly; False without one."""
+        if isinstance(self.evaluator, Direct) and not self.evaluator.is_plain:
+            self.choice.rejected[str(self.evaluator.settings)] = reason
+            for evaluator in self.evaluators:
+                evaluator.arrange(self.objective.batch_size)
+            return True
+        if self.evaluator.name == "direct":
+            return False
+        if self.method != "auto":
+            raise InputError(f"method {self.method!r} does not fit: {reason}; use method='auto'")
+        self.choice.rejected[self.evaluator.name] = reason
+        self.evaluator = METHODS["direct"](self.objective, self.slice)
+        self.evaluators = [self.evaluator, *(self._twin() for _ in range(self.team.size - 1))]
+        return True
 
     def _sums(self, block: Tensor, sample: float) -> Sums:
         """Sums over all samples at the points of ``block``; computed at fewer points where those determine them."""
@@ -236,14 +275,14 @@ class _Run:
                     raise InputError(f"out of memory with batches of {self.evaluator.batch_size}: {error}") from error
             for evaluator in self.evaluators:
                 evaluator.batch_size = max(1, evaluator.batch_size // 2)
-            self.team.stopped, self.bar.n = False, begun
+            self.bar.n = begun
 
     def _prepare(self, points: Tensor, resume: Path | None) -> float:
         """Settle how batches of ``points`` are evaluated and the points of a round; seconds a point, 0 if not known."""
         size, pending, seconds = len(self.coordinates), self._pending(points), 0.0
         self.tuned_points = len(points)
         if isinstance(self.evaluator, Direct) and len(pending):
-            seconds = tune(self.evaluators, self.coordinates[pending[:: ranks.count()]], self.team)
+            seconds = self._tune(self.coordinates[pending[:: ranks.count()]])
             if resume or ranks.count() > 1:
                 size = max(1, min(size, int(ROUND_SECONDS / seconds)))
         if not self.evaluator.batches_fixed:
@@ -251,6 +290,29 @@ class _Run:
                 evaluator.batch_size = self.team.even(evaluator.batch_size, self.objective.size)
         self.points_a_round = ranks.from_first(lambda: size)
         return seconds / ranks.count()
+
+    def _tune(self, points: Tensor, plain: bool = False) -> float:
+        """Pick settings by timing, and plainer ones where those fail or give other losses; seconds a point."""
+        try:
+            seconds = tune(self.evaluators, points, self.team, plain=plain)
+            if plain or self._settings_hold():
+                return seconds
+            reason = "differs from a plain forward pass"
+        except InputError:
+            raise
+        except Exception as error:
+            if plain and self.evaluator.name == "direct":
+                raise
+            reason = reason_of(error)
+        self._fall_back(reason)
+        return self._tune(points, plain=not plain)
+
+    def _settings_hold(self) -> bool:
+        """Whether the settings that were picked give the losses of plain forward passes, where they could differ."""
+        free = self.objective.precision == "full" and self.objective.batch_norm != "recalibrate"
+        if self.evaluator.is_plain or not free:
+            return True
+        return self.choice.proof.holds(few_losses(self.evaluator, self.choice.proof.points))
 
     def _pending(self, points: Tensor) -> Tensor:
         """Those of ``points`` that are not done yet."""
@@ -285,9 +347,8 @@ class _Run:
         if not len(centre):
             return None
         found = float(self.statistics.mean[centre[0]])
-        expected = self._model_loss()
-        exact = self.objective.precision == "full"
-        if exact and not agree(torch.tensor([found]), torch.tensor([expected]), self.objective.dtype):
+        expected = self._model_loss(self.slice.origin)
+        if self.objective.precision == "full" and not self._agrees_at_origin(found, expected):
             raise RuntimeError(
                 f"{self.evaluator.name}: loss {found} at the origin, but the model's own loss is {expected}"
             )
@@ -295,12 +356,24 @@ class _Run:
             warnings.warn(f"THE LOSS AT THE ORIGIN IS NOT FINITE ({found}): is the model trained?", stacklevel=3)
         return {"loss": found, "model_loss": expected}
 
-    def _model_loss(self) -> float:
-        """The mean loss at the origin by plain forward passes; every rank takes its share of the batches."""
+    def _agrees_at_origin(self, found: float, expected: float) -> bool:
+        """Whether both differ by rounding, which is measured on all samples where the usual amount is not enough."""
+        if not (math.isfinite(found) and math.isfinite(expected)):
+            return all(not math.isfinite(value) or abs(value) > HUGE for value in (found, expected))
+        moved = np.abs(self.statistics.mean[self.statistics.done.numpy()] - expected)
+        moved = float(np.median(moved[np.isfinite(moved)]))
+        allowed = allowed_difference(self.objective.dtype, moved, abs(expected), 0.0)
+        if abs(found - expected) <= allowed:
+            return True
+        rounding = abs(self._model_loss(rounded_otherwise(self.slice.origin)) - expected)
+        return abs(found - expected) <= allowed_difference(self.objective.dtype, moved, abs(expected), rounding)
+
+    def _model_loss(self, point: Point) -> float:
+        """The mean loss at ``point`` by plain forward passes; every rank takes its share of the batches."""
         objective = self.objective.in_full_precision()
         objective.has_accuracy = False  # of this copy: hits are not asked for
         with objective.arithmetic():
-            objective.move_to(self.slice.origin)
+            objective.move_to(point)
             mine = itertools.islice(objective.batches(), ranks.rank(), None, ranks.count())
             total = sum(float(objective.evaluate(batch)[0].double().sum()) for _, batch in mine)
         return sum(ranks.gathered(total)) / objective.size
@@ -323,6 +396,7 @@ class _Run:
             "checks": {
                 **checks,
                 "largest_relative_deviation": self.choice.deviation,
+                "rounding": self.choice.proof.rounding_share,
                 "precision_error": self.choice.precision_error,
             },
             "device": str(objective.device),

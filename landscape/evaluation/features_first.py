@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from landscape.evaluation.forwards import has_own_forward
+
 __all__ = ["Scorer", "linears"]
 
 SAFE = 60.0  # margins whose exponentials stay finite in float32, for up to 1e12 classes
@@ -17,17 +19,18 @@ SAFE = 60.0  # margins whose exponentials stay finite in float32, for up to 1e12
 
 def linears(model: nn.Module) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
     """Forwards of the linear layers of ``model`` that read and write [samples, features] in this order."""
-    return {module: _forward(module) for module in model.modules() if type(module) is nn.Linear}
+    plain = (module for module in model.modules() if type(module) is nn.Linear and not has_own_forward(module))
+    return {module: _forward(module) for module in plain}
 
 
 def _forward(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
-    def forward(inputs: Tensor) -> Tensor:
-        if inputs.ndim != 2:
-            return F.linear(inputs, layer.weight, layer.bias)
+    def forward(input: Tensor) -> Tensor:  # the name that torch gives it
+        if input.ndim != 2:
+            return F.linear(input, layer.weight, layer.bias)
         if layer.bias is None:
-            return torch.mm(layer.weight, inputs.mT).mT
+            return torch.mm(layer.weight, input.mT).mT
         # vmap would take addmm apart into a product, a multiplication and a sum.
-        return torch.mm(layer.weight, inputs.mT).add_(layer.bias[:, None]).mT
+        return torch.mm(layer.weight, input.mT).add_(layer.bias[:, None]).mT
 
     return forward
 

@@ -1,16 +1,19 @@
 """The first perturbed layer of a network: what comes before it is constant, its output affine."""
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from landscape.evaluation.forwards import has_own_forward, input_of, replaced_forwards
 from landscape.evaluation.products import linear
+from landscape.evaluation.reads import Read, Reads, is_differentiated
 from landscape.parameters import Point
 
-__all__ = ["FirstLayer", "NotApplicable", "perturbed_names", "replaced_forwards"]
+__all__ = ["FirstLayer", "NotApplicable", "perturbed_names"]
 
 LINEAR_MAPS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -19,8 +22,8 @@ class NotApplicable(Exception):
     """An evaluation method does not fit this network and slice; the message says why."""
 
 
-class _Reached(Exception):
-    """The forward pass has come to the first perturbed layer."""
+class _Reached(BaseException):
+    """The forward pass has come to the first perturbed layer; no ``except Exception`` of a network stops it."""
 
 
 def perturbed_names(directions: tuple[Point, ...]) -> list[str]:
@@ -32,56 +35,54 @@ class FirstLayer:
     """The layer whose output at coordinates c is z_0 + sum_i c_i z_i for every batch.
 
     Everything that runs before the layer does not depend on c. z_0 is the layer's output at the origin, z_i the
-    output of its linear part with the weights of direction i.
+    output of its linear part with the weights of direction i. What one pass tells is watched in all others: a pass
+    that takes another way raises `NotApplicable`.
     """
 
-    def __init__(
-        self,
-        layer: nn.Module,
-        before: list[nn.Module],
-        corners: list[Tensor | None],
-        moved: set[str],
-    ):
-        self.layer = layer
+    def __init__(self, layer: nn.Module, label: str, trace: "_Trace", corners: list[Tensor | None], moved: set[str]):
+        self.layer, self.label = layer, label  # the name of its parameter, for messages
         self.moved = moved  # names of all perturbed parameters, of this layer and of later ones
-        self.before = before
+        self.before = trace.finished_before[layer]
+        self.later = trace.candidates - {layer}  # modules that hold further perturbed parameters
         self.corners = corners  # weights [1 + D, ...] and biases of the origin and of every direction
         self.output: Tensor | None = None
         self._at: list[Tensor | None] = []  # weights and biases at the points of `prepare`
-        self._kept: dict[nn.Module, Any] = {}
+        self._kept: dict[nn.Module, list[tuple[Tensor, int]]] = {}  # outputs in `load`, and their versions
+        self._taken: Counter[nn.Module] = Counter()  # how many of them the present pass has taken
 
     @classmethod
-    def find(cls, model: nn.Module, forward: Callable[[], Any], origin: Point, directions: tuple[Point, ...]):
+    def find(
+        cls, model: nn.Module, forward: Callable[[], Any], origin: Point, directions: tuple[Point, ...]
+    ) -> "FirstLayer":
         """Watch one forward pass, find the layer and `load` that pass.
 
         Raises:
             NotApplicable: nothing is perturbed, the first perturbed module is no plain linear or convolution layer or
-                runs more than once, or some perturbed parameter is used outside the module that holds it.
+                runs more than once, some perturbed parameter is used outside the module that holds it, or the loss
+                differentiates through the layer.
         """
         names = set(perturbed_names(directions))
         if not names:
             raise NotApplicable("nothing moves")
         owners = _owners(model, names)
-        calls, finished_before = _watch(model, forward, {module for module, _ in owners.values()})
+        trace = _Trace(model, {module for module, _ in owners.values()}, names)
+        trace.run(forward)
         for module, label in owners.values():
-            if module not in calls:
+            if module not in trace.calls:
                 raise NotApplicable(f"{label} is used without calling its module")
-        layer = min((module for module, _ in owners.values()), key=lambda module: calls[module][0])
+        layer = min((module for module, _ in owners.values()), key=lambda module: trace.calls[module][0])
         label = next(text for module, text in owners.values() if module is layer)
-        if type(layer) not in LINEAR_MAPS or set(layer._parameters) != {"weight", "bias"}:
-            raise NotApplicable(f"{label} belongs to {type(layer).__name__}, which is no linear map")
-        if len(calls[layer]) > 1:
-            raise NotApplicable(f"the layer of {label} runs more than once")
-        if layer._forward_hooks or layer._forward_pre_hooks:
-            raise NotApplicable(f"the layer of {label} carries hooks")
+        _check_layer(layer, label, trace)
         keys = {id(p): name for name, p in model.named_parameters()}
         points = (origin, *directions)
         corners = [
             None if p is None else torch.stack([point[keys[id(p)]].to(p) for point in points])
             for p in (layer.weight, layer.bias)
         ]
-        first = cls(layer, finished_before[layer], corners, names)
+        first = cls(layer, label, trace, corners, names)
         first.load(forward)
+        if outside := trace.reads_elsewhere(layer, first.only_here(model)):
+            raise NotApplicable(f"{outside.name} is read outside its layer, or before the first layer that moves")
         return first
 
     def only_here(self, model: nn.Module) -> set[str]:
@@ -100,24 +101,39 @@ class FirstLayer:
         ]
 
     def load(self, forward: Callable[[], Any]) -> None:
-        """Take what the layer is given in the pass that ``forward`` runs; what comes before is kept, too."""
-        self._kept.clear()
-        reached: list[Tensor] = []
+        """Take what the layer is given in the pass that ``forward`` runs; what comes before is kept, too.
 
-        def stop(inputs: Tensor) -> Tensor:
-            reached.append(inputs)
+        Raises:
+            NotApplicable: this pass does not come to the layer, or to another perturbed one first.
+        """
+        self._kept.clear()
+        reached: list[Tensor | None] = []
+
+        def stop(*arguments: Any, **keywords: Any) -> NoReturn:
+            reached.append(input_of(arguments, keywords))
             raise _Reached
 
-        def keeper(module: nn.Module, original: Callable) -> Callable:
+        def refuse(*_: Any, **__: Any) -> NoReturn:
+            raise NotApplicable(f"on some batches another perturbed layer runs before that of {self.label}")
+
+        def keeper(module: nn.Module, original: Callable[..., Any]) -> Callable[..., Any]:
             def run(*arguments: Any, **keywords: Any) -> Any:
-                self._kept[module] = original(*arguments, **keywords)
-                return self._kept[module]
+                output = original(*arguments, **keywords)
+                if not isinstance(output, Tensor):
+                    raise NotApplicable("what a module returns depends on the data")
+                self._kept.setdefault(module, []).append((output, output._version))
+                return output
 
             return run
 
         keepers = {module: keeper(module, module.forward) for module in self.before}
-        with contextlib.suppress(_Reached), replaced_forwards({self.layer: stop, **keepers}):
+        guards = dict.fromkeys(self.later, refuse)
+        with contextlib.suppress(_Reached), replaced_forwards({**guards, **keepers, self.layer: stop}):
             forward()
+        if not reached or reached[0] is None:
+            raise NotApplicable(f"the layer of {self.label} does not run on every batch with one tensor")
+        if self.layer.weight.requires_grad or is_differentiated(reached[0]):
+            raise NotApplicable(f"the loss differentiates through the layer of {self.label}")
         self._inputs = reached[0].to(self.layer.weight.dtype)  # lower precision may have come before
 
     def reads(self, inputs: Tensor) -> bool:
@@ -138,10 +154,36 @@ class FirstLayer:
         """The output for the loaded batch at the prepared point ``index``."""
         return self._apply(*(None if values is None else values[index] for values in self._at))
 
-    def replacements(self) -> dict[nn.Module, Callable]:
-        """Forwards with which the layer gives ``self.output`` and what precedes it gives what it gave in `load`."""
-        kept = {module: lambda *_, m=module, **__: self._kept[m] for module in self.before}
-        return {self.layer: lambda _: self.output, **kept}
+    def give(self, output: Tensor) -> None:
+        """Set what the layer gives in the next pass."""
+        self.output = output
+        self._taken.clear()
+
+    def replacements(self) -> dict[nn.Module, Callable[..., Any]]:
+        """Forwards with which the layer gives what `give` set and what precedes it gives what it gave in `load`."""
+        return {self.layer: self._take, **{module: self._replay(module, module.forward) for module in self.before}}
+
+    def _take(self, *_: Any, **__: Any) -> Tensor:
+        output, self.output = self.output, None
+        if output is None:
+            raise NotApplicable(f"the layer of {self.label} runs more than once on some batches")
+        return output
+
+    def _replay(self, module: nn.Module, original: Callable[..., Any]) -> Callable[..., Any]:
+        """The outputs that ``module`` gave before the layer ran, one a call; later calls are computed."""
+
+        def forward(*arguments: Any, **keywords: Any) -> Any:
+            kept = self._kept.get(module, [])
+            number = self._taken[module]
+            if number >= len(kept):
+                return original(*arguments, **keywords)
+            self._taken[module] += 1
+            output, version = kept[number]
+            if output._version != version:
+                raise NotApplicable("what all points share is overwritten")
+            return output
+
+        return forward
 
     def _apply(self, weight: Tensor, bias: Tensor | None) -> Tensor:
         if isinstance(self.layer, nn.Linear):
@@ -160,46 +202,59 @@ def _owners(model: nn.Module, names: set[str]) -> dict[tuple[str, int], tuple[nn
     }
 
 
-def _watch(
-    model: nn.Module, forward: Callable[[], Any], candidates: set[nn.Module]
-) -> tuple[dict[nn.Module, list[int]], dict[nn.Module, list[nn.Module]]]:
-    """Times at which each module was entered, and the outermost modules that had ended before each candidate."""
-    clock, calls, ended = 0, {}, {}
-    finished_before: dict[nn.Module, list[nn.Module]] = {}
+class _Trace:
+    """One forward pass: when each module was entered, what had ended before, who read perturbed parameters."""
 
-    def enter(module: nn.Module, _: Any) -> None:
-        nonlocal clock
-        clock += 1
-        calls.setdefault(module, []).append(clock)
-        if module in candidates and module not in finished_before:
-            inner = {part for other in ended for part in other.modules() if part is not other}
-            finished_before[module] = [other for other in ended if other not in inner]
+    def __init__(self, model: nn.Module, candidates: set[nn.Module], moved: set[str]):
+        self.model, self.candidates = model, candidates
+        self.calls: dict[nn.Module, list[int]] = {}  # times of entering
+        self.finished_before: dict[nn.Module, list[nn.Module]] = {}  # the outermost modules, of every candidate
+        self.reads = Reads({n: p for n, p in model.named_parameters() if n in moved}, self._where)
+        self._clock, self._inside, self._ended = 0, list[nn.Module](), dict[nn.Module, bool]()
 
-    def leave(module: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            ended[module] = True
+    def run(self, forward: Callable[[], Any]) -> None:
+        """Watch the pass that ``forward`` runs."""
+        modules = list(self.model.modules())
+        handles = [module.register_forward_pre_hook(self._enter, with_kwargs=True) for module in modules]
+        handles += [module.register_forward_hook(self._leave, with_kwargs=True) for module in modules]
+        try:
+            with self.reads:
+                forward()
+        finally:
+            for handle in handles:
+                handle.remove()
+        once = {module for module, times in self.calls.items() if len(times) == 1}
+        self.finished_before = {key: [m for m in ms if m in once] for key, ms in self.finished_before.items()}
 
-    handles = [module.register_forward_pre_hook(enter) for module in model.modules()]
-    handles += [module.register_forward_hook(leave) for module in model.modules()]
-    try:
-        forward()
-    finally:
-        for handle in handles:
-            handle.remove()
-    once = {module for module, times in calls.items() if len(times) == 1}
-    return calls, {module: [m for m in before if m in once] for module, before in finished_before.items()}
+    def reads_elsewhere(self, layer: nn.Module, own: set[str]) -> Read | None:
+        """A read of a parameter of the layer's ``own`` by anything but the ``layer``, or of any before it ran."""
+        began = self.calls[layer][0]
+        return next(
+            (read for read in self.reads.found if read.time < began or (read.name in own and read.module is not layer)),
+            None,
+        )
+
+    def _where(self) -> tuple[nn.Module | None, int]:
+        return (self._inside[-1] if self._inside else None), self._clock
+
+    def _enter(self, module: nn.Module, *_: Any) -> None:
+        self._clock += 1
+        self._inside.append(module)
+        self.calls.setdefault(module, []).append(self._clock)
+        if module in self.candidates and module not in self.finished_before:
+            inner = {part for other in self._ended for part in other.modules() if part is not other}
+            self.finished_before[module] = [other for other in self._ended if other not in inner]
+
+    def _leave(self, module: nn.Module, *given_and_output: Any) -> None:
+        self._inside.pop()
+        if isinstance(given_and_output[-1], Tensor):
+            self._ended[module] = True
 
 
-@contextlib.contextmanager
-def replaced_forwards(replacements: dict[nn.Module, Callable]) -> Iterator[None]:
-    """Replace the forward methods of modules, and put them back."""
-    own = {module: module.__dict__["forward"] for module in replacements if "forward" in module.__dict__}
-    try:
-        for module, function in replacements.items():
-            module.forward = function
-        yield
-    finally:
-        for module in replacements:
-            del module.forward
-        for module, function in own.items():
-            module.forward = function
+def _check_layer(layer: nn.Module, label: str, trace: _Trace) -> None:
+    if type(layer) not in LINEAR_MAPS or set(layer._parameters) != {"weight", "bias"}:
+        raise NotApplicable(f"{label} belongs to {type(layer).__name__}, which is no linear map")
+    if len(trace.calls[layer]) > 1:
+        raise NotApplicable(f"the layer of {label} runs more than once")
+    if layer._forward_hooks or layer._forward_pre_hooks or has_own_forward(layer):
+        raise NotApplicable(f"the layer of {label} carries hooks, or a forward method of its own")

@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Callable
+from concurrent.futures import wait
 from typing import Any
 
 import torch
@@ -52,6 +53,8 @@ class Team:
             return [future.result() for future in futures]
         except BaseException:
             self.stopped = True
+            wait(futures)  # so that no member still works on what is given up
+            self.stopped = False
             raise
 
     def even(self, batch_size: int, samples: int) -> int:

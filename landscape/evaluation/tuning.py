@@ -23,16 +23,18 @@ SHARE = 0.05  # of the expected work that may be spent on timing
 Setting = tuple[int, str, int]  # samples a batch, layout, points per operation
 
 
-def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> float:
+def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team, *, plain: bool = False) -> float:
     """Set layout, micro-batch size and points per operation of all for the points ``coordinates``; seconds a point.
+
+    ``plain`` leaves layout and points per operation as they are in a plain forward pass.
 
     The settings of a `Chain` follow from its width; for other networks they are the fastest seen. All members of the
     ``team`` are timed at once, because they share the cache and the memory of the machine.
     """
     evaluator = evaluators[0]
-    together = not evaluator.batches_fixed and evaluator.can_run_together(coordinates[:2])
+    together = not plain and not evaluator.batches_fixed and evaluator.can_run_together(coordinates[:2])
     if not (together and (setting := _for_chain(evaluator, len(coordinates)))):
-        return _search(evaluators, coordinates, team, together)
+        return _search(evaluators, coordinates, team, together, ("default",) if plain else evaluator.layouts)
     _arrange(evaluators, setting)
     size, width = evaluator.objective.size, evaluator.chain.width
     short = size * len(coordinates) * width < SHORT
@@ -52,12 +54,14 @@ def _for_chain(evaluator: Direct, points: int) -> Setting | None:
     return samples, "features_first", max(2, min(points, columns // samples))
 
 
-def _search(evaluators: list[Direct], coordinates: torch.Tensor, team: Team, together: bool) -> float:
+def _search(
+    evaluators: list[Direct], coordinates: torch.Tensor, team: Team, together: bool, layouts: tuple[str, ...]
+) -> float:
     """The fastest settings seen, as long as the timing takes less than a small share of the work.
 
     Points ``together`` first, where the network is so small that they pay most likely, then the layout, then the batch
     size (until it got worse twice). The fastest of these are timed in turn again: the speed of a machine changes from
-    moment to moment. Batches that are part of the objective keep their size.
+    moment to moment. Batches that are part of the objective keep their size. Settings that fail count as slow.
     """
     evaluator, kind = evaluators[0], _kind(evaluators[0])
     objective = evaluator.objective
@@ -69,7 +73,12 @@ def _search(evaluators: list[Direct], coordinates: torch.Tensor, team: Team, tog
         if times and time.perf_counter() - began > SHARE * min(times.values()) * work:
             return float("inf")
         _arrange(evaluators, setting)
-        seconds = _seconds(evaluators, coordinates, team)
+        try:
+            seconds = _seconds(evaluators, coordinates, team)
+        except Exception:
+            if setting[1:] == ("default", 1) and setting[0] <= start:  # of which all others are variants
+                raise
+            seconds = float("inf")
         times[setting] = min(seconds, times.get(setting, seconds))
         return seconds
 
@@ -80,8 +89,8 @@ def _search(evaluators: list[Direct], coordinates: torch.Tensor, team: Team, tog
     for points, size in TOGETHER if together else ():
         points, size = min(points, len(coordinates)), min(size, objective.size)
         if points * size * evaluator.width <= VOLUME[kind]:
-            attempt((size, evaluator.layouts[-1], points))
-    for layout in evaluator.layouts:
+            attempt((size, layouts[-1], points))
+    for layout in layouts:
         attempt((start, layout, 1))
     layout = fastest()[0][1]
     if not evaluator.batches_fixed:

@@ -1,0 +1,69 @@
+"""What a forward pass reads: parameters in places where a shortcut would not put them, and values that decide."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+__all__ = ["Decisions", "Read", "Reads", "is_differentiated"]
+
+TO_PYTHON = {"__bool__", "__int__", "__float__", "__index__", "__array__", "__contains__", "item", "tolist", "numpy"}
+TO_PYTHON |= {"equal", "allclose", "is_nonzero"}
+
+
+@dataclass(frozen=True)
+class Read:
+    """An operation read the parameter ``name`` inside ``module`` (None: outside the network) at ``time``."""
+
+    name: str
+    module: nn.Module | None
+    time: int
+
+
+class Reads(TorchDispatchMode):
+    """Notes in ``found`` every `Read` of the ``parameters`` by an operation, also through views and other names.
+
+    ``where`` tells the module that runs, and the time.
+    """
+
+    def __init__(self, parameters: dict[str, Tensor], where: Callable[[], tuple[nn.Module | None, int]]):
+        super().__init__()
+        self.ranges = [(name, p.data_ptr(), p.data_ptr() + p.nbytes) for name, p in parameters.items() if p.numel()]
+        self.where, self.found = where, set[Read]()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        for tensor in _tensors((args, kwargs)):
+            start = tensor.data_ptr()
+            for name, low, high in self.ranges:
+                if low <= start < high:
+                    self.found.add(Read(name, *self.where()))
+        return function(*args, **kwargs)
+
+
+class Decisions(TorchFunctionMode):
+    """Notes in ``made`` whether a value of a tensor reached Python, where it may decide what runs next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = False
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.made |= getattr(function, "__name__", "") in TO_PYTHON
+        return function(*args, **(kwargs or {}))
+
+
+def is_differentiated(tensor: Tensor) -> bool:
+    """Whether derivatives are taken through ``tensor``, by any of torch's ways."""
+    dual = forward_ad.unpack_dual(tensor).tangent is not None
+    return tensor.requires_grad or dual or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def _tensors(tree: Any) -> Iterable[Tensor]:
+    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
