@@ -1,5 +1,7 @@
 """Surfaces of a checkpoint under the options of a command line."""
 
+import contextlib
+import glob
 import json
 import re
 from collections.abc import Sequence
@@ -12,6 +14,7 @@ from landscape.checkpoints import Checkpoint
 from landscape.datasets import Data
 from landscape.errors import InputError
 from landscape.evaluation import find_span, load_or_evaluate, plan_budget
+from landscape.files import written_whole
 from landscape.objective import objective
 from landscape.results import Surface
 from landscape.settings import Evaluation, PlaneChoice
@@ -38,10 +41,13 @@ def checkpoint_surface(
     notes = {"checkpoint": checkpoint.identity, **(notes or {})}
     if planned := notes.get("budget"):
         options["budget"] = planned["seconds"]
-    return load_or_evaluate(
+    surface = load_or_evaluate(
         path, target, slice_, force=evaluation.force, notes=notes, method=evaluation.method,
         tolerance=evaluation.tolerance, **plane.grid, **options,
     )  # fmt: skip
+    if ranks.is_first_rank():  # the surface keeps its plan itself
+        _plan_path(path).unlink(missing_ok=True)
+    return surface
 
 
 def settle_budget(
@@ -55,7 +61,8 @@ def settle_budget(
     """What a time for each surface pays for: samples, ``evaluation`` with a tolerance, and notes of both.
 
     Surfaces to be compared need the same samples: the fewest that any of them can afford. ``paths`` are where the
-    surfaces will be; one that is already there, planned for that time, keeps its plan.
+    surfaces will be; one that is already there, planned for that time, keeps its plan. Until it is there the plan is
+    kept beside it, so that an interrupted run goes on with the same samples.
 
     Args:
         budget: such as "60s", "10min" or "1h"; None leaves everything as it is.
@@ -72,9 +79,12 @@ def settle_budget(
     for path, checkpoint, samples in zip(paths, checkpoints, data, strict=True):
         asked = {"seconds": seconds, "samples": len(samples), **evaluation.arguments, **plane.grid}
         known = None if evaluation.force else ranks.from_first(partial(_known_plan, path, checkpoint, asked))
-        target = objective(checkpoint.model, samples, **evaluation.arguments)
-        slice_ = random_plane(checkpoint.model, **plane.directions)
-        plans.append(known or {**plan_budget(target, slice_, seconds, plane.seed, **plane.grid), "asked": asked})
+        if not known:
+            target = objective(checkpoint.model, samples, **evaluation.arguments)
+            slice_ = random_plane(checkpoint.model, **plane.directions)
+            known = {**plan_budget(target, slice_, seconds, plane.seed, **plane.grid), "asked": asked}
+            ranks.from_first(partial(_keep_plan, path, checkpoint, known))
+        plans.append(known)
     planned = min(plans, key=lambda found: found["samples"])
     print(f"Budget: {planned['samples']:,} samples, tolerance {planned['tolerance']:.2g}", flush=True)
     chosen = [samples.subset(min(planned["samples"], len(samples)), plane.seed) for samples in data]
@@ -90,12 +100,32 @@ def _seconds(budget: str) -> float:
 
 def _known_plan(path: Path, checkpoint: Checkpoint, asked: dict) -> dict | None:
     """How the surface at ``path`` was planned, if it is of this checkpoint and the same was ``asked`` for."""
-    if not path.exists():
-        return None
-    metadata = Surface.load(path).metadata
-    planned = metadata.get("budget") or {}
-    same = metadata.get("checkpoint") == checkpoint.identity and planned.get("asked") == json.loads(json.dumps(asked))
-    return planned if same else None
+    plans = []
+    if path.exists():
+        metadata = Surface.load(path).metadata
+        plans.append({"checkpoint": metadata.get("checkpoint"), "plan": metadata.get("budget")})
+    with contextlib.suppress(OSError, ValueError):  # none, or a damaged one
+        plans.append(json.loads(_plan_path(path).read_text(encoding="utf-8")))
+    for found in plans:
+        planned = found.get("plan") if isinstance(found, dict) else None
+        same = isinstance(planned, dict) and planned.get("asked") == json.loads(json.dumps(asked))
+        if same and found.get("checkpoint") == checkpoint.identity:
+            return planned
+    return None
+
+
+def _keep_plan(path: Path, checkpoint: Checkpoint, plan: dict) -> None:
+    """Write the ``plan`` beside ``path``; what was begun with another one can never be asked for again."""
+    if _plan_path(path).exists():
+        for unfinished in path.parent.glob(f"{glob.escape(path.stem)}.????????.unfinished.npz"):
+            unfinished.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(_plan_path(path)) as temporary:
+        temporary.write_text(json.dumps({"checkpoint": checkpoint.identity, "plan": plan}), encoding="utf-8")
+
+
+def _plan_path(path: Path) -> Path:
+    return path.with_suffix(".plan.json")
 
 
 def settle_range(

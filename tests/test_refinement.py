@@ -238,7 +238,9 @@ def test_settings_are_tuned_again_where_the_rest_of_the_grid_is_evaluated(traine
     module, counts = __import__("sys").modules["landscape.evaluation.evaluate"], []
     plain = module.tune
     monkeypatch.setattr(
-        module, "tune", lambda evaluators, points, team: counts.append(len(points)) or plain(evaluators, points, team)
+        module,
+        "tune",
+        lambda evaluators, points, *rest, **kw: counts.append(len(points)) or plain(evaluators, points, *rest, **kw),
     )
     model, data = trained
 

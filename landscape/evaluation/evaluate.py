@@ -20,7 +20,7 @@ from landscape.evaluation.choice import METHODS, choose_method, few_losses, reas
 from landscape.evaluation.direct import Direct
 from landscape.evaluation.ends import check_networks
 from landscape.evaluation.grid import grid_axes
-from landscape.evaluation.identity import identity_of
+from landscape.evaluation.identity import identity_of, is_known
 from landscape.evaluation.interpolated import Interpolation, allowed_error, check_tolerance
 from landscape.evaluation.proof import HUGE, allowed_difference, rounded_otherwise
 from landscape.evaluation.refinement import Plan, Refinement
@@ -86,7 +86,8 @@ def evaluate(
             the same functions, and what was found is in ``metadata["interpolation"]``. Where the method is "affine"
             the surface is exact all the same: that is faster.
         budget: seconds after which a refinement ends in any case; the error that it has reached is reported.
-        resume: file that keeps finished points; an interrupted evaluation with the same file goes on.
+        resume: file that keeps finished points; an interrupted evaluation with the same file goes on. A callable loss
+            must be one that can be recognised, see `landscape.evaluation.code`.
         progress: show the expected time and a progress bar.
 
     Raises:
@@ -112,11 +113,18 @@ def evaluate(
     check_positive(objective.ends, slice_, axes)
     if per_sample:
         _check_per_sample(objective, axes)
+    if resume and not is_known(identity_of(objective, slice_, axes, per_sample)):
+        raise InputError(
+            "resume cannot be used with this loss: it holds something whose content cannot be told (an open file, a "
+            "generator, compiled code), so that a later run could not know it again; leave that out, or resume"
+        )
     began = time.perf_counter()
     with objective.arithmetic(), torch.no_grad():
         networks = check_networks(objective, slice_)
         run = _Run(objective, slice_, axes, per_sample, method, progress)
         run.evaluate(tolerance, math.inf if budget is None else began + budget, Path(resume) if resume else None)
+        if run.interpolation:
+            run.interpolation.description["budget"] = budget
         origin = run.check_origin()
     return run.surface(time.perf_counter() - began, {"origin": origin, "networks": networks})
 

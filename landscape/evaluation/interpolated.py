@@ -10,7 +10,7 @@ from landscape.evaluation.refinement import FLOOR, Plan
 from landscape.evaluation.statistics import Statistics
 from landscape.objective import Objective
 
-__all__ = ["Interpolation", "allowed_error", "check_tolerance", "error_bound"]
+__all__ = ["Interpolation", "allowed_error", "check_tolerance", "error_bound", "serves"]
 
 NOISE_SHARE = 1 / 3  # of the standard error, for tolerance="noise"
 BEYOND = 2.0  # times the largest error seen, which the many points not seen may well be off
@@ -51,6 +51,24 @@ def error_bound(tolerance: float | str, plan: Plan) -> float:
     """
     doubled = BEYOND * float(plan.errors.max(initial=0.0))
     return min(doubled, float(tolerance)) if plan.reached and tolerance != "noise" else doubled
+
+
+def serves(found: dict | None, tolerance: float | str | None, budget: float | None) -> bool:
+    """Whether a surface whose ``interpolation`` metadata are ``found`` is as good as is asked.
+
+    One of which every point is evaluated serves any call. Another one does where it has reached a tolerance as small,
+    or was cut short by a budget no smaller than that which is asked now.
+    """
+    if found is None or (found.get("method") is None and found.get("reached")):
+        return True
+    if tolerance in (None, 0):
+        return False
+    reached, spent = found.get("reached", False), found.get("budget")
+    if not reached and None not in (budget, spent) and budget <= spent and found["tolerance"] == tolerance:
+        return True
+    if "noise" in (tolerance, found["tolerance"]):
+        return reached and found["tolerance"] == tolerance
+    return (found["tolerance"] if reached else found.get("error_bound", math.inf)) <= tolerance
 
 
 class Interpolation:

@@ -8,8 +8,8 @@ from pathlib import Path
 from landscape import ranks
 from landscape.evaluation.evaluate import evaluate
 from landscape.evaluation.grid import grid_axes
-from landscape.evaluation.identity import difference, identity_of
-from landscape.evaluation.interpolated import check_tolerance
+from landscape.evaluation.identity import difference, identity_of, is_known
+from landscape.evaluation.interpolated import check_tolerance, serves
 from landscape.objective import Objective
 from landscape.results import Surface
 from landscape.slices import Slice
@@ -23,7 +23,9 @@ def load_or_evaluate(
     """The surface stored at ``path`` if it is the one asked for, else a new one, evaluated and stored there.
 
     It is the one asked for when slice, data, objective, grid and ``notes`` are the same, whatever the file's name
-    says. While it is computed, finished points are kept beside ``path``, and an interrupted call goes on there.
+    says, and when it is as good as ``tolerance`` and ``budget`` ask, see `serves`. A callable loss counts as the same
+    when its code and all values it uses are; where that cannot be told, the surface is computed. While it is computed,
+    finished points are kept beside ``path``, and an interrupted call goes on there.
 
     Args:
         path: the .npz file.
@@ -40,27 +42,32 @@ def load_or_evaluate(
     per_sample, tolerance = options.get("per_sample", False), options.get("tolerance")
     check_tolerance(tolerance, settled, per_sample)
     wanted = {"identity": identity_of(settled, slice_, axes, per_sample), **notes}
-    tolerances = (None, tolerance)  # a surface of which every point is evaluated serves any
-    if not force and (surface := ranks.from_first(lambda: _stored(path, wanted, tolerances))):
+    quality = {"tolerance": tolerance, "budget": options.get("budget")}
+    if not force and (surface := ranks.from_first(lambda: _stored(path, wanted, quality))):
         return surface
-    stable = {key: value for key, value in wanted["identity"].items() if key != "first losses"}
-    recipe = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:8]
-    unfinished = path.with_suffix(f".{recipe}.unfinished.npz")
-    if force and ranks.is_first_rank():
+    unfinished = _unfinished(path, wanted["identity"]) if is_known(wanted["identity"]) else None
+    if force and unfinished and ranks.is_first_rank():
         unfinished.unlink(missing_ok=True)
     surface = evaluate(objective, slice_, resume=unfinished, **options)
     surface = dataclasses.replace(surface, metadata={**surface.metadata, **notes})
     surface.save(path)
-    if ranks.is_first_rank():
+    if unfinished and ranks.is_first_rank():
         unfinished.unlink(missing_ok=True)
     return surface
 
 
-def _stored(path: Path, wanted: dict, tolerances: tuple) -> Surface | None:
+def _unfinished(path: Path, identity: dict) -> Path:
+    """Where the finished points of a surface with ``identity`` are kept until all are there."""
+    stable = {key: value for key, value in identity.items() if key != "first losses"}
+    recipe = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:8]
+    return path.with_suffix(f".{recipe}.unfinished.npz")
+
+
+def _stored(path: Path, wanted: dict, quality: dict) -> Surface | None:
     if not path.exists():
         return None
     surface = Surface.load(path)
     others = {key: value for key, value in wanted.items() if key != "identity"}
     same = difference(surface.metadata.get("identity", {}), wanted["identity"]) is None
-    same = same and (surface.metadata.get("interpolation") or {}).get("tolerance") in tolerances
+    same = same and serves(surface.metadata.get("interpolation"), **quality)
     return surface if same and all(surface.metadata.get(key) == value for key, value in others.items()) else None
