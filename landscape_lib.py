@@ -42,6 +42,7 @@ from landscape.evaluation import check_tolerance, evaluate, find_span, load_or_e
 from landscape.explorer import explore, plot_path_html
 from landscape.files import make_folder, plain_name
 from landscape.logs import write_json, write_log, write_text
+from landscape.losses import Weighted
 from landscape.models import LinearMNIST, MLPClassifier, NormCNN, TinyCNN, build_model
 from landscape.normalization_study import (
     NormalizationStudy,
@@ -171,6 +172,7 @@ __all__ = [
     "Training",
     "Trajectory",
     "TrajectoryRecorder",
+    "Weighted",
     "__version__",
     "align",
     "animate_path",

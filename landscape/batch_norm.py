@@ -1,7 +1,7 @@
 """Which statistics the BatchNorm layers of a moved network use: an argument, never an accident."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,14 @@ from landscape.errors import InputError
 from landscape.layer_order import Order, watch_order
 from landscape.parameters import as_float64
 
-__all__ = ["POLICIES", "batch_norm_layers", "has_batch_norm", "recalibrate", "use_batch_statistics"]
+__all__ = [
+    "POLICIES",
+    "batch_norm_layers",
+    "frozen_statistics",
+    "has_batch_norm",
+    "recalibrate",
+    "use_batch_statistics",
+]
 
 POLICIES = ("running", "batch", "recalibrate")
 
@@ -36,6 +43,31 @@ def use_batch_statistics(model: nn.Module) -> None:
     for layer in batch_norm_layers(model):
         layer.running_mean = layer.running_var = None
         layer.track_running_stats = False
+
+
+@contextlib.contextmanager
+def frozen_statistics(model: nn.Module, forward: Callable[[], Any]) -> Iterator[None]:
+    """Let every BatchNorm layer meanwhile normalise by constants: the statistics of its first input in ``forward``."""
+    layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    before = [(layer, layer.running_mean, layer.running_var) for layer in layers]
+
+    def freeze(layer: nn.Module, arguments: tuple, named: dict) -> None:
+        (inputs,) = (*arguments, *named.values())
+        if layer.running_mean is None:
+            axes = [axis for axis in range(inputs.ndim) if axis != 1]
+            layer.running_var, layer.running_mean = torch.var_mean(inputs.detach(), axes, correction=0)
+
+    for layer in layers:
+        layer.running_mean = layer.running_var = None
+    handles = [layer.register_forward_pre_hook(freeze, with_kwargs=True) for layer in layers]
+    try:
+        forward()
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for layer, mean, variance in before:
+            layer.running_mean, layer.running_var = mean, variance
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import Point, as_float64
 from landscape.runtime import own_torch_state
-from landscape.samples import Samples, map_tensors
 
 __all__ = ["MeanLoss"]
 
@@ -32,13 +31,11 @@ class MeanLoss:
             )
         self.objective = objective.for_slice(None).twin()
         self.objective.model.requires_grad_(True)
-        if self.objective.batch_norm != "batch":
+        if not self.objective.batches_fixed:
             self.objective.batch_size = min(self.objective.batch_size, BATCH)
         convolutional = any(isinstance(module, nn.Conv2d) for module in self.objective.model.modules())
         if convolutional and objective.samples.tensors is not None:  # three times faster on a CPU
-            samples = objective.samples
-            tensors = map_tensors(_channels_last, samples.tensors)
-            self.objective.samples = Samples(samples.size, samples.description, tensors=tensors)
+            self.objective.samples = objective.samples.mapped(_channels_last)
 
     def __call__(self, point: Point) -> float:
         """L at ``point``."""

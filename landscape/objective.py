@@ -10,18 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from landscape.batch_norm import POLICIES, has_batch_norm, recalibrate, use_batch_statistics
+from landscape.criteria import Criterion, as_loss
 from landscape.devices import has_bf16, select_device
 from landscape.errors import InputError
+from landscape.independence import changed_buffer, check_independence
 from landscape.layer_order import Order
-from landscape.losses import LOSSES, check_labels, is_classification
+from landscape.losses import IGNORED, LOSSES, Weighted, check_labels, check_range, counted, is_classification
 from landscape.networks import buffers_of, set_buffers, statistics_names, varying_names
 from landscape.parameters import Point, as_point, check_match, copy_of
 from landscape.provenance import fingerprint
 from landscape.runtime import OwnLock, kept_random_state, own_torch_state
-from landscape.samples import Samples, batch_length, collect, map_tensors, tensors_of
+from landscape.samples import Samples, collect
 from landscape.settling import between, buffer_ends, check_buffers
 from landscape.slices import Slice
 from landscape.spectral_norm import spectral_layers
+from landscape.trees import batch_length, map_tensors, tensors_of
 
 __all__ = ["Objective", "objective"]
 
@@ -35,36 +38,47 @@ def objective(
     model: nn.Module,
     data: Any,
     *,
-    loss: str | Callable = "cross_entropy",
+    loss: str | Callable[..., Any] = "cross_entropy",
     batch_norm: str | None = None,
     device: str | torch.device = "auto",
     dtype: torch.dtype = torch.float32,
     precision: str = "full",
     batch_size: int | None = None,
+    whole_batch: bool = False,
 ) -> "Objective":
     """The map theta -> losses l_n(theta), n = 1..N, of ``model`` on ``data``.
 
-    Works on a private copy of ``model`` in eval mode: the caller's model and the global random state stay as they
-    are. Construction runs the first batch twice and refuses a forward pass that is not deterministic.
+    Works on a private copy of ``model`` in eval mode: the caller's model and data and the global random state stay as
+    they are. Construction runs the first batch twice and refuses a forward pass that is not deterministic. It tries
+    samples from all over the data in several batches and refuses a loss that depends on the batches: a sum, a
+    weighted mean, or one that couples samples.
 
     Args:
         model: any module; its parameters are replaced by those of the point, its buffers are kept.
-        data: a `Data`, a pair (inputs, targets), a Dataset, or a DataLoader that gives the same data each pass.
-        loss: "cross_entropy", "mse" (mean over output units; one-hot for class labels), or a callable
-            (model, batch) -> losses [batch], or a scalar that is the mean over the batch. It may differentiate the
-            network by its inputs (residuals of differential equations, forces, gradient penalties) as in training.
+        data: a `Data`, a pair (inputs, targets) or other tuple, mapping or dataclass of tensors, a Dataset, or a
+            DataLoader that gives the same data each pass. Batches that hold numbers, strings or lists beside their
+            tensors stay as they are; others are cut as suits.
+        loss: "cross_entropy" (targets of -100 do not count, as in torch), "mse" (mean over output units; one-hot for
+            class labels of several outputs), a criterion such as torch.nn.CrossEntropyLoss(weight=w), or a callable
+            (model, batch) -> losses [batch], a `Weighted`, or a scalar that is the mean over the batch. It may
+            differentiate the network by its inputs (residuals of differential equations, forces, gradient penalties)
+            as in training.
         batch_norm: statistics of BatchNorm layers: "running" (the model's own), "recalibrate" (re-estimated on
             all of ``data`` at every point, independent of ``batch_size``) or "batch" (of each batch of
-            ``batch_size`` samples). None stands for "recalibrate" on interpolations, else "running".
+            ``batch_size`` samples; a last one of one sample joins the one before it). None stands for "recalibrate"
+            on interpolations, else "running".
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: arithmetic of the forward pass, torch.float32 or torch.float64.
         precision: "full" (products in ``dtype``), or faster ones for float32: "tf32" (CUDA only), "bf16" (the
             forward pass under torch.autocast). Points, losses and averages stay in ``dtype``.
         batch_size: samples a forward pass, where that is not chosen by timing. None: 256 under "batch", otherwise
             as many as make inputs of 2 MiB.
+        whole_batch: all data are one batch, for losses that couple samples (contrastive, ranking, Cox) or whose data
+            have parts of several lengths. Such a loss has no standard error.
 
     Raises:
-        InputError: data, loss, labels or model that do not fit each other; a random forward pass.
+        InputError: data, loss, labels or model that do not fit each other; a random forward pass; a loss that
+            depends on the batches.
 
     Example:
         >>> model, data = torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
@@ -72,21 +86,24 @@ def objective(
         >>> losses.shape
         torch.Size([5])
     """
-    return Objective(model, data, loss, batch_norm, device, dtype, precision, batch_size)
+    return Objective(model, data, loss, batch_norm, device, dtype, precision, batch_size, whole_batch)
 
 
 class Objective:
     """See `objective`, which makes one."""
 
-    def __init__(self, model, data, loss, batch_norm, device, dtype, precision, batch_size):
+    def __init__(self, model, data, loss, batch_norm, device, dtype, precision, batch_size, whole_batch=False):
         if not isinstance(model, nn.Module):
             raise InputError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
-        if not callable(loss) and loss not in LOSSES:
+        loss = as_loss(loss)
+        if not callable(loss) and not (isinstance(loss, str) and loss in LOSSES):
             raise InputError(f"unknown loss {loss!r}; use {', '.join(map(repr, LOSSES))} or a callable")
         if batch_norm not in (None, *POLICIES):
             raise InputError(f"unknown BatchNorm policy {batch_norm!r}; use one of {', '.join(POLICIES)}")
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
+        if dtype not in (torch.float32, torch.float64):
+            raise InputError(f"dtype is torch.float32 or torch.float64, not {dtype}; precision='bf16' is the lower one")
         if precision not in PRECISIONS or (precision != "full" and dtype != torch.float32):
             raise InputError(
                 f"precision {precision!r} with {dtype}: use {', '.join(PRECISIONS)}, lower ones for float32"
@@ -102,9 +119,12 @@ class Objective:
             self.given_buffers = buffers_of(self.model)
             self.ends: tuple[Point, ...] = ()  # buffers at the ends of the slice that this is settled for
             self.order: Order | None = None  # of the BatchNorm layers, once it has been watched on all samples
-            self.samples = collect(data).to(self.device, dtype)
+            self.samples = collect(data, whole_batch).to(self.device, dtype)
             self.size = self.samples.size
             self.batch_size = batch_size or (256 if batch_norm == "batch" else self.samples.count_in(BATCH_BYTES))
+            if whole_batch:
+                self.batch_size = self.size
+            self.weights: Tensor | None = None  # [N] float64 of mean 1, on the CPU, where samples weigh differently
             self._check()
 
     @own_torch_state()
@@ -150,10 +170,30 @@ class Objective:
             batches = lambda: (batch for _, batch in self.batches())  # noqa: E731
             self.order = recalibrate(self.model, self.evaluate, batches, self.order)
 
+    @property
+    def batches_fixed(self) -> bool:
+        """Whether there is one partition into batches for all: BatchNorm by batch, one batch, batches as they come."""
+        return self.batch_norm == "batch" or self.samples.whole or self.samples.tensors is None
+
+    @property
+    def independent(self) -> bool:
+        """Whether the loss is a mean over samples that are known one by one, so that it has a standard error."""
+        return self.per_sample and not self.samples.whole
+
     def batches(self, batch_size: int | None = None) -> Iterator[tuple[int, Any]]:
-        """(index of the first sample, batch) over all samples, on the device."""
-        for start, batch in self.samples.batches(batch_size or self.batch_size, self.device, self.dtype):
+        """(index of the first sample, batch) over all samples, on the device; ``batch_size`` is used if free."""
+        size = self.batch_size if self.batches_fixed else batch_size or self.batch_size
+        least = 2 if self.batch_norm == "batch" and self.has_batch_norm else 1
+        for start, batch in self.samples.batches(size, self.device, self.dtype, least):
             yield start, self._with_indices(batch)
+
+    def weights_of(self, start: int, stop: int) -> Tensor | None:
+        """Weights of the samples from ``start`` to ``stop``, of mean 1 over all samples; None where all are 1."""
+        return None if self.weights is None else self.weights[start:stop]
+
+    def count(self, batch: Any) -> int:
+        """Number of samples in a batch."""
+        return self.size if self.samples.whole else batch_length(batch)
 
     def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Any]:
         """Batches over all samples in an order drawn from ``generator``, on the device."""
@@ -161,31 +201,53 @@ class Objective:
 
     def _with_indices(self, batch: Any) -> Any:
         """The batch with class labels of any integer type as int64, which torch takes as indices everywhere."""
-        if callable(self.loss) or not (isinstance(batch, tuple | list) and len(batch) == 2):
+        named = not callable(self.loss) or isinstance(self.loss, Criterion)
+        if not named or not _is_pair(batch) or not isinstance(batch[1], Tensor):
             return batch
         inputs, targets = batch
-        return inputs, targets if targets.is_floating_point() or targets.dtype == torch.bool else targets.long()
+        kept = targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool
+        return inputs, targets if kept else targets.long()
 
     def few_samples(self) -> Any:
         """A first batch for checks: small, unless its size is part of the objective."""
-        size = self.batch_size if self.batch_norm == "batch" else min(self.batch_size, FEW)
-        return next(iter(self.batches(size)))[1]
+        return next(iter(self.batches(min(self.batch_size, FEW))))[1]
+
+    def spread_samples(self) -> list[Any]:
+        """Small batches of samples from all over the data."""
+        count = min(FEW, max(2, self.batch_size))
+        return [self._with_indices(batch) for batch in self.samples.spread(count, self.device, self.dtype)]
 
     def evaluate(self, batch: Any) -> tuple[Tensor, Tensor | None]:
-        """Losses [batch] at the present weights, and whether the top class is the target [batch] (or None)."""
-        if callable(self.loss):
-            losses = self.forward(self.loss, self.model, batch)
-            if losses.ndim == 0:
-                losses = losses.expand(len(tensors_of(batch)[0]))
-            return losses.to(self.dtype), None
-        inputs, targets = batch
-        return self.score(self.forward(self.model, inputs), targets)
+        """Losses [batch] at the present weights, and whether the top class is the target [batch] (or None).
+
+        Where samples weigh differently these are N w_n l_n / sum w, whose mean over all data is the weighted mean.
+        """
+        values, weights, hits = self.measure(batch)
+        if weights is not None and self.weights is not None:
+            values = torch.where(weights > 0, values, 0) * (weights * self._scale).to(values)
+        return values, hits
+
+    def measure(self, batch: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Losses [batch], the weights [batch] that the loss gives them (or None), and hits as in `evaluate`."""
+        if not callable(self.loss):
+            inputs, targets = batch
+            losses, hits = self.score(self.forward(self.model, inputs), targets)
+            return losses, counted(targets) if self.weights is not None else None, hits
+        given, weights = self.forward(self.loss, self.model, batch), None
+        if isinstance(given, Weighted):
+            given, weights = given.values, given.weights.detach()
+        if given.ndim == 0:
+            given = given.expand(self.count(batch))
+        return given.to(self.dtype), weights, None
 
     def forward(self, function: Callable, *arguments: Any) -> Any:
         """``function(*arguments)``, a network or a callable loss, in the asked precision.
 
         A loss that differentiates inside does so on views of its own, and leaves no graph where none was asked for.
+        One that writes into its batch gets a copy.
         """
+        if self.writes:
+            arguments = tuple(map_tensors(torch.clone, argument) for argument in arguments)
         recorded = torch.is_grad_enabled()
         if not self.differentiates:
             with self.autocast():
@@ -225,8 +287,8 @@ class Objective:
     def on_few_samples(self) -> "Objective":
         """The same objective on the samples of `few_samples` alone."""
         few, batch = copy.copy(self), self.few_samples()
-        few.size, few.order = batch_length(batch), None
-        few.samples = Samples(few.size, self.samples.description, tensors=batch)
+        few.size, few.order = self.count(batch), None
+        few.samples = Samples(few.size, self.samples.description, tensors=batch, whole=self.samples.whole)
         return few
 
     def of_network(self, model: nn.Module) -> "Objective":
@@ -245,7 +307,10 @@ class Objective:
         """The same objective on ``count`` random samples (all where there are fewer, or where they are streamed)."""
         subset = copy.copy(self)
         subset.samples = self.samples.subset(count, seed)
-        subset.size, subset.order = subset.samples.size, None
+        subset.order = None
+        subset.size = self.size if self.samples.whole else subset.samples.size
+        if self.weights is not None:
+            subset._weigh()
         return subset
 
     def for_slice(self, slice_: Slice | None) -> "Objective":
@@ -277,7 +342,8 @@ class Objective:
     def description(self) -> dict:
         """What the losses depend on besides the point; JSON types only."""
         name = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__qualname__", repr(self.loss))
-        return {
+        whole = {"whole_batch": True} if self.samples.whole else {}  # absent otherwise, as in files of earlier versions
+        return whole | {
             "loss": name,
             "batch_norm": (self.batch_norm or "running") if self.has_batch_norm else None,
             "batch_size": self.batch_size if self.has_batch_norm and self.batch_norm == "batch" else None,
@@ -307,24 +373,73 @@ class Objective:
 
     @torch.no_grad()
     def _check(self) -> None:
-        """Run the first batch twice, and refuse what would make a surface wrong."""
+        """Refuse what would make a surface wrong: by passes over a first batch, and over samples from all the data."""
         batch = self.few_samples()
-        self.has_accuracy, self.per_sample, self.differentiates = False, True, True
+        self.has_accuracy, self.per_sample, self.differentiates, self.writes = False, True, True, True
+        self.weighs = False  # whether a callable loss gives weights
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         if not callable(self.loss):
             self._check_labels(batch)
+        elif isinstance(self.loss, Criterion):
+            self._check_pairs(batch)
         losses, again = self._settle_gradients(batch)
-        count = len(tensors_of(batch)[0])
-        if losses.shape not in ((), (count,)):
-            raise InputError(f"the loss gives shape {tuple(losses.shape)}; it must be [{count}] (one a sample) or []")
-        self.per_sample = losses.ndim == 1
+        self._settle_shape(batch, losses)
         self.first_losses = losses.flatten()[:FIRST].tolist()
         if not _close(losses, again):
+            advice = changed_buffer(self.model, buffers) or "turn off dropout and other random parts in eval mode"
+            raise InputError(f"the forward pass is not deterministic (two passes over one batch differ): {advice}")
+        self._settle_writes(batch)
+        if isinstance(self.loss, Criterion):
+            self._check_criterion(batch)
+        if not self.samples.whole:
+            check_independence(self, self.spread_samples())
+        if self.weighs:
+            self._weigh()
+
+    def _settle_shape(self, batch: Any, losses: Tensor) -> None:
+        """Whether the loss is one value a sample, and of how many samples where all are one batch."""
+        count = self.count(batch)
+        if losses.is_complex() or not losses.is_floating_point():
+            raise InputError(f"the loss gives values of {losses.dtype}; it must give real floating-point numbers")
+        self.per_sample = losses.ndim == 1
+        if self.samples.whole and self.per_sample and len(losses):
+            self.size = self.batch_size = self.samples.size = len(losses)
+        elif losses.shape not in ((), (count,)):
             raise InputError(
-                "the forward pass is not deterministic (two passes over one batch differ): "
-                "turn off dropout and other random parts in eval mode"
+                f"the loss gives shape {tuple(losses.shape)}; it must be [{count}] (one value a sample) or a scalar, "
+                "the mean over the batch"
             )
-        if not self.per_sample and count > 2 and self.batch_norm != "batch":
-            self._check_mean(batch, losses)
+
+    def _settle_writes(self, batch: Any) -> None:
+        """Whether the network or the loss writes into its batch, in which case every pass gets a copy."""
+        own = map_tensors(torch.clone, batch)
+        versions = [tensor._version for tensor in tensors_of(own)]
+        self.writes = False
+        self._raw_losses(own)
+        self.writes = versions != [tensor._version for tensor in tensors_of(own)]
+
+    def _weigh(self) -> None:
+        """Learn the weights of all samples, in one pass; the loss is scaled with their sum from then on."""
+        if callable(self.loss):
+            pieces = (self.measure(batch)[1] for _, batch in self.batches())
+        else:
+            pieces = (counted(targets) for targets in self._targets())
+        weights = torch.cat([piece.detach().cpu().double() for piece in pieces])
+        if not bool(weights.isfinite().all()) or not bool((weights >= 0).all()) or not bool(weights.sum() > 0):
+            low, high = weights.aminmax()
+            raise InputError(
+                f"the weights of the samples run from {low:g} to {high:g} and add up to {weights.sum():g}; they must "
+                "be finite, at least 0, and above 0 for some sample"
+            )
+        self._scale = float(len(weights) / weights.sum())
+        self.weights = weights * self._scale
+
+    def _targets(self) -> Iterator[Tensor]:
+        """The targets of all samples of data of pairs."""
+        if self.samples.tensors is not None:
+            yield self.samples.tensors[1]
+        else:
+            yield from (batch[1] for _, batch in self.batches())
 
     def _settle_gradients(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Find out whether the loss differentiates inside; the losses of two passes over ``batch``.
@@ -349,42 +464,94 @@ class Objective:
             again = self._raw_losses(batch)
         return losses, again
 
+    def _check_pairs(self, batch: Any) -> None:
+        """Raise InputError unless a named loss, or a criterion, gets what it takes."""
+        if not _is_pair(batch) or not isinstance(batch[1], Tensor):
+            raise InputError(
+                f"loss={self._loss_name} needs data of pairs of tensors (inputs, targets); pass a callable loss instead"
+            )
+
+    @property
+    def _loss_name(self) -> str:
+        return self.loss.name if isinstance(self.loss, Criterion) else repr(self.loss)
+
     def _check_labels(self, batch: Any) -> None:
-        if not (isinstance(batch, tuple | list) and len(batch) == 2):
-            raise InputError(f"loss={self.loss!r} needs data of pairs (inputs, targets); pass a callable loss instead")
+        """Raise InputError unless the targets are labels for the outputs; find out which of them count."""
+        self._check_pairs(batch)
         inputs, targets = batch
+        outputs = self._outputs(inputs)
+        check_labels(outputs, targets, self.loss)
+        if targets.is_floating_point():
+            return
+        classes = outputs.ndim > 1 and (self.loss == "cross_entropy" or outputs.shape[1] > 1)
+        if not classes or (self.loss == "mse" and outputs.shape == targets.shape):
+            return
+        every = [*self._targets()]
+        for part in every:
+            check_range(outputs.shape[1], part, IGNORED if self.loss == "cross_entropy" else None)
+        if self.loss == "cross_entropy" and any(bool((part < 0).any()) for part in every):
+            self._weigh()
+        self.has_accuracy = outputs.ndim == 2 and all(map(is_classification, every))
+
+    def _check_criterion(self, batch: Any) -> None:
+        outputs = self._outputs(batch[0])
+        self.loss.check(outputs, batch[1])
+        if self.loss.by_class and not batch[1].is_floating_point():
+            for part in self._targets():
+                check_range(outputs.shape[1], part, self.loss.criterion.ignore_index)
+
+    def _outputs(self, inputs: Any) -> Tensor:
         try:
             outputs = self.forward(self.model, inputs)
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"the model does not accept inputs of shape {tuple(inputs.shape)}: {reason}") from error
+        except InputError:
+            raise
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
+            raise InputError(f"the model does not accept inputs of shape {shape}: {_reason(error)}") from error
         if not isinstance(outputs, Tensor):
             raise InputError(
                 f"the model returns {type(outputs).__name__}, not a tensor; pass loss=callable(model, batch)"
             )
-        every_target = targets if self.samples.tensors is None else self.samples.tensors[1]
-        check_labels(outputs, every_target, self.loss)
-        self.has_accuracy = is_classification(every_target) and outputs.ndim == 2
+        return outputs
 
     def _raw_losses(self, batch: Any) -> Tensor:
-        losses = self.forward(self.loss, self.model, batch) if callable(self.loss) else self.evaluate(batch)[0]
+        """What the loss gives for ``batch``, weights aside; a failure of the loss in one line."""
+        if not callable(self.loss):
+            return self.measure(batch)[0]
+        try:
+            losses = self.forward(self.loss, self.model, batch)
+        except InputError:
+            raise
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            if "does not require grad" in str(error):
+                raise
+            raise InputError(
+                f"the loss fails on a batch of {self.count(batch)} samples: {type(error).__name__}: {_reason(error)}"
+            ) from error
+        self.weighs = isinstance(losses, Weighted)
+        if isinstance(losses, Weighted):
+            values, weights = losses.values, losses.weights
+            if not isinstance(values, Tensor) or not isinstance(weights, Tensor) or values.shape != weights.shape:
+                raise InputError("Weighted takes two tensors [batch], the values and the weights of the samples")
+            return values
         if not isinstance(losses, Tensor):
-            raise InputError(f"the loss gives {type(losses).__name__}; it must give a tensor [batch] or a scalar one")
+            raise InputError(
+                f"the loss gives {type(losses).__name__}; it must give a tensor [batch] with one value a sample, a "
+                "scalar tensor that is their mean, or Weighted(values, weights)"
+            )
         return losses
 
-    def _check_mean(self, batch: Any, whole: Tensor) -> None:
-        """A scalar loss must be the mean over its batch: only then is the average over samples defined."""
-        count = len(tensors_of(batch)[0])
-        cut = max(1, count // 3)
-        head, tail = map_tensors(lambda t: t[:cut], batch), map_tensors(lambda t: t[cut:], batch)
-        mean = (self._raw_losses(head) * cut + self._raw_losses(tail) * (count - cut)) / count
-        if not torch.allclose(mean, whole, rtol=1e-3, equal_nan=True):
-            raise InputError(
-                "the scalar loss is not the mean over the samples of a batch (is it a sum?); "
-                "return the mean, or one loss a sample"
-            )
+
+def _is_pair(batch: Any) -> bool:
+    return isinstance(batch, tuple | list) and len(batch) == 2
 
 
 def _close(losses: Tensor, again: Tensor) -> bool:
     """Whether two passes over one batch agree."""
     return losses.shape == again.shape and torch.allclose(losses, again, rtol=1e-4, atol=1e-6, equal_nan=True)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an exception says."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

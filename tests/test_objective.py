@@ -229,7 +229,7 @@ BAD = {
     "absent device": (lambda: ll.objective(make("mlp"), (X, Y), device="cuda:99"), "'cuda:99' is not available"),
     "labels": (lambda: ll.objective(make("mlp"), (X, Y + 7)), "labels run from 7 to 9 but the model has 3 outputs"),
     "negative label": (lambda: ll.objective(make("mlp"), (X, Y - 1)), "labels run from -1"),
-    "lengths": (lambda: ll.objective(make("mlp"), (X, Y[:4])), r"one length, not \[4, 13\]"),
+    "lengths": (lambda: ll.objective(make("mlp"), (X, Y[:4])), "not 4 and 13; whole_batch=True"),
     "empty": (lambda: ll.objective(make("mlp"), (X[:0], Y[:0])), "no samples"),
     "shape": (lambda: ll.objective(make("mlp"), (X[:, :1], Y)), r"does not accept inputs of shape \(13, 1, 4, 4\)"),
     "no data": (lambda: ll.objective(make("mlp"), "mnist"), "not str"),

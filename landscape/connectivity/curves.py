@@ -19,7 +19,6 @@ from landscape.parameters import Point, as_point, check_match
 from landscape.progress import progress_bar
 from landscape.provenance import fingerprint
 from landscape.runtime import own_torch_state
-from landscape.samples import batch_length
 from landscape.settling import between
 from landscape.slices import Slice
 
@@ -162,8 +161,8 @@ def _train(objective: Objective, ends: Tensor, recipe: dict, progress: bool) -> 
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            seen += batch_length(batch)
-            bar.update(batch_length(batch))
+            seen += objective.count(batch)
+            bar.update(objective.count(batch))
     return bends.detach()
 
 

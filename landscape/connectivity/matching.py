@@ -13,7 +13,8 @@ from torch.overrides import TorchFunctionMode
 from landscape.connectivity.coupling import READERS, Group, operation_name
 from landscape.devices import select_device
 from landscape.parameters import Point, as_float64, copy_of, inner, parameters_of
-from landscape.samples import Samples, tensors_of
+from landscape.samples import Samples
+from landscape.trees import tensors_of
 
 __all__ = ["Match", "inputs_of", "match_activations", "match_weights", "permute"]
 
@@ -82,8 +83,8 @@ def match_activations(a: nn.Module, b: nn.Module, groups: Sequence[Group], sampl
 
 
 def inputs_of(batch: Any) -> Tensor:
-    """What the network takes of a batch: its first tensor."""
-    return tensors_of(batch)[0]
+    """What the network takes of a batch: a copy of its first tensor, which it may overwrite."""
+    return tensors_of(batch)[0].clone()
 
 
 def _permuted(tensors: Point, group: Group, order: np.ndarray) -> Point:

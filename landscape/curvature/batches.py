@@ -11,7 +11,7 @@ from landscape.errors import InputError
 from landscape.evaluation.forwards import replaced_forwards
 from landscape.evaluation.reads import is_differentiated
 from landscape.objective import Objective
-from landscape.samples import tensors_of
+from landscape.trees import tensors_of
 
 __all__ = ["BATCH_PRODUCTS", "gradient_of"]
 

@@ -14,7 +14,7 @@ from landscape.evaluation.team import Team
 from landscape.objective import Objective
 from landscape.parameters import as_float64
 from landscape.runtime import math_attention
-from landscape.samples import tensors_of
+from landscape.trees import tensors_of
 
 __all__ = ["Share", "differentiating", "shares_of"]
 
@@ -138,7 +138,7 @@ class Share:
 def shares_of(objective: Objective, names: list[str], method: str) -> list[Share]:
     """One share for every thread of a team, with batches sized for the cache where their size is free."""
     team = Team(objective).size
-    first, fixed = Share(objective, names, method), objective.samples.tensors is None or objective.batch_norm == "batch"
+    first, fixed = Share(objective, names, method), objective.batches_fixed
     with differentiating():
         _, batch = next(iter(objective.batches(objective.batch_size if fixed else BATCHES[0])))
         sample = max(1, first.try_out(batch) // len(tensors_of(batch)[0]))

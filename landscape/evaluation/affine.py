@@ -14,8 +14,8 @@ from landscape.evaluation.lattice import Lattice
 from landscape.evaluation.reads import Decisions
 from landscape.evaluation.statistics import Sums
 from landscape.objective import Objective
-from landscape.samples import map_tensors, tensors_of
 from landscape.slices import Slice
+from landscape.trees import map_tensors, tensors_of
 
 __all__ = ["Affine"]
 
@@ -59,7 +59,7 @@ class Affine:
             objective.model, lambda: objective.evaluate(batch), slice_.origin, slice_.directions
         )
         self._prove_output(batch[0])
-        self.batches_fixed = objective.samples.tensors is None or objective.batch_norm == "batch"
+        self.batches_fixed = objective.batches_fixed
         self.batch_size = objective.batch_size if self.batches_fixed else LOAD
         # A network before the layer takes memory for its activations, so that it runs on smaller batches.
         whole = self.batches_fixed or self.first.reads(tensors_of(batch)[0])
@@ -169,7 +169,7 @@ class Affine:
         handle = layer.register_forward_hook(lambda *arguments: outputs.append(arguments[2]))
         try:
             with Decisions() as decisions:
-                logits = model(inputs)
+                logits = self.objective.forward(model, inputs)
         finally:
             handle.remove()
         if decisions.made:

@@ -57,7 +57,7 @@ def plan_budget(
     Raises:
         InputError: the time is not enough for ``FEWEST`` samples, or the loss has no standard error.
     """
-    if not objective.per_sample or objective.size < 2:
+    if not objective.independent or objective.size < 2:
         raise InputError("a budget needs the standard error of a mean over samples; give a tolerance")
     began = time.perf_counter()
     grid = {"alpha_range": alpha_range, "beta_range": beta_range}

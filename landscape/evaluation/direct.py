@@ -15,8 +15,8 @@ from landscape.evaluation.first_layer import FirstLayer, NotApplicable, perturbe
 from landscape.evaluation.forwards import replaced_forwards
 from landscape.evaluation.pooling import fast_pools
 from landscape.objective import Objective
-from landscape.samples import map_tensors, tensors_of
 from landscape.slices import Slice
+from landscape.trees import map_tensors, tensors_of
 
 __all__ = ["Direct"]
 
@@ -75,8 +75,8 @@ class Direct:
 
     @property
     def batches_fixed(self) -> bool:
-        """Whether the batches are part of the objective: BatchNorm by batch, streamed samples."""
-        return self.objective.samples.tensors is None or self.objective.batch_norm == "batch"
+        """Whether the batches are part of the objective."""
+        return self.objective.batches_fixed
 
     @property
     def largest_block(self) -> int:
@@ -118,7 +118,7 @@ class Direct:
     def can_run_together(self, coordinates: Tensor) -> bool:
         """Whether the forward pass can be vectorised over points (torch.func.vmap accepts it), tried at two."""
         objective = self.objective
-        if callable(objective.loss) or objective.differentiates or objective.renews:
+        if callable(objective.loss) or objective.differentiates or objective.writes or objective.renews:
             return False
         self.prepare(coordinates)
         before, self.together = self.together, 2
@@ -132,7 +132,7 @@ class Direct:
 
     def _run_one_by_one(self) -> tuple[Tensor, Tensor | None]:
         if callable(self.objective.loss):
-            return torch.stack([self.objective.evaluate(self.batch)[0] for _ in self._visit()]), None
+            return torch.stack([self.objective.measure(self.batch)[0] for _ in self._visit()]), None
         inputs, targets = self.batch
         losses, hits, scored = [], [], None
         for index in self._visit():

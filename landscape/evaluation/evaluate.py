@@ -343,8 +343,9 @@ class _Run:
             evaluator.load(batch)
             for losses, hits in evaluator.run():
                 self.statistics.keep(block, start, losses)
-                sums.add(losses, hits)
-                start += losses.shape[1]
+                stop = start + losses.shape[1]
+                sums.add(losses, hits, self.objective.weights_of(start, stop))
+                start = stop
                 with self.team.lock:
                     self.bar.update(sample * losses.shape[1])
         return sums
@@ -390,7 +391,7 @@ class _Run:
         shape = tuple(len(axis) for axis in self.axes)
         statistics, objective, found = self.statistics, self.objective, self.interpolation or self.statistics
         loss = found.mean.reshape(shape)
-        error = found.standard_error if objective.per_sample else np.full(len(self.coordinates), np.nan)
+        error = found.standard_error if objective.independent else np.full(len(self.coordinates), np.nan)
         metadata = {
             "identity": self.identity,
             "slice": self.given.description,

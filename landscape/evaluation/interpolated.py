@@ -28,7 +28,7 @@ def check_tolerance(
         raise InputError(f"tolerance is a share of the loss, from 0 to below 1, not {tolerance}")
     if tolerance != "noise" or objective is None:
         return
-    if per_sample or not objective.per_sample or objective.size < 2:
+    if per_sample or not objective.independent or objective.size < 2:
         raise InputError("tolerance 'noise' needs the standard error of a mean over samples; give a number")
 
 

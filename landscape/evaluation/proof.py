@@ -37,7 +37,7 @@ class Proof:
 
         def losses(*place: float, alter: Callable[[Point], Point] = lambda point: point) -> Tensor:
             objective.move_to(alter(slice_(*place)), slice_.weights_at(*place))
-            return objective.evaluate(batch)[0].cpu().double()
+            return objective.measure(batch)[0].cpu().double()
 
         places = self.points.tolist()
         self.expected = torch.stack([losses(*place) for place in places])

@@ -14,13 +14,15 @@ EVERY = slice(None)  # point
 class Sums:
     """Sums over some of the samples at K points, which the first losses count.
 
-    Sums instead of running means: an infinite loss stays infinite and NaN stays NaN. Squares are taken about the
-    mean of the first batch, so that a small spread about a large loss survives the arithmetic.
+    With weights u_n of mean 1 over all samples, ``total`` is sum u l, and about the mean r of the first batch
+    ``squares`` is sum u^2 (l - r)^2, ``cross`` sum u^2 (l - r) and ``weight_squares`` sum u^2, so that a small spread
+    about a large loss survives the arithmetic. Sums instead of running means: an infinite loss stays infinite and NaN
+    stays NaN.
     """
 
     def __init__(self):
-        self.count = 0
-        self.total = self.squares = self.reference = self.hits = torch.zeros((), dtype=torch.float64)
+        self.count, self.weight_squares = 0, 0.0
+        self.total = self.squares = self.cross = self.reference = self.hits = torch.zeros((), dtype=torch.float64)
 
     @classmethod
     def merged(cls, shares: list["Sums"]) -> "Sums":
@@ -32,20 +34,29 @@ class Sums:
 
     @property
     def moments(self) -> Tensor:
-        """Mean and variance [2, K] of the losses, the variance about the mean and without correction for the count."""
+        """Mean and variance [2, K] of the losses, the variance about the mean and without correction for the count.
+
+        The variance of a weighted mean m is that of u (l - m), by linearisation (Cochran 1977, "Sampling Techniques",
+        section 6.3).
+        """
         mean = self.total / self.count
-        return torch.stack([mean, (self.squares / self.count - (mean - self.reference).square()).clamp(min=0)])
+        shift = mean - self.reference
+        variance = (self.squares - shift * (2 * self.cross - shift * self.weight_squares)) / self.count
+        return torch.stack([mean, variance.clamp(min=0)])
 
     def at_other_points(self, moments: np.ndarray) -> "Sums":
         """Sums over the same samples, with the same hits, where the losses have other ``moments`` [2, L]."""
         sums = Sums()
-        sums.count, sums.hits = self.count, self.hits
+        sums.count, sums.hits, sums.weight_squares = self.count, self.hits, self.weight_squares
         sums.reference = torch.from_numpy(moments[0])
         sums.total, sums.squares = torch.from_numpy(moments) * self.count
         return sums
 
-    def add(self, losses: Tensor, hits: Tensor | None) -> None:
-        """Add ``losses`` [K, n] of n more samples, whose memory is used up, and the count of ``hits`` [K]."""
+    def add(self, losses: Tensor, hits: Tensor | None, weights: Tensor | None = None) -> None:
+        """Add ``losses`` [K, n] of n more samples, whose memory is used up, their ``weights`` [n] and ``hits`` [K]."""
+        if weights is not None:
+            self._add_weighted(as_float64(losses), weights)
+            return
         # torch sums a batch by cascade, to a few units in the last place; across batches the sums are float64.
         sums = losses.sum(1)
         if not (sums.abs() < 1e18).all():  # whose squares leave float32
@@ -54,16 +65,34 @@ class Sums:
         if self.count == 0:
             self.reference = (sums / losses.shape[1]).nan_to_num(0.0, 0.0, 0.0).cpu().double()
         self.total = self.total + sums.cpu().double()
+        self.cross = self.cross + (sums.cpu().double() - losses.shape[1] * self.reference)
+        self.weight_squares += losses.shape[1]
         self.squares = self.squares + losses.sub_(self.reference.to(losses)[:, None]).square_().sum(1).cpu().double()
         self.count += losses.shape[1]
         if hits is not None:
             self.hits = self.hits + as_float64(hits).cpu()
 
+    def _add_weighted(self, losses: Tensor, weights: Tensor) -> None:
+        """The same with ``weights`` [n]; samples of weight 0 do not count, whatever their losses."""
+        weights = weights.to(losses)
+        losses = torch.where(weights > 0, losses, 0)
+        if self.count == 0:
+            first = (losses @ weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)).cpu()
+            self.reference = first.nan_to_num(0.0, 0.0, 0.0)
+        about = weights * (losses - self.reference.to(losses)[:, None])
+        self.total = self.total + (losses @ weights).cpu()
+        self.squares = self.squares + about.square().sum(1).cpu()
+        self.cross = self.cross + (about @ weights).cpu()
+        self.weight_squares += float(weights.square().sum())
+        self.count += len(weights)
+
     def merge(self, other: "Sums") -> None:
         """Add the samples of ``other``, at the same points."""
         shift = other.reference - self.reference
-        about = other.squares + shift * (2 * (other.total - other.count * other.reference) + other.count * shift)
+        about = other.squares + shift * (2 * other.cross + shift * other.weight_squares)
         self.squares = self.squares + about
+        self.cross = self.cross + other.cross + shift * other.weight_squares
+        self.weight_squares += other.weight_squares
         self.total = self.total + other.total
         self.hits = self.hits + other.hits
         self.count += other.count

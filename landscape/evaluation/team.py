@@ -33,7 +33,7 @@ class Team:
             or callable(objective.loss)
             or objective.renews
         )
-        batches = -(-objective.size // objective.batch_size) if objective.batch_norm == "batch" else objective.size
+        batches = -(-objective.size // objective.batch_size) if objective.batches_fixed else objective.size
         self.size = 1 if alone else min(self.threads, MOST, batches)
         self.lock = threading.Lock()
         self.stopped = False
