@@ -12,20 +12,28 @@ refused, as their losses are not of one kind; --anyway draws them with a warning
 100 and more need --log-scale. A surface that is already there with the same recipe is drawn again, not computed again.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
 from tyro.conf import Positional
 
 from landscape_lib import (
+    Checkpoint,
     Evaluation,
     InputError,
     PlaneChoice,
     Surface,
+    advised,
     animate_surfaces,
     animation_formats,
+    check_budget,
     check_comparable,
+    check_count,
+    check_distinct,
+    check_levels,
     checkpoint_surface,
+    confirm_metrics,
     describe,
     differences,
     distinct_names,
@@ -34,9 +42,14 @@ from landscape_lib import (
     load_checkpoint,
     load_shared_data,
     make_folder,
+    note_unused_batch_norm,
+    own_suffix,
+    owners_in_json,
+    plain_name,
     plot_comparison,
     plot_difference,
     range_hint,
+    refuse_unused,
     run_script,
     save_figure,
     settle_budget,
@@ -54,6 +67,7 @@ def main(
     plane: PlaneChoice = PlaneChoice(),  # noqa: B008 (frozen)
     evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
     model: str | None = None,
+    accept_mismatch: bool = False,
     split: Literal["train", "test"] = "train",
     budget: str | None = None,
     subset: int | None = None,
@@ -74,6 +88,7 @@ def main(
         plane: Which plane, through the weights of every checkpoint; a range that is found is that of the first one.
         evaluation: How it is evaluated.
         model: FILE.py:FUNCTION that built the networks of all checkpoints, if they are your own; THAT FILE IS RUN.
+        accept_mismatch: Go on where networks do not reach the test loss and accuracy in their checkpoints.
         split: Data to evaluate on.
         budget: Time for each surface, such as 60s or 10min, instead of --tolerance: picks samples and tolerance, both
             errors of one size, the same for all checkpoints.
@@ -86,30 +101,31 @@ def main(
         animate: Also write one plane after the other as an animation: GIF, and MP4 where ffmpeg is installed.
         html: Also write a page with all surfaces, which opens in a browser without a network.
         anyway: Compare checkpoints of different data all the same; the figure says so.
-        out: Folder for the results.
+        out: Folder for the results; those of other checkpoints stay, and the names of the new ones tell them.
     """
+    check_options(plane, evaluation, checkpoints, names, budget, subset, levels, style, figures, animate)
     out = make_folder(out)
     trained = [load_checkpoint(path, model=model) for path in checkpoints]
     names = names or tuple(distinct_names(trained))
-    if not trained or len(names) != len(trained):
-        raise InputError(
-            f"{len(trained)} checkpoints and {len(names)} names: give one checkpoint or more, one name each"
-        )
     settings = describe(
         plane, evaluation, budget=budget, split=split, subset=subset, levels=levels, log_scale=log_scale, style=style
     )
     print(f"Settings: {settings}")
+    note_unused_batch_norm(evaluation, trained)
     data = load_shared_data(trained, split, evaluation.data_dir, subset=subset, seed=plane.seed)
     if not anyway:
-        check_comparable([{"data": samples.description} for samples in data], names)
-    label = split if plane.zoom == 1 else f"{split}_zoom{plane.zoom:g}"
+        with advised("--anyway compares them all the same"):
+            check_comparable([{"data": samples.description} for samples in data], names)
+    remarks = [confirm_metrics(checkpoint, evaluation, accept=accept_mismatch) for checkpoint in trained]
+    view = split if plane.zoom == 1 else f"{split}_zoom{plane.zoom:g}"
+    label = label_of(out, view, trained, evaluation.force)
     plane, notes = settle_range(trained[0], data[0], plane, evaluation)
-    paths = [out / f"{checkpoint.path.stem}_{checkpoint.sha256[:8]}_{label}.npz" for checkpoint in trained]
+    paths = [out / f"{checkpoint.path.stem}_{checkpoint.sha256[:8]}_{view}.npz" for checkpoint in trained]
     data, evaluation, planned = settle_budget(budget, paths, trained, data, plane, evaluation)
     surfaces = []
-    for checkpoint, name, samples, path in zip(trained, names, data, paths, strict=True):
+    for checkpoint, name, samples, path, remark in zip(trained, names, data, paths, remarks, strict=True):
         print(f"{name}: {checkpoint.path}", flush=True)
-        surfaces.append(checkpoint_surface(path, checkpoint, samples, plane, evaluation, notes | planned))
+        surfaces.append(checkpoint_surface(path, checkpoint, samples, plane, evaluation, notes | planned, remark))
         wrote(path)
     table = surface_table(surfaces, names)
     print(table)
@@ -134,6 +150,32 @@ def main(
     wrote(write_log(out / f"comparison_log_{label}.txt", log))
 
 
+def check_options(plane, evaluation, checkpoints, names, budget, subset, levels, style, figures, animate) -> None:
+    """Refuse what cannot be used before anything is loaded or evaluated."""
+    plane.check()
+    evaluation.check()
+    if not checkpoints or (names and len(names) != len(checkpoints)):
+        raise InputError(
+            f"{len(checkpoints)} checkpoints and {len(names)} names: give one checkpoint or more, one name each"
+        )
+    check_distinct("names", names)
+    check_budget(budget, evaluation)
+    check_count("subset", subset)
+    check_levels(levels)
+    if style == "heatmap" and levels != 30:
+        print("Note: a heat map has no levels", flush=True)
+    if not figures:
+        refuse_unused("with --no-figures", animate=(animate, False))
+
+
+def label_of(out: Path, view: str, trained: list[Checkpoint], force: bool) -> str:
+    """What the figures and the table of these checkpoints are called: ``view``, and their names where it is taken."""
+    key = " ".join(sorted(checkpoint.sha256 for checkpoint in trained))
+    names = plain_name("_".join(checkpoint.path.stem for checkpoint in trained))[:60]
+    longer = [f"{view}_{names}", f"{view}_{names}_{hashlib.sha256(key.encode()).hexdigest()[:8]}"]
+    return own_suffix(out, [view, *longer], "comparison_{}.json", owners_in_json, key, force=force)
+
+
 def draw(surfaces: list[Surface], out: Path, label: str, *, log_scale: bool, **options) -> None:
     """The panels, of two checkpoints also the difference, and advice where colours hide what there is to see."""
     wrote(save_figure(plot_comparison(surfaces, log_scale=log_scale, **options), out / f"comparison_{label}.png"))
@@ -141,7 +183,7 @@ def draw(surfaces: list[Surface], out: Path, label: str, *, log_scale: bool, **o
         figure = plot_difference(*surfaces, log_scale=log_scale, **options)
         wrote(save_figure(figure, out / f"difference_{label}.png"))
     if not log_scale and (hint := range_hint(surfaces)):
-        print(hint)
+        print(f"{hint}, --log-scale shows them")
 
 
 def wrote(path: Path) -> None:

@@ -11,8 +11,9 @@ This file only re-exports; the code is in the package ``landscape``.
 """
 
 from landscape import __version__
-from landscape.checkpoint_surfaces import checkpoint_surface, settle_budget, settle_range
+from landscape.checkpoint_surfaces import check_budget, checkpoint_surface, settle_budget, settle_range
 from landscape.checkpoints import Checkpoint, load_checkpoint, prepare_checkpoint, save_checkpoint
+from landscape.checks import MOST_LEVELS, check_count, check_distinct, check_number, check_seed
 from landscape.comparability import check_comparable, differences
 from landscape.connectivity import (
     Alignment,
@@ -95,8 +96,16 @@ from landscape.results import (
     Trajectory,
 )
 from landscape.runs import Run
-from landscape.scripts import run_script
-from landscape.settings import Evaluation, ModelOptions, PlaneChoice, describe
+from landscape.scripts import advised, run_script
+from landscape.settings import (
+    Evaluation,
+    ModelOptions,
+    PlaneChoice,
+    check_levels,
+    check_resolution,
+    describe,
+    refuse_unused,
+)
 from landscape.sharpness import layer_sharpness, sharpness
 from landscape.slices import (
     Line,
@@ -108,13 +117,19 @@ from landscape.slices import (
 )
 from landscape.sources import (
     DEFAULT_CHECKPOINT,
+    checkpoint_suffix,
     distinct_names,
     load_checkpoint_data,
     load_or_train,
     load_shared_data,
+    note_unused_batch_norm,
+    own_suffix,
+    owner_in_npz,
+    owners_in_json,
     result_suffix,
 )
 from landscape.stacked_training import fit_stacked
+from landscape.stored_metrics import confirm_metrics, input_scaling
 from landscape.study.matrix import train_matrix
 from landscape.study.plan import Matrix
 from landscape.study.probes import Probes
@@ -137,6 +152,7 @@ from landscape.trajectories import (
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
+    "MOST_LEVELS",
     "SHARPNESS_CAUTION",
     "Alignment",
     "Barrier",
@@ -174,6 +190,7 @@ __all__ = [
     "TrajectoryRecorder",
     "Weighted",
     "__version__",
+    "advised",
     "align",
     "animate_path",
     "animate_surfaces",
@@ -181,9 +198,18 @@ __all__ = [
     "barrier",
     "barrier_table",
     "build_model",
+    "check_budget",
     "check_comparable",
+    "check_count",
+    "check_distinct",
+    "check_levels",
+    "check_number",
+    "check_resolution",
+    "check_seed",
     "check_tolerance",
+    "checkpoint_suffix",
     "checkpoint_surface",
+    "confirm_metrics",
     "connectivity",
     "cosine",
     "covering_ranges",
@@ -202,6 +228,7 @@ __all__ = [
     "ggn_product",
     "hessian_product",
     "inner",
+    "input_scaling",
     "interpolation_line",
     "is_first_rank",
     "layer_sharpness",
@@ -223,7 +250,11 @@ __all__ = [
     "normalization_figures",
     "normalization_report",
     "normalize_direction",
+    "note_unused_batch_norm",
     "objective",
+    "own_suffix",
+    "owner_in_npz",
+    "owners_in_json",
     "parameters_of",
     "pca_plane",
     "plain_name",
@@ -255,6 +286,7 @@ __all__ = [
     "random_plane",
     "range_hint",
     "record_checkpoints",
+    "refuse_unused",
     "result_suffix",
     "run_script",
     "save_checkpoint",

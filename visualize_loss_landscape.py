@@ -20,24 +20,35 @@ from tyro.conf import arg
 
 from landscape_lib import (
     DEFAULT_CHECKPOINT,
+    MOST_LEVELS,
     Checkpoint,
     Data,
     Evaluation,
+    InputError,
     PlaneChoice,
     Surface,
+    check_budget,
+    check_count,
+    check_levels,
+    check_seed,
+    checkpoint_suffix,
     checkpoint_surface,
+    confirm_metrics,
     describe,
     explore,
     is_first_rank,
     load_checkpoint_data,
     load_or_train,
     make_folder,
+    note_unused_batch_norm,
+    owner_in_npz,
+    plain_name,
     plot_comparison,
     plot_contour,
     plot_slices,
     plot_spread,
     plot_surface,
-    result_suffix,
+    refuse_unused,
     run_script,
     save_figure,
     settle_budget,
@@ -52,6 +63,7 @@ def main(
     evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
     checkpoint: Path = DEFAULT_CHECKPOINT,
     model: str | None = None,
+    accept_mismatch: bool = False,
     out: Path = Path("loss_landscape_results"),
     budget: str | None = None,
     subset: int | None = None,
@@ -70,7 +82,8 @@ def main(
         evaluation: How it is evaluated.
         checkpoint: Trained model (.pth); the default one is trained first where it is missing.
         model: FILE.py:FUNCTION that built the network of the checkpoint, if it is your own; THAT FILE IS RUN.
-        out: Folder for the results.
+        accept_mismatch: Go on where the network does not reach the test loss and accuracy in its checkpoint.
+        out: Folder for the results; those of another checkpoint stay, and the names of the new ones tell it.
         budget: Time for each surface, such as 60s or 10min, instead of --tolerance: picks samples and tolerance, both
             errors of one size.
         subset: Random samples of each split to use instead of all (drawn from the seed).
@@ -83,70 +96,99 @@ def main(
         html: Also write a page to look around in, which opens in a browser without a network.
         from_file: Draw a surface (.npz) that is already computed, and compute nothing.
     """
-    out = make_folder(out)
-    figures = figures and is_first_rank()
     if from_file:
-        surface = Surface.load(from_file)
-        draw(surface, out, levels, log_scale)
-        if html:
-            wrote(explore(surface, out / f"explorer{suffix_of(surface)}.html"))
+        unused = {"checkpoint": (checkpoint, DEFAULT_CHECKPOINT), "model": (model, None), "budget": (budget, None)}
+        unused |= {"subset": (subset, None), "minibatches": (minibatches, 0), "direction_pairs": (direction_pairs, 1)}
+        unused["accept_mismatch"] = (accept_mismatch, False)
+        refuse_unused("with --from", (plane, PlaneChoice()), (evaluation, Evaluation()), **unused)
+        redraw(from_file, out, levels, log_scale, figures, html)
         return
-    trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model)
-    suffix = result_suffix(trained.model_name)
+    check_options(plane, evaluation, budget, subset, minibatches, direction_pairs, levels)
+    out = make_folder(out)
+    needed = {"train": max(subset or 1, minibatches * evaluation.of_minibatches().batch_size), "test": subset or 1}
+    trained = load_or_train(
+        checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model, needed=needed
+    )
+    suffix = checkpoint_suffix(out, trained, "loss_grid_train{}.npz", owner_in_npz, force=evaluation.force)
     print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})")
     settings = describe(
         plane, evaluation, budget=budget, subset=subset, minibatches=minibatches, direction_pairs=direction_pairs
     )
     print(f"Settings: {settings}")
+    note_unused_batch_norm(evaluation, [trained])
     log = {"model": trained.description, "settings": settings.replace(", ", "\n")}
 
     data = {split: load_checkpoint_data(trained, split, evaluation.data_dir) for split in ("train", "test")}
     if subset is not None:
         data = {split: samples.subset(subset, seed=plane.seed) for split, samples in data.items()}
+    batches = draw_minibatches(data["train"], minibatches, plane, evaluation)
+    remarks = confirm_metrics(trained, evaluation, data["test"] if subset is None else None, accept=accept_mismatch)
     plane, notes = settle_range(trained, data["train"], plane, evaluation)
     settled, surfaces = {}, {}
     for split, samples in data.items():
         path = out / f"loss_grid_{split}{suffix}.npz"
         [samples], chosen, planned = settle_budget(budget, [path], [trained], [samples], plane, evaluation)
         settled[split] = (samples, chosen, notes | planned)
-        surfaces[split] = compute(path, trained, plane, *settled[split])
+        surfaces[split] = compute(path, trained, plane, *settled[split], remarks)
         log[f"{samples.name} {split}"] = summarize(surfaces[split])
         if figures:
-            draw(surfaces[split], out, levels, log_scale)
+            draw(surfaces[split], out, split, suffix, levels, log_scale)
     if html and is_first_rank():
         wrote(explore(surfaces, out / f"explorer{suffix}.html"))
     options = {"levels": levels, "log_scale": log_scale}
     if minibatches:
         path = out / f"landscape_train_minibatches{suffix}.png"
-        single = compute_minibatches(out, trained, data["train"], minibatches, plane, evaluation, notes, budget)
+        single = compute_minibatches(out, suffix, trained, batches, plane, evaluation, notes, budget)
         log |= {f"mini-batch {k}": summarize(surface) for k, surface in enumerate(single)}
         if figures:
             titles = [f"mini-batch {k}" for k in range(minibatches)]
             wrote(save_figure(plot_comparison(single, titles=titles, **options), path))
     if direction_pairs > 1:
         path = out / f"landscape_train_direction_pairs{suffix}.png"
-        more = compute_pairs(out, trained, direction_pairs, plane, *settled["train"])
+        more = compute_pairs(out, suffix, trained, direction_pairs, plane, *settled["train"])
         log |= {f"directions {k}": summarize(surface) for k, surface in enumerate(more, start=1)}
         if figures:
             wrote(save_figure(plot_spread([surfaces["train"], *more], **options), path))
     wrote(write_log(out / f"experiment_log{suffix}.txt", log))
 
 
+def check_options(plane, evaluation, budget, subset, minibatches, direction_pairs, levels) -> None:
+    """Refuse what cannot be used before anything is trained or evaluated."""
+    plane.check()
+    evaluation.check()
+    check_budget(budget, evaluation)
+    check_count("subset", subset)
+    check_count("minibatches", minibatches, least=0, most=MOST_LEVELS)
+    check_count("direction_pairs", direction_pairs, most=MOST_LEVELS)
+    check_seed(plane.seed + direction_pairs - 1, "the seed of the last pair of directions")
+    check_levels(levels)
+
+
+def draw_minibatches(data: Data, count: int, plane: PlaneChoice, evaluation: Evaluation) -> list[Data]:
+    """``count`` mini-batches, also none."""
+    size = evaluation.of_minibatches().batch_size
+    return data.minibatches(count, size, seed=plane.seed) if count else []
+
+
 def compute(
-    path: Path, trained: Checkpoint, plane: PlaneChoice, data: Data, evaluation: Evaluation, notes: dict
+    path: Path,
+    trained: Checkpoint,
+    plane: PlaneChoice,
+    data: Data,
+    evaluation: Evaluation,
+    notes: dict,
+    remarks: dict | None = None,
 ) -> Surface:
     """Evaluate the plane, or find that already done."""
-    surface = checkpoint_surface(path, trained, data, plane, evaluation, notes)
+    surface = checkpoint_surface(path, trained, data, plane, evaluation, notes, remarks)
     wrote(path)
     print(summarize(surface), flush=True)
     return surface
 
 
-def compute_minibatches(out, trained, data, count, plane, evaluation, notes, budget) -> list[Surface]:
-    """One surface for each of ``count`` mini-batches."""
-    evaluation = evaluation.of_minibatches()
-    batches = data.minibatches(count, evaluation.batch_size, seed=plane.seed)
-    suffix = result_suffix(trained.model_name)
+def compute_minibatches(out, suffix, trained, batches, plane, evaluation, notes, budget) -> list[Surface]:
+    """One surface for each mini-batch."""
+    evaluation, count = evaluation.of_minibatches(), len(batches)
     paths = [out / f"loss_grid_train_minibatch{k}{suffix}.npz" for k in range(count)]
     batches, evaluation, planned = settle_budget(budget, paths, [trained] * count, batches, plane, evaluation)
     return [
@@ -155,27 +197,38 @@ def compute_minibatches(out, trained, data, count, plane, evaluation, notes, bud
     ]
 
 
-def compute_pairs(out, trained, count, plane, data, evaluation, notes) -> list[Surface]:
+def compute_pairs(out, suffix, trained, count, plane, data, evaluation, notes) -> list[Surface]:
     """One surface for each of ``count`` pairs of directions but the first one."""
-    name = f"loss_grid_train_seed{{}}{result_suffix(trained.model_name)}.npz"
+    name = f"loss_grid_train_seed{{}}{suffix}.npz"
     return [
         compute(out / name.format(pair.seed), trained, pair, data, evaluation, notes) for pair in plane.pairs(count)[1:]
     ]
 
 
-def draw(surface: Surface, out: Path, levels: int, log_scale: bool) -> None:
+def redraw(source: Path, out: Path, levels: int, log_scale: bool, figures: bool, html: bool) -> None:
+    """The figures of a surface in a file, under names that tell which one it is."""
+    check_levels(levels)
+    if not figures and not html:
+        raise InputError("--from only draws: leave out --no-figures, or add --html")
+    surface, out = Surface.load(source), make_folder(out)
+    split = surface.metadata.get("data", {}).get("split")
+    split = split if split in ("train", "test") else "data"
+    name = plain_name(source.stem)
+    suffix = name.removeprefix(f"loss_grid_{split}") if name.startswith(f"loss_grid_{split}") else f"_{name}"
+    if figures and is_first_rank():
+        draw(surface, out, split, suffix, levels, log_scale)
+    if html and is_first_rank():
+        wrote(explore(surface, out / f"explorer{suffix}.html"))
+
+
+def draw(surface: Surface, out: Path, split: str, suffix: str, levels: int, log_scale: bool) -> None:
     """The contour of any split; the 3-D surface and the slices of the training data."""
-    split = surface.metadata.get("data", {}).get("split") or "data"
-    suffix, name = suffix_of(surface), f"landscape_{split}"
+    name = f"landscape_{split}"
     contour = plot_contour(surface, levels=levels, log_scale=log_scale)
     wrote(save_figure(contour, out / f"{name}_2d_contour{suffix}.png"))
     if split != "test":
         wrote(save_figure(plot_surface(surface, log_scale=log_scale), out / f"{name}_3d_surface{suffix}.png"))
         wrote(save_figure(plot_slices(surface, log_scale=log_scale), out / f"{name}_1d_slices{suffix}.png"))
-
-
-def suffix_of(surface: Surface) -> str:
-    return result_suffix(surface.metadata.get("checkpoint", {}).get("model", "linear-mnist"))
 
 
 def wrote(path: Path) -> None:

@@ -15,20 +15,26 @@ from typing import Literal
 
 from landscape_lib import (
     DEFAULT_CHECKPOINT,
+    MOST_LEVELS,
     Data,
     Evaluation,
+    InputError,
     PlaneChoice,
     Surface,
+    check_count,
+    checkpoint_suffix,
     checkpoint_surface,
+    confirm_metrics,
     describe,
     explore,
     is_first_rank,
     load_checkpoint_data,
     load_or_train,
     make_folder,
+    note_unused_batch_norm,
+    owner_in_npz,
     plot_tiles,
     predict,
-    result_suffix,
     run_script,
     save_figure,
     settle_range,
@@ -43,6 +49,7 @@ def main(
     evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
     checkpoint: Path = DEFAULT_CHECKPOINT,
     model: str | None = None,
+    accept_mismatch: bool = False,
     out: Path = Path("loss_landscape_results"),
     split: Literal["train", "test"] = "train",
     samples: int = 10,
@@ -58,7 +65,8 @@ def main(
         evaluation: How it is evaluated.
         checkpoint: Trained model (.pth); the default one is trained first where it is missing.
         model: FILE.py:FUNCTION that builds the network, for a checkpoint of your own network; that file is run.
-        out: Folder for the results.
+        accept_mismatch: Go on where the network does not reach the test loss and accuracy in its checkpoint.
+        out: Folder for the results; those of another checkpoint stay, and the names of the new ones tell it.
         split: Which samples to choose from.
         samples: Number of random samples (drawn from the seed).
         indices: These samples of the split instead of random ones.
@@ -67,17 +75,22 @@ def main(
         log_scale: Colours on a logarithmic scale.
         html: Also write a page with all surfaces and their images, which opens in a browser without a network.
     """
-    out = make_folder(out)
-    trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model)
-    suffix = result_suffix(trained.model_name)
+    check_options(plane, evaluation, samples, indices)
+    out, needed = make_folder(out), max(indices) + 1 if indices else samples
+    trained = load_or_train(
+        checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model, needed={split: needed}
+    )
+    suffix = checkpoint_suffix(out, trained, "samples_loss_grid{}.npz", owner_in_npz, force=evaluation.force)
     settings = describe(plane, evaluation, split=split, samples=samples, indices=indices, color_scale=color_scale)
     print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})\nSettings: {settings}")
+    note_unused_batch_norm(evaluation, [trained])
 
     data = load_checkpoint_data(trained, split, evaluation.data_dir)
+    remarks = confirm_metrics(trained, evaluation, data if split == "test" else None, accept=accept_mismatch)
     data = data.select(indices) if indices else data.subset(samples, seed=plane.seed)
     plane, notes = settle_range(trained, data, plane, evaluation)
     path = out / f"samples_loss_grid{suffix}.npz"
-    surface = checkpoint_surface(path, trained, data, plane, evaluation, notes, per_sample=True)
+    surface = checkpoint_surface(path, trained, data, plane, evaluation, notes, remarks, per_sample=True)
     wrote(path)
     surfaces, records = single_surfaces(surface, data, predict(trained.model, data))
     for single, record in zip(surfaces, records, strict=True):
@@ -95,6 +108,19 @@ def main(
     log = {"model": trained.description, "settings": settings.replace(", ", "\n")}
     log |= {"mean of the samples": summarize(surface), "samples": "\n".join(map(one_line, records))}
     wrote(write_log(out / f"single_sample_experiment_log{suffix}.txt", log))
+
+
+def check_options(plane, evaluation, samples, indices) -> None:
+    """Refuse what cannot be used before anything is trained or evaluated."""
+    plane.check()
+    evaluation.check()
+    check_count("samples", samples, most=MOST_LEVELS)
+    if indices is None:
+        return
+    if samples not in (10, len(indices)):
+        print(f"Note: --indices names {len(indices)} samples; their number is not --samples", flush=True)
+    if not 0 < len(indices) <= MOST_LEVELS or min(indices) < 0:
+        raise InputError(f"indices are {list(indices)}; give 1 to {MOST_LEVELS:,} positions from 0 on")
 
 
 def single_surfaces(surface: Surface, data: Data, probabilities) -> tuple[list[Surface], list[dict]]:

@@ -19,8 +19,11 @@ from landscape.objective import objective
 from landscape.results import Surface
 from landscape.settings import Evaluation, PlaneChoice
 from landscape.slices import random_plane
+from landscape.stored_metrics import input_scaling
 
-__all__ = ["checkpoint_surface", "settle_budget", "settle_range"]
+__all__ = ["check_budget", "checkpoint_surface", "settle_budget", "settle_range"]
+
+LONGEST = 10**7  # seconds: four months
 
 
 def checkpoint_surface(
@@ -30,19 +33,21 @@ def checkpoint_surface(
     plane: PlaneChoice,
     evaluation: Evaluation,
     notes: dict | None = None,
+    remarks: dict | None = None,
     **options,
 ) -> Surface:
     """The loss of ``checkpoint`` on ``data`` over a random plane, computed or found at ``path``.
 
-    ``notes`` are added to the metadata, ``options`` passed on to `evaluate`.
+    ``notes`` and ``remarks`` are added to the metadata, ``options`` passed on to `evaluate`.
     """
     target = objective(checkpoint.model, data, **evaluation.arguments)
     slice_ = random_plane(checkpoint.model, **plane.directions)
     notes = {"checkpoint": checkpoint.identity, **(notes or {})}
+    remarks = {"checkpoint_file": str(checkpoint.path), "inputs": input_scaling(data), **(remarks or {})}
     if planned := notes.get("budget"):
         options["budget"] = planned["seconds"]
     surface = load_or_evaluate(
-        path, target, slice_, force=evaluation.force, notes=notes, method=evaluation.method,
+        path, target, slice_, force=evaluation.force, notes=notes, remarks=remarks, method=evaluation.method,
         tolerance=evaluation.tolerance, **plane.grid, **options,
     )  # fmt: skip
     if ranks.is_first_rank():  # the surface keeps its plan itself
@@ -72,9 +77,7 @@ def settle_budget(
     """
     if budget is None:
         return list(data), evaluation, {}
-    if evaluation.tolerance is not None:
-        raise InputError("a budget picks the tolerance itself; give either --budget or --tolerance")
-    seconds = _seconds(budget)
+    seconds = check_budget(budget, evaluation)
     plans = []
     for path, checkpoint, samples in zip(paths, checkpoints, data, strict=True):
         asked = {"seconds": seconds, "samples": len(samples), **evaluation.arguments, **plane.grid}
@@ -91,11 +94,21 @@ def settle_budget(
     return chosen, replace(evaluation, tolerance=planned["tolerance"]), {"budget": planned}
 
 
-def _seconds(budget: str) -> float:
+def check_budget(budget: str | None, evaluation: Evaluation) -> float | None:
+    """The seconds of ``budget``.
+
+    Raises:
+        InputError: a time that cannot be read, or a tolerance beside it.
+    """
+    if budget is None:
+        return None
+    if evaluation.tolerance is not None:
+        raise InputError("a budget picks the tolerance itself; give either --budget or --tolerance")
     match = re.fullmatch(r"(\d+\.?\d*)\s*(s|min|h)?", budget)
-    if not match or not float(match[1]):
+    seconds = float(match[1]) * {None: 1, "s": 1, "min": 60, "h": 3600}[match[2]] if match else 0.0
+    if not 0 < seconds <= LONGEST:
         raise InputError(f"budget is {budget!r}; write 60s, 10min or 1h")
-    return float(match[1]) * {None: 1, "s": 1, "min": 60, "h": 3600}[match[2]]
+    return seconds
 
 
 def _known_plan(path: Path, checkpoint: Checkpoint, asked: dict) -> dict | None:

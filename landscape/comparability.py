@@ -19,7 +19,7 @@ def check_comparable(metadata: Sequence[dict], names: Sequence[str]) -> None:
             f"{aspect} ({'; '.join(f'{name}: {value}' for name, value in zip(names, values, strict=True))})"
             for aspect, values in found.items()
         )
-        raise InputError(f"these losses cannot be compared: other {', other '.join(aspects)}; or compare them --anyway")
+        raise InputError(f"these losses cannot be compared: other {', other '.join(aspects)}")
 
 
 def differences(metadata: Sequence[dict]) -> dict[str, list[str]]:

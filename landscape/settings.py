@@ -1,10 +1,19 @@
 """Options that several command lines share; the field docstrings are the help text."""
 
-from dataclasses import asdict, dataclass, replace
+import math
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-__all__ = ["Evaluation", "ModelOptions", "PlaneChoice", "describe"]
+from landscape.checks import MOST_LEVELS, check_count, check_number, check_seed
+from landscape.devices import select_device
+from landscape.errors import InputError
+from landscape.evaluation.interpolated import check_tolerance
+from landscape.plotting.planes import check_style
+
+__all__ = ["Evaluation", "ModelOptions", "PlaneChoice", "check_levels", "check_resolution", "describe", "refuse_unused"]
+
+MOST_POINTS = 10**8  # of a grid: arrays of 0.8 GB each
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,26 @@ class PlaneChoice:
     """Rise of the mean loss for --range auto, in units of the loss."""
     zoom: float = 1.0
     """Factor on both ranges: 0.01 looks a hundred times closer."""
+
+    def check(self) -> None:
+        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        check_seed(self.seed)
+        check_resolution(self.resolution)
+        check_number("zoom", self.zoom, above=0)
+        if not 0 < self.rise < math.inf:
+            raise InputError(f"rise must be a positive number, not {self.rise}")
+        for name in ("alpha_range", "beta_range"):
+            low, high = (self.zoom * end for end in getattr(self, name))
+            if not (math.isfinite(high - low) and low < high):
+                raise InputError(
+                    f"{name} must go from a smaller to a larger finite number, not from {low:g} to {high:g}"
+                )
+        default = PlaneChoice()
+        if self.range is None:
+            refuse_unused("without --range auto", rise=(self.rise, default.rise))
+        else:
+            ranges = {name: (getattr(self, name), getattr(default, name)) for name in ("alpha_range", "beta_range")}
+            refuse_unused("beside --range auto, which finds both ranges", **ranges)
 
     @property
     def directions(self) -> dict:
@@ -79,6 +108,16 @@ class Evaluation:
     force: bool = False
     """Compute again even where the same result is already there."""
 
+    def check(self) -> None:
+        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        check_tolerance(self.tolerance)
+        check_count("batch_size", self.batch_size)
+        device = select_device(self.device)
+        if self.precision == "tf32" and device.type != "cuda":
+            raise InputError(f"precision is tf32, which the device {device} does not have; use full, or bf16")
+        if self.data_dir.exists() and not self.data_dir.is_dir():
+            raise InputError(f"data_dir is {self.data_dir}, which is a file; give a folder")
+
     @property
     def arguments(self) -> dict:
         """The arguments of `objective`."""
@@ -110,6 +149,37 @@ class ModelOptions:
         if self.shortcuts:
             del given["shortcuts"]
         return given
+
+
+def check_resolution(resolution: int | tuple[int, int]) -> None:
+    """Raise InputError where a grid of that many points along both axes, or along each, cannot be evaluated."""
+    sizes = (resolution, resolution) if isinstance(resolution, int) else resolution
+    if min(sizes) < 2:
+        raise InputError(f"resolution must be at least 2 points an axis, not {min(sizes)}")
+    if math.prod(sizes) > MOST_POINTS:
+        raise InputError(f"resolution is {resolution}; a grid may have {MOST_POINTS:,} points at most")
+
+
+def check_levels(levels: int) -> None:
+    """Raise InputError where contours in that many bands cannot be drawn."""
+    check_style("contour", levels)
+    check_count("levels", levels, most=MOST_LEVELS)
+
+
+def refuse_unused(where: str, *groups: tuple[Any, Any], **options: tuple[object, object]) -> None:
+    """Raise InputError for options on which nothing depends ``where`` they were given: none is ignored silently.
+
+    Args:
+        where: in which mode, such as "with --from".
+        groups: (settings, the same with their defaults).
+        options: name -> (value, default).
+    """
+    pairs = dict(options)
+    for one, two in groups:
+        pairs |= {field.name: (getattr(one, field.name), getattr(two, field.name)) for field in fields(one)}
+    given = [f"--{name.replace('_', '-')}" for name, (value, default) in pairs.items() if value != default]
+    if given:
+        raise InputError(f"{', '.join(given)} has no effect {where}; leave it out")
 
 
 def describe(*settings: Evaluation | PlaneChoice, **others: object) -> str:

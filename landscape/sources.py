@@ -1,23 +1,32 @@
 """Where the model and the data of a visualisation script come from, and what its files are called."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from landscape import ranks
+from landscape.batch_norm import has_batch_norm
 from landscape.checkpoints import Checkpoint, load_checkpoint
 from landscape.datasets import Data, load_dataset
 from landscape.errors import InputError
 from landscape.files import plain_name
+from landscape.results import Surface
+from landscape.settings import Evaluation
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
+    "checkpoint_suffix",
     "distinct_names",
     "load_checkpoint_data",
     "load_or_train",
     "load_shared_data",
+    "note_unused_batch_norm",
+    "own_suffix",
+    "owner_in_npz",
+    "owners_in_json",
     "result_suffix",
 ]
 
@@ -25,23 +34,29 @@ DEFAULT_CHECKPOINT = Path("mnist_linear_model.pth")  # what train_mnist.py write
 SUFFIXES = {"linear-mnist": "", "tiny-cnn": "_cifar10"}
 
 
-def load_or_train(path: Path, *, data_dir: Path, device: str, model: str | None = None) -> Checkpoint:
+def load_or_train(
+    path: Path, *, data_dir: Path, device: str, model: str | None = None, needed: Mapping[str, int] | None = None
+) -> Checkpoint:
     """Load a checkpoint; the default one is trained first, by train_mnist.py, where it is missing.
 
-    ``model`` names the code of a network of the user's own, see :func:`load_checkpoint`.
+    ``model`` names the code of a network of the user's own, see :func:`load_checkpoint`. ``needed`` is how many samples
+    of each split will be asked for: so many must be there before anything is trained.
     """
-    ranks.from_first(lambda: _train_default(path, data_dir, device))
+    ranks.from_first(lambda: _train_default(path, data_dir, device, needed or {}))
     return load_checkpoint(path, model=model)
 
 
-def _train_default(path: Path, data_dir: Path, device: str) -> None:
-    if path == DEFAULT_CHECKPOINT and not path.exists():
-        print(f"{path} is missing: training it first with train_mnist.py", flush=True)
-        script = Path(__file__).parents[1] / "train_mnist.py"
-        options = ["--data-dir", str(data_dir), "--device", device, "--out", str(path)]
-        alone = ranks.without_ranks(os.environ)
-        if subprocess.run([sys.executable, str(script), *options], check=False, env=alone).returncode:
-            raise InputError("the default model could not be trained; see the messages above")
+def _train_default(path: Path, data_dir: Path, device: str, needed: Mapping[str, int]) -> None:
+    if path != DEFAULT_CHECKPOINT or path.exists():
+        return
+    for split, samples in needed.items():
+        load_dataset("auto", split=split, data_dir=data_dir, limit=samples)
+    print(f"{path} is missing: training it first with train_mnist.py", flush=True)
+    script = Path(__file__).parents[1] / "train_mnist.py"
+    options = ["--data-dir", str(data_dir), "--device", device, "--out", str(path)]
+    alone = ranks.without_ranks(os.environ)
+    if subprocess.run([sys.executable, str(script), *options], check=False, env=alone).returncode:
+        raise InputError("the default model could not be trained; see the messages above")
 
 
 def load_checkpoint_data(checkpoint: Checkpoint, split: str, data_dir: Path) -> Data:
@@ -62,6 +77,15 @@ def load_shared_data(
             data = load_checkpoint_data(checkpoint, split, data_dir)
             loaded[source] = data if subset is None else data.subset(subset, seed=seed)
     return [loaded[source] for source in sources]
+
+
+def note_unused_batch_norm(evaluation: Evaluation, checkpoints: Sequence[Checkpoint]) -> None:
+    """Say so where statistics of BatchNorm are chosen and no network has any."""
+    if evaluation.batch_norm and not any(has_batch_norm(checkpoint.model) for checkpoint in checkpoints):
+        print(
+            f"Note: no BatchNorm layer is here, so that --batch-norm {evaluation.batch_norm} changes nothing",
+            flush=True,
+        )
 
 
 def distinct_names(checkpoints: Sequence[Checkpoint]) -> list[str]:
@@ -91,3 +115,66 @@ def _tells(key: str, checkpoint: Checkpoint, others: Sequence[Checkpoint]) -> bo
 def result_suffix(model_name: str) -> str:
     """What tells the files of one kind of model from those of another: nothing for the linear one."""
     return SUFFIXES.get(model_name, f"_{plain_name(model_name)}")
+
+
+def checkpoint_suffix(
+    out: Path, checkpoint: Checkpoint, pattern: str, owner: Callable[[Path], str | None], *, force: bool = False
+) -> str:
+    """What the files of ``checkpoint`` in ``out`` end with: that of its model, and its name where others have that.
+
+    Args:
+        out: folder of the results.
+        checkpoint: of which the results are.
+        pattern: name of one of the files, with {} where the suffix goes.
+        owner: the sha256 of the checkpoint that a file is of.
+        force: whether the results of another checkpoint may be replaced.
+    """
+    plain, stem = result_suffix(checkpoint.model_name), plain_name(checkpoint.path.stem)
+    longer = [f"{plain}_{stem}", f"{plain}_{stem}_{checkpoint.sha256[:8]}"]
+    return own_suffix(out, [plain, *longer], pattern, owner, checkpoint.sha256, force=force)
+
+
+def own_suffix(
+    out: Path, suffixes: Sequence[str], pattern: str, owner: Callable[[Path], str | None], mine: str, *, force: bool
+) -> str:
+    """The first of ``suffixes`` under which ``out`` holds results of ``mine``, else the first that is free.
+
+    With ``force``, and where all are taken, those under the first one and the last one are replaced. A file of others
+    that had the first suffix is named.
+    """
+    paths = {suffix: out / pattern.format(suffix) for suffix in suffixes}
+    owners = ranks.from_first(lambda: {suffix: _owner(path, owner) for suffix, path in paths.items()})
+    if found := [suffix for suffix, who in owners.items() if who == mine]:
+        return found[0]
+    if force:
+        return suffixes[0]
+    chosen = next((suffix for suffix, who in owners.items() if who is None), suffixes[-1])
+    if chosen != suffixes[0]:
+        print(f"{paths[suffixes[0]]} is of another network and stays; the new files end in {chosen}", flush=True)
+    return chosen
+
+
+def _owner(path: Path, owner: Callable[[Path], str | None]) -> str | None:
+    """Whose the file is: None where there is none, "" where it does not say."""
+    return (owner(path) or "") if path.exists() else None
+
+
+def owner_in_npz(path: Path) -> str | None:
+    """The sha256 of the checkpoint that the surface at ``path`` is of."""
+    return _section(Surface.load(path).metadata, "checkpoint").get("sha256")
+
+
+def owners_in_json(path: Path) -> str | None:
+    """The sha256 of the checkpoint, or of all checkpoints, that the record at ``path`` is of."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    several = record.get("checkpoints") if isinstance(record, dict) else None
+    entries = several if isinstance(several, list) else [_section(record, "checkpoint")]
+    return " ".join(sorted(str(entry.get("sha256")) for entry in entries if isinstance(entry, dict)))
+
+
+def _section(content: object, key: str) -> dict:
+    section = content.get(key) if isinstance(content, dict) else None
+    return section if isinstance(section, dict) else {}

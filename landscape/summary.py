@@ -22,6 +22,8 @@ def surface_facts(surface: Surface) -> dict[str, str]:
     meta = surface.metadata
     lines = {
         "data": _data(meta.get("data", {})),
+        "inputs": meta.get("inputs"),
+        "metrics of the checkpoint": meta.get("stored_metrics"),
         "loss": _loss(meta.get("objective", {})),
         **_numbers(surface),
         "slice": _pairs(meta.get("slice", {}), skip=("fingerprint", "explained_variance")),
@@ -76,7 +78,7 @@ def range_hint(surfaces: Sequence[Surface]) -> str | None:
         return None
     return (
         f"Hint: the losses run from {finite.min():.3g} to {finite.max():.3g}; on one linear scale the low ones look "
-        "alike, --log-scale shows them"
+        "alike"
     )
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from landscape.augmentation import Augmentation
+from landscape.checks import check_count, check_seed
 from landscape.datasets import Data
 from landscape.devices import select_device
 from landscape.errors import InputError
@@ -23,6 +24,7 @@ from landscape.training_state import TrainingState
 
 __all__ = ["Training", "fit", "make_optimizer", "score"]
 
+MOST_EPOCHS = 10**6
 REPORT_EVERY = 100  # batches
 SCORE_BATCH = 500  # samples; larger batches are slower on a CPU, once they leave its cache
 
@@ -65,6 +67,9 @@ class Training:
         """Raise InputError, with one line that says what to change, where a value is out of range."""
         if self.epochs < 1 or self.batch_size < 1:
             raise InputError(f"epochs is {self.epochs} and batch size {self.batch_size}; both must be at least 1")
+        check_count("epochs", self.epochs, most=MOST_EPOCHS)
+        check_count("batch size", self.batch_size)
+        check_seed(self.seed)
         if not 0 < self.lr < math.inf or not 0 <= self.momentum < 1:
             raise InputError(
                 f"lr is {self.lr} and momentum {self.momentum}; lr must be above 0, momentum from 0 to below 1"

@@ -353,7 +353,5 @@ def test_differences_are_those_of_data_loss_and_policy():
     assert differences(policies[:2]) == {}
     assert differences(policies) == {"BatchNorm policy": ["none", "running", "batch"]}
     check_comparable([first, first], ["x", "y"])
-    with pytest.raises(
-        InputError, match=r"other data \(x: a train, sha256 0{12}; y: a train, sha256 1{12}\).*--anyway"
-    ):
+    with pytest.raises(InputError, match=r"other data \(x: a train, sha256 0{12}; y: a train, sha256 1{12}\)$"):
         check_comparable([first, normalised], ["x", "y"])

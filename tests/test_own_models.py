@@ -9,7 +9,7 @@ from torch import nn
 
 import landscape_lib as ll
 from landscape.errors import InputError
-from landscape.models import build_model
+from landscape.models import build_model, check_model
 
 FILE = """
 from dataclasses import dataclass
@@ -112,9 +112,52 @@ def test_what_cannot_be_built_is_one_line(here, name, arguments, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_mistake_in_the_file_keeps_its_traceback(here):
-    with pytest.raises(KeyError, match="my own mistake"):
-        build_model("nets/mine.py:broken")
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def build(:\n    pass", r"bad\.py, line 1: SyntaxError: .*"),
+        ("\n\nimport no_such_module\n", r"bad\.py, line 3: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def build():\n    raise KeyError('my own\\nmistake')", r"bad\.py, line 2: KeyError: 'my own\\nmistake'"),
+        ("def build():\n    import torch\n    torch.zeros(2) @ torch.zeros(3)", r"bad\.py, line 3: RuntimeError: .*"),
+        ("import sys\n\nsys.exit(3)", r"bad\.py, line 3: SystemExit: 3"),
+        ("def build():\n    return build()", r"bad\.py, line 2: RecursionError: .*"),
+        ("a = b'\0'", r"bad\.py.*: (SyntaxError|ValueError): source code (string )?cannot contain null bytes"),
+        ("import torch\n\nbuild = torch.nn.Linear", r"cannot be called with \{\}: missing a required argument.*"),
+        ("import torch\n\ndef build():\n    return torch.nn.Linear", "returned the class Linear itself; it must .*"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_with_its_place(here, code, message):
+    (here / "bad.py").write_text(code)
+    with pytest.raises(InputError, match=message) as caught:
+        build_model("bad.py:build")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_python_is_refused_without_running_it(here):
+    (here / "bad.py").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff")
+    (here / "late.py").write_text("from pathlib import Path\n\nPath('ran').touch()\n\ndef build(:\n")
+    for name in ("bad.py:build", "late.py:build"):
+        with pytest.raises(InputError, match=r"(bad|late)\.py.*Error"):
+            check_model(name)
+    check_model("nets/mine.py:broken")
+    assert not (here / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("resnet15", {}, "depth 6n"),
+        ("torchvision:nope", {}, "torchvision has no classification model 'nope'"),
+        ("simplenet", {"normalization": "batch"}, "cannot be built with {'normalization': 'batch'}"),
+        ("", {}, "unknown model ''"),
+    ],
+)
+def test_a_model_is_checked_without_data(name, arguments, message):
+    before = torch.get_rng_state()
+    with pytest.raises(InputError, match=message):
+        check_model(name, **arguments)
+    check_model("resnet14", shortcuts=False)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.fixture

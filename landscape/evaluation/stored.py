@@ -18,7 +18,14 @@ __all__ = ["load_or_evaluate"]
 
 
 def load_or_evaluate(
-    path: str | Path, objective: Objective, slice_: Slice, *, force: bool = False, notes: dict | None = None, **options
+    path: str | Path,
+    objective: Objective,
+    slice_: Slice,
+    *,
+    force: bool = False,
+    notes: dict | None = None,
+    remarks: dict | None = None,
+    **options,
 ) -> Surface:
     """The surface stored at ``path`` if it is the one asked for, else a new one, evaluated and stored there.
 
@@ -33,6 +40,7 @@ def load_or_evaluate(
         slice_: as in `evaluate`.
         force: compute it again in any case.
         notes: more metadata for the surface, such as the checkpoint it belongs to; JSON types.
+        remarks: further metadata that need not be the same, such as the name of a file.
         options: passed on to `evaluate`.
     """
     path, notes = Path(path), notes or {}
@@ -49,7 +57,7 @@ def load_or_evaluate(
     if force and unfinished and ranks.is_first_rank():
         unfinished.unlink(missing_ok=True)
     surface = evaluate(objective, slice_, resume=unfinished, **options)
-    surface = dataclasses.replace(surface, metadata={**surface.metadata, **notes})
+    surface = dataclasses.replace(surface, metadata={**surface.metadata, **(remarks or {}), **notes})
     surface.save(path)
     if unfinished and ranks.is_first_rank():
         unfinished.unlink(missing_ok=True)

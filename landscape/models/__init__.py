@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import nn
 
 from landscape.errors import InputError
@@ -12,11 +13,11 @@ from landscape.models.cnn import TinyCNN
 from landscape.models.linear import LinearMNIST
 from landscape.models.mlp import VARIANTS, MLPClassifier
 from landscape.models.norm_cnn import NormCNN
-from landscape.models.own import build_own, is_own
+from landscape.models.own import build_own, check_own, is_own
 from landscape.models.resnet import ResNet
 from landscape.models.simplenet import SimpleNet
 from landscape.models.vgg import VGG
-from landscape.models.vision import build_torchvision
+from landscape.models.vision import build_torchvision, check_torchvision
 from landscape.runtime import own_torch_state
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "SimpleNet",
     "TinyCNN",
     "build_model",
+    "check_model",
     "is_own",
 ]
 
@@ -74,6 +76,26 @@ def build_model(name: str, **arguments) -> nn.Module:
         return builder(**arguments)
     except TypeError as error:
         raise InputError(f"model {name!r} cannot be built with {arguments}: {error}") from error
+
+
+def check_model(name: str, **arguments) -> None:
+    """Raise InputError for a model that cannot be built whatever the data are; no code of FILE.py is run.
+
+    ``arguments`` are those of `build_model` but input_shape and classes.
+    """
+    if is_own(name):
+        check_own(name)
+        return
+    builder, shape = _builder(name), {"input_shape": (3, 32, 32), "classes": 10}
+    try:
+        inspect.signature(builder).bind(**shape, **arguments)
+    except TypeError as error:
+        raise InputError(f"model {name!r} cannot be built with {arguments}: {error}") from error
+    if name.startswith("torchvision:"):
+        check_torchvision(name.removeprefix("torchvision:"))
+    if name.startswith("resnet"):  # of any depth that fits; on the meta device nothing is allocated or drawn
+        with torch.device("meta"):
+            builder(**shape, **arguments)
 
 
 def _builder(name: str) -> Callable[..., nn.Module]:

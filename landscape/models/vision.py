@@ -7,7 +7,7 @@ from torch import nn
 
 from landscape.errors import InputError
 
-__all__ = ["build_torchvision"]
+__all__ = ["build_torchvision", "check_torchvision"]
 
 # Their second outputs exist only while training, where a loss on the logits cannot use them.
 WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": True}
@@ -22,9 +22,7 @@ def build_torchvision(name: str, input_shape: Sequence[int] = (3, 224, 224), cla
     """
     from torchvision import models  # seconds to import, needed only here
 
-    if name not in models.list_models(module=models):
-        listing = "torchvision.models.list_models(torchvision.models) lists them"
-        raise InputError(f"torchvision has no classification model {name!r}; {listing}")
+    check_torchvision(name)
     shape = tuple(input_shape)
     if len(shape) != 3 or shape[0] != 3:
         raise InputError(f"torchvision:{name} needs colour images (3, height, width), not inputs {shape}")
@@ -36,3 +34,12 @@ def build_torchvision(name: str, input_shape: Sequence[int] = (3, 224, 224), cla
         reason = " ".join(str(error).split())
         raise InputError(f"torchvision:{name} does not take inputs {shape}: {reason}") from error
     return model.train()
+
+
+def check_torchvision(name: str) -> None:
+    """Raise InputError where torchvision has no classification network ``name``."""
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        listing = "torchvision.models.list_models(torchvision.models) lists them"
+        raise InputError(f"torchvision has no classification model {name!r}; {listing}")

@@ -66,8 +66,8 @@ def _interpolation_note(surfaces: Sequence[Surface]) -> str:
     return f"{evaluated:,} of {total:,} points evaluated, the others within {error:.1%}"
 
 
-def _title_parts(surface: Surface) -> tuple[str, str, str, str, str]:
-    """Data, number of samples, loss and BatchNorm policy, empty where unknown; precision."""
+def _title_parts(surface: Surface) -> tuple[str, str, str, str, str, str]:
+    """Checkpoint, data, number of samples, loss and BatchNorm policy, empty where unknown; precision."""
     data, objective = _section(surface, "data"), _section(surface, "objective")
     name = str(data.get("name") or "")
     if name.startswith("folder:"):
@@ -76,7 +76,13 @@ def _title_parts(surface: Surface) -> tuple[str, str, str, str, str]:
     samples = f"{size:,} sample{'' if size == 1 else 's'}" if isinstance(size, int) else ""
     split = " ".join(filter(None, [name, str(data.get("split") or "")]))
     batch_norm, precision = str(objective.get("batch_norm") or ""), str(objective.get("precision", "full"))
-    return split, samples, _loss_name(surface), batch_norm, precision
+    return _checkpoint_name(surface), split, samples, _loss_name(surface), batch_norm, precision
+
+
+def _checkpoint_name(surface: Surface) -> str:
+    """Folder and name of the file, as every run has an epoch_000.pth; empty where unknown."""
+    path = PurePath(str(surface.metadata.get("checkpoint_file") or ""))
+    return "/".join(part for part in path.with_suffix("").parts[-2:] if part != path.anchor) if path.name else ""
 
 
 def axis_labels(surface: Surface, separator: str = ", ", lengths: bool = True) -> list[str]:

@@ -1,0 +1,41 @@
+"""Refusals of single values, in the same words everywhere, before any work."""
+
+import math
+
+from landscape.errors import InputError
+
+__all__ = ["MOST_LEVELS", "check_count", "check_distinct", "check_number", "check_seed"]
+
+MOST_LEVELS = 1000  # bands or panels of one figure
+MOST = 2**31 - 1  # samples, steps or draws that torch can count everywhere
+
+
+def check_count(name: str, value: int | None, least: int = 1, most: int = MOST) -> None:
+    """Raise InputError unless ``value`` is None or a whole number from ``least`` to ``most``.
+
+    Example:
+        >>> check_count("levels", 1, least=2)
+        Traceback (most recent call last):
+        landscape.errors.InputError: levels is 1; it must be a whole number from 2 to 2,147,483,647
+    """
+    if value is not None and (not isinstance(value, int) or not least <= value <= most):
+        raise InputError(f"{name} is {value}; it must be a whole number from {least:,} to {most:,}")
+
+
+def check_number(name: str, value: float, *, above: float = -math.inf, least: float = -math.inf) -> None:
+    """Raise InputError unless ``value`` is finite, larger than ``above`` and at least ``least``."""
+    if not math.isfinite(value) or value <= above or value < least:
+        bounds = f" above {above:g}" * (above > -math.inf) + f" of at least {least:g}" * (least > -math.inf)
+        raise InputError(f"{name} is {value}; it must be a finite number{bounds}")
+
+
+def check_seed(value: int, name: str = "seed") -> None:
+    """Raise InputError unless ``value`` is what every random generator takes: a whole number below 2**64."""
+    if not isinstance(value, int) or not 0 <= value < 2**64:
+        raise InputError(f"{name} is {value}; it must be a whole number from 0 to 2**64 - 1")
+
+
+def check_distinct(name: str, values: tuple[object, ...]) -> None:
+    """Raise InputError where one of ``values`` is there twice."""
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise InputError(f"{name} has {twice[0]!r} twice; give every one once")
