@@ -8,8 +8,9 @@ from torch.nn import functional as F
 from landscape import ranks
 from landscape.checkpoints import Checkpoint
 from landscape.datasets import Data, load_dataset
-from landscape.devices import kept_random_state, select_device
+from landscape.devices import select_device
 from landscape.errors import InputError
+from landscape.runtime import kept_random_state
 from landscape.settings import Evaluation
 
 __all__ = ["confirm_metrics", "input_scaling"]
