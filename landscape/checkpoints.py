@@ -1,10 +1,7 @@
 """Trained models in files that describe themselves and cannot run code when loaded."""
 
 import hashlib
-import io
 import json
-import pickle
-import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,13 +10,25 @@ import torch
 from torch import nn
 
 from landscape.errors import InputError
-from landscape.files import make_folder, written_whole
+from landscape.files import make_folder
 from landscape.models import build_model, is_own
 from landscape.runtime import own_torch_state
+from landscape.storage.forms import Optional, form_fault
+from landscape.storage.tensors import read_tensors, write_tensors
+from landscape.storage.weights import BoundedBuilding, fitting_weights, unwrapped_weights
 
 __all__ = ["Checkpoint", "load_checkpoint", "prepare_checkpoint", "save_checkpoint"]
 
 KEYS = ("model", "data", "epoch", "metrics", "settings", "versions")
+FORM = {
+    "model_state_dict": dict,
+    "model": {"name": str, "arguments": object},
+    "data": {"name": str, "split": Optional(str), "limit": Optional(int), "source": Optional(str)},
+    "epoch": Optional((int, float)),
+    "metrics": {str: object},
+    "settings": {str: object},
+    "versions": {str: object},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +82,9 @@ def save_checkpoint(
     metrics: dict,
     settings: dict,
 ) -> Path:
-    """Write weights and metadata to ``path``, whole or not at all; equal content gives equal bytes.
+    """Write weights and metadata, with a digest of them, to ``path``, whole or not at all; equal content, equal bytes.
 
+    Of a network that torch has wrapped (compile, DDP, an average of weights) the weights get the names without wrapper.
     ``model_name`` and ``model_arguments`` are what ``build_model`` takes; ``data`` has name, split, limit and
     source. Numbers and paths in the metadata are stored as plain Python values.
     """
@@ -87,12 +97,9 @@ def save_checkpoint(
         "settings": settings,
         "versions": {name: version(name) for name in ("torch", "numpy")},
     }
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    # torch.save writes the file's own name into the file; a buffer has none.
-    torch.save({"model_state_dict": weights, **_plain(metadata)}, buffer := io.BytesIO())
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in unwrapped_weights(model).items()}
     make_folder(path.parent)
-    with written_whole(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    write_tensors(path, {"model_state_dict": weights, **_plain(metadata)})
     return path
 
 
@@ -100,36 +107,41 @@ def save_checkpoint(
 def load_checkpoint(path: str | Path, *, model: str | None = None) -> Checkpoint:
     """Read what :func:`save_checkpoint` wrote; only tensors and plain values are ever unpickled.
 
+    The content must have the digest that was written with it (files of earlier versions have none). Names of weights
+    may have the prefix of a wrapper, such as "module.".
+
     ``model`` builds the network by that name instead of the stored one. A network of the user's own needs it: the
     code of a FILE.py:FUNCTION is run only where the caller names it, never because a checkpoint does.
 
     Raises:
-        InputError: the file is missing, truncated, foreign, its weights do not fit the model it names, or that
+        InputError: the file is missing, damaged, edited or foreign, its weights do not fit the model it names, or that
             model is code and ``model`` does not name it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"checkpoint {path} does not exist; train it first, or give another file")
-    content = path.read_bytes()
-    stored = _unpickled(content, path)
+    stored, raw = read_tensors(path, "checkpoint", "train it first, or give another file")
     _check_layout(stored, path)
-    network = _rebuilt(stored, path, model)
+    network = _rebuilt(stored, path, model, len(raw))
     metadata = {key: stored[key] for key in KEYS}
-    return Checkpoint(network.eval(), metadata, path, hashlib.sha256(content).hexdigest())
+    return Checkpoint(network.eval(), metadata, path, hashlib.sha256(raw).hexdigest())
 
 
-def _rebuilt(stored: dict, path: Path, model: str | None) -> nn.Module:
+def _rebuilt(stored: dict, path: Path, model: str | None, size: int) -> nn.Module:
     name, arguments = stored["model"]["name"], stored["model"]["arguments"]
     if model is None and is_own(name):
         raise InputError(
             f"checkpoint {path} is of {name!r}, code that is run only if you name it: "
             f"load_checkpoint(path, model={name!r}), or --model {name!r} on the command line"
         )
+    built = name if model is None else model
+    # Whatever a built-in network makes of arguments from a file is their fault; code of the user's own explains itself.
+    expected = (InputError, RuntimeError, TypeError) if is_own(built) else Exception
     try:
-        network = build_model(name if model is None else model, **arguments)
-        network.load_state_dict(stored["model_state_dict"])
-    except (InputError, RuntimeError, TypeError) as error:
-        named, reason = "the model it names" if model is None else repr(model), " ".join(str(error).split())
+        with BoundedBuilding(size):
+            network = build_model(built, **arguments)
+        network.load_state_dict(fitting_weights(stored["model_state_dict"], network))
+    except expected as error:
+        named = "the model it names" if model is None else repr(model)
+        reason = " ".join(str(error).split())[:500] or type(error).__name__
         raise InputError(f"checkpoint {path} does not fit {named}: {reason}") from error
     return network
 
@@ -141,19 +153,6 @@ def _plain(metadata: dict) -> dict:
     return json.loads(json.dumps(metadata, default=converted))
 
 
-def _unpickled(content: bytes, path: Path):
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on foreign formats, which are refused below anyway
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes make the unpickler fail in any way at all
-        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
-            raise InputError(
-                f"checkpoint {path} holds pickled code, which is never run; write it with save_checkpoint"
-            ) from error
-        raise InputError(f"{path} is no checkpoint, or a damaged one; train again") from error
-
-
 def _check_layout(stored, path: Path) -> None:
     advice = "write it with save_checkpoint"
     if not isinstance(stored, dict):
@@ -161,10 +160,14 @@ def _check_layout(stored, path: Path) -> None:
     if stored and all(isinstance(value, torch.Tensor) for value in stored.values()):
         raise InputError(f"checkpoint {path} is a bare state dict and does not name its model; {advice}")
     if missing := [key for key in ("model_state_dict", *KEYS) if key not in stored]:
-        raise InputError(f"checkpoint {path} lacks {', '.join(missing)}; {advice}")
-    for key in ("model_state_dict", "model", "data", "metrics", "settings", "versions"):
-        if not isinstance(stored[key], dict):
-            raise InputError(f"checkpoint {path}: {key} is a {type(stored[key]).__name__}, no dict; {advice}")
-    named = isinstance(stored["model"].get("name"), str) and "arguments" in stored["model"]
-    if not named or "name" not in stored["data"]:
-        raise InputError(f"checkpoint {path} does not name its model and its data; {advice}")
+        found = ", ".join(map(str, list(stored)[:6])) or "nothing"
+        inside = [key for key in ("state_dict", "model", "net", "weights") if _holds_tensors(stored.get(key))]
+        hint = f"its {inside[0]!r} is a state dict: load that into your model and {advice}" if inside else advice
+        raise InputError(f"checkpoint {path} lacks {', '.join(missing)} (it holds {found}); {hint}")
+    if fault := form_fault(stored, FORM):
+        named = "does not name its model and its data: " if fault.startswith(("model l", "data l")) else ""
+        raise InputError(f"checkpoint {path}: {named}{fault}; {advice}")
+
+
+def _holds_tensors(value: object) -> bool:
+    return isinstance(value, dict) and any(isinstance(part, torch.Tensor) for part in value.values())

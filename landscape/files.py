@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +18,12 @@ def make_folder(path: str | Path) -> Path:
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".{os.getpid()}.part"
-        probe.touch()
+        probe = path / _temporary_name()
+        probe.touch(exist_ok=False)
         probe.unlink()
-    except OSError as error:
-        raise InputError(f"cannot write into {path}: {error.strerror}; choose another folder") from error
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot write into {path}: {reason}; choose another folder") from error
     return path
 
 
@@ -29,19 +31,27 @@ def make_folder(path: str | Path) -> Path:
 def written_whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path with the same suffix; on success rename it to ``path``, else remove it.
 
-    A reader therefore sees the old file or the new one, never half of one, also after Ctrl-C or a full disk. Of
-    several ranks only the first one leaves a file.
+    A reader therefore sees the old file or the new one, never half of one, also after Ctrl-C, a full disk or a loss
+    of power. Of several ranks only the first one leaves a file.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(_temporary_name(path.suffix))
     try:
         yield temporary
         if ranks.is_first_rank():
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())  # before the name points to it
             os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(suffix: str = "") -> str:
+    """A hidden name that no other process takes: process ids repeat from one machine or container to the next."""
+    return f".{secrets.token_hex(8)}.part{suffix}"
 
 
 def plain_name(text: str) -> str:

@@ -1,6 +1,5 @@
 """What training needs to go on after a crash, in one file that is written whole after every epoch."""
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +8,20 @@ from torch import nn
 
 from landscape.devices import random_state, restore_random_state
 from landscape.errors import InputError
-from landscape.files import written_whole
+from landscape.storage.forms import form_fault
+from landscape.storage.reading import is_there
+from landscape.storage.tensors import read_tensors, write_tensors
 
 __all__ = ["TrainingState"]
+
+FORM = {
+    "settings": {str: object},
+    "history": [{str: object}],
+    "model": dict,
+    "optimizer": dict,
+    "generator": torch.Tensor,
+    "global generators": {"python": tuple, "numpy": tuple, "torch": torch.Tensor, "cuda": list},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +44,7 @@ class TrainingState:
             "generator": self.generator.get_state(),
             "global generators": random_state(),
         }
-        with written_whole(self.path) as temporary:
-            torch.save(state, temporary)
+        write_tensors(self.path, state)
 
     def restore(self) -> list[dict]:
         """Put everything back where it was, and return the history; an empty one where there is no file.
@@ -43,24 +52,26 @@ class TrainingState:
         Raises:
             InputError: the file is damaged, or of a run with other settings.
         """
-        if not self.path.exists():
+        if not is_there(self.path):
             return []
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            found = state["settings"]
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
+        state, _ = read_tensors(self.path, "state of a training run", "start another run")
+        if fault := form_fault(state, FORM):
             raise InputError(
-                f"{self.path} is no state of a training run, or a damaged one; start another run"
-            ) from error
-        self._compare(found)
+                f"{self.path} is no state of a training run, or a damaged one ({fault}); start another run"
+            )
+        self._compare(state["settings"])
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
+        except Exception as error:  # torch raises anything at all on values that it did not write
+            reason = " ".join(str(error).split())[:500]
             raise InputError(f"{self.path} is of a run with another model: {reason}; start another run") from error
-        self.generator.set_state(state["generator"])
-        restore_random_state(state["global generators"])
+        try:
+            self.generator.set_state(state["generator"])
+            restore_random_state(state["global generators"])
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{self.path}: its random generators are damaged: {reason}; start another run") from error
         return state["history"]
 
     def _compare(self, found: dict) -> None:

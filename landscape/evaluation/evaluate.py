@@ -151,7 +151,7 @@ class _Run:
 
     def evaluate(self, tolerance: float | str | None, deadline: float, resume: Path | None) -> None:
         """Fill the statistics of every point, or of as many as the tolerance asks for."""
-        if resume and (arrays := ranks.from_first(lambda: load_progress(resume, self.identity))):
+        if resume and (arrays := ranks.from_first(lambda: load_progress(resume, self.identity, self.statistics))):
             self.statistics.restore(arrays)
         self.resumed = int(self.statistics.done.sum())
         every = torch.arange(len(self.coordinates))

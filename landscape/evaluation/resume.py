@@ -1,7 +1,7 @@
 """Finished points on disk, so that a killed evaluation goes on where it stopped."""
 
 import json
-import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,31 +9,56 @@ import numpy as np
 from landscape.errors import InputError
 from landscape.evaluation.identity import difference
 from landscape.evaluation.statistics import Statistics
-from landscape.files import written_whole
+from landscape.storage.arrays import Array, arrays_fault, read_arrays, write_arrays
+from landscape.storage.digests import DIGEST
+from landscape.storage.json_files import parsed
+from landscape.storage.reading import is_there
 
 __all__ = ["load_progress", "save_progress"]
+
+FORMS = {
+    "done": Array("P", kinds="b"),
+    "total": Array("P"),
+    "spread": Array("P"),
+    "hits": Array("P", low=0),
+    "per_sample": Array("P N", optional=True),
+}
 
 
 def save_progress(path: Path, identity: dict, statistics: Statistics) -> None:
     """Write all finished points with the identity of what they are points of."""
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, identity=np.array(json.dumps(identity)), **statistics.arrays())
+    write_arrays(path, {"identity": json.dumps(identity), **statistics.arrays()}, compressed=False)
 
 
-def load_progress(path: Path, identity: dict) -> dict[str, np.ndarray] | None:
-    """The arrays of finished points in ``path``, for `Statistics.restore`; None without a file.
+def load_progress(path: Path, identity: dict, statistics: Statistics) -> dict[str, np.ndarray] | None:
+    """The arrays of finished points in ``path``, for ``statistics.restore``; None without a file.
+
+    Of a file of an earlier version, which has no digest, points that are not finite are evaluated again.
 
     Raises:
         InputError: the file is damaged, or holds points of something else (the first difference is named).
     """
-    if not path.exists():
+    if not is_there(path):
         return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        found = json.loads(str(arrays.pop("identity")))
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path} is no resume file, or a damaged one ({error}); delete it to start again") from error
+    arrays = read_arrays(path, {"identity": Array("", kinds="U"), **FORMS}, "resume", "delete it to start again")
+    sealed = arrays.pop(DIGEST, None) is not None
+    problem = f"{path} is no resume file, or a damaged one: its identity"
+    found = parsed(str(arrays.pop("identity")), problem, "delete it to start again")
+    if not isinstance(found, dict):
+        raise InputError(f"{problem} is a {type(found).__name__}, no dict; delete it to start again")
     if reason := difference(found, identity):
         raise InputError(f"{path} belongs to another evaluation: {reason}; delete it or give another path")
+    forms = _forms(statistics)
+    missing = f"it lacks {', '.join(forms.keys() - arrays.keys())}" if forms.keys() - arrays.keys() else None
+    if fault := missing or arrays_fault(arrays, forms):
+        raise InputError(f"{path} is no resume file, or a damaged one: {fault}; delete it to start again")
+    if not sealed:
+        arrays["done"] &= np.isfinite(arrays["total"]) & np.isfinite(arrays["spread"])
     return arrays
+
+
+def _forms(statistics: Statistics) -> dict[str, Array]:
+    """Exactly the arrays of ``statistics``, of their sizes and kinds."""
+    sizes = {name: " ".join(map(str, array.shape)) for name, array in statistics.arrays().items()}
+    forms = {name: replace(FORMS[name], shape=size, optional=False) for name, size in sizes.items()}
+    return forms | {"hits": replace(forms["hits"], high=statistics.samples)}

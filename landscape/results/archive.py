@@ -1,33 +1,41 @@
 """Arrays with their metadata in one .npz file, without pickle."""
 
 import json
-import zipfile
-from dataclasses import fields
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-import numpy as np
-
 from landscape.errors import InputError
-from landscape.files import written_whole
+from landscape.storage.arrays import Array, arrays_fault, read_arrays, write_arrays
+from landscape.storage.forms import Optional, form_fault
+from landscape.storage.json_files import parsed
 
 __all__ = ["Archived"]
 
 Kind = TypeVar("Kind", bound="Archived")
 
+SECTIONS = ("identity", "slice", "data", "objective", "checkpoint", "interpolation", "checks", "budget", "parameters")
+
 
 class Archived:
-    """A dataclass of arrays, numbers and ``metadata`` (JSON types) that is stored as one .npz file."""
+    """A dataclass of arrays, numbers and ``metadata`` (JSON types) that is stored as one .npz file.
+
+    What is written is what can be read: ``forms`` says what each field must be.
+    """
 
     called: ClassVar[str]  # in messages
-    optional: ClassVar[tuple[str, ...]] = ()  # fields that may be None
+    forms: ClassVar[dict[str, Array]]
+    metadata: dict
 
     def save(self, path: str | Path) -> Path:
-        """Write all fields to ``path`` (.npz, compressed, no pickle), whole or not at all."""
-        stored = {key: value for key, value in vars(self).items() if value is not None}
-        stored["metadata"] = json.dumps(self.metadata)
-        with written_whole(Path(path)) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **stored)
+        """Write all fields and a digest of them to ``path`` (.npz, compressed, no pickle), whole or not at all.
+
+        Raises:
+            InputError: the file cannot be written, or shapes or values of the fields do not fit each other.
+        """
+        values = {key: value for key, value in vars(self).items() if value is not None and key != "metadata"}
+        if reason := arrays_fault(values, self.forms) or self.mismatch():
+            raise InputError(f"cannot write {path}: {reason}")
+        write_arrays(Path(path), {**values, "metadata": json.dumps(self.metadata)}, compressed=True)
         return Path(path)
 
     @classmethod
@@ -35,28 +43,22 @@ class Archived:
         """Read what :meth:`save` wrote.
 
         Raises:
-            InputError: the file is missing, damaged, or of another kind.
+            InputError: the file is missing, damaged, edited, or of another kind.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise InputError(f"{path} does not exist; compute the {cls.called} first, or give another file")
-        values = dict.fromkeys(cls.optional)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                for name in (field.name for field in fields(cls)):
-                    if name in file.files or name not in cls.optional:
-                        array = file[name]
-                        values[name] = array if array.ndim else array.item()
-            values["metadata"] = json.loads(values["metadata"])
-        except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, OSError) as error:
-            # numpy's advice is to load it unsafely
-            reason = "it holds no plain arrays" if "pickle" in str(error) else error
-            raise InputError(f"{path} is no {cls.called} file, or a damaged one: {reason}") from error
-        result = cls(**values)
+        path, way_out = Path(path), f"compute the {cls.called} first, or give another file"
+        forms = cls.forms | {"metadata": Array("", kinds="U")}
+        values = dict.fromkeys(forms) | read_arrays(path, forms, cls.called, way_out)
+        problem = f"{path} is no {cls.called} file, or a damaged one: its metadata"
+        metadata = parsed(str(values["metadata"]), problem, way_out)
+        if fault := form_fault(metadata, {key: Optional(dict) for key in SECTIONS}):
+            raise InputError(f"{problem}: {fault}; {way_out}")
+        arrays = {name: values[name] for name in cls.forms}
+        plain = {name: value if value is None or value.ndim else value.item() for name, value in arrays.items()}
+        result = cls(**{**plain, "metadata": metadata})
         if reason := result.mismatch():
-            raise InputError(f"{path}: {reason}")
+            raise InputError(f"{path}: {reason}; {way_out}")
         return result
 
     def mismatch(self) -> str | None:
-        """In which shapes the arrays do not fit each other; None where they do."""
+        """In what the fields do not fit each other, beyond their declarations; None where they do."""
         return None

@@ -1,11 +1,13 @@
 """Second derivatives of the loss at one point."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from landscape.errors import InputError
 from landscape.results.archive import Archived
+from landscape.storage.arrays import Array
 
 __all__ = ["Eigenpairs", "SpectralDensity", "TraceEstimate"]
 
@@ -17,6 +19,13 @@ class Eigenpairs(Archived):
     """k eigenvalues l_i with unit eigenvectors v_i of a symmetric D x D matrix, in the order asked for."""
 
     called = "eigenpairs"
+    forms: ClassVar = {
+        "values": Array("k"),
+        "residuals": Array("k", low=0),
+        "converged": Array("k", kinds="b"),
+        "vectors": Array("k D"),
+        "products": Array("", kinds="iu", low=0),
+    }
 
     values: np.ndarray  # [k] float64, Rayleigh quotients v_i^T H v_i
     residuals: np.ndarray  # [k] float64, |H v_i - l_i v_i| / |l_i|; an eigenvalue lies within residual x |l_i| of l_i
@@ -31,6 +40,13 @@ class TraceEstimate(Archived):
     """An estimate of the trace of a symmetric D x D matrix by random probes."""
 
     called = "trace"
+    forms: ClassVar = {
+        "value": Array(""),
+        "standard_error": Array("", low=0),
+        "products": Array("", kinds="iu", low=0),
+        "converged": Array("", kinds="b"),
+        "samples": Array("n"),
+    }
 
     value: float  # the estimate
     standard_error: float  # standard deviation of the probes / sqrt(their number)
@@ -45,6 +61,11 @@ class SpectralDensity(Archived):
     """The distribution of the eigenvalues of a symmetric D x D matrix, as quadrature nodes of P random probes."""
 
     called = "spectral density"
+    forms: ClassVar = {
+        "nodes": Array("P m", finite=True),
+        "weights": Array("P m", finite=True, low=0),
+        "products": Array("", kinds="iu", low=0),
+    }
 
     nodes: np.ndarray  # [P, m] float64, Ritz values of each probe, increasing
     weights: np.ndarray  # [P, m] float64, share of the probe at each node; every row sums to one

@@ -1,11 +1,13 @@
 """The loss over a line or a plane."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from landscape.errors import InputError
 from landscape.results.archive import Archived
+from landscape.storage.arrays import Array
 
 __all__ = ["Surface"]
 
@@ -18,7 +20,16 @@ class Surface(Archived):
     None and every array lacks the axis of length B.
     """
 
-    called, optional = "surface", ("betas", "accuracy", "per_sample", "evaluated")
+    called = "surface"
+    forms: ClassVar = {
+        "alphas": Array("A", finite=True, increasing=True),
+        "betas": Array("B", finite=True, increasing=True, optional=True),
+        "loss": Array("A B"),
+        "standard_error": Array("A B", low=0),
+        "accuracy": Array("A B", low=0, high=1, optional=True),
+        "per_sample": Array("A B N", optional=True),
+        "evaluated": Array("A B", kinds="b", optional=True),
+    }
 
     alphas: np.ndarray  # [A] float64, coordinates along the first direction, increasing
     betas: np.ndarray | None  # [B] float64, coordinates along the second direction, increasing
@@ -67,5 +78,7 @@ class Surface(Archived):
         )  # fmt: skip
 
     def mismatch(self) -> str | None:
-        found, expected = np.shape(self.loss), tuple(np.size(axis) for axis in self.axes)
-        return None if found == expected else f"loss has shape {found}, the axes give {expected}"
+        size = (self.metadata.get("data") or {}).get("size")
+        if self.per_sample is not None and isinstance(size, int) and self.per_sample.shape[-1] != size:
+            return f"per_sample has {self.per_sample.shape[-1]:,} samples, the data {size:,}"
+        return None

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from landscape.errors import InputError
 from landscape.results.archive import Archived
 from landscape.results.surface import Surface
+from landscape.storage.arrays import Array
 
 __all__ = ["Trajectory", "check_same_plane"]
 
@@ -21,6 +23,14 @@ class Trajectory(Archived):
     """
 
     called = "trajectory"
+    forms: ClassVar = {
+        "steps": Array("T", kinds="iu", increasing=True),
+        "coordinates": Array("T 2"),
+        "distance": Array("T", low=0),
+        "relative_distance": Array("T", low=0, high=1 + 1e-6),  # up to rounding
+        "loss": Array("T"),
+        "shadow_loss": Array("T"),
+    }
 
     steps: np.ndarray  # [T] int64, epoch or step of each point, increasing
     coordinates: np.ndarray  # [T, 2] float64, the shadow s_t in the coordinates of the plane
@@ -36,13 +46,6 @@ class Trajectory(Archived):
         off = self.relative_distance > 0
         away = self.distance[off] / self.relative_distance[off]
         return self.distance / away.max() if away.size else self.distance
-
-    def mismatch(self) -> str | None:
-        for name, value in vars(self).items():
-            expected = (np.size(self.steps), 2) if name == "coordinates" else (np.size(self.steps),)
-            if name != "metadata" and np.shape(value) != expected:
-                return f"{name} has shape {np.shape(value)}, not {expected}"
-        return None
 
 
 def check_same_plane(surface: Surface, trajectories: Sequence[Trajectory]) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,26 +16,33 @@ import numpy as np
 
 from landscape.errors import InputError
 from landscape.files import make_folder
-from landscape.logs import write_json
+from landscape.storage.json_files import read_json, write_sealed
+from landscape.storage.locks import locked
+from landscape.storage.names import path_inside
 
-__all__ = ["EXACT", "clear_record", "file_hash", "is_current", "plain", "read_record", "write_record"]
+__all__ = ["EXACT", "clear_record", "file_hash", "is_current", "own_folder", "plain", "read_record", "write_record"]
 
 DIGITS = 6  # of measured numbers: sums of float32 values have no more
+FORM = {"recipe": dict, "files": {str: str}}
 EXACT = 17  # digits that tell every float64 from its neighbours
 
 
 def write_record(path: Path, recipe: dict, content: dict, files: Iterable[Path] = ()) -> Path:
     """Write ``recipe``, ``content`` and the hashes of ``files``, all of them below the folder of ``path``."""
     hashes = {file.relative_to(path.parent).as_posix(): file_hash(file) for file in sorted(files)}
-    return write_json(path, {"recipe": recipe, **content, "files": hashes})
+    return write_sealed(path, {"recipe": recipe, **content, "files": hashes})
 
 
-def read_record(path: Path) -> dict | None:
-    """The record at ``path``; None where there is none, half of one, or something else."""
-    with contextlib.suppress(OSError, ValueError):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(record, dict) and all(isinstance(record.get(key), dict) for key in ("recipe", "files")):
-            return record
+def read_record(path: Path, form: dict | None = None) -> dict | None:
+    """The record at ``path``, of this ``form`` in addition to that of all; None where there is none, a damaged or
+    edited one, one that names files outside its folder, or something else."""
+    with contextlib.suppress(InputError):
+        record = read_json(path, FORM | (form or {}), "record", "make it again")
+        for name, content in record["files"].items():
+            path_inside(path.parent, name)
+            if not re.fullmatch("[0-9a-f]{64}", content):
+                return None
+        return record
     return None
 
 
@@ -43,7 +51,7 @@ def is_current(path: Path, recipe: dict | None = None) -> bool:
     record = read_record(path)
     if record is None or (recipe is not None and record["recipe"] != json.loads(json.dumps(recipe))):
         return False
-    files = {path.parent / name: expected for name, expected in record["files"].items()}
+    files = {path_inside(path.parent, name): expected for name, expected in record["files"].items()}
     return all(file.is_file() and file_hash(file) == expected for file, expected in files.items())
 
 
@@ -54,13 +62,19 @@ def clear_record(path: Path) -> Path:
         InputError: the folder cannot be written.
     """
     folder, record = make_folder(path.parent), read_record(path)
-    old = [folder / name for name in (record["files"] if record else [])]
+    old = [path_inside(folder, name) for name in (record["files"] if record else [])]
     try:
         for stale in (path, *old, *folder.rglob(".*.part*")):
             stale.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror}") from error
     return folder
+
+
+def own_folder(path: Path) -> contextlib.AbstractContextManager:
+    """Inside it, no other process works on the record ``path`` and its files; it waits for one that does."""
+    make_folder(path.parent)
+    return locked(path)
 
 
 def file_hash(path: Path) -> str:

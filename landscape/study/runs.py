@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landscape.errors import InputError
+from landscape.storage.forms import Optional
 from landscape.study.records import is_current, read_record
 
 __all__ = ["GROUP", "PROBES", "SUMMARY", "StudyRun", "find_runs", "group_runs"]
@@ -12,7 +13,15 @@ __all__ = ["GROUP", "PROBES", "SUMMARY", "StudyRun", "find_runs", "group_runs"]
 SUMMARY, PROBES = "summary.json", "probes/probes.json"  # below the folder of a run
 GROUP = "group/group.json"  # below the folder of a group
 PATTERN = f"dataset=*/arch=*/act=*/opt=*/seed=*/{SUMMARY}"
-KEYS = ("place", "dataset", "architecture", "depth", "width", "activation", "optimizer", "seed", "parameters", "final")
+NUMBER = Optional((int, float))  # None where it is not finite
+FORM = {
+    **dict.fromkeys(("place", "dataset", "architecture", "activation", "optimizer"), str),
+    **dict.fromkeys(("depth", "width", "seed", "parameters"), int),
+    "final": {f"{split}_{name}": NUMBER for split in ("train", "test") for name in ("loss", "accuracy")},
+    "recipe": {"training": dict},
+    "checkpoints": {str: str},
+    "trained_together": Optional([str]),
+}
 
 
 @dataclass(frozen=True)
@@ -63,8 +72,8 @@ def find_runs(root: Path) -> tuple[list[StudyRun], dict[str, str]]:
     """
     runs, left_out, settings = [], {}, {}
     for path in sorted(root.glob(PATTERN)):
-        place, record = path.parent.relative_to(root).as_posix(), read_record(path) or {}
-        if record.get("place") != place or not all(key in record for key in KEYS) or not is_current(path):
+        place, record = path.parent.relative_to(root).as_posix(), read_record(path, FORM)
+        if record is None or record["place"] != place or not _is_whole(record) or not is_current(path):
             left_out[place] = "not whole; train it again with run_full_matrix.py"
             continue
         run = StudyRun(root, record)
@@ -75,6 +84,11 @@ def find_runs(root: Path) -> tuple[list[StudyRun], dict[str, str]]:
     if not runs:
         raise InputError(f"{root} holds no trained run; train some with run_full_matrix.py, or give another folder")
     return sorted(runs, key=lambda run: -run.summary["parameters"]), left_out
+
+
+def _is_whole(record: dict) -> bool:
+    names = list(record["checkpoints"].values())
+    return bool(names) and set(names) <= record["files"].keys()
 
 
 def group_runs(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:

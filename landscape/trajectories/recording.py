@@ -3,6 +3,8 @@
 import hashlib
 import json
 import math
+import secrets
+import shutil
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,13 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.files import make_folder
+from landscape.files import make_folder, written_whole
 from landscape.parameters import Point, as_point
 from landscape.runtime import own_torch_state
+from landscape.storage.formats import foreign_format
+from landscape.storage.forms import form_fault
+from landscape.storage.json_files import parsed
+from landscape.storage.locks import locked
+from landscape.storage.reading import is_there, opened
 
 __all__ = ["JoinedPoints", "RecordedPoints", "TrajectoryRecorder"]
 
-MAGIC = b"landscape points 1\n"
+MAGIC, EARLIER_MAGIC = b"landscape points 2\n", b"landscape points 1\n"  # which has no digest of the header
+HEX, LONGEST_HEADER = 64, 2**26  # bytes of a digest; of a header
+LARGEST = 2**40  # parameters
+FORM = {"shapes": {str: [int]}, "dtype": str, "unit": str, "notes": dict}
 TYPES = {torch.float16: "<f2", torch.float32: "<f4", torch.float64: "<f8"}
 
 
@@ -41,7 +51,8 @@ class TrajectoryRecorder:
         path: The file; one that exists is replaced, unless ``resume``.
         every: Keep every so many steps (or epochs), counted from 0.
         dtype: torch.float32, torch.float64, or torch.float16 for half the space.
-        resume: Go on after the last whole record.
+        resume: Go on after the last whole record. Where others are damaged, the file is kept under another name, and
+            the whole records of it are gone on from.
         notes: What the run is, such as its settings; JSON types.
 
     Raises:
@@ -65,12 +76,15 @@ class TrajectoryRecorder:
         self.path, self.every, self.dtype, self.notes = Path(path), every, dtype, notes or {}
         self._unit, self._calls, self._head, self._steps = "step", 0, b"", []
         make_folder(self.path.parent)
-        if resume and self.path.exists():
+        if resume and is_there(self.path):
             earlier = RecordedPoints(self.path)
+            if earlier.damaged:
+                earlier.keep_whole_records()
             self._head, self._steps, self._unit = earlier.head, earlier.steps.tolist(), earlier.unit
             self._calls = self._steps[-1] + 1 if self._steps else 0
         else:
-            self.path.unlink(missing_ok=True)
+            self._remove()
+        self._left = _state_of(self.path)
 
     @own_torch_state()
     def record(self, model: nn.Module | Point, *, loss: float | Tensor | None = None, step: int | None = None) -> None:
@@ -79,7 +93,8 @@ class TrajectoryRecorder:
         A step that is there already is replaced, and those after it are dropped: training has gone on from before it.
 
         Raises:
-            InputError: parameters of another network than before, or too large for ``dtype``; a full disk.
+            InputError: parameters of another network than before, or too large for ``dtype``; a full disk; somebody
+                else has written, cut or removed the file.
         """
         step = self._calls if step is None else step
         self._calls = step + 1
@@ -87,16 +102,14 @@ class TrajectoryRecorder:
             return
         point = as_point(model)
         head = self._header(point)
-        if self._head not in (b"", head):
+        if self._head and not _same_header(self._head, head):
             raise InputError(f"{self.path} holds points of another network or run; use one file for each")
+        head = self._head or head
         record = _packed(step, math.nan if loss is None else float(loss), _flat(point, self.dtype))
         kept = [earlier for earlier in self._steps if earlier < step]
         try:
-            with self.path.open("ab") as file:
-                if not self._head:
-                    file.write(head)
-                file.truncate(len(head) + len(kept) * len(record))
-                file.write(record)
+            with locked(self.path):
+                self._append(head, record, len(head) + len(kept) * len(record))
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {error.strerror or error}") from error
         self._head, self._steps = head, [*kept, step]
@@ -110,6 +123,28 @@ class TrajectoryRecorder:
         """The hook of `fit` after every step; the loss is that of its mini-batch, before the step."""
         self.record(model, loss=loss, step=step)
 
+    def _append(self, head: bytes, record: bytes, place: int) -> None:
+        """Write ``record`` at ``place``, and nothing behind it, unless the file is not as this recorder left it."""
+        if _state_of(self.path) != self._left:
+            raise InputError(
+                f"{self.path} was removed, cut or written by another recorder after {len(self._steps)} point(s) of "
+                "this one; give every run a file of its own"
+            )
+        try:
+            with self.path.open("ab") as file:
+                if not self._head:
+                    file.write(head)
+                file.truncate(place)
+                file.write(record)
+        finally:  # also half a record, which the next call cuts off
+            self._left = _state_of(self.path)
+
+    def _remove(self) -> None:
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot replace {self.path}: {error.strerror or error}; give another file") from error
+
     def _header(self, point: Point) -> bytes:
         layout = {
             "shapes": {name: list(value.shape) for name, value in point.items()},
@@ -117,18 +152,19 @@ class TrajectoryRecorder:
             "unit": self._unit,
             "notes": self.notes,
         }
-        text = MAGIC + json.dumps(layout).encode()
-        return text + b" " * (-(len(text) + 1) % 8) + b"\n"  # whole words, so that records are aligned
+        text = json.dumps(layout).encode()
+        text += b" " * (-(len(MAGIC) + HEX + len(text) + 2) % 8)  # whole words, so that records are aligned
+        return MAGIC + hashlib.sha256(text).hexdigest().encode() + b" " + text + b"\n"
 
 
 class RecordedPoints(Sequence):
     """The points in a file of `TrajectoryRecorder`: ``points[t]`` is read from disk when it is asked for.
 
-    A file that is still written to, or whose writer was killed, counts up to its last whole record, with a warning
-    where something was cut off.
+    Records that are damaged, or half-written because the file is still written to or its writer was killed, are left
+    out, with a warning.
 
     Attributes: ``steps`` [T] int64, ``losses`` [T] float64 (NaN where none was given), ``unit`` ("step" or "epoch"),
-    ``notes``.
+    ``notes``, ``damaged`` (number of records that are left out, without a half-written one at the end).
 
     Raises:
         InputError: the file is missing or holds no points.
@@ -136,31 +172,21 @@ class RecordedPoints(Sequence):
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        try:
-            with self.path.open("rb") as file:
-                self.head = file.readline() + file.readline()
-        except OSError as error:
-            raise InputError(f"cannot read {self.path}: {error.strerror or error}") from error
-        try:
-            if not self.head.startswith(MAGIC):
-                raise ValueError("it does not begin as one")
-            layout = json.loads(self.head[len(MAGIC) :])
-            self.shapes = {name: tuple(shape) for name, shape in layout["shapes"].items()}
-            self.unit, self.notes, dtype = layout["unit"], layout["notes"], layout["dtype"]
-        except (ValueError, KeyError, AttributeError) as error:
-            raise InputError(f"{self.path} is no file of recorded points, or a damaged one: {error}") from error
-        sizes = [math.prod(shape) for shape in self.shapes.values()]
-        self._sizes = sizes
-        self._records = self._whole_records(_layout(sum(sizes), dtype))
-        self.steps = np.array(self._records["step"], dtype=np.int64)
-        self.losses = np.array(self._records["loss"], dtype=np.float64)
+        self.head, layout = _read_header(self.path)
+        self.shapes = {name: tuple(shape) for name, shape in layout["shapes"].items()}
+        self.unit, self.notes = layout["unit"], layout["notes"]
+        self._sizes = [math.prod(shape) for shape in self.shapes.values()]
+        self._records, self._whole = self._whole_records(_layout(sum(self._sizes), layout["dtype"]))
+        self.damaged = len(self._records) - len(self._whole)
+        self.steps = np.array(self._records["step"][self._whole], dtype=np.int64)
+        self.losses = np.array(self._records["loss"][self._whole], dtype=np.float64)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._whole)
 
     @own_torch_state()
     def __getitem__(self, index: int) -> Point:
-        flat = torch.from_numpy(np.array(self._records["point"][index]))
+        flat = torch.from_numpy(np.array(self._records["point"][self._whole[index]]))
         flat = flat.float() if flat.dtype == torch.float16 else flat
         pieces = flat.split(self._sizes)
         return {name: piece.reshape(shape) for piece, (name, shape) in zip(pieces, self.shapes.items(), strict=True)}
@@ -169,27 +195,49 @@ class RecordedPoints(Sequence):
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the header and of all whole records."""
         digest = hashlib.sha256(self.head)
-        for record in self._records:
-            digest.update(record.tobytes())
+        for index in self._whole:
+            digest.update(self._records[index].tobytes())
         return digest.hexdigest()
 
     def columns(self, size: int) -> Iterator[Tensor]:
         """The parameters, ``size`` at a time, of all points: blocks [T, size] float64."""
+        rows = self._whole if self.damaged else slice(None)
         for start in range(0, sum(self._sizes), size):
-            yield torch.from_numpy(self._records["point"][:, start : start + size].astype(np.float64))
+            yield torch.from_numpy(self._records["point"][rows, start : start + size].astype(np.float64))
 
-    def _whole_records(self, layout: np.dtype) -> np.ndarray:
-        """The records [T] whose checksum is right, up to the first that is not."""
+    def keep_whole_records(self) -> None:
+        """Replace the file by one of its whole records, and keep a copy of what it was beside it.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        copy = self.path.with_name(f"{self.path.name}.damaged-{secrets.token_hex(4)}")
+        with written_whole(copy) as temporary:
+            shutil.copyfile(self.path, temporary)
+        with written_whole(self.path) as temporary, temporary.open("wb") as file:
+            file.write(self.head)
+            for index in self._whole:
+                file.write(self._records[index].tobytes())
+        warnings.warn(f"{self.path}: the file with its damaged record(s) is kept as {copy}", stacklevel=3)
+
+    def _whole_records(self, layout: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+        """All records of the file, and the numbers of those whose checksum is right and whose steps increase."""
         begin, size = len(self.head), self.path.stat().st_size
         count, rest = divmod(size - begin, layout.itemsize)
         # A file cannot be mapped where there is nothing in it.
         records = np.memmap(self.path, layout, "r", begin, (count,)) if count else np.empty(0, layout)
-        wrong = (t for t in range(count) if _checksum(records[t]) != records[t]["checksum"])
-        whole = next(wrong, count)
-        if whole < count or rest:
-            what = f"record {whole} is damaged" if whole < count else "the last record is half-written"
-            warnings.warn(f"{self.path}: {what}; the {whole} record(s) before it are used", stacklevel=4)
-        return records[:whole]
+        whole: list[int] = []
+        for number, record in enumerate(records):
+            after = not whole or record["step"] > records[whole[-1]]["step"]
+            if after and _checksum(record) == record["checksum"]:
+                whole.append(number)
+        if len(whole) < count or rest:
+            bad = sorted(set(range(count)) - set(whole))
+            what = f"record {bad[0]} is damaged" if bad else "the last record is half-written"
+            what += f" (of {len(bad)})" if len(bad) > 1 else ""
+            where = "before it" if not bad or bad[0] == len(whole) else "around it"
+            warnings.warn(f"{self.path}: {what}; the {len(whole)} record(s) {where} are used", stacklevel=4)
+        return records, np.array(whole, dtype=np.int64)
 
 
 class JoinedPoints(Sequence):
@@ -221,6 +269,59 @@ class JoinedPoints(Sequence):
         """The parameters, ``size`` at a time, of all points: blocks [T, size] float64."""
         for blocks in zip(*(run.columns(size) for run in self.runs), strict=True):
             yield torch.cat(blocks)
+
+
+def _read_header(path: Path) -> tuple[bytes, dict]:
+    """All bytes of the header, and what it says.
+
+    Raises:
+        InputError: the file cannot be read, or its header is none, damaged, or tells of types that are not recorded.
+    """
+    what, way_out = "file of recorded points", "record the run again, or give another file"
+    problem = f"{path} is no {what}, or a damaged one"
+    with opened(path, what, way_out) as file:
+        head, text = file.readline(len(MAGIC)), file.readline(LONGEST_HEADER)
+    if head not in (MAGIC, EARLIER_MAGIC) or not text.endswith(b"\n"):
+        reason = foreign_format(head + text) if head != MAGIC and head != EARLIER_MAGIC else "its header is cut"
+        raise InputError(f"{problem}: {reason or 'it does not begin as one'}; {way_out}")
+    if head == MAGIC:
+        digest, _, layout = text[:-1].partition(b" ")
+        if digest != hashlib.sha256(layout).hexdigest().encode():
+            raise InputError(f"{problem}: the digest of its header differs; {way_out}")
+    layout = parsed(text[:-1] if head == EARLIER_MAGIC else layout, problem, way_out)
+    if fault := form_fault(layout, FORM) or _layout_fault(layout):
+        raise InputError(f"{problem}: {fault}; {way_out}")
+    return head + text, layout
+
+
+def _layout_fault(layout: dict) -> str | None:
+    if layout["dtype"] not in TYPES.values():
+        return f"its numbers are of type {layout['dtype']!r}, not one of {', '.join(TYPES.values())}"
+    if layout["unit"] not in ("step", "epoch"):
+        return f"its unit is {layout['unit']!r}, neither step nor epoch"
+    sizes = [math.prod(shape) for shape in layout["shapes"].values()]
+    if any(number < 0 for shape in layout["shapes"].values() for number in shape) or not 0 < sum(sizes) < LARGEST:
+        return "the shapes of its parameters cannot be"
+    return None
+
+
+def _same_header(one: bytes, other: bytes) -> bool:
+    """Whether two headers say the same, in the present or the earlier form."""
+    return _said(one) == _said(other)
+
+
+def _said(head: bytes) -> bytes:
+    text = head[len(MAGIC) :].strip()
+    return text if head.startswith(EARLIER_MAGIC) else text[HEX:].strip()
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from another one, or from itself after somebody wrote it."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size
 
 
 def _layout(size: int, dtype: str) -> np.dtype:

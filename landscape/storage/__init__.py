@@ -1,0 +1,2 @@
+"""Files: names that stay in their folder, contents that are checked when they are read, locks. Nothing here is trusted
+because this toolkit may have written it."""

@@ -1,0 +1,68 @@
+"""Forms of plain values (JSON types): what a file must hold, said once, checked where it is read."""
+
+from collections.abc import Mapping
+
+__all__ = ["Optional", "form_fault", "is_bounded"]
+
+DEEPEST, MOST = 64, 10**7  # levels and values; the largest file of ours has 8 levels
+
+
+class Optional:
+    """An entry that may be missing or None, else has ``form``."""
+
+    def __init__(self, form: object):
+        self.form = form
+
+
+def form_fault(value: object, form: object, name: str = "") -> str | None:
+    """The first place where ``value`` lacks ``form``, in words; None where it has it.
+
+    A form is object (anything), a type or a tuple of types (a bool is no int), a list of one form (of every element), a
+    dict of forms by key (further keys are free), or a dict {str: form} of every value.
+    """
+    if isinstance(form, Optional):
+        return None if value is None else form_fault(value, form.form, name)
+    if form is object:
+        return None
+    place = name or "the content"
+    if isinstance(form, list):
+        if not isinstance(value, list | tuple):
+            return f"{place} is a {type(value).__name__}, no list"
+        return _first(form_fault(entry, form[0], f"{name}[{k}]") for k, entry in enumerate(value))
+    if isinstance(form, Mapping):
+        if not isinstance(value, dict):
+            return f"{place} is a {type(value).__name__}, no dict"
+        if form.keys() == {str}:
+            return _first(form_fault(entry, form[str], _below(name, key)) for key, entry in value.items())
+        wanted = [key for key, entry in form.items() if not isinstance(entry, Optional)]
+        if missing := [key for key in wanted if key not in value]:
+            return f"{place} lacks {', '.join(missing)}"
+        return _first(form_fault(value.get(key), entry, _below(name, key)) for key, entry in form.items())
+    kinds = form if isinstance(form, tuple) else (form,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        wanted_kinds = " or ".join(kind.__name__ for kind in kinds)
+        return f"{place} is a {type(value).__name__}, no {wanted_kinds}"
+    return None
+
+
+def is_bounded(value: object) -> bool:
+    """Whether ``value`` can be walked through: not too deep, and not too often the same part inside itself."""
+    pending, seen = [(value, 0)], 0
+    while pending:
+        part, depth = pending.pop()
+        seen += 1
+        if seen > MOST or depth > DEEPEST:
+            return False
+        if isinstance(part, dict):
+            pending += [(entry, depth + 1) for entry in part.values()]
+        elif isinstance(part, list | tuple):
+            pending += [(entry, depth + 1) for entry in part]
+    return True
+
+
+def _below(name: str, key: object) -> str:
+    return f"{name}.{key}" if name else str(key)
+
+
+def _first(faults: object) -> str | None:
+    return next(filter(None, faults), None)  # type: ignore[call-overload]

@@ -1,0 +1,49 @@
+"""JSON files that are read again: with a digest of their content, and of a known form."""
+
+import json
+from pathlib import Path
+
+from landscape.errors import InputError
+from landscape.logs import write_json
+from landscape.storage.digests import DIGEST, digest_of
+from landscape.storage.forms import form_fault, is_bounded
+from landscape.storage.reading import file_content
+
+__all__ = ["parsed", "read_json", "write_sealed"]
+
+
+def write_sealed(path: Path, content: dict) -> Path:
+    """Write ``content`` with its digest to ``path``, whole or not at all."""
+    return write_json(path, {**content, DIGEST: digest_of(content)})
+
+
+def read_json(path: Path, form: object, what: str, way_out: str) -> dict:
+    """What `write_sealed` wrote to ``path``, without the digest; also a file without one, of an earlier version.
+
+    Raises:
+        InputError: the file is missing, damaged or edited, or its content lacks ``form``.
+    """
+    content = parsed(file_content(path, what, way_out), f"{path} is no {what}, or a damaged one", way_out)
+    expected = content.pop(DIGEST, None) if isinstance(content, dict) else None
+    if expected not in (None, digest_of(content)):
+        raise InputError(f"{path} is a damaged or edited {what} (its digest differs); {way_out}")
+    if fault := form_fault(content, form):
+        raise InputError(f"{path} is no {what}, or a damaged one: {fault}; {way_out}")
+    return content
+
+
+def parsed(text: str | bytes, problem: str, way_out: str) -> object:
+    """The value of a JSON ``text``.
+
+    Raises:
+        InputError: it has none, or one that is too deep or too large; the message begins with ``problem``.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise InputError(f"{problem}: it is nested too deep; {way_out}") from error
+    except (ValueError, MemoryError) as error:  # UnicodeDecodeError is a ValueError
+        raise InputError(f"{problem}: {error or 'it is too large'}; {way_out}") from error
+    if not is_bounded(value):
+        raise InputError(f"{problem}: it is nested too deep, or too large; {way_out}")
+    return value

@@ -1,0 +1,228 @@
+"""Plain values and tensors in files of torch.save: inspected before they are loaded, with a digest of all of them.
+
+A file of torch.save is a zip archive of one pickle, which tells what there is, and the bytes of every tensor. The
+pickle is first read by a reader that can build nothing but notes of what is declared, and these are compared with the
+archive; only then is the file given to torch, with ``weights_only=True``.
+"""
+
+import io
+import math
+import pickle
+import pickletools
+import warnings
+import zipfile
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from landscape.errors import InputError
+from landscape.files import written_whole
+from landscape.storage.digests import array_digest, digest_of
+from landscape.storage.formats import foreign_format
+from landscape.storage.forms import is_bounded
+from landscape.storage.reading import file_content
+
+__all__ = ["read_tensors", "write_tensors"]
+
+# What torch.save writes for plain values and tensors, see pickletools.
+OPCODES = (
+    "PROTO STOP MARK EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 SETITEM SETITEMS APPEND APPENDS NONE "
+    "NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE GLOBAL REDUCE BUILD BINPERSID BINPUT "
+    "LONG_BINPUT BINGET LONG_BINGET"
+)
+KNOWN_OPCODES = frozenset(OPCODES.split())
+REBUILDING = ("_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter")
+SIGNATURE = b"landscape sha256 "
+ITEM_SIZES = {
+    "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2, "LongStorage": 8, "IntStorage": 4,
+    "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1, "ComplexDoubleStorage": 16,
+    "ComplexFloatStorage": 8, "UntypedStorage": 1,
+}  # fmt: skip
+
+
+def write_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` (plain values and tensors) with its digest to ``path``, whole; equal content, equal bytes.
+
+    Raises:
+        InputError: it holds something else, or the file cannot be written.
+    """
+    try:
+        digest = _digest(content)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot write {path}: {_words(error)}; give plain values and tensors only") from error
+    # torch writes the name of a file into it; one that is open already has none.
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        watched = _Watched(file)
+        try:
+            torch.save(content, watched)
+        except RuntimeError:  # as which torch reports all that a file raises
+            raise watched.error or OSError("torch could not write it") from None
+        _sign(file, digest)
+
+
+def read_tensors(path: Path, what: str, way_out: str) -> tuple[Any, bytes]:
+    """What `write_tensors` wrote to ``path``, without the digest, and all bytes of the file.
+
+    A file of an earlier version has no digest; the checksums of its parts are compared all the same.
+
+    Raises:
+        InputError: the file is missing, damaged, edited, of another format, or holds code, which is never run.
+    """
+    raw, problem = file_content(path, what, way_out), f"{path} is no {what}, or a damaged one"
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as file:
+            pickled, sizes = _members(file, len(raw))
+            known, signature = None if pickled else foreign_format(raw), file.comment
+        if pickled:
+            code, known = _scanned(pickled), _foreign_content(pickled)
+    except Exception as error:  # damaged bytes make the readers of zip and pickle fail in any way at all
+        if not raw.startswith(b"PK") and (known := foreign_format(raw)):
+            raise InputError(f"{path} is no {what} but {known}") from error
+        raise InputError(f"{problem} ({_words(error)}); {way_out}") from error
+    if known:
+        raise InputError(f"{path} is no {what} but {known}")
+    if code:
+        advice = "write it with save_checkpoint"
+        raise InputError(f"{what} {path} holds pickled code, which is never run ({code}); {advice}")
+    try:
+        declared = _Inspector(pickled, sizes).load()
+        if not is_bounded(declared):
+            raise ValueError("its values are nested too deep, or repeat too often")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+        intact = not signature or signature == SIGNATURE + _digest(content).encode()
+    except Exception as error:
+        raise InputError(f"{problem} ({_words(error)}); {way_out}") from error
+    if not intact:
+        raise InputError(f"{problem}: its digest differs, so it was damaged or edited; {way_out}")
+    return content, raw
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """A tensor that the pickle tells of."""
+
+    shape: tuple[int, ...]
+
+
+class _Inspector(pickle.Unpickler):
+    """Reads the pickle of torch.save without importing or calling anything it names."""
+
+    def __init__(self, pickled: bytes, sizes: dict[str, int]):
+        super().__init__(io.BytesIO(pickled))
+        self.sizes = sizes
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch._utils":
+            return _parameter if name == "_rebuild_parameter" else _tensor
+        return OrderedDict if name == "OrderedDict" else f"{module}.{name}"
+
+    def persistent_load(self, identity: Any) -> int:
+        """The bytes of the storage, which must be those that the archive has of it."""
+        kind, storage, key, _, count = identity
+        size = ITEM_SIZES[storage.rpartition(".")[2]] * count
+        if kind != "storage" or self.sizes.get(f"data/{key}") != size:
+            raise ValueError(f"the tensor data/{key} has not the size that is declared")
+        return size
+
+
+def _tensor(storage: int, offset: int, shape: tuple[int, ...], *_: object) -> _Declared:
+    if offset < 0 or min(shape, default=0) < 0 or math.prod(shape) > storage:
+        raise ValueError(f"a tensor of shape {shape} has only {storage:,} bytes")
+    return _Declared(tuple(shape))
+
+
+def _parameter(declared: _Declared, *_: object) -> _Declared:
+    return declared
+
+
+def _members(file: zipfile.ZipFile, length: int) -> tuple[bytes, dict[str, int]]:
+    """The pickle, and the size of every other member; b"" where the archive is none of torch.save."""
+    infos = file.infolist()
+    sizes = {info.filename.partition("/")[2]: info.file_size for info in infos}
+    script = "constants.pkl" in sizes or any(name.startswith("code/") for name in sizes)
+    if "data.pkl" not in sizes or script:
+        return b"", {}
+    packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos)
+    if packed or len(sizes) < len(infos) or sum(sizes.values()) > length:
+        raise ValueError("its parts are packed, repeated or overlap")
+    if damaged := file.testzip():
+        raise ValueError(f"the checksum of {damaged} differs")
+    return file.read(next(info for info in infos if info.filename.partition("/")[2] == "data.pkl")), sizes
+
+
+def _scanned(pickled: bytes) -> str | None:
+    """The first name of code that tensors and plain values do not need; None where there is none."""
+    code = None
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
+        if opcode.name == "GLOBAL" and not _is_harmless(*argument.split(" ", 1)):
+            code = code or argument.replace(" ", ".")
+        elif opcode.name in ("STACK_GLOBAL", "INST", "NEWOBJ", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"):
+            code = code or "an object of a class"
+        elif opcode.name not in KNOWN_OPCODES or (opcode.name.endswith("BINPUT") and argument > number):
+            raise ValueError(f"its pickle has the unknown operation {opcode.name}")
+    return code
+
+
+def _is_harmless(module: str, name: str) -> bool:
+    if module == "torch":
+        return name in ITEM_SIZES or isinstance(getattr(torch, name, None), torch.dtype)
+    known = {"torch._utils": REBUILDING, "torch.storage": ("UntypedStorage",), "collections": ("OrderedDict",)}
+    return name in known.get(module, ())
+
+
+def _foreign_content(pickled: bytes) -> str | None:
+    """What other programs put into a file of torch.save, as its texts tell."""
+    if b"pytorch-lightning_version" in pickled:
+        return (
+            "a checkpoint of Lightning, which names no model: load its state_dict with torch.load into your model, and "
+            "write it with save_checkpoint"
+        )
+    return None
+
+
+def _sign(file: BinaryIO, digest: str) -> None:
+    """Make ``digest`` the comment of the archive, whose last two bytes tell that there is none yet.
+
+    It is no entry of the content, so that a file that torch.save writes of the same content later is not taken for a
+    damaged one.
+    """
+    comment = SIGNATURE + digest.encode()
+    file.seek(-2, 2)
+    file.write(len(comment).to_bytes(2, "little") + comment)
+
+
+class _Watched:
+    """A file that remembers what went wrong, which torch does not tell."""
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.error = file, None
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _digest(content: object) -> str:
+    return digest_of(content, _tensor_digest)
+
+
+def _tensor_digest(value: object) -> str:
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"it holds a {type(value).__name__}")
+    plain = value.detach().cpu().resolve_conj().contiguous().reshape(-1)
+    return f"{value.dtype} {tuple(value.shape)} {array_digest(plain.view(torch.uint8).numpy())}"
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
