@@ -1,6 +1,5 @@
 """The folder of one training run: checkpoints, metrics, and the state to go on from."""
 
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,10 +7,13 @@ from typing import Literal
 
 from torch import nn
 
+from landscape import ranks
 from landscape.checkpoints import save_checkpoint
 from landscape.errors import InputError
 from landscape.files import make_folder
-from landscape.logs import write_json
+from landscape.storage.json_files import read_json, write_sealed
+from landscape.storage.locks import claimed
+from landscape.storage.reading import is_there
 
 __all__ = ["Run"]
 
@@ -46,6 +48,8 @@ class Run:
         if wrong := [epoch for epoch in self.save_epochs if not 0 <= epoch <= epochs]:
             raise InputError(f"there is no epoch {wrong[0]} to save; choose from 0 to {epochs}")
         self.folder, self.checkpoint = make_folder(folder), checkpoint
+        # Held until this object or the process ends: what the checks below find stays so.
+        self._claim = claimed(self.folder, "a run") if ranks.is_first_rank() else None
         self.state, self.metrics = self.folder / "state.pth", self.folder / "metrics.json"
         if not resume and (found := sorted([*self.folder.glob("epoch_*.pth"), *self.folder.glob(self.metrics.name)])):
             raise InputError(f"{found[0]} exists: add --resume to go on with that run, or choose another --name")
@@ -69,13 +73,11 @@ class Run:
         # An epoch that a killed run had finished, but not stored as its state, is there already.
         self.epochs = [entry for entry in self.epochs if entry["epoch"] < epoch]
         self.epochs.append({"epoch": epoch, **metrics, "seconds": round(seconds, 3)})
-        write_json(self.metrics, {**self.checkpoint, "epochs": self.epochs})
+        write_sealed(self.metrics, {**self.checkpoint, "epochs": self.epochs})
 
     def _earlier(self) -> list[dict]:
         """The epochs in metrics.json; none where training has to begin anew."""
-        if not self.state.exists():
+        if not is_there(self.state):
             return []
-        try:
-            return json.loads(self.metrics.read_text(encoding="utf-8"))["epochs"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self.metrics} is damaged or missing; start another run with another --name") from error
+        form = {"epochs": [{"epoch": int}]}
+        return read_json(self.metrics, form, "record of the epochs of a run", "start another run")["epochs"]

@@ -4,16 +4,20 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from landscape.errors import InputError
-from landscape.logs import write_json
+from landscape.storage.json_files import read_json, write_sealed
+from landscape.storage.locks import locked
+from landscape.storage.reading import is_there
 
 __all__ = ["StoredResults"]
+
+FORM = {str: {str: {"recipe": object, "result": {str: object}}}}
 
 
 class StoredResults:
     """The results of one normalisation in one file: {seed: {name: {"recipe": ..., "result": ...}}}.
 
-    The file is written whole after every new result, so that what a killed run had finished is found by the next.
+    The file is written whole after every new result, so that what a killed run had finished is found by the next; two
+    runs at once find and keep the results of each other.
 
     Raises:
         InputError: the file holds something else.
@@ -21,13 +25,7 @@ class StoredResults:
 
     def __init__(self, path: Path, *, force: bool = False):
         self.path, self.force = path, force
-        try:
-            self.content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            entries = [entry for names in self.content.values() for entry in names.values()]
-            if not all(entry.keys() == {"recipe", "result"} for entry in entries):
-                raise TypeError
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} holds no results of this script, or is damaged; move it away") from error
+        self.content = self._read()
 
     def get(
         self, seed: int, name: str, recipe: dict, compute: Callable[[], dict], valid: Callable[[dict], bool] = bool
@@ -36,12 +34,20 @@ class StoredResults:
 
         A stored result has to be ``valid`` too: its files may be gone. With ``force`` everything is computed again.
         """
-        recipe, entries = json.loads(json.dumps(recipe)), self.content.setdefault(str(seed), {})
-        found = entries.get(name)
+        recipe = json.loads(json.dumps(recipe))
+        self.content = self._read()
+        found = self.content.get(str(seed), {}).get(name)
         if found and not self.force and found["recipe"] == recipe and valid(found["result"]):
             return found["result"]
         result = json.loads(json.dumps(compute()))  # as a later run will find it
-        entries[name] = {"recipe": recipe, "result": result}
-        write_json(self.path, self.content)
+        with locked(self.path):
+            self.content = self._read()
+            self.content.setdefault(str(seed), {})[name] = {"recipe": recipe, "result": result}
+            write_sealed(self.path, self.content)
         print(f"Wrote {self.path} ({name} of seed {seed})", flush=True)
         return result
+
+    def _read(self) -> dict:
+        if not is_there(self.path):
+            return {}
+        return read_json(self.path, FORM, "results of this script", "move it away")

@@ -63,7 +63,7 @@ def train_normalization(
         state.unlink(missing_ok=True)
         return result
 
-    result = stored.get(seed, "training", recipe, compute, valid=lambda found: _is_there(path, found["checkpoint"]))
+    result = stored.get(seed, "training", recipe, compute, valid=lambda found: _is_there(path, found.get("checkpoint")))
     return result, load_checkpoint(path)
 
 

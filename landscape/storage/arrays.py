@@ -127,12 +127,13 @@ def _array(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 
 
 def _layout_fault(layout: Layout, forms: Mapping[str, Array]) -> str | None:
-    """Whether shapes and types fit; the axis of an optional vector that is absent is left out of all shapes."""
-    vectors = {name: form.shape for name, form in forms.items() if form.optional and len(form.shape.split()) == 1}
-    absent = {letter for name, letter in vectors.items() if name not in layout}
+    """Whether shapes and types fit; the axis of a vector that is absent is left out of the shapes behind it."""
     sizes: dict[str, int] = {}
+    absent: set[str] = set()
     for name, form in forms.items():
         if name not in layout:
+            if len(form.shape.split()) == 1 and form.shape not in sizes:
+                absent.add(form.shape)
             continue
         shape, dtype = layout[name]
         if dtype.kind not in form.kinds:

@@ -23,12 +23,12 @@ def read_json(path: Path, form: object, what: str, way_out: str) -> dict:
     Raises:
         InputError: the file is missing, damaged or edited, or its content lacks ``form``.
     """
-    content = parsed(file_content(path, what, way_out), f"{path} is no {what}, or a damaged one", way_out)
+    content = parsed(file_content(path, what, way_out), f"{path} holds no {what}, or is damaged", way_out)
     expected = content.pop(DIGEST, None) if isinstance(content, dict) else None
     if expected not in (None, digest_of(content)):
-        raise InputError(f"{path} is a damaged or edited {what} (its digest differs); {way_out}")
+        raise InputError(f"{path} holds no {what}, or is damaged or edited (its digest differs); {way_out}")
     if fault := form_fault(content, form):
-        raise InputError(f"{path} is no {what}, or a damaged one: {fault}; {way_out}")
+        raise InputError(f"{path} holds no {what}, or is damaged: {fault}; {way_out}")
     return content
 
 

@@ -1,34 +1,124 @@
 """Files and folders that one process has to itself; the operating system frees them when it ends, however it ends."""
 
+import contextlib
+import os
+import time
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from landscape.errors import InputError
 
-__all__ = ["claimed", "locked"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+    import msvcrt
+
+__all__ = ["Lock", "claimed", "locked"]
+
+PATIENCE = 5.0  # seconds of silence
+PAUSE = 0.05  # seconds between two attempts
 
 
-def locked(path: Path) -> FileLock:
-    """A context manager that waits until no other process holds ``path``: for reading a file and writing it again."""
-    return FileLock(_beside(path))
+class Lock:
+    """A lock that this process holds as long as the object lives."""
+
+    def __init__(self, descriptor: int, path: Path | None):
+        self._release = weakref.finalize(self, _freed, descriptor, path)
 
 
-def claimed(folder: Path, what: str) -> FileLock:
-    """The lock of ``folder``, held as long as the returned object lives; a process may claim it again.
+_ours: weakref.WeakValueDictionary[str, Lock] = weakref.WeakValueDictionary()  # a process does not wait for itself
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Inside it, no other process is inside for the same ``path``: for reading a file and writing it again.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    began, told = time.monotonic(), False
+    while (lock := _attempted(path)) is None:
+        if not told and time.monotonic() > began + PATIENCE:
+            print(f"Waiting for another process that works on {path}", flush=True)
+            told = True
+        time.sleep(PAUSE)
+    try:
+        yield
+    finally:
+        del lock
+
+
+def claimed(folder: Path, what: str) -> Lock:
+    """The lock of ``folder``, for as long as the returned object lives.
 
     Raises:
         InputError: another process holds it.
     """
-    lock = FileLock(_beside(folder / "folder"), is_singleton=True)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(
-            f"another process is writing {what} in {folder}; wait for it, or choose another name"
-        ) from error
+    if (lock := _attempted(folder)) is None:
+        advice = "wait for it, or choose another name"
+        raise InputError(f"another process is writing {what} in {folder}; {advice}")
     return lock
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lock")
+def _attempted(path: Path) -> Lock | None:
+    """The lock of a file or folder; None while another process holds it."""
+    key = os.path.realpath(path)
+    if lock := _ours.get(key):
+        return lock
+    try:
+        found = _of_folder(path) if path.is_dir() else _of_file(path.with_name(f".{path.name}.lock"))
+    except OSError as error:
+        raise InputError(f"cannot lock {path}: {error.strerror or error}; choose another folder") from error
+    if found is not None:
+        _ours[key] = found
+    return found
+
+
+def _of_folder(path: Path) -> Lock | None:
+    """That of the folder itself where the system knows such locks, which leave no file."""
+    if fcntl:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return Lock(descriptor, None)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:  # NFS locks only what can be written
+            os.close(descriptor)
+    return _of_file(path / ".lock")
+
+
+def _of_file(path: Path) -> Lock | None:
+    """That of the file ``path``, which is made for it and removed with it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except (BlockingIOError, PermissionError):
+            os.close(descriptor)
+            return None
+        except OSError:
+            os.close(descriptor)
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return Lock(descriptor, path)
+        os.close(descriptor)  # its holder removed it in between
+
+
+def _freed(descriptor: int, path: Path | None) -> None:
+    with contextlib.suppress(OSError):
+        if path and fcntl:
+            path.unlink()
+        if fcntl:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # also that of a forked process
+    os.close(descriptor)
+    with contextlib.suppress(OSError):
+        if path and not fcntl:  # Windows removes no open file
+            path.unlink()

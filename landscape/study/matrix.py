@@ -1,5 +1,6 @@
 """The networks of a matrix, trained in stacks; a folder each."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,8 @@ from landscape.progress import progress_bar
 from landscape.runtime import kept_random_state
 from landscape.stacked_training import fit_stacked
 from landscape.study.plan import RunPlan
-from landscape.study.records import EXACT, clear_record, is_current, plain, read_record, write_record
-from landscape.study.runs import SUMMARY
+from landscape.study.records import EXACT, clear_record, is_current, own_folder, plain, read_record, write_record
+from landscape.study.runs import RUN_FORM, SUMMARY
 from landscape.study.tasks import one_thread, run_tasks
 from landscape.training import score
 
@@ -60,7 +61,7 @@ def _mates(plan: RunPlan, plans: Sequence[RunPlan], current: set[str], root: Pat
     """The places of the stack that ``plan`` was in when it was killed, [] if there was none."""
     for other in plans:
         if other.place in current and other.shape == plan.shape:
-            stack = (read_record(root / other.place / SUMMARY) or {}).get("trained_together", [])
+            stack = (read_record(root / other.place / SUMMARY, RUN_FORM) or {}).get("trained_together") or []
             if plan.place in stack and {p.place for p in plans}.issuperset(stack):
                 return stack
     return []
@@ -73,9 +74,21 @@ def _work(plan: RunPlan) -> int:
 
 
 def _train_stack(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict]:
-    """Train the runs of ``stack`` together, write their folders, and give their summaries."""
+    """Train the runs of ``stack`` together, write their folders, and give their summaries.
+
+    Another process that works on one of them is waited for; what it has stored is not trained again.
+    """
+    with contextlib.ExitStack() as held:
+        for place in sorted(plan.place for plan in stack):  # in one order, so that no two wait for each other
+            held.enter_context(own_folder(root / place / SUMMARY))
+        return _train_owned(stack, root, device)
+
+
+def _train_owned(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict]:
     places = [plan.place for plan in stack]
     pending = [plan for plan in stack if not is_current(root / plan.place / SUMMARY, plan.recipe)]
+    if not pending:
+        return []
     folders = [clear_record(root / plan.place / SUMMARY) for plan in pending]
     with one_thread():
         data = [[load_dataset(plan.points.name, split=split) for plan in stack] for split in ("train", "test")]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from landscape import ranks
 from landscape.progress import progress_bar
-from landscape.study.figures import draw_group, draw_once, draw_run
+from landscape.study.figures import FIGURES, draw_group, draw_once, draw_run
 from landscape.study.groups import probe_group
 from landscape.study.probes import Probes, probe_run
-from landscape.study.records import read_record
+from landscape.study.records import own_folder, read_record
 from landscape.study.runs import GROUP, PROBES, StudyRun, group_runs
 from landscape.study.tasks import one_thread, run_tasks
 
@@ -40,9 +40,11 @@ def _probe(
     number, runs = task
     with one_thread():
         if number < singles:
-            measured, place, path, draw = probe_run(runs[0], probes, device), runs[0].place, PROBES, draw_run
+            place, path, measure, draw = runs[0].place, PROBES, partial(probe_run, runs[0]), draw_run
         else:
-            measured, place, path, draw = probe_group(runs, probes, device), runs[0].group, GROUP, draw_group
+            place, path, measure, draw = runs[0].group, GROUP, partial(probe_group, runs), draw_group
         record = runs[0].root / place / path
-        drawn = draw_once(record, figures / place, draw)
+        with own_folder(record), own_folder(figures / place / FIGURES):
+            measured = measure(probes, device)
+            drawn = draw_once(record, figures / place, draw)
     return place, measured, drawn, read_record(record).get("failed")

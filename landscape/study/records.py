@@ -73,8 +73,7 @@ def clear_record(path: Path) -> Path:
 
 def own_folder(path: Path) -> contextlib.AbstractContextManager:
     """Inside it, no other process works on the record ``path`` and its files; it waits for one that does."""
-    make_folder(path.parent)
-    return locked(path)
+    return locked(make_folder(path.parent))
 
 
 def file_hash(path: Path) -> str:

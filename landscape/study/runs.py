@@ -1,26 +1,41 @@
 """The trained runs below a folder, found by what their summaries say."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from landscape.errors import InputError
 from landscape.storage.forms import Optional
+from landscape.storage.names import path_inside
 from landscape.study.records import is_current, read_record
 
-__all__ = ["GROUP", "PROBES", "SUMMARY", "StudyRun", "find_runs", "group_runs"]
+__all__ = ["GROUP", "GROUP_FORM", "PROBES", "PROBES_FORM", "RUN_FORM", "SUMMARY", "StudyRun", "find_runs", "group_runs"]
 
 SUMMARY, PROBES = "summary.json", "probes/probes.json"  # below the folder of a run
 GROUP = "group/group.json"  # below the folder of a group
 PATTERN = f"dataset=*/arch=*/act=*/opt=*/seed=*/{SUMMARY}"
 NUMBER = Optional((int, float))  # None where it is not finite
-FORM = {
+RUN_FORM = {
     **dict.fromkeys(("place", "dataset", "architecture", "activation", "optimizer"), str),
     **dict.fromkeys(("depth", "width", "seed", "parameters"), int),
     "final": {f"{split}_{name}": NUMBER for split in ("train", "test") for name in ("loss", "accuracy")},
     "recipe": {"training": dict},
     "checkpoints": {str: str},
     "trained_together": Optional([str]),
+}
+
+PROBES_FORM = {
+    "failed": Optional(str),
+    "interpolation": Optional({"value": NUMBER, "monotone": Optional(bool)}),
+    "random_rise": Optional({str: NUMBER}),
+    "curvature": Optional({"largest_eigenvalue": NUMBER, "trace": NUMBER}),
+    "sharpness": Optional({str: {"value": NUMBER}}),
+}
+GROUP_FORM = {
+    "failed": Optional(str),
+    "pairs": [{"seeds": Optional([int]), **{way: {"value": NUMBER} for way in ("line", "aligned", "curve")}}],
+    "paths": {str: {"paths": [str], "explained_variance": [(int, float)]}},
 }
 
 
@@ -50,7 +65,7 @@ class StudyRun:
     @property
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every checkpoint, by its path below the folder of the run, in the order of epochs."""
-        return {name: self.summary["files"][name] for name in self.summary["checkpoints"].values()}
+        return {name: self.summary["files"].get(name) for name in self.summary["checkpoints"].values()}
 
     def check(self) -> None:
         """Raise InputError where training diverged."""
@@ -72,8 +87,13 @@ def find_runs(root: Path) -> tuple[list[StudyRun], dict[str, str]]:
     """
     runs, left_out, settings = [], {}, {}
     for path in sorted(root.glob(PATTERN)):
-        place, record = path.parent.relative_to(root).as_posix(), read_record(path, FORM)
-        if record is None or record["place"] != place or not _is_whole(record) or not is_current(path):
+        place, record = path.parent.relative_to(root).as_posix(), read_record(path, RUN_FORM)
+        if (
+            record is None
+            or record["place"] != place
+            or not _names_checkpoints(record, path.parent)
+            or not is_current(path)
+        ):
             left_out[place] = "not whole; train it again with run_full_matrix.py"
             continue
         run = StudyRun(root, record)
@@ -86,9 +106,11 @@ def find_runs(root: Path) -> tuple[list[StudyRun], dict[str, str]]:
     return sorted(runs, key=lambda run: -run.summary["parameters"]), left_out
 
 
-def _is_whole(record: dict) -> bool:
-    names = list(record["checkpoints"].values())
-    return bool(names) and set(names) <= record["files"].keys()
+def _names_checkpoints(record: dict, folder: Path) -> bool:
+    """Whether there are any, all of them below the folder of the run."""
+    with contextlib.suppress(InputError):
+        return bool([path_inside(folder, name) for name in record["checkpoints"].values()])
+    return False
 
 
 def group_runs(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:

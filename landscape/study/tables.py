@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from landscape.study.records import read_record
-from landscape.study.runs import GROUP, PROBES, StudyRun, group_runs
+from landscape.study.runs import GROUP, GROUP_FORM, PROBES, PROBES_FORM, StudyRun, group_runs
 from landscape.study.statistics import Spread
 
 __all__ = [
@@ -106,8 +106,8 @@ def collect_groups(runs: Sequence[StudyRun]) -> list[Group]:
     """All groups with their numbers, by data set, size, activation and optimizer."""
     groups = []
     for place, members in group_runs(runs).items():
-        found = [(run.summary, read_record(run.path(PROBES)) or {}) for run in members]
-        groups.append(Group(place, tuple(found), read_record(members[0].root / place / GROUP) or {}))
+        found = [(run.summary, read_record(run.path(PROBES), PROBES_FORM) or {}) for run in members]
+        groups.append(Group(place, tuple(found), read_record(members[0].root / place / GROUP, GROUP_FORM) or {}))
     keys = ("dataset", "depth", "width", "activation", "optimizer")
     return sorted(groups, key=lambda group: [group[key] for key in keys])
 
