@@ -1,7 +1,7 @@
-"""Decoded pixels kept on disk, where decoding is slow; uint8 arrays in .npz, no pickle."""
+"""Decoded pixels kept on disk, where decoding is slow; unsigned integers in .npz, no pickle."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +14,24 @@ from landscape.storage.reading import is_there
 __all__ = ["cached_arrays"]
 
 FORMS = {
-    "pixels": Array("N H W C", kinds="u", high=255),
-    "targets": Array("N", kinds="iu", low=0, optional=True),
+    "pixels": Array("N H W C", kinds="u", high=2**16 - 1),
+    "targets": Array("N", kinds="iu", low=0),
+    "transparent": Array("", kinds="iu", low=0),
 }
 
 
-def cached_arrays(path: Path, decode: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays in ``path`` (pixels, targets); when it is missing or damaged, those of ``decode()``, kept there then.
+def cached_arrays(
+    path: Path, names: Sequence[str], decode: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The arrays ``names`` (of `FORMS`) in ``path``; when it is missing or damaged, those of ``decode()``, kept then.
 
     A folder that cannot be written costs a warning and the time to decode again, never the data.
     """
     try:
         if is_there(path):
-            found = read_arrays(path, FORMS, "cache of decoded images", "they are decoded again")
-            return {name: found[name] for name in FORMS if name in found}
+            forms = {name: FORMS[name] for name in names}
+            found = read_arrays(path, forms, "cache of decoded images", "they are decoded again")
+            return {name: found[name] for name in names}
     except InputError as error:
         warnings.warn(str(error), stacklevel=2)
     arrays = decode()
