@@ -381,7 +381,7 @@ class Objective:
         if not callable(self.loss):
             self._check_labels(batch)
         elif isinstance(self.loss, Criterion):
-            self._check_pairs(batch)
+            self._check_criterion(batch)
         losses, again = self._settle_gradients(batch)
         self._settle_shape(batch, losses)
         self.first_losses = losses.flatten()[:FIRST].tolist()
@@ -390,7 +390,7 @@ class Objective:
             raise InputError(f"the forward pass is not deterministic (two passes over one batch differ): {advice}")
         self._settle_writes(batch)
         if isinstance(self.loss, Criterion):
-            self._check_criterion(batch)
+            self.loss.check(self._outputs(batch[0]), batch[1])
         if not self.samples.whole:
             check_independence(self, self.spread_samples())
         if self.weighs:
@@ -494,9 +494,12 @@ class Objective:
         self.has_accuracy = outputs.ndim == 2 and all(map(is_classification, every))
 
     def _check_criterion(self, batch: Any) -> None:
+        """Raise InputError unless the targets are class labels where a criterion takes these."""
+        self._check_pairs(batch)
+        if not self.loss.by_class or batch[1].is_floating_point():
+            return
         outputs = self._outputs(batch[0])
-        self.loss.check(outputs, batch[1])
-        if self.loss.by_class and not batch[1].is_floating_point():
+        if outputs.ndim > 1:
             for part in self._targets():
                 check_range(outputs.shape[1], part, self.loss.criterion.ignore_index)
 

@@ -1,0 +1,280 @@
+"""What data may be: batches of every kind, values beside their tensors, odd tensors; and nobody writes into them."""
+
+import collections
+import copy
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+import landscape_lib as ll
+
+GENERATOR = torch.Generator().manual_seed(4)
+ROWS = torch.randn(43, 4, generator=GENERATOR, dtype=torch.float64)
+LABELS = torch.randint(0, 3, (43,), generator=GENERATOR)
+Pair = collections.namedtuple("Pair", "x y")
+
+
+@dataclasses.dataclass
+class Fields:
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+class Mapped(collections.UserDict):
+    """A mapping that is no dict, as tokenizers give."""
+
+
+class Items(Dataset):
+    """Samples one by one, each made by ``make``; ``inputs`` and ``targets`` are not what it gives."""
+
+    def __init__(self, make, rows=ROWS):
+        self.make, self.inputs, self.targets = make, 100 * rows, torch.zeros(len(rows), dtype=torch.int64)
+
+    def __len__(self):
+        return len(ROWS)
+
+    def __getitem__(self, index):
+        return self.make(ROWS[index], LABELS[index])
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(zip(ROWS, LABELS, strict=True))
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).double().eval()
+
+
+def objective(model, data, **options):
+    return ll.objective(model, data, device="cpu", **{"dtype": torch.float64, **options})
+
+
+def losses(model):
+    return F.cross_entropy(model(ROWS), LABELS, reduction="none").detach()
+
+
+def by_name(model, batch):
+    x, y = (batch.x, batch.y) if hasattr(batch, "x") else (batch["x"], batch["y"])
+    return F.cross_entropy(model(x), y, reduction="none")
+
+
+def collated(make):
+    return lambda samples: make(*(torch.stack(part) for part in zip(*samples, strict=True)))
+
+
+KINDS = {
+    "named tuples": (lambda: Items(Pair), "cross_entropy"),
+    "named tuple": (lambda: Pair(ROWS, LABELS), by_name),
+    "dict": (lambda: {"x": ROWS, "y": LABELS}, by_name),
+    "mapping": (lambda: Mapped(x=ROWS, y=LABELS), by_name),
+    "dataclass": (lambda: Fields(ROWS, LABELS), by_name),
+    "batches of mappings": (
+        lambda: DataLoader(TensorDataset(ROWS, LABELS), 10, collate_fn=collated(lambda x, y: Mapped(x=x, y=y))),
+        by_name,
+    ),
+    "batches of dataclasses": (
+        lambda: DataLoader(TensorDataset(ROWS, LABELS), 10, collate_fn=collated(Fields)),
+        by_name,
+    ),
+    "list of samples": (lambda: list(zip(ROWS, LABELS, strict=True)), "cross_entropy"),
+    "tuple of samples": (lambda: tuple(zip(ROWS, LABELS, strict=True)), "cross_entropy"),
+    "arrays": (lambda: (ROWS.numpy(), LABELS.numpy()), "cross_entropy"),
+    "stream": (Stream, "cross_entropy"),
+    "dataset with inputs and targets": (lambda: Items(lambda x, y: (x, y)), "cross_entropy"),
+    "nested": (lambda: ({"a": (ROWS[:, :2], ROWS[:, 2:])}, LABELS, None), lambda net, b: F.cross_entropy(
+        net(torch.cat(b[0]["a"], 1)), b[1], reduction="none")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_batch_gives_the_same_losses(kind):
+    data, loss = KINDS[kind]
+    model = network()
+    torch.testing.assert_close(objective(model, data(), loss=loss, batch_size=7)(model), losses(model))
+
+
+def test_a_single_tensor_is_its_own_target():
+    model = network()
+    found = objective(model, ROWS, loss=lambda net, x: net(x).square().mean(1))(model)
+    torch.testing.assert_close(found, model(ROWS).square().mean(1).detach())
+
+
+def loader(make, size=8):
+    """Batches of rows, labels and what ``make`` (first row, labels) gives."""
+    return DataLoader(
+        [(ROWS[i : i + size], LABELS[i : i + size], make(i, LABELS[i : i + size])) for i in range(0, 43, size)],
+        batch_size=None,
+        collate_fn=lambda batch: batch,
+    )
+
+
+def scaled(factor):
+    def loss(model, batch):
+        return factor(batch[2], len(batch[1])) * F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+    return loss
+
+
+VALUES = {
+    "number": (lambda start, _: 1.0 + start, lambda value, _: value),
+    "tensor without axes": (lambda start, _: torch.tensor(1.0 + start), lambda value, _: value),
+    "names": (
+        lambda start, labels: [str(start + k) for k in range(len(labels))],
+        lambda names, _: torch.tensor([float(name) for name in names]),
+    ),
+    "array": (lambda start, labels: labels.numpy() + start, lambda array, _: torch.from_numpy(array)),
+    "the same for all": (
+        lambda *_: {"temperature": 2.0, "language": "en", "mask": None},
+        lambda v, _: v["temperature"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_beside_the_tensors_stay_with_their_batch(name):
+    make, factor = VALUES[name]
+    model, loss = network(), scaled(factor)
+    expected = torch.cat([loss(model, batch) for batch in loader(make)]).detach()
+    target = objective(model, loader(make), loss=loss)
+    torch.testing.assert_close(target(model), expected)
+    product = ll.hessian_product(target, model).matvec(np.ones(51))
+    plain = ll.hessian_product(
+        objective(model, (ROWS, LABELS, expected / losses(model)), loss=scaled(lambda v, _: v)), model
+    )
+    np.testing.assert_allclose(product, plain.matvec(np.ones(51)), atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [8, 43])
+@pytest.mark.parametrize("kind", [int, torch.tensor])
+def test_a_count_of_the_samples_beside_them_is_their_number(kind, size):
+    model = network()
+    loss = lambda net, b: F.cross_entropy(net(b[0]), b[1], reduction="sum") / b[2]  # noqa: E731
+    target = objective(model, loader(lambda _, labels: kind(len(labels)), size), loss=loss)
+    assert float(target(model).mean()) == pytest.approx(float(losses(model).mean()))
+    with pytest.raises(ll.InputError, match="whole_batch=True needs batches that can be joined"):
+        objective(model, loader(lambda _, labels: kind(len(labels))), loss=loss, whole_batch=True)
+
+
+def test_other_values_on_a_second_pass_are_noticed():
+    counter = iter(range(10**6))
+    data = DataLoader(Items(lambda x, y: (x, y)), 10, collate_fn=lambda items: (*collated(Pair)(items), next(counter)))
+    with pytest.raises(ll.InputError, match="other data on a second pass"):
+        objective(network(), data, loss=lambda net, b: net(b[0]).square().mean(1))
+
+
+class Graph:
+    pass
+
+
+class Fails(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return torch.zeros(index + 1), 0
+
+
+REFUSED = {
+    "object": (lambda: loader(lambda *_: Graph()), "holds a test_samples.Graph, inside which"),
+    "list of batches": (lambda: list(DataLoader(TensorDataset(ROWS, LABELS), 10)), "may be a sample or a batch of 10"),
+    "pair of pairs": (lambda: ((ROWS, LABELS), (ROWS, LABELS)), "may be a sample or a batch of 43"),
+    "unequal samples": (Fails, "cannot be made into batches .*collate_fn"),
+    "no tensors": (lambda: DataLoader(["a", "b"]), "holds no tensor with one row a sample, only str"),
+    "no axes": (lambda: (torch.tensor(1.0), torch.tensor(2)), "only a tensor without axes"),
+    "nothing": (lambda: None, "not NoneType; a loss that needs no data"),
+    "empty list": (list, "not an empty list"),
+    "no samples": (lambda: (ROWS[:0], LABELS[:0]), "no samples"),
+    "empty dataset": (lambda: TensorDataset(ROWS[:0], LABELS[:0]), "no samples"),
+    "text": (lambda: (ROWS.numpy(), np.array(["a"] * 43)), "array of <U1; give numbers"),
+    "sparse": (lambda: (ROWS.to_sparse(), LABELS), "sparse_coo tensor; convert it first"),
+    "meta": (lambda: (ROWS.to("meta"), LABELS), "a meta tensor"),
+    "nested": (lambda: (torch.nested.nested_tensor([ROWS[0], ROWS[1]]), LABELS[:2]), "a nested tensor"),
+    "quantized": (
+        lambda: (torch.quantize_per_tensor(ROWS.float(), 0.1, 0, torch.qint8), LABELS), r"quantized tensor.*dequantize",
+    ),
+    "complex rows": (lambda: (ROWS.to(torch.complex128), LABELS), "does not accept inputs"),
+    "bool rows": (lambda: (ROWS > 0, LABELS), "does not accept inputs"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.filterwarnings("ignore")  # torch deprecates quantized and prototypes nested tensors
+def test_data_that_cannot_be_used_are_one_clear_line(name):
+    make, why = REFUSED[name]
+    with pytest.raises(ll.InputError, match=why) as caught:
+        objective(network(), make())
+    assert "\n" not in str(caught.value)
+
+
+def test_conjugate_views_half_precision_and_nan_are_taken_as_they_are():
+    model = network()
+    spectrum = torch.fft.fft(ROWS)
+    absolute = lambda net, b: net((b[0] * b[1]).abs()).square().mean(1)  # noqa: E731
+    found = objective(model, (spectrum.conj(), spectrum), loss=absolute)(model)
+    torch.testing.assert_close(found, model((spectrum.conj() * spectrum).abs()).square().mean(1).detach())
+    half = ROWS.to(torch.bfloat16)
+    found = objective(model, (half, LABELS))(model)
+    torch.testing.assert_close(found, F.cross_entropy(model(half.double()), LABELS, reduction="none").detach())
+    broken = ROWS.clone()
+    broken[7] = torch.nan
+    found = objective(model, (broken, LABELS))(model)
+    assert found.isnan().nonzero().flatten().tolist() == [7]
+
+
+def test_a_dtype_other_than_float32_and_float64_is_refused():
+    with pytest.raises(ll.InputError, match=r"torch\.float32 or torch\.float64, not torch\.float16"):
+        ll.objective(network(), (ROWS, LABELS), dtype=torch.float16)
+
+
+class Overwrites(nn.Module):
+    """Doubles its inputs in place, unlike ReLU not the same when done twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = network()
+
+    def forward(self, rows):
+        return self.net(rows.mul_(2))
+
+
+def overwriting(model, batch):
+    batch[0].mul_(2)
+    return F.cross_entropy(model(batch[0]), batch[1].sub_(0), reduction="none")
+
+
+@pytest.mark.parametrize("kind", ["network", "loss"])
+@pytest.mark.parametrize("method", ["direct", "auto"])
+def test_nobody_writes_into_the_data(kind, method):
+    rows, labels = ROWS.clone(), LABELS.clone()
+    model = Overwrites() if kind == "network" else network()
+    loss = "cross_entropy" if kind == "network" else overwriting
+    target = objective(model, (rows, labels), loss=loss, batch_size=7)
+    plane = ll.random_plane(model, seed=1)
+    surface = ll.evaluate(target, plane, resolution=3, method=method, progress=False)
+    ll.sharpness(target, model, "sam")
+    ll.hessian_product(target, model).matvec(np.ones(51))
+    ll.fit_curve(target, model, Overwrites() if kind == "network" else network(1), epochs=1, progress=False)
+    torch.testing.assert_close(rows, ROWS, rtol=0, atol=0)
+    torch.testing.assert_close(labels, LABELS, rtol=0, atol=0)
+    for i, a in enumerate((-1, 0, 1)):
+        moved = copy.deepcopy(model)
+        moved.load_state_dict({**moved.state_dict(), **plane(a, 1)})
+        forward = functools.partial(overwriting, moved) if kind == "loss" else None
+        own = (2 * ROWS, LABELS.clone())
+        expected = forward((ROWS.clone(), own[1])) if forward else F.cross_entropy(moved.net(own[0]), own[1])
+        assert surface.loss[i, 2] == pytest.approx(float(expected.mean().detach()), rel=1e-12)
+
+
+def test_activations_of_a_network_that_overwrites_its_inputs_are_matched_without_harm():
+    rows = ROWS.clone()
+    first, second = (nn.Sequential(nn.ReLU(inplace=True), *network(seed)) for seed in (0, 1))
+    ll.align(first, second, method="activations", data=(rows, LABELS))
+    torch.testing.assert_close(rows, ROWS, rtol=0, atol=0)
