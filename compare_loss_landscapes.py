@@ -38,6 +38,7 @@ from landscape_lib import (
     differences,
     distinct_names,
     explore,
+    file_owner,
     is_first_rank,
     load_checkpoint,
     load_shared_data,
@@ -173,7 +174,9 @@ def label_of(out: Path, view: str, trained: list[Checkpoint], force: bool) -> st
     key = " ".join(sorted(checkpoint.sha256 for checkpoint in trained))
     names = plain_name("_".join(checkpoint.path.stem for checkpoint in trained))[:60]
     longer = [f"{view}_{names}", f"{view}_{names}_{hashlib.sha256(key.encode()).hexdigest()[:8]}"]
-    return own_suffix(out, [view, *longer], "comparison_{}.json", owners_in_json, key, force=force)
+    return own_suffix(
+        [view, *longer], lambda label: file_owner(out / f"comparison_{label}.json", owners_in_json), key, force=force
+    )
 
 
 def draw(surfaces: list[Surface], out: Path, label: str, *, log_scale: bool, **options) -> None:

@@ -44,7 +44,7 @@ from landscape.explorer import explore, plot_path_html
 from landscape.files import make_folder, plain_name
 from landscape.logs import write_json, write_log, write_text
 from landscape.losses import Weighted
-from landscape.models import LinearMNIST, MLPClassifier, NormCNN, TinyCNN, build_model
+from landscape.models import LinearMNIST, MLPClassifier, NormCNN, TinyCNN, build_model, check_model
 from landscape.normalization_study import (
     NormalizationStudy,
     StoredResults,
@@ -119,6 +119,7 @@ from landscape.sources import (
     DEFAULT_CHECKPOINT,
     checkpoint_suffix,
     distinct_names,
+    file_owner,
     load_checkpoint_data,
     load_or_train,
     load_shared_data,
@@ -142,12 +143,15 @@ from landscape.trajectories import (
     JoinedPoints,
     RecordedPoints,
     TrajectoryRecorder,
+    checkpoint_notes,
     covering_ranges,
     load_or_project,
     load_or_record,
     pca_plane,
     project,
     record_checkpoints,
+    recorded_owner,
+    run_notes,
 )
 
 __all__ = [
@@ -203,10 +207,12 @@ __all__ = [
     "check_count",
     "check_distinct",
     "check_levels",
+    "check_model",
     "check_number",
     "check_resolution",
     "check_seed",
     "check_tolerance",
+    "checkpoint_notes",
     "checkpoint_suffix",
     "checkpoint_surface",
     "confirm_metrics",
@@ -219,6 +225,7 @@ __all__ = [
     "eigenvector_plane",
     "evaluate",
     "explore",
+    "file_owner",
     "filter_normalize",
     "find_runs",
     "find_span",
@@ -286,8 +293,10 @@ __all__ = [
     "random_plane",
     "range_hint",
     "record_checkpoints",
+    "recorded_owner",
     "refuse_unused",
     "result_suffix",
+    "run_notes",
     "run_script",
     "save_checkpoint",
     "save_figure",

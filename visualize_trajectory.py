@@ -18,7 +18,9 @@ before_after.png (one random plane at initialisation and after training) with it
 same settings is not trained again.
 """
 
+import hashlib
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -26,9 +28,11 @@ from typing import Literal
 from landscape_lib import (
     Checkpoint,
     Data,
+    Evaluation,
     InputError,
     JoinedPoints,
     ModelOptions,
+    Objective,
     RecordedPoints,
     Surface,
     Training,
@@ -36,9 +40,17 @@ from landscape_lib import (
     animate_path,
     animation_formats,
     build_model,
-    check_tolerance,
+    check_count,
+    check_distinct,
+    check_model,
+    check_number,
+    check_resolution,
+    check_seed,
+    checkpoint_notes,
+    confirm_metrics,
     covering_ranges,
     describe,
+    input_scaling,
     load_checkpoint,
     load_dataset,
     load_or_evaluate,
@@ -48,6 +60,7 @@ from landscape_lib import (
     make_folder,
     model_at,
     objective,
+    own_suffix,
     pca_plane,
     plain_name,
     plot_comparison,
@@ -56,6 +69,9 @@ from landscape_lib import (
     plot_path_losses,
     random_plane,
     record_checkpoints,
+    recorded_owner,
+    refuse_unused,
+    run_notes,
     run_script,
     save_figure,
     smooth,
@@ -81,15 +97,17 @@ def main(
     subset: int | None = None,
     filter_norm: bool = False,
     origin: Literal["last", "first"] = "last",
-    resolution: int = 50,
+    resolution: int = 51,
     margin: float = 0.2,
     tolerance: float | Literal["noise"] | None = None,
     batch_norm: Literal["batch", "recalibrate"] | None = None,
     log_scale: bool = False,
     smoothing: float = 0.0,
+    before_after: bool = True,
     animate: bool = False,
     device: str = "auto",
     force: bool = False,
+    accept_mismatch: bool = False,
     out: Path = Path("trajectory_results"),
 ) -> None:
     """The path of one or more training runs in its PCA plane, on the loss over that plane.
@@ -110,18 +128,31 @@ def main(
         subset: Random samples of the training data to evaluate on, instead of all.
         filter_norm: Rescale the two directions filter by filter, as in a random plane; the path then lies farther off.
         origin: Point of the path at (0, 0).
-        resolution: Grid points along both axes.
+        resolution: Grid points along both axes, of all planes.
         margin: Space around the path, as a share of its extent.
         tolerance: Interpolate where errors stay below this share of the loss (0.01), or a third of its standard error.
         batch_norm: Statistics of BatchNorm layers at every point: re-estimated on the data (default), or of each batch.
         log_scale: Colours and losses on a logarithmic scale.
         smoothing: Gaussian smoothing of before_after.png, in grid steps, for display only; the files stay raw.
+        before_after: Also evaluate a random plane at initialisation and one after training (before_after.png).
         animate: Also write the path as an animation.
         device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
         force: Train and compute again even where the same result is already there.
-        out: Folder for the results.
+        accept_mismatch: Go on where the last checkpoint does not reach the test loss and accuracy stored in it.
+        out: Folder for the results; those of other networks stay, and the names of the new ones tell them.
     """
-    check_tolerance(tolerance)
+    evaluation = Evaluation(tolerance=tolerance, batch_norm=batch_norm, device=device, data_dir=data_dir, force=force)
+    evaluation.check()
+    check_view(resolution, margin, smoothing, subset, before_after)
+    if checkpoints:
+        unused = {"limit": (limit, 1000), "dataset": (dataset, "auto"), "seeds": (seeds, ()), "lrs": (lrs, ())}
+        unused["optimizers"] = (optimizers, ())
+        trained = (replace(training, seed=DEFAULTS.seed), DEFAULTS)
+        refuse_unused("with --checkpoints", trained, (network, ModelOptions()), **unused)
+        check_seed(training.seed)
+    else:
+        refuse_unused("without --checkpoints", accept_mismatch=(accept_mismatch, False))
+        check_training(training, network, model, limit, seeds, optimizers, lrs)
     out = make_folder(out)
     settings = describe(
         training, network, model=model, dataset=dataset, limit=limit, seeds=seeds, optimizers=optimizers, lrs=lrs,
@@ -130,22 +161,14 @@ def main(
     )  # fmt: skip
     print(f"Settings: {settings}")
     if checkpoints:
-        runs, net, train = from_checkpoints(out, checkpoints, model, data_dir)
+        runs, net, train, suffix, remark = from_checkpoints(out, checkpoints, model, evaluation, accept_mismatch)
     else:
-        train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
+        options = variants(training, seeds, optimizers, lrs)
+        runs, net, train, suffix = train_runs(
+            out, options, model or "simplenet", network.arguments, dataset, data_dir, limit, device, force
+        )
+        remark = {}
     data = train if subset is None else train.subset(subset, seed=training.seed)
-    if not checkpoints:
-        test = load_dataset(train.name, split="test", data_dir=data_dir)
-        arguments = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes), **network.arguments}
-        net = build_model(model or "simplenet", **arguments)
-        runs = {}
-        for name, options in variants(training, seeds, optimizers, lrs).items():
-            print(f"{name}: {model or 'simplenet'} on {train.name}, {len(train):,} samples", flush=True)
-            path = out / f"trajectory_{plain_name(name)}.points"
-            runs[name] = load_or_record(
-                path, model or "simplenet", arguments, train, test, options, device=device, force=force
-            )
-            wrote(path)
     every = JoinedPoints(list(runs.values()))
     net = model_at(net, every[-1])
     plane = pca_plane(every, origin=origin, normalize="filter" if filter_norm else None)
@@ -153,34 +176,113 @@ def main(
     print(f"The first two components hold {shares[0]:.1%} and {shares[1]:.1%} of the variance of the path")
 
     target = objective(net, data, batch_norm=batch_norm, device=device)
+    if batch_norm and not target.has_batch_norm:
+        print(f"Note: there is no BatchNorm layer; --batch-norm {batch_norm} changes nothing", flush=True)
     paths = []
     for name, points in runs.items():
-        path = out / f"trajectory_{plain_name(name)}.npz"
+        path = out / f"trajectory_{plain_name(name)}{suffix}.npz"
         paths.append(load_or_project(path, points, plane, target, name=name, force=force))
         wrote(path)
         print(path_summary(paths[-1]), flush=True)
     grid = {**covering_ranges(paths, margin=margin), "resolution": resolution, "tolerance": tolerance}
-    surface = load_or_evaluate(out / "trajectory_surface.npz", target, plane, force=force, **grid)
-    wrote(out / "trajectory_surface.npz")
-    draw(surface, paths, out, log_scale, animate)
-
-    if target.has_batch_norm:  # whose running statistics are those of no single point here
-        target = objective(net, data, batch_norm=batch_norm or "recalibrate", device=device)
-    ends = {}
-    for label, at in (("before", 0), ("after", -1)):
-        path = out / f"surface_{label}.npz"
-        plane = random_plane(model_at(net, next(iter(runs.values()))[at]), seed=training.seed)
-        ends[label] = load_or_evaluate(path, target, plane, force=force, resolution=51, tolerance=tolerance)
-        wrote(path)
-    table = surface_table(list(ends.values()), list(ends))
-    print(table)
-    shown = [smooth(end, smoothing) if smoothing else end for end in ends.values()]
-    titles = [f"{label} training ({next(iter(runs))})" for label in ends]
-    figure = plot_comparison(shown, titles=titles, log_scale=log_scale)
-    wrote(save_figure(figure, out / "before_after.png"))
+    path = out / f"trajectory_surface{suffix}.npz"
+    remarks = {"inputs": input_scaling(data), **remark}
+    surface = load_or_evaluate(path, target, plane, force=force, remarks=remarks, **grid)
+    wrote(path)
+    draw(surface, paths, out, suffix, log_scale, animate)
     log = {"settings": settings.replace(", ", "\n"), "surface": summarize(surface)}
     log |= {name: path_summary(path) for name, path in zip(runs, paths, strict=True)}
-    wrote(write_log(out / "trajectory_log.txt", log | {"before and after training": table}))
+    if before_after:
+        if target.has_batch_norm:  # whose running statistics are those of no single point here
+            target = objective(net, data, batch_norm=batch_norm or "recalibrate", device=device)
+        grid = {"resolution": resolution, "tolerance": tolerance, "force": force}
+        ends = evaluate_ends(next(iter(runs.values())), net, target, training.seed, out, suffix, **grid)
+        log["before and after training"] = surface_table(list(ends.values()), list(ends))
+        print(log["before and after training"])
+        shown = [smooth(end, smoothing) if smoothing else end for end in ends.values()]
+        titles = [f"{label} training ({next(iter(runs))})" for label in ends]
+        figure = plot_comparison(shown, titles=titles, log_scale=log_scale)
+        wrote(save_figure(figure, out / f"before_after{suffix}.png"))
+    wrote(write_log(out / f"trajectory_log{suffix}.txt", log))
+
+
+def check_view(resolution, margin, smoothing, subset, before_after) -> None:
+    """Refuse planes that cannot be evaluated or drawn."""
+    check_resolution(resolution)
+    check_number("margin", margin, least=0)
+    check_number("smoothing", smoothing, least=0)
+    if smoothing > resolution:
+        raise InputError(f"smoothing is {smoothing} grid steps; the planes have {resolution}")
+    check_count("subset", subset)
+    if not before_after:
+        refuse_unused("with --no-before-after", smoothing=(smoothing, 0.0))
+
+
+def check_training(training, network, model, limit, seeds, optimizers, lrs) -> None:
+    """Refuse runs that cannot be trained, or that have too few points for a plane."""
+    for name, values in (("seeds", seeds), ("optimizers", optimizers), ("lrs", lrs)):
+        check_distinct(name, values)
+    check_count("limit", limit)
+    runs = variants(training, seeds, optimizers, lrs)
+    if (points := (training.epochs + 1) * len(runs)) < 3:
+        raise InputError(f"epochs is {training.epochs}, which gives {points} points; a plane takes at least three")
+    check_model(model or "simplenet", **network.arguments)
+
+
+def train_runs(
+    out: Path,
+    options: dict[str, Training],
+    model: str,
+    arguments: dict,
+    dataset: str,
+    data_dir: Path,
+    limit: int | None,
+    device: str,
+    force: bool,
+) -> tuple[dict[str, RecordedPoints], object, Data, str]:
+    """The recorded runs, the network, its training data, and what the names of all files end with."""
+    train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
+    test = load_dataset(train.name, split="test", data_dir=data_dir)
+    arguments = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes), **arguments}
+    net = build_model(model, **arguments)
+    notes = {
+        name: run_notes(model, arguments, train, test, training, device=device) for name, training in options.items()
+    }
+    suffix = suffix_of(out, notes, plain_name(f"{model}_{train.name}"), force)
+    runs = {}
+    for name, training in options.items():
+        print(f"{name}: {model} on {train.name}, {len(train):,} samples", flush=True)
+        path = points_path(out, name, suffix)
+        runs[name] = load_or_record(path, model, arguments, train, test, training, device=device, force=force)
+        wrote(path)
+    return runs, net, train, suffix
+
+
+def suffix_of(out: Path, notes: dict[str, dict], label: str, force: bool) -> str:
+    """What the names of all files of runs with these ``notes`` end with: nothing, where others do not have that."""
+    key = hashlib.sha256(json.dumps(notes, sort_keys=True).encode()).hexdigest()[:8]
+    return own_suffix(
+        ["", f"_{label}", f"_{label}_{key}"],
+        lambda suffix: recorded_owner({points_path(out, name, suffix): run for name, run in notes.items()}, key),
+        key,
+        force=force,
+    )
+
+
+def points_path(out: Path, name: str, suffix: str) -> Path:
+    return out / f"trajectory_{plain_name(name)}{suffix}.points"
+
+
+def evaluate_ends(
+    run: RecordedPoints, net: object, target: Objective, seed: int, out: Path, suffix: str, **options
+) -> dict[str, Surface]:
+    """One random plane through the first point of a run, and one through the last."""
+    ends = {}
+    for label, at in (("before", 0), ("after", -1)):
+        path = out / f"surface_{label}{suffix}.npz"
+        ends[label] = load_or_evaluate(path, target, random_plane(model_at(net, run[at]), seed=seed), **options)
+        wrote(path)
+    return ends
 
 
 def variants(training: Training, seeds, optimizers, lrs) -> dict[str, Training]:
@@ -198,36 +300,42 @@ def variants(training: Training, seeds, optimizers, lrs) -> dict[str, Training]:
 
 
 def from_checkpoints(
-    out: Path, paths: tuple[Path, ...], model: str | None, data_dir: Path
-) -> tuple[dict[str, RecordedPoints], object, Data]:
-    """The runs, the network and the training data of checkpoints; those of one folder are one run."""
-    runs: dict[str, list[Checkpoint]] = {}
+    out: Path, paths: tuple[Path, ...], model: str | None, evaluation: Evaluation, accept: bool
+) -> tuple[dict[str, RecordedPoints], object, Data, str, dict]:
+    """The runs, the network, its data, the end of all names, and a remark; checkpoints of one folder are one run."""
+    folders: dict[Path, list[Checkpoint]] = {}
     for path in paths:
         if path.name == "state.pth":  # of train_classifier.py, no checkpoint; runs/NAME/*.pth matches it
             continue
-        runs.setdefault(path.parent.name or ".", []).append(load_checkpoint(path, model=model))
+        folders.setdefault(path.parent, []).append(load_checkpoint(path, model=model))
+    names = [folder.name or "." for folder in folders]
+    names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+    runs = dict(zip(names, folders.values(), strict=True))
     loaded = [checkpoint for run in runs.values() for checkpoint in run]
     if len(loaded) < 3:
         raise InputError(f"a path takes at least three checkpoints, not {len(loaded)}")
-    data = load_shared_data(loaded, "train", data_dir, seed=0)
+    data = load_shared_data(loaded, "train", evaluation.data_dir, seed=0)
     if len({samples.fingerprint for samples in data}) > 1:
         raise InputError("the checkpoints were trained on different data, so they share no loss; give those of one")
+    remark = confirm_metrics(loaded[-1], evaluation, accept=accept)
+    notes = {name: checkpoint_notes(run) for name, run in runs.items()}
+    suffix = suffix_of(out, notes, plain_name("_".join(runs))[:60], evaluation.force)
     recorded = {}
     for name, run in runs.items():
-        path = out / f"trajectory_{plain_name(name)}.points"
+        path = points_path(out, name, suffix)
         recorded[name] = record_checkpoints(path, run)
         wrote(path)
-    return recorded, loaded[-1].model, data[0]
+    return recorded, loaded[-1].model, data[0], suffix, remark
 
 
-def draw(surface: Surface, paths: list[Trajectory], out: Path, log_scale: bool, animate: bool) -> None:
+def draw(surface: Surface, paths: list[Trajectory], out: Path, suffix: str, log_scale: bool, animate: bool) -> None:
     """The path on contours, its losses, and the pages and films of it."""
-    wrote(save_figure(plot_path(surface, paths, log_scale=log_scale), out / "trajectory_contour.png"))
-    wrote(save_figure(plot_path_losses(paths, log_scale=log_scale), out / "trajectory_losses.png"))
-    wrote(plot_path_html(surface, paths, out / "loss_landscape.html"))
+    wrote(save_figure(plot_path(surface, paths, log_scale=log_scale), out / f"trajectory_contour{suffix}.png"))
+    wrote(save_figure(plot_path_losses(paths, log_scale=log_scale), out / f"trajectory_losses{suffix}.png"))
+    wrote(plot_path_html(surface, paths, out / f"loss_landscape{suffix}.html"))
     if animate:
-        for suffix in animation_formats():
-            wrote(animate_path(surface, paths, out / f"trajectory{suffix}", log_scale=log_scale))
+        for ending in animation_formats():
+            wrote(animate_path(surface, paths, out / f"trajectory{suffix}{ending}", log_scale=log_scale))
 
 
 def path_summary(path: Trajectory) -> str:

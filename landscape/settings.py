@@ -179,7 +179,8 @@ def refuse_unused(where: str, *groups: tuple[Any, Any], **options: tuple[object,
         pairs |= {field.name: (getattr(one, field.name), getattr(two, field.name)) for field in fields(one)}
     given = [f"--{name.replace('_', '-')}" for name, (value, default) in pairs.items() if value != default]
     if given:
-        raise InputError(f"{', '.join(given)} has no effect {where}; leave it out")
+        has, it = ("has", "it") if len(given) == 1 else ("have", "them")
+        raise InputError(f"{', '.join(given)} {has} no effect {where}; leave {it} out")
 
 
 def describe(*settings: Evaluation | PlaneChoice, **others: object) -> str:

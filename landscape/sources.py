@@ -20,6 +20,7 @@ __all__ = [
     "DEFAULT_CHECKPOINT",
     "checkpoint_suffix",
     "distinct_names",
+    "file_owner",
     "load_checkpoint_data",
     "load_or_train",
     "load_shared_data",
@@ -130,31 +131,35 @@ def checkpoint_suffix(
         force: whether the results of another checkpoint may be replaced.
     """
     plain, stem = result_suffix(checkpoint.model_name), plain_name(checkpoint.path.stem)
-    longer = [f"{plain}_{stem}", f"{plain}_{stem}_{checkpoint.sha256[:8]}"]
-    return own_suffix(out, [plain, *longer], pattern, owner, checkpoint.sha256, force=force)
+    suffixes = [plain, f"{plain}_{stem}", f"{plain}_{stem}_{checkpoint.sha256[:8]}"]
+    return own_suffix(
+        suffixes, lambda suffix: file_owner(out / pattern.format(suffix), owner), checkpoint.sha256, force=force
+    )
 
 
-def own_suffix(
-    out: Path, suffixes: Sequence[str], pattern: str, owner: Callable[[Path], str | None], mine: str, *, force: bool
-) -> str:
-    """The first of ``suffixes`` under which ``out`` holds results of ``mine``, else the first that is free.
+def own_suffix(suffixes: Sequence[str], owner: Callable[[str], str | None], mine: str, *, force: bool) -> str:
+    """The first of ``suffixes`` under which there are results of ``mine``, else the first that is free.
 
-    With ``force``, and where all are taken, those under the first one and the last one are replaced. A file of others
-    that had the first suffix is named.
+    With ``force`` those under the first one are replaced instead, where all are taken those under the last one.
+
+    Args:
+        suffixes: what the names of files may end with, from short to unmistakable.
+        owner: whose the results with a suffix are, None where there are none.
+        mine: who asks.
+        force: replace the results of others.
     """
-    paths = {suffix: out / pattern.format(suffix) for suffix in suffixes}
-    owners = ranks.from_first(lambda: {suffix: _owner(path, owner) for suffix, path in paths.items()})
+    owners = ranks.from_first(lambda: {suffix: owner(suffix) for suffix in suffixes})
     if found := [suffix for suffix, who in owners.items() if who == mine]:
         return found[0]
     if force:
         return suffixes[0]
     chosen = next((suffix for suffix, who in owners.items() if who is None), suffixes[-1])
     if chosen != suffixes[0]:
-        print(f"{paths[suffixes[0]]} is of another network and stays; the new files end in {chosen}", flush=True)
+        print(f"The results here are of another network and stay; names of the new ones end in {chosen}", flush=True)
     return chosen
 
 
-def _owner(path: Path, owner: Callable[[Path], str | None]) -> str | None:
+def file_owner(path: Path, owner: Callable[[Path], str | None]) -> str | None:
     """Whose the file is: None where there is none, "" where it does not say."""
     return (owner(path) or "") if path.exists() else None
 

@@ -58,7 +58,7 @@ def test_another_checkpoint_gets_files_of_its_own_and_no_file_changes(here, caps
     assert "landscape_train_2d_contour.png" in first
     capsys.readouterr()
     run(visualize_loss_landscape, "--checkpoint", paths[1], "--html", "--minibatches", 1, "--batch-size", 9)
-    assert "loss_grid_train.npz is of another network and stays; the new files end in _b" in capsys.readouterr().out
+    assert "of another network and stay; names of the new ones end in _b" in capsys.readouterr().out
     run(visualize_loss_landscape, "--checkpoint", paths[2], "--no-figures")
     after = stored()
     assert first.items() <= after.items()

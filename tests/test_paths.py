@@ -12,6 +12,7 @@ from scipy.signal import convolve2d
 
 import landscape_lib as ll
 import visualize_trajectory
+from landscape.training_state import TrainingState
 
 SLICE = {"kind": "pca plane", "fingerprint": "abc", "explained_variance": [0.8, 0.15, 0.05]}
 
@@ -135,7 +136,7 @@ def test_the_script_writes_everything_and_computes_nothing_twice(tmp_path, small
             assert axis[0] < values.min() and values.max() < axis[-1]
     np.testing.assert_allclose(paths[1].coordinates[-1], 0, atol=1e-6)  # the last point of all is the origin
     after = ll.Surface.load(results / "surface_after.npz")
-    assert after.shape == (51, 51) and "smoothed" not in after.metadata
+    assert after.shape == (5, 5) and "smoothed" not in after.metadata
     assert after.loss[after.centre] == pytest.approx(paths[0].loss[-1], rel=1e-5)
     before = {path.name: path.stat().st_mtime_ns for path in results.iterdir() if path.suffix in (".npz", ".points")}
     run(*options)
@@ -153,14 +154,14 @@ def test_a_wrong_tolerance_is_refused_before_anything_is_trained(tmp_path, small
 
 def test_the_script_draws_checkpoints_of_a_batch_norm_network(tmp_path, small_data, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    data = ll.load_dataset("digits", limit=60, data_dir=small_data)
+    data, test = ll.load_dataset("digits", limit=60, data_dir=small_data), ll.load_dataset("digits", split="test")
     arguments = {"input_shape": (1, 8, 8), "classes": 10, "normalization": "batch"}
     shared = {"model_name": "resnet8", "model_arguments": arguments, "settings": {},
               "data": {"name": "digits", "split": "train", "limit": 60, "source": ""}}  # fmt: skip
     run_folder = ll.Run("runs/a", epochs=3, save_epochs="all", resume=False, checkpoint=shared)
     ll.seed_everything(0)
     model = ll.build_model("resnet8", **arguments)
-    ll.fit(model, data, data, device="cpu", on_epoch=run_folder.keep, epoch_zero=True, state=run_folder.state,
+    ll.fit(model, data, test, device="cpu", on_epoch=run_folder.keep, epoch_zero=True, state=run_folder.state,
            epochs=3, batch_size=20, lr=0.05, seed=0)  # fmt: skip
     files = sorted(Path("runs/a").glob("*.pth"))
     run("--checkpoints", *files, "--resolution", 2, "--tolerance", 0.5, "--data-dir", small_data, "--subset", 20)
@@ -177,3 +178,114 @@ def test_the_script_draws_checkpoints_of_a_batch_norm_network(tmp_path, small_da
     with pytest.raises(SystemExit, match="2"):
         run("--checkpoints", files[0], *files[:2], "--data-dir", small_data)
     assert "are both of epoch 0" in capsys.readouterr().err
+
+
+def stored():
+    return {path.name: path.read_bytes() for path in Path("trajectory_results").iterdir() if path.suffix != ".txt"}
+
+
+def test_an_interrupted_training_goes_on_to_the_same_points(tmp_path, small_data, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = [*TOY, small_data, "--no-before-after", "--seeds", 1, 2]
+    run(*options)
+    whole = {path.name: path.read_bytes() for path in Path("trajectory_results").glob("*.points")}
+    surface = ll.Surface.load("trajectory_results/trajectory_surface.npz")
+    assert not list(Path("trajectory_results").glob("*unfinished*"))
+    Path("trajectory_results").rename("before")
+    capsys.readouterr()
+
+    recorded = ll.TrajectoryRecorder.on_epoch
+
+    def killed(self, epoch, *rest):
+        if "seed-2" in self.path.name and epoch == 3:
+            recorded(self, epoch, *rest)  # the point is there, the state of the training is not
+            raise KeyboardInterrupt
+        recorded(self, epoch, *rest)
+
+    monkeypatch.setattr(ll.TrajectoryRecorder, "on_epoch", killed)
+    with pytest.raises(SystemExit, match="130"):
+        run(*options)
+    monkeypatch.setattr(ll.TrajectoryRecorder, "on_epoch", recorded)
+    capsys.readouterr()
+    run(*options)
+    printed = capsys.readouterr().out
+    assert "epoch 3 of 4" in printed and "epoch 2 of 4" not in printed
+    assert {name: Path("trajectory_results", name).read_bytes() for name in whole} == whole
+    again = ll.Surface.load("trajectory_results/trajectory_surface.npz")
+    assert np.array_equal(again.loss, surface.loss)
+    assert not list(Path("trajectory_results").glob("*unfinished*"))
+
+
+def test_lost_points_are_noticed_and_the_next_run_trains_anew(tmp_path, small_data, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = [*TOY, small_data, "--no-before-after"]
+    saved = TrainingState.save
+
+    def killed(self, history):
+        saved(self, history)
+        if len(history) == 2:
+            [points] = Path("trajectory_results").glob("*.points")
+            points.write_bytes(points.read_bytes()[:-400])  # without the last point
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingState, "save", killed)
+    with pytest.raises(SystemExit, match="130"):
+        run(*options)
+    monkeypatch.setattr(TrainingState, "save", saved)
+    with pytest.raises(SystemExit, match="2"):
+        run(*options)
+    assert "has lost points of epochs before" in capsys.readouterr().err
+    run(*options)
+    assert len(ll.RecordedPoints("trajectory_results/trajectory_seed-42.points")) == 5
+
+
+def test_another_network_leaves_the_results_of_the_first_alone(tmp_path, small_data, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run(*TOY, small_data)
+    first = stored()
+    capsys.readouterr()
+    options = [*TOY, small_data, "--epochs", 3]
+    run(*options)
+    assert "of another network and stay; names of the new ones end in _simplenet_digits" in capsys.readouterr().out
+    assert first.items() <= stored().items()
+    assert {"trajectory_seed-42_simplenet_digits.points", "before_after_simplenet_digits.png"} <= stored().keys()
+    names = stored().keys()
+    run(*TOY, small_data)
+    run(*options)
+    assert names == stored().keys() and "epoch 1 of" not in capsys.readouterr().out.rpartition("names of the new")[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--resolution", "1"], "resolution must be at least 2 points an axis, not 1"),
+        (["--resolution", "1000000"], "a grid may have 100,000,000 points at most"),
+        (["--margin", "nan"], "margin is nan"),
+        (["--margin", "-1"], "margin is -1.0"),
+        (["--smoothing", "inf"], "smoothing is inf"),
+        (["--smoothing", "60"], "smoothing is 60.0 grid steps; the planes have 5"),
+        (["--smoothing", "1", "--no-before-after"], "--smoothing has no effect with --no-before-after"),
+        (["--subset", "0"], "subset is 0"),
+        (["--limit", "0"], "limit is 0"),
+        (["--epochs", "1"], "epochs is 1, which gives 2 points"),
+        (["--epochs", "0"], "epochs is 0"),
+        (["--seeds", "1", "1"], "seeds has 1 twice"),
+        (["--seeds", "1", "-1"], "seed is -1; it must be a whole number from 0"),
+        (["--seed", str(2**64)], "seed is 18446744073709551616"),
+        (["--lrs", "0.1", "nan"], "lr is nan"),
+        (["--optimizers", "sgd", "sgd"], "optimizers has 'sgd' twice"),
+        (["--model", "nope"], "unknown model 'nope'"),
+        (["--model", "tiny-cnn"], "model 'tiny-cnn' cannot be built with {'hidden': 4}"),
+        (["--device", "abacus"], "unknown device 'abacus'"),
+        (["--checkpoints", "a.pth"], "--limit, --dataset, --epochs, --lr, --hidden have no effect with --checkpoints"),
+        (["--accept-mismatch"], "--accept-mismatch has no effect without --checkpoints"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_work(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("visualize_trajectory.load_dataset", None)  # not reached
+    with pytest.raises(SystemExit, match="2"):
+        run(*TOY, tmp_path, *options)
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not list(tmp_path.iterdir())

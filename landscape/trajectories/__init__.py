@@ -3,16 +3,26 @@
 from landscape.trajectories.pca import pca_plane
 from landscape.trajectories.projection import covering_ranges, project
 from landscape.trajectories.recording import JoinedPoints, RecordedPoints, TrajectoryRecorder
-from landscape.trajectories.runs import load_or_project, load_or_record, record_checkpoints
+from landscape.trajectories.runs import (
+    checkpoint_notes,
+    load_or_project,
+    load_or_record,
+    record_checkpoints,
+    recorded_owner,
+    run_notes,
+)
 
 __all__ = [
     "JoinedPoints",
     "RecordedPoints",
     "TrajectoryRecorder",
+    "checkpoint_notes",
     "covering_ranges",
     "load_or_project",
     "load_or_record",
     "pca_plane",
     "project",
     "record_checkpoints",
+    "recorded_owner",
+    "run_notes",
 ]
