@@ -28,7 +28,7 @@ LEVEL = 1e-3  # share of the size of the losses that counts as spread, for losse
 RAGGED = (1, 1, 2, 3, 5, 8)  # samples of the first batches of a partition
 MOVE = 0.03  # noise of the second point, as a share of the root mean square of a parameter
 EXPLAINED = 0.01  # share of the deviation that weights may leave unexplained
-SINGLES = 8  # samples by which a refusal tells a weighted mean from a coupling
+SINGLES = 32  # samples by which a refusal tells a weighted mean from a coupling
 
 Partition = list[Tensor]  # the samples of each batch
 
@@ -76,7 +76,7 @@ def _is_rounding(trial: "_Trial", deviation: float) -> bool:
     try:
         exact = trial.in_double()
         with exact.declared_statistics():
-            return exact.deviation() <= SHRINKS * deviation
+            return exact.deviation() <= SHRINKS * min(deviation, 1.0)
     except (RuntimeError, TypeError, ValueError):  # a loss that closes over tensors in float32
         return deviation <= UNPROVEN
 
@@ -269,9 +269,9 @@ def _is_sum(trial: _Trial) -> bool:
 
 def _is_weighted_mean(trial: _Trial) -> bool:
     """Whether weights of single samples, told by pairs, explain the loss of several."""
-    rows = torch.arange(min(trial.count, 2 * SINGLES))
+    rows = torch.arange(min(trial.count, SINGLES))
     single = trial.losses([*rows.split(1)]).values
-    rows = rows[single.isfinite()][:SINGLES]
+    rows = rows[single.isfinite()]
     if len(rows) < 3:
         return False
     first, others = rows[0], rows[1:]

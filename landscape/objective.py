@@ -528,9 +528,9 @@ class Objective:
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
             if "does not require grad" in str(error):
                 raise
-            raise InputError(
-                f"the loss fails on a batch of {self.count(batch)} samples: {type(error).__name__}: {_reason(error)}"
-            ) from error
+            text = f"the loss fails on a batch of {self.count(batch)} samples: {type(error).__name__}: {_reason(error)}"
+            hint = f"; network and data are in {self.dtype} here, so tensors that it closes over must be, too"
+            raise InputError(text + (hint if "dtype" in text else "")) from error
         self.weighs = isinstance(losses, Weighted)
         if isinstance(losses, Weighted):
             values, weights = losses.values, losses.weights

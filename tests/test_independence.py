@@ -47,6 +47,13 @@ def balanced(model, batch):
     return F.cross_entropy(outputs, batch[1]) + 0.02 * 3 * (share.mean(0) * most.mean(0)).sum()
 
 
+def cox(model, batch):
+    """Negative partial log-likelihood of events ``batch[2]`` at times ``batch[1]`` (Cox 1972), all samples together."""
+    order = batch[1].argsort(descending=True)
+    risk, event = model(batch[0])[order, 0], batch[2][order]
+    return -((risk - risk.logcumsumexp(0)) * event).sum() / event.sum()
+
+
 def padded(seed):
     """Token classes [90, 5], many of which do not count."""
     generator = torch.Generator().manual_seed(seed)
@@ -100,6 +107,13 @@ def test_a_sum_is_refused_under_batch_statistics_of_batch_norm():
             model, (inputs, targets), batch_norm="batch", batch_size=20,
             loss=lambda net, b: F.cross_entropy(net(b[0]), b[1], reduction="sum"),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_loss_that_is_undefined_on_single_samples_is_refused(dtype):
+    loss = lambda net, b: cox(net, (b[0], b[0][:, 0], b[1].clamp(max=1).to(b[0])))  # noqa: E731
+    with pytest.raises(ll.InputError, match="depends on the others of its batch, by infinitely much"):
+        objective(network(1).to(dtype), (ROWS, SORTED), loss=loss, dtype=dtype)
 
 
 def test_streamed_batches_are_cut_to_try_the_loss(monkeypatch):
@@ -202,13 +216,6 @@ def test_a_loss_that_fails_on_one_sample_is_refused_before_the_work():
     loss = lambda net, b: net(b[0]).squeeze()[: len(b[0])]  # noqa: E731
     with pytest.raises(ll.InputError, match="fails on a batch of 1 samples"):
         objective(model, (ROWS, SORTED), loss=loss)
-
-
-def cox(model, batch):
-    """Negative partial log-likelihood of events ``batch[2]`` at times ``batch[1]`` (Cox 1972), all samples together."""
-    order = batch[1].argsort(descending=True)
-    risk, event = model(batch[0])[order, 0], batch[2][order]
-    return -((risk - risk.logcumsumexp(0)) * event).sum() / event.sum()
 
 
 def survival():
