@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.stats import chi2
 from torch import nn
 
 from landscape.curvature.bar import counted
@@ -18,7 +19,9 @@ from landscape.runtime import own_torch_state
 __all__ = ["trace"]
 
 METHODS = ("hutch++", "hutchinson")
-FEWEST = 10  # probes before a standard error is trusted
+PILOT = 20  # probes from which the number of all probes is planned
+LEAST_PRODUCTS = 30  # a sketch and a pilot
+DOUBT = 0.1  # probability that the planned number is too small
 SKETCH = 16  # vectors of the sketch: a little more than the outliers of a classifier of ten classes
 
 
@@ -35,17 +38,22 @@ def trace(
     parameters: Sequence[str] = ("*",),
     progress: bool = True,
 ) -> TraceEstimate:
-    """tr H = E[z^T H z] over Rademacher probes z, until the standard error is small enough.
+    """tr H = E[z^T H z] over Rademacher probes z, as many as make the standard error small enough.
 
     "hutchinson" averages z^T H z (Hutchinson 1990). "hutch++" takes the trace on the range Q of H S exactly, S a
     sketch of up to 16 Rademacher vectors, and averages z^T P H P z, P = I - Q Q^T, for the rest (Meyer et al. 2021,
     "Hutch++: Optimal Stochastic Trace Estimation", algorithm 1): fewer probes where few eigenvalues dominate.
 
+    Probes that were drawn until their own standard error happened to be small would be wrong more often than it says.
+    So their number is planned from the first 20, with the variance at its upper confidence limit of 90 % (after Stein
+    1945, "A Two-Sample Test for a Linear Hypothesis Whose Power is Independent of the Variance"), and all of them are
+    drawn; only where they miss the error is a larger number planned from them.
+
     Args:
         objective: the losses; its own state does not change.
         point: where.
         method: "hutch++" or "hutchinson".
-        relative_error: standard error asked for, as a share of |trace|; at least ten probes are drawn.
+        relative_error: standard error asked for, as a share of |trace|; at least 20 probes are drawn.
         max_products: products to spend at most; ``converged`` says whether they were enough.
         seed: of the probes.
         operator: "hessian" or "ggn".
@@ -57,9 +65,10 @@ def trace(
     """
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}; use one of {', '.join(map(repr, METHODS))}")
-    if not relative_error > 0 or max_products < 3 * FEWEST:
+    if not relative_error > 0 or max_products < LEAST_PRODUCTS:
         raise InputError(
-            f"relative_error={relative_error} must be positive and max_products={max_products} at least {3 * FEWEST}"
+            f"relative_error={relative_error} must be positive and max_products={max_products} at least "
+            f"{LEAST_PRODUCTS}"
         )
     began = time.perf_counter()
     product = make_product(objective, point, operator, parameters)
@@ -68,9 +77,11 @@ def trace(
         known, basis = 0.0, np.zeros((product.dimension, 0))
         if method == "hutch++":
             known, basis = _sketched(matvec, product.dimension, min(SKETCH, max_products // 6), generator)
-        samples = []
-        while product.count < max_products and not _enough(samples, relative_error):
+        samples, planned = [], PILOT
+        while len(samples) < planned and product.count < max_products:
             samples.append(known + _probe(matvec, basis, generator))
+            if len(samples) == planned:
+                planned = _planned(np.array(samples), relative_error)
     error = _standard_error(samples)
     return TraceEstimate(
         value=float(np.mean(samples)),
@@ -111,4 +122,16 @@ def _standard_error(samples: list[float]) -> float:
 
 
 def _enough(samples: list[float], relative_error: float) -> bool:
-    return len(samples) >= FEWEST and _standard_error(samples) <= relative_error * abs(np.mean(samples))
+    return len(samples) >= PILOT and _standard_error(samples) <= relative_error * abs(np.mean(samples))
+
+
+def _planned(samples: np.ndarray, relative_error: float) -> int:
+    """How many probes the error takes, where the variance is at its upper confidence limit under a normal law."""
+    count = len(samples)
+    if count > PILOT and _enough(samples, relative_error):
+        return count
+    variance = samples.var(ddof=1) * (count - 1) / chi2.ppf(DOUBT, count - 1)
+    allowed = (relative_error * samples.mean()) ** 2
+    if variance <= count * allowed:
+        return count
+    return math.ceil(variance / allowed) if variance < allowed * 10**9 else 10**9

@@ -55,6 +55,15 @@ class TraceEstimate(Archived):
     samples: np.ndarray  # [n] float64, an unbiased estimate each; value is their mean
     metadata: dict  # method, relative_error, seed, operator, parameters {name: shape}, data, seconds; JSON types only
 
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Both ends of the confidence interval of the trace by Student's t, which counts that probes are few."""
+        if not 0 < confidence < 1:
+            raise InputError(f"confidence is a probability between 0 and 1, not {confidence}")
+        from scipy.stats import t
+
+        half = float(t.ppf((1 + confidence) / 2, len(self.samples) - 1)) * self.standard_error
+        return self.value - half, self.value + half
+
 
 @dataclass(frozen=True, eq=False)
 class SpectralDensity(Archived):

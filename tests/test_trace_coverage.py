@@ -1,0 +1,78 @@
+"""Intervals of the trace hold it as often as they say, although the number of probes depends on the probes."""
+
+import contextlib
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import landscape_lib as ll
+
+TRACE = sys.modules["landscape.curvature.trace"]
+
+
+class Matrix:
+    """What `trace` needs of a product."""
+
+    def __init__(self, matrix):
+        self.matrix, self.dimension, self.count, self.description = matrix, len(matrix), 0, {}
+
+    def matvec(self, vector):
+        self.count += 1
+        return self.matrix @ vector
+
+
+def turned(spectrum, seed=0):
+    vectors = np.linalg.qr(np.random.default_rng(seed).standard_normal((len(spectrum), len(spectrum))))[0]
+    return vectors @ np.diag(spectrum) @ vectors.T
+
+
+@pytest.fixture
+def estimate(monkeypatch):
+    """(matrix, seed, options) -> what `trace` makes of it."""
+    monkeypatch.setattr(TRACE, "make_product", lambda matrix, *_: Matrix(matrix))
+    monkeypatch.setattr(TRACE, "counted", lambda product, *_: contextlib.nullcontext(product.matvec))
+    return lambda matrix, seed, **options: ll.trace(matrix, None, seed=seed, progress=False, **options)
+
+
+@pytest.mark.parametrize(
+    ("method", "spectrum", "relative_error"),
+    [
+        ("hutchinson", np.linspace(0.2, 1.0, 40), 0.025),
+        ("hutchinson", np.concatenate([[9.0, 7.0, 5.0], np.linspace(0, 1, 47)]), 0.1),
+        ("hutch++", np.linspace(-0.1, 1.0, 60), 0.01),
+    ],
+)
+def test_intervals_hold_the_trace_as_often_as_they_say(estimate, method, spectrum, relative_error):
+    matrix, runs = turned(spectrum), 300 if method == "hutch++" else 1500
+    found = [
+        estimate(matrix, seed, method=method, relative_error=relative_error, max_products=400) for seed in range(runs)
+    ]
+    assert len({len(one.samples) for one in found}) > 5  # the number does depend on the probes
+    assert all(one.converged and one.standard_error <= relative_error * abs(one.value) for one in found)
+    inside = np.mean([low <= spectrum.sum() <= high for low, high in (one.interval() for one in found)])
+    # The share scatters by 0.22 / sqrt(runs), and the law of a probe is not quite normal.
+    margin = 3 * 0.22 / runs**0.5
+    assert inside >= 0.945 - margin
+    two = np.mean([abs(one.value - spectrum.sum()) <= 1.96 * one.standard_error for one in found])
+    assert two >= 0.935 - margin
+
+
+def test_the_interval_is_that_of_student(estimate):
+    found = estimate(turned(np.linspace(1, 2, 30)), 0)
+    assert found.interval(0.9) == pytest.approx(
+        stats.t.interval(0.9, len(found.samples) - 1, found.samples.mean(), stats.sem(found.samples))
+    )
+    with pytest.raises(ll.InputError, match="between 0 and 1, not 95"):
+        found.interval(95)
+
+
+def test_a_matrix_without_spread_takes_the_pilot_and_one_without_trace_all_products(estimate):
+    exact = estimate(np.diag(np.arange(1.0, 9.0)), 0, method="hutchinson")
+    assert exact.value == 36 and exact.standard_error == 0 and exact.converged and exact.products == TRACE.PILOT
+    zero = estimate(np.zeros((30, 30)), 0)
+    assert zero.value == 0 and zero.converged
+    balanced = turned(np.repeat([1.0, -1.0], 20))
+    found = estimate(balanced - np.diag(np.diag(balanced)), 0, method="hutchinson", max_products=50)
+    assert found.products == 50 and not found.converged
