@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.stats import chi2, skew
 from torch import nn
 
 from landscape.curvature.bar import counted
@@ -21,6 +21,8 @@ __all__ = ["trace"]
 METHODS = ("hutch++", "hutchinson")
 PILOT = 20  # probes from which the number of all probes is planned
 LEAST_PRODUCTS = 30  # a sketch and a pilot
+COCHRAN = 25  # Cochran 1977, "Sampling Techniques", section 2.15
+MOST = 10**9  # probes: more than there will ever be
 DOUBT = 0.1  # probability that the planned number is too small
 SKETCH = 16  # vectors of the sketch: a little more than the outliers of a classifier of ten classes
 
@@ -47,7 +49,8 @@ def trace(
     Probes that were drawn until their own standard error happened to be small would be wrong more often than it says.
     So their number is planned from the first 20, with the variance at its upper confidence limit of 90 % (after Stein
     1945, "A Two-Sample Test for a Linear Hypothesis Whose Power is Independent of the Variance"), and all of them are
-    drawn; only where they miss the error is a larger number planned from them.
+    drawn; only where they miss the error is a larger number planned from them. Probes with a skewed law, which a few
+    large eigenvalues give them, are drawn until their mean is about normal (25 times their squared skewness).
 
     Args:
         objective: the losses; its own state does not change.
@@ -122,16 +125,23 @@ def _standard_error(samples: list[float]) -> float:
 
 
 def _enough(samples: list[float], relative_error: float) -> bool:
-    return len(samples) >= PILOT and _standard_error(samples) <= relative_error * abs(np.mean(samples))
+    few = len(samples) < max(PILOT, _normal(np.array(samples)))
+    return not few and _standard_error(samples) <= relative_error * abs(np.mean(samples))
 
 
 def _planned(samples: np.ndarray, relative_error: float) -> int:
     """How many probes the error takes, where the variance is at its upper confidence limit under a normal law."""
     count = len(samples)
-    if count > PILOT and _enough(samples, relative_error):
-        return count
-    variance = samples.var(ddof=1) * (count - 1) / chi2.ppf(DOUBT, count - 1)
     allowed = (relative_error * samples.mean()) ** 2
-    if variance <= count * allowed:
-        return count
-    return math.ceil(variance / allowed) if variance < allowed * 10**9 else 10**9
+    variance = samples.var(ddof=1)
+    if count == PILOT or variance > count * allowed:
+        variance *= (count - 1) / chi2.ppf(DOUBT, count - 1)
+    by_variance = math.ceil(variance / allowed) if variance < allowed * MOST else MOST if variance else 0
+    return max(count, by_variance, _normal(samples))
+
+
+def _normal(samples: np.ndarray) -> int:
+    """How many probes have a mean whose law is normal enough for an interval: 25 times the squared skewness."""
+    if np.ptp(samples) <= 1e-9 * np.abs(samples).max():
+        return 0
+    return math.ceil(COCHRAN * skew(samples) ** 2)
