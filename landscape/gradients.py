@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import Point, as_float64
+from landscape.responses import check_gradients, explained_checkpoints
 from landscape.runtime import own_torch_state
 
 __all__ = ["MeanLoss"]
@@ -33,6 +34,7 @@ class MeanLoss:
         self.objective.model.requires_grad_(True)
         if not self.objective.batches_fixed:
             self.objective.batch_size = min(self.objective.batch_size, BATCH)
+        self.checked = False
         convolutional = any(isinstance(module, nn.Conv2d) for module in self.objective.model.modules())
         if convolutional and objective.samples.tensors is not None:  # three times faster on a CPU
             self.objective.samples = objective.samples.mapped(_channels_last)
@@ -46,8 +48,11 @@ class MeanLoss:
         """L at ``point``, and its gradient in float64."""
         objective, total = self.objective, 0.0
         sums = {name: torch.zeros_like(as_float64(value)) for name, value in objective.model.named_parameters()}
-        with objective.arithmetic(), torch.enable_grad():
+        with objective.arithmetic(), torch.enable_grad(), explained_checkpoints():
             objective.move_to(point)
+            if not self.checked:
+                check_gradients(objective, list(sums))
+                self.checked = True
             parameters = list(objective.model.parameters())
             for _, batch in objective.batches():
                 losses, _ = objective.evaluate(batch)
@@ -55,7 +60,7 @@ class MeanLoss:
                 pieces = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
                 for sum_, piece in zip(sums.values(), pieces, strict=True):
                     if piece is not None:
-                        sum_ += as_float64(piece)
+                        sum_ += as_float64(piece.to_dense() if piece.is_sparse else piece)
         return total / objective.size, {name: value / objective.size for name, value in sums.items()}
 
 

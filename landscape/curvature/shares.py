@@ -13,6 +13,7 @@ from landscape.errors import InputError
 from landscape.evaluation.team import Team
 from landscape.objective import Objective
 from landscape.parameters import as_float64
+from landscape.responses import check_gradients, explained_checkpoints
 from landscape.runtime import math_attention
 from landscape.trees import tensors_of
 
@@ -125,7 +126,7 @@ class Share:
 
     def _flattened(self, pieces: Pieces) -> Tensor:
         found = [
-            torch.zeros_like(parameter) if piece is None else piece
+            torch.zeros_like(parameter) if piece is None else piece.to_dense() if piece.is_sparse else piece
             for parameter, piece in zip(self.parameters, pieces, strict=True)
         ]
         return as_float64(torch.cat([piece.detach().flatten() for piece in found]))
@@ -140,6 +141,7 @@ def shares_of(objective: Objective, names: list[str], method: str) -> list[Share
     team = Team(objective).size
     first, fixed = Share(objective, names, method), objective.batches_fixed
     with differentiating():
+        check_gradients(objective, names)
         _, batch = next(iter(objective.batches(objective.batch_size if fixed else BATCHES[0])))
         sample = max(1, first.try_out(batch) // len(tensors_of(batch)[0]))
         if method == "hessian" and (asymmetry := first.asymmetry(batch)) > SYMMETRIC:
@@ -163,7 +165,7 @@ def shares_of(objective: Objective, names: list[str], method: str) -> list[Share
 def differentiating() -> Iterator[None]:
     """Use kernels that can be differentiated twice, and say in a line what cannot be differentiated."""
     try:
-        with math_attention():
+        with math_attention(), explained_checkpoints():
             yield
     except InputError:
         raise
