@@ -78,6 +78,8 @@ def settle_budget(
     if budget is None:
         return list(data), evaluation, {}
     seconds = check_budget(budget, evaluation)
+    identities = [checkpoint.identity for checkpoint in checkpoints]
+    ranks.check_agreement({"budget": seconds, "checkpoint": identities, "force": evaluation.force})
     plans = []
     for path, checkpoint, samples in zip(paths, checkpoints, data, strict=True):
         asked = {"seconds": seconds, "samples": len(samples), **evaluation.arguments, **plane.grid}

@@ -2,21 +2,49 @@
 
 Every rank runs the whole script. Evaluations are split between them and end with the same result on all; files,
 standard output and progress bars come from rank 0 only. What the ranks exchange are sums on the CPU, so that gloo
-serves every device.
+serves every device. They compare what they are about to compute (`check_agreement`), and what ends one of them ends the
+job with one line that names it.
 """
 
 import contextlib
 import os
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["count", "first_ahead", "from_first", "gathered", "is_first_rank", "joined", "rank", "without_ranks"]
+from landscape.errors import InputError
+
+__all__ = [
+    "Disagreement",
+    "check_agreement",
+    "count",
+    "first_ahead",
+    "from_first",
+    "gathered",
+    "is_first_rank",
+    "joined",
+    "rank",
+    "without_ranks",
+]
 
 PATIENCE = timedelta(hours=12)  # for the slowest rank, which may be training a model
+START = timedelta(minutes=5)  # for all ranks to begin
+NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+LOST = ("onnection", "gloo", "Broken pipe")  # in what torch says of a rank that does not answer any more
+FAILED = 2  # exit code of the ranks that end because another one has failed
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+
+
+class Disagreement(InputError):
+    """A rank is about to do something else than rank 0; of all ranks, which see it together, that one tells."""
+
+    def __init__(self, number: int, what: str):
+        super().__init__(f"rank {number} {what}; start all ranks with the same options, checkpoints and data")
+        self.number = number
+
 
 Result = TypeVar("Result")
 # torch.distributed inside `joined`, else None: elsewhere a collective call could wait for ever, and drawing a figure
@@ -26,28 +54,86 @@ _distributed: ModuleType | None = None
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Work together with the other ranks inside the block; without torchrun, alone."""
+    """Work together with the other ranks inside the block; without torchrun, alone.
+
+    Raises:
+        InputError: some variables of a launcher are set, but not all; the other ranks do not begin in time; whatever
+            fails on this rank, with its number, unless another one failed before: then this one ends quietly.
+    """
     global _distributed
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or _distributed:
+    if _distributed or not _launched():
         yield
         return
     from torch import distributed
 
-    store, number, size = next(distributed.rendezvous("env://", timeout=PATIENCE))
-    # After a restart the store still holds the addresses of the killed processes: pytorch/pytorch issue 135712.
-    store = distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-    distributed.init_process_group("gloo", store=store, rank=number, world_size=size, timeout=PATIENCE)
+    try:
+        store, number, size = next(distributed.rendezvous("env://", timeout=START))
+        # After a restart the store still holds the addresses of the killed processes: pytorch/pytorch issue 135712.
+        store = distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        store.set(f"begun {number}", "")
+        store.wait([f"begun {other}" for other in range(size)], START)
+        distributed.init_process_group("gloo", store=store, rank=number, world_size=size, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot join the others at "
+            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({reason}); start all of them with torchrun"
+        ) from error
     _distributed = distributed
     try:
         with contextlib.ExitStack() as stack:
             if not is_first_rank():
-                stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+                silence = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                stack.enter_context(contextlib.redirect_stdout(silence))
                 stack.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")  # rank 0 gives the same ones
             yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt if is_first_rank() else SystemExit(130) from None
+    except Exception as error:
+        raise _told_once(error, number, store) from error
     finally:
         _distributed = None
         distributed.destroy_process_group()
+
+
+def _launched() -> bool:
+    """Whether a launcher started this process together with others."""
+    size = os.environ.get("WORLD_SIZE") or "1"
+    if size == "1":
+        return False
+    if missing := [name for name in NEEDED if not os.environ.get(name)]:
+        raise InputError(
+            f"WORLD_SIZE is {size}, as of {size} processes, but {', '.join(missing)} is not set; start with torchrun, "
+            "or unset WORLD_SIZE to work alone"
+        )
+    if not all(os.environ[name].isdecimal() for name in ("RANK", "WORLD_SIZE", "MASTER_PORT")):
+        values = ", ".join(f"{name}={os.environ[name]!r}" for name in NEEDED)
+        raise InputError(f"{values}: rank, size and port must be whole numbers; start with torchrun")
+    return True
+
+
+def _told_once(error: Exception, number: int, store: Any) -> BaseException:
+    """``error`` in a line with the number of this rank, or a quiet end where another rank has told its own."""
+    if isinstance(error, Disagreement):
+        return error if error.number == number else SystemExit(FAILED)
+    try:
+        first = store.add("failures", 1) == 1
+    except RuntimeError:  # the rank that kept the store is gone
+        first = False
+    if not first:
+        return SystemExit(FAILED)
+    if isinstance(error, InputError):
+        reason = str(error)
+    elif isinstance(error, RuntimeError) and any(word in str(error) for word in LOST):
+        reason = "another rank is gone (killed, or out of memory), so that this one cannot go on"
+    elif isinstance(error, OSError):
+        reason = f"{error.filename or 'input/output'}: {error.strerror or error}"
+    else:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        line = (str(error).splitlines() or [""])[0]
+        reason = f"{type(error).__name__}: {line} ({place.filename}, line {place.lineno})"
+    return InputError(f"rank {number}: {reason}")
 
 
 def rank() -> int:
@@ -69,6 +155,7 @@ def from_first(work: Callable[[], Result]) -> Result:
     """What ``work`` gives on rank 0, on all ranks; the others wait and do not run it."""
     if not _distributed:
         return work()
+    _check_way("waits for rank 0")
     result = [work() if is_first_rank() else None]
     _distributed.broadcast_object_list(result)
     return result[0]
@@ -85,9 +172,38 @@ def gathered(value: Result) -> list[Result]:
     """The ``value`` of every rank, in the order of ranks, on all of them."""
     if not _distributed:
         return [value]
+    _check_way("exchanges values")
+    return _all_of(value)
+
+
+def _check_way(way: str) -> None:
+    """Raise Disagreement unless all ranks have come to the same kind of exchange: others would wait for ever."""
+    first, *others = _all_of(way)
+    for number, other in enumerate(others, 1):
+        if other != first:
+            raise Disagreement(number, f"{other} where rank 0 {first}")
+
+
+def _all_of(value: Result) -> list[Result]:
     values = [None] * count()
     _distributed.all_gather_object(values, value)
     return values
+
+
+def check_agreement(what: dict[str, Any]) -> None:
+    """Raise Disagreement unless all ranks are about to compute the same: ``what``, by the names of its parts."""
+    first, *others = gathered(what)
+    for number, other in enumerate(others, 1):
+        for name in first:
+            if first[name] != other.get(name):
+                theirs, ours = _short(other.get(name)), _short(first[name])
+                detail = f" ({theirs} instead of {ours})" if theirs != ours else ""
+                raise Disagreement(number, f"has another {name} than rank 0{detail}")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def without_ranks(environment: dict[str, str]) -> dict[str, str]:

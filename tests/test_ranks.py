@@ -1,8 +1,11 @@
 """Several processes under torchrun: the numbers of one, one writer; and processes killed without warning."""
 
 import os
+import re
+import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +81,92 @@ def torchrun(*arguments, cwd):
     done = subprocess.run(command, cwd=cwd, env=alone, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+ANOTHER = """
+import os, runpy, sys
+sys.path.insert(0, {root!r})
+import landscape_lib
+
+def broken(*_):
+    raise ZeroDivisionError("in the middle")
+
+if os.environ["RANK"] == "1":
+    if os.environ["FAULT"] == "exception":
+        sys.modules["landscape.evaluation.evaluate"]._Run._evaluate_round = broken
+    else:
+        sys.argv += os.environ["FAULT"].split()
+sys.argv[0] = {script!r}
+runpy.run_path({script!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("--seed 43", "rank 1 has another direction 1 (another seed?) than rank 0"),
+        ("--checkpoint other.pth", "rank 1 has another checkpoint than rank 0"),
+        ("exception", "rank 1: ZeroDivisionError: in the middle"),
+    ],
+)
+def test_a_rank_that_differs_or_fails_ends_the_job_with_one_line(checkpoints, fault, line):
+    arguments = {"input_shape": (1, 8, 8), "classes": 10}
+    ll.save_checkpoint(
+        checkpoints / "other.pth", ll.build_model("tiny-cnn", **arguments), model_name="tiny-cnn",
+        model_arguments=arguments, data={"name": "digits", "split": "train", "limit": 101, "source": "scikit-learn"},
+        epoch=1, metrics={}, settings={},
+    )  # fmt: skip
+    script = checkpoints / "another.py"
+    script.write_text(ANOTHER.format(root=str(ROOT), script=str(ROOT / "visualize_loss_landscape.py")))
+    logs = checkpoints / "logs"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["--redirects=3", f"--log-dir={logs}", script, "--checkpoint=tiny-cnn.pth", "--resolution", "6", "6"]
+    environment = ranks.without_ranks(os.environ) | {"MPLBACKEND": "agg", "FAULT": fault}
+    done = subprocess.run(
+        [*map(str, command), "--no-figures", "--out=."],
+        cwd=checkpoints,
+        env=environment,
+        capture_output=True,
+        timeout=240,
+    )
+    assert done.returncode != 0
+    said = "".join(file.read_text() for file in sorted(logs.rglob("stderr.log")))
+    errors = [text for text in said.splitlines() if text.strip() and not re.search(r"of \d+ points", text)]  # no bar
+    assert len(errors) == 1 and line in errors[0], said
+    assert not list(checkpoints.glob("loss_grid*.npz"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": "4"}, "RANK, MASTER_ADDR, MASTER_PORT is not set; start with torchrun, or unset WORLD_SIZE"),
+        ({"WORLD_SIZE": "4", "RANK": "0", "MASTER_ADDR": "here"}, "MASTER_PORT is not set"),
+        ({"WORLD_SIZE": "4", "RANK": "x", "MASTER_ADDR": "here", "MASTER_PORT": "29500"}, "whole numbers"),
+        ({"WORLD_SIZE": "many"}, "WORLD_SIZE is many"),
+    ],
+)
+def test_a_launcher_that_sets_half_of_what_is_needed_is_one_clear_line(monkeypatch, variables, message):
+    for name in ranks.NEEDED:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ll.InputError, match=message), ranks.joined():
+        raise AssertionError("never begun")
+
+
+def test_ranks_of_which_some_never_come_are_not_waited_for_all_day(monkeypatch, unused_port):
+    for name, value in zip(ranks.NEEDED, ("0", "2", "127.0.0.1", unused_port), strict=True):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ranks, "START", timedelta(seconds=1))
+    with pytest.raises(ll.InputError, match="rank 0 of 2 cannot join the others at 127"), ranks.joined():
+        raise AssertionError("never begun")
+
+
+@pytest.fixture
+def unused_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def compared(folder, name, suffix):

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from landscape import ranks
 from landscape.errors import InputError
 from landscape.evaluation.affine import Affine
+from landscape.evaluation.agreement import check_ranks
 from landscape.evaluation.choice import METHODS, choose_method, few_losses, reason_of
 from landscape.evaluation.direct import Direct
 from landscape.evaluation.ends import check_networks
@@ -113,15 +114,17 @@ def evaluate(
     check_positive(objective.ends, slice_, axes)
     if per_sample:
         _check_per_sample(objective, axes)
-    if resume and not is_known(identity_of(objective, slice_, axes, per_sample)):
+    identity = identity_of(objective, slice_, axes, per_sample)
+    if resume and not is_known(identity):
         raise InputError(
             "resume cannot be used with this loss: it holds something whose content cannot be told (an open file, a "
             "generator, compiled code), so that a later run could not know it again; leave that out, or resume"
         )
+    check_ranks(identity, slice_, tolerance=tolerance, budget=budget, method=method)
     began = time.perf_counter()
     with objective.arithmetic(), torch.no_grad():
         networks = check_networks(objective, slice_)
-        run = _Run(objective, slice_, axes, per_sample, method, progress)
+        run = _Run(objective, slice_, axes, identity, per_sample, method, progress)
         run.evaluate(tolerance, math.inf if budget is None else began + budget, Path(resume) if resume else None)
         if run.interpolation:
             run.interpolation.description["budget"] = budget
@@ -132,10 +135,10 @@ def evaluate(
 class _Run:
     """One evaluation: grid, method, statistics."""
 
-    def __init__(self, objective, slice_, axes, per_sample, method, progress):
+    def __init__(self, objective, slice_, axes, identity, per_sample, method, progress):
         self.objective, self.axes, self.progress = objective, axes, progress
         self.given, self.slice = slice_, slice_.to(objective.dtype)
-        self.identity = identity_of(objective, slice_, axes, per_sample)
+        self.identity = identity
         self.coordinates = torch.tensor(list(itertools.product(*axes)), dtype=torch.float64)
         self.statistics = Statistics(
             len(self.coordinates), objective.size, per_sample=per_sample, dtype=objective.dtype

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from landscape import ranks
+from landscape.evaluation.agreement import check_ranks
 from landscape.evaluation.evaluate import evaluate
 from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import difference, identity_of, is_known
@@ -51,6 +52,7 @@ def load_or_evaluate(
     check_tolerance(tolerance, settled, per_sample)
     wanted = {"identity": identity_of(settled, slice_, axes, per_sample), **notes}
     quality = {"tolerance": tolerance, "budget": options.get("budget")}
+    check_ranks(wanted["identity"], slice_, **quality, path=str(path), force=force, **notes)
     if not force and (surface := ranks.from_first(lambda: _stored(path, wanted, quality))):
         return surface
     unfinished = _unfinished(path, wanted["identity"]) if is_known(wanted["identity"]) else None
