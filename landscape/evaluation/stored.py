@@ -52,7 +52,7 @@ def load_or_evaluate(
     check_tolerance(tolerance, settled, per_sample)
     wanted = {"identity": identity_of(settled, slice_, axes, per_sample), **notes}
     quality = {"tolerance": tolerance, "budget": options.get("budget")}
-    check_ranks(wanted["identity"], slice_, **quality, path=str(path), force=force, **notes)
+    check_ranks(wanted["identity"], slice_, **{**quality, **notes, "path": str(path), "force": force})
     if not force and (surface := ranks.from_first(lambda: _stored(path, wanted, quality))):
         return surface
     unfinished = _unfinished(path, wanted["identity"]) if is_known(wanted["identity"]) else None
