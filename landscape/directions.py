@@ -1,6 +1,6 @@
 """Directions in parameter space: random, and normalised to the scale of the weights they perturb."""
 
-import fnmatch
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.parameters import Point, as_float64, check_match, norm, parameters_of
+from landscape.ignored import RULE, ignored_parameters
+from landscape.parameters import Point, as_float64, as_real, check_match, is_continuous, norm, parameters_of, precise
 from landscape.runtime import own_torch_state
+from landscape.seeds import checked_seed
 
 __all__ = [
     "filter_normalize",
@@ -18,13 +20,6 @@ __all__ = [
     "orthogonalize_filters",
     "random_directions",
 ]
-
-NORMALIZATION_LAYERS = (
-    nn.modules.batchnorm._NormBase,  # BatchNorm and InstanceNorm of every dimension
-    nn.GroupNorm,
-    nn.LayerNorm,
-    *([nn.RMSNorm] if hasattr(nn, "RMSNorm") else []),
-)
 
 
 @own_torch_state()
@@ -37,6 +32,7 @@ def random_directions(
     ignore: Sequence[str] = ("bias", "norm"),
     distribution: str = "gaussian",
     orthogonal: bool = False,
+    rule: int = RULE,
 ) -> list[Point]:
     """Draw ``count`` random directions at the parameters of ``model``.
 
@@ -55,63 +51,58 @@ def random_directions(
         ignore: kinds or glob patterns of parameters whose direction is exactly zero, see `ignored_parameters`.
         distribution: "gaussian", "uniform" or "rademacher".
         orthogonal: make every pair of directions orthogonal within every filter.
+        rule: the version of what ``ignore`` stands for, see `ignored_parameters`; a recipe that names none is of 1.
+
+    Complex parameters have complex draws, of independent real and imaginary parts whose variances add up to the same;
+    parameters of whole numbers are never moved. Directions of parameters in half precision are float32, because
+    rounding would take up to 0.4 % of a norm.
 
     Raises:
-        InputError: unknown normalisation, distribution or pattern; nothing left to perturb.
+        InputError: unknown normalisation, distribution, pattern or seed; nothing left to perturb.
     """
     if distribution not in _DRAWS:
         raise InputError(f"unknown distribution {distribution!r}; use one of {', '.join(_DRAWS)}")
     reference = parameters_of(model)
-    ignored = ignored_parameters(model, ignore)
+    ignored = ignored_parameters(model, ignore, rule=rule)
+    ignored |= {name for name, value in reference.items() if not is_continuous(value)}
     if not any(reference[name].any() for name in reference.keys() - ignored):
         raise InputError(
             f"no parameter is left to perturb: ignore={tuple(ignore)} matches all that are not zero; "
             "pass a smaller ignore, for example ignore=()"
         )
-    generator = torch.Generator().manual_seed(seed)
-    draw = _DRAWS[distribution]
-    raw = [{name: draw(value.shape, generator) for name, value in reference.items()} for _ in range(count)]
+    generator = torch.Generator().manual_seed(checked_seed(seed))
+    draw = functools.partial(_drawn, _DRAWS[distribution], generator, rule)
+    raw = [{name: draw(value) for name, value in reference.items()} for _ in range(count)]
     if orthogonal:
         orthogonalize_filters(raw, reference.keys() - ignored)
     directions = []
     for direction in raw:
         for name in ignored:
             direction[name].zero_()
-        direction = {name: value.to(reference[name]) for name, value in direction.items()}
-        directions.append(normalize_direction(direction, reference, normalize))
+        direction = _like(direction, reference, rule)
+        directions.append(_like(normalize_direction(direction, reference, normalize), reference, rule))
     return directions
 
 
-def ignored_parameters(model: nn.Module, ignore: Sequence[str]) -> set[str]:
-    """Names of the parameters that ``ignore`` matches.
+def _drawn(draw: Callable, generator: torch.Generator, rule: int, like: Tensor) -> Tensor:
+    """A draw of the shape of ``like``; complex where that is, except under the first rule."""
+    real = draw(like.shape, generator)
+    return torch.complex(real, draw(like.shape, generator)) / 2**0.5 if like.is_complex() and rule > 1 else real
 
-    "bias" stands for one-dimensional parameters whose name ends in "bias"; "norm" for every parameter of a
-    normalisation layer: torch's own, and modules whose class name contains "Norm" and that hold no other module.
-    Any other entry is a glob pattern over parameter names, such as "layer1.*".
-    """
-    if isinstance(ignore, str):
-        raise InputError(f"ignore takes a sequence of names, not the string {ignore!r}; write ({ignore!r},)")
-    names = [name for name, _ in model.named_parameters()]
-    found: set[str] = set()
-    for entry in ignore:
-        if entry == "bias":
-            found |= {name for name, p in model.named_parameters() if name.endswith("bias") and p.ndim == 1}
-        elif entry == "norm":
-            inside = {id(p) for module in model.modules() if _normalizes(module) for p in module.parameters()}
-            found |= {name for name, p in model.named_parameters() if id(p) in inside}
-        else:
-            matches = fnmatch.filter(names, entry)
-            if not matches:
-                raise InputError(f"ignore: {entry!r} matches no parameter; use 'bias', 'norm' or a pattern of names")
-            found |= set(matches)
-    return found
+
+def _like(direction: Point, reference: Point, rule: int) -> Point:
+    """``direction`` in the types of ``reference``, in float32 where that has half precision (not under rule 1)."""
+    return {
+        name: value.to(reference[name] if rule == 1 else precise(reference[name])) for name, value in direction.items()
+    }
 
 
 def filter_normalize(direction: Point, reference: Point) -> Point:
     """Rescale every filter of ``direction`` to the norm of the same filter of ``reference``.
 
     d_f <- d_f |theta_f| / |d_f|, where a filter f is one row of ``weight.flatten(1)`` and a parameter with fewer
-    than two dimensions is one filter. Filters that are zero in either stay or become zero.
+    than two dimensions is one filter. Filters that are zero in either stay or become zero, and so do parameters of
+    whole numbers. Half precision is raised to float32, which holds the norms.
     Source: Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets", section 4.
 
     Example:
@@ -131,7 +122,7 @@ def normalize_direction(direction: Point, reference: Point, normalize: str | Non
     if normalize == "model":
         length = norm(direction)
         factor = norm(reference) / length if length else 0.0
-        return {name: value * factor for name, value in direction.items()}
+        return {name: precise(value) * factor if is_continuous(value) else value for name, value in direction.items()}
     if normalize not in ("filter", "layer"):
         raise InputError(f"unknown normalization {normalize!r}; use 'filter', 'layer', 'model' or None")
     rows = _filters if normalize == "filter" else _whole
@@ -139,10 +130,12 @@ def normalize_direction(direction: Point, reference: Point, normalize: str | Non
 
 
 def _match_norms(direction: Tensor, reference: Tensor, rows: Callable[[Tensor], Tensor]) -> Tensor:
+    if not is_continuous(reference):
+        return torch.zeros_like(direction)
     raw, scale = rows(as_float64(direction)), rows(as_float64(reference)).norm(dim=1, keepdim=True)
     length = raw.norm(dim=1, keepdim=True)
     scaled = torch.where(length > 0, raw / length * scale.to(length), 0.0)
-    return scaled.reshape(direction.shape).to(direction)
+    return scaled.reshape(direction.shape).to(precise(direction))
 
 
 def _filters(parameter: Tensor) -> Tensor:
@@ -153,17 +146,13 @@ def _whole(parameter: Tensor) -> Tensor:
     return parameter.reshape(1, -1)
 
 
-def _normalizes(module: nn.Module) -> bool:
-    own = "Norm" in type(module).__name__ and not any(True for _ in module.children())
-    return own or isinstance(module, NORMALIZATION_LAYERS)
-
-
 def orthogonalize_filters(directions: list[Point], names: set[str]) -> None:
-    """Gram-Schmidt per filter, in place, on raw draws (float32 in, float64 inside)."""
-    for name in names:
+    """Gram-Schmidt per filter, in place, on raw draws (float32 in, float64 inside); complex numbers as pairs."""
+    for name in (name for name in names if directions[0][name].numel()):
         bases: list[Tensor] = []
         for direction in directions:
-            rows = _filters(direction[name].double()).clone()
+            shape, pairs = direction[name].shape, direction[name].is_complex()
+            rows = _filters(as_real(direction[name].cpu())).clone()
             if bases and rows.shape[1] <= len(bases):
                 # A filter of one weight has one direction: the later ones are zero there, orthogonal but shorter.
                 rows.zero_()
@@ -177,7 +166,8 @@ def orthogonalize_filters(directions: list[Point], names: set[str]) -> None:
                     rows -= (rows * basis).sum(1, keepdim=True) * basis
             length = rows.norm(dim=1, keepdim=True)
             bases.append(torch.where(length > 0, rows / length, 0.0))
-            direction[name] = rows.reshape(direction[name].shape)
+            whole = rows.reshape(*shape, 2) if pairs else rows.reshape(shape)
+            direction[name] = torch.view_as_complex(whole) if pairs else whole
 
 
 def _gaussian(shape: torch.Size, generator: torch.Generator) -> Tensor:

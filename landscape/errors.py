@@ -1,6 +1,6 @@
 """The one exception for input that a person can mend."""
 
-__all__ = ["InputError"]
+__all__ = ["InputError", "InputTypeError"]
 
 
 class InputError(ValueError):
@@ -9,3 +9,7 @@ class InputError(ValueError):
     Scripts print the message and end with exit code 2; every other exception is a defect and keeps its
     traceback.
     """
+
+
+class InputTypeError(InputError, TypeError):
+    """An argument of a wrong type; caught as either."""

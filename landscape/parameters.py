@@ -6,21 +6,25 @@ import math
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import InputError
+from landscape.errors import InputError, InputTypeError
 from landscape.runtime import own_torch_state
 
 __all__ = [
     "Point",
     "as_float64",
     "as_point",
+    "as_real",
     "check_match",
     "copy_of",
     "cosine",
     "flatten",
+    "in_precision",
     "inner",
+    "is_continuous",
     "model_at",
     "norm",
     "parameters_of",
+    "precise",
     "unflatten",
 ]
 
@@ -31,7 +35,7 @@ Point = dict[str, Tensor]
 def parameters_of(model: nn.Module) -> Point:
     """Copies of all parameters of ``model``, detached, in ``named_parameters`` order; tied weights once."""
     if not isinstance(model, nn.Module):
-        raise TypeError(f"parameters_of takes a torch.nn.Module, not {type(model).__name__}")
+        raise InputTypeError(f"parameters_of takes a torch.nn.Module, not {type(model).__name__}")
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
@@ -64,7 +68,7 @@ def as_point(source: nn.Module | Point) -> Point:
     if isinstance(source, dict) and all(isinstance(value, Tensor) for value in source.values()):
         # Tensors made under torch.inference_mode can take no part in derivatives; their copies can.
         return {name: value.clone() if value.is_inference() else value for name, value in source.items()}
-    raise TypeError(f"a point is a module or a dict[str, Tensor], not {type(source).__name__}; see parameters_of")
+    raise InputTypeError(f"a point is a module or a dict[str, Tensor], not {type(source).__name__}; see parameters_of")
 
 
 def check_match(point: Point, reference: Point, what: str = "point", kind: str = "parameter") -> None:
@@ -81,15 +85,46 @@ def check_match(point: Point, reference: Point, what: str = "point", kind: str =
             )
 
 
+def is_continuous(tensor: Tensor) -> bool:
+    """Whether ``tensor`` holds real or complex numbers, and no whole ones or truth values, which never move."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def precise(tensor: Tensor) -> Tensor:
+    """``tensor`` in float32 where it is in half precision, whose sums and differences are rounded too much."""
+    return tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor
+
+
+def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """``tensor`` in ``dtype``, complex numbers in its complex counterpart; whole numbers stay what they are."""
+    if tensor.is_complex():
+        return tensor.to(torch.complex128 if dtype == torch.float64 else torch.complex64)
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
 def as_float64(tensor: Tensor) -> Tensor:
-    """``tensor`` in float64, on the CPU where its device has no float64 (Apple's MPS)."""
-    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+    """``tensor`` in float64 (complex128), on the CPU where its device has no float64 (Apple's MPS)."""
+    moved = tensor.cpu() if tensor.device.type == "mps" else tensor
+    return moved.to(torch.complex128) if moved.is_complex() else moved.double()
+
+
+def as_real(tensor: Tensor) -> Tensor:
+    """``tensor`` in float64, a last axis of two for the real and imaginary parts of complex numbers."""
+    exact = as_float64(tensor.detach()).resolve_conj().resolve_neg()
+    return torch.view_as_real(exact) if exact.is_complex() else exact
 
 
 @own_torch_state()
 def inner(a: Point, b: Point) -> float:
-    """Inner product sum_i a_i b_i, in float64."""
-    return sum(torch.dot(as_float64(a[name]).flatten(), as_float64(b[name]).flatten()).item() for name in a)
+    """Inner product Re sum_i conj(a_i) b_i, in float64."""
+    total = 0.0
+    for name, value in a.items():
+        first, second = as_float64(value).flatten(), as_float64(b[name]).flatten()
+        if first.is_complex() or second.is_complex():
+            total += torch.vdot(first.to(torch.complex128), second.to(torch.complex128)).real.item()
+        else:
+            total += torch.dot(first, second).item()
+    return total
 
 
 def norm(point: Point) -> float:
@@ -105,12 +140,16 @@ def cosine(a: Point, b: Point) -> float:
 
 @own_torch_state()
 def flatten(point: Point) -> Tensor:
-    """All parameters in one vector, in float64, on the CPU."""
-    return torch.cat([value.detach().cpu().double().flatten() for value in point.values()])
+    """All parameters in one vector, in float64, on the CPU; a complex number is two, its real and imaginary part."""
+    return torch.cat([as_real(value.cpu()).flatten() for value in point.values()])
 
 
 @own_torch_state()
 def unflatten(vector: Tensor, like: Point) -> Point:
-    """The parts of ``vector`` under the names and in the shapes of ``like``."""
-    pieces = vector.split([value.numel() for value in like.values()])
-    return {name: piece.reshape(value.shape) for (name, value), piece in zip(like.items(), pieces, strict=True)}
+    """The parts of ``vector`` [D], as `flatten` makes it, under the names and in the shapes of ``like``."""
+    pieces = vector.split([value.numel() * (1 + value.is_complex()) for value in like.values()])
+    found = {}
+    for (name, value), piece in zip(like.items(), pieces, strict=True):
+        pairs = value.is_complex()
+        found[name] = torch.view_as_complex(piece.reshape(*value.shape, 2)) if pairs else piece.reshape(value.shape)
+    return found

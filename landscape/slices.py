@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from landscape.directions import normalize_direction, random_directions
-from landscape.errors import InputError
+from landscape.errors import InputError, InputTypeError
+from landscape.ignored import RULE, reasons_not_to_move
 from landscape.networks import Networks
-from landscape.parameters import Point, as_point, check_match, cosine, norm
+from landscape.parameters import Point, as_point, check_match, cosine, in_precision, is_continuous, norm, precise
 from landscape.provenance import fingerprint
 from landscape.runtime import own_torch_state
+from landscape.seeds import checked_seed
 
 __all__ = [
     "Line",
@@ -25,7 +27,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Slice:
     """The affine map (c_1, ..., c_k) -> origin + sum_i c_i directions[i].
 
@@ -43,6 +45,17 @@ class Slice:
     def __post_init__(self):
         for direction in self.directions:
             check_match(direction, self.origin, "direction")
+            for name, value in direction.items():
+                if value.is_complex() and not self.origin[name].is_complex():
+                    raise InputError(f"the direction of {name!r} is complex, but the parameter is not")
+
+    def __repr__(self) -> str:
+        unmoved = ", ".join(f"{reason} {len(names)}" for reason, names in self.not_moved.items())
+        settings = ", ".join(f"{key} {self.recipe[key]}" for key in ("seed", "normalize") if key in self.recipe)
+        named = ", ".join(filter(None, [self.recipe.get("kind", "made by hand"), settings]))
+        moved = len(self.origin) - sum(map(len, self.not_moved.values()))
+        text = f"moves {moved} of {len(self.origin)} parameters"
+        return f"{type(self).__name__}({named}; {text}{f', not: {unmoved}' if unmoved else ''})"
 
     @property
     def dimension(self) -> int:
@@ -61,19 +74,22 @@ class Slice:
     @own_torch_state()
     def __call__(self, *coordinates: float) -> Point:
         if len(coordinates) != self.dimension:
-            raise TypeError(f"this slice takes {self.dimension} coordinate(s), not {len(coordinates)}")
+            raise InputTypeError(f"this slice takes {self.dimension} coordinate(s), not {len(coordinates)}")
         point = {}
         for name, value in self.origin.items():
-            point[name] = value.clone()
+            total = value.clone() if precise(value) is value else precise(value)
             for coordinate, direction in zip(coordinates, self.directions, strict=True):
-                point[name] += coordinate * direction[name]
+                if is_continuous(value):  # whole numbers never move
+                    total += coordinate * direction[name]
+            point[name] = total.to(value)
         return point
 
     @own_torch_state()
     def to(self, dtype: torch.dtype) -> "Slice":
         """The same slice computed in ``dtype``."""
         origin, *directions = (
-            {name: value.to(dtype) for name, value in point.items()} for point in (self.origin, *self.directions)
+            {name: in_precision(value, dtype) for name, value in point.items()}
+            for point in (self.origin, *self.directions)
         )
         return replace(self, origin=origin, directions=tuple(directions))
 
@@ -87,24 +103,55 @@ class Slice:
         """The buffers that differ between the networks of this slice."""
         return [end[name] for end in self.held.ends for name in self.held.varying] if self.held else []
 
+    @cached_property
+    def not_moved(self) -> dict[str, list[str]]:
+        """Names of the parameters that no direction moves, by reason: those of `ignored_parameters`, "whole numbers",
+        or "zero" (in filter normalisation because the weights are)."""
+        known = self.recipe.get("not_moved", {})
+        reasons = {name: reason for reason, names in known.items() for name in names}
+        found: dict[str, list[str]] = {}
+        for name, value in self.origin.items():
+            if not any(direction[name].any() for direction in self.directions):
+                reason = reasons.get(name, "zero") if is_continuous(value) else "whole numbers"
+                found.setdefault(reason, []).append(name)
+        return found
+
     @property
     def description(self) -> dict:
-        """The recipe, the fingerprint, and how many networks the slice goes through; JSON types only."""
+        """The recipe, the fingerprint, what is not moved, and the number of networks; JSON types only."""
         varying = self.held.varying if self.held else []
         known = {"networks": self.networks, **({"varying_buffers": varying} if varying else {})}
-        return {**self.recipe, **known, "fingerprint": self.fingerprint}
+        return {**self.recipe, **known, "not_moved": self.not_moved, "fingerprint": self.fingerprint}
 
     @cached_property
     @own_torch_state()
     def geometry(self) -> dict:
-        """Lengths of origin and directions, |direction| / |origin|, and the cosine between the directions."""
+        """Lengths of origin and directions, |direction| / |origin|, and the cosine between the directions.
+
+        For parameters in half precision also what rounding to it takes of a step of length one; None for others.
+        """
         origin, lengths = norm(self.origin), [norm(direction) for direction in self.directions]
         return {
             "origin_norm": origin,
             "direction_norms": lengths,
             "relative_norms": [length / origin if origin else None for length in lengths],
             "cosine": cosine(*self.directions) if len(self.directions) == 2 else None,
+            "rounding": [self._rounding(direction) for direction in self.directions] if self._is_rounded else None,
         }
+
+    @property
+    def _is_rounded(self) -> bool:
+        """Whether points are rounded to half precision, in which the parameters are."""
+        return any(precise(value) is not value for value in self.origin.values())
+
+    def _rounding(self, direction: Point) -> float | None:
+        """The share of a step of length one along ``direction`` that the precision of the parameters takes."""
+        taken = {}
+        for name, value in self.origin.items():
+            moved = precise(value) + direction[name] if is_continuous(value) else value
+            taken[name] = moved.to(value).to(moved) - moved if is_continuous(value) else torch.zeros_like(value)
+        length = norm(direction)
+        return norm(taken) / length if length else None
 
 
 class Line(Slice):
@@ -124,6 +171,7 @@ def random_plane(
     ignore: Sequence[str] = ("bias", "norm"),
     orthogonal: bool = False,
     distribution: str = "gaussian",
+    rule: int = RULE,
 ) -> Plane:
     """The plane through the parameters of ``model`` along two random directions, see `random_directions`.
 
@@ -132,7 +180,7 @@ def random_plane(
         >>> sorted(plane(0.5, -0.5))
         ['bias', 'weight']
     """
-    return _random_slice(Plane, "random plane", model, 2, seed, normalize, ignore, orthogonal, distribution)
+    return _random_slice(Plane, "random plane", model, 2, seed, normalize, ignore, orthogonal, distribution, rule)
 
 
 @own_torch_state()
@@ -143,12 +191,13 @@ def random_line(
     normalize: str | None = "filter",
     ignore: Sequence[str] = ("bias", "norm"),
     distribution: str = "gaussian",
+    rule: int = RULE,
 ) -> Line:
     """The line through the parameters of ``model`` along one random direction, see `random_directions`."""
-    return _random_slice(Line, "random line", model, 1, seed, normalize, ignore, False, distribution)
+    return _random_slice(Line, "random line", model, 1, seed, normalize, ignore, False, distribution, rule)
 
 
-def _random_slice(slice_type, kind, model, count, seed, normalize, ignore, orthogonal, distribution) -> Slice:
+def _random_slice(slice_type, kind, model, count, seed, normalize, ignore, orthogonal, distribution, rule) -> Slice:
     directions = random_directions(
         model,
         count,
@@ -157,14 +206,17 @@ def _random_slice(slice_type, kind, model, count, seed, normalize, ignore, ortho
         ignore=ignore,
         orthogonal=orthogonal,
         distribution=distribution,
+        rule=rule,
     )
     recipe = {
         "kind": kind,
-        "seed": seed,
+        "seed": checked_seed(seed),
         "normalize": normalize,
         "ignore": list(ignore),
         "orthogonal": orthogonal,
         "distribution": distribution,
+        "rule": rule,
+        "not_moved": reasons_not_to_move(model, ignore, rule=rule),
     }
     return slice_type(as_point(model), tuple(directions), recipe, 1, Networks.around(model))
 
@@ -218,13 +270,22 @@ def three_point_plane(a: nn.Module | Point, b: nn.Module | Point, c: nn.Module |
     return plane
 
 
-def _precise(value: Tensor) -> Tensor:
-    """At least float32: in half precision the end of a line would miss the second model."""
-    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+def _change(name: str, a: Tensor, b: Tensor) -> Tensor:
+    """a - b, in float32 for half precision, in which the end of a line would miss the second model."""
+    if a.device != b.device:
+        raise InputError(f"the models are on {b.device} and {a.device} (parameter {name!r}); move them to one device")
+    if is_continuous(a) and is_continuous(b):
+        return precise(a) - precise(b)
+    if a.dtype != b.dtype or not torch.equal(a, b):
+        raise InputError(
+            f"the parameter {name!r} holds whole numbers or truth values that differ between the models, and nothing "
+            "lies between them"
+        )
+    return torch.zeros_like(a)
 
 
 def _difference(a: Point, b: Point) -> Point:
-    difference = {name: _precise(a[name]) - _precise(b[name]) for name in b}
+    difference = {name: _change(name, a[name], b[name]) for name in b}
     if not all(value.isfinite().all() for value in difference.values()):
         raise InputError("a model holds NaN or infinite parameters (did its training diverge?), so no line leads to it")
     return difference

@@ -28,7 +28,7 @@ METHODS_OF = {
     "twice": "direct",
     "functional": "direct",
     "attention": "direct",
-    "scaled": "direct",
+    "scaled": "prefix",
 }
 
 

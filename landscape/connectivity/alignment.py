@@ -15,6 +15,7 @@ from landscape.objective import Objective
 from landscape.parameters import check_match, copy_of, parameters_of
 from landscape.runtime import own_torch_state
 from landscape.samples import Samples, collect
+from landscape.seeds import checked_seed
 
 __all__ = ["Alignment", "align"]
 
@@ -70,6 +71,7 @@ def align(a: nn.Module, b: nn.Module, *, method: str = "weights", data: Any = No
         >>> sorted(aligned.permutations["0"].tolist()), aligned.deviation < 1e-9
         ([0, 1, 2], True)
     """
+    seed = checked_seed(seed)
     if method not in ("weights", "activations"):
         raise InputError(f"unknown method {method!r}; use 'weights' or 'activations'")
     if method == "activations" and data is None:

@@ -15,10 +15,11 @@ from landscape.batch_norm import use_batch_statistics
 from landscape.errors import InputError
 from landscape.networks import Networks, set_buffers
 from landscape.objective import Objective
-from landscape.parameters import Point, as_point, check_match
+from landscape.parameters import Point, as_point, check_match, in_precision
 from landscape.progress import progress_bar
 from landscape.provenance import fingerprint
 from landscape.runtime import own_torch_state
+from landscape.seeds import checked_seed
 from landscape.settling import between
 from landscape.slices import Slice
 
@@ -27,7 +28,7 @@ __all__ = ["Curve", "fit_curve"]
 KINDS = ("bezier", "polygon")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Curve(Slice):
     """t in [0, 1] -> sum_k w_k(t) points[k], k = 0..n: exactly the first point at 0 and exactly the last one at 1.
 
@@ -63,7 +64,7 @@ class Curve(Slice):
 
     @own_torch_state()
     def to(self, dtype: torch.dtype) -> "Curve":
-        points = tuple({name: value.to(dtype) for name, value in point.items()} for point in self.points)
+        points = tuple({name: in_precision(value, dtype) for name, value in point.items()} for point in self.points)
         return Curve.through(points, self.recipe, self.held)
 
     @cached_property
@@ -110,6 +111,7 @@ def fit_curve(
         InputError: networks of other architectures or with buffers that cannot be mixed, a setting out of range, a
             loss that is not finite.
     """
+    seed = checked_seed(seed)
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r} of curve; use {' or '.join(map(repr, KINDS))}")
     if min(bends, epochs, batch_size) < 1 or not 0 < lr < math.inf:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from landscape.directions import normalize_direction, orthogonalize_filters
 from landscape.errors import InputError
 from landscape.networks import Networks
-from landscape.parameters import Point, as_float64, as_point, check_match, unflatten
+from landscape.parameters import Point, as_point, as_real, check_match, is_continuous, precise, unflatten
 from landscape.runtime import own_torch_state
 from landscape.slices import Plane
 
@@ -64,7 +64,7 @@ def pca_plane(
         "explained_variance": (variances / variances.sum()).tolist(),
         "normalize": normalize,
     }
-    like = [{name: value.to(centre[name]) for name, value in direction.items()} for direction in directions]
+    like = [{name: value.to(precise(centre[name])) for name, value in direction.items()} for direction in directions]
     return Plane(centre, tuple(like), recipe, len(points), held.flat(index) if held else None)
 
 
@@ -75,10 +75,13 @@ class _Points(list):
         super().__init__(as_point(point) for point in points)
         for number, point in enumerate(self):
             check_match(point, self[0], f"point {number}")
+            for name, value in point.items():
+                if not is_continuous(value) and not torch.equal(value, self[0][name]):
+                    raise InputError(f"the parameter {name!r} holds whole numbers that differ in point {number}")
 
     def columns(self, size: int) -> Iterator[Tensor]:
         for name in self[0]:
-            rows = [as_float64(point[name]).flatten().cpu().split(size) for point in self]
+            rows = [as_real(point[name].cpu()).flatten().split(size) for point in self]
             yield from map(torch.stack, zip(*rows, strict=True))
 
 
