@@ -24,11 +24,12 @@ from landscape.samples import Samples, collect
 from landscape.settling import between, buffer_ends, check_buffers
 from landscape.slices import Slice
 from landscape.spectral_norm import spectral_layers
-from landscape.trees import batch_length, map_tensors, tensors_of
+from landscape.trees import batch_length, map_tensors, select, tensors_of
 
 __all__ = ["Objective", "objective"]
 
 FEW = 64  # samples that checks run on
+TRIED = 32  # samples that are tried in several batches
 FIRST = 8  # losses that tell networks apart
 PRECISIONS = ("full", "tf32", "bf16")
 BATCH_BYTES = 2 * 2**20  # of inputs: with the activations, about what a cache takes
@@ -124,6 +125,11 @@ class Objective:
             self.batch_size = batch_size or (256 if batch_norm == "batch" else self.samples.count_in(BATCH_BYTES))
             if whole_batch:
                 self.batch_size = self.size
+            elif batch_norm == "batch" and self.has_batch_norm and self.samples.shortest == 1:
+                raise InputError(
+                    "batch_norm='batch': a batch of the DataLoader holds one sample, of which there are no statistics; "
+                    "use another batch_size, or drop_last=True"
+                )
             self.weights: Tensor | None = None  # [N] float64 of mean 1, on the CPU, where samples weigh differently
             self._check()
 
@@ -214,7 +220,7 @@ class Objective:
 
     def spread_samples(self) -> list[Any]:
         """Small batches of samples from all over the data."""
-        count = min(FEW, max(2, self.batch_size))
+        count = min(TRIED, max(2, self.batch_size))
         return [self._with_indices(batch) for batch in self.samples.spread(count, self.device, self.dtype)]
 
     def evaluate(self, batch: Any) -> tuple[Tensor, Tensor | None]:
@@ -412,7 +418,8 @@ class Objective:
 
     def _settle_writes(self, batch: Any) -> None:
         """Whether the network or the loss writes into its batch, in which case every pass gets a copy."""
-        own = map_tensors(torch.clone, batch)
+        few = batch if self.samples.whole else select(batch, torch.arange(min(2, self.count(batch))), self.count(batch))
+        own = map_tensors(torch.clone, few)
         versions = [tensor._version for tensor in tensors_of(own)]
         self.writes = False
         self._raw_losses(own)

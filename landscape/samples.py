@@ -50,6 +50,7 @@ class Samples:
         loader: Iterable[Any] = (),
         whole: bool = False,
         some: tuple[Any, ...] = (),
+        shortest: int | None = None,
     ):
         self.size = size
         self.description = description
@@ -57,6 +58,7 @@ class Samples:
         self.whole = whole
         self._loader = loader
         self._some = some  # batches of the loader, for trials
+        self.shortest = shortest  # samples of the smallest batch of the loader
 
     def batches(
         self, batch_size: int, device: torch.device, dtype: torch.dtype, least: int = 1
@@ -223,7 +225,7 @@ def _as_tensors(tree: Any) -> Any:
         if not isinstance(leaf, np.ndarray):
             return leaf
         try:
-            return torch.tensor(leaf)
+            return torch.from_numpy(np.array(leaf))  # a copy: arrays may be read-only, or run backwards
         except TypeError as error:
             raise InputError(f"the data hold an array of {leaf.dtype}; give numbers") from error
 
@@ -265,7 +267,7 @@ def _from_loader(loader: DataLoader, whole: bool) -> Samples:
     if whole:
         raise InputError(f"whole_batch=True needs batches that can be joined to one: {reason}")
     description["fingerprint"] = hashlib.sha256("".join(read.prints).encode()).hexdigest()
-    return Samples(read.size, description, loader=read.kept or loader, some=tuple(read.some))
+    return Samples(read.size, description, loader=read.kept or loader, some=tuple(read.some), shortest=read.shortest)
 
 
 class _Reading:
@@ -273,14 +275,17 @@ class _Reading:
 
     def __init__(self, loader: DataLoader, whole: bool):
         self.size = self.count = volume = 0
+        self.shortest: int | None = None
         self.prints: list[str] = []
         self.kept: list[Any] = []
         self.some: list[Any] = []
         limit = available_memory(torch.device("cpu")) // 4  # the batches and their concatenation live side by side
         generator = torch.Generator().manual_seed(0)
         for batch in _walk(loader):
-            self.size += 0 if whole else batch_length(batch)
             self.count += 1
+            if not whole:
+                length = batch_length(batch)
+                self.size, self.shortest = self.size + length, min(length, self.shortest or length)
             volume += tree_bytes(batch)
             self.prints.append(tree_fingerprint(batch))
             if volume <= limit:

@@ -305,7 +305,7 @@ def test_parts_of_several_lengths_are_one_batch_when_that_is_asked():
     assert float(target(model).mean()) == pytest.approx(float(loss(model, (inside, edge)).detach()))
 
 
-def test_a_last_batch_of_one_sample_joins_the_one_before_it():
+def test_a_last_batch_of_one_sample_joins_the_one_before_it(monkeypatch):
     model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)).double()
     inputs, targets = ROWS[:9], SORTED[-9:]
     found = objective(model, (inputs, targets), batch_norm="batch", batch_size=4)(model)
@@ -314,3 +314,6 @@ def test_a_last_batch_of_one_sample_joins_the_one_before_it():
     torch.testing.assert_close(found, torch.cat(expected).detach())
     with pytest.raises(ll.InputError, match="Expected more than 1 value per channel"):
         objective(model, (inputs, targets), batch_norm="batch", batch_size=1)
+    monkeypatch.setattr("landscape.samples.available_memory", lambda device: 0)
+    with pytest.raises(ll.InputError, match="a batch of the DataLoader holds one sample"):
+        objective(model, DataLoader(TensorDataset(inputs, targets), batch_size=4), batch_norm="batch")

@@ -86,7 +86,7 @@ KINDS = {
     ),
     "list of samples": (lambda: list(zip(ROWS, LABELS, strict=True)), "cross_entropy"),
     "tuple of samples": (lambda: tuple(zip(ROWS, LABELS, strict=True)), "cross_entropy"),
-    "arrays": (lambda: (ROWS.numpy(), LABELS.numpy()), "cross_entropy"),
+    "arrays": (lambda: (ROWS.flip(0).numpy()[::-1], LABELS.numpy()), "cross_entropy"),
     "stream": (Stream, "cross_entropy"),
     "dataset with inputs and targets": (lambda: Items(lambda x, y: (x, y)), "cross_entropy"),
     "nested": (lambda: ({"a": (ROWS[:, :2], ROWS[:, 2:])}, LABELS, None), lambda net, b: F.cross_entropy(

@@ -215,6 +215,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.filterwarnings("ignore:Using a target size")
 def test_criteria_that_cannot_be_are_refused(name):
     make, targets, why = REFUSED[name]
     with pytest.raises(ll.InputError, match=why) as caught:
