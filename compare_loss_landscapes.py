@@ -6,10 +6,11 @@
     python compare_loss_landscapes.py resnet14.pth vgg11.pth --subset 1000 --zoom 0.01        # 100 times closer
 
 Every checkpoint gets a random plane through its own weights, drawn from the same seed. Writes a figure with one panel
-each, for two checkpoints also one with their difference (.png), the numbers of each surface (.npz), a table (.json), a
-log, and with --html a page to look around in, with a slider over the checkpoints. Checkpoints of other data are
-refused, as their losses are not of one kind; --anyway draws them with a warning. Panels whose losses span a factor of
-100 and more need --log-scale. A surface that is already there with the same recipe is drawn again, not computed again.
+each, for two checkpoints of one architecture also one with their difference (.png), the numbers of each surface (.npz),
+a table (.json), a log, and with --html a page to look around in, with a slider over the checkpoints. Checkpoints of
+other data are refused, as their losses are not of one kind; --anyway draws them with a warning. Panels whose losses
+span a factor of 100 and more need --log-scale. A surface that is already there with the same recipe is drawn again, not
+computed again.
 """
 
 import hashlib
@@ -180,11 +181,14 @@ def label_of(out: Path, view: str, trained: list[Checkpoint], force: bool) -> st
 
 
 def draw(surfaces: list[Surface], out: Path, label: str, *, log_scale: bool, **options) -> None:
-    """The panels, of two checkpoints also the difference, and advice where colours hide what there is to see."""
+    """The panels, the difference where there is one, and advice where colours hide what there is to see."""
     wrote(save_figure(plot_comparison(surfaces, log_scale=log_scale, **options), out / f"comparison_{label}.png"))
     if len(surfaces) == 2:
-        figure = plot_difference(*surfaces, log_scale=log_scale, **options)
-        wrote(save_figure(figure, out / f"difference_{label}.png"))
+        try:
+            figure = plot_difference(*surfaces, log_scale=log_scale, **options)
+            wrote(save_figure(figure, out / f"difference_{label}.png"))
+        except InputError as error:
+            print(f"No figure of the difference: {error}")
     if not log_scale and (hint := range_hint(surfaces)):
         print(f"{hint}, --log-scale shows them")
 

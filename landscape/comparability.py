@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 
 from landscape.errors import InputError
+from landscape.results import Surface
 
-__all__ = ["check_comparable", "differences"]
+__all__ = ["check_comparable", "check_same_plane_kind", "differences", "plane_differences"]
+
+RECIPE = ("kind", "seed", "normalize", "ignore", "orthogonal", "distribution", "parameters")  # of random directions
 
 
 def check_comparable(metadata: Sequence[dict], names: Sequence[str]) -> None:
@@ -48,9 +51,47 @@ def differences(metadata: Sequence[dict]) -> dict[str, list[str]]:
     return found
 
 
+def check_same_plane_kind(surfaces: Sequence[Surface]) -> None:
+    """Refuse surfaces whose points do not belong together, see `plane_differences`.
+
+    Raises:
+        InputError: with every aspect that differs.
+    """
+    found = plane_differences([surface.metadata for surface in surfaces])
+    if found:
+        aspects = "; ".join(f"{name}: {' and '.join(dict.fromkeys(values))}" for name, values in found.items())
+        raise InputError(
+            f"no point of one plane belongs to a point of the other ({aspects}); draw them side by side, each with its "
+            "own numbers"
+        )
+
+
+def plane_differences(metadata: Sequence[dict]) -> dict[str, list[str]]:
+    """Every aspect in which equal coordinates do not mean equal steps, with its values; empty if none.
+
+    Aspects are the architecture, as far as it is known, and the recipe of random directions. Two networks of one
+    architecture are moved alike by directions of one recipe.
+    """
+    slices = [_section(entry, "slice") for entry in metadata]
+    if len({section.get("fingerprint") for section in slices}) == 1 and slices[0].get("fingerprint"):
+        return {}
+    random = [{key: section[key] for key in RECIPE if key in section} for section in slices]
+    aspects = {
+        "network": [str(_section(entry, "checkpoint").get("model") or "") for entry in metadata],
+        "parameters": [_parameters(_section(entry, "architecture")) for entry in metadata],
+        "directions": [", ".join(f"{key} {value}" for key, value in recipe.items()) for recipe in random],
+    }
+    return {name: values for name, values in aspects.items() if all(values) and len(set(values)) > 1}
+
+
+def _parameters(architecture: dict) -> str:
+    return "{parameters:,} (shapes {shapes})".format_map(architecture) if architecture else ""
+
+
 def _data_text(data: dict) -> str:
     name = " ".join(str(data[key]) for key in ("name", "split") if data.get(key))
     size = f"{data['size']:,} samples" if isinstance(data.get("size"), int) else ""
+    size = f"sample {data['sample']}" if data.get("sample") is not None else size
     sha256 = f"sha256 {str(data['fingerprint'])[:12]}" if data.get("fingerprint") else ""
     return ", ".join(part for part in (name, size, sha256) if part)
 

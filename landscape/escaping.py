@@ -48,9 +48,9 @@ def math_free(text: object) -> str:
 
 
 def legend_text(text: object) -> str:
-    """``text`` for a legend, which leaves out what begins with an underscore."""
+    """``text`` for a legend, which leaves out what is empty or begins with an underscore."""
     text = math_free(text)
-    return f" {text}" if text.startswith("_") else text
+    return f" {text}" if text.startswith("_") or not text else text
 
 
 def html_text(text: object) -> str:

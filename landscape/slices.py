@@ -1,5 +1,7 @@
 """Lines and planes through parameter space: coordinates -> point, with the recipe that rebuilds them."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -97,6 +99,13 @@ class Slice:
     def fingerprint(self) -> str:
         """SHA-256 over origin, directions and varying buffers: two slices with the same one are the same slice."""
         return fingerprint([*(v for point in (self.origin, *self.directions) for v in point.values()), *self._varying])
+
+    @property
+    def architecture(self) -> dict:
+        """The number of all parameters, and a digest of their names and shapes; JSON types only."""
+        shapes = {name: list(value.shape) for name, value in self.origin.items()}
+        digest = hashlib.sha256(json.dumps(shapes).encode()).hexdigest()
+        return {"parameters": sum(value.numel() for value in self.origin.values()), "shapes": digest[:12]}
 
     @property
     def _varying(self) -> list[Tensor]:

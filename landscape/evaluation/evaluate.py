@@ -399,6 +399,7 @@ class _Run:
             "identity": self.identity,
             "slice": self.given.description,
             **self.given.geometry,
+            "architecture": self.given.architecture,
             "data": {**objective.samples.description, "size": objective.size},
             "objective": objective.description,
             "interpolation": self.interpolation.description if self.interpolation else None,

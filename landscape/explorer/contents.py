@@ -54,7 +54,9 @@ def trajectory_content(trajectory: Trajectory, surfaces: Sequence[Surface]) -> d
     """The points of a training run, and on which of ``surfaces`` they may stand at their true loss."""
     unit, off = str(trajectory.metadata.get("unit") or "point"), trajectory.relative_distance
     finite = off[np.isfinite(off)]
-    off_text = f"; at most {finite.max():.2g} of its distance from the origin off the plane" if finite.size else ""
+    spans = len(trajectory.steps) <= 3 and finite.size and finite.max() < 1e-6  # three points lie on one plane
+    known = finite.size and not spans
+    off_text = f"; at most {finite.max():.2g} of its distance from the origin off the plane" if known else ""
     return {
         "name": str(trajectory.metadata.get("name") or "training path"),
         "unit": unit,

@@ -2,13 +2,12 @@
 
 import base64
 import io
-import json
 
 import numpy as np
 
 from landscape.errors import InputError
 
-__all__ = ["array_content", "numbers", "picture_uri", "script_json"]
+__all__ = ["array_content", "numbers", "picture_uri"]
 
 
 def array_content(array: np.ndarray) -> dict:
@@ -33,8 +32,3 @@ def picture_uri(picture: np.ndarray) -> str:
     file = io.BytesIO()
     imsave(file, np.nan_to_num(share).clip(0, 1), cmap="gray", vmin=0, vmax=1, format="png")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def script_json(content: dict) -> str:
-    """JSON that no text in it can end the script element around."""
-    return json.dumps(content, allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")

@@ -1,6 +1,5 @@
 """Surfaces and training paths as one HTML file that opens without a network."""
 
-import html
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -10,8 +9,8 @@ import numpy as np
 
 from landscape.comparability import differences
 from landscape.errors import InputError
+from landscape.escaping import html_text, script_json
 from landscape.explorer.contents import page_title, surface_content, surface_names, trajectory_content
-from landscape.explorer.encoding import script_json
 from landscape.files import written_whole
 from landscape.plotting.captions import common_title
 from landscape.plotting.panels import check_counts
@@ -99,7 +98,7 @@ def _write(path, view, surfaces, trajectories, names, pictures, title) -> Path:
     }
     files = resources.files(__package__)
     page = Template((files / "page.html").read_text("utf-8")).substitute(
-        title=html.escape(title),
+        title=html_text(title),
         style=(files / "style.css").read_text("utf-8"),
         plotly=get_plotlyjs(),
         content=script_json(content),

@@ -1,6 +1,11 @@
 """Figures of surfaces: numpy in, matplotlib out; drawing saves nothing and needs no torch."""
 
 from landscape.plotting import backend  # noqa: F401 (before anything else imports matplotlib)
+from landscape.plotting.backend import import_matplotlib
+
+import_matplotlib()  # before the modules below, which need it
+
+# ruff: noqa: E402
 from landscape.plotting.animation import animate_path, animate_surfaces, animation_formats
 from landscape.plotting.barriers import plot_barriers
 from landscape.plotting.comparison import plot_comparison, plot_difference, plot_spread

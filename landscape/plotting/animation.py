@@ -9,13 +9,14 @@ from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
 from matplotlib.figure import Figure
 
 from landscape.errors import InputError
+from landscape.escaping import math_free
 from landscape.files import written_whole
 from landscape.plotting.axes import dress_bar, label_axes, new_figure
 from landscape.plotting.captions import axis_labels, common_labels, common_title, quantity_label
 from landscape.plotting.panels import check_counts
 from landscape.plotting.paths import path_canvas, path_colors
 from landscape.plotting.planes import check_style, draw_plane
-from landscape.plotting.scales import color_scale
+from landscape.plotting.scales import color_scale, on_log_scale
 from landscape.plotting.values import plane_values
 from landscape.results import Surface, Trajectory
 
@@ -46,8 +47,9 @@ def animate_path(
     heads = [
         ax.plot([], [], marker="o", markersize=7, color=color, markeredgecolor="white", zorder=9)[0] for color in colors
     ]
-    text = ax.text(0.02, 0.97, "", transform=ax.transAxes, va="top", fontsize=9, bbox={"facecolor": "white"}, zorder=11)
     longest = max(trajectories, key=lambda trajectory: len(trajectory.steps))
+    unit = math_free(longest.metadata.get("unit", "step"))
+    text = ax.text(0.02, 0.97, "", transform=ax.transAxes, va="top", fontsize=9, bbox={"facecolor": "white"}, zorder=11)
     last = len(longest.steps) - 1
 
     def draw(frame: int) -> None:
@@ -55,7 +57,7 @@ def animate_path(
             shown = trajectory.coordinates[: frame + 1].T
             line.set_data(*shown)
             head.set_data(shown[:, -1:])
-        text.set_text(f"{longest.metadata.get('unit', 'step')} {longest.steps[frame]}")
+        text.set_text(f"{unit} {longest.steps[frame]}")
 
     frames = np.unique(np.linspace(0, last, min(FRAMES, last + 1)).round().astype(int))
     return _save(ax.figure, draw, frames.tolist(), Path(path), fps)
@@ -77,8 +79,9 @@ def animate_surfaces(
     """
     check_counts("animate_surfaces", surfaces, titles=titles)
     check_style("contour", levels)
-    planes = [plane_values(surface, "loss") for surface in surfaces]
-    scale = color_scale(planes, "loss", log_scale)
+    found = [plane_values(surface, "loss") for surface in surfaces]
+    planes, log_scale, clipped = on_log_scale(found, log_scale)
+    scale = color_scale(planes, log_scale)
     ax = new_figure((5.6, 4.6)).add_subplot()
     labels = common_labels(surfaces) or axis_labels(surfaces[0], lengths=False)
     bar = None
@@ -89,7 +92,7 @@ def animate_surfaces(
         filled = draw_plane(ax, surfaces[frame], planes[frame], scale, levels=levels)
         if bar is None and filled is not None:
             bar = ax.figure.colorbar(filled, ax=ax)
-            dress_bar(bar, scale, quantity_label(surfaces[0], "loss", log_scale))
+            dress_bar(bar, scale, quantity_label(surfaces, "loss", log_scale, clipped))
         label_axes(ax, f"{common_title(surfaces)}\n{titles[frame]}", *labels)
 
     return _save(ax.figure, draw, list(range(len(surfaces))), Path(path), fps)

@@ -1,5 +1,9 @@
 """What the figures share: new axes, labels, the star, legend entries and colour bars."""
 
+import weakref
+from collections import deque
+
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
@@ -8,9 +12,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from landscape.escaping import math_free
 from landscape.plotting.scales import Scale, log_ticks
 
 __all__ = ["axes_or_new", "dress_bar", "label_axes", "legend_entries", "mark_nonfinite", "new_figure", "star_style"]
+
+FILE_BACKENDS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # of pyplot, which show nothing
+KEPT = 5  # figures that pyplot keeps there, of those made here
+_kept: deque[weakref.ref[Figure]] = deque()
 
 STAR_COLOR = "#D55E00"  # vermillion of the colour-blind-safe set of Okabe and Ito
 
@@ -20,19 +29,33 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float], projection: str | No
 
 
 def new_figure(size: tuple[float, float]) -> Figure:
-    import matplotlib.pyplot as plt  # only here, so that drawing into given axes leaves pyplot alone
+    """A figure of pyplot, which notebooks and ``pyplot.show`` show.
 
-    return plt.figure(figsize=size, layout="constrained")
+    Where nothing shows figures, pyplot keeps the latest few of these only, so that loops do not fill the memory; the
+    others stay usable by who holds them. Without a usable backend the figure is none of pyplot.
+    """
+    try:
+        import matplotlib.pyplot as plt  # only here, so that drawing into given axes leaves pyplot alone
+
+        figure = plt.figure(figsize=size, layout="constrained")
+    except (ImportError, ValueError):  # a backend inherited from another environment
+        return Figure(figsize=size, layout="constrained")
+    if matplotlib.get_backend().lower() in FILE_BACKENDS:
+        _kept.append(weakref.ref(figure))
+        while len(_kept) > KEPT:
+            if (oldest := _kept.popleft()()) is not None:
+                plt.close(oldest)
+    return figure
 
 
 def label_axes(ax: Axes, title: str, x_label: str, y_label: str, size: float = 10) -> None:
     """Set title and labels that the caller has not set."""
     if not ax.get_title() and title:
-        ax.set_title(title, fontsize=10)
+        ax.set_title(math_free(title), fontsize=10)
     if not ax.get_xlabel():
-        ax.set_xlabel(x_label, fontsize=size)
+        ax.set_xlabel(math_free(x_label), fontsize=size)
     if not ax.get_ylabel():
-        ax.set_ylabel(y_label, fontsize=size)
+        ax.set_ylabel(math_free(y_label), fontsize=size)
 
 
 def star_style(size: float) -> dict:
@@ -68,4 +91,4 @@ def dress_bar(bar: Colorbar, scale: Scale, label: str, ticks: int = 7, size: flo
     bar.outline.set_linewidth(0.5)
     bar.ax.tick_params(labelsize=size)
     bar.ax.yaxis.get_offset_text().set_fontsize(size)
-    bar.set_label(label, fontsize=size + 1)
+    bar.set_label(math_free(label), fontsize=size + 1)

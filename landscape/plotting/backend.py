@@ -1,16 +1,24 @@
-"""Import matplotlib, also where MPLBACKEND names a backend that it does not know."""
+"""matplotlib, whatever backend the environment names."""
 
-import contextlib
 import os
 import sys
+import warnings
 
-__all__: list[str] = []
+__all__ = ["import_matplotlib"]
 
-if "matplotlib" not in sys.modules and (wanted := os.environ.pop("MPLBACKEND", None)) is not None:
-    # Notebooks and editors leave their own backend in the environment of all that they start; matplotlib cannot be
-    # imported with one that it does not know, so that it is told afterwards.
-    import matplotlib
 
-    os.environ["MPLBACKEND"] = wanted
-    with contextlib.suppress(ValueError):
-        matplotlib.rcParams["backend"] = wanted
+def import_matplotlib() -> None:
+    """Import matplotlib; without the backend in MPLBACKEND where it knows none of that name.
+
+    Notebooks and other programs hand this variable on to what they start.
+    """
+    try:
+        import matplotlib  # which refuses an unknown backend
+    except ValueError as error:
+        name = os.environ.pop("MPLBACKEND", None)
+        if name is None:
+            raise
+        for module in [found for found in sys.modules if found.partition(".")[0] == "matplotlib"]:
+            del sys.modules[module]  # half loaded
+        warnings.warn(f"MPLBACKEND={name!r} is ignored: {str(error).partition(';')[0]}", stacklevel=2)
+        import matplotlib  # noqa: F401

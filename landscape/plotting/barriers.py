@@ -3,10 +3,11 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from landscape.escaping import legend_text
 from landscape.plotting.axes import axes_or_new, label_axes, mark_nonfinite, star_style
 from landscape.plotting.captions import axis_labels, common_title, count_text, quantity_label
 from landscape.plotting.panels import check_counts
-from landscape.plotting.scales import color_limits
+from landscape.plotting.scales import on_log_scale
 from landscape.plotting.values import line_values
 from landscape.results import Barrier
 
@@ -23,23 +24,24 @@ def plot_barriers(
 
     Dashed and black is the first entry, such as the unaligned control. Stars mark the networks, with the straight line
     between their losses that a barrier is measured from. Points that are NaN or infinite are gaps, with a cross at the
-    upper edge. ``quantity`` is "loss" or "accuracy".
+    upper edge. ``quantity`` is "loss" or "accuracy". On a log scale, values at or below 0 stand at the smallest
+    positive one, which a warning and the label say.
 
     Raises:
-        InputError: no barriers, a quantity that is unknown or was not computed, or a log scale over values that are
-            not positive.
+        InputError: no barriers, or a quantity that is unknown or was not computed.
     """
     surfaces = [found.surface for found in barriers.values()]
     check_counts("plot_barriers", surfaces)
-    lines = [line_values(surface, quantity) for surface in surfaces]
-    color_limits(np.concatenate(lines), log_scale, quantity)
+    lines, log_scale, clipped = on_log_scale([line_values(surface, quantity) for surface in surfaces], log_scale)
     ax = axes_or_new(ax, (5.6, 4.4))
     if log_scale:
         ax.set_yscale("log", nonpositive="clip")
     for k, ((name, found), values) in enumerate(zip(barriers.items(), lines, strict=True)):
         rise = found.accuracy if quantity == "accuracy" else found.value
         color, style, t = COLORS[k % len(COLORS)], STYLES[k % len(STYLES)], found.surface.alphas
-        ax.plot(t, values, color=color, linestyle=style, linewidth=1.8, label=f"{name}: barrier {rise:.3g}")
+        ax.plot(
+            t, values, color=color, linestyle=style, linewidth=1.8, label=legend_text(f"{name}: barrier {rise:.3g}")
+        )
         if (bad := np.isnan(values)).any():
             mark_nonfinite(ax, t[bad], color, count_text(int(bad.sum()), bad.size), row=k)
     ends = lines[0][[0, -1]]
@@ -48,7 +50,6 @@ def plot_barriers(
     ax.plot([0, 1], ends, label="the two networks", **star_style(11))
     # Below the axes, as the curves go everywhere.
     ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-    label_axes(
-        ax, common_title(surfaces), axis_labels(surfaces[0])[0], quantity_label(surfaces[0], quantity, log_scale)
-    )
+    label = quantity_label(surfaces, quantity, log_scale, clipped)
+    label_axes(ax, common_title(surfaces), axis_labels(surfaces[0])[0], label)
     return ax

@@ -7,7 +7,7 @@ from pathlib import PurePath
 import numpy as np
 
 from landscape.plotting.values import grid_index
-from landscape.results import Surface
+from landscape.results import Surface, Trajectory
 
 __all__ = [
     "axis_labels",
@@ -16,11 +16,13 @@ __all__ = [
     "count_text",
     "marked_models",
     "numbers_text",
+    "off_plane_note",
     "origin_name",
     "quantity_label",
     "relative_norm",
     "relative_norms",
     "shared_label",
+    "small_paths_note",
     "title_of",
 ]
 
@@ -28,6 +30,7 @@ LINES_BETWEEN_MODELS = ("interpolation line", "bezier curve", "polygon curve")
 BETWEEN_MODELS = (*LINES_BETWEEN_MODELS, "three-point plane")
 TOWARDS_MODEL = "normalised interpolation line"
 LOSS_NAMES = {"cross_entropy": "cross-entropy", "mse": "mean squared error"}
+DOT = 0.03  # of an axis, below which a path is hidden by its own marks
 UNITS = {
     "filter": "filter-norm units",
     "layer": "units of layer-wise norms",
@@ -48,7 +51,8 @@ def common_title(surfaces: Sequence[Surface]) -> str:
     *parts, batch_norm, precision = (set(parts) for parts in zip(*map(_title_parts, surfaces), strict=True))
     title = ", ".join(part for values in parts if len(values) == 1 for part in values if part)
     policies = batch_norm - {""}
-    notes = [f"BatchNorm: {policies.pop()}"] if len(policies) == 1 else []
+    where = ", where there is any" if "" in batch_norm else ""
+    notes = [f"BatchNorm{where}: {policies.pop()}"] if len(policies) == 1 else []
     notes += [f"forward passes in {' or '.join(sorted(precision))}"] if precision != {"full"} else []
     if smoothed := {surface.metadata.get("smoothed") for surface in surfaces} - {None}:
         notes += [f"smoothed for display (Gaussian, σ = {' or '.join(f'{sigma:g}' for sigma in smoothed)} grid steps)"]
@@ -56,14 +60,33 @@ def common_title(surfaces: Sequence[Surface]) -> str:
 
 
 def _interpolation_note(surfaces: Sequence[Surface]) -> str:
-    """How much is interpolated, and how far off that may be."""
+    """How much is interpolated, how far off that may be, and how far off any point is as samples are few."""
     found = [surface.metadata.get("interpolation") or {} for surface in surfaces]
     if not any(entry.get("method") for entry in found):
         return ""
     sizes = [surface.loss.size for surface in surfaces]
     evaluated = sum(entry.get("evaluated_points", size) for entry, size in zip(found, sizes, strict=True))
     total, error = sum(sizes), max(entry.get("error_bound", 0) for entry in found)
-    return f"{evaluated:,} of {total:,} points evaluated, the others within {error:.1%}"
+    evaluated_text = f"{evaluated:,} of {total:,} points evaluated, the others within {_share(error)}"
+    return f"{evaluated_text}\n{_sampling_note(surfaces)}"
+
+
+def _sampling_note(surfaces: Sequence[Surface]) -> str:
+    """The median standard error as a share of the loss."""
+    shares = [
+        surface.standard_error / np.where(surface.loss == 0, np.nan, np.abs(surface.loss)) for surface in surfaces
+    ]
+    known = np.concatenate([values[np.isfinite(values)] for values in shares])
+    return (
+        f"standard error of the loss {_share(float(np.median(known)))} (median)"
+        if known.size
+        else "standard error of the loss not known"
+    )
+
+
+def _share(value: float) -> str:
+    """Per cent with one decimal, never 0.0 for what is not zero."""
+    return "less than 0.1%" if 0 < value < 0.0005 else f"{value:.1%}"
 
 
 def _title_parts(surface: Surface) -> tuple[str, str, str, str, str, str]:
@@ -74,6 +97,8 @@ def _title_parts(surface: Surface) -> tuple[str, str, str, str, str, str]:
         name = PurePath(name).name  # the whole path is in the metadata
     size = data.get("size")
     samples = f"{size:,} sample{'' if size == 1 else 's'}" if isinstance(size, int) else ""
+    if data.get("sample") is not None:
+        samples = f"sample {data['sample']} alone"
     split = " ".join(filter(None, [name, str(data.get("split") or "")]))
     batch_norm, precision = str(objective.get("batch_norm") or ""), str(objective.get("precision", "full"))
     return _checkpoint_name(surface), split, samples, _loss_name(surface), batch_norm, precision
@@ -108,10 +133,12 @@ def shared_label(surface: Surface) -> str:
     return f"α, β ({', '.join(units)})" if units else "α, β"
 
 
-def quantity_label(surface: Surface, quantity: str, log_scale: bool) -> str:
-    notes = [_loss_name(surface) if quantity == "loss" else "", "log scale" if log_scale else ""]
-    note = ", ".join(note for note in notes if note)
-    return quantity.replace("_", " ") + (f" ({note})" if note else "")
+def quantity_label(surfaces: Surface | Sequence[Surface], quantity: str, log_scale: bool, note: str = "") -> str:
+    """The quantity, the loss where it is that of all ``surfaces``, the scale, and in a second line a ``note``."""
+    losses = {_loss_name(surface) for surface in ([surfaces] if isinstance(surfaces, Surface) else surfaces)}
+    notes = [losses.pop() if quantity == "loss" and len(losses) == 1 else "", "log scale" if log_scale else ""]
+    known = ", ".join(part for part in notes if part)
+    return "\n".join(filter(None, [quantity.replace("_", " ") + (f" ({known})" if known else ""), note]))
 
 
 def numbers_text(surface: Surface, values: np.ndarray) -> str:
@@ -142,10 +169,37 @@ def relative_norms(surface: Surface) -> str:
 
 
 def origin_name(surface: Surface) -> str:
-    kind = _section(surface, "slice").get("kind")
+    """What stands at the origin: "trained" only where a checkpoint says after how many epochs."""
+    kind, epoch = _section(surface, "slice").get("kind"), _section(surface, "checkpoint").get("epoch")
     if kind in BETWEEN_MODELS or kind == TOWARDS_MODEL:
         return "first model"
-    return "origin" if kind == "pca plane" else "trained model"
+    if kind == "pca plane":
+        return "origin"
+    if not isinstance(epoch, int | float):
+        return "model"
+    return "trained model" if epoch > 0 else "model at epoch 0"
+
+
+def off_plane_note(trajectories: Sequence[Trajectory]) -> str:
+    """How far the points of all paths lie off the plane; nothing where they span it and cannot lie off it."""
+    points = sum(len(path.steps) for path in trajectories)
+    share = max(float(path.share_off_plane.max()) for path in trajectories)
+    if points <= 3 and share < 1e-6:  # rounding
+        return f"{points} points lie on one plane whatever they are"
+    return f"off the plane by up to {_share(share)} of the path's extent"
+
+
+def small_paths_note(surface: Surface, trajectories: Sequence[Trajectory]) -> str:
+    """Which paths are too small to be seen as such at the scale of the plane."""
+    extents = [
+        max(np.ptp(values) / np.ptp(axis) for values, axis in zip(path.coordinates.T, surface.axes, strict=True))
+        for path in trajectories
+    ]
+    small = sum(extent < DOT for extent in extents)
+    if not small:
+        return ""
+    which = "the path spans" if len(extents) == 1 else f"{small} of {len(extents)} paths span"
+    return f"{which} less than {DOT:.0%} of the plane and look{'s' * (len(extents) == 1)} like a dot"
 
 
 def marked_models(surface: Surface) -> dict[float, str]:

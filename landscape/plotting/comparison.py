@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from landscape.comparability import differences
+from landscape.comparability import check_same_plane_kind, differences
 from landscape.plotting.captions import common_title, numbers_text, quantity_label, relative_norms
 from landscape.plotting.panels import (
     NOTE_SIZE,
@@ -23,7 +23,7 @@ from landscape.plotting.panels import (
     wrapped,
 )
 from landscape.plotting.planes import check_style, draw_plane
-from landscape.plotting.scales import color_scale, diverging_scale
+from landscape.plotting.scales import color_scale, diverging_scale, on_log_scale
 from landscape.plotting.values import plane_values
 from landscape.results import Surface
 
@@ -50,24 +50,25 @@ def plot_comparison(
     go beyond it, the bar ends in arrows. Above each panel stand its title, its own value at the centre and range, and
     |d|/|θ| where that differs between panels. Networks on other data, with another loss or BatchNorm policy are drawn,
     but the head says so. ``style`` is "contour" (``levels`` bands) or "heatmap" (cells whose middles are the grid
-    points); points that are NaN or infinite are hatched. The figure is made through pyplot.
+    points); points that are NaN or infinite are hatched. On a log scale, values at or below 0 are drawn at the
+    smallest positive one of all planes, which a warning and the label say. The figure is made through pyplot.
 
     Raises:
         InputError: no surfaces, titles of another number, a line among the planes, fewer than two levels, limits in
-            the wrong order, an unknown style, a quantity that is unknown or was not computed, or a log scale over
-            values that are not positive.
+            the wrong order, an unknown style, or a quantity that is unknown or was not computed.
     """
     check_counts("plot_comparison", surfaces, titles=titles)
     check_style(style, levels)
-    planes = [plane_values(surface, quantity) for surface in surfaces]
-    scale = color_scale(planes, quantity, log_scale, vmin, vmax)
+    found = [plane_values(surface, quantity) for surface in surfaces]
+    planes, log_scale, clipped = on_log_scale(found, log_scale)
+    scale = color_scale(planes, log_scale, vmin, vmax)
     rows = max(1, round(math.sqrt(len(surfaces) / 1.4)))
-    heads = _heads(titles or [""] * len(surfaces), _notes(surfaces, planes))
+    heads = _heads(titles or [""] * len(surfaces), _notes(surfaces, found))
     figure, axes = _panels(surfaces, math.ceil(len(surfaces) / rows), heads)
     for ax, surface, values in zip(axes, surfaces, planes, strict=True):
         draw_plane(ax, surface, values, scale, levels=levels, style=style)
     if scale is not None:
-        draw_shared_bar(figure, axes, planes, scale, quantity_label(surfaces[0], quantity, log_scale))
+        draw_shared_bar(figure, axes, planes, scale, quantity_label(surfaces, quantity, log_scale, clipped))
     _dress(figure, axes, surfaces)
     return figure
 
@@ -89,25 +90,28 @@ def plot_difference(
     NaN or infinite in either plane is hatched. The other arguments are as in `plot_comparison`.
 
     Raises:
-        InputError: planes on different grids, and what `plot_comparison` refuses.
+        InputError: planes on different grids, of other networks or along other random directions, where no point of
+            one belongs to a point of the other; and what `plot_comparison` refuses.
     """
     surfaces = [first, second]
     check_counts("plot_difference", surfaces, titles=titles)
     check_style(style, levels)
     check_same_grid(surfaces)
-    planes = [plane_values(surface, quantity) for surface in surfaces]
-    scale = color_scale(planes, quantity, log_scale)
-    contrast = planes[1] / planes[0] if log_scale else planes[1] - planes[0]
+    check_same_plane_kind(surfaces)
+    found = [plane_values(surface, quantity) for surface in surfaces]
+    planes, log_scale, clipped = on_log_scale(found, log_scale)
+    scale = color_scale(planes, log_scale)
+    contrast = _ratio(planes[1], planes[0]) if log_scale else planes[1] - planes[0]
     names = titles or ("first", "second")
     titles = [*names, f"{names[1]} {'divided by' if log_scale else 'minus'} {names[0]}"]
     name = quantity.replace("_", " ")
     bars = [
         "",
-        quantity_label(first, quantity, log_scale),
+        quantity_label(surfaces, quantity, log_scale, clipped),
         f"{name}, second ÷ first (log scale)" if log_scale else f"{name}, second − first",
     ]
     scales = [scale, scale, diverging_scale(contrast, log_scale)]
-    heads = _heads(titles, [*_notes(surfaces, planes), numbers_text(second, contrast)])
+    heads = _heads(titles, [*_notes(surfaces, found), numbers_text(second, contrast)])
     return _row(surfaces, [*planes, contrast], scales, bars, heads, levels, style)
 
 
@@ -132,14 +136,15 @@ def plot_spread(
     check_style(style, levels)
     check_same_grid(surfaces)
     planes = [plane_values(surface, quantity) for surface in surfaces]
-    mean, deviation = np.mean(planes, 0), np.std(planes, 0, ddof=1)
-    scale = color_scale([mean], quantity, log_scale)
+    exact, deviation = np.mean(planes, 0), np.std(planes, 0, ddof=1)
+    (mean,), log_scale, clipped = on_log_scale([exact], log_scale)
+    scale = color_scale([mean], log_scale)
     spread = deviation / mean if log_scale else deviation
-    scales = [scale, color_scale([spread], quantity, False)]
+    scales = [scale, color_scale([spread], False)]
     share = " / mean" * log_scale
     titles = [f"mean over {len(surfaces)} planes", f"standard deviation{share}"]
-    bars = [quantity_label(surfaces[0], quantity, log_scale), f"standard deviation{share}"]
-    heads = _heads(titles, [numbers_text(surfaces[0], values) for values in (mean, spread)])
+    bars = [quantity_label(surfaces, quantity, log_scale, clipped), f"standard deviation{share}"]
+    heads = _heads(titles, [numbers_text(surfaces[0], values) for values in (exact, spread)])
     return _row(surfaces, [mean, spread], scales, bars, heads, levels, style)
 
 
@@ -153,6 +158,13 @@ def _row(surfaces: Sequence[Surface], planes, scales, bars, heads, levels: int, 
             draw_bar_beside(filled, scale, label)
     _dress(figure, axes, surfaces)
     return figure
+
+
+def _ratio(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """NaN where it is too large or too small for a number."""
+    with np.errstate(over="ignore", under="ignore"):
+        ratio = first / second
+    return np.where(np.isfinite(ratio) & (ratio > 0), ratio, np.nan)
 
 
 def _notes(surfaces: Sequence[Surface], planes: list[np.ndarray]) -> list[str]:

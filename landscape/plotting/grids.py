@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.errors import InputError
+from landscape.escaping import math_free
 from landscape.plotting.axes import new_figure
 
 __all__ = ["plot_panels"]
@@ -27,7 +28,7 @@ def plot_panels(
     figure = new_figure((size[0] * columns, size[1] * rows))
     for number, (title, draw) in enumerate(panels.items(), start=1):
         ax = figure.add_subplot(rows, columns, number)
-        ax.set_title(title, fontsize=10)
+        ax.set_title(math_free(title), fontsize=10)
         draw(ax)
         ax.tick_params(labelsize=8)
     return figure

@@ -6,7 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from landscape.errors import InputError
+from landscape.escaping import legend_text
 from landscape.plotting.axes import axes_or_new, label_axes
+from landscape.plotting.scales import on_log_scale
 
 __all__ = ["plot_histories"]
 
@@ -33,22 +35,25 @@ def plot_histories(
         x_label: what the values are counted by.
         y_label: what they are.
         first: number of the first value.
-        log_scale: a logarithmic scale for the values.
+        log_scale: a logarithmic scale for the values; those at or below 0 stand at the smallest positive one, which a
+            warning and the label say.
 
     Raises:
         InputError: no histories, or lengths that differ under one name.
     """
     if not histories or not all(histories.values()):
         raise InputError("plot_histories needs at least one name with at least one history")
-    ax = axes_or_new(ax, (5.6, 3.8))
-    for k, (name, curves) in enumerate(histories.items()):
+    for name, curves in histories.items():
         if len({len(curve) for curve in curves}) > 1:
             raise InputError(f"the histories of {name!r} have different lengths")
-        values = np.array(curves, dtype=np.float64)
+    found = [np.array(curves, dtype=np.float64) for curves in histories.values()]
+    drawn, log_scale, clipped = on_log_scale(found, log_scale)
+    ax = axes_or_new(ax, (5.6, 3.8))
+    for k, (name, values) in enumerate(zip(histories, drawn, strict=True)):
         x, color = first + np.arange(values.shape[1]), COLORS[k % len(COLORS)]
         if len(values) > 1:
             ax.plot(x, values.T, color=color, linewidth=0.5, alpha=0.5)
-        style = {"color": color, "linestyle": DASHES[k % len(DASHES)], "linewidth": 1.6, "label": name}
+        style = {"color": color, "linestyle": DASHES[k % len(DASHES)], "linewidth": 1.6, "label": legend_text(name)}
         ax.plot(x, values.mean(0), marker="o" if values.shape[1] < 8 else None, markersize=3.5, **style)
     if log_scale:
         ax.set_yscale("log", nonpositive="clip")
@@ -56,5 +61,5 @@ def plot_histories(
         ax.set_xticks(x)
     ax.grid(color="0.92", linewidth=0.7)
     ax.legend(fontsize=8, framealpha=0.85)
-    label_axes(ax, "", x_label, y_label)
+    label_axes(ax, "", x_label, "\n".join(filter(None, [y_label, clipped])))
     return ax

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from landscape.plotting.axes import axes_or_new, label_axes, mark_nonfinite, star_style
 from landscape.plotting.captions import common_labels, common_title, count_text, origin_name, quantity_label
 from landscape.plotting.panels import check_counts, check_same_grid
-from landscape.plotting.scales import color_limits
+from landscape.plotting.scales import on_log_scale
 from landscape.plotting.values import line_values, value_at
 from landscape.results import Surface
 
@@ -24,17 +24,19 @@ def plot_lines(
 
     The band is the mean plus and minus one standard deviation over the lines (of a sample: division by their number
     less one). Where any line is NaN or infinite, mean and band have a gap and a cross stands at the upper edge. Stars
-    mark the lines at the origin.
+    mark the lines at the origin. On a log scale, values at or below 0 stand at the smallest positive one, which a
+    warning and the label say.
 
     Raises:
-        InputError: fewer than two lines, a plane among them, different grids, a quantity that is unknown or was not
-            computed, or a log scale over values that are not positive.
+        InputError: fewer than two lines, a plane among them, different grids, or a quantity that is unknown or was
+            not computed.
     """
     check_counts("plot_lines", surfaces, least=2)
-    values = np.stack([line_values(surface, quantity) for surface in surfaces])
+    found = [line_values(surface, quantity) for surface in surfaces]
     check_same_grid(surfaces)
-    color_limits(values, log_scale, quantity)
-    axis, mean, deviation = surfaces[0].alphas, values.mean(0), values.std(0, ddof=1)
+    drawn, log_scale, clipped = on_log_scale(found, log_scale)
+    values, axis = np.stack(drawn), surfaces[0].alphas
+    mean, deviation = values.mean(0), values.std(0, ddof=1)
     ax = axes_or_new(ax, (5.6, 3.8))
     if log_scale:
         ax.set_yscale("log", nonpositive="clip")
@@ -50,7 +52,7 @@ def plot_lines(
         mark_nonfinite(ax, axis[bad.any(0)], COLOR, count_text(int(bad.sum()), bad.size))
     ax.legend(fontsize=8, framealpha=0.85)
     labels = common_labels(surfaces) or ["α"]
-    label_axes(ax, common_title(surfaces), labels[0], quantity_label(surfaces[0], quantity, log_scale))
+    label_axes(ax, common_title(surfaces), labels[0], quantity_label(surfaces, quantity, log_scale, clipped))
     return ax
 
 

@@ -14,6 +14,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 from landscape.errors import InputError
+from landscape.escaping import math_free, printable
 from landscape.plotting.axes import dress_bar, legend_entries, new_figure
 from landscape.plotting.captions import axis_labels, common_labels
 from landscape.plotting.scales import Scale
@@ -84,13 +85,13 @@ def panel_axes(
 def label_panels(figure: Figure, axes: list[Axes], surfaces: Sequence[Surface], size: float = 9) -> None:
     """One label for all x axes and one for all y axes, or one on every axis where their units differ."""
     if labels := common_labels(surfaces):
-        figure.supxlabel(labels[0], fontsize=size)
-        figure.supylabel(labels[1], fontsize=size)
+        figure.supxlabel(math_free(labels[0]), fontsize=size)
+        figure.supylabel(math_free(labels[1]), fontsize=size)
         return
     for ax, surface in zip(axes, surfaces, strict=True):
         x_label, y_label = axis_labels(surface, lengths=False)
-        ax.set_xlabel(x_label, fontsize=size - 1)
-        ax.set_ylabel(y_label, fontsize=size - 1)
+        ax.set_xlabel(math_free(x_label), fontsize=size - 1)
+        ax.set_ylabel(math_free(y_label), fontsize=size - 1)
 
 
 def draw_title(ax: Axes, title: str, notes: str) -> None:
@@ -123,13 +124,13 @@ def draw_bar_beside(filled: ContourSet | QuadMesh, scale: Scale, label: str, tic
 
 def draw_head(figure: Figure, axes: list[Axes], title: str, note: str | None) -> None:
     """The title, and below it the legend under its note."""
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(math_free(title), fontsize=10)
     handles = {handle.get_label().split(" (")[0]: handle for ax in axes for handle in legend_entries(ax)}
     if not handles and not note:
         return
     # Layouts put title and legend into the same place at the top; blank lines in the legend, as high as those of
     # the title (8 x 1.5 = 10 x 1.2 points), keep them apart.
-    lines = [" "] * len(title.splitlines()) + ([note] if note else [])
+    lines = [" "] * len(title.splitlines()) + ([math_free(note)] if note else [])
     legend = figure.legend(
         handles.values(), handles.keys(), loc="outside upper center", ncols=2, title="\n".join(lines),
         fontsize=8, title_fontsize=8, frameon=False, handlelength=1.4,
@@ -145,7 +146,7 @@ def wrapped(text: str, width: float, size: float, most: int = 3) -> str:
         return text_to_path.get_text_width_height_descent(line.rstrip(), font, ismath=False)[0] <= width
 
     lines = [""]
-    for piece in _pieces(text, fits):
+    for piece in _pieces(printable(text), fits):
         if not fits(lines[-1] + piece):
             lines.append("")
         lines[-1] += piece

@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from landscape.errors import InputError
+from landscape.escaping import legend_text, math_free
 from landscape.plotting.axes import axes_or_new, dress_bar, label_axes, legend_entries, new_figure
-from landscape.plotting.captions import axis_labels, quantity_label, title_of
+from landscape.plotting.captions import axis_labels, off_plane_note, quantity_label, small_paths_note, title_of
 from landscape.plotting.planes import check_style, draw_plane
-from landscape.plotting.scales import color_scale
+from landscape.plotting.scales import color_scale, on_log_scale
 from landscape.plotting.values import plane_values
 from landscape.results import Surface, Trajectory
 from landscape.results.trajectory import check_same_plane
@@ -51,28 +52,27 @@ def plot_path_losses(trajectories: Trajectory | Sequence[Trajectory], *, log_sca
     """The true loss of every point and that of its shadow over the steps, and below the distance off the plane.
 
     That distance is given as a share of the largest distance of any point from the origin, the extent of the path.
+    On a log scale, losses at or below 0 stand at the smallest positive one, which a warning and the label say.
 
     Raises:
-        InputError: no trajectory, or a log scale over losses that are not positive.
+        InputError: no trajectory.
     """
     trajectories = _several(trajectories)
-    losses = np.concatenate([values for path in trajectories for values in (path.loss, path.shadow_loss)])
-    if log_scale and not (losses[np.isfinite(losses)] > 0).all():
-        raise InputError("a log scale needs losses above 0")
+    losses = [values for path in trajectories for values in (path.loss, path.shadow_loss)]
+    losses, log_scale, clipped = on_log_scale(losses, log_scale)
     figure = new_figure((5.6, 5.0))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    for path, color in zip(trajectories, path_colors(trajectories, dark=False), strict=True):
-        label = f"{path.metadata.get('name')}: " if len(trajectories) > 1 else ""
-        upper.plot(path.steps, path.loss, color=color, label=f"{label}at the point")
-        upper.plot(
-            path.steps, path.shadow_loss, color=color, linestyle="--", label=f"{label}at its shadow on the plane"
-        )
+    pairs = zip(losses[::2], losses[1::2], strict=True)  # at the points of a path, and at their shadows
+    for path, color, (loss, shadow) in zip(trajectories, path_colors(trajectories, dark=False), pairs, strict=True):
+        label = legend_text(f"{path.metadata.get('name')}: ") if len(trajectories) > 1 else ""
+        upper.plot(path.steps, loss, color=color, label=f"{label}at the point")
+        upper.plot(path.steps, shadow, color=color, linestyle="--", label=f"{label}at its shadow on the plane")
         lower.plot(path.steps, 100 * path.share_off_plane, color=color)
     if log_scale:
         upper.set_yscale("log")
     upper.legend(fontsize=8, framealpha=0.85)
-    upper.set_ylabel("loss (log scale)" if log_scale else "loss")
-    lower.set(xlabel=trajectories[0].metadata.get("unit", "step"), ylabel="off the plane\n(% of extent)")
+    upper.set_ylabel("\n".join(filter(None, ["loss (log scale)" if log_scale else "loss", clipped])))
+    lower.set(xlabel=math_free(trajectories[0].metadata.get("unit", "step")), ylabel="off the plane\n(% of extent)")
     lower.set_ylim(bottom=0)
     figure.align_ylabels()
     return figure
@@ -84,14 +84,14 @@ def path_canvas(
     """The contours that `plot_path` and the animation draw on."""
     check_same_plane(surface, trajectories)
     check_style("contour", levels)
-    values = plane_values(surface, "loss")
-    scale = color_scale([values], "loss", log_scale)
+    (values,), log_scale, clipped = on_log_scale([plane_values(surface, "loss")], log_scale)
+    scale = color_scale([values], log_scale)
     ax = axes_or_new(ax, (5.8, 4.6))
     filled = draw_plane(ax, surface, values, scale, levels=levels, mark_origin=False)
     if filled is not None:
-        dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, "loss", log_scale))
-    note = f"off the plane by up to {max(path.share_off_plane.max() for path in trajectories):.1%} of the path's extent"
-    label_axes(ax, "\n".join(filter(None, [title_of(surface), note])), *axis_labels(surface))
+        dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, "loss", log_scale, clipped))
+    notes = [title_of(surface), off_plane_note(trajectories), small_paths_note(surface, trajectories)]
+    label_axes(ax, "\n".join(filter(None, notes)), *axis_labels(surface))
     ax.set(xlim=surface.alphas[[0, -1]], ylim=surface.betas[[0, -1]])
     return ax
 
@@ -101,7 +101,7 @@ def draw_paths(ax: Axes, trajectories: Sequence[Trajectory]) -> None:
     halo = [withStroke(linewidth=3, foreground="0.15", alpha=0.6)]
     for path, color in zip(trajectories, path_colors(trajectories), strict=True):
         x, y = path.coordinates.T
-        name = path.metadata.get("name") or "path of training"
+        name = legend_text(path.metadata.get("name") or "path of training")
         dot = "." if len(x) <= DOTS else None
         ax.plot(x, y, color=color, linewidth=1.6, marker=dot, markersize=4, label=name, path_effects=halo, zorder=8)
         last = path is trajectories[-1]  # so that the legend names the paths first
@@ -124,7 +124,7 @@ def _number_steps(ax: Axes, path: Trajectory) -> None:
     """The numbers of some steps, where they are not closer than a label to one before."""
     to_pixels = ax.transData.transform
     shown: list[np.ndarray] = [to_pixels(path.coordinates[0]), to_pixels(path.coordinates[-1])]
-    unit = path.metadata.get("unit", "step")
+    unit = math_free(path.metadata.get("unit", "step"))
     for t in np.linspace(0, len(path.steps) - 1, MARKED + 2).round().astype(int)[1:-1]:
         place = to_pixels(path.coordinates[t])
         if min(np.hypot(*(place - other)) for other in shown) < 0.06 * ax.bbox.width:

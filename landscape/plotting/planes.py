@@ -11,7 +11,7 @@ from matplotlib.path import Path as Outline
 from landscape.errors import InputError
 from landscape.plotting.axes import axes_or_new, dress_bar, label_axes, legend_entries, star_style
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label, title_of
-from landscape.plotting.scales import Scale, color_scale, number_format
+from landscape.plotting.scales import Scale, color_scale, number_format, on_log_scale
 from landscape.plotting.values import plane_values
 from landscape.results import Surface
 
@@ -34,20 +34,22 @@ def plot_contour(
 
     The first axis runs to the right, the second upwards; a star marks the origin, dots the points that were evaluated
     where others are interpolated. Bands are equally wide from
-    ``vmin`` to ``vmax`` (default: the extremes of the finite values), in the logarithm for ``log_scale``.
-    Cells that touch a NaN or infinite point are hatched. Without ``ax`` a new pyplot figure is made.
+    ``vmin`` to ``vmax`` (default: the extremes of the finite values), in the logarithm for ``log_scale``, where values
+    at or below 0 are drawn at the smallest positive one, which a warning and the label say. Cells that touch a NaN or
+    infinite point are hatched. Without ``ax`` a new pyplot figure is made; where the backend shows none, such as in a
+    script, pyplot keeps the latest five.
 
     Raises:
-        InputError: a line instead of a plane, fewer than two levels, limits in the wrong order, a quantity
-            that is unknown or was not computed, or a log scale over values that are not positive.
+        InputError: a line instead of a plane, fewer than two levels, limits in the wrong order, or a quantity
+            that is unknown or was not computed.
     """
-    values = plane_values(surface, quantity)
+    (values,), log_scale, clipped = on_log_scale([plane_values(surface, quantity)], log_scale)
     check_style("contour", levels)
-    scale = color_scale([values], quantity, log_scale, vmin, vmax)
+    scale = color_scale([values], log_scale, vmin, vmax)
     ax = axes_or_new(ax, (5.4, 4.4))
     filled = draw_plane(ax, surface, values, scale, levels=levels, label_lines=True)
     if filled is not None:
-        dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, quantity, log_scale))
+        dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, quantity, log_scale, clipped))
     if surface.evaluated is not None and not surface.evaluated.all():
         _draw_evaluated(ax, surface)
     if handles := legend_entries(ax):

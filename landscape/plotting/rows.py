@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from landscape.errors import InputError
+from landscape.escaping import math_free
 from landscape.plotting.axes import axes_or_new, label_axes
 
 __all__ = ["plot_rows"]
@@ -37,7 +38,7 @@ def plot_rows(
         else:
             ax.text(0.02, places[label], f"{value}", fontsize=8, va="center", transform=ax.get_yaxis_transform())
     _scale_axis(ax, [value for _, value, _ in rows if math.isfinite(value)])
-    ax.set_yticks(range(len(places)), places)
+    ax.set_yticks(range(len(places)), [math_free(label) for label in places])
     ax.set_ylim(len(places) - 0.5, -0.5)
     ax.grid(axis="x", color="0.9", linewidth=0.8)
     ax.set_axisbelow(True)

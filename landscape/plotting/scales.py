@@ -1,6 +1,7 @@
 """Limits, colours, levels, ticks and number format of a scale."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,20 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from landscape.errors import InputError
 
-__all__ = ["COLORMAP", "Scale", "color_limits", "color_scale", "diverging_scale", "log_ticks", "number_format"]
+__all__ = [
+    "COLORMAP",
+    "Scale",
+    "color_limits",
+    "color_scale",
+    "diverging_scale",
+    "log_ticks",
+    "number_format",
+    "on_log_scale",
+]
 
 COLORMAP = "viridis"
 DIVERGING = "RdBu_r"
+LARGEST = 300.0  # logarithm of a ratio whose square still is a number
 
 
 @dataclass(frozen=True)
@@ -38,9 +49,28 @@ class Scale:
         return {(False, False): "neither", (True, False): "min", (False, True): "max"}.get((below, above), "both")
 
 
+def on_log_scale(planes: Sequence[np.ndarray], log_scale: bool) -> tuple[list[np.ndarray], bool, str]:
+    """What of ``planes`` is drawn where a log scale was asked for, whether there is one, and what to say about it.
+
+    A value at or below 0 stands at the smallest positive value of all planes. Without a positive value the scale is
+    linear. Both are said in a warning as well, as a drawing must not end the computation before it.
+    """
+    everything = np.concatenate([np.ravel(values) for values in planes]) if planes else np.empty(0)
+    finite = everything[np.isfinite(everything)]
+    low = int((finite <= 0).sum())
+    if not log_scale or not low:
+        return list(planes), log_scale, ""
+    if low == finite.size:
+        warnings.warn("no value is positive, as a log scale needs; the scale is linear", stacklevel=3)
+        return list(planes), False, "linear scale, as no value is positive"
+    floor = finite[finite > 0].min()
+    note = f"{low:,} of {everything.size:,} points at or below 0 drawn at {floor:.3g}"
+    warnings.warn(f"values at or below 0 have no place on a log scale: {note}", stacklevel=3)
+    return [np.where(np.isfinite(values) & (values <= 0), floor, values) for values in planes], True, note
+
+
 def color_scale(
     planes: Sequence[np.ndarray],
-    quantity: str,
     log_scale: bool,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -48,7 +78,7 @@ def color_scale(
 ) -> Scale | None:
     """One scale over the finite values of all ``planes``; None when there are none."""
     everything = np.concatenate([values.ravel() for values in planes])
-    limits = color_limits(everything, log_scale, quantity, vmin, vmax, percentiles)
+    limits = color_limits(everything, log_scale, vmin, vmax, percentiles)
     return Scale(limits, log_scale) if limits else None
 
 
@@ -58,7 +88,7 @@ def diverging_scale(values: np.ndarray, log_scale: bool) -> Scale | None:
     if finite.size == 0:
         return None
     if log_scale:
-        factor = math.exp(np.abs(np.log(finite)).max())
+        factor = math.exp(min(np.abs(np.log(finite)).max(), LARGEST))
         factor = factor if factor > 1 + 1e-12 else 2.0
         return Scale((1 / factor, factor), True, DIVERGING)
     size = float(np.abs(finite).max()) or 1.0
@@ -68,7 +98,6 @@ def diverging_scale(values: np.ndarray, log_scale: bool) -> Scale | None:
 def color_limits(
     values: np.ndarray,
     log_scale: bool,
-    quantity: str,
     vmin: float | None = None,
     vmax: float | None = None,
     percentiles: tuple[float, float] = (0, 100),
@@ -77,11 +106,6 @@ def color_limits(
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return None
-    if log_scale and finite.min() <= 0:
-        raise InputError(
-            f"a log scale needs positive values, but the {quantity.replace('_', ' ')} goes down to "
-            f"{finite.min():.3g}; draw it without the log scale"
-        )
     low, high = np.percentile(finite, percentiles)
     low, high = float(low if vmin is None else vmin), float(high if vmax is None else vmax)
     narrow = high - low <= 1e-12 * max(abs(low), abs(high))

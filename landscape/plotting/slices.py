@@ -15,7 +15,7 @@ from landscape.plotting.captions import (
     shared_label,
     title_of,
 )
-from landscape.plotting.scales import color_limits
+from landscape.plotting.scales import on_log_scale
 from landscape.plotting.values import finite_or_nan, grid_index, value_at
 from landscape.results import Surface
 
@@ -27,29 +27,26 @@ CURVE_COLORS = ("#0072B2", "#E69F00")  # blue and orange of the colour-blind-saf
 def plot_slices(surface: Surface, ax: Axes | None = None, *, log_scale: bool = False) -> Axes:
     """The loss along each axis through the grid point nearest the origin, in a band of 2 standard errors.
 
-    A line gives its one curve. NaN and infinite points are gaps in the curve, with a cross at the upper edge.
-
-    Raises:
-        InputError: a log scale over losses that are not positive.
+    A line gives its one curve. NaN and infinite points are gaps in the curve, with a cross at the upper edge. On a log
+    scale, losses at or below 0 stand at the smallest positive one, which a warning and the label say.
     """
     curves = _curves(surface)
-    for curve in curves:
-        color_limits(finite_or_nan(curve[1]), log_scale, "loss")
+    drawn, log_scale, clipped = on_log_scale([finite_or_nan(curve[1]) for curve in curves], log_scale)
     ax = axes_or_new(ax, (5.6, 3.8))
     if log_scale:
         ax.set_yscale("log", nonpositive="clip")
     ax.axvline(0, color="0.8", linewidth=0.8, zorder=0.5)
-    for k, (axis, loss, error, name) in enumerate(curves):
+    for k, ((axis, _, error, name), loss) in enumerate(zip(curves, drawn, strict=True)):
         _draw_curve(ax, axis, loss, error, name, k)
     # Between the grid points of a plane the curves pass beside the origin, so a star would not lie on them.
     if surface.betas is None or all(grid_index(axis) is not None for axis in surface.axes):
-        _mark_models(ax, surface)
+        _mark_models(ax, surface, lowest=min(map(_lowest, drawn)) if log_scale else -math.inf)
     if any(np.isfinite(error).any() for _, _, error, _ in curves):
         ax.fill_between([], [], [], color="0.5", alpha=0.3, linewidth=0, label="± 2 standard errors")
     ax.legend(fontsize=8, framealpha=0.85)
     labels = axis_labels(surface)
     x_label = labels[0] if surface.betas is None else shared_label(surface)
-    label_axes(ax, title_of(surface), x_label, quantity_label(surface, "loss", log_scale))
+    label_axes(ax, title_of(surface), x_label, quantity_label(surface, "loss", log_scale, clipped))
     return ax
 
 
@@ -79,11 +76,16 @@ def _draw_curve(ax: Axes, axis: np.ndarray, loss: np.ndarray, error: np.ndarray,
         mark_nonfinite(ax, axis[bad], color, count_text(int(bad.sum()), bad.size), row=k)
 
 
-def _mark_models(ax: Axes, surface: Surface) -> None:
+def _lowest(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.min()) if finite.size else math.inf
+
+
+def _mark_models(ax: Axes, surface: Surface, lowest: float) -> None:
     """A star at the origin; between two models also a diamond at the second one, and the loss of both."""
     models = marked_models(surface)
     for (at, name), style in zip(models.items(), ({}, {"marker": "D", "markersize": 6.5}), strict=False):
         loss = value_at(surface, surface.loss, *[at] * len(surface.axes))
         if math.isfinite(loss):
             label = f"{name}, loss {loss:.3g}" if len(models) > 1 else name
-            ax.plot([at], [loss], label=label, **star_style(11) | style)
+            ax.plot([at], [max(loss, lowest)], label=label, **star_style(11) | style)

@@ -7,9 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from landscape.errors import InputError
+from landscape.escaping import math_free
 from landscape.plotting.axes import axes_or_new, label_axes, star_style
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label, title_of
-from landscape.plotting.scales import COLORMAP, color_limits, log_ticks
+from landscape.plotting.hidden import Star
+from landscape.plotting.scales import COLORMAP, color_limits, log_ticks, on_log_scale
 from landscape.plotting.values import plane_values, value_at
 from landscape.results import Surface
 
@@ -17,16 +19,17 @@ __all__ = ["plot_surface"]
 
 
 def plot_surface(surface: Surface, ax: Axes | None = None, *, log_scale: bool = False) -> Axes:
-    """The loss over the plane as a 3-D surface with a star at the trained model; non-finite points are gaps.
+    """The loss over the plane as a 3-D surface with a star at the model; non-finite points are gaps.
 
-    ``ax`` must be a 3-D axes; without it a new pyplot figure is made. ``log_scale`` draws log10 of the loss.
+    The star is hollow where the surface stands before it. ``ax`` must be a 3-D axes; without it a new pyplot figure is
+    made. ``log_scale`` draws log10 of the loss; losses at or below 0 stand at the smallest positive one, which a
+    warning and the label say.
 
     Raises:
-        InputError: a line instead of a plane, ``ax`` without a third axis, or a log scale over losses that
-            are not positive.
+        InputError: a line instead of a plane, or ``ax`` without a third axis.
     """
-    values = plane_values(surface, "loss")
-    limits = color_limits(values, log_scale, "loss")
+    (values,), log_scale, clipped = on_log_scale([plane_values(surface, "loss")], log_scale)
+    limits = color_limits(values, log_scale)
     if ax is not None and ax.name != "3d":
         raise InputError("plot_surface needs 3-D axes: figure.add_subplot(projection='3d')")
     ax = axes_or_new(ax, (5.6, 4.8), projection="3d")
@@ -40,23 +43,25 @@ def plot_surface(surface: Surface, ax: Axes | None = None, *, log_scale: bool = 
             edgecolor=(0, 0, 0, 0.25), linewidth=0.15,
         )  # fmt: skip
         ax.set_zlim(low, high)
-    _draw_star(ax, surface, height)
     ax.set(xlim=surface.alphas[[0, -1]], ylim=surface.betas[[0, -1]])
     _dress_axes(ax, limits if log_scale else None)
+    _draw_star(ax, surface, x, y, height)
     if count := int((~np.isfinite(values)).sum()):
         ax.text2D(0, 0.97, f"gaps: {count_text(count, values.size)}", transform=ax.transAxes, fontsize=8)
     label_axes(ax, title_of(surface), *axis_labels(surface, separator="\n"), size=9)
     if not ax.get_zlabel():
-        ax.set_zlabel(quantity_label(surface, "loss", log_scale), labelpad=5, fontsize=9)
+        ax.set_zlabel(math_free(quantity_label(surface, "loss", log_scale, clipped)), labelpad=5, fontsize=9)
     return ax
 
 
-def _draw_star(ax: Axes, surface: Surface, height: np.ndarray) -> None:
+def _draw_star(ax: Axes, surface: Surface, x: np.ndarray, y: np.ndarray, height: np.ndarray) -> None:
     z = value_at(surface, height, 0, 0)
     if not math.isfinite(z):
         return
     # A line artist keeps its zorder in 3-D, where collections are re-sorted by depth and would hide the star.
-    ax.plot([0], [0], [z], label=origin_name(surface), **star_style(13))
+    star = Star(z, x, y, height, **star_style(13))
+    ax.add_line(star)
+    star.set_label(origin_name(surface) + " (behind the surface)" * star.show_from(ax))
     ax.legend(loc="upper right", fontsize=8, framealpha=0.85, handlelength=1.4)
 
 

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.errors import InputError
-from landscape.plotting.captions import quantity_label, title_of
+from landscape.escaping import math_free
+from landscape.plotting.captions import common_title, quantity_label
 from landscape.plotting.panels import (
     check_counts,
     draw_bar_beside,
@@ -17,7 +18,7 @@ from landscape.plotting.panels import (
     panel_axes,
 )
 from landscape.plotting.planes import draw_plane
-from landscape.plotting.scales import Scale, color_scale
+from landscape.plotting.scales import Scale, color_scale, on_log_scale
 from landscape.plotting.values import plane_values
 from landscape.results import Surface
 
@@ -39,16 +40,18 @@ def plot_tiles(
 
     Colours run from the smallest to the largest finite loss of all tiles ("global"), over the 2nd to 98th
     percentile of all ("quantile", the bar ends in arrows), or over each tile's own range with a bar beside it
-    ("individual"). The figure is made through pyplot.
+    ("individual"). On a log scale, losses at or below 0 are drawn at the smallest positive one of all tiles, which a
+    warning and the label say. The figure is made through pyplot.
 
     Raises:
         InputError: no surfaces, lists of different lengths, an unknown colour scale, fewer than one column,
-            a line among the planes, or a log scale over losses that are not positive.
+            or a line among the planes.
     """
     check_counts("plot_tiles", surfaces, images=images, titles=titles)
     if columns < 1:
         raise InputError(f"columns must be at least 1, not {columns}")
-    planes = [plane_values(surface, "loss") for surface in surfaces]
+    found = [plane_values(surface, "loss") for surface in surfaces]
+    planes, log_scale, clipped = on_log_scale(found, log_scale)
     scales = _tile_scales(planes, color_scale, log_scale)
     size = (2.35 if color_scale == "individual" else 1.95, 2.15)
     figure, axes = panel_axes(surfaces, min(columns, len(surfaces)), size, margin=(1.2, 1), tick_size=7)
@@ -57,17 +60,17 @@ def plot_tiles(
         if color_scale == "individual" and filled is not None:
             draw_bar_beside(filled, scales[k], "", ticks=4, size=7)
         if titles is not None:
-            ax.set_title(titles[k], fontsize=8)
+            ax.set_title(math_free(titles[k]), fontsize=8)
         if images is not None and images[k] is not None:
             _draw_thumbnail(ax, images[k])
-    label = quantity_label(surfaces[0], "loss", log_scale)
+    label = quantity_label(surfaces, "loss", log_scale, clipped)
     note = None
     if color_scale == "individual":
         note = f"{label}, each tile on its own colour scale"
     elif scales[0] is not None:
         draw_shared_bar(figure, axes, planes, scales[0], label)
     label_panels(figure, axes, surfaces)
-    draw_head(figure, axes, title_of(surfaces[0]), note)
+    draw_head(figure, axes, common_title(surfaces), note)
     return figure
 
 
@@ -76,9 +79,9 @@ def _tile_scales(planes: list[np.ndarray], kind: str, log_scale: bool) -> list[S
     if kind not in COLOR_SCALES:
         raise InputError(f"unknown colour scale {kind!r}; use one of {', '.join(COLOR_SCALES)}")
     if kind == "individual":
-        return [color_scale([values], "loss", log_scale) for values in planes]
+        return [color_scale([values], log_scale) for values in planes]
     percentiles = (2, 98) if kind == "quantile" else (0, 100)
-    return [color_scale(planes, "loss", log_scale, percentiles=percentiles)] * len(planes)
+    return [color_scale(planes, log_scale, percentiles=percentiles)] * len(planes)
 
 
 def _draw_thumbnail(ax: Axes, image: np.ndarray) -> None:

@@ -74,7 +74,11 @@ class Surface(Archived):
         loss = self.per_sample[..., index].astype(np.float64)
         return replace(
             self, loss=loss, standard_error=np.full(loss.shape, np.nan), accuracy=None, per_sample=None,
-            metadata={**self.metadata, "nonfinite_points": int((~np.isfinite(loss)).sum())},
+            metadata={
+                **self.metadata,
+                "data": {**self.metadata.get("data", {}), "size": 1, "sample": int(index)},
+                "nonfinite_points": int((~np.isfinite(loss)).sum()),
+            },
         )  # fmt: skip
 
     def mismatch(self) -> str | None:
