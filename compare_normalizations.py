@@ -12,7 +12,8 @@ Writes into output: json/training_<norm>.json (history of every epoch), json/lan
 filter-normalised random plane), json/hessian_<norm>.json (eigenvalues, trace, density, sharpness), landscapes/,
 weights/ (checkpoints for the other scripts), figures/, and report.md with tables. Every result is kept with its recipe:
 run the command again and nothing is computed again, change a setting and only what depends on it is; a killed run goes
-on where it stopped. An estimate that did not converge is marked in the report and in the JSON.
+on where it stopped. An estimate that did not converge is marked in the report and in the JSON; one that failed is
+named at the end as well, and the exit code is then 2.
 The defaults take about 35 minutes on two cores with nothing else to do, five for each normalisation (five were timed).
 """
 
@@ -21,9 +22,11 @@ from pathlib import Path
 from landscape_lib import (
     SHARPNESS_CAUTION,
     Evaluation,
+    InputError,
     NormalizationStudy,
     PlaneChoice,
     StoredResults,
+    check_count,
     checkpoint_surface,
     describe,
     make_folder,
@@ -33,6 +36,7 @@ from landscape_lib import (
     normalization_figures,
     normalization_report,
     objective,
+    refuse_unused,
     run_script,
     save_figure,
     study_data,
@@ -61,9 +65,14 @@ def main(
         figures: Draw figures; --no-figures only computes and reports.
     """
     study.check()
+    plane.check()
+    evaluation.check()
+    refuse_unused("here: no network is there yet at which a range could be found", range=(plane.range, None))
     for part in ("json", "weights", "landscapes", "figures"):
         make_folder(out / part)
     data = study_data(study, evaluation.data_dir)
+    for name in ("samples", "curvature_samples"):
+        check_count(name, getattr(study, name), most=len(data["train"]))
     sizes = ", ".join(f"{len(part):,} {split}" for split, part in data.items())
     print(f"Data: {data['train'].name} ({data['train'].source}), {sizes}")
     print(f"Settings: {describe(study, plane, evaluation)}")
@@ -108,6 +117,20 @@ def main(
     report = normalization_report(networks, facts=facts, target_loss=study.target_loss, figures=captions)
     wrote(write_text(out / "report.md", report))
     print(SHARPNESS_CAUTION)
+    failed = failures(networks)
+    if failed:
+        raise InputError(f"{len(failed)} measurements failed, as the report says; first {failed[0]}")
+
+
+def failures(networks: dict[str, list[dict]]) -> list[str]:
+    """What could not be measured, and why."""
+    return [
+        f"{name} of {norm}: {result['failed']}"
+        for norm, runs in networks.items()
+        for run in runs
+        for name, result in run.items()
+        if "failed" in result
+    ]
 
 
 def wrote(path: Path) -> None:

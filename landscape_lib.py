@@ -131,7 +131,7 @@ from landscape.sources import (
 )
 from landscape.stacked_training import fit_stacked
 from landscape.stored_metrics import confirm_metrics, input_scaling
-from landscape.study.matrix import train_matrix
+from landscape.study.matrix import diverged_runs, train_matrix
 from landscape.study.plan import Matrix
 from landscape.study.probes import Probes
 from landscape.study.probing import probe_study
@@ -222,6 +222,7 @@ __all__ = [
     "describe",
     "differences",
     "distinct_names",
+    "diverged_runs",
     "eigenvector_plane",
     "evaluate",
     "explore",

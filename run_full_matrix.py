@@ -10,13 +10,24 @@ Networks of one shape are trained together, with the numbers that each would hav
 for each, dataset=.../arch=.../act=.../opt=.../seed=...: checkpoints/ (init.pth, mid_<epoch>.pth, final.pth),
 metrics.json (loss and accuracy of every epoch) and, last, summary.json (all settings). A run that is there with the
 same settings stays as it is; a half-written one, or one of other settings, is trained again; files of others are left
-alone. Next: python run_probes_and_reports.py
+alone. Networks whose training diverged are kept, but named at the end, and the exit code is then 2.
+Next: python run_probes_and_reports.py
 """
 
 import os
 from pathlib import Path
 
-from landscape_lib import Matrix, describe, make_folder, run_script, train_matrix
+from landscape_lib import (
+    InputError,
+    Matrix,
+    check_count,
+    describe,
+    diverged_runs,
+    make_folder,
+    run_script,
+    select_device,
+    train_matrix,
+)
 
 
 def main(
@@ -33,7 +44,10 @@ def main(
         device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
         jobs: Processes, each with one thread; None is one for every core.
     """
-    plans, root = matrix.plans(), make_folder(output_root)
+    plans = matrix.plans()
+    check_count("jobs", jobs)
+    select_device(device)
+    root = make_folder(output_root)
     print(f"Settings: {describe(matrix, device=device)}\n{len(plans)} networks; writing into {root}", flush=True)
     trained = 0
     for summary in train_matrix(plans, root, jobs=jobs or os.cpu_count(), device=device):
@@ -41,6 +55,11 @@ def main(
         accuracy = summary["final"]["test_accuracy"]
         print(f"Wrote {root / summary['place']} (test accuracy {accuracy:.2%})", flush=True)
     print(f"{trained} networks trained here; all {len(plans)} are in {root}")
+    if diverged := diverged_runs(plans, root):
+        raise InputError(
+            f"the loss of {len(diverged)} of {len(plans)} networks is not finite, first {diverged[0]}; "
+            "lower --learning-rate"
+        )
 
 
 if __name__ == "__main__":

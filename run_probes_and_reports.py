@@ -11,20 +11,24 @@ line and plane, eigenvalues, trace and spectral density of the Hessian, sharpnes
 the line, after permutation alignment and on a Bezier curve; the paths of training in their PCA plane. Numbers go beside
 the runs (probes/, group/), figures into a folder of the same tree, and summary.md, depth_study.md, width_study.md,
 activation_study.md, optimizer_study.md, connectivity_study.md and index.html into the folder for reports. What is there
-of the same networks with the same settings is not made again; what a kill left half-written is.
+of the same networks with the same settings is not made again; what a kill left half-written is. Networks that cannot be
+measured, or not wholly, are named in the reports and at the end, and the exit code is then 2.
 """
 
 import os
 from pathlib import Path
 
 from landscape_lib import (
+    InputError,
     Probes,
+    check_count,
     describe,
     find_runs,
     is_first_rank,
     make_folder,
     probe_study,
     run_script,
+    select_device,
     write_reports,
 )
 
@@ -47,11 +51,15 @@ def main(
         device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
         jobs: Processes, each with one thread; None is one for every core.
     """
+    probes.check()
+    check_count("jobs", jobs)
+    select_device(device)
     runs, left_out = find_runs(experiments_root)
     figures, reports = make_folder(figures_root), make_folder(reports_root)
     print(f"Settings: {describe(probes, device=device)}\n{len(runs)} networks in {experiments_root}", flush=True)
     for place, reason in left_out.items():
         print(f"Left out: {place}, {reason}")
+    lost = {}
     for place, measured, drawn, failed in probe_study(
         runs, probes, figures, jobs=jobs or os.cpu_count(), device=device
     ):
@@ -59,10 +67,16 @@ def main(
             if new:
                 print(f"Wrote {folder / place}", flush=True)
         if failed:
+            lost[place] = failed
             print(f"Not whole: {place}, {failed}", flush=True)
     if is_first_rank():
         for path in write_reports(runs, left_out, figures, reports):
             print(f"Wrote {path}")
+    if lost:
+        place, reason = next(iter(lost.items()))
+        raise InputError(
+            f"{len(lost)} folders of networks and of groups are not whole, as the reports say; first {place}: {reason}"
+        )
 
 
 if __name__ == "__main__":

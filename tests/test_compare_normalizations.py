@@ -222,8 +222,9 @@ def test_a_training_that_was_killed_goes_on_from_its_epoch(here, monkeypatch, ca
 
 
 def test_seeds_give_error_bars_and_a_network_that_diverges_is_told(here, capfd):
-    assert compare("--norms", "none", "--seeds", "0", "1", "--lr", "1e9", "--no-figures") == 0
+    assert compare("--norms", "none", "--seeds", "0", "1", "--lr", "1e9", "--no-figures") == 2
     printed = capfd.readouterr()
+    assert "measurements failed, as the report says; first eigenvalues of none: " in printed.err.splitlines()[-1]
     assert "Warning: no eigenvalues of hessian_none, seed 1" in printed.err
     assert "failed" in result("none", "sam", seed=1)
     report = Path("output/report.md").read_text()
@@ -291,6 +292,11 @@ def test_the_training_speed_is_the_first_window_that_is_low_enough():
         ({"draws": 1}, "draws is 1"),
         ({"products": 9}, "products 9"),
         ({"eigenvalues": 0}, "eigenvalues is 0"),
+        ({"probes": 10**9}, "probes is 1000000000"),
+        ({"subset": 0}, "subset is 0"),
+        ({"subset": 300}, "but the subset has 300; take fewer"),
+        ({"target_loss": float("nan")}, "target_loss is nan"),
+        ({"seeds": (0, -1)}, "seed is -1"),
     ],
 )
 def test_settings_out_of_range_are_told(options, message):
@@ -300,7 +306,13 @@ def test_settings_out_of_range_are_told(options, message):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--norms", "spectral"], "invalid choice 'spectral'"), (["--lr", "-1"], "lr is -1.0")],
+    [
+        (["--norms", "spectral"], "invalid choice 'spectral'"),
+        (["--lr", "-1"], "lr is -1.0"),
+        (["--tolerance", "2"], "tolerance is a share of the loss"),
+        (["--range", "auto"], "--range has no effect here"),
+        (["--curvature-samples", "115"], "curvature_samples is 115; it must be a whole number from 1 to 108"),
+    ],
 )
 def test_wrong_input_ends_in_exit_code_2(here, capfd, options, message):
     assert compare(*options) == 2

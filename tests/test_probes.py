@@ -169,10 +169,17 @@ def test_a_killed_call_goes_on_to_the_same_reports(here):
         assert found.pop("files").keys() == expected.pop("files").keys() and found == expected
 
 
-def test_a_network_that_diverged_is_told_and_stops_nothing(here, capsys):
-    train("--seeds", "5", "--learning-rate", "1e38", "--output-root", "wild")
-    probe("--experiments-root", "wild", "--figures-root", "wild/figures", "--reports-root", "wild")
-    assert f"Not whole: {GROUP}/seed=5, " in capsys.readouterr().out
+def test_a_network_that_diverged_is_told_and_stops_nothing_but_the_exit_code(here, capsys):
+    for _ in range(2):  # also where everything is there
+        with pytest.raises(SystemExit, match="2"):
+            train("--seeds", "5", "--learning-rate", "1e38", "--output-root", "wild")
+        error = capsys.readouterr().err
+        assert f"the loss of 1 of 1 networks is not finite, first {GROUP}/seed=5; lower --learning-rate" in error
+        with pytest.raises(SystemExit, match="2"):
+            probe("--experiments-root", "wild", "--figures-root", "wild/figures", "--reports-root", "wild")
+        printed = capsys.readouterr()
+        assert f"Not whole: {GROUP}/seed=5, " in printed.out
+        assert "2 folders of networks and of groups are not whole, as the reports say; first " in printed.err
     summary = (here / "wild" / "summary.md").read_text()
     assert f"## Not measured, or not all of it\n\n- {GROUP}/seed=5: " in summary
     assert "| - (1 missing) | - (1 missing) |" in summary and "nan" not in summary
@@ -207,3 +214,32 @@ def test_the_commands_of_the_manual_parse(capsys):
     printed = capsys.readouterr().out
     for option in set(re.findall(r"(--[a-z-]+)", run_probes_and_reports.__doc__)) - {"--nproc-per-node"}:
         assert option in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--eigenvalues", "0"], "eigenvalues is 0"),
+        (["--eigenvalues", "1000000000"], "eigenvalues is 1000000000"),
+        (["--eigenvalue-error", "nan"], "eigenvalue error is nan"),
+        (["--trace-error", "0"], "trace error is 0.0"),
+        (["--trace-products", "5"], "trace products is 5; it must be a whole number from 30"),
+        (["--density-probes", "0"], "density probes is 0"),
+        (["--density-steps", "-1"], "density steps is -1"),
+        (["--bends", "0"], "bends is 0"),
+        (["--curve-epochs", "0"], "curve epochs is 0"),
+        (["--curve-lr", "inf"], "curve lr is inf"),
+        (["--span", "nan"], "span nan"),
+        (["--probe-seed", "-1"], "probe seed is -1"),
+        (["--sharpness", "sam", "sam"], "sharpness has 'sam' twice"),
+        (["--line-resolution", "1"], "line resolution is 1"),
+        (["--jobs", "0"], "jobs is 0"),
+        (["--device", "abacus"], "unknown device 'abacus'"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_network_is_looked_for(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        probe(*options)
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line and not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from landscape.checks import check_count, check_number
 from landscape.errors import InputError
 from landscape.models.normalization import NORMALIZATIONS
 from landscape.sharpness import MEASURES
@@ -11,6 +12,7 @@ from landscape.training import Training
 
 __all__ = ["NormalizationStudy"]
 
+MOST = 1_000_000  # samples, products, probes, steps or draws
 Normalization = Literal["batch", "layer", "group", "rms", "dyt", "piecewise", "none"]
 
 
@@ -68,9 +70,19 @@ class NormalizationStudy:
         counts = ("samples", "curvature_samples", "eigenvalues", "probes", "lanczos_steps", "ascent_steps")
         if low := [name for name in counts if getattr(self, name) < 1]:
             raise InputError(f"{low[0]} is {getattr(self, low[0])}; it must be at least 1")
+        for name in (*counts, "draws", "products"):
+            check_count(name, getattr(self, name), most=MOST)
+        check_count("subset", self.subset)
+        check_number("target_loss", self.target_loss, above=0)
+        if self.subset is not None and max(self.samples, self.curvature_samples) > self.subset:
+            raise InputError(
+                f"samples is {self.samples} and curvature_samples {self.curvature_samples}, but the subset has "
+                f"{self.subset}; take fewer of them, or a larger subset"
+            )
         if self.draws < 2 or self.products < 30:
             raise InputError(f"draws is {self.draws} and products {self.products}; they must be at least 2 and 30")
-        self.training(self.seeds[0]).check()
+        for seed in self.seeds:
+            self.training(seed).check()
 
     def training(self, seed: int) -> Training:
         """How a network is trained from ``seed``."""

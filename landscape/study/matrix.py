@@ -21,7 +21,7 @@ from landscape.study.runs import RUN_FORM, SUMMARY
 from landscape.study.tasks import one_thread, run_tasks
 from landscape.training import score
 
-__all__ = ["stacks_of", "train_matrix"]
+__all__ = ["diverged_runs", "stacks_of", "train_matrix"]
 
 
 def train_matrix(plans: Sequence[RunPlan], root: Path, *, jobs: int, device: str) -> Iterator[dict]:
@@ -37,6 +37,12 @@ def train_matrix(plans: Sequence[RunPlan], root: Path, *, jobs: int, device: str
         for summaries in run_tasks(partial(_train_stack, root=root, device=device), stacks, jobs):
             bar.update(len(summaries))
             yield from summaries
+
+
+def diverged_runs(plans: Sequence[RunPlan], root: Path) -> list[str]:
+    """The places of those of ``plans`` below ``root`` whose loss is not finite at the end."""
+    finals = {plan.place: (read_record(root / plan.place / SUMMARY) or {}).get("final", {}) for plan in plans}
+    return [place for place, final in finals.items() if None in final.values()]
 
 
 def stacks_of(plans: Sequence[RunPlan], root: Path) -> list[list[RunPlan]]:

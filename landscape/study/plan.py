@@ -6,12 +6,15 @@ from functools import cached_property
 from itertools import product
 from typing import Literal
 
+from landscape.checks import check_count, check_number, check_seed
 from landscape.datasets.synthetic import PointRecipe
 from landscape.errors import InputError
 from landscape.models import VARIANTS
 from landscape.training import Training
 
 __all__ = ["Matrix", "RunPlan"]
+
+MOST_POINTS = 10**7
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,10 @@ class Matrix:
                 raise InputError(f"{what} are {list(values)}: name at least one, and none twice")
         if unknown := [name for name in self.architectures if name not in VARIANTS]:
             raise InputError(f"unknown architecture {unknown[0]!r}; use one of {', '.join(VARIANTS)}")
+        check_count("n_train", self.n_train, most=MOST_POINTS)
+        check_count("n_test", self.n_test, most=MOST_POINTS)
+        check_seed(self.data_seed, "data seed")
+        check_number("lr gamma", self.lr_gamma, above=0)
         if self.epochs < 1 or self.lr_step_size < 1 or self.mid_checkpoints < 0:
             raise InputError(
                 f"epochs is {self.epochs}, lr step size {self.lr_step_size}, mid checkpoints {self.mid_checkpoints}: "

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from landscape.checkpoints import load_checkpoint
+from landscape.checks import check_count, check_distinct, check_number, check_seed
 from landscape.connectivity import barrier
 from landscape.curvature import spectral_density, top_eigenpairs, trace
+from landscape.curvature.trace import FEWEST
 from landscape.errors import InputError
 from landscape.evaluation import evaluate
 from landscape.objective import Objective, objective
@@ -22,6 +24,11 @@ from landscape.study.runs import PROBES, StudyRun
 
 __all__ = ["VERSION", "Probes", "probe_run"]
 
+MOST = 10_000  # points of an axis, eigenvalues, probes, products, steps or epochs
+COUNTS = {
+    "line_resolution": 2, "plane_resolution": 2, "eigenvalues": 1, "trace_products": 3 * FEWEST, "density_probes": 1,
+    "density_steps": 1, "bends": 1, "curve_epochs": 1,
+}  # fmt: skip
 VERSION = 1  # of what is measured; another one measures everything again
 
 
@@ -59,7 +66,7 @@ class Probes:
     """Its learning rate."""
 
     def check(self) -> None:
-        """Raise InputError where a value that no measurement checks is out of range."""
+        """Raise InputError where a value is out of range: of all runs it would be wrong."""
         if unknown := [name for name in self.sharpness if name not in MEASURES]:
             raise InputError(f"unknown measure {unknown[0]!r} of sharpness; use one of {', '.join(MEASURES)}")
         if min(self.line_resolution, self.plane_resolution) < 2 or not 0 < self.span < math.inf:
@@ -67,6 +74,12 @@ class Probes:
                 f"line resolution is {self.line_resolution}, plane resolution {self.plane_resolution}, span "
                 f"{self.span}; points must be at least 2, the span positive"
             )
+        check_distinct("sharpness", self.sharpness)
+        check_seed(self.probe_seed, "probe seed")
+        for name, least in COUNTS.items():
+            check_count(name.replace("_", " "), getattr(self, name), least, MOST)
+        for name in ("eigenvalue_error", "trace_error", "curve_lr"):
+            check_number(name.replace("_", " "), getattr(self, name), above=0)
 
 
 def probe_run(run: StudyRun, probes: Probes, device: str) -> bool:
