@@ -95,7 +95,7 @@ from landscape.results import (
     TraceEstimate,
     Trajectory,
 )
-from landscape.runs import Run
+from landscape.runs import Run, epochs_to_save
 from landscape.scripts import advised, run_script
 from landscape.settings import (
     Evaluation,
@@ -224,6 +224,7 @@ __all__ = [
     "distinct_names",
     "diverged_runs",
     "eigenvector_plane",
+    "epochs_to_save",
     "evaluate",
     "explore",
     "file_owner",

@@ -15,7 +15,7 @@ FILE.py:FUNCTION: that file is run, and its function called with input_shape and
 Writes into runs/<model>_<dataset>: epoch_000.pth (the initial weights), those of the epochs asked for and of the last
 (checkpoints for the landscape scripts), metrics.json (settings; losses, accuracies, learning rate and seconds of every
 epoch), and state.pth, from which --resume goes on. A folder that holds a run is never overwritten: without --resume
-it is refused. On the CPU a resumed run ends with the same bits as one without a break.
+it is refused, as is --resume without a run. On the CPU a resumed run ends with the same bits as one without a break.
 """
 
 from dataclasses import asdict
@@ -27,9 +27,14 @@ from landscape_lib import (
     Run,
     Training,
     build_model,
+    check_count,
+    check_model,
+    epochs_to_save,
     fit,
     load_dataset,
+    make_folder,
     plain_name,
+    refuse_unused,
     run_script,
     seed_everything,
     select_device,
@@ -67,8 +72,14 @@ def main(
         name: Folder of this run in it; None is <model>_<dataset>.
         resume: Go on with the run in that folder after a crash; one that has ended stays as it is.
     """
+    training.check()
+    check_count("limit", limit)
+    check_model(model, **network.arguments)
+    epochs_to_save(save_epochs, training.epochs)
+    if not training.milestones:
+        refuse_unused("without --milestones", gamma=(training.gamma, DEFAULTS.gamma))
+    device, out = select_device(device), make_folder(out)
     seed_everything(training.seed)
-    device = select_device(device)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)
     arguments = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes), **network.arguments}

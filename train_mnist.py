@@ -22,7 +22,9 @@ from pathlib import Path
 
 from landscape_lib import (
     LinearMNIST,
+    Training,
     build_model,
+    check_count,
     fit,
     load_dataset,
     prepare_checkpoint,
@@ -60,12 +62,14 @@ def main(
         device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
         out: Checkpoint to write; an existing one is replaced.
     """
-    seed_everything(seed)
+    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+    Training(**settings).check()
+    check_count("limit", limit)
     device = select_device(device)
     prepare_checkpoint(out)
+    seed_everything(seed)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)
-    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
     print(f"Data: {train.name}, {len(train):,} training and {len(test):,} test samples ({train.source})")
     print(f"Settings: {settings}, device {device}")
 

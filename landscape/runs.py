@@ -15,7 +15,7 @@ from landscape.storage.json_files import read_json, write_sealed
 from landscape.storage.locks import claimed
 from landscape.storage.reading import is_there
 
-__all__ = ["Run"]
+__all__ = ["Run", "epochs_to_save"]
 
 
 class Run:
@@ -27,12 +27,13 @@ class Run:
         folder: Made where it is missing.
         epochs: Number of epochs of the run.
         save_epochs: Epochs that get a checkpoint, 0 for the initial weights, or "all"; the last one always does.
-        resume: Go on with the run that is in the folder, if there is one, instead of refusing it.
+        resume: Go on with the run that is in the folder, instead of refusing it.
         checkpoint: What all checkpoints share: model_name, model_arguments, data and settings, see
             :func:`save_checkpoint`.
 
     Raises:
-        InputError: an epoch beyond the last, the folder cannot be written, or holds a run that is not to be resumed.
+        InputError: an epoch beyond the last, the folder cannot be written, holds a run that is not to be resumed, or
+            none that could be.
     """
 
     def __init__(
@@ -44,15 +45,16 @@ class Run:
         resume: bool,
         checkpoint: dict,
     ):
-        self.save_epochs = sorted({*(range(epochs + 1) if save_epochs == "all" else save_epochs), epochs})
-        if wrong := [epoch for epoch in self.save_epochs if not 0 <= epoch <= epochs]:
-            raise InputError(f"there is no epoch {wrong[0]} to save; choose from 0 to {epochs}")
+        self.save_epochs = epochs_to_save(save_epochs, epochs)
+        if resume and not Path(folder).is_dir():  # an empty one is of a run that was killed early
+            raise InputError(f"there is no run {folder} to resume; start it without that, or mend the name")
         self.folder, self.checkpoint = make_folder(folder), checkpoint
         # Held until this object or the process ends: what the checks below find stays so.
         self._claim = claimed(self.folder, "a run") if ranks.is_first_rank() else None
         self.state, self.metrics = self.folder / "state.pth", self.folder / "metrics.json"
-        if not resume and (found := sorted([*self.folder.glob("epoch_*.pth"), *self.folder.glob(self.metrics.name)])):
-            raise InputError(f"{found[0]} exists: add --resume to go on with that run, or choose another --name")
+        found = sorted([*self.folder.glob("epoch_*.pth"), *self.folder.glob(self.metrics.name)])
+        if found and not resume:
+            raise InputError(f"{found[0]} exists: resume that run, or choose another name")
         self.epochs = self._earlier()
         self._since = time.perf_counter()
 
@@ -81,3 +83,15 @@ class Run:
             return []
         form = {"epochs": [{"epoch": int}]}
         return read_json(self.metrics, form, "record of the epochs of a run", "start another run")["epochs"]
+
+
+def epochs_to_save(save_epochs: Iterable[int] | Literal["all"], epochs: int) -> list[int]:
+    """The epochs that get a checkpoint, the last one always.
+
+    Raises:
+        InputError: there is no such epoch.
+    """
+    chosen = sorted({*(range(epochs + 1) if save_epochs == "all" else save_epochs), epochs})
+    if wrong := [epoch for epoch in chosen if not 0 <= epoch <= epochs]:
+        raise InputError(f"there is no epoch {wrong[0]} to save; choose from 0 to {epochs}")
+    return chosen

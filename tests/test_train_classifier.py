@@ -90,7 +90,7 @@ def test_a_run_is_never_overwritten_and_a_finished_one_stays_as_it_is(here, caps
     with pytest.raises(SystemExit) as caught:
         train("--model", "linear-mnist")
     assert caught.value.code == 2
-    assert "epoch_000.pth exists: add --resume to go on with that run" in capsys.readouterr().err
+    assert "epoch_000.pth exists: resume that run, or choose another name" in capsys.readouterr().err
     train("--model", "linear-mnist", "--resume")
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(SystemExit) as caught:
@@ -208,3 +208,38 @@ def test_the_commands_of_the_manual_parse_and_the_script_defines_only_main(capsy
     printed = capsys.readouterr().out
     for option in re.findall(r"(--[a-z-]+)", train_classifier.__doc__):
         assert option in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "0"], "epochs is 0"),
+        (["--epochs", "10000000"], "epochs is 10000000"),
+        (["--batch-size", str(10**30)], "batch size is 1000"),
+        (["--lr", "inf"], "lr is inf"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--seed", str(2**64)], "seed is 18446744073709551616"),
+        (["--limit", "0"], "limit is 0"),
+        (["--save-epochs", "11"], "there is no epoch 11 to save"),
+        (["--gamma", "0.5"], "--gamma has no effect without --milestones"),
+        (["--model", "resnet15"], "a ResNet has depth 6n + 2"),
+        (["--model", "missing.py:build"], "missing.py does not exist"),
+        (["--model", ""], "unknown model ''"),
+        (["--hidden", "3"], "cannot be built with {'hidden': 3}"),
+        (["--device", ""], "unknown device ''"),
+    ],
+)
+def test_options_are_checked_before_data_are_loaded(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("train_classifier.load_dataset", None)  # not reached
+    with pytest.raises(SystemExit, match="2"):
+        ll.run_script(train_classifier.main, options)
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line and not list(tmp_path.iterdir())
+
+
+def test_a_run_that_does_not_exist_is_not_resumed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        train("--model", "linear-mnist", "--name", "none", "--resume")
+    assert "there is no run runs/none to resume" in capsys.readouterr().err
