@@ -11,7 +11,7 @@ from landscape.checkpoints import load_checkpoint
 from landscape.checks import check_count, check_distinct, check_number, check_seed
 from landscape.connectivity import barrier
 from landscape.curvature import spectral_density, top_eigenpairs, trace
-from landscape.curvature.trace import FEWEST
+from landscape.curvature.trace import LEAST_PRODUCTS
 from landscape.errors import InputError
 from landscape.evaluation import evaluate
 from landscape.objective import Objective, objective
@@ -26,8 +26,8 @@ __all__ = ["VERSION", "Probes", "probe_run"]
 
 MOST = 10_000  # points of an axis, eigenvalues, probes, products, steps or epochs
 COUNTS = {
-    "line_resolution": 2, "plane_resolution": 2, "eigenvalues": 1, "trace_products": 3 * FEWEST, "density_probes": 1,
-    "density_steps": 1, "bends": 1, "curve_epochs": 1,
+    "line_resolution": 2, "plane_resolution": 2, "eigenvalues": 1, "trace_products": LEAST_PRODUCTS,
+    "density_probes": 1, "density_steps": 1, "bends": 1, "curve_epochs": 1,
 }  # fmt: skip
 VERSION = 1  # of what is measured; another one measures everything again
 
