@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from landscape.batch_norm import POLICIES, has_batch_norm, recalibrate, use_batch_statistics
 from landscape.criteria import Criterion, as_loss
 from landscape.devices import has_bf16, select_device
-from landscape.errors import InputError
+from landscape.errors import InputError, InputTypeError
 from landscape.independence import changed_buffer, check_independence
 from landscape.layer_order import Order
 from landscape.losses import IGNORED, LOSSES, Weighted, check_labels, check_range, counted, is_classification
@@ -26,7 +26,7 @@ from landscape.slices import Slice
 from landscape.spectral_norm import spectral_layers
 from landscape.trees import batch_length, map_tensors, select, tensors_of
 
-__all__ = ["Objective", "objective"]
+__all__ = ["Objective", "check_objective", "objective"]
 
 FEW = 64  # samples that checks run on
 TRIED = 32  # samples that are tried in several batches
@@ -550,6 +550,14 @@ class Objective:
                 "scalar tensor that is their mean, or Weighted(values, weights)"
             )
         return losses
+
+
+def check_objective(found: Any, call: str) -> None:
+    """Refuse what is no objective where ``call`` takes one: swapped arguments, or a model."""
+    if not isinstance(found, Objective):
+        raise InputTypeError(
+            f"{call} takes an objective, made by ll.objective(model, data), not {type(found).__name__}"
+        )
 
 
 def _is_pair(batch: Any) -> bool:

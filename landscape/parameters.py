@@ -14,6 +14,7 @@ __all__ = [
     "as_float64",
     "as_point",
     "as_real",
+    "check_finite",
     "check_match",
     "copy_of",
     "cosine",
@@ -36,7 +37,23 @@ def parameters_of(model: nn.Module) -> Point:
     """Copies of all parameters of ``model``, detached, in ``named_parameters`` order; tied weights once."""
     if not isinstance(model, nn.Module):
         raise InputTypeError(f"parameters_of takes a torch.nn.Module, not {type(model).__name__}")
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedTensorMixin):
+            raise InputError(f"the parameter {name!r} has no shape yet; run one batch through the model first")
+        if parameter.is_meta:
+            raise InputError(
+                f"the parameter {name!r} is on the meta device and has no values; load the model's weights"
+            )
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def check_finite(point: Point, what: str) -> None:
+    """Raise InputError where a parameter of ``point`` is NaN or infinite; it is named."""
+    for name, value in point.items():
+        if not value.isfinite().all():
+            raise InputError(
+                f"the {what} holds NaN or infinite parameters, first in {name!r} (did its training diverge?)"
+            )
 
 
 @own_torch_state()

@@ -275,3 +275,99 @@ def test_what_cannot_be_aligned_is_told_in_one_line(case):
     with pytest.raises(ll.InputError, match=message) as raised:
         call()
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_activations_are_matched_whatever_the_scale_of_the_units(scale):
+    """Rescaling a hidden ReLU unit and what reads it changes neither the network nor which unit is which."""
+    torch.manual_seed(0)
+    widths = ((32, 9), (9, 7), (7, 3))
+    layers = [part for sizes in widths for part in (nn.Linear(*sizes), nn.ReLU())]
+    model = nn.Sequential(nn.Flatten(), *layers[:-1]).double()
+    twin, inverse = permuted_mlp(model, torch.Generator().manual_seed(1))
+    linears = [layer for layer in twin if isinstance(layer, nn.Linear)]
+    with torch.no_grad():
+        for first, second in itertools.pairwise(linears):
+            factors = scale * torch.linspace(0.5, 2, len(first.weight), dtype=torch.float64)
+            first.weight *= factors[:, None]
+            first.bias *= factors
+            second.weight /= factors
+    aligned = ll.align(model, twin, method="activations", data=images(40))
+    for order, expected in zip(aligned.permutations.values(), inverse, strict=True):
+        np.testing.assert_array_equal(order, expected)
+
+
+def test_units_that_never_change_take_what_is_left():
+    model = built("mlp", 0).double()
+    twin, inverse = permuted_mlp(model, torch.Generator().manual_seed(1))
+    first = [next(layer for layer in net.modules() if isinstance(layer, nn.Linear)) for net in (model, twin)]
+    order = next(iter(inverse))
+    with torch.no_grad():
+        first[0].weight[2] = 0
+        first[0].bias[2] = 1e6
+        first[1].weight[order[2]] = 0
+        first[1].bias[order[2]] = 1e6
+    found = ll.align(model, twin, method="activations", data=images(40)).permutations
+    np.testing.assert_array_equal(next(iter(found.values())), order)
+
+
+class Named(nn.Module):
+    """Layers called with keywords."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x):
+        return self.last(input=self.pool(input=torch.relu(input=self.norm(input=self.first(input=x)))).flatten(1))
+
+
+@pytest.mark.parametrize("method", ["weights", "activations"])
+def test_layers_called_with_keywords_are_followed(method):
+    torch.manual_seed(0)
+    a, b = Named().eval(), Named().eval()
+    aligned = ll.align(a, b, method=method, data=images())
+    assert aligned.deviation < 1e-9 and len(next(iter(aligned.permutations.values()))) == 4
+
+
+def diverged(value):
+    model = small()
+    with torch.no_grad():
+        model[0].weight[0, 0] = value
+    return model
+
+
+HUGE = DATA[0].double() * 1e300
+FAULTS = {
+    "NaN": (lambda: ll.align(small(), diverged(torch.nan)), "second model holds NaN or infinite.*'0.weight'"),
+    "infinite": (lambda: ll.align(diverged(torch.inf), small()), "first model holds NaN or infinite"),
+    "overflow": (lambda: ll.align(small(), diverged(1e38), data=(HUGE, DATA[1])), "are NaN or infinite"),
+    "data of another shape": (lambda: ll.align(small(), small(), data=(DATA[0][:, :3], DATA[1])), "does not take"),
+    "NaN in the data": (
+        lambda: ll.align(small(), small(), method="activations", data=(torch.full((6, 4), torch.nan), DATA[1])),
+        "NaN or infinite",
+    ),
+    "swapped": (lambda: ll.align(DATA, small()), "align takes two torch.nn.Module, not tuple"),
+    "complex": (
+        lambda: ll.align(nn.Linear(2, 3, dtype=torch.cfloat), nn.Linear(2, 3, dtype=torch.cfloat)), "is complex"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_faults_of_networks_and_data_are_told_in_one_line(case):
+    call, message = FAULTS[case]
+    with pytest.raises(ll.InputError, match=message) as raised:
+        call()
+    assert "\n" not in str(raised.value)
+
+
+def test_networks_of_different_precision_are_aligned():
+    model = built("mlp", 0)
+    twin, inverse = permuted_mlp(model, torch.Generator().manual_seed(1))
+    for method in ("weights", "activations"):
+        found = ll.align(model, twin.to(torch.bfloat16), method=method, data=images(40))
+        assert next(found.model.parameters()).dtype == torch.bfloat16
+        for order, expected in zip(found.permutations.values(), inverse, strict=True):
+            np.testing.assert_array_equal(order, expected)

@@ -314,3 +314,84 @@ def test_the_example_runs(tmp_path, small_data, monkeypatch, capsys):
     assert len(record["train"]["barriers"]["unaligned"]["loss"]) == 3
     assert (tmp_path / "barriers.png").stat().st_size > 10_000
     assert f"Wrote {tmp_path / 'barriers.json'}" in capsys.readouterr().out
+
+
+# --- definitions, and what is refused -----------------------------------------------------------------------
+
+
+def test_the_two_definitions_of_a_barrier_are_those_of_the_papers():
+    surface = of([1, 2.5, 4, 3], accuracy=np.array([0.9, 0.5, 0.3, 0.6])).surface
+    frankle = ll.Barrier.of(surface, "frankle")
+    assert (frankle.value, frankle.at, frankle.definition) == (
+        pytest.approx(4 - (1 + 3) / 2),
+        pytest.approx(2 / 3),
+        "frankle",
+    )
+    assert frankle.accuracy == pytest.approx((0.9 + 0.6) / 2 - 0.3)
+    assert ll.Barrier.of(surface).definition == "entezari"
+    convex = of([1, 1.5, 2, 3]).surface
+    assert ll.Barrier.of(convex).value == 0 and ll.Barrier.of(convex, "frankle").value == 1
+    assert np.isnan(ll.Barrier.of(of([1, np.nan, 1]).surface, "frankle").value)
+
+
+def test_the_definition_reaches_every_way_between_two_networks():
+    a, b = make("mlp", 0), make("mlp", 1)
+    objective = ll.objective(a, images(), device="cpu")
+    found = ll.barrier(objective, a, b, definition="frankle", **SMALL)
+    loss = found.surface.loss
+    assert found.value == pytest.approx(loss.max() - (loss[0] + loss[-1]) / 2)
+    ways = ll.connectivity(objective, a, b, methods=("weights",), definition="frankle", **SMALL).barriers
+    assert {way.definition for way in ways.values()} == {"frankle"}
+
+
+def broken(value):
+    model = make("mlp", 1)
+    with torch.no_grad():
+        model[3].weight[0, 0] = value
+    return model
+
+
+def half():
+    return make("mlp", 1).to(torch.bfloat16)
+
+
+net = lambda: make("mlp", 0)  # noqa: E731
+target = lambda: ll.objective(net(), images(), device="cpu")  # noqa: E731
+FAULTS = {
+    "definition": (lambda: ll.barrier(target(), net(), net(), definition="mean"), "unknown definition 'mean'"),
+    "definition of connectivity": (
+        lambda: ll.connectivity(target(), net(), net(), definition="mean"), "unknown definition 'mean'"
+    ),
+    "barrier with swaps": (lambda: ll.barrier(net(), target(), net()), "an objective.*not Sequential"),
+    "curve with swaps": (lambda: ll.fit_curve(net(), net(), target()), "an objective.*not Sequential"),
+    "connectivity with swaps": (lambda: ll.connectivity(net(), net(), target()), "takes an objective"),
+    "barrier to no model": (lambda: ll.barrier(target(), net(), images()), "a point is a module or a dict.*not tuple"),
+    "NaN in a barrier": (lambda: ll.barrier(target(), net(), broken(float("nan"))), "holds NaN or infinite"),
+    "NaN in a curve": (lambda: ll.fit_curve(target(), net(), broken(float("nan"))), "model holds NaN.*'3.weight'"),
+    "infinite": (lambda: ll.connectivity(target(), net(), broken(float("inf"))), "second model holds NaN"),
+    "other network": (lambda: ll.barrier(target(), net(), make("cnn")), "second model does not belong"),
+    "no points": (lambda: ll.project(net(), ll.random_plane(net())), "not one Sequential"),
+    "no plane": (lambda: ll.project([net()], ll.random_line(net())), "takes a plane with two directions"),
+    "no objective": (lambda: ll.project([net()], ll.random_plane(net()), net()), "takes an objective"),
+    "one point": (lambda: ll.pca_plane(ll.parameters_of(net())), "not one dict"),
+    "lazy": (lambda: ll.random_plane(nn.Sequential(nn.LazyLinear(3))), "has no shape yet; run one batch"),
+    "meta": (lambda: ll.random_plane(nn.Linear(3, 2, device="meta")), "on the meta device"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_wrong_arguments_are_told_in_one_line(case):
+    call, message = FAULTS[case]
+    with pytest.raises(ll.InputError, match=message) as raised:
+        call()
+    assert "\n" not in str(raised.value)
+
+
+def test_networks_of_different_precision_are_connected():
+    a, b = make("mlp", 0).double(), half()
+    objective = ll.objective(a, images(), device="cpu", dtype=torch.float64)
+    ways = ll.connectivity(objective, a, b, resolution=3, progress=False).barriers
+    for way in ways.values():
+        np.testing.assert_allclose(
+            way.surface.loss[[0, -1]], [mean_loss(model, *images()) for model in (a, b)], rtol=1e-6
+        )

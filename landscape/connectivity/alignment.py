@@ -12,7 +12,7 @@ from landscape.connectivity.coupling import Group, trace_coupling
 from landscape.connectivity.matching import inputs_of, match_activations, match_weights, permute
 from landscape.errors import InputError
 from landscape.objective import Objective
-from landscape.parameters import check_match, copy_of, parameters_of
+from landscape.parameters import check_finite, check_match, copy_of, parameters_of
 from landscape.runtime import own_torch_state
 from landscape.samples import Samples, collect
 from landscape.seeds import checked_seed
@@ -80,6 +80,7 @@ def align(a: nn.Module, b: nn.Module, *, method: str = "weights", data: Any = No
     _check_same(a, b)
     probe_a, probe_b = (copy_of(model).cpu().double().eval() for model in (a, b))
     inputs = _probe_inputs(probe_a, samples)
+    _check_runs(probe_b, inputs)
     groups = trace_coupling(probe_b, inputs[:2])
     if not _alike(groups, trace_coupling(probe_a, inputs[:2])):
         raise InputError("the networks are of different architectures: their units are coupled in different ways")
@@ -108,6 +109,28 @@ def _check_same(a: nn.Module, b: nn.Module) -> None:
         check_match(dict(b.named_buffers()), dict(a.named_buffers()), "second model")
     except InputError as error:
         raise InputError(f"networks of different architectures cannot be aligned: {error}") from error
+    for model, what in ((a, "first model"), (b, "second model")):
+        check_finite(parameters_of(model), what)
+        for name, value in model.named_parameters():
+            if value.is_complex():
+                raise InputError(f"cannot align: the parameter {name!r} of the {what} is complex")
+
+
+@torch.no_grad()
+def _check_runs(model: nn.Module, inputs: Tensor) -> None:
+    """Refuse inputs that the network does not take, or for which it gives nothing finite."""
+    try:
+        outputs = model(inputs)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"the network does not take the first tensor of a batch of the data, of shape {tuple(inputs.shape)} and "
+            f"{inputs.dtype}: {reason}"
+        ) from error
+    if isinstance(outputs, Tensor) and not outputs.isfinite().all():
+        raise InputError(
+            "the outputs of the second model are NaN or infinite on probe inputs, so nothing can be aligned"
+        )
 
 
 def _alike(first: list[Group], second: list[Group]) -> bool:

@@ -3,18 +3,25 @@
 from torch import nn
 
 from landscape.evaluation import evaluate
-from landscape.objective import Objective
+from landscape.objective import Objective, check_objective
 from landscape.parameters import Point
 from landscape.results import Barrier
+from landscape.results.barrier import check_definition
 from landscape.slices import interpolation_line
 
 __all__ = ["barrier"]
 
 
 def barrier(
-    objective: Objective, a: nn.Module | Point, b: nn.Module | Point, *, resolution: int = 25, **options
+    objective: Objective,
+    a: nn.Module | Point,
+    b: nn.Module | Point,
+    *,
+    resolution: int = 25,
+    definition: str = "entezari",
+    **options,
 ) -> Barrier:
-    """The rise max_t L((1 - t) a + t b) - ((1 - t) L(a) + t L(b)) of the loss between two networks, see `Barrier`.
+    """The rise max_t L((1 - t) a + t b) - B(t) of the loss on the straight line between two networks, see `Barrier`.
 
     Networks with BatchNorm get their statistics anew at every point of the line, ends included, unless the objective
     says otherwise: compare Jordan et al. 2023, "REPAIR: REnormalizing Permuted Activations for Interpolation Repair".
@@ -24,10 +31,11 @@ def barrier(
         a: the network at t = 0.
         b: the network at t = 1.
         resolution: points of the line, ends included; the maximum is over them.
+        definition: of the base B: "entezari", (1 - t) L(a) + t L(b), or "frankle", (L(a) + L(b)) / 2.
         options: passed on to `evaluate`.
 
     Raises:
-        InputError: networks of other architectures, and what `evaluate` refuses.
+        InputError: networks of other architectures, an unknown definition, and what `evaluate` refuses.
 
     Example:
         >>> import torch
@@ -37,5 +45,7 @@ def barrier(
         >>> barrier(objective(a, data), a, b, progress=False).value  # the loss of a linear model is convex
         0.0
     """
+    check_definition(definition)
+    check_objective(objective, "barrier(objective, a, b)")
     line = interpolation_line(a, b)
-    return Barrier.of(evaluate(objective, line, alpha_range=(0, 1), resolution=resolution, **options))
+    return Barrier.of(evaluate(objective, line, alpha_range=(0, 1), resolution=resolution, **options), definition)

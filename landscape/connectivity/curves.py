@@ -14,8 +14,8 @@ from landscape import ranks
 from landscape.batch_norm import use_batch_statistics
 from landscape.errors import InputError
 from landscape.networks import Networks, set_buffers
-from landscape.objective import Objective
-from landscape.parameters import Point, as_point, check_match, in_precision
+from landscape.objective import Objective, check_objective
+from landscape.parameters import Point, as_point, check_finite, check_match, in_precision
 from landscape.progress import progress_bar
 from landscape.provenance import fingerprint
 from landscape.runtime import own_torch_state
@@ -112,6 +112,7 @@ def fit_curve(
             loss that is not finite.
     """
     seed = checked_seed(seed)
+    check_objective(objective, "fit_curve(objective, a, b)")
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r} of curve; use {' or '.join(map(repr, KINDS))}")
     if min(bends, epochs, batch_size) < 1 or not 0 < lr < math.inf:
@@ -124,6 +125,10 @@ def fit_curve(
     ends, parameters = [as_point(end) for end in (a, b)], dict(objective.model.named_parameters())
     for end, what in zip(ends, ("first model", "second model"), strict=True):
         check_match(end, parameters, what)
+        check_finite(end, what)
+        for name, value in end.items():
+            if not value.is_floating_point():
+                raise InputError(f"a curve is trained in real parameters, but {name!r} is {value.dtype}")
     settings = {"bends": bends, "epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed}
     recipe = {"kind": f"{kind} curve", **settings}
     like = next(iter(parameters.values()))

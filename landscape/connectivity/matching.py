@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.connectivity.coupling import READERS, Group, operation_name
 from landscape.devices import select_device
+from landscape.errors import InputError
 from landscape.parameters import Point, as_float64, copy_of, inner, parameters_of
 from landscape.samples import Samples
 from landscape.trees import tensors_of
@@ -20,6 +21,7 @@ __all__ = ["Match", "inputs_of", "match_activations", "match_weights", "permute"
 
 MOST_ROUNDS = 100
 GAIN = 1e-12  # of the present agreement: a smaller one is rounding
+CONSTANT = 1e-6  # of its mean: a unit that deviates by no more is constant up to the rounding of float32
 READ_BYTES = 2**20  # of inputs a batch; all that its layers read lies in memory, twice
 
 
@@ -68,7 +70,10 @@ def match_activations(a: nn.Module, b: nn.Module, groups: Sequence[Group], sampl
     """Maximise the sum over units of their correlation over samples and places, where the units are read."""
     device = select_device("auto")
     a, b = (copy_of(model).to(device).eval() for model in (a, b))
-    dtype = next(a.parameters()).dtype
+    dtype = (
+        torch.float64 if any(p.dtype == torch.float64 for p in (*a.parameters(), *b.parameters())) else torch.float32
+    )
+    a, b = a.to(dtype), b.to(dtype)
     moments = [{call: _Moments() for call in group.readings} for group in groups]
     for _, batch in samples.batches(samples.count_in(READ_BYTES), device, dtype):
         read_a, read_b = (_readings(model, inputs_of(batch)) for model in (a, b))
@@ -78,6 +83,8 @@ def match_activations(a: nn.Module, b: nn.Module, groups: Sequence[Group], sampl
     orders = []
     for group, found in zip(groups, moments, strict=True):
         scores = sum((each.correlations() for each in found.values()), np.zeros((group.size, group.size)))
+        if not np.isfinite(scores).all():
+            raise InputError("the units of a network are NaN or infinite on the data, so that they cannot be compared")
         orders.append(linear_sum_assignment(scores, maximize=True)[1])
     return Match(orders, 1, True)
 
@@ -137,26 +144,33 @@ class _Readings(TorchFunctionMode):
 
 
 class _Moments:
-    """Means, variances and products of the units of two networks, in float64 over any number of batches."""
+    """Means, variances and products of the units of two networks, in float64, over batches (Chan et al. 1979)."""
 
     def __init__(self):
-        self.count, self.first, self.second, self.squares_first, self.squares_second, self.products = [0] * 6
+        self.count, self.means, self.squares, self.products = 0, [0.0, 0.0], [0.0, 0.0], 0.0
 
-    def add(self, first: Tensor, second: Tensor) -> None:
+    def add(self, *values: Tensor) -> None:
         """Add what the units were, [units, values] of either network."""
-        first, second = as_float64(first), as_float64(second)
-        self.count += first.shape[1]
-        self.first += first.sum(1)
-        self.second += second.sum(1)
-        self.squares_first += first.square().sum(1)
-        self.squares_second += second.square().sum(1)
-        self.products += first @ second.T
+        values = [as_float64(value) for value in values]
+        count = values[0].shape[1]
+        total, means = self.count + count, [value.mean(1) for value in values]
+        centred = [value - mean[:, None] for value, mean in zip(values, means, strict=True)]
+        shifts = [mean - earlier for mean, earlier in zip(means, self.means, strict=True)]
+        weight = self.count * count / total
+        self.squares = [
+            square + value.square().sum(1) + shift.square() * weight
+            for square, value, shift in zip(self.squares, centred, shifts, strict=True)
+        ]
+        self.products = self.products + centred[0] @ centred[1].T + shifts[0][:, None] * shifts[1] * weight
+        self.means = [earlier + shift * (count / total) for earlier, shift in zip(self.means, shifts, strict=True)]
+        self.count = total
 
     def correlations(self) -> np.ndarray:
-        """[units, units], zero for a unit that never changes."""
-        mean, other = self.first / self.count, self.second / self.count
-        variance = self.squares_first / self.count - mean.square()
-        other_variance = self.squares_second / self.count - other.square()
-        scale = (variance[:, None] * other_variance).clamp(min=0).sqrt()
-        covariance = self.products / self.count - mean[:, None] * other
-        return torch.where(scale > 1e-12, covariance / scale, 0.0).cpu().numpy()
+        """[units, units], whatever the scales of the units; zero for one that never changes by more than rounding."""
+        first, second = (
+            torch.where(square > CONSTANT**2 * self.count * mean.square(), square.sqrt(), 0.0)
+            for square, mean in zip(self.squares, self.means, strict=True)
+        )
+        both = (first[:, None] > 0) & (second > 0)
+        scaled = self.products / torch.where(first > 0, first, 1.0)[:, None] / torch.where(second > 0, second, 1.0)
+        return torch.where(both, scaled, 0.0).cpu().numpy()

@@ -9,8 +9,9 @@ from landscape.connectivity.alignment import Alignment, align
 from landscape.connectivity.barriers import barrier
 from landscape.connectivity.curves import Curve, fit_curve
 from landscape.evaluation import evaluate
-from landscape.objective import Objective
+from landscape.objective import Objective, check_objective
 from landscape.results import Barrier
+from landscape.results.barrier import check_definition
 
 __all__ = ["Connectivity", "barrier_table", "connectivity"]
 
@@ -31,6 +32,7 @@ def connectivity(
     *,
     methods: Sequence[str] = ("weights", "activations"),
     curve: str | None = None,
+    definition: str = "entezari",
     resolution: int = 25,
     seed: int = 0,
     progress: bool = True,
@@ -44,6 +46,7 @@ def connectivity(
         b: another one of the same architecture.
         methods: of `align`: "weights", "activations", both or none.
         curve: kind of `fit_curve`, "bezier" or "polygon", or None for no curve.
+        definition: of a barrier, "entezari" or "frankle", see `Barrier`.
         resolution: points of every way, as in `barrier`.
         seed: of the alignment and of the training of the curve.
         progress: show progress bars.
@@ -52,15 +55,17 @@ def connectivity(
     Raises:
         InputError: as `barrier`, `align` and `fit_curve` do.
     """
+    check_definition(definition)
+    check_objective(objective, "connectivity(objective, a, b)")
     options = {"resolution": resolution, "progress": progress}
     alignments = {method: align(a, b, method=method, data=objective, seed=seed) for method in methods}
-    barriers = {"unaligned": barrier(objective, a, b, **options)}
+    barriers = {"unaligned": barrier(objective, a, b, definition=definition, **options)}
     for method, aligned in alignments.items():
-        barriers[f"aligned by {method}"] = barrier(objective, a, aligned.model, **options)
+        barriers[f"aligned by {method}"] = barrier(objective, a, aligned.model, definition=definition, **options)
     fitted = None
     if curve:
         fitted = fit_curve(objective, a, b, kind=curve, seed=seed, progress=progress, **training)
-        barriers[f"{curve} curve"] = Barrier.of(evaluate(objective, fitted, alpha_range=(0, 1), **options))
+        barriers[f"{curve} curve"] = Barrier.of(evaluate(objective, fitted, alpha_range=(0, 1), **options), definition)
     return Connectivity(barriers, alignments, fitted)
 
 

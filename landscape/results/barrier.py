@@ -7,38 +7,46 @@ import numpy as np
 from landscape.errors import InputError
 from landscape.results.surface import Surface
 
-__all__ = ["Barrier"]
+__all__ = ["Barrier", "check_definition"]
 
 
 @dataclass(frozen=True, eq=False)
 class Barrier:
     """The rise of the loss L(t) on a way from one network (t = 0) to another (t = 1), over the points of a grid.
 
-    NaN or infinite where a loss on the way is. Source of the definition: Frankle et al. 2020, "Linear Mode
-    Connectivity and the Lottery Ticket Hypothesis", section 2, and Entezari et al. 2022, "The Role of Permutation
-    Invariance in Linear Mode Connectivity of Neural Networks", definition 2.1.
+    The rise is that above a base B(t), of which there are two definitions:
+
+    - "entezari": the straight line B(t) = (1 - t) L(0) + t L(1). Entezari et al. 2022, "The Role of Permutation
+      Invariance in Linear Mode Connectivity of Neural Networks", definition 2.1. Zero where the loss is convex.
+    - "frankle": the mean of the ends, B = (L(0) + L(1)) / 2. Frankle et al. 2020, "Linear Mode Connectivity and the
+      Lottery Ticket Hypothesis", section 2. At least half the difference of the ends.
+
+    Both agree where the ends have the same loss. NaN or infinite where a loss on the way is.
     """
 
-    value: float  # max_t L(t) - ((1 - t) L(0) + t L(1)), at least 0
+    value: float  # max_t L(t) - B(t), at least 0
     at: float  # the t of this maximum
     above_larger_end: float  # max_t L(t) - max(L(0), L(1)), at least 0
-    accuracy: float | None  # max_t ((1 - t) A(0) + t A(1)) - A(t) of the accuracy A, at least 0; None if unknown
+    accuracy: float | None  # max_t B(t) - A(t) with the accuracy A instead of L, at least 0; None if unknown
     surface: Surface  # the loss on the way
+    definition: str = "entezari"  # of the base
 
     @classmethod
-    def of(cls, surface: Surface) -> "Barrier":
+    def of(cls, surface: Surface, definition: str = "entezari") -> "Barrier":
         """The barrier that the ``surface`` of a line or curve shows.
 
         Raises:
-            InputError: the surface is a plane, or does not run from 0 to 1.
+            InputError: the surface is a plane, or does not run from 0 to 1; an unknown definition.
         """
+        check_definition(definition)
         if surface.betas is not None or not np.allclose(surface.alphas[[0, -1]], (0, 1), rtol=0, atol=1e-12):
             raise InputError("a barrier is that of a line or curve from 0 to 1; evaluate it with alpha_range=(0, 1)")
-        rise = _above_chord(surface.alphas, surface.loss)
+        above_base = DEFINITIONS[definition]
+        rise = above_base(surface.alphas, surface.loss)
         highest = int(np.argmax(rise))  # the first NaN, where there is one
-        accuracy = None if surface.accuracy is None else float(_above_chord(surface.alphas, -surface.accuracy).max())
+        accuracy = None if surface.accuracy is None else float(above_base(surface.alphas, -surface.accuracy).max())
         above = float(surface.loss.max() - surface.loss[[0, -1]].max())
-        return cls(float(rise[highest]), float(surface.alphas[highest]), above, accuracy, surface)
+        return cls(float(rise[highest]), float(surface.alphas[highest]), above, accuracy, surface, definition)
 
     @property
     def numbers(self) -> dict:
@@ -48,9 +56,24 @@ class Barrier:
         return {"first_loss": first, "second_loss": second, **{name: getattr(self, name) for name in names}}
 
 
+def check_definition(definition: str) -> None:
+    """Refuse an unknown definition of a barrier."""
+    if definition not in DEFINITIONS:
+        raise InputError(f"unknown definition {definition!r} of a barrier; use {' or '.join(map(repr, DEFINITIONS))}")
+
+
 def _above_chord(t: np.ndarray, values: np.ndarray) -> np.ndarray:
     """``values`` minus the straight line between the first and the last of them."""
     with np.errstate(invalid="ignore"):  # infinite ends
         rise = values - ((1 - t) * values[0] + t * values[-1])
         rise[[0, -1]] = values[[0, -1]] - values[[0, -1]]  # zero without rounding
     return rise
+
+
+def _above_mean(_: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``values`` minus the mean of the first and the last of them."""
+    with np.errstate(invalid="ignore"):
+        return values - (values[0] + values[-1]) / 2
+
+
+DEFINITIONS = {"entezari": _above_chord, "frankle": _above_mean}

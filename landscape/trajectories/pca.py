@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.directions import normalize_direction, orthogonalize_filters
-from landscape.errors import InputError
+from landscape.errors import InputError, InputTypeError
 from landscape.networks import Networks
 from landscape.parameters import Point, as_point, as_real, check_match, is_continuous, precise, unflatten
 from landscape.runtime import own_torch_state
@@ -41,6 +41,8 @@ def pca_plane(
         InputError: fewer than three points, points of different networks, points that do not span a plane or are not
             finite, an unknown origin or normalisation.
     """
+    if isinstance(points, nn.Module | dict) or not hasattr(points, "__len__"):
+        raise InputTypeError(f"pca_plane takes a sequence of models or points, not one {type(points).__name__}")
     if len(points) < 3:
         raise InputError(f"a PCA plane takes at least three points, not {len(points)}")
     index = {"last": len(points) - 1, "first": 0}.get(origin, origin)

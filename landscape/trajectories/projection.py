@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
-from landscape.errors import InputError
-from landscape.objective import Objective
+from landscape.errors import InputError, InputTypeError
+from landscape.objective import Objective, check_objective
 from landscape.parameters import Point, as_float64, as_point, check_match, cosine, inner
 from landscape.progress import progress_bar
 from landscape.results import Trajectory
 from landscape.runtime import own_torch_state
 from landscape.settling import check_point
-from landscape.slices import Plane
+from landscape.slices import Plane, Slice
 
 __all__ = ["covering_ranges", "project"]
 
@@ -49,6 +49,12 @@ def project(
         InputError: no points, points of another network, directions that are parallel or zero; points off the plane
             of a network whose statistics are not known.
     """
+    if not isinstance(plane, Slice) or len(plane.directions) != 2:
+        raise InputTypeError(f"project(points, plane, objective) takes a plane with two directions, not {plane!r:.80}")
+    if objective is not None:
+        check_objective(objective, "project(points, plane, objective)")
+    if isinstance(points, nn.Module | dict) or not hasattr(points, "__len__"):
+        raise InputTypeError(f"project takes a sequence of models or points, not one {type(points).__name__}")
     if not len(points):
         raise InputError("there are no points to project")
     inverse = _inverse_gram(plane)
