@@ -4,7 +4,7 @@ import math
 
 from landscape.errors import InputError
 
-__all__ = ["MOST_LEVELS", "check_count", "check_distinct", "check_number", "check_seed"]
+__all__ = ["MOST_LEVELS", "check_count", "check_distinct", "check_number", "check_objective", "check_seed"]
 
 MOST_LEVELS = 1000  # bands or panels of one figure
 MOST = 2**31 - 1  # samples, steps or draws that torch can count everywhere
@@ -24,7 +24,8 @@ def check_count(name: str, value: int | None, least: int = 1, most: int = MOST) 
 
 def check_number(name: str, value: float, *, above: float = -math.inf, least: float = -math.inf) -> None:
     """Raise InputError unless ``value`` is finite, larger than ``above`` and at least ``least``."""
-    if not math.isfinite(value) or value <= above or value < least:
+    number = isinstance(value, int | float) and math.isfinite(value)
+    if not number or value <= above or value < least:
         bounds = f" above {above:g}" * (above > -math.inf) + f" of at least {least:g}" * (least > -math.inf)
         raise InputError(f"{name} is {value}; it must be a finite number{bounds}")
 
@@ -33,6 +34,14 @@ def check_seed(value: int, name: str = "seed") -> None:
     """Raise InputError unless ``value`` is what every random generator takes: a whole number below 2**64."""
     if not isinstance(value, int) or not 0 <= value < 2**64:
         raise InputError(f"{name} is {value}; it must be a whole number from 0 to 2**64 - 1")
+
+
+def check_objective(value: object) -> None:
+    """Raise InputError unless ``value`` is an objective, as a model or data alone are not."""
+    from landscape.objective import Objective
+
+    if not isinstance(value, Objective):
+        raise InputError(f"an objective is needed, not {type(value).__name__}; make one with objective(model, data)")
 
 
 def check_distinct(name: str, values: tuple[object, ...]) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import Point, as_float64
-from landscape.responses import check_gradients, explained_checkpoints
+from landscape.responses import check_gradients, explained_checkpoints, without_sparse_gradients
 from landscape.runtime import own_torch_state
 
 __all__ = ["MeanLoss"]
@@ -31,7 +31,8 @@ class MeanLoss:
                 "out; use 'running' or 'batch'"
             )
         self.objective = objective.for_slice(None).twin()
-        self.objective.model.requires_grad_(True)
+        for parameter in without_sparse_gradients(self.objective.model).parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
         if not self.objective.batches_fixed:
             self.objective.batch_size = min(self.objective.batch_size, BATCH)
         self.checked = False
@@ -47,18 +48,20 @@ class MeanLoss:
     def with_gradient(self, point: Point) -> tuple[float, Point]:
         """L at ``point``, and its gradient in float64."""
         objective, total = self.objective, 0.0
-        sums = {name: torch.zeros_like(as_float64(value)) for name, value in objective.model.named_parameters()}
+        own = dict(objective.model.named_parameters())
+        sums = {name: torch.zeros_like(as_float64(value)) for name, value in own.items()}
         with objective.arithmetic(), torch.enable_grad(), explained_checkpoints():
             objective.move_to(point)
             if not self.checked:
-                check_gradients(objective, list(sums))
+                check_gradients(objective, [name for name, value in own.items() if value.requires_grad])
                 self.checked = True
-            parameters = list(objective.model.parameters())
+            moved = {name: sums[name] for name, value in own.items() if value.requires_grad}
+            parameters = [own[name] for name in moved]
             for _, batch in objective.batches():
                 losses, _ = objective.evaluate(batch)
                 total += as_float64(losses.detach()).sum().item()
                 pieces = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
-                for sum_, piece in zip(sums.values(), pieces, strict=True):
+                for sum_, piece in zip(moved.values(), pieces, strict=True):
                     if piece is not None:
                         sum_ += as_float64(piece.to_dense() if piece.is_sparse else piece)
         return total / objective.size, {name: value / objective.size for name, value in sums.items()}

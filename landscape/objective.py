@@ -157,7 +157,8 @@ class Objective:
         parameters = dict(self.model.named_parameters())
         check_match(point, parameters)
         for name, parameter in parameters.items():
-            parameter.data = point[name].detach().to(self.device, self.dtype)
+            dtype = self.dtype if parameter.is_floating_point() else parameter.dtype
+            parameter.data = point[name].detach().to(self.device, dtype)
         self.renew_statistics(weights)
 
     @property
@@ -372,6 +373,12 @@ class Objective:
             private = copy_of(model)
         except (RuntimeError, TypeError) as error:
             raise InputError(f"the model cannot be copied ({error}); pass one that copy.deepcopy accepts") from error
+        for name, parameter in private.named_parameters():
+            if parameter.is_complex():
+                raise InputError(
+                    f"parameter {name!r} is complex; make it a real one of real and imaginary parts, and use "
+                    "torch.view_as_complex in forward"
+                )
         private = private.to(self.device, self.dtype).eval().requires_grad_(False)
         if self.batch_norm == "batch":
             use_batch_statistics(private)

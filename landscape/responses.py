@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import as_float64
 
-__all__ = ["check_gradients", "explained_checkpoints"]
+__all__ = ["check_gradients", "explained_checkpoints", "without_sparse_gradients"]
 
 STEPS = (3e-3, 1e-3)  # of the differences, as shares of the size of every parameter
 SHIFT = 0.03  # of the point, away from kinks
@@ -166,6 +166,14 @@ def explained_checkpoints() -> Iterator[None]:
             "the network uses torch.utils.checkpoint with use_reentrant=True, which gives no gradients with respect to "
             "chosen parameters; pass use_reentrant=False"
         ) from error
+
+
+def without_sparse_gradients(model: nn.Module) -> nn.Module:
+    """``model`` itself, with embeddings whose gradients are dense tensors, which can be differentiated once more."""
+    for module in model.modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            module.sparse = False
+    return model
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -267,10 +267,10 @@ def test_losses_that_are_not_finite_are_told():
     [
         ({"measure": "flatness"}, "unknown measure 'flatness'; use one of keskar, sam"),
         ({"radius": 0.0}, "radius is 0.0"),
-        ({"radius": math.inf}, "radius must be positive and finite"),
-        ({"measure": "gaussian", "samples": 1}, "samples at least 2"),
-        ({"measure": "ascent", "samples": 0}, "samples at least 1"),
-        ({"measure": "ascent", "steps": 0}, "steps at least 1"),
+        ({"radius": math.inf}, "it must be a finite number above 0"),
+        ({"measure": "gaussian", "samples": 1}, "samples is 1; it must be a whole number from 2"),
+        ({"measure": "ascent", "samples": 0}, "samples is 0; it must be a whole number from 1"),
+        ({"measure": "ascent", "steps": 0}, "steps is 0; it must be a whole number from 1"),
     ],
 )
 def test_wrong_input_is_refused(options, message):

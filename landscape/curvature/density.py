@@ -7,9 +7,9 @@ import numpy as np
 from scipy.linalg import eigh_tridiagonal
 from torch import nn
 
+from landscape.checks import check_count, check_seed
 from landscape.curvature.bar import counted
 from landscape.curvature.products import make_product
-from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import Point
 from landscape.results import SpectralDensity
@@ -50,8 +50,9 @@ def spectral_density(
     Raises:
         InputError: numbers below one, and what `hessian_product` raises.
     """
-    if probes < 1 or steps < 1:
-        raise InputError(f"probes={probes} and steps={steps} must be at least 1")
+    check_count("probes", probes)
+    check_count("steps", steps)
+    check_seed(seed)
     began = time.perf_counter()
     product = make_product(objective, point, operator, parameters)
     columns, generator = min(steps, product.dimension), np.random.default_rng(seed)

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from torch import nn
 
+from landscape.checks import check_count, check_number, check_seed
 from landscape.curvature.bar import counted
 from landscape.curvature.guard import are_outermost
 from landscape.curvature.products import Product, make_product
@@ -84,8 +85,9 @@ def top_eigenpairs(
     """
     if which not in ENDS:
         raise InputError(f"unknown end {which!r} of the spectrum; use one of {', '.join(map(repr, ENDS))}")
-    if not tol > 0:
-        raise InputError(f"tol must be positive, not {tol}")
+    check_number("tol", tol, above=0)
+    check_count("k", k)
+    check_seed(seed)
     began = time.perf_counter()
     product = make_product(objective, point, operator, parameters)
     if not 1 <= k <= product.dimension:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape.checks import check_objective
 from landscape.curvature.shares import differentiating, shares_of
 from landscape.errors import InputError
 from landscape.evaluation.team import Team
@@ -85,10 +86,12 @@ class Product:
 
     @own_torch_state()
     def __init__(self, objective: Objective, point: nn.Module | Point, parameters: Sequence[str], method: str):
+        check_objective(objective)
         point = {name: value.detach().clone() for name, value in as_point(point).items()}
-        check_match(point, dict(objective.model.named_parameters()))
+        own = dict(objective.model.named_parameters())
+        check_match(point, own)
         self.kind = "hessian by finite differences" if method == "differences" else method
-        self.names, self.count = _selected(list(point), parameters), 0
+        self.names, self.count = _selected(own, parameters), 0
         self.objective = objective.for_slice(None).in_full_precision().twin()
         self._like = {name: point[name].to(self.objective.dtype) for name in self.names}
         self._sizes = [value.numel() for value in self._like.values()]
@@ -109,8 +112,11 @@ class Product:
     def matvec(self, vector: np.ndarray) -> np.ndarray:
         """The product [D] float64 with ``vector`` [D], the pieces of all ``names`` one after the other."""
         vector = np.asarray(vector)
-        if vector.size != self.dimension:
-            raise InputError(f"the vector has {vector.size} entries, but the dimension is {self.dimension}")
+        if vector.dtype.kind not in "fiub":
+            raise InputError(f"the vector holds {vector.dtype}; it must hold real numbers")
+        if vector.size != self.dimension or max(vector.shape, default=1) != self.dimension:
+            shape = f"the shape {vector.shape}" if vector.ndim != 1 else f"{vector.size} entries"
+            raise InputError(f"the vector has {shape}, but the dimension is {self.dimension}")
         return self._multiply(torch.from_numpy(np.ascontiguousarray(vector).reshape(-1))).numpy()
 
     def release(self) -> None:
@@ -159,14 +165,23 @@ class Product:
         return total.cpu()
 
 
-def _selected(names: list[str], patterns: Sequence[str]) -> list[str]:
-    """Those of ``names`` that any of the glob ``patterns`` matches, in their order."""
+def _selected(own: dict[str, Tensor], patterns: Sequence[str]) -> list[str]:
+    """The names in ``own`` that are one of ``patterns`` or matched by it, in their order; without integers."""
     if isinstance(patterns, str):
         raise InputError(f"parameters takes a sequence of patterns, not the string {patterns!r}; write ({patterns!r},)")
+    names = [name for name, value in own.items() if value.is_floating_point()]
+    chosen = set()
     for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
-            raise InputError(f"parameters: {pattern!r} matches no parameter; the network has {', '.join(names)}")
-    chosen = [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
-    if not chosen:
-        raise InputError("parameters is empty; give patterns of names, such as '*'")
-    return chosen
+        if not isinstance(pattern, str):
+            raise InputError(f"parameters takes patterns of names, not {type(pattern).__name__}")
+        # A name with brackets is no pattern that matches itself.
+        matched = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
+        if not matched:
+            raise InputError(
+                f"parameters: {pattern!r} matches no parameter; the network has {', '.join(names) or 'none'}"
+            )
+        chosen.update(matched)
+    if not any(own[name].numel() for name in chosen):
+        what = "matches only parameters without entries" if chosen else "is empty"
+        raise InputError(f"parameters {what}; give patterns of names, such as '*'")
+    return [name for name in names if name in chosen]

@@ -13,7 +13,7 @@ from landscape.errors import InputError
 from landscape.evaluation.team import Team
 from landscape.objective import Objective
 from landscape.parameters import as_float64
-from landscape.responses import check_gradients, explained_checkpoints
+from landscape.responses import check_gradients, explained_checkpoints, without_sparse_gradients
 from landscape.runtime import math_attention
 from landscape.trees import tensors_of
 
@@ -34,7 +34,7 @@ class Share:
 
     def __init__(self, objective: Objective, names: list[str], method: str):
         self.objective, self.method = objective, method
-        parameters = dict(objective.model.named_parameters())
+        parameters = dict(without_sparse_gradients(objective.model).named_parameters())
         self.parameters = [parameters[name].requires_grad_() for name in names]
         self.kept: dict[int, Callable[[Pieces], Pieces]] = {}
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import chi2, skew
 from torch import nn
 
+from landscape.checks import check_count, check_number, check_seed
 from landscape.curvature.bar import counted
 from landscape.curvature.products import make_product
 from landscape.errors import InputError
@@ -68,11 +69,9 @@ def trace(
     """
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}; use one of {', '.join(map(repr, METHODS))}")
-    if not relative_error > 0 or max_products < LEAST_PRODUCTS:
-        raise InputError(
-            f"relative_error={relative_error} must be positive and max_products={max_products} at least "
-            f"{LEAST_PRODUCTS}"
-        )
+    check_number("relative_error", relative_error, above=0)
+    check_count("max_products", max_products, LEAST_PRODUCTS)
+    check_seed(seed)
     began = time.perf_counter()
     product = make_product(objective, point, operator, parameters)
     generator = np.random.default_rng(seed)

@@ -3,12 +3,13 @@
 import math
 import statistics
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from landscape.checks import check_count, check_number, check_objective, check_seed
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import Point, as_point
@@ -17,7 +18,7 @@ from landscape.runtime import own_torch_state
 from landscape.sharpness.neighbourhood import Neighbourhood, NonFinite
 from landscape.sharpness.searches import Found, ascend_ball, average_noise, search_box, step_once
 
-__all__ = ["MEASURES", "layer_sharpness", "sharpness"]
+__all__ = ["MEASURES", "check_measures", "layer_sharpness", "sharpness"]
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,17 @@ MEASURES = {
     ),
     "adaptive-sam": Measure(
         step_once, torch.abs, 0.5, None, None,
-        "L(theta + r T^2 g / |T g|) - L(theta), T = diag |theta_i|: the worst case of |T^-1 e| <= r to first order",
+        "L(theta + r T^2 g / |T g|) - L(theta), T = diag (|theta_i| + eta): max over |T^-1 e| <= r to first order",
         f"{KWON}, section 3",
     ),
     "adaptive-ascent": Measure(
         ascend_ball, torch.abs, 0.5, 2, 20,
-        f"max L(theta + e) - L(theta) over |T^-1 e| <= r, T = diag |theta_i|; {FOUND}",
+        f"max L(theta + e) - L(theta) over |T^-1 e| <= r, T = diag (|theta_i| + eta); {FOUND}",
         f"{KWON}, section 3",
     ),
     "adaptive-gaussian": Measure(
         average_noise, torch.abs, 0.1, 20, None,
-        "E L(theta + e) - L(theta), e_i ~ N(0, r^2 theta_i^2)",
+        "E L(theta + e) - L(theta), e_i ~ N(0, r^2 (|theta_i| + eta)^2)",
         ANDRIUSHCHENKO,
     ),
 }  # fmt: skip
@@ -91,6 +92,7 @@ def sharpness(
     samples: int | None = None,
     steps: int | None = None,
     seed: int = 0,
+    eta: float = 0.0,
 ) -> Sharpness:
     """How much the mean loss L rises around ``point``, by the definition ``measure``.
 
@@ -100,10 +102,11 @@ def sharpness(
     - sam: L(theta + r g / |g|) - L(theta)
     - ascent: max L(theta + e) - L(theta) over |e| <= r
     - gaussian: E L(theta + e) - L(theta), e_i ~ N(0, r^2)
-    - adaptive-sam, adaptive-ascent, adaptive-gaussian: the same for e_i / |theta_i| in the place of e_i
+    - adaptive-sam, adaptive-ascent, adaptive-gaussian: the same for e_i / (|theta_i| + eta) in the place of e_i
 
     Maxima are lower bounds, found by a search. The adaptive measures do not change where a ReLU unit is rescaled
     (its incoming weights and bias times a, its outgoing ones divided by a): that moves the network, not its function.
+    This holds for eta = 0; Kwon et al. train with eta = 0.01, which moves weights of zero as well.
     Sharpness alone does not predict generalisation, see `SHARPNESS_CAUTION`.
 
     Args:
@@ -115,10 +118,11 @@ def sharpness(
         samples: pairs of opposite draws of an average (20), starts of a search (2).
         steps: iterations of a search (10 of L-BFGS-B as in the paper, 20 of the ascent).
         seed: of the draws and the random starts.
+        eta: what the adaptive measures add to every |theta_i|; the definition in the result names it.
 
     Raises:
         InputError: an unknown measure, a value out of range, a point of another network or of a loss that is not
-            finite.
+            finite; keskar where the loss is -1 or less, as its divisor is not positive there.
 
     Example:
         >>> from landscape_lib import objective
@@ -127,12 +131,48 @@ def sharpness(
         >>> found.samples, found.standard_error > 0
         (5, True)
     """
-    if measure not in MEASURES:
-        raise InputError(f"unknown measure {measure!r}; use one of {', '.join(MEASURES)}")
+    check_objective(objective)
+    check_measures([measure], radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
     point, chosen = as_point(point), MEASURES[measure]
+    if chosen.scale is torch.abs:
+        chosen = replace(chosen, scale=lambda w: w.abs() + eta, definition=f"{chosen.definition}; eta = {eta:g}")
     scale = {name: chosen.scale(value.detach()) for name, value in point.items()}
     neighbourhood = Neighbourhood(objective, point, scale)
+    if measure == "keskar" and neighbourhood.loss <= -1:
+        raise InputError(
+            f"keskar divides by 1 + L, but the loss L is {neighbourhood.loss:.6g}; use another measure, such as "
+            "ascent, or a loss that is not negative"
+        )
     return _measured(measure, chosen, neighbourhood, radius, samples, steps, seed)
+
+
+def check_measures(
+    measures: Sequence[str],
+    *,
+    radius: float | None = None,
+    samples: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    eta: float = 0.0,
+) -> None:
+    """Raise InputError unless every one of ``measures`` can be measured with these settings, see `sharpness`."""
+    for name in measures:
+        if name not in MEASURES:
+            raise InputError(f"unknown measure {name!r}; use one of {', '.join(MEASURES)}")
+        if eta and MEASURES[name].scale is not torch.abs:
+            adaptive = ", ".join(key for key, value in MEASURES.items() if value.scale is torch.abs)
+            raise InputError(f"{name} has no eta; {adaptive} have")
+        _check_settings(MEASURES[name], radius, samples, steps, seed)
+    check_number("eta", eta, least=0)
+
+
+def _check_settings(measure: Measure, radius: float | None, samples: int | None, steps: int | None, seed: int) -> None:
+    check_number("radius", measure.radius if radius is None else radius, above=0)
+    if measure.samples is not None:
+        check_count("samples", samples, 1 + (measure.search is average_noise))
+    if measure.steps is not None:
+        check_count("steps", steps)
+    check_seed(seed)
 
 
 @own_torch_state()
@@ -156,13 +196,15 @@ def layer_sharpness(
     Raises:
         InputError: a value out of range, a point of another network or of a loss that is not finite.
     """
+    check_objective(objective)
     point = as_point(point)
     measure = Measure(
         average_noise, torch.ones_like, radius, samples, None,
         "E L(theta + e) - L(theta), e_p ~ N(0, r^2 |theta_p|^2 / n_p) on the parameters p of one layer",
         "Neyshabur et al. 2017, Exploring Generalization in Deep Learning, section 2.2, layer by layer",
     )  # fmt: skip
-    layers = dict.fromkeys(name.rpartition(".")[0] for name in point)
+    _check_settings(measure, radius, samples, None, seed)
+    layers = dict.fromkeys(name.rpartition(".")[0] for name, value in point.items() if value.numel())
     neighbourhood = Neighbourhood(objective, point, point)
     found = []
     for layer in layers:
@@ -184,11 +226,6 @@ def _measured(
     random = measure.search is average_noise
     radius = measure.radius if radius is None else radius
     samples, steps = _settled(samples, measure.samples), _settled(steps, measure.steps)
-    if not 0 < radius < math.inf or (samples is not None and samples < 1 + random) or (steps is not None and steps < 1):
-        raise InputError(
-            f"radius is {radius}, samples {samples} and steps {steps}; radius must be positive and finite, samples at "
-            f"least {1 + random}, steps at least 1"
-        )
     try:
         found = measure.search(neighbourhood, radius, samples=samples, steps=steps, seed=seed)
     except NonFinite as beyond:
@@ -229,5 +266,5 @@ def _standard_error(values: list[float]) -> float:
 
 def _rms(value: Tensor, moved: bool) -> Tensor:
     """The root mean square of ``value`` at every entry, or zero where it is not moved."""
-    rms = value.detach().double().square().mean().sqrt() if moved else 0.0
+    rms = value.detach().double().square().mean().sqrt() if moved and value.numel() else 0.0
     return torch.ones_like(value, dtype=torch.float64) * rms

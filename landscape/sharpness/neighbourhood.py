@@ -27,7 +27,8 @@ class Neighbourhood:
     def __init__(self, objective: Objective, point: Point, scale: Point):
         self.mean_loss = MeanLoss(objective)
         check_match(point, dict(self.mean_loss.objective.model.named_parameters()))
-        self.point, self.origin, self.scale = point, flatten(point), flatten(scale)
+        self.point, self.origin = point, flatten(point)
+        self.rescale(scale)
         self.loss = self.mean_loss(point)
         if not math.isfinite(self.loss):
             raise InputError(
@@ -35,8 +36,8 @@ class Neighbourhood:
             )
 
     def rescale(self, scale: Point) -> None:
-        """Take another T."""
-        self.scale = flatten(scale)
+        """Take another T; parameters of integers stay as they are."""
+        self.scale = flatten({name: value * self.point[name].is_floating_point() for name, value in scale.items()})
 
     @property
     def description(self) -> dict:
