@@ -151,7 +151,7 @@ def _interpolation(found: dict | None, points: int) -> str | None:
     return (
         f"{text}, the others by {found['method']}, expected within {found['error_bound']:.2%} of the loss; at "
         f"{found['verified_points']} fresh points the largest error is {found['largest_error']:.2%} (99th percentile "
-        f"{found['percentile_99_error']:.2%}); standard error and accuracy interpolated alike, largest errors "
+        f"{found['percentile_99_error']:.2%}); standard error and accuracy interpolated alike, expected within "
         f"{found['largest_standard_error_error']:.2g} and {found['largest_accuracy_error']:.2g}; planning and "
         f"interpolation took {found['planning_seconds']:.2g} s"
     )

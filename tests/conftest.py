@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import gzip
+import importlib
 import os
 import shutil
 import sys
@@ -56,3 +57,11 @@ def clean_figures():
         yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture
+def patient_planner(monkeypatch):
+    """Refinements of grids so cheap that they would be evaluated whole."""
+    module = importlib.import_module("landscape.evaluation.evaluate")
+    monkeypatch.setattr(module, "QUICK", 0.0)
+    monkeypatch.setattr(module, "PLANNING", float("inf"))

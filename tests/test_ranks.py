@@ -54,6 +54,17 @@ runpy.run_path({script!r}, run_name="__main__")
 """
 
 
+PATIENT = """
+import runpy, sys
+sys.path.insert(0, {root!r})
+import landscape_lib
+module = sys.modules["landscape.evaluation.evaluate"]
+module.QUICK, module.PLANNING = 0.0, float("inf")
+sys.argv[0] = {script!r}
+runpy.run_path({script!r}, run_name="__main__")
+"""
+
+
 @pytest.fixture
 def checkpoints(tmp_path):
     torch.manual_seed(0)
@@ -190,7 +201,10 @@ def test_two_processes_give_the_surface_of_one(checkpoints, name, suffix):
     assert not list(checkpoints.glob(".*"))  # the second process left nothing behind
 
 
+@pytest.mark.usefixtures("patient_planner")
 def test_two_processes_refine_the_same_points_as_one(checkpoints):
+    script = checkpoints / "patient.py"
+    script.write_text(PATIENT.format(root=str(ROOT), script=str(ROOT / "visualize_loss_landscape.py")))
     options = [
         "--checkpoint",
         "tiny-cnn.pth",
@@ -202,7 +216,7 @@ def test_two_processes_refine_the_same_points_as_one(checkpoints):
         "--out",
         ".",
     ]
-    torchrun(ROOT / "visualize_loss_landscape.py", *options, cwd=checkpoints)
+    torchrun(script, *options, cwd=checkpoints)
     found = ll.Surface.load(checkpoints / "loss_grid_train_cifar10.npz")
     model = ll.load_checkpoint(checkpoints / "tiny-cnn.pth")
     target = ll.objective(model.model, ll.load_checkpoint_data(model, "train", checkpoints), device="cpu")

@@ -202,6 +202,7 @@ def test_a_stored_surface_serves_calls_that_ask_for_no_more(found, tolerance, bu
     assert serves(found, tolerance, budget) is expected
 
 
+@pytest.mark.usefixtures("patient_planner")
 def test_a_surface_cut_short_by_a_budget_is_not_served_to_a_call_without_one(tmp_path, small):
     path, asked = tmp_path / "s.npz", {"resolution": (31, 27), "tolerance": 1e-6}
     short = stored(path, small, budget=1e-6, **asked)
@@ -211,6 +212,7 @@ def test_a_surface_cut_short_by_a_budget_is_not_served_to_a_call_without_one(tmp
     assert whole.metadata["interpolation"]["reached"] and whole.evaluated.sum() > short.evaluated.sum()
 
 
+@pytest.mark.usefixtures("patient_planner")
 def test_a_killed_run_under_a_budget_goes_on_with_its_plan(tmp_path, monkeypatch):
     from landscape.checkpoint_surfaces import checkpoint_surface, settle_budget
     from landscape.settings import Evaluation, PlaneChoice

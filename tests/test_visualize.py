@@ -166,6 +166,7 @@ def test_a_found_range_is_recorded_zoomed_and_the_same_for_both_splits(folder):
     np.testing.assert_array_equal(train.alphas, test.betas)
 
 
+@pytest.mark.usefixtures("patient_planner")
 def test_a_tolerance_and_a_budget_are_recorded_and_computed_once(folder, capsys):
     results = folder / "loss_landscape_results"
     options = ["--checkpoint", "cifar10_cnn_model.pth", "--resolution", "25", "--no-figures"]

@@ -42,6 +42,8 @@ from landscape.slices import Slice
 __all__ = ["evaluate"]
 
 THINNED = 10  # a smooth surface takes about every tenth point
+QUICK = 0.5  # seconds for a whole grid, below which to plan which of its points are evaluated takes longer
+PLANNING = 0.5  # seconds of planning that are granted in any case, and as many more as the rest of the grid would take
 LONG, MANY = 60.0, 40  # seconds and tenths of points from which on that is worth a hint
 RETUNED = 2  # times the points that the settings were timed for, from which on others may pay
 ROUNDED = 0.01  # share of the loss that rounding may change before that is worth a warning
@@ -82,10 +84,11 @@ def evaluate(
             these that provably fits. "affine" may compute mean and variance at Chebyshev points (see
             ``metadata["method_settings"]``), where these determine the whole grid to the rounding of the dtype.
         tolerance: None evaluates every point. A number such as 0.01 allows interpolation where the loss is smooth:
-            errors up to 0.01 max(|loss|, 0.01), confirmed at 64 fresh points or more; "noise" allows a third of the
-            standard error. See `landscape.evaluation.refinement`; standard error and accuracy are interpolated by
-            the same functions, and what was found is in ``metadata["interpolation"]``. Where the method is "affine"
-            the surface is exact all the same: that is faster.
+            errors up to 0.01 max(|loss|, a hundredth of the median loss), confirmed at 64 fresh points or more, also on
+            the border; "noise" allows a third of the standard error. See `landscape.evaluation.refinement`; standard
+            error and accuracy are interpolated by the same functions without a tolerance, and how far off all of
+            them are to be expected is in ``metadata["interpolation"]``. Where that is faster (the method is "affine",
+            the grid takes no longer than a plan) every point is evaluated all the same.
         budget: seconds after which a refinement ends in any case; the error that it has reached is reported.
         resume: file that keeps finished points; an interrupted evaluation with the same file goes on. A callable loss
             must be one that can be recognised, see `landscape.evaluation.code`.
@@ -171,9 +174,15 @@ class _Run:
                     self.interpolation = Interpolation(tolerance, Plan(self.statistics.values(EVERY)), self.statistics)
             else:
                 few = every[::THINNED]
-                self._announce(self._prepare(few, resume), few, exact=len(every))
-                self._compute(self._centre(), resume)
-                self._interpolate(tolerance, deadline, resume)
+                seconds = self._prepare(few, resume)
+                self._announce(seconds, few, exact=len(every))
+                whole = seconds * len(every)
+                if ranks.from_first(lambda: 0 < whole < min(QUICK, deadline - time.perf_counter())):
+                    self._compute(every, resume)
+                    self.interpolation = Interpolation(tolerance, Plan(self.statistics.values(EVERY)), self.statistics)
+                else:
+                    self._compute(self._centre(), resume)
+                    self._interpolate(tolerance, deadline, resume)
 
     def _interpolate(self, tolerance: float | str, deadline: float, resume: Path | None) -> None:
         """Evaluate what the refinement asks for, and can afford."""
@@ -183,6 +192,10 @@ class _Run:
         def affords(points: int) -> bool:
             now, done = time.perf_counter(), int(self.statistics.done.sum()) - before
             return now + points * (now - began) / max(1, done) < deadline
+
+        def worthwhile(points: int) -> bool:
+            planning, done = time.perf_counter() - began - computing, int(self.statistics.done.sum()) - before
+            return planning < PLANNING + points * computing / max(1, done)
 
         def values(points: np.ndarray) -> np.ndarray:
             nonlocal computing
@@ -195,7 +208,7 @@ class _Run:
             return self.statistics.values(points)
 
         allowed = functools.partial(allowed_error, tolerance, self.statistics)
-        plan = Refinement(shape, values, allowed, affords=affords, centre=self._middle()).run()
+        plan = Refinement(shape, values, allowed, affords=affords, worthwhile=worthwhile, centre=self._middle()).run()
         self.interpolation = Interpolation(tolerance, plan, self.statistics)
         self.interpolation.description["planning_seconds"] = time.perf_counter() - began - computing
 

@@ -5,14 +5,15 @@ import math
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.evaluation.interpolation import Kind, interpolate
-from landscape.evaluation.refinement import FLOOR, Plan
+from landscape.evaluation.interpolation import Kind, interpolate, left_out_errors
+from landscape.evaluation.refinement import FLOOR, Plan, floored, scale_of
 from landscape.evaluation.statistics import Statistics
 from landscape.objective import Objective
 
 __all__ = ["Interpolation", "allowed_error", "check_tolerance", "error_bound", "serves"]
 
 NOISE_SHARE = 1 / 3  # of the standard error, for tolerance="noise"
+LEFT_OUT = 1.25  # times the largest error of a value left out among the evaluated ones, which others may be off
 BEYOND = 2.0  # times the largest error seen, which the many points not seen may well be off
 
 
@@ -33,14 +34,19 @@ def check_tolerance(
 
 
 def allowed_error(tolerance: float | str, statistics: Statistics, values: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Largest acceptable |error| [K, M] of ``values`` [K, M] at ``points`` [K]."""
-    if tolerance != "noise":
-        return tolerance * np.maximum(np.abs(values), FLOOR)
+    """Largest acceptable |error| [K, M] of ``values`` [K, M] at ``points`` [K].
+
+    A tolerance t allows t |loss|, and where the loss is less than a hundredth of its median over the evaluated points
+    (near a zero, say) as much as there: the units of the loss do not matter.
+    """
     done = statistics.done.numpy()
+    scale = scale_of(statistics.values(done))
+    if tolerance != "noise":
+        return tolerance * floored(values, scale)
     error, mean = statistics.standard_error, statistics.mean
     usable = done & np.isfinite(error) & np.isfinite(mean)
-    typical = np.median(error[usable] / np.maximum(np.abs(mean[usable]), FLOOR)) if usable.any() else math.inf
-    guess = typical * np.maximum(np.abs(values), FLOOR)
+    typical = np.median(error[usable] / floored(mean[usable], scale)) if usable.any() else math.inf
+    guess = typical * floored(values, scale)
     return NOISE_SHARE * np.where(done[points, None], error[points, None], guess)
 
 
@@ -75,7 +81,9 @@ class Interpolation:
     """`Statistics` of all points: evaluated where that is done, interpolated elsewhere.
 
     The loss of the mean (and of single samples) is what the plan verified. Standard error and accuracy come from the
-    same radial basis functions through their own values; their errors at the points of the verification are recorded.
+    same radial basis functions through their own values. No tolerance holds for them; how far off they are to be
+    expected at most is recorded: from what the points of the verification show, from what evaluated values show of
+    which each is left out, and, for the accuracy, which goes by steps, one sample more.
     """
 
     def __init__(self, tolerance: float | str, plan: Plan, statistics: Statistics):
@@ -86,8 +94,8 @@ class Interpolation:
         if losses is not None:
             losses = np.where(self.done[:, None], losses, plan.values[:, 1:]).astype(losses.dtype)
         self.losses = losses
-        self.standard_error, error_of_error = self._companion(statistics.standard_error, 0.0, math.inf)
-        self.accuracy, error_of_accuracy = self._companion(statistics.accuracy, 0.0, 1.0)
+        self.standard_error, error_of_error = self._companion(statistics.standard_error, 0.0, math.inf, 0.0)
+        self.accuracy, error_of_accuracy = self._companion(statistics.accuracy, 0.0, 1.0, 1 / statistics.samples)
         self.description = {
             "tolerance": tolerance,
             "reached": plan.reached,
@@ -97,15 +105,15 @@ class Interpolation:
             "largest_error": float(plan.errors.max(initial=0.0)),
             "percentile_99_error": float(np.percentile(plan.errors, 99)) if len(plan.errors) else 0.0,
             "error_bound": error_bound(tolerance, plan),
-            "loss_floor": FLOOR,
+            "loss_floor": FLOOR * float(scale_of(statistics.values(statistics.done.numpy()))[0]),
             "standard_error_and_accuracy": "interpolated" if plan.kind else "evaluated",
             "largest_standard_error_error": error_of_error,
             "largest_accuracy_error": error_of_accuracy,
             "planning_seconds": 0.0,
         }
 
-    def _companion(self, values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float]:
-        """Another quantity at all points, and its largest absolute error at the points of the verification."""
+    def _companion(self, values: np.ndarray, low: float, high: float, step: float) -> tuple[np.ndarray, float]:
+        """Another quantity, which goes by a ``step``, at all points, and the largest absolute error to be expected."""
         plan = self.plan
         if plan.kind is None:
             return values, 0.0
@@ -118,4 +126,6 @@ class Interpolation:
         filled, before = values.copy(), known.copy()
         filled[unknown] = at(unknown, known)
         before[plan.checked] = False
-        return filled, float(np.abs(at(plan.checked, before) - values[plan.checked]).max(initial=0.0))
+        seen = np.abs(at(plan.checked, before) - values[plan.checked]).max(initial=0.0)
+        left_out = np.abs(left_out_errors(kind, plan.places[known], values[known, None])).max(initial=0.0)
+        return filled, float(np.nan_to_num(min(max(BEYOND * seen, LEFT_OUT * left_out) + step, high - low)))

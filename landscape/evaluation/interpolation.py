@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.distance import cdist
 
-__all__ = ["KINDS", "Kind", "Patch", "RadialBasis", "interpolate", "patches"]
+__all__ = ["KINDS", "Kind", "Patch", "RadialBasis", "interpolate", "left_out_errors", "patches"]
 
 CROWD = 300  # places that one system of equations holds; where there are more, the square is cut into patches
 OVERLAP = 0.35  # of the longer side of a patch, as far as which the places about it count
@@ -157,3 +157,12 @@ def interpolate(kind: Kind, places: np.ndarray, values: np.ndarray, wanted: np.n
         for piece in patch.pieces(values.shape[1]):
             found[piece] = basis.weights(wanted[piece])[0] @ scaled[patch.support]
     return kind.restored(found)
+
+
+def left_out_errors(kind: Kind, places: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Errors [P, M] of the interpolation through all other ``values`` [P, M] at each of the ``places`` [P, axes]."""
+    errors = np.zeros(values.shape)
+    for patch in patches(places, places[:0]) if len(places) else ():
+        missed, _ = RadialBasis(kind.kernel, places[patch.support]).left_out(values[patch.support])
+        errors[patch.own] = missed[np.searchsorted(patch.support, patch.own)]
+    return errors

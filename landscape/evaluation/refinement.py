@@ -19,15 +19,16 @@ from landscape import ranks
 from landscape.evaluation.expectation import HUGE, Expectation, expect, shares
 from landscape.evaluation.interpolation import Kind, interpolate
 
-__all__ = ["FLOOR", "Plan", "Refinement", "relative_error"]
+__all__ = ["FLOOR", "Plan", "Refinement", "floored", "relative_error", "scale_of"]
 
-FLOOR = 0.01  # loss, in its own units, below which errors count as those of a loss of this size
+FLOOR = 0.01  # of the median loss, below which errors count as those of a loss of this size
 COARSE = 9  # cells along an axis of the first lattice, or as many as there are points
 GRADED = 1.0  # how much further apart the first points are far out than about the centre: cosh(1), 1.5 times
 ROUND = 16  # points of one round
 SHARE = 1 / 8  # of the known points, which make a round where they are more
 CHECKS = 64  # fresh points of one verification
 RANDOM = 16  # of them, at the least
+BORDER = 24  # of them, at most, on the border of the grid, where points have neighbours on one side only
 LATELY = 64  # points whose errors tell how far to trust what was expected there
 MARGIN = 0.8  # of the tolerance that may be expected before a verification is worth its points
 LOW = 0.5  # of that, above which points fill up a round
@@ -68,6 +69,7 @@ class Refinement:
         allowed: largest acceptable |error| [K, M] for values [K, M] at points [K].
         seed: draws the points of the verifications.
         affords: whether as many more points can be paid for.
+        worthwhile: whether to plan on is cheaper than to evaluate as many points as are left.
         centre: where along each axis, from 0 to 1, the loss bends most for its size: the first points are closer there.
     """
 
@@ -78,11 +80,12 @@ class Refinement:
         allowed: Callable[[np.ndarray, np.ndarray], np.ndarray],
         seed: int = 0,
         affords: Callable[[int], bool] = lambda _: True,
+        worthwhile: Callable[[int], bool] = lambda _: True,
         centre: tuple[float, ...] | None = None,
     ):
         self.shape, self.size = shape, math.prod(shape)
         self.centre = centre or (0.5,) * len(shape)
-        self.evaluate, self.allowed, self.affords = evaluate, allowed, affords
+        self.evaluate, self.allowed, self.affords, self.worthwhile = evaluate, allowed, affords, worthwhile
         self.generator = np.random.default_rng(seed)
         axes = np.meshgrid(*(np.linspace(0, 1, count) for count in shape), indexing="ij")
         self.places = np.stack(axes, -1).reshape(-1, len(shape))
@@ -113,7 +116,8 @@ class Refinement:
     def _next(self) -> Step:
         """A round where the error is expected to be too large, else a verification; the rest where that is enough."""
         fresh = np.flatnonzero(~self.known)
-        few = len(fresh) < (1 - ENOUGH) * self.size and self.affords(len(fresh))
+        few = len(fresh) < (1 - ENOUGH) * self.size or not self.worthwhile(len(fresh))
+        few = few and self.affords(len(fresh))
         if len(fresh) <= CHECKS or few:
             return Step(fresh)
         if len(broken := self._affordable(fresh[self._beside_broken(fresh)])):
@@ -154,10 +158,16 @@ class Refinement:
         return chosen[: max(ROUND, int(SHARE * self.known.sum()), (errors[chosen] > FAR).sum())]
 
     def _verification(self, fresh: np.ndarray, errors: np.ndarray) -> np.ndarray:
-        """Points of a verification, as indices: the worst that are expected, and random ones."""
-        chosen = self._spread(fresh, errors, CHECKS - RANDOM)
-        rest = np.setdiff1d(np.arange(len(fresh)), chosen)
-        return np.append(chosen, self.generator.choice(rest, CHECKS - len(chosen), replace=False))
+        """Points of a verification, as indices: in the gaps of the border, the worst that are expected, and random."""
+        reach, _ = cKDTree(self.places[self.known]).query(self.places[fresh])
+        border = ((self.places[fresh] == 0) | (self.places[fresh] == 1)).any(1)
+        gaps = reach * border * self.generator.uniform(0.8, 1.0, len(fresh))
+        chosen = self._spread(fresh, gaps, BORDER)
+        rest = errors.copy()
+        rest[chosen] = 0
+        chosen = np.append(chosen, self._spread(fresh, rest, CHECKS - RANDOM - len(chosen)))
+        others = np.setdiff1d(np.arange(len(fresh)), chosen)
+        return np.append(chosen, self.generator.choice(others, CHECKS - len(chosen), replace=False))
 
     def _spread(self, fresh: np.ndarray, errors: np.ndarray, most: int) -> np.ndarray:
         """The ``most`` largest ``errors`` above 0, as indices, none nearer to a larger one than to a known point."""
@@ -196,7 +206,8 @@ class Refinement:
 
     def _filled(self, step: Step, reached: bool) -> Plan:
         """The interpolation that was verified, now also through the points that verified it: they were the worst."""
-        errors = relative_error(step.expected.values, self.values[step.points]).max(1)
+        scale = scale_of(self.values[self.known])
+        errors = relative_error(step.expected.values, self.values[step.points], scale).max(1)
         kind, usable, unknown = step.expected.kind, self._usable(), np.flatnonzero(~self.known)
         if not kind.allows(self.values[usable]):  # a point of the verification is 0
             usable[step.points] = False
@@ -209,9 +220,22 @@ def _step(points: np.ndarray, expected: Expectation, chosen: np.ndarray, verifie
     return Step(points[chosen], Expectation(expected.kind, expected.values[chosen], expected.errors[chosen]), verifies)
 
 
-def relative_error(found: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """|found - value| / max(|value|, FLOOR)."""
-    return np.abs(found - values) / np.maximum(np.abs(values), FLOOR)
+def relative_error(found: np.ndarray, values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """|found - value| / max(|value|, ``FLOOR`` of the ``scale`` of all values)."""
+    return np.abs(found - values) / floored(values, scale)
+
+
+def floored(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """max(|value|, ``FLOOR`` scale), and 1 where both are 0."""
+    sizes = np.maximum(np.abs(values), FLOOR * scale)
+    return np.where(sizes > 0, sizes, 1.0)
+
+
+def scale_of(values: np.ndarray) -> np.ndarray:
+    """The size [M] of values [P, M]: the median of those that are finite, 0 without any."""
+    sizes = np.where(np.isfinite(values), np.abs(values), np.nan)
+    some = np.isfinite(sizes).any(0)
+    return np.where(some, np.nanmedian(np.where(some, sizes, 0.0), axis=0), 0.0)
 
 
 def _graded(count: int, centre: float) -> np.ndarray:
