@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 
 from landscape.errors import InputError
-from landscape.losses import Weighted
+from landscape.losses import IGNORED, Weighted
 from landscape.provenance import fingerprint
 
 __all__ = ["Criterion", "as_loss"]
@@ -39,7 +39,8 @@ class Criterion:
     """(model, batch) -> the losses of a criterion, one value a sample, weighted where it weighs them itself."""
 
     def __init__(self, criterion: Callable[..., Tensor], name: str):
-        self.criterion, self.name = criterion, name
+        self.criterion: Any = criterion
+        self.name = name
         self.by_class = isinstance(criterion, CLASSES)
         self.__qualname__ = name
 
@@ -55,7 +56,7 @@ class Criterion:
         tensors = dict(criterion.named_buffers())
         if type(criterion) is nn.CrossEntropyLoss and not extra and not tensors:
             return "cross_entropy"
-        extra += [f"{name}={fingerprint([tensor])[:8]}" for name, tensor in tensors.items()]
+        extra += [f"{key}={fingerprint([tensor])[:8]}" for key, tensor in tensors.items()]
         return cls(copy.deepcopy(criterion), f"{kind}({', '.join(extra)})")
 
     def __call__(self, model: nn.Module, batch: Any) -> Tensor | Weighted:
@@ -100,16 +101,16 @@ class Criterion:
 
     @property
     def _reduction(self) -> str:
-        return getattr(self.criterion, "reduction", "mean")
+        return str(getattr(self.criterion, "reduction", "mean"))
 
     @property
     def _weighs(self) -> bool:
-        return self.by_class and (self.criterion.weight is not None or self.criterion.ignore_index != -100)
+        return self.by_class and (self.criterion.weight is not None or self.criterion.ignore_index != IGNORED)
 
     def _elements(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The losses of all elements."""
         if not isinstance(self.criterion, nn.Module):
-            return self.criterion(outputs, targets, reduction="none")
+            return self._call(outputs, targets, functools.partial(self.criterion, reduction="none"))
         plain = copy.copy(self.criterion)
         plain.reduction = "none"
         return self._call(outputs, targets, plain)
@@ -118,8 +119,8 @@ class Criterion:
         criterion = criterion or self.criterion
         if isinstance(criterion, nn.Module):
             tensors = {name: value.to(outputs) for name, value in criterion.named_buffers()}
-            criterion = functools.partial(torch.func.functional_call, criterion, tensors)
-            return criterion((outputs, targets))
+            found: Tensor = torch.func.functional_call(criterion, tensors, (outputs, targets))
+            return found
         return criterion(outputs, targets)
 
     def _by_class(self, rows: Tensor, targets: Tensor) -> Weighted:
@@ -135,5 +136,5 @@ class Criterion:
 
 def _is_setting(key: str, value: Any) -> bool:
     """Whether an attribute of a criterion is one of its settings, other than what it is by default."""
-    default = {"label_smoothing": 0.0, "ignore_index": -100, "reduction": "mean", "training": True}
+    default = {"label_smoothing": 0.0, "ignore_index": IGNORED, "reduction": "mean", "training": True}
     return not key.startswith("_") and default.get(key) != value

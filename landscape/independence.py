@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from landscape.batch_norm import frozen_statistics
 from landscape.errors import InputError
 from landscape.parameters import copy_of
-from landscape.trees import batch_length, map_tensors, select, tensors_of
+from landscape.trees import batch_length, map_parts, map_tensors, select, tensors_of
 
 if TYPE_CHECKING:
     from landscape.objective import Objective
@@ -91,7 +92,7 @@ class _Trial:
         self.whole = [torch.arange(count)]
         generator = torch.Generator().manual_seed(2)
         cut = max(1, count // 3)
-        self.halves = [*torch.randperm(count, generator=generator).split([cut, count - cut])]
+        self.halves = [*torch.randperm(count, generator=generator).tensor_split([cut])]
         ends = [end for end in itertools.accumulate(RAGGED) if end < count]
         self.ragged = [*torch.randperm(count, generator=generator).tensor_split(ends)]
 
@@ -115,7 +116,7 @@ class _Trial:
         here = self.losses(self.whole), self.losses(self.halves)
         with _moved(self.objective.model):
             there = self.losses(self.whole), self.losses(self.ragged)
-        if here[0].weights is not None and _difference(here[0].weights, there[0].weights) > EXACT[torch.float32]:
+        if here[0].weights_differ(there[0]):
             raise InputError(
                 "the weights of the samples change with the parameters of the network; Weighted takes constant ones, "
                 "and what depends on the parameters belongs into the values"
@@ -159,19 +160,27 @@ class _Losses:
     def difference(self, other: "_Losses", spread: float) -> float:
         """Largest difference between what must be the same, as a share of ``spread``."""
         if self.shares is not None and other.shares is not None:
-            means = [(losses.values * losses.shares).sum()[None] for losses in (self, other)]
-            return _difference(*means, spread)
+            own, others = (self.values * self.shares).sum(), (other.values * other.shares).sum()
+            return _difference(own[None], others[None], spread)
         found = _difference(self.values, other.values, spread)
-        return found if self.weights is None else max(found, _difference(self.weights, other.weights))
+        if self.weights is None or other.weights is None:
+            return found
+        return max(found, _difference(self.weights, other.weights, _spread(other.weights)))
+
+    def weights_differ(self, other: "_Losses") -> bool:
+        """Whether the samples weigh otherwise."""
+        if self.weights is None or other.weights is None:
+            return False
+        return _difference(self.weights, other.weights, _spread(other.weights)) > EXACT[torch.float32]
 
 
-def _difference(found: Tensor, expected: Tensor, spread: float | None = None) -> float:
+def _difference(found: Tensor, expected: Tensor, spread: float) -> float:
     """max |found - expected| / spread; infinite where only one of two is finite, those that both are not left out."""
     finite = found.isfinite()
     if not torch.equal(finite, expected.isfinite()):
         return math.inf
     largest = float((found - expected)[finite].abs().amax()) if finite.any() else 0.0
-    return largest / (_spread(expected) if spread is None else spread) if largest else 0.0
+    return largest / spread
 
 
 def _spread(values: Tensor) -> float:
@@ -249,7 +258,7 @@ def _batch_normalised(objective: "Objective") -> str | None:
         return None
     for name, module in objective.model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-            return name
+            return str(name)
     return None
 
 
@@ -270,7 +279,7 @@ def _is_sum(trial: _Trial) -> bool:
 def _is_weighted_mean(trial: _Trial) -> bool:
     """Whether weights of single samples, told by pairs, explain the loss of several."""
     rows = torch.arange(min(trial.count, SINGLES))
-    single = trial.losses([*rows.split(1)]).values
+    single = torch.cat([trial.given(row[None])[0] for row in rows])
     rows = rows[single.isfinite()]
     if len(rows) < 3:
         return False
@@ -280,7 +289,7 @@ def _is_weighted_mean(trial: _Trial) -> bool:
     weights = torch.cat([torch.ones(1), share / (1 - share)])
     explained = (weights * single[rows]).sum() / weights.sum()
     observed = trial.losses([rows]).values[0]
-    positive = bool((weights > 0).all()) and bool(weights.isfinite().all())
+    positive = bool((weights > 0).all() and weights.isfinite().all())
     return positive and bool((explained - observed).abs() <= EXPLAINED * (single[rows].mean() - observed).abs())
 
 
@@ -290,14 +299,18 @@ def _adds_along_second_axis(trial: _Trial) -> bool:
     widths = {tensor.shape[1] if tensor.ndim > 1 else 0 for tensor in tensors}
     if len(widths) != 1 or (width := widths.pop()) < 2:
         return False
-    cut = max(1, width // 3)
-    found = 0.0
+    found = torch.zeros(1, dtype=torch.float64)
     try:
-        for part, share in ((slice(0, cut), cut / width), (slice(cut, width), 1 - cut / width)):
-            piece = map_tensors(lambda t, part=part: t[:, part] if t.ndim else t, trial.batch)
-            found = found + share * trial.objective.measure(piece)[0].cpu().double()
-        whole = trial.losses(trial.whole).values
+        for columns in torch.arange(width).tensor_split([max(1, width // 3)]):
+            part = map_parts(functools.partial(_columns, columns), trial.batch)
+            found = found + len(columns) / width * trial.objective.measure(part)[0].cpu().double()
     except (RuntimeError, TypeError, ValueError, LookupError):
         return False
-    found = found if trial.objective.per_sample else found[:1]
-    return _difference(found, whole, None if trial.objective.per_sample else _spread(whole) / LEVEL) < UNPROVEN
+    whole = trial.losses(trial.whole).values
+    if trial.objective.per_sample:
+        return _difference(found, whole, _spread(whole)) < UNPROVEN
+    return _difference(found[:1], whole, float(whole.abs().mean())) < UNPROVEN
+
+
+def _columns(columns: Tensor, tensor: Tensor) -> Tensor:
+    return tensor[:, columns.to(tensor.device)]

@@ -295,7 +295,7 @@ class Objective:
         """The same objective on the samples of `few_samples` alone."""
         few, batch = copy.copy(self), self.few_samples()
         few.size, few.order = self.count(batch), None
-        few.samples = Samples(few.size, self.samples.description, tensors=batch, whole=self.samples.whole)
+        few.samples = Samples(few.size, self.samples.description, tensors=batch, whole=True)
         return few
 
     def of_network(self, model: nn.Module) -> "Objective":

@@ -102,12 +102,14 @@ class Samples:
         """
         move = mover(device, dtype)
         if self.tensors is None:
-            rows = [(batch, batch_length(batch)) for batch in self._some]
-            generator = torch.Generator().manual_seed(0)
-            drawn = [(batch, n, torch.randperm(n, generator=generator)[:count]) for batch, n in rows]
-            return [map_tensors(move, select(batch, order, n)) for batch, n, order in drawn]
+            generator, found = torch.Generator().manual_seed(0), []
+            for batch in self._some:
+                length = batch_length(batch)
+                drawn = torch.randperm(length, generator=generator)[:count]
+                found.append(map_tensors(move, select(batch, drawn, length)))
+            return found
         rows = _spread_over(self.tensors, self.size, max(count, FEWEST))
-        return [self._moved(picked, move) for picked in rows.split(count)]
+        return [self._moved(rows[start : start + count], move) for start in range(0, len(rows), count)]
 
     def count_in(self, volume: int) -> int:
         """How many samples take ``volume`` bytes, at least 16 and at most all; fixed batches are what they are."""
@@ -244,7 +246,7 @@ def _refuse_batches(data: Any) -> None:
         )
 
 
-def _from_loader(loader: DataLoader, whole: bool) -> Samples:
+def _from_loader(loader: DataLoader[Any], whole: bool) -> Samples:
     description: dict[str, Any] = {"name": type(loader.dataset).__name__}
     read = _Reading(loader, whole)
     if not read.count:
@@ -273,7 +275,7 @@ def _from_loader(loader: DataLoader, whole: bool) -> Samples:
 class _Reading:
     """One walk through a loader: the batches as long as they fit into memory, some of them in any case."""
 
-    def __init__(self, loader: DataLoader, whole: bool):
+    def __init__(self, loader: DataLoader[Any], whole: bool):
         self.size = self.count = volume = 0
         self.shortest: int | None = None
         self.prints: list[str] = []
@@ -302,7 +304,7 @@ class _Reading:
             self.some[place] = batch
 
 
-def _walk(loader: DataLoader) -> Iterator[Any]:
+def _walk(loader: DataLoader[Any]) -> Iterator[Any]:
     """The batches of ``loader``, checked.
 
     Raises:
@@ -369,4 +371,4 @@ def available_memory(device: torch.device) -> int:
     """Bytes that can still be allocated on ``device``."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
+    return int(psutil.virtual_memory().available)

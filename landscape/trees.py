@@ -36,8 +36,7 @@ def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, Mapping):
         return _as_mapping(tree, {key: map_leaves(function, value) for key, value in tree.items()})
     if isinstance(tree, tuple | list):
-        values = [map_leaves(function, value) for value in tree]
-        return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
+        return _as_sequence(tree, [map_leaves(function, value) for value in tree])
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         made = copy.copy(tree)
         for field in dataclasses.fields(tree):
@@ -122,8 +121,7 @@ def select(batch: Any, rows: Tensor, length: int) -> Any:
     if isinstance(batch, Mapping):
         return _as_mapping(batch, {key: select(value, rows, length) for key, value in batch.items()})
     if isinstance(batch, tuple | list):
-        values = [select(value, rows, length) for value in batch]
-        return type(batch)(*values) if hasattr(batch, "_fields") else type(batch)(values)
+        return _as_sequence(batch, [select(value, rows, length) for value in batch])
 
     def chosen(leaf: Any) -> Any:
         if _is_part(leaf):
@@ -181,7 +179,12 @@ def _checked(leaf: Any) -> Any:
     return leaf.detach().resolve_conj().resolve_neg()
 
 
-def _as_mapping(like: Mapping, items: dict) -> Mapping:
+def _as_sequence(like: Any, values: list[Any]) -> Any:
+    """``values`` in a tuple, named tuple or list of the kind of ``like``."""
+    return type(like)._make(values) if hasattr(like, "_fields") else type(like)(values)
+
+
+def _as_mapping(like: Mapping[Any, Any], items: dict[Any, Any]) -> Mapping[Any, Any]:
     """``items`` in a mapping of the kind of ``like``, or a plain dict where that takes no dict."""
     if type(like) is dict:
         return items
