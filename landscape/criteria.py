@@ -111,7 +111,7 @@ class Criterion:
         """The losses of all elements."""
         if not isinstance(self.criterion, nn.Module):
             return self._call(outputs, targets, functools.partial(self.criterion, reduction="none"))
-        plain = copy.copy(self.criterion)
+        plain: Any = copy.copy(self.criterion)
         plain.reduction = "none"
         return self._call(outputs, targets, plain)
 
