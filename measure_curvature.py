@@ -27,24 +27,32 @@ from landscape_lib import (
     SpectralDensity,
     Surface,
     TraceEstimate,
-    check_tolerance,
+    check_count,
+    check_measures,
+    check_number,
+    check_resolution,
+    check_seed,
+    checkpoint_suffix,
+    confirm_metrics,
     describe,
     eigenvector_plane,
     find_span,
     ggn_product,
     hessian_product,
+    input_scaling,
     is_first_rank,
     load_checkpoint_data,
     load_or_evaluate,
     load_or_measure,
     load_or_train,
     make_folder,
+    note_unused_batch_norm,
     objective,
+    owners_in_json,
     plot_contour,
     plot_density,
     plot_eigenvalues,
     plot_sharpness,
-    result_suffix,
     run_script,
     save_figure,
     sharpness,
@@ -54,6 +62,7 @@ from landscape_lib import (
     write_json,
 )
 
+MOST = 1_000_000  # products
 MEASURES = ("sam", "ascent", "gaussian", "adaptive-sam", "adaptive-ascent", "adaptive-gaussian")
 
 
@@ -61,6 +70,7 @@ def main(
     evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
     checkpoint: Path = DEFAULT_CHECKPOINT,
     model: str | None = None,
+    accept_mismatch: bool = False,
     out: Path = Path("curvature_results"),
     split: Literal["train", "test"] = "train",
     samples: int | None = 1000,
@@ -87,7 +97,8 @@ def main(
         evaluation: How losses are computed; the method and the tolerance are those of the plane.
         checkpoint: Trained model (.pth); the default one is trained first where it is missing.
         model: FILE.py:FUNCTION that built the network of the checkpoint, if it is your own; THAT FILE IS RUN.
-        out: Folder for the results.
+        accept_mismatch: Go on where the network does not reach the test loss and accuracy in its checkpoint.
+        out: Folder for the results; those of another checkpoint stay, and the names of the new ones tell it.
         split: Data to measure on.
         samples: Random samples to use (drawn from the seed); None is all.
         seed: Seed of samples, start vectors, probes and draws.
@@ -107,17 +118,22 @@ def main(
         resolution: Its grid points along each axis.
         figures: Draw figures; --no-figures only computes.
     """
-    check_tolerance(evaluation.tolerance)
-    out = make_folder(out)
-    trained = load_or_train(checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model)
-    suffix = result_suffix(trained.model_name)
+    evaluation.check()
+    check_options(samples, seed, k, tol, trace_error, max_products, probes, steps, measures, plane, rise, resolution)
+    out, needed = make_folder(out), {split: samples or 1}
+    trained = load_or_train(
+        checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model, needed=needed
+    )
+    suffix = checkpoint_suffix(out, trained, "curvature{}.json", owners_in_json, force=evaluation.force)
     settings = describe(
         evaluation, split=split, samples=samples, seed=seed, operator=operator, parameters=parameters, k=k, tol=tol,
         which=which, trace_method=trace_method, trace_error=trace_error, max_products=max_products, probes=probes,
         steps=steps, rise=rise, resolution=resolution,
     )  # fmt: skip
     print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})\nSettings: {settings}")
+    note_unused_batch_norm(evaluation, [trained])
     data = load_checkpoint_data(trained, split, evaluation.data_dir)
+    remarks = confirm_metrics(trained, evaluation, data if split == "test" else None, accept=accept_mismatch)
     data = data if samples is None else data.subset(samples, seed=seed)
     target = objective(trained.model, data, **evaluation.arguments)
     product = (ggn_product if operator == "ggn" else hessian_product)(target, trained.model, parameters=parameters)
@@ -143,7 +159,7 @@ def main(
         notes = {"checkpoint": trained.identity}
         surface = evaluated_plane(path, target, trained.model, pairs, evaluation, rise, resolution, notes)
     record = {
-        "checkpoint": {"file": str(checkpoint), **trained.identity},
+        "checkpoint": {"file": str(checkpoint), **trained.identity, **remarks, "inputs": input_scaling(data)},
         "settings": settings,
         "matrix": product.description,
         **record_of(pairs, whole, density),
@@ -153,6 +169,23 @@ def main(
     if figures and is_first_rank():
         draw(out, suffix, pairs, density, found, surface)
     print(SHARPNESS_CAUTION)
+
+
+def check_options(
+    samples, seed, k, tol, trace_error, max_products, probes, steps, measures, plane, rise, resolution
+) -> None:
+    """Refuse what cannot be used before anything is trained or measured."""
+    check_seed(seed)
+    check_count("samples", samples)
+    for name, value in (("k", k), ("probes", probes), ("steps", steps)):
+        check_count(name, value, most=MOST)
+    check_count("max_products", max_products, least=30, most=MOST)
+    check_measures(measures)
+    check_resolution(resolution)
+    for name, number in (("tol", tol), ("trace_error", trace_error), ("rise", rise)):
+        check_number(name, number, above=0)
+    if not plane and (rise, resolution) != (1.0, 21):
+        print("Note: --no-plane leaves no use for --rise and --resolution", flush=True)
 
 
 def announce(product: Product, products: int) -> None:

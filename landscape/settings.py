@@ -5,13 +5,23 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from landscape.checks import MOST_LEVELS, check_count, check_number, check_seed
+from landscape.checks import MOST_LEVELS, check_count, check_distinct, check_number, check_seed
 from landscape.devices import select_device
 from landscape.errors import InputError
 from landscape.evaluation.interpolated import check_tolerance
 from landscape.plotting.planes import check_style
+from landscape.sharpness import MEASURES
 
-__all__ = ["Evaluation", "ModelOptions", "PlaneChoice", "check_levels", "check_resolution", "describe", "refuse_unused"]
+__all__ = [
+    "Evaluation",
+    "ModelOptions",
+    "PlaneChoice",
+    "check_levels",
+    "check_measures",
+    "check_resolution",
+    "describe",
+    "refuse_unused",
+]
 
 MOST_POINTS = 10**8  # of a grid: arrays of 0.8 GB each
 
@@ -164,6 +174,13 @@ def check_levels(levels: int) -> None:
     """Raise InputError where contours in that many bands cannot be drawn."""
     check_style("contour", levels)
     check_count("levels", levels, most=MOST_LEVELS)
+
+
+def check_measures(names: tuple[str, ...]) -> None:
+    """Raise InputError for a measure of sharpness that is unknown or named twice."""
+    if unknown := [name for name in names if name not in MEASURES]:
+        raise InputError(f"unknown measure {unknown[0]!r} of sharpness; use one of {', '.join(MEASURES)}")
+    check_distinct("measures", names)
 
 
 def refuse_unused(where: str, *groups: tuple[Any, Any], **options: tuple[object, object]) -> None:

@@ -82,6 +82,47 @@ def test_a_wrong_tolerance_is_refused_before_anything_is_measured(checkpoint, ca
     assert not list(Path().rglob("*.npz"))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--samples", "0"], "samples is 0"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--k", "0"], "k is 0"),
+        (["--tol", "nan"], "tol is nan"),
+        (["--trace-error", "0"], "trace_error is 0.0"),
+        (["--max-products", "29"], "max_products is 29; it must be a whole number from 30"),
+        (["--probes", "-1"], "probes is -1"),
+        (["--steps", "1000000000"], "steps is 1000000000"),
+        (["--measures", "blunt"], "unknown measure 'blunt' of sharpness"),
+        (["--measures", "sam", "sam"], "measures has 'sam' twice"),
+        (["--rise", "-1"], "rise is -1.0"),
+        (["--resolution", "1"], "resolution must be at least 2"),
+        (["--batch-size", "0"], "batch_size is 0"),
+        (["--device", "cuda:99"], "device 'cuda:99' is not available"),
+        (["--precision", "tf32"], "precision is tf32, which the device cpu does not have"),
+    ],
+)
+def test_options_are_checked_before_the_checkpoint_is_read(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(*options) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line and not list(tmp_path.iterdir())
+
+
+def test_another_checkpoint_leaves_the_results_of_the_first_alone(checkpoint):
+    assert run("--no-figures", "--no-plane", "--measures") == 0
+    first = {path.name: path.read_bytes() for path in Path("curvature_results").iterdir()}
+    content = torch.load("net.pth")
+    Path("net.pth").rename("earlier.pth")
+    ll.save_checkpoint(
+        "net.pth", ll.build_model("linear-mnist", **content["model"]["arguments"]), model_name="linear-mnist",
+        model_arguments=content["model"]["arguments"], data=content["data"], epoch=2, metrics={}, settings={},
+    )  # fmt: skip
+    assert run("--no-figures", "--no-plane", "--measures") == 0
+    found = {path.name: path.read_bytes() for path in Path("curvature_results").iterdir()}
+    assert first.items() <= found.items() and {"curvature_net.json", "trace_net.npz"} <= found.keys()
+
+
 def test_eigenvalues_are_stems_with_residual_bars_and_doubtful_ones_hollow(clean_figures):
     pairs = Eigenpairs(
         np.array([5.0, -3.0, 2.0]), np.array([0.01, 0.2, 0.5]), np.array([True, True, False]), np.zeros((3, 4)), 9,
