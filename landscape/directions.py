@@ -9,7 +9,17 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError
 from landscape.ignored import RULE, ignored_parameters
-from landscape.parameters import Point, as_float64, as_real, check_match, is_continuous, norm, parameters_of, precise
+from landscape.parameters import (
+    Point,
+    as_float64,
+    as_real,
+    check_match,
+    is_continuous,
+    norm,
+    parameters_of,
+    precise,
+    with_wrapped_names,
+)
 from landscape.runtime import own_torch_state
 from landscape.seeds import checked_seed
 
@@ -80,7 +90,8 @@ def random_directions(
         for name in ignored:
             direction[name].zero_()
         direction = _like(direction, reference, rule)
-        directions.append(_like(normalize_direction(direction, reference, normalize), reference, rule))
+        direction = _like(normalize_direction(direction, reference, normalize), reference, rule)
+        directions.append(with_wrapped_names(direction, model))
     return directions
 
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parameters import Point, as_float64
+from landscape.private_network import require_gradients
 from landscape.responses import check_gradients, explained_checkpoints, without_sparse_gradients
 from landscape.runtime import own_torch_state
 
@@ -31,8 +32,8 @@ class MeanLoss:
                 "out; use 'running' or 'batch'"
             )
         self.objective = objective.for_slice(None).twin()
-        for parameter in without_sparse_gradients(self.objective.model).parameters():
-            parameter.requires_grad_(parameter.is_floating_point())
+        self.objective.check_moves(name for name, _ in self.objective.model.named_parameters())
+        require_gradients(without_sparse_gradients(self.objective.model))
         if not self.objective.batches_fixed:
             self.objective.batch_size = min(self.objective.batch_size, BATCH)
         self.checked = False
@@ -59,6 +60,7 @@ class MeanLoss:
             parameters = [own[name] for name in moved]
             for _, batch in objective.batches():
                 losses, _ = objective.evaluate(batch)
+                objective.check_overwritten()
                 total += as_float64(losses.detach()).sum().item()
                 pieces = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
                 for sum_, piece in zip(moved.values(), pieces, strict=True):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from landscape.errors import InputError
+from landscape.parameters import named_parameters
 
 __all__ = ["RULE", "ignored_parameters", "reasons_not_to_move"]
 
@@ -55,7 +56,7 @@ def reasons_not_to_move(model: nn.Module, ignore: Sequence[str], *, rule: int = 
         raise InputError(f"ignore takes a sequence of names, not the string {ignore!r}; write ({ignore!r},)")
     if rule not in (1, RULE):
         raise InputError(f"unknown rule {rule!r}; recipes are of rule 1 or {RULE}")
-    names = [name for name, _ in model.named_parameters()]
+    names = [name for name, _ in named_parameters(model)]
     found: dict[str, set[str]] = {}
     for entry in ignore:
         if entry == "bias":
@@ -105,18 +106,18 @@ def _biases(model: nn.Module) -> set[str]:
     }
     return {
         name
-        for name, parameter in model.named_parameters()
+        for name, parameter in named_parameters(model)
         if id(parameter) in attention or (parameter.ndim <= 1 and BIAS.search(_last(name)))
     }
 
 
 def _first_biases(model: nn.Module) -> set[str]:
-    return {name for name, p in model.named_parameters() if name.endswith("bias") and p.ndim == 1}
+    return {name for name, p in named_parameters(model) if name.endswith("bias") and p.ndim == 1}
 
 
 def _inside(model: nn.Module, test) -> set[str]:
     inside = {id(p) for module in model.modules() if test(module, model) for p in module.parameters()}
-    return {name for name, p in model.named_parameters() if id(p) in inside}
+    return {name for name, p in named_parameters(model) if id(p) in inside}
 
 
 def _first_normalizes(module: nn.Module, _: nn.Module) -> bool:
@@ -143,7 +144,7 @@ def _scales(model: nn.Module) -> set[str]:
     owners = {id(p): module for module in model.modules() for p in module.parameters(recurse=False)}
     return {
         name
-        for name, parameter in model.named_parameters()
+        for name, parameter in named_parameters(model)
         if not isinstance(owners[id(parameter)], WEIGHT_LAYERS) and _is_scale(name, parameter, owners[id(parameter)])
     }
 

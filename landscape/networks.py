@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from landscape.batch_norm import batch_norm_layers
 from landscape.errors import InputError
-from landscape.parameters import Point, as_float64, check_match
+from landscape.parameters import Point, as_float64, check_match, unwrapped
 from landscape.spectral_norm import spectral_layers
 
 __all__ = ["Networks", "buffers_of", "persistent_buffers", "set_buffers", "statistics_names", "varying_names"]
@@ -19,7 +19,7 @@ CONVERGED = 0.1  # largest error of the estimate of a spectral norm that can be 
 
 def buffers_of(model: nn.Module) -> Point:
     """Copies of all buffers of ``model``, detached; shared ones once."""
-    return {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    return {name: buffer.detach().clone() for name, buffer in unwrapped(model).named_buffers()}
 
 
 def statistics_names(model: nn.Module) -> set[str]:

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,11 +13,13 @@ from landscape.batch_norm import POLICIES, has_batch_norm, recalibrate, use_batc
 from landscape.criteria import Criterion, as_loss
 from landscape.devices import has_bf16, select_device
 from landscape.errors import InputError, InputTypeError
+from landscape.forward_watch import find_out, parameters_touched
 from landscape.independence import changed_buffer, check_independence
 from landscape.layer_order import Order
 from landscape.losses import IGNORED, LOSSES, Weighted, check_labels, check_range, counted, is_classification
 from landscape.networks import buffers_of, set_buffers, statistics_names, varying_names
-from landscape.parameters import Point, as_point, check_match, copy_of
+from landscape.parameters import Point, as_point, check_match, copy_of, named_parameters
+from landscape.private_network import converted, private_copy, require_gradients
 from landscape.provenance import fingerprint
 from landscape.runtime import OwnLock, kept_random_state, own_torch_state
 from landscape.samples import Samples, collect
@@ -114,7 +116,7 @@ class Objective:
         if precision == "bf16" and not has_bf16(self.device):
             warnings.warn("no bf16 instructions here: this is slower than full precision", stacklevel=4)
         self.has_batch_norm = has_batch_norm(model)
-        self._lock, self.draws = OwnLock(), False
+        self._lock, self.draws, self.default_dtype = OwnLock(), False, torch.float32
         with self.arithmetic():
             self.model = self._private(model)
             self.given_buffers = buffers_of(self.model)
@@ -131,6 +133,8 @@ class Objective:
                     "use another batch_size, or drop_last=True"
                 )
             self.weights: Tensor | None = None  # [N] float64 of mean 1, on the CPU, where samples weigh differently
+            self._watch(model)
+        with self.arithmetic():
             self._check()
 
     @own_torch_state()
@@ -154,12 +158,42 @@ class Objective:
 
     def move_to(self, point: Point, weights: Sequence[float] = ()) -> None:
         """Put the private model at ``point`` and renew what follows from it, see `renew_statistics`."""
-        parameters = dict(self.model.named_parameters())
-        check_match(point, parameters)
-        for name, parameter in parameters.items():
-            dtype = self.dtype if parameter.is_floating_point() else parameter.dtype
-            parameter.data = point[name].detach().to(self.device, dtype)
+        check_match(point, dict(self.model.named_parameters()))
+        self.place(point)
         self.renew_statistics(weights)
+
+    def place(self, point: Point) -> None:
+        """Put ``point`` into the parameters; where the forward pass writes into these, it gets copies every time."""
+        values = self._own(point)
+        for name, fixed in self.fixed.items():
+            if bool(((values[name] - fixed).abs() > 4 * torch.finfo(fixed.dtype).eps * fixed.abs()).any()):
+                raise InputError(self._not_followed(name))
+        self._values = values if self.overwrites else {}
+        for name, parameter in self.model.named_parameters():
+            parameter.data = values[name].clone() if self.overwrites else values[name]
+
+    def _own(self, point: Point) -> Point:
+        """The values of ``point`` on the device and in the dtype of the objective."""
+        values = {}
+        for name, parameter in self.model.named_parameters():
+            value = converted(point[name].detach(), self.device, self.dtype)
+            whole = value.dtype != parameter.dtype
+            values[name] = value.round().to(parameter.dtype) if whole else value
+            if whole and not torch.allclose(values[name].to(value.dtype), value):
+                raise InputError(f"parameter {name!r} holds whole numbers ({parameter.dtype}), so it cannot be moved")
+        return values
+
+    def check_overwritten(self) -> None:
+        """Raise InputError if the last pass gave a parameter another value: autograd would not see that step.
+
+        Losses at such a point are right all the same; derivatives are not.
+        """
+        for name, parameter in self.model.named_parameters():
+            if self.overwrites and not torch.equal(parameter.data, self._values[name]):
+                raise InputError(
+                    f"the forward pass overwrites parameter {name!r} at this point, which derivatives would leave out; "
+                    "write the limited weights into the model first, or limit them in a differentiable way"
+                )
 
     @property
     def renews(self) -> bool:
@@ -253,6 +287,9 @@ class Objective:
         A loss that differentiates inside does so on views of its own, and leaves no graph where none was asked for.
         One that writes into its batch gets a copy.
         """
+        if self.overwrites:
+            for name, parameter in self.model.named_parameters():
+                parameter.data = self._values[name].clone()
         if self.writes:
             arguments = tuple(map_tensors(torch.clone, argument) for argument in arguments)
         recorded = torch.is_grad_enabled()
@@ -276,7 +313,8 @@ class Objective:
         One thread at a time: another one that uses the same network waits.
         """
         tf32 = self.precision == "tf32"
-        with self._lock, own_torch_state(tf32=tf32, device=self.device), kept_random_state(self.draws, self.device):
+        state = own_torch_state(self.default_dtype, tf32=tf32, device=self.device)
+        with self._lock, state, kept_random_state(lambda: self.draws, self.device):
             yield
 
     def autocast(self) -> contextlib.AbstractContextManager:
@@ -369,20 +407,74 @@ class Objective:
         return fingerprint(kept) if kept or self.batch_norm != "recalibrate" else None
 
     def _private(self, model: nn.Module) -> nn.Module:
-        try:
-            private = copy_of(model)
-        except (RuntimeError, TypeError) as error:
-            raise InputError(f"the model cannot be copied ({error}); pass one that copy.deepcopy accepts") from error
-        for name, parameter in private.named_parameters():
-            if parameter.is_complex():
-                raise InputError(
-                    f"parameter {name!r} is complex; make it a real one of real and imaginary parts, and use "
-                    "torch.view_as_complex in forward"
-                )
-        private = private.to(self.device, self.dtype).eval().requires_grad_(False)
+        private = private_copy(model, self.device, self.dtype)
         if self.batch_norm == "batch":
             use_batch_statistics(private)
         return private
+
+    def _watch(self, model: nn.Module) -> None:
+        """Find out how the network treats the memory of its parameters, and what else a pass depends on."""
+        self.overwrites, self.fixed, self.differentiates, self.writes, self.has_accuracy = False, {}, True, True, False
+        batch = self.few_samples()
+        found = find_out(self.model, model, lambda: self._one_pass(batch), self.dtype)
+        if found.constants and self.dtype != self.default_dtype:
+            self.default_dtype = self.dtype
+            with self.arithmetic():
+                found = find_out(self.model, model, lambda: self._one_pass(batch), self.dtype)
+        self.draws, self.touched = found.draws, found.touched
+        if found.lowered and self.dtype == torch.float64:
+            raise InputError(
+                f"the network or the loss computes in lower precision inside ({found.lowered}), so that results would "
+                "not be those of float64; use dtype=torch.float32, or take the cast out"
+            )
+        values = {name: value.detach() for name, value in named_parameters(model)}
+        own = dict(self.model.named_parameters())
+        fixed = [name for name in values if name in found.elsewhere]
+        self.fixed = {name: converted(values[name], self.device, self.dtype).clone() for name in fixed}
+        self.overwrites = bool(found.written)
+        self.place(values if self.overwrites else own)
+
+    def _one_pass(self, batch: Any) -> None:
+        """A forward pass with the loss, where that is a callable; a loss may ask for derivatives by the parameters."""
+        function, *arguments = (self.loss, self.model, batch) if callable(self.loss) else (self.model, batch[0])
+        try:
+            self.forward(function, *arguments)
+        except RuntimeError as error:
+            if "does not require grad" not in str(error):
+                raise
+            require_gradients(self.model)
+            self.forward(function, *arguments)
+
+    def check_moves(self, names: Iterable[str]) -> None:
+        """Raise InputError where the loss does not follow a parameter of ``names`` that is moved.
+
+        That is one whose values it reads from elsewhere: from the model that was passed in, which a patched forward, a
+        hook or the loss itself holds on to, or from what was computed from it before.
+        """
+        names = list(names)
+        for name in names:
+            if name in self.fixed:
+                raise InputError(self._not_followed(name))
+        if self.touched is None or not names or self.touched.intersection(names):
+            return
+        with self.arithmetic(), torch.no_grad():
+            for _, batch in self.batches():
+                self.touched |= parameters_touched(self.model, lambda batch=batch: self._one_pass(batch), self.dtype)
+                if self.touched.intersection(names):
+                    return
+        some = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+        raise InputError(
+            f"the loss reads none of the parameters that are moved ({some}), so that nothing could change; "
+            "does it call the network that it is given?"
+        )
+
+    @staticmethod
+    def _not_followed(name: str) -> str:
+        return (
+            f"the loss does not follow parameter {name!r}: forward, a hook or the loss reads it from the model that "
+            "was passed in, or keeps what was computed from it; use the network that each of them is called with, and "
+            "compute anew in every pass"
+        )
 
     @torch.no_grad()
     def _check(self) -> None:
@@ -466,7 +558,7 @@ class Objective:
         except RuntimeError as error:
             if "does not require grad" not in str(error):
                 raise
-            self.model.requires_grad_(True)
+            require_gradients(self.model)
             return self._raw_losses(batch), self._raw_losses(batch)
         self.differentiates = False
         try:

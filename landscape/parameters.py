@@ -1,10 +1,15 @@
 """A point in parameter space is a plain ``dict[str, Tensor]`` keyed like ``named_parameters()``."""
 
 import copy
+import itertools
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.optim.swa_utils import AveragedModel
 
 from landscape.errors import InputError, InputTypeError
 from landscape.runtime import own_torch_state
@@ -16,6 +21,7 @@ __all__ = [
     "as_real",
     "check_finite",
     "check_match",
+    "check_values",
     "copy_of",
     "cosine",
     "flatten",
@@ -23,28 +29,92 @@ __all__ = [
     "inner",
     "is_continuous",
     "model_at",
+    "named_parameters",
     "norm",
     "parameters_of",
     "precise",
     "unflatten",
+    "unwrapped",
+    "with_wrapped_names",
 ]
+
+COMPILED = "_orig_mod"  # where a compiled module holds what was compiled
 
 Point = dict[str, Tensor]
 
 
 @own_torch_state()
 def parameters_of(model: nn.Module) -> Point:
-    """Copies of all parameters of ``model``, detached, in ``named_parameters`` order; tied weights once."""
+    """Copies of all parameters of ``model``, detached, in ``named_parameters`` order; tied weights once.
+
+    Wrappers of compilation and of parallel training are left out of the names, see `unwrapped`.
+
+    Raises:
+        InputError: parameters without values of their own, see `check_values`.
+    """
     if not isinstance(model, nn.Module):
         raise InputTypeError(f"parameters_of takes a torch.nn.Module, not {type(model).__name__}")
-    for name, parameter in model.named_parameters():
-        if isinstance(parameter, nn.parameter.UninitializedTensorMixin):
-            raise InputError(f"the parameter {name!r} has no shape yet; run one batch through the model first")
-        if parameter.is_meta:
-            raise InputError(
-                f"the parameter {name!r} is on the meta device and has no values; load the model's weights"
-            )
-    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    check_values(model)
+    point = {name: parameter.detach().clone() for name, parameter in named_parameters(model)}
+    return with_wrapped_names(point, model)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside of torch.compile, DataParallel, DistributedDataParallel and AveragedModel; else ``model``."""
+    while True:
+        if COMPILED in model._modules:
+            inner = model._modules[COMPILED]
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
+            inner = model.module
+        else:
+            return model
+        assert isinstance(inner, nn.Module)
+        model = inner
+
+
+def named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """(name, parameter) of what is in ``model``, whatever is compiled or wrapped."""
+    for name, parameter in unwrapped(model).named_parameters():
+        yield name.replace(f"{COMPILED}.", ""), parameter
+
+
+class _Renamed(dict[str, Tensor]):
+    """A point whose values are found under the names that a wrapper gives them, too."""
+
+    def __missing__(self, name: str) -> Tensor:
+        parts = [part for part in name.split(".") if part != COMPILED]
+        while ".".join(parts) not in self and parts[:1] == ["module"]:
+            parts = parts[1:]
+        if (plain := ".".join(parts)) not in self:
+            raise KeyError(name)
+        return self[plain]
+
+
+def with_wrapped_names(point: Point, model: nn.Module) -> Point:
+    """``point`` of ``model``; where that is wrapped, `"module.weight"` finds `"weight"` as well."""
+    return point if unwrapped(model) is model else _Renamed(point)
+
+
+def check_values(model: nn.Module) -> None:
+    """Raise InputError where a parameter or buffer of ``model`` has no values that can be moved."""
+    for name, value in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if (trouble := _trouble(value)) is not None:
+            raise InputError(f"the parameter {name!r} {trouble}")
+
+
+def _trouble(value: Tensor) -> str | None:
+    """What is in the way of moving ``value``, and the way out; None where nothing is."""
+    if is_lazy(value):
+        return "has no shape yet; run one batch through the model first"
+    if type(value).__name__ == "FakeTensor" or value.device.type == "meta":
+        return "is on the meta device and has no values; load the model's weights"
+    if hasattr(value, "device_mesh"):
+        return "is sharded over several processes; gather the whole model first (full_tensor, or full_state_dict)"
+    if value.is_quantized or value.dtype in (torch.qint8, torch.quint8, torch.qint32):
+        return "is quantised; pass the model as it was before quantisation"
+    if value.layout != torch.strided or value.is_nested:
+        return "is sparse or nested; pass a model of dense tensors (to_dense)"
+    return None
 
 
 def check_finite(point: Point, what: str) -> None:
@@ -58,9 +128,16 @@ def check_finite(point: Point, what: str) -> None:
 
 @own_torch_state()
 def copy_of(model: nn.Module) -> nn.Module:
-    """A deep copy; weights that a hook computed (pruning, weight_norm), which torch does not copy, are detached."""
+    """A deep copy; weights that a hook computed (pruning, weight_norm), which torch does not copy, are detached.
+
+    Compiled submodules are copied as what was compiled.
+    """
     computed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
-    return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed if not value.is_leaf})
+    memo: dict[int, Any] = {id(value): value.detach().clone() for value in computed if not value.is_leaf}
+    for module in model.modules():
+        if COMPILED in module._modules:
+            memo[id(module)] = copy.deepcopy(module._modules[COMPILED], memo)
+    return copy.deepcopy(model, memo)
 
 
 @own_torch_state()
@@ -70,7 +147,7 @@ def model_at(model: nn.Module, point: Point) -> nn.Module:
     Raises:
         InputError: ``point`` does not belong to this network.
     """
-    moved = copy_of(model)
+    moved = copy_of(unwrapped(model))
     check_match(point, dict(moved.named_parameters()))
     for name, parameter in moved.named_parameters():
         parameter.data.copy_(point[name])

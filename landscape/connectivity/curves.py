@@ -129,6 +129,9 @@ def fit_curve(
         for name, value in end.items():
             if not value.is_floating_point():
                 raise InputError(f"a curve is trained in real parameters, but {name!r} is {value.dtype}")
+    objective.check_moves(parameters)
+    if objective.overwrites:
+        raise InputError("the forward pass writes into its parameters, so no curve can be trained through it")
     settings = {"bends": bends, "epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed}
     recipe = {"kind": f"{kind} curve", **settings}
     like = next(iter(parameters.values()))

@@ -48,6 +48,8 @@ class Affine:
     def __init__(self, objective: Objective, slice_: Slice):
         if objective.loss != "cross_entropy" or not objective.has_accuracy:
             raise NotApplicable("the loss is not cross-entropy of one label a sample")
+        if objective.overwrites:
+            raise NotApplicable("the forward pass writes into its parameters")
         if objective.renews:
             raise NotApplicable("BatchNorm statistics or other buffers change from point to point")
         if slice_.dimension < len(slice_.directions):

@@ -35,6 +35,8 @@ class Direct:
         self.name = "prefix" if prefix else "direct"
         self.objective, self.slice = objective, slice_
         objective.move_to(slice_.origin)
+        if prefix and objective.overwrites:
+            raise NotApplicable("the forward pass writes into its parameters")
         if prefix and objective.renews:
             raise NotApplicable("BatchNorm statistics or other buffers change from point to point")
         _, batch = next(objective.batches(2))
@@ -118,7 +120,13 @@ class Direct:
     def can_run_together(self, coordinates: Tensor) -> bool:
         """Whether the forward pass can be vectorised over points (torch.func.vmap accepts it), tried at two."""
         objective = self.objective
-        if callable(objective.loss) or objective.differentiates or objective.writes or objective.renews:
+        if (
+            callable(objective.loss)
+            or objective.differentiates
+            or objective.writes
+            or objective.overwrites
+            or objective.renews
+        ):
             return False
         self.prepare(coordinates)
         before, self.together = self.together, 2
@@ -157,7 +165,11 @@ class Direct:
                 yield index
 
     def _move(self, index: int) -> None:
-        for name, value in self._pieces(self.stack[index]).items():
+        pieces = self._pieces(self.stack[index])
+        if self.objective.overwrites:
+            self.objective.place({**self.slice.origin, **pieces})
+            return
+        for name, value in pieces.items():
             self.moved[name].data = value
 
     @contextlib.contextmanager

@@ -5,6 +5,7 @@ import torch
 from landscape.errors import InputError
 from landscape.evaluation.proof import agree, rounded_otherwise
 from landscape.objective import Objective
+from landscape.parameters import named_parameters
 from landscape.slices import Slice
 
 __all__ = ["check_networks"]
@@ -28,10 +29,10 @@ def check_networks(objective: Objective, slice_: Slice) -> list[dict]:
     held, checks = slice_.held, []
     for number, place in enumerate(held.places if held else ()):
         model, point = held.own(number), slice_(*place)
-        if model is None or any(_moved(value, point[name]) for name, value in model.named_parameters()):
+        if model is None or any(_moved(value, point[name]) for name, value in named_parameters(model)):
             continue
         few = objective.on_few_samples()
-        own, parameters = few.of_network(model), dict(model.named_parameters())
+        own, parameters = few.of_network(model), dict(named_parameters(model))
         found, expected = few.on(slice_, *place).double(), own(parameters).double()
         means = [float(losses.mean()) for losses in (found, expected)]
         exact = all(value.dtype == torch.float64 for value in point.values())  # others were rounded

@@ -20,6 +20,7 @@ from landscape.evaluation.agreement import check_ranks
 from landscape.evaluation.choice import METHODS, choose_method, few_losses, reason_of
 from landscape.evaluation.direct import Direct
 from landscape.evaluation.ends import check_networks
+from landscape.evaluation.first_layer import perturbed_names
 from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import identity_of, is_known
 from landscape.evaluation.interpolated import Interpolation, allowed_error, check_tolerance
@@ -114,6 +115,7 @@ def evaluate(
     axes = grid_axes(slice_, alpha_range, beta_range, resolution)
     check_match(slice_.origin, dict(objective.model.named_parameters()), "slice")
     objective = objective.for_slice(slice_)
+    objective.check_moves(perturbed_names(slice_.directions))
     check_positive(objective.ends, slice_, axes)
     if per_sample:
         _check_per_sample(objective, axes)

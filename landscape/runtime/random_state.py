@@ -3,7 +3,7 @@
 import contextlib
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ IDLE = ("TMonitor",)  # classes of threads that never draw: that of tqdm
 
 
 @contextlib.contextmanager
-def kept_random_state(draws: bool = False, device: torch.device | None = None) -> Iterator[None]:
+def kept_random_state(draws: bool | Callable[[], bool] = False, device: torch.device | None = None) -> Iterator[None]:
     """Leave the global generators of Python, numpy and torch as they were, also when something raises.
 
     Where other threads are at work, these may have drawn from the generators in the meantime: to put them back would
-    make those threads draw the same numbers again, so that this is done only where the computation itself ``draws``.
+    make those threads draw the same numbers again, so that this is done only where the computation itself
+    ``draws``, which may be found out on the way.
     """
     before = _states(device)
     try:
@@ -27,7 +28,7 @@ def kept_random_state(draws: bool = False, device: torch.device | None = None) -
     finally:
         after = _states(device)
         changed = [restore for name, (state, restore) in before.items() if not _equal(state, after[name][0])]
-        if changed and (draws or _alone()):
+        if changed and ((draws() if callable(draws) else draws) or _alone()):
             for restore in changed:
                 restore()
 
