@@ -27,6 +27,7 @@ from landscape.connectivity import (
 )
 from landscape.curvature import (
     Product,
+    check_parameters,
     eigenvector_plane,
     ggn_product,
     hessian_product,
@@ -107,7 +108,7 @@ from landscape.settings import (
     describe,
     refuse_unused,
 )
-from landscape.sharpness import layer_sharpness, sharpness
+from landscape.sharpness import layer_sharpness, load_or_measure_sharpness, sharpness
 from landscape.slices import (
     Line,
     Plane,
@@ -211,6 +212,7 @@ __all__ = [
     "check_measures",
     "check_model",
     "check_number",
+    "check_parameters",
     "check_resolution",
     "check_seed",
     "check_tolerance",
@@ -248,6 +250,7 @@ __all__ = [
     "load_dataset",
     "load_or_evaluate",
     "load_or_measure",
+    "load_or_measure_sharpness",
     "load_or_project",
     "load_or_record",
     "load_or_train",

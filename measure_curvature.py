@@ -30,6 +30,7 @@ from landscape_lib import (
     check_count,
     check_measures,
     check_number,
+    check_parameters,
     check_resolution,
     check_seed,
     checkpoint_suffix,
@@ -44,6 +45,7 @@ from landscape_lib import (
     load_checkpoint_data,
     load_or_evaluate,
     load_or_measure,
+    load_or_measure_sharpness,
     load_or_train,
     make_folder,
     note_unused_batch_norm,
@@ -55,7 +57,6 @@ from landscape_lib import (
     plot_sharpness,
     run_script,
     save_figure,
-    sharpness,
     spectral_density,
     top_eigenpairs,
     trace,
@@ -124,6 +125,7 @@ def main(
     trained = load_or_train(
         checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model, needed=needed
     )
+    check_parameters(trained.model, parameters)
     suffix = checkpoint_suffix(out, trained, "curvature{}.json", owners_in_json, force=evaluation.force)
     settings = describe(
         evaluation, split=split, samples=samples, seed=seed, operator=operator, parameters=parameters, k=k, tol=tol,
@@ -137,7 +139,7 @@ def main(
     data = data if samples is None else data.subset(samples, seed=seed)
     target = objective(trained.model, data, **evaluation.arguments)
     product = (ggn_product if operator == "ggn" else hessian_product)(target, trained.model, parameters=parameters)
-    announce(product, 3 * k + 1 + max_products + probes * steps)
+    announce(product, 6 * k + 30 + max_products + probes * steps)
 
     def measured(name: str, measure, **options):
         path = out / f"{name}{suffix}.npz"
@@ -150,7 +152,10 @@ def main(
     whole = measured("trace", trace, method=trace_method, relative_error=trace_error, max_products=max_products)
     print(trace_line(whole))
     density = measured("density", spectral_density, probes=probes, steps=steps)
-    found = [sharpness(target, trained.model, measure, seed=seed) for measure in measures]
+    path = out / f"sharpness{suffix}.json"
+    found = load_or_measure_sharpness(path, target, trained.model, measures, seed=seed, force=evaluation.force)
+    if found:
+        wrote(path)
     for result in found:
         print(f"{result.measure} sharpness, radius {result.radius:g}: {result.value:.4g}", flush=True)
     surface = None

@@ -52,7 +52,7 @@ def test_the_script_writes_every_file_and_computes_once(checkpoint, capsys):
     printed, out = capsys.readouterr().out, Path("curvature_results")
     names = [f"{name}.npz" for name in ("eigenpairs", "trace", "density", "eigenvector_plane")]
     names += [f"{name}.png" for name in ("eigenvalues", "density", "sharpness", "eigenvector_plane")]
-    names += ["curvature.json"]
+    names += ["curvature.json", "sharpness.json"]
     assert sorted(path.name for path in out.iterdir()) == sorted(names)
     assert all(f"Wrote {out / name}" in printed for name in names)
     record = json.loads((out / "curvature.json").read_text())
@@ -64,9 +64,10 @@ def test_the_script_writes_every_file_and_computes_once(checkpoint, capsys):
     assert record["eigenvalues"]["converged"] == [True] * 3
     assert [entry["measure"] for entry in record["sharpness"]["measures"]] == ["sam", "gaussian"]
     assert ll.Surface.load(out / "eigenvector_plane.npz").shape == (4, 4)
-    stamps = {path.name: path.stat().st_mtime_ns for path in out.glob("*.npz")}
+    stored = [*out.glob("*.npz"), out / "sharpness.json"]
+    stamps = {path.name: path.stat().st_mtime_ns for path in stored}
     assert run("--trace-error", "1e-9", "--no-figures") == 0
-    assert stamps == {path.name: path.stat().st_mtime_ns for path in out.glob("*.npz")}
+    assert stamps == {path.name: path.stat().st_mtime_ns for path in stored}
     assert run("--trace-error", "1e-9", "--no-figures", "--operator", "ggn", "--no-plane") == 0
     assert all(path.stat().st_mtime_ns != stamps[path.name] for path in out.glob("*.npz") if "plane" not in path.name)
 
@@ -156,3 +157,84 @@ def test_gradient_descent_ends_at_the_edge_of_stability():
     assert history[0][2] < 0.8 * 2 / lr  # not there by chance
     assert history[-1][2] == pytest.approx(2 / lr, rel=0.1)
     assert history[-1][1] < 0.05 * history[0][1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--measures", "flatness"], "unknown measure 'flatness'"),
+        (["--measures", "sam", "sam"], "measures has 'sam' twice"),
+        (["--k", "0"], "k is 0"),
+        (["--tol", "nan"], "tol is nan"),
+        (["--trace-error", "0"], "trace_error is 0"),
+        (["--max-products", "5"], "max_products is 5"),
+        (["--samples", "0"], "samples is 0"),
+        (["--steps", "0"], "steps is 0"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--rise", "-1"], "rise is -1"),
+        (["--resolution", "1"], "resolution must be at least 2"),
+    ],
+)
+def test_options_are_checked_before_any_work(checkpoint, capsys, arguments, message):
+    assert run(*arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"Error: {message}") and len(printed.err.splitlines()) == 1
+    assert not Path("curvature_results").exists()
+
+
+def test_sharpness_is_measured_once_for_one_recipe(tmp_path, monkeypatch):
+    stored = sys.modules["landscape.sharpness.stored"]
+    calls, original = [], stored.sharpness
+    monkeypatch.setattr(stored, "sharpness", lambda *a, **k: calls.append(a[2]) or original(*a, **k))
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 3)
+    data = (torch.randn(9, 4), torch.arange(9) % 3)
+    path, factor = tmp_path / "sharpness.json", 1.0
+
+    def scaled(net, batch):
+        return factor * torch.nn.functional.cross_entropy(net(batch[0]), batch[1], reduction="none")
+
+    def measured(*measures, data=data, point=model, loss="cross_entropy", **options):
+        calls.clear()
+        target = ll.objective(model, data, loss=loss, device="cpu")
+        return ll.load_or_measure_sharpness(path, target, point, measures, **options)
+
+    first = measured("sam", "gaussian")
+    assert calls == ["sam", "gaussian"]
+    assert measured("gaussian", "sam") == first[::-1] and not calls
+    assert [one.measure for one in measured("sam", "ascent")] == ["sam", "ascent"] and calls == ["ascent"]
+    measured("gaussian", force=True)
+    assert calls == ["gaussian"]
+    for changed in (
+        {"seed": 1},
+        {"point": {name: value + 0.1 for name, value in ll.parameters_of(model).items()}},
+        {"data": (data[0] + 1e-3, data[1])},
+        {"loss": "mse"},
+        {"loss": scaled},
+    ):
+        measured("gaussian")
+        measured("gaussian", **changed)
+        assert calls == ["gaussian"], changed
+    factor = 5.0  # which the same function now computes with
+    found = measured("gaussian", loss=scaled)
+    assert calls == ["gaussian"] and found[0].loss == pytest.approx(5 * first[0].loss, rel=1e-5)
+    path.write_text(path.read_text().replace('"value"', '"volume"'))
+    with pytest.raises(ll.InputError, match=r"holds no sharpness, or is damaged .*force=True"):
+        measured("gaussian", loss=scaled)
+
+
+def test_matrices_of_other_losses_are_not_served(tmp_path):
+    torch.manual_seed(0)
+    model, data, factor = torch.nn.Linear(4, 3), (torch.randn(9, 4), torch.arange(9) % 3), 1.0
+
+    def scaled(net, batch):
+        return factor * torch.nn.functional.cross_entropy(net(batch[0]), batch[1], reduction="none")
+
+    def top():
+        product = ll.hessian_product(ll.objective(model, data, loss=scaled, device="cpu"), model)
+        return ll.load_or_measure(tmp_path / "pairs.npz", ll.top_eigenpairs, product, k=1, tol=1e-3, seed=0)
+
+    first, again = top(), top()
+    assert again.metadata["seconds"] == first.metadata["seconds"]
+    factor = 5.0
+    assert top().values[0] == pytest.approx(5 * first.values[0], rel=1e-4)

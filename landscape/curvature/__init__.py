@@ -2,12 +2,13 @@
 
 from landscape.curvature.density import spectral_density
 from landscape.curvature.eigenpairs import eigenvector_plane, top_eigenpairs
-from landscape.curvature.products import Product, ggn_product, hessian_product
+from landscape.curvature.products import Product, check_parameters, ggn_product, hessian_product
 from landscape.curvature.stored import load_or_measure
 from landscape.curvature.trace import trace
 
 __all__ = [
     "Product",
+    "check_parameters",
     "eigenvector_plane",
     "ggn_product",
     "hessian_product",

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from landscape.checks import check_objective
 from landscape.curvature.shares import differentiating, shares_of
 from landscape.errors import InputError
+from landscape.evaluation.identity import objective_identity
 from landscape.evaluation.team import Team
 from landscape.objective import Objective
 from landscape.parameters import Point, as_point, check_match
 from landscape.provenance import fingerprint, versions
 from landscape.runtime import own_torch_state
 
-__all__ = ["Product", "ggn_product", "hessian_product", "make_product"]
+__all__ = ["Product", "check_parameters", "ggn_product", "hessian_product", "make_product"]
 
 OPERATORS = ("hessian", "ggn")
 
@@ -157,7 +158,7 @@ class Product:
             "dimension": self.dimension,
             "point": self._fingerprint,
             "data": {**self.objective.samples.description, "size": self.objective.size},
-            "objective": self.objective.description,
+            **objective_identity(self.objective),
             "batch_size": self._shares[0].batch_size,
             "device": str(self.objective.device),
             "versions": versions(),
@@ -173,6 +174,11 @@ class Product:
             reason = "the loss or a derivative overflows here" if vector.isfinite().all() else "the vector is not"
             raise InputError(f"the {self.kind} product is not finite: {reason}")
         return total.cpu()
+
+
+def check_parameters(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Raise InputError unless every one of the glob ``patterns`` matches a parameter of ``model``."""
+    _selected(dict(model.named_parameters()), patterns)
 
 
 def _selected(own: dict[str, Tensor], patterns: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from landscape.curvature.products import Product
+from landscape.evaluation.identity import difference
 from landscape.results import Eigenpairs, SpectralDensity, TraceEstimate
 
 __all__ = ["load_or_measure"]
@@ -32,7 +33,7 @@ def load_or_measure(
     wanted = {key: value for key, value in product.description.items() if key not in INCIDENTAL} | settings
     if path.exists() and not force:
         found = RESULTS[measure.__name__].load(path)
-        if all(found.metadata.get(key) == value for key, value in wanted.items()):
+        if not difference(found.metadata, wanted):
             return found
     found = measure(
         product.objective, product.point, operator=product.kind, parameters=tuple(product.names), **settings

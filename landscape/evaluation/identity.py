@@ -6,7 +6,7 @@ from landscape.evaluation.code import digest_of
 from landscape.objective import Objective
 from landscape.slices import Slice
 
-__all__ = ["difference", "identity_of", "is_known"]
+__all__ = ["difference", "identity_of", "is_known", "objective_identity"]
 
 LOSS_CODE = "loss code"
 SAME = 1e-3  # share of the first losses by which another machine's rounding may change them
@@ -14,16 +14,19 @@ SAME = 1e-3  # share of the first losses by which another machine's rounding may
 
 def identity_of(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, ...], per_sample: bool) -> dict:
     """All that the numbers depend on; two evaluations that share it agree, whatever method and batch size."""
-    code = {LOSS_CODE: digest_of(objective.loss)} if callable(objective.loss) else {}
     return {
         "slice": slice_.fingerprint,
         "data": objective.samples.description["fingerprint"],
-        "objective": objective.description,
         "axes": [[len(axis), float(axis[0]), float(axis[-1])] for axis in axes],
         "per-sample": per_sample,
-        "first losses": objective.first_losses,
-        **code,
+        **objective_identity(objective),
     }
+
+
+def objective_identity(objective: Objective) -> dict:
+    """What the losses depend on besides point and data: network, loss with all it computes with, and settings."""
+    code = {LOSS_CODE: digest_of(objective.loss)} if callable(objective.loss) else {}
+    return {"objective": objective.description, "first losses": objective.first_losses, **code}
 
 
 def is_known(identity: dict) -> bool:

@@ -18,7 +18,7 @@ from landscape.runtime import own_torch_state
 from landscape.sharpness.neighbourhood import Neighbourhood, NonFinite
 from landscape.sharpness.searches import Found, ascend_ball, average_noise, search_box, step_once
 
-__all__ = ["MEASURES", "check_measures", "layer_sharpness", "sharpness"]
+__all__ = ["MEASURES", "check_sharpness", "layer_sharpness", "sharpness"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,12 @@ class Measure:
     steps: int | None  # of a search
     definition: str
     source: str
+
+    def named(self, eta: float) -> "Measure":
+        """This measure with the constant ``eta``, which its definition then names, where it is adaptive."""
+        if self.scale is not torch.abs:
+            return self
+        return replace(self, scale=lambda w: w.abs() + eta, definition=f"{self.definition}; eta = {eta:g}")
 
 
 FORET = "Foret et al. 2021, Sharpness-Aware Minimization for Efficiently Improving Generalization"
@@ -132,10 +138,8 @@ def sharpness(
         (5, True)
     """
     check_objective(objective)
-    check_measures([measure], radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
-    point, chosen = as_point(point), MEASURES[measure]
-    if chosen.scale is torch.abs:
-        chosen = replace(chosen, scale=lambda w: w.abs() + eta, definition=f"{chosen.definition}; eta = {eta:g}")
+    check_sharpness([measure], radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
+    point, chosen = as_point(point), MEASURES[measure].named(eta)
     scale = {name: chosen.scale(value.detach()) for name, value in point.items()}
     neighbourhood = Neighbourhood(objective, point, scale)
     if measure == "keskar" and neighbourhood.loss <= -1:
@@ -146,7 +150,7 @@ def sharpness(
     return _measured(measure, chosen, neighbourhood, radius, samples, steps, seed)
 
 
-def check_measures(
+def check_sharpness(
     measures: Sequence[str],
     *,
     radius: float | None = None,
