@@ -543,7 +543,7 @@ class Objective:
     def _targets(self) -> Iterator[Tensor]:
         """The targets of all samples of data of pairs."""
         if self.samples.tensors is not None:
-            yield self.samples.tensors[1]
+            yield self._with_indices(self.samples.tensors)[1]
         else:
             yield from (batch[1] for _, batch in self.batches())
 

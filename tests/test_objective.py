@@ -56,7 +56,7 @@ def test_dictionaries_as_batches_with_a_callable_loss():
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp", "cnn"])
-@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int32])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int32, torch.uint16])
 @pytest.mark.parametrize("streamed", [False, True])
 def test_labels_of_any_integer_type_give_the_same(name, kind, streamed, monkeypatch):
     model, (inputs, targets) = make(name).double(), images(300)

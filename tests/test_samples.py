@@ -187,6 +187,10 @@ REFUSED = {
     "list of batches": (lambda: list(DataLoader(TensorDataset(ROWS, LABELS), 10)), "may be a sample or a batch of 10"),
     "pair of pairs": (lambda: ((ROWS, LABELS), (ROWS, LABELS)), "may be a sample or a batch of 43"),
     "unequal samples": (Fails, "cannot be made into batches .*collate_fn"),
+    "packed sequences": (
+        lambda: DataLoader([ROWS[:3], ROWS[:2], ROWS[:1]], 3, collate_fn=nn.utils.rnn.pack_sequence),
+        "must have one length",
+    ),
     "no tensors": (lambda: DataLoader(["a", "b"]), "holds no tensor with one row a sample, only str"),
     "no axes": (lambda: (torch.tensor(1.0), torch.tensor(2)), "only a tensor without axes"),
     "nothing": (lambda: None, "not NoneType; a loss that needs no data"),
