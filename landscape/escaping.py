@@ -72,4 +72,4 @@ def markdown_text(text: object) -> str:
 
 def link_target(path: str | Path) -> str:
     """The address of the file at a relative ``path``, for a link in HTML or Markdown."""
-    return quote(os.fsencode(Path(path).as_posix()))
+    return quote(os.fsencode(Path(path).as_posix()), safe="/=,+")

@@ -307,7 +307,7 @@ def test_settings_out_of_range_are_told(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--norms", "spectral"], "invalid choice 'spectral'"),
+        (["--norms", "spectral"], "'spectral'"),
         (["--lr", "-1"], "lr is -1.0"),
         (["--tolerance", "2"], "tolerance is a share of the loss"),
         (["--range", "auto"], "--range has no effect here"),

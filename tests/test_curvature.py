@@ -418,7 +418,7 @@ def test_a_matrix_of_zeros_has_eigenvalues_of_zero():
     model, objective, _ = quadratic(np.zeros(300))
     pairs = ll.top_eigenpairs(objective, model, k=3)
     assert pairs.values.tolist() == [0, 0, 0] and pairs.converged.all()
-    np.testing.assert_array_equal(pairs.vectors @ pairs.vectors.T, np.eye(3))
+    np.testing.assert_allclose(pairs.vectors @ pairs.vectors.T, np.eye(3), atol=1e-6)  # orthonormal in float32
 
 
 def test_pairs_that_do_not_converge_are_kept_and_flagged(monkeypatch, tmp_path):
@@ -522,7 +522,7 @@ def test_the_density_has_the_moments_of_the_matrix_and_integrates_to_one(tmp_pat
     # Nine tenths of the eigenvalues are 0.01, one of 300 is negative.
     assert density.weights[density.nodes < 1].sum() / 40 == pytest.approx(271 / 300, abs=0.02)
     grid, mean, low, high = density.curve()
-    assert np.trapezoid(mean, grid) == pytest.approx(1, abs=1e-9)
+    assert np.sum((mean[1:] + mean[:-1]) / 2 * np.diff(grid)) == pytest.approx(1, abs=1e-9)
     assert (low <= mean).all() and (mean <= high).all()
     again = ll.SpectralDensity.load(density.save(tmp_path / "density.npz"))
     np.testing.assert_array_equal(again.curve(grid=[0.0, 1.0], width=0.5)[1], density.curve([0.0, 1.0], 0.5)[1])

@@ -141,13 +141,13 @@ def test_cifar10_reads_the_checked_batches(tmp_path, monkeypatch, offline):
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
 def test_no_network_is_one_line(tmp_path, offline, name):
-    with pytest.raises(InputError, match=r"cannot be downloaded .*offline") as caught:
+    with pytest.raises(InputError, match="cannot be downloaded") as caught:
         load_dataset(name, data_dir=tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_auto_falls_back_loudly(small_data, offline):
-    with pytest.warns(UserWarning, match=r"mnist-5k .* INSTEAD OF ALL OF MNIST: .*offline"):
+    with pytest.warns(UserWarning, match=r"mnist-5k .* INSTEAD OF ALL OF MNIST: .*cannot be downloaded"):
         data = load_dataset("auto", data_dir=small_data, limit=20)
     assert (data.name, len(data)) == ("mnist-5k", 20)
 

@@ -152,6 +152,35 @@ def test_reports_of_fixed_records_have_the_numbers_and_the_same_bytes(tmp_path):
     assert f'<a href="../figures/{runs[0].place}/interpolation.png">' in texts["index.html"]
 
 
+HOSTILE = "<script>alert(1)</script> | [x](javascript:alert(1)) ![y](http://z)\n\n# head `code` *b* $m$ \ud800"
+
+
+def test_edited_records_reach_no_report_as_markup(tmp_path):
+    """Names, seeds, titles and reasons come from JSON that anyone may have edited."""
+    runs = []
+    for run in fixed_runs(tmp_path / "experiments"):
+        words = {key: f"{run.summary[key]}{HOSTILE}" for key in ("dataset", "architecture", "activation", "optimizer")}
+        recipe = {"training": {"lr": HOSTILE, "seed": 0}, "dataset": HOSTILE}
+        runs.append(dataclasses.replace(run, summary={**run.summary, **words, "recipe": recipe}))
+    record = tmp_path / "experiments" / runs[0].group / GROUP
+    found = json.loads(record.read_text())
+    paths = {HOSTILE: {"explained_variance": [0.7, 0.1], "share_off_plane": 0.2, "paths": []}}
+    record.write_text(json.dumps({**found, "failed": HOSTILE, "paths": paths}))
+    place = tmp_path / "figures" / runs[0].place
+    place.mkdir(parents=True)
+    (place / "interpolation.png").touch()
+    for path in write_reports(runs, {HOSTILE: HOSTILE}, tmp_path / "figures", tmp_path / "reports"):
+        text = path.read_text("utf-8")
+        assert "<script" not in text
+        if path.suffix == ".md":
+            assert "](javascript" not in text and "](http" not in text and "# head" not in text
+            rows = [line for line in text.splitlines() if line.startswith("|")]
+            assert all("alert" not in line or line.endswith(" |") for line in rows)
+            assert {line.count("|") for line in rows} <= {line.count("|") for line in rows if set(line) <= set("|- ")}
+            links = [link for link in text.split("](")[1:] if not link.startswith("../figures/")]
+            assert links == []
+
+
 def test_a_clear_difference_is_said_where_the_numbers_show_it(tmp_path):
     groups = [(optimizer, width) for optimizer in ("adam", "sgd") for width in range(10, 80, 10)]
     template, runs = fixed_runs(tmp_path / "experiments")[0], []

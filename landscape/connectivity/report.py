@@ -8,6 +8,7 @@ from torch import nn
 from landscape.connectivity.alignment import Alignment, align
 from landscape.connectivity.barriers import barrier
 from landscape.connectivity.curves import Curve, fit_curve
+from landscape.escaping import one_line
 from landscape.evaluation import evaluate
 from landscape.objective import Objective, check_objective
 from landscape.results import Barrier
@@ -72,7 +73,7 @@ def connectivity(
 def barrier_table(barriers: dict[str, Barrier]) -> str:
     """Barriers as a text table, one row each."""
     head = ("", "first loss", "second loss", "barrier", "at", "above larger end", "accuracy barrier")
-    rows = [head, *((name, *_cells(found)) for name, found in barriers.items())]
+    rows = [head, *((one_line(name), *_cells(found)) for name, found in barriers.items())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
     return "\n".join("  ".join(row).rstrip() for row in padded)

@@ -75,7 +75,8 @@ def build_model(name: str, **arguments) -> nn.Module:
         inspect.signature(builder).bind(**arguments)
         return builder(**arguments)
     except TypeError as error:
-        raise InputError(f"model {name!r} cannot be built with {arguments}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"model {name!r} cannot be built with {arguments}: {reason}") from error
 
 
 def check_model(name: str, **arguments) -> None:
@@ -90,7 +91,8 @@ def check_model(name: str, **arguments) -> None:
     try:
         inspect.signature(builder).bind(**shape, **arguments)
     except TypeError as error:
-        raise InputError(f"model {name!r} cannot be built with {arguments}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"model {name!r} cannot be built with {arguments}: {reason}") from error
     if name.startswith("torchvision:"):
         check_torchvision(name.removeprefix("torchvision:"))
     if name.startswith("resnet"):  # of any depth that fits; on the meta device nothing is allocated or drawn

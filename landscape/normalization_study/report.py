@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from landscape.escaping import link_target, markdown_text
 from landscape.results import SHARPNESS_CAUTION
 
 __all__ = ["WINDOW", "normalization_report", "smoothed_losses", "steps_to_loss"]
@@ -94,7 +95,7 @@ def normalization_report(
     }
     parts = [
         "# Seven normalisation layers in one network" if len(networks) == 7 else "# Normalisation layers compared",
-        "\n".join(f"- {name}: {text}" for name, text in facts.items()),
+        "\n".join(f"- {markdown_text(f'{name}: {text}')}" for name, text in facts.items()),
         f"**{SHARPNESS_CAUTION}**",
         spread + " An asterisk marks a number whose estimate had not converged within its limit of work.",
         "## Training",
@@ -109,16 +110,20 @@ def normalization_report(
         "### Layer by layer",
         _layer_table(networks),
         "## Figures",
-        *(f"![{caption}]({path})\n\n{caption}." for caption, path in figures.items()),
+        *(_figure(markdown_text(caption), path) for caption, path in figures.items()),
         *_notes(networks),
     ]
     return "\n\n".join(parts) + "\n"
 
 
+def _figure(caption: str, path: str) -> str:
+    return f"![{caption}]({link_target(path)})\n\n{caption}."
+
+
 def _table(networks: Mapping[str, Sequence[Network]], columns: Mapping[str, Callable[[Network], Value]]) -> str:
     rows = [["norm", *columns], ["---"] * (len(columns) + 1)]
     for norm, runs in networks.items():
-        rows.append([norm, *(_cell([column(run) for run in runs]) for column in columns.values())])
+        rows.append([markdown_text(norm), *(_cell([column(run) for run in runs]) for column in columns.values())])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -183,14 +188,15 @@ def _definitions(networks: Mapping[str, Sequence[Network]]) -> str:
     for measure, title in SHARPNESS_COLUMNS.items():
         found = [run[measure] for runs in networks.values() for run in runs if "failed" not in run[measure]]
         if found:
-            lines.append(f"- {title}: {found[0]['definition']}; r = {found[0]['radius']:g} ({found[0]['source']}).")
+            definition, source = (markdown_text(found[0][key]) for key in ("definition", "source"))
+            lines.append(f"- {title}: {definition}; r = {found[0]['radius']:g} ({source}).")
     return "\n".join(lines)
 
 
 def _notes(networks: Mapping[str, Sequence[Network]]) -> list[str]:
     """What went wrong, and which layers are which."""
     failed = [
-        f"- {norm}: {name}: {result['failed']}"
+        f"- {markdown_text(f'{norm}: {name}: ' + str(result['failed']))}"
         for norm, runs in networks.items()
         for run in runs
         for name, result in run.items()

@@ -1,8 +1,8 @@
 """One page in HTML that links all reports and figures of a study."""
 
-import html
 from pathlib import Path
 
+from landscape.escaping import html_text, link_target
 from landscape.study.links import GROUP_FIGURES, RUN_FIGURES, Links
 from landscape.study.tables import GEOMETRY, OUTCOMES, Group
 
@@ -33,6 +33,10 @@ th, td {{ border-bottom: 1px solid #ccc; padding: 0.3em 0.8em; text-align: left;
 """
 
 
+def _anchor(link: str) -> str:
+    return f'<a href="{link_target(link)}">{Path(link).stem}</a>'
+
+
 def index_page(groups: list[Group], names: list[str], links: Links) -> str:
     """The page, for reports of these ``names`` beside it."""
     reports = "\n".join(f'<li><a href="{name}">{name}</a></li>' for name in names)
@@ -43,10 +47,10 @@ def index_page(groups: list[Group], names: list[str], links: Links) -> str:
         places.append(("seeds together", group.place, GROUP_FIGURES))
         cells = [group.name, str(group.spread(accuracy)), str(group.spread(largest))]
         figures = "; ".join(
-            f"{label}: " + ", ".join(f'<a href="{html.escape(link)}">{Path(link).stem}</a>' for link in found)
+            f"{html_text(label)}: " + ", ".join(map(_anchor, found))
             for label, place, files in places
             if (found := links.to(place, files))
         )
-        rows.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + f"<td>{figures}</td>")
+        rows.append("".join(f"<td>{html_text(cell)}</td>" for cell in cells) + f"<td>{figures}</td>")
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     return PAGE.format(reports=reports, accuracy=accuracy.label, largest=largest.label, rows=body)

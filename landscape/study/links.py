@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from landscape.escaping import link_target, markdown_text
 from landscape.study.tables import Group
 
 __all__ = ["GROUP_FIGURES", "RUN_FIGURES", "Links"]
@@ -24,7 +25,9 @@ class Links:
 
     def images(self, title: str, place: str, names: Sequence[str]) -> str:
         """The figures in Markdown."""
-        return "\n".join(f"![{title}: {Path(link).stem}]({link})" for link in self.to(place, names))
+        return "\n".join(
+            f"![{markdown_text(f'{title}: {Path(link).stem}')}]({link_target(link)})" for link in self.to(place, names)
+        )
 
     def first_figures(self, groups: Sequence[Group]) -> str:
         """The figures of the first seed of each group."""
@@ -32,5 +35,5 @@ class Links:
         for group in groups:
             first = group.runs[0][0]
             title = f"{group.name}, seed {first['seed']}"
-            blocks.append(f"### {title}\n\n" + self.images(title, first["place"], RUN_FIGURES))
+            blocks.append(f"### {markdown_text(title)}\n\n" + self.images(title, first["place"], RUN_FIGURES))
         return "\n\n".join(blocks)

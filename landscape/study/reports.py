@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from landscape.escaping import markdown_text
 from landscape.files import make_folder, written_whole
 from landscape.results import SHARPNESS_CAUTION
 from landscape.study.factors import FACTORS, MEANS, TEST, factor_study
@@ -89,7 +90,7 @@ def _settings(groups: list[Group]) -> str:
 
 
 def _notes(title: str, lines: list[str]) -> str:
-    return f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
+    return f"## {title}\n\n" + "\n".join(f"- {markdown_text(line)}" for line in lines) if lines else ""
 
 
 def _probe_notes(groups: list[Group]) -> str:
@@ -159,10 +160,10 @@ def _way_readings(groups: list[Group]) -> list[str]:
 def _group_figures(group: Group, links: Links) -> str:
     """What the PCA planes of a group hold, and its figures."""
     lines = [
-        f"- PCA plane of the checkpoints, {title}: {first:.1%} and {second:.1%} of their variance; off the plane by up "
-        f"to {path['share_off_plane']:.1%} of the largest distance from its origin."
+        f"- PCA plane of the checkpoints, {markdown_text(title)}: {first:.1%} and {second:.1%} of their variance; off "
+        f"the plane by up to {path['share_off_plane']:.1%} of the largest distance from its origin."
         for title, path in group.record.get("paths", {}).items()
         for first, second in [path["explained_variance"]]
     ]
-    parts = [f"### {group.name}", "\n".join(lines), links.images(group.name, group.place, GROUP_FIGURES)]
+    parts = [f"### {markdown_text(group.name)}", "\n".join(lines), links.images(group.name, group.place, GROUP_FIGURES)]
     return "\n\n".join(filter(None, parts))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from landscape.escaping import markdown_text
 from landscape.study.records import read_record
 from landscape.study.runs import GROUP, GROUP_FORM, PROBES, PROBES_FORM, StudyRun, group_runs
 from landscape.study.statistics import Spread
@@ -126,9 +127,9 @@ def group_table(groups: Sequence[Group], measures: Sequence[Measure]) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; NaN and None never appear as numbers."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """A table in Markdown with every cell escaped; NaN and None never appear as numbers."""
+    head, *rows = ([markdown_text(cell) for cell in line] for line in (head, *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
 
 
 def mean_of(group: Group, measure: Measure) -> float:
