@@ -84,6 +84,16 @@ def test_only_some_lines_are_labelled_with_their_level():
         assert np.abs(lines.levels - value).min() < 0.0051  # two decimals
 
 
+def test_a_label_says_the_loss_where_it_stands():
+    ax = new_axes()
+    plot_contour(plane(alphas=(-1, 1, 41), betas=(-0.5, 2, 31)), ax)
+    texts = contours(ax, filled=False).labelTexts
+    assert len(texts) >= 3
+    for text in texts:
+        # Two decimals, and the error of linear interpolation over a step h: h^2 / 8 times the second derivative.
+        assert float(text.get_text()) == pytest.approx(tilted(*text.get_position()), abs=0.005 + 0.05**2 / 4 + 0.001)
+
+
 def test_star_at_the_origin_only_inside_the_axes():
     ax = new_axes()
     plot_contour(plane(), ax)

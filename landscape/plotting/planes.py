@@ -123,9 +123,10 @@ def _draw_lines(ax: Axes, grid: tuple, levels: np.ndarray, scale: Scale, label_l
         return
     every = max(1, round(len(levels) / 8))
     chosen = slice(every // 2, None, every)
+    # All levels, and places on the chosen ones: of some levels, matplotlib before 3.10 writes the number of another.
     ax.clabel(
-        lines, levels[chosen], manual=_label_places(ax, lines.allsegs[chosen]), fmt=number_format(scale),
-        colors=[str(tone) for tone in tones[chosen]], fontsize=7, inline_spacing=2,
+        lines, levels, manual=_label_places(ax, lines.allsegs[chosen]), fmt=number_format(scale),
+        colors=[str(tone) for tone in tones], fontsize=7, inline_spacing=2,
     )  # fmt: skip
 
 
