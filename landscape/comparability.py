@@ -91,7 +91,6 @@ def _parameters(architecture: dict) -> str:
 def _data_text(data: dict) -> str:
     name = " ".join(str(data[key]) for key in ("name", "split") if data.get(key))
     size = f"{data['size']:,} samples" if isinstance(data.get("size"), int) else ""
-    size = f"sample {data['sample']}" if data.get("sample") is not None else size
     sha256 = f"sha256 {str(data['fingerprint'])[:12]}" if data.get("fingerprint") else ""
     return ", ".join(part for part in (name, size, sha256) if part)
 

@@ -112,7 +112,9 @@ def _value(surface: Surface, index: tuple[int, ...]) -> str:
 
 def _data(data: dict) -> str:
     parts = [" ".join(str(data[key]) for key in ("name", "split") if data.get(key))]
-    if "size" in data:
+    if data.get("sample") is not None:
+        parts.append(f"sample {data['sample']} alone")
+    elif "size" in data:
         parts.append(f"{data['size']:,} samples")
     if data.get("source"):
         parts.append(str(data["source"]))
