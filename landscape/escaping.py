@@ -24,6 +24,8 @@ UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 # Everything that begins something in Markdown, as HTML would write it: tables, links, code and formulas stay whole.
 MARKUP = {ord(character): f"&#{ord(character)};" for character in "\\`*[]|~$#@<>"} | {ord("&"): "&amp;"}
 
+OUTER_UNDERSCORES = re.compile(r"(?<![^\W_])(?<!_)_+(?!_)|(?<!_)_+(?!_)(?![^\W_])")
+
 
 def is_text(text: str) -> bool:
     """Whether ``text`` has a form in UTF-8, which names of files that cannot be decoded have not."""
@@ -66,7 +68,7 @@ def script_json(content: dict) -> str:
 def markdown_text(text: object) -> str:
     """``text`` inside a paragraph, a heading, a list item or a table cell of Markdown, as one line."""
     text = " ".join(printable(str(text)).split()).translate(MARKUP)
-    text = re.sub(r"(?<!\w)_|_(?!\w)", "&#95;", text)  # within a word it stands for itself
+    text = OUTER_UNDERSCORES.sub(lambda found: "&#95;" * len(found[0]), text)  # within a word they stand for themselves
     return re.sub(r"(?i)\b(www)\.|:(?=//)", lambda found: f"{found[1]}&#46;" if found[1] else "&#58;", text)
 
 
