@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from landscape.errors import InputError
 from landscape.escaping import math_free
@@ -79,4 +79,5 @@ def _dress_axes(ax: Axes, log_limits: tuple[float, float] | None) -> None:
         ticks = log_ticks(log_limits).tick_values(*log_limits)
         lowest = log_limits[0] * (log_limits[1] / log_limits[0]) ** 0.03  # lower, the label would meet that of y
         shown = [tick for tick in ticks if lowest <= tick <= log_limits[1]]
-        ax.set_zticks(np.log10(shown), [f"{tick:.4g}" for tick in shown])
+        ax.zaxis.set_major_locator(FixedLocator(np.log10(shown)))
+        ax.zaxis.set_major_formatter(FuncFormatter(lambda height, _: f"{10**height:.4g}"))
