@@ -117,6 +117,7 @@ class Objective:
             warnings.warn("no bf16 instructions here: this is slower than full precision", stacklevel=4)
         self.has_batch_norm = has_batch_norm(model)
         self._lock, self.draws, self.default_dtype = OwnLock(), False, torch.float32
+        self.proofs: dict[str, bool] = {}  # what has been tried once, for all copies of this objective
         with self.arithmetic():
             self.model = self._private(model)
             self.given_buffers = buffers_of(self.model)

@@ -7,7 +7,9 @@ from concurrent.futures import wait
 from typing import Any
 
 import torch
+from torch import nn
 
+from landscape.evaluation.twins import are_independent
 from landscape.objective import Objective
 from landscape.runtime import started_threads
 
@@ -21,8 +23,8 @@ class Team:
 
     Two threads with one core each are faster than one thread whose every operation is split over two cores: the
     operations of small networks are too short to be split. Where splitting by batches is no choice (an accelerator,
-    streamed samples, a callable that may keep state, statistics of BatchNorm over all samples) the team is one
-    thread with all of torch's threads.
+    streamed samples, a callable that may keep state, statistics of BatchNorm over all samples, copies of the network
+    that share state) the team is one thread with all of torch's threads.
     """
 
     def __init__(self, objective: Objective):
@@ -35,6 +37,8 @@ class Team:
         )
         batches = -(-objective.size // objective.batch_size) if objective.batches_fixed else objective.size
         self.size = 1 if alone else min(self.threads, MOST, batches)
+        if self.size > 1 and not _twins_are_independent(objective):
+            self.size = 1
         self.lock = threading.Lock()
         self.stopped = False
 
@@ -61,3 +65,21 @@ class Team:
         """The batch size nearest below ``batch_size`` that gives every member as many batches."""
         batches = math.ceil(samples / batch_size)
         return math.ceil(samples / (math.ceil(batches / self.size) * self.size))
+
+
+def _twins_are_independent(objective: Objective) -> bool:
+    """Whether networks in several threads leave each other alone; tried once an objective, on a few samples."""
+    proofs = objective.proofs
+    if "twins" not in proofs:
+        fixed = objective.batches_fixed
+        batches = [next(iter(objective.batches(None if fixed else size)))[1] for size in (3, 2)]
+
+        def run(network: nn.Module, batch: Any) -> torch.Tensor:
+            outputs: torch.Tensor = objective.forward(network, batch[0])
+            return outputs
+
+        with objective.arithmetic():
+            proofs["twins"] = not objective.overwrites and are_independent(
+                objective.model, run, (batches[0], batches[1])
+            )
+    return proofs["twins"]
