@@ -132,6 +132,7 @@ from landscape.sources import (
     result_suffix,
 )
 from landscape.stacked_training import fit_stacked
+from landscape.storage.names import path_inside
 from landscape.stored_metrics import confirm_metrics, input_scaling
 from landscape.study.matrix import diverged_runs, train_matrix
 from landscape.study.plan import Matrix
@@ -270,6 +271,7 @@ __all__ = [
     "owner_in_npz",
     "owners_in_json",
     "parameters_of",
+    "path_inside",
     "pca_plane",
     "plain_name",
     "plan_budget",

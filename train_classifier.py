@@ -33,6 +33,7 @@ from landscape_lib import (
     fit,
     load_dataset,
     make_folder,
+    path_inside,
     plain_name,
     refuse_unused,
     run_script,
@@ -88,7 +89,7 @@ def main(
     print(f"Model: {model} {arguments}\nSettings: {settings}, device {device}")
     classifier = build_model(model, **arguments)
     run = Run(
-        out / (name or plain_name(f"{model}_{train.name}")),
+        path_inside(out, name or plain_name(f"{model}_{train.name}")),
         epochs=training.epochs,
         save_epochs=save_epochs,
         resume=resume,

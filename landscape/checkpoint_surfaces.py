@@ -14,16 +14,18 @@ from landscape.checkpoints import Checkpoint
 from landscape.datasets import Data
 from landscape.errors import InputError
 from landscape.evaluation import find_span, load_or_evaluate, plan_budget
-from landscape.files import written_whole
 from landscape.objective import objective
 from landscape.results import Surface
 from landscape.settings import Evaluation, PlaneChoice
 from landscape.slices import random_plane
+from landscape.storage.forms import form_fault
+from landscape.storage.json_files import read_json, write_sealed
 from landscape.stored_metrics import input_scaling
 
 __all__ = ["check_budget", "checkpoint_surface", "settle_budget", "settle_range"]
 
 LONGEST = 10**7  # seconds: four months
+PLAN_FORM = {"checkpoint": dict, "plan": {"asked": dict, "samples": int, "tolerance": (int, float)}}
 
 
 def checkpoint_surface(
@@ -119,13 +121,12 @@ def _known_plan(path: Path, checkpoint: Checkpoint, asked: dict) -> dict | None:
     if path.exists():
         metadata = Surface.load(path).metadata
         plans.append({"checkpoint": metadata.get("checkpoint"), "plan": metadata.get("budget")})
-    with contextlib.suppress(OSError, ValueError):  # none, or a damaged one
-        plans.append(json.loads(_plan_path(path).read_text(encoding="utf-8")))
+    with contextlib.suppress(InputError):  # none, or a damaged one
+        plans.append(read_json(_plan_path(path), PLAN_FORM, "plan", "it is made again"))
     for found in plans:
-        planned = found.get("plan") if isinstance(found, dict) else None
-        same = isinstance(planned, dict) and planned.get("asked") == json.loads(json.dumps(asked))
-        if same and found.get("checkpoint") == checkpoint.identity:
-            return planned
+        same = form_fault(found, PLAN_FORM) is None and found["plan"]["asked"] == json.loads(json.dumps(asked))
+        if same and found["checkpoint"] == checkpoint.identity:
+            return found["plan"]
     return None
 
 
@@ -135,8 +136,7 @@ def _keep_plan(path: Path, checkpoint: Checkpoint, plan: dict) -> None:
         for unfinished in path.parent.glob(f"{glob.escape(path.stem)}.????????.unfinished.npz"):
             unfinished.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(_plan_path(path)) as temporary:
-        temporary.write_text(json.dumps({"checkpoint": checkpoint.identity, "plan": plan}), encoding="utf-8")
+    write_sealed(_plan_path(path), {"checkpoint": checkpoint.identity, "plan": plan})
 
 
 def _plan_path(path: Path) -> Path:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from landscape.errors import InputError
+from landscape.escaping import one_line
 from landscape.files import make_folder
 from landscape.models import build_model, is_own
 from landscape.runtime import own_torch_state
@@ -141,7 +142,7 @@ def _rebuilt(stored: dict, path: Path, model: str | None, size: int) -> nn.Modul
         network.load_state_dict(fitting_weights(stored["model_state_dict"], network))
     except expected as error:
         named = "the model it names" if model is None else repr(model)
-        reason = " ".join(str(error).split())[:500] or type(error).__name__
+        reason = one_line(str(error))[:500] or type(error).__name__
         raise InputError(f"checkpoint {path} does not fit {named}: {reason}") from error
     return network
 
@@ -160,13 +161,13 @@ def _check_layout(stored, path: Path) -> None:
     if stored and all(isinstance(value, torch.Tensor) for value in stored.values()):
         raise InputError(f"checkpoint {path} is a bare state dict and does not name its model; {advice}")
     if missing := [key for key in ("model_state_dict", *KEYS) if key not in stored]:
-        found = ", ".join(map(str, list(stored)[:6])) or "nothing"
+        found = one_line(", ".join(map(str, list(stored)[:6])))[:200] or "nothing"
         inside = [key for key in ("state_dict", "model", "net", "weights") if _holds_tensors(stored.get(key))]
         hint = f"its {inside[0]!r} is a state dict: load that into your model and {advice}" if inside else advice
         raise InputError(f"checkpoint {path} lacks {', '.join(missing)} (it holds {found}); {hint}")
     if fault := form_fault(stored, FORM):
         named = "does not name its model and its data: " if fault.startswith(("model l", "data l")) else ""
-        raise InputError(f"checkpoint {path}: {named}{fault}; {advice}")
+        raise InputError(f"checkpoint {path}: {named}{one_line(fault)[:200]}; {advice}")
 
 
 def _holds_tensors(value: object) -> bool:

@@ -1,6 +1,5 @@
 """Where the model and the data of a visualisation script come from, and what its files are called."""
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from landscape.errors import InputError
 from landscape.files import plain_name
 from landscape.results import Surface
 from landscape.settings import Evaluation
+from landscape.storage.json_files import read_json
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
@@ -172,8 +172,8 @@ def owner_in_npz(path: Path) -> str | None:
 def owners_in_json(path: Path) -> str | None:
     """The sha256 of the checkpoint, or of all checkpoints, that the record at ``path`` is of."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(path, dict, "record", "it is made again")
+    except InputError:
         return None
     several = record.get("checkpoints") if isinstance(record, dict) else None
     entries = several if isinstance(several, list) else [_section(record, "checkpoint")]

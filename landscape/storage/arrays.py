@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.escaping import one_line
 from landscape.files import written_whole
 from landscape.storage.digests import DIGEST, array_digest, digest_of
 from landscape.storage.formats import foreign_format
@@ -84,7 +85,7 @@ class _Unfit(Exception):
     """A file that is no damaged one of its kind (``foreign``: of another kind)."""
 
     def __init__(self, reason: str, foreign: bool = False):
-        super().__init__(reason)
+        super().__init__(one_line(reason))
         self.foreign = foreign
 
 
@@ -171,5 +172,5 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 def _words(error: Exception) -> str:
     # numpy's advice is to load it unsafely
-    text = "it holds no plain arrays" if "pickle" in str(error) else " ".join(str(error).split())
+    text = "it holds no plain arrays" if "pickle" in str(error) else one_line(str(error))[:200]
     return text or type(error).__name__

@@ -4,6 +4,8 @@ import io
 import zipfile
 from collections.abc import Callable
 
+from landscape.escaping import one_line
+
 __all__ = ["foreign_format"]
 
 WEIGHTS = "load the weights into your model and write it with save_checkpoint"
@@ -46,7 +48,7 @@ def _of_zip(content: bytes) -> str | None:
     except Exception:  # damaged bytes make the reader fail in any way at all
         return None
     if names and all(name.endswith(".npy") for name in names):
-        members = ", ".join(name.removesuffix(".npy") for name in names[:6])
+        members = one_line(", ".join(name.removesuffix(".npy") for name in names[:6]))[:200]
         return f"an .npz file of other arrays ({members})"
     ends = {name.partition("/")[2] for name in names}
     if "constants.pkl" in ends or any(end.startswith("code/") for end in ends):

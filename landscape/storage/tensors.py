@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import torch
 
 from landscape.errors import InputError
+from landscape.escaping import one_line
 from landscape.files import written_whole
 from landscape.storage.digests import array_digest, digest_of
 from landscape.storage.formats import foreign_format
@@ -86,7 +87,7 @@ def read_tensors(path: Path, what: str, way_out: str) -> tuple[Any, bytes]:
         raise InputError(f"{path} is no {what} but {known}")
     if code:
         advice = "write it with save_checkpoint"
-        raise InputError(f"{what} {path} holds pickled code, which is never run ({code}); {advice}")
+        raise InputError(f"{what} {path} holds pickled code, which is never run ({one_line(code)[:100]}); {advice}")
     try:
         declared = _Inspector(pickled, sizes).load()
         if not is_bounded(declared):
@@ -225,4 +226,4 @@ def _tensor_digest(value: object) -> str:
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return one_line(str(error))[:200] or type(error).__name__

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
+from landscape.escaping import one_line
 from landscape.files import make_folder, written_whole
 from landscape.parameters import Point, as_point
 from landscape.runtime import own_torch_state
@@ -290,7 +291,7 @@ def _read_header(path: Path) -> tuple[bytes, dict]:
             raise InputError(f"{problem}: the digest of its header differs; {way_out}")
     layout = parsed(text[:-1] if head == EARLIER_MAGIC else layout, problem, way_out)
     if fault := form_fault(layout, FORM) or _layout_fault(layout):
-        raise InputError(f"{problem}: {fault}; {way_out}")
+        raise InputError(f"{problem}: {one_line(fault)[:200]}; {way_out}")
     return head + text, layout
 
 
