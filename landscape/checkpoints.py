@@ -12,7 +12,7 @@ from torch import nn
 from landscape.errors import InputError
 from landscape.escaping import one_line
 from landscape.files import make_folder
-from landscape.models import build_model, is_own
+from landscape.models import construct, is_own
 from landscape.runtime import own_torch_state
 from landscape.storage.forms import Optional, form_fault
 from landscape.storage.tensors import read_tensors, write_tensors
@@ -138,7 +138,7 @@ def _rebuilt(stored: dict, path: Path, model: str | None, size: int) -> nn.Modul
     expected = (InputError, RuntimeError, TypeError) if is_own(built) else Exception
     try:
         with BoundedBuilding(size):
-            network = build_model(built, **arguments)
+            network = construct(built, **arguments)
         network.load_state_dict(fitting_weights(stored["model_state_dict"], network))
     except expected as error:
         named = "the model it names" if model is None else repr(model)

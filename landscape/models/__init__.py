@@ -32,6 +32,7 @@ __all__ = [
     "TinyCNN",
     "build_model",
     "check_model",
+    "construct",
     "is_own",
 ]
 
@@ -68,6 +69,11 @@ def build_model(name: str, **arguments) -> nn.Module:
     Raises:
         InputError: unknown name, or arguments that the model does not take.
     """
+    return construct(name, **arguments)
+
+
+def construct(name: str, **arguments) -> nn.Module:
+    """As `build_model`, in the state of torch that is there: modes that watch what is created stay."""
     if is_own(name):
         return build_own(name, **arguments)
     builder = _builder(name)

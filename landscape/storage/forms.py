@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 __all__ = ["Optional", "form_fault", "is_bounded"]
 
-DEEPEST, MOST = 64, 10**7  # levels and values; the largest file of ours has 8 levels
+DEEPEST, MOST = 64, 2 * 10**6  # levels and values; the largest file of ours has 8 levels
 
 
 class Optional:

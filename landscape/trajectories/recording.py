@@ -1,11 +1,14 @@
 """Points of a training run in one file that grows record by record and can be read meanwhile."""
 
+import contextlib
 import hashlib
 import json
 import math
+import os
 import secrets
 import shutil
 import warnings
+import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -85,7 +88,7 @@ class TrajectoryRecorder:
             self._calls = self._steps[-1] + 1 if self._steps else 0
         else:
             self._remove()
-        self._left = _state_of(self.path)
+        self._left = _Seen(self.path)
 
     @own_torch_state()
     def record(self, model: nn.Module | Point, *, loss: float | Tensor | None = None, step: int | None = None) -> None:
@@ -126,7 +129,7 @@ class TrajectoryRecorder:
 
     def _append(self, head: bytes, record: bytes, place: int) -> None:
         """Write ``record`` at ``place``, and nothing behind it, unless the file is not as this recorder left it."""
-        if _state_of(self.path) != self._left:
+        if not self._left.is_unchanged():
             raise InputError(
                 f"{self.path} was removed, cut or written by another recorder after {len(self._steps)} point(s) of "
                 "this one; give every run a file of its own"
@@ -138,7 +141,7 @@ class TrajectoryRecorder:
                 file.truncate(place)
                 file.write(record)
         finally:  # also half a record, which the next call cuts off
-            self._left = _state_of(self.path)
+            self._left = _Seen(self.path)
 
     def _remove(self) -> None:
         try:
@@ -316,13 +319,25 @@ def _said(head: bytes) -> bytes:
     return text if head.startswith(EARLIER_MAGIC) else text[HEX:].strip()
 
 
-def _state_of(path: Path) -> tuple[int, int, int] | None:
-    """What tells a file from another one, or from itself after somebody wrote it."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size
+class _Seen:
+    """A file as it was seen last, perhaps as missing."""
+
+    def __init__(self, path: Path):
+        self.path, self.descriptor, self.size = path, None, 0
+        with contextlib.suppress(FileNotFoundError):
+            # Open as long as this lives, so that no other file gets its number.
+            self.descriptor = os.open(path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self.descriptor)
+            self.size = os.fstat(self.descriptor).st_size
+
+    def is_unchanged(self) -> bool:
+        """Whether nobody has replaced, cut, lengthened, removed or made it."""
+        try:
+            now = self.path.stat()
+        except FileNotFoundError:
+            return self.descriptor is None
+        same = self.descriptor is not None and os.path.samestat(now, os.fstat(self.descriptor))
+        return same and now.st_size == self.size
 
 
 def _layout(size: int, dtype: str) -> np.dtype:
