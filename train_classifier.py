@@ -80,6 +80,8 @@ def main(
     if not training.milestones:
         refuse_unused("without --milestones", gamma=(training.gamma, DEFAULTS.gamma))
     device, out = select_device(device), make_folder(out)
+    if name:
+        path_inside(out, name)  # before the data are loaded
     seed_everything(training.seed)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)

@@ -80,4 +80,4 @@ def test_the_name_of_a_run_stays_below_the_folder_of_runs(tmp_path, monkeypatch,
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(script, run_name="__main__")
     assert caught.value.code == 2 and "'../evil' leads out of runs" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "evil").exists() and not list(tmp_path.glob("runs/*"))
