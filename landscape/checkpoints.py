@@ -131,7 +131,7 @@ def _rebuilt(stored: dict, path: Path, model: str | None, size: int) -> nn.Modul
     if model is None and is_own(name):
         raise InputError(
             f"checkpoint {path} is of {name!r}, code that is run only if you name it: "
-            f"load_checkpoint(path, model={name!r}), or --model {name!r} on the command line"
+            f"load_checkpoint(path, model={name!r})"
         )
     built = name if model is None else model
     # Whatever a built-in network makes of arguments from a file is their fault; code of the user's own explains itself.

@@ -17,6 +17,9 @@ from landscape.errors import InputError
 
 __all__ = ["advised", "run_script"]
 
+# What the library advises its callers, as options of a command line.
+SAID_TO_CALLERS = {r"load_checkpoint\(path, model=('[^']*')\)": r"--model \1"}
+
 
 def run_script(main: Callable[..., None], arguments: list[str] | None = None) -> None:
     """Parse ``arguments`` (default: the command line) into the typed signature of ``main`` and call it.
@@ -87,5 +90,7 @@ def _in_one_line(said: str) -> str:
 
 
 def _fail(message: str) -> int:
+    for call, option in SAID_TO_CALLERS.items():
+        message = re.sub(call, option, message)
     print(f"Error: {' '.join(message.split())}", file=sys.stderr)
     return 2

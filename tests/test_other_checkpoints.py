@@ -78,6 +78,16 @@ def test_another_checkpoint_gets_files_of_its_own_and_no_file_changes(here, caps
     assert before == {name: Path("loss_landscape_results", name).stat().st_mtime_ns for name in before}
 
 
+def test_results_of_other_settings_are_replaced_with_a_line_that_tells_the_difference(here, capsys):
+    path = save("a.pth")
+    run(visualize_loss_landscape, "--checkpoint", path, "--no-figures")
+    capsys.readouterr()
+    run(visualize_loss_landscape, "--checkpoint", path, "--no-figures", "--alpha-range", 0, 1)
+    assert "loss_grid_train.npz is computed again: its axes is [[3, -1.0, 1.0]" in capsys.readouterr().out
+    run(visualize_loss_landscape, "--checkpoint", path, "--no-figures", "--alpha-range", 0, 1)
+    assert "computed again" not in capsys.readouterr().out
+
+
 def test_force_replaces_the_results_of_another_checkpoint(here):
     for path in (save("a.pth"), save("b.pth", 1)):
         run(visualize_loss_landscape, "--checkpoint", path, "--no-figures", "--force")

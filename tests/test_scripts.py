@@ -1,6 +1,8 @@
 """What all command lines share: one line for every error, streams that may be closed or broken, any console."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,3 +128,17 @@ def test_a_log_holds_names_that_are_no_text(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["script", "--out", "\udcff"])
     log = ll.write_log(tmp_path / "log.txt", {"folder": "\udcff"})
     assert log.read_text(encoding="utf-8").count("\\udcff") == 2
+
+
+def test_no_message_of_the_library_names_an_option_of_a_script():
+    of_scripts = {"settings.py", "sources.py", "checkpoint_surfaces.py", "stored_metrics.py"}
+    named = [
+        f"{path.relative_to(ROOT)}, line {text.lineno}: {text.value}"
+        for path in (ROOT / "landscape").rglob("*.py")
+        if path.name not in of_scripts
+        for raised in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(raised, ast.Raise)
+        for text in ast.walk(raised)
+        if isinstance(text, ast.Constant) and re.search(r"(^|\s)--[a-z]", str(text.value))
+    ]
+    assert not named

@@ -74,10 +74,17 @@ def _unfinished(path: Path, identity: dict) -> Path:
 
 
 def _stored(path: Path, wanted: dict, quality: dict) -> Surface | None:
+    """The surface at ``path`` if it is the one wanted; why it is replaced is printed otherwise."""
     if not path.exists():
         return None
     surface = Surface.load(path)
-    others = {key: value for key, value in wanted.items() if key != "identity"}
-    same = difference(surface.metadata.get("identity", {}), wanted["identity"]) is None
-    same = same and serves(surface.metadata.get("interpolation"), **quality)
-    return surface if same and all(surface.metadata.get(key) == value for key, value in others.items()) else None
+    reason = difference(surface.metadata.get("identity", {}), wanted["identity"])
+    if reason is None and not serves(surface.metadata.get("interpolation"), **quality):
+        reason = "it is less exact than asked for"
+    for key, value in wanted.items():
+        if reason is None and key != "identity" and surface.metadata.get(key) != value:
+            reason = f"its {key} is {surface.metadata.get(key)}, not {value}"
+    if reason is None:
+        return surface
+    print(f"{path} is computed again: {reason}", flush=True)
+    return None

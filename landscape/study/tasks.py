@@ -58,7 +58,7 @@ def _in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: i
                     process.terminate()
                 raise
     except BrokenProcessPool as error:
-        raise InputError("a process was killed, perhaps for lack of memory; run again, with fewer --jobs") from error
+        raise InputError("a process was killed, perhaps for lack of memory; run again, with fewer jobs") from error
     finally:
         os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
 
