@@ -185,3 +185,25 @@ def test_metrics_are_compared_within_the_noise_of_a_subset(here, monkeypatch):
             continue
         with pytest.raises(ll.InputError, match="does not reach"):
             ll.confirm_metrics(checkpoint, ll.Evaluation(device="cpu"))
+
+
+ODD = """
+import torch
+
+
+class Odd(torch.nn.Linear):
+    def forward(self, x):
+        return {"logits": super().forward(x.flatten(1))}
+
+
+def build():
+    return Odd(64, 10)
+"""
+
+
+def test_networks_without_logits_are_not_compared(here):
+    Path("odd.py").write_text(ODD)
+    model = ll.build_model("odd.py:build", **ARGUMENTS)
+    path = save("odd.pth", metrics={"test_loss": 1.0}, name="odd.py:build", model=model)
+    checkpoint = ll.load_checkpoint(path, model="odd.py:build")
+    assert "not compared" in ll.confirm_metrics(checkpoint, ll.Evaluation(device="cpu"))["stored_metrics"]
