@@ -159,29 +159,6 @@ def test_gradient_descent_ends_at_the_edge_of_stability():
     assert history[-1][1] < 0.05 * history[0][1]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--measures", "flatness"], "unknown measure 'flatness'"),
-        (["--measures", "sam", "sam"], "measures has 'sam' twice"),
-        (["--k", "0"], "k is 0"),
-        (["--tol", "nan"], "tol is nan"),
-        (["--trace-error", "0"], "trace_error is 0"),
-        (["--max-products", "5"], "max_products is 5"),
-        (["--samples", "0"], "samples is 0"),
-        (["--steps", "0"], "steps is 0"),
-        (["--seed", "-1"], "seed is -1"),
-        (["--rise", "-1"], "rise is -1"),
-        (["--resolution", "1"], "resolution must be at least 2"),
-    ],
-)
-def test_options_are_checked_before_any_work(checkpoint, capsys, arguments, message):
-    assert run(*arguments) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith(f"Error: {message}") and len(printed.err.splitlines()) == 1
-    assert not Path("curvature_results").exists()
-
-
 def test_sharpness_is_measured_once_for_one_recipe(tmp_path, monkeypatch):
     stored = sys.modules["landscape.sharpness.stored"]
     calls, original = [], stored.sharpness
