@@ -85,7 +85,7 @@ def evaluate(
             these that provably fits. "affine" may compute mean and variance at Chebyshev points (see
             ``metadata["method_settings"]``), where these determine the whole grid to the rounding of the dtype.
         tolerance: None evaluates every point. A number such as 0.01 allows interpolation where the loss is smooth:
-            errors up to 0.01 max(|loss|, a hundredth of the median loss), confirmed at 64 fresh points or more, also on
+            errors up to 0.01 max(|loss|, a hundredth of the median loss), confirmed at 88 fresh points or more, also on
             the border; "noise" allows a third of the standard error. See `landscape.evaluation.refinement`; standard
             error and accuracy are interpolated by the same functions without a tolerance, and how far off all of
             them are to be expected is in ``metadata["interpolation"]``. Where that is faster (the method is "affine",
