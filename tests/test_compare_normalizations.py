@@ -311,7 +311,7 @@ def test_settings_out_of_range_are_told(options, message):
         (["--lr", "-1"], "lr is -1.0"),
         (["--tolerance", "2"], "tolerance is a share of the loss"),
         (["--range", "auto"], "--range has no effect here"),
-        (["--curvature-samples", "115"], "curvature_samples is 115; it must be a whole number from 1 to 108"),
+        (["--curvature-samples", "115"], "curvature_samples is 115; it must be a whole number from 1 to 1"),
     ],
 )
 def test_wrong_input_ends_in_exit_code_2(here, capfd, options, message):
