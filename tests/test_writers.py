@@ -1,0 +1,76 @@
+"""Several writers of one file or folder, and disks that are full: nothing finished is lost."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_damaged_files import read_state, training_state, write_state
+
+import landscape_lib as ll
+from landscape.files import written_whole
+from landscape.normalization_study.stored import StoredResults
+from landscape.storage import tensors
+
+ROOT = Path(__file__).parents[1]
+HOLD = "import sys; from pathlib import Path; from landscape.storage.locks import claimed\n"
+HOLD += "held = claimed(Path(sys.argv[1]), 'a run'); print('held', flush=True); sys.stdin.read()"
+ADD = "import sys; from pathlib import Path; from landscape.normalization_study.stored import StoredResults\n"
+ADD += "stored = StoredResults(Path(sys.argv[1]))\n"
+ADD += "for k in range(15): stored.get(int(sys.argv[2]), f'r{k}', {}, lambda: {'k': k})"
+
+
+def new_run(folder):
+    return ll.Run(folder, epochs=1, save_epochs=(), resume=False, checkpoint={})
+
+
+def test_a_full_disk_leaves_the_state_of_training_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "state.pth"
+    write_state(path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tensors._Watched, "write", full)
+        with pytest.raises(ll.InputError, match=r"cannot write .*state\.pth: No space left"):
+            training_state(path).save([])
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["state.pth"]
+    assert read_state(path)[0] == [{"lr": 0.1, "test_loss": 0.25}]
+
+
+def test_writers_of_one_file_have_temporary_files_of_their_own(tmp_path):
+    with written_whole(tmp_path / "x") as one, written_whole(tmp_path / "x") as other:
+        assert one != other
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / "x").read_text() == "one" and os.listdir(tmp_path) == ["x"]
+
+
+def test_a_run_has_its_folder_to_itself_until_its_process_ends(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(ll.InputError, match="another process is writing a run"):
+        new_run(folder)
+    process.kill()
+    process.communicate()
+    new_run(folder)
+    new_run(folder)  # in the process that holds it already
+    assert not os.listdir(folder)
+
+
+def test_two_runs_of_a_study_keep_the_results_of_each_other(tmp_path):
+    path = tmp_path / "training.json"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", ADD, str(path), seed], cwd=ROOT, stdout=subprocess.DEVNULL)
+        for seed in "12"
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert {seed: len(found) for seed, found in StoredResults(path).content.items()} == {"1": 15, "2": 15}
+    assert os.listdir(tmp_path) == ["training.json"]
