@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from landscape.parameters import COMPILED, named_parameters, unwrapped
+from landscape.runtime.watching import WatchingMode
 
 __all__ = ["Findings", "find_out", "parameters_touched"]
 
@@ -72,7 +72,7 @@ def parameters_touched(model: nn.Module, run: Callable[[], Any], dtype: torch.dt
     return watch.touched
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(WatchingMode):
     """Notes what the operations of one pass read and write, through whatever views."""
 
     def __init__(self, own: dict[str, Tensor], others: Iterable[tuple[str, Tensor]], dtype: torch.dtype, found):

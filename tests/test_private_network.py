@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import subprocess
+import sys
 import types
 
 import numpy as np
@@ -439,3 +441,12 @@ def test_watching_leaves_the_network_as_it_was():
         assert before[name] == (parameter, parameter.data_ptr())
     assert find_out(model, given, lambda: torch.rand(1) + model(X).sum(), torch.float32).draws
     assert find_out(model, given, lambda: 1 / 0, torch.float32).touched is None
+
+
+def test_an_objective_does_not_load_the_compiler_of_torch():
+    code = (
+        "import sys, torch, landscape_lib as ll; "
+        "ll.objective(torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])), device='cpu'); "
+        "assert 'torch._dynamo.convert_frame' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from landscape.runtime.watching import WatchingMode
 
 __all__ = ["Decisions", "Read", "Reads", "is_differentiated"]
 
@@ -26,7 +27,7 @@ class Read:
     time: int
 
 
-class Reads(TorchDispatchMode):
+class Reads(WatchingMode):
     """Notes in ``found`` every `Read` of the ``parameters`` by an operation, also through views and other names.
 
     ``where`` tells the module that runs, and the time.

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from landscape.parameters import copy_of
+from landscape.runtime.watching import WatchingMode
 
 __all__ = ["are_independent"]
 
@@ -71,7 +71,7 @@ class _Turns:
             self.changed.notify_all()
 
 
-class _InTurns(TorchDispatchMode):
+class _InTurns(WatchingMode):
     def __init__(self, turns: _Turns, index: int):
         super().__init__()
         self.turns, self.index = turns, index

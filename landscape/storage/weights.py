@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from landscape.errors import InputError
+from landscape.runtime.watching import WatchingMode
 
 __all__ = ["BoundedBuilding", "fitting_weights", "unwrapped_weights"]
 
@@ -79,7 +79,7 @@ def _kind(tensor: Tensor) -> tuple[bool, bool]:
     return tensor.is_complex(), tensor.is_floating_point()
 
 
-class BoundedBuilding(TorchDispatchMode):
+class BoundedBuilding(WatchingMode):
     """Inside it, no more numbers and tensors are created than a network of ``size`` bytes of weights needs.
 
     A file of 2 kB may ask for a network of many GiB: this is refused before the memory is taken.
