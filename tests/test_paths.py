@@ -71,8 +71,12 @@ def test_a_path_of_another_plane_is_refused():
         ll.plot_path(surface(), other)
     with pytest.raises(ll.InputError, match="no trajectory"):
         ll.plot_path(surface(), [])
-    with pytest.raises(ll.InputError, match="above 0"):
-        ll.plot_path_losses(path(loss=np.arange(6.0)), log_scale=True)
+
+
+def test_a_loss_of_zero_stands_at_the_smallest_positive_one_of_a_log_scale():
+    with pytest.warns(UserWarning, match=r"1 of 12 points at or below 0 drawn at 0\.5"):
+        figure = ll.plot_path_losses(path(loss=np.arange(6.0)), log_scale=True)
+    assert min(min(line.get_ydata()) for line in figure.axes[0].lines) == 0.5
 
 
 def test_films_have_a_frame_for_every_point_and_every_surface(tmp_path, clean_figures):
