@@ -11,10 +11,35 @@ This file only re-exports; the code is in the package ``landscape``.
 """
 
 from landscape import __version__
-from landscape.checkpoint_surfaces import check_budget, checkpoint_surface, settle_budget, settle_range
-from landscape.checkpoints import Checkpoint, load_checkpoint, prepare_checkpoint, save_checkpoint
 from landscape.checks import MOST_LEVELS, check_count, check_distinct, check_number, check_seed
-from landscape.comparability import check_comparable, differences
+from landscape.cli.checkpoint_surfaces import check_budget, checkpoint_surface, settle_budget, settle_range
+from landscape.cli.scripts import advised, run_script
+from landscape.cli.settings import (
+    Evaluation,
+    ModelOptions,
+    PlaneChoice,
+    check_levels,
+    check_measures,
+    check_resolution,
+    describe,
+    refuse_unused,
+)
+from landscape.cli.sources import (
+    DEFAULT_CHECKPOINT,
+    checkpoint_suffix,
+    distinct_names,
+    file_owner,
+    load_checkpoint_data,
+    load_or_train,
+    load_shared_data,
+    note_unused_batch_norm,
+    own_suffix,
+    owner_in_npz,
+    owners_in_json,
+    result_suffix,
+)
+from landscape.cli.stored_metrics import confirm_metrics, input_scaling
+from landscape.cli.summary import range_hint, summarize, surface_numbers, surface_table
 from landscape.connectivity import (
     Alignment,
     Connectivity,
@@ -37,28 +62,12 @@ from landscape.curvature import (
     trace,
 )
 from landscape.datasets import Data, load_dataset
-from landscape.devices import seed_everything, select_device
-from landscape.directions import filter_normalize, normalize_direction, random_directions
 from landscape.errors import InputError
 from landscape.evaluation import check_tolerance, evaluate, find_span, load_or_evaluate, plan_budget
 from landscape.explorer import explore, plot_path_html
-from landscape.files import make_folder, plain_name
-from landscape.logs import write_json, write_log, write_text
-from landscape.losses import Weighted
 from landscape.models import LinearMNIST, MLPClassifier, NormCNN, TinyCNN, build_model, check_model
-from landscape.normalization_study import (
-    NormalizationStudy,
-    StoredResults,
-    measure_curvature,
-    measure_landscape,
-    measure_sharpness,
-    normalization_figures,
-    normalization_report,
-    study_data,
-    train_normalization,
-)
-from landscape.objective import Objective, objective
-from landscape.parameters import Point, cosine, inner, model_at, norm, parameters_of
+from landscape.objective.losses import Weighted
+from landscape.objective.objectives import Objective, objective
 from landscape.plotting import (
     animate_path,
     animate_surfaces,
@@ -83,9 +92,7 @@ from landscape.plotting import (
     save_figure,
     smooth,
 )
-from landscape.predictions import predict
-from landscape.progress import with_time_left
-from landscape.ranks import is_first_rank
+from landscape.points import Point, cosine, inner, model_at, norm, parameters_of
 from landscape.results import (
     SHARPNESS_CAUTION,
     Barrier,
@@ -96,20 +103,13 @@ from landscape.results import (
     TraceEstimate,
     Trajectory,
 )
-from landscape.runs import Run, epochs_to_save
-from landscape.scripts import advised, run_script
-from landscape.settings import (
-    Evaluation,
-    ModelOptions,
-    PlaneChoice,
-    check_levels,
-    check_measures,
-    check_resolution,
-    describe,
-    refuse_unused,
-)
+from landscape.results.comparability import check_comparable, differences
+from landscape.runtime.devices import seed_everything, select_device
+from landscape.runtime.progress import with_time_left
+from landscape.runtime.ranks import is_first_rank
 from landscape.sharpness import layer_sharpness, load_or_measure_sharpness, sharpness
-from landscape.slices import (
+from landscape.slices.directions import filter_normalize, normalize_direction, random_directions
+from landscape.slices.planes import (
     Line,
     Plane,
     interpolation_line,
@@ -117,31 +117,31 @@ from landscape.slices import (
     random_plane,
     three_point_plane,
 )
-from landscape.sources import (
-    DEFAULT_CHECKPOINT,
-    checkpoint_suffix,
-    distinct_names,
-    file_owner,
-    load_checkpoint_data,
-    load_or_train,
-    load_shared_data,
-    note_unused_batch_norm,
-    own_suffix,
-    owner_in_npz,
-    owners_in_json,
-    result_suffix,
-)
-from landscape.stacked_training import fit_stacked
+from landscape.storage.files import make_folder, plain_name
+from landscape.storage.logs import write_json, write_log, write_text
 from landscape.storage.names import path_inside
-from landscape.stored_metrics import confirm_metrics, input_scaling
-from landscape.study.matrix import diverged_runs, train_matrix
-from landscape.study.plan import Matrix
-from landscape.study.probes import Probes
-from landscape.study.probing import probe_study
-from landscape.study.reports import write_reports
-from landscape.study.runs import find_runs
-from landscape.summary import range_hint, summarize, surface_numbers, surface_table
-from landscape.training import Training, fit, score
+from landscape.studies.matrix.plan import Matrix
+from landscape.studies.matrix.probes import Probes
+from landscape.studies.matrix.probing import probe_study
+from landscape.studies.matrix.reports import write_reports
+from landscape.studies.matrix.runs import find_runs
+from landscape.studies.matrix.training import diverged_runs, train_matrix
+from landscape.studies.normalizations import (
+    NormalizationStudy,
+    StoredResults,
+    measure_curvature,
+    measure_landscape,
+    measure_sharpness,
+    normalization_figures,
+    normalization_report,
+    study_data,
+    train_normalization,
+)
+from landscape.training.checkpoints import Checkpoint, load_checkpoint, prepare_checkpoint, save_checkpoint
+from landscape.training.loop import Training, fit, score
+from landscape.training.predictions import predict
+from landscape.training.runs import Run, epochs_to_save
+from landscape.training.stacked import fit_stacked
 from landscape.trajectories import (
     JoinedPoints,
     RecordedPoints,

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 import landscape_lib as ll  # noqa: E402
 from benchmarks.run import environment, spread, write  # noqa: E402
-from landscape.devices import has_bf16  # noqa: E402
+from landscape.runtime.devices import has_bf16  # noqa: E402
 
 __all__ = ["main", "markdown"]
 

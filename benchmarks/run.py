@@ -41,7 +41,7 @@ sys.path.insert(0, str(ROOT))
 
 import landscape_lib as ll  # noqa: E402
 from benchmarks.peers import PEERS, Peer, Task, missing, move, timed  # noqa: E402
-from landscape.files import written_whole  # noqa: E402
+from landscape.storage.files import written_whole  # noqa: E402
 
 __all__ = ["WORKS", "main", "markdown"]
 

@@ -38,7 +38,7 @@ def check_seed(value: int, name: str = "seed") -> None:
 
 def check_objective(value: object) -> None:
     """Raise InputError unless ``value`` is an objective, as a model or data alone are not."""
-    from landscape.objective import Objective
+    from landscape.objective.objectives import Objective
 
     if not isinstance(value, Objective):
         raise InputError(f"an objective is needed, not {type(value).__name__}; make one with objective(model, data)")

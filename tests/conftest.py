@@ -62,6 +62,6 @@ def clean_figures():
 @pytest.fixture
 def patient_planner(monkeypatch):
     """Refinements of grids so cheap that they would be evaluated whole."""
-    module = importlib.import_module("landscape.evaluation.evaluate")
+    module = importlib.import_module("landscape.evaluation.engine")
     monkeypatch.setattr(module, "QUICK", 0.0)
     monkeypatch.setattr(module, "PLANNING", float("inf"))

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from landscape.augmentation import Augmentation
 from landscape.datasets import Data
 from landscape.errors import InputError
+from landscape.training.augmentation import Augmentation
 
 
 def data(shape=(7, 2, 16, 25)) -> Data:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import landscape_lib as ll
-from landscape.batch_norm import recalibrate
+from landscape.objective.batch_norm import recalibrate
 
 
 def data(count=13):

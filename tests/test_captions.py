@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 from surfaces import METADATA, contours, line, new_axes, plane, star, tilted
 
 import landscape_lib as ll
-from landscape.comparability import plane_differences
 from landscape.errors import InputError
 from landscape.explorer import explore
 from landscape.explorer.contents import trajectory_content
 from landscape.plotting.captions import quantity_label, title_of
 from landscape.plotting.hidden import Star
 from landscape.results import Barrier, Sharpness, Trajectory
+from landscape.results.comparability import plane_differences
 
 pytestmark = pytest.mark.usefixtures("clean_figures")
 

@@ -6,8 +6,8 @@ from torch import nn
 from torch.func import functional_call
 
 import landscape_lib as ll
-from landscape.evaluation.chain import ELEMENTWISE, Chain
-from landscape.evaluation.direct import Direct
+from landscape.evaluation.methods.chain import ELEMENTWISE, Chain
+from landscape.evaluation.methods.direct import Direct
 
 
 def network(*middle):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from landscape.checkpoints import load_checkpoint, prepare_checkpoint, save_checkpoint
 from landscape.errors import InputError
 from landscape.models import build_model
+from landscape.training.checkpoints import load_checkpoint, prepare_checkpoint, save_checkpoint
 
 CASES = {
     "linear-mnist": {"input_shape": (1, 5, 3), "classes": 4},

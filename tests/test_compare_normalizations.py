@@ -18,7 +18,7 @@ import torch
 from test_visualize import run
 
 import landscape_lib as ll
-from landscape.normalization_study import steps_to_loss
+from landscape.studies.normalizations import steps_to_loss
 
 ROOT = Path(__file__).parents[1]
 TOY = [
@@ -126,9 +126,9 @@ def test_a_second_run_computes_nothing_and_leaves_the_same_bytes(finished, monke
     monkeypatch.setenv("MPLBACKEND", "agg")
     before = content(folder)
     for name in ("fit", "save_checkpoint"):
-        monkeypatch.setattr(f"landscape.normalization_study.training.{name}", None)
+        monkeypatch.setattr(f"landscape.studies.normalizations.training.{name}", None)
     for name in ("top_eigenpairs", "trace", "spectral_density", "sharpness", "layer_sharpness"):
-        monkeypatch.setattr(f"landscape.normalization_study.measuring.{name}", None)
+        monkeypatch.setattr(f"landscape.studies.normalizations.measuring.{name}", None)
     monkeypatch.setattr("landscape.evaluation.stored.evaluate", None)
     assert compare("--norms", "dyt", "none") == 0
     assert content(folder) == before
@@ -140,7 +140,7 @@ def test_another_setting_computes_only_what_depends_on_it(finished, monkeypatch,
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MPLBACKEND", "agg")
     before = content(folder)
-    monkeypatch.setattr("landscape.normalization_study.training.fit", None)
+    monkeypatch.setattr("landscape.studies.normalizations.training.fit", None)
     try:
         assert compare("--norms", "none", "--draws", "3", "--out", "output", "--no-figures") == 0
         printed = capsys.readouterr().out
@@ -202,11 +202,11 @@ def test_a_training_that_was_killed_goes_on_from_its_epoch(here, monkeypatch, ca
         return fit(*arguments, on_epoch=hook, **options)
 
     fit = ll.fit
-    monkeypatch.setattr("landscape.normalization_study.training.fit", dying)
+    monkeypatch.setattr("landscape.studies.normalizations.training.fit", dying)
     with pytest.raises(Killed):
         compare("--norms", "none", "--no-figures")
     assert len(list(Path("output/weights").glob("model_none.*.unfinished.pth"))) == 1
-    monkeypatch.setattr("landscape.normalization_study.training.fit", fit)
+    monkeypatch.setattr("landscape.studies.normalizations.training.fit", fit)
     capsys.readouterr()
     stopped = "after the training"
 

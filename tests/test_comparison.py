@@ -8,9 +8,9 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from surfaces import METADATA, contours, hatched, line, new_axes, plane, star, tilted, with_gap
 
-from landscape.comparability import check_comparable, differences
 from landscape.errors import InputError
 from landscape.plotting import plot_comparison, plot_difference, plot_lines, plot_spread
+from landscape.results.comparability import check_comparable, differences
 
 pytestmark = pytest.mark.usefixtures("clean_figures")
 

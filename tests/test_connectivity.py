@@ -208,7 +208,7 @@ def test_a_curve_is_reproducible_and_changes_nothing_else():
 
 
 def test_streamed_samples_and_a_loss_of_ones_own_train_a_curve(monkeypatch):
-    monkeypatch.setattr("landscape.samples.available_memory", lambda device: 0)
+    monkeypatch.setattr("landscape.objective.samples.available_memory", lambda device: 0)
     inputs, targets = images(10)
     data = [(x, y) for x, y in zip(inputs, targets, strict=True)]
     a, b = make("mlp", 0), make("mlp", 1)

@@ -16,12 +16,12 @@ from test_damaged_files import IDENTITY, network, statistics, surface, write_che
 from torch import nn
 
 import landscape_lib as ll
-from landscape.checkpoints import load_checkpoint, save_checkpoint
 from landscape.evaluation.resume import load_progress, save_progress
 from landscape.evaluation.statistics import Statistics
 from landscape.storage.digests import array_digest, digest_of
 from landscape.storage.json_files import read_json
-from landscape.training_state import TrainingState
+from landscape.training.checkpoints import load_checkpoint, save_checkpoint
+from landscape.training.state import TrainingState
 
 MEGABYTE = 2**20
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 import landscape_lib as ll
-from landscape.checkpoints import load_checkpoint, save_checkpoint
 from landscape.datasets.cache import cached_arrays
 from landscape.evaluation.resume import load_progress, save_progress
 from landscape.evaluation.statistics import Statistics
-from landscape.normalization_study.stored import StoredResults
 from landscape.storage.digests import DIGEST
-from landscape.study.records import read_record, write_record
-from landscape.training_state import TrainingState
+from landscape.studies.matrix.records import read_record, write_record
+from landscape.studies.normalizations.stored import StoredResults
+from landscape.training.checkpoints import load_checkpoint, save_checkpoint
+from landscape.training.state import TrainingState
 
 ROUNDS = 20  # of each mutation of each file
 IDENTITY = {"slice": "s", "data": "d", "first losses": [1.0, 2.0]}

@@ -12,7 +12,7 @@ from networks import NETWORKS, images, make
 from torch import nn
 
 import landscape_lib as ll
-from landscape.parameters import flatten, unflatten
+from landscape.points import flatten, unflatten
 
 
 def rows(tensor):

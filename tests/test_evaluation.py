@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 import landscape_lib as ll
-from landscape.evaluation.direct import Direct
-from landscape.evaluation.pooling import fast_pools
-from landscape.evaluation.team import Team
+from landscape.evaluation.methods.direct import Direct
+from landscape.evaluation.methods.pooling import fast_pools
+from landscape.evaluation.workers import Team
 
 GRID = {"alpha_range": (-1.0, 0.5), "beta_range": (-0.75, 1.5), "resolution": (7, 5), "progress": False}
 METHODS_OF = {
@@ -391,7 +391,7 @@ class Flaky(nn.Module):
 
 
 def test_an_interrupted_evaluation_goes_on_and_gives_the_same_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["landscape.evaluation.evaluate"], "ROUND_SECONDS", 0)  # a point a round
+    monkeypatch.setattr(sys.modules["landscape.evaluation.engine"], "ROUND_SECONDS", 0)  # a point a round
     model, data, path = Flaky(), images(), tmp_path / "progress.npz"
     target, plane = exact_objective(model, data, batch_size=4), ll.random_plane(model)
     target.model.calls = 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from landscape.evaluation.features_first import Scorer
+from landscape.evaluation.methods.features_first import Scorer
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])

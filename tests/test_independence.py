@@ -117,7 +117,7 @@ def test_a_loss_that_is_undefined_on_single_samples_is_refused(dtype):
 
 
 def test_streamed_batches_are_cut_to_try_the_loss(monkeypatch):
-    monkeypatch.setattr("landscape.samples.available_memory", lambda device: 0)
+    monkeypatch.setattr("landscape.objective.samples.available_memory", lambda device: 0)
     loader = DataLoader(TensorDataset(ROWS, SORTED), batch_size=30)
     assert objective(network(), loader).samples.tensors is None
     for loss in (class_weighted, contrastive):
@@ -314,6 +314,6 @@ def test_a_last_batch_of_one_sample_joins_the_one_before_it(monkeypatch):
     torch.testing.assert_close(found, torch.cat(expected).detach())
     with pytest.raises(ll.InputError, match="Expected more than 1 value per channel"):
         objective(model, (inputs, targets), batch_norm="batch", batch_size=1)
-    monkeypatch.setattr("landscape.samples.available_memory", lambda device: 0)
+    monkeypatch.setattr("landscape.objective.samples.available_memory", lambda device: 0)
     with pytest.raises(ll.InputError, match="a batch of the DataLoader holds one sample"):
         objective(model, DataLoader(TensorDataset(inputs, targets), batch_size=4), batch_norm="batch")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.interpolate import RBFInterpolator
 
-from landscape.evaluation import interpolation
-from landscape.evaluation.interpolation import KINDS, Kind, RadialBasis, interpolate, patches
+from landscape.evaluation.refinement import interpolation
+from landscape.evaluation.refinement.interpolation import KINDS, Kind, RadialBasis, interpolate, patches
 
 GENERATOR = np.random.default_rng(0)
 TRANSFORMS = {

@@ -15,8 +15,8 @@ import torch
 
 import landscape_lib as ll
 import run_full_matrix
-from landscape.study import tasks
-from landscape.study.matrix import stacks_of
+from landscape.studies.matrix import tasks
+from landscape.studies.matrix.training import stacks_of
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = {"n_train": 70, "n_test": 40, "epochs": 3, "batch_size": 32, "lr_step_size": 2, "mid_checkpoints": 1}

@@ -7,8 +7,8 @@ import pytest
 
 import landscape_lib as ll
 from landscape.storage.digests import digest_of
-from landscape.study.records import clear_record, is_current, read_record, write_record
-from landscape.study.runs import find_runs
+from landscape.studies.matrix.records import clear_record, is_current, read_record, write_record
+from landscape.studies.matrix.runs import find_runs
 
 OUTSIDE = [
     "../x", "a/../../x", "/x", "//server/share/x", "C:x", "C:\\x", "\\x", "..\\x", "a\\..\\..\\x", "a\0b", "a\nb",

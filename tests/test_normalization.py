@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import landscape_lib as ll
-from landscape.directions import ignored_parameters
 from landscape.models.normalization import NORMALIZATIONS, normalization_layer
+from landscape.slices.directions import ignored_parameters
 
 CHANNELS = 16
 

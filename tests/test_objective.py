@@ -39,7 +39,7 @@ def test_samples_that_do_not_fit_are_streamed_and_give_the_same(monkeypatch):
     model, (inputs, targets) = make("cnn").double(), images()
     loader = DataLoader(TensorDataset(inputs, targets), batch_size=5)
     resident = objective(model, loader)
-    monkeypatch.setattr("landscape.samples.available_memory", lambda device: 0)
+    monkeypatch.setattr("landscape.objective.samples.available_memory", lambda device: 0)
     streamed = objective(model, loader)
     assert resident.samples.tensors is not None and streamed.samples.tensors is None
     plane = ll.random_plane(model)
@@ -64,7 +64,7 @@ def test_labels_of_any_integer_type_give_the_same(name, kind, streamed, monkeypa
     expected = ll.evaluate(objective(model, (inputs, targets)), plane, resolution=3, progress=False)
     data = TensorDataset(inputs, targets.to(kind))
     if streamed:
-        monkeypatch.setattr("landscape.samples.available_memory", lambda device: 0)
+        monkeypatch.setattr("landscape.objective.samples.available_memory", lambda device: 0)
         data = DataLoader(data, batch_size=290)
     found = ll.evaluate(objective(model, data), plane, resolution=3, progress=False)
     np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-12)

@@ -169,7 +169,7 @@ def test_a_network_that_does_not_reach_the_metrics_of_its_checkpoint_is_refused(
 
 
 def test_metrics_are_compared_within_the_noise_of_a_subset(here, monkeypatch):
-    monkeypatch.setattr("landscape.stored_metrics.SAMPLES", 100)
+    monkeypatch.setattr("landscape.cli.stored_metrics.SAMPLES", 100)
     model, test = ll.build_model("linear-mnist", **ARGUMENTS), ll.load_dataset("digits", split="test")
     with torch.no_grad():
         losses = torch.nn.functional.cross_entropy(model(test.inputs), test.targets, reduction="none").double()

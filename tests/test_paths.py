@@ -12,7 +12,7 @@ from scipy.signal import convolve2d
 
 import landscape_lib as ll
 import visualize_trajectory
-from landscape.training_state import TrainingState
+from landscape.training.state import TrainingState
 
 SLICE = {"kind": "pca plane", "fingerprint": "abc", "explained_variance": [0.8, 0.15, 0.05]}
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import landscape_lib as ll
-from landscape.forward_watch import find_out
+from landscape.objective.forward_watch import find_out
 
 X, Y = images()
 IDS = torch.randint(0, 9, (13, 5), generator=torch.Generator().manual_seed(0))

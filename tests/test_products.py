@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from landscape.evaluation.products import linear
+from landscape.evaluation.methods.products import linear
 
 
 @pytest.mark.parametrize("bias", [True, False])

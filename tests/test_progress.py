@@ -11,8 +11,8 @@ import torch
 from networks import images, make
 
 import landscape_lib as ll
-from landscape import progress
-from landscape.progress import Lines, progress_bar
+from landscape.runtime import progress
+from landscape.runtime.progress import Lines, progress_bar
 
 
 class Terminal(io.StringIO):

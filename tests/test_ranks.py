@@ -13,15 +13,15 @@ import pytest
 import torch
 
 import landscape_lib as ll
-from landscape import ranks
+from landscape.runtime import ranks
 
 ROOT = Path(__file__).parents[1]
 KILLED_ONCE = """
 import os, runpy, signal, sys
 sys.path.insert(0, {root!r})
 import landscape_lib
-run = sys.modules["landscape.evaluation.evaluate"]._Run
-sys.modules["landscape.evaluation.evaluate"].ROUND_SECONDS = 0  # a point a round
+run = sys.modules["landscape.evaluation.engine"]._Run
+sys.modules["landscape.evaluation.engine"].ROUND_SECONDS = 0  # a point a round
 plain, rounds = run._evaluate_round, []
 
 def evaluate_round(*arguments):
@@ -39,7 +39,7 @@ KILLED_WHILE_SAVING = """
 import os, runpy, signal, sys
 sys.path.insert(0, {root!r})
 import landscape_lib
-sys.modules["landscape.evaluation.evaluate"].ROUND_SECONDS = 0  # a point a round
+sys.modules["landscape.evaluation.engine"].ROUND_SECONDS = 0  # a point a round
 replace, saves = os.replace, []
 
 def killed(*arguments):
@@ -58,7 +58,7 @@ PATIENT = """
 import runpy, sys
 sys.path.insert(0, {root!r})
 import landscape_lib
-module = sys.modules["landscape.evaluation.evaluate"]
+module = sys.modules["landscape.evaluation.engine"]
 module.QUICK, module.PLANNING = 0.0, float("inf")
 sys.argv[0] = {script!r}
 runpy.run_path({script!r}, run_name="__main__")
@@ -104,7 +104,7 @@ def broken(*_):
 
 if os.environ["RANK"] == "1":
     if os.environ["FAULT"] == "exception":
-        sys.modules["landscape.evaluation.evaluate"]._Run._evaluate_round = broken
+        sys.modules["landscape.evaluation.engine"]._Run._evaluate_round = broken
     else:
         sys.argv += os.environ["FAULT"].split()
 sys.argv[0] = {script!r}

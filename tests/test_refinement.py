@@ -10,9 +10,9 @@ from random_surfaces import random_surface
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.interpolated import error_bound
-from landscape.evaluation.interpolation import interpolate
-from landscape.evaluation.refinement import CHECKS, FLOOR, Refinement, _graded, relative_error, scale_of
+from landscape.evaluation.refinement.interpolated import error_bound
+from landscape.evaluation.refinement.interpolation import interpolate
+from landscape.evaluation.refinement.search import CHECKS, FLOOR, Refinement, _graded, relative_error, scale_of
 
 pytestmark = pytest.mark.usefixtures("patient_planner")
 
@@ -219,7 +219,7 @@ def test_single_samples_are_within_the_tolerance_too(trained):
 def test_an_interrupted_refinement_goes_on_to_the_same_surface(trained, tmp_path, monkeypatch):
     _, whole = surfaces_of(trained, 0.02)
     path, saves = tmp_path / "progress.npz", []
-    module = __import__("sys").modules["landscape.evaluation.evaluate"]
+    module = __import__("sys").modules["landscape.evaluation.engine"]
     plain = module.save_progress
 
     def interrupted(*arguments):
@@ -241,7 +241,7 @@ def test_an_interrupted_refinement_goes_on_to_the_same_surface(trained, tmp_path
 
 
 def test_settings_are_tuned_again_where_the_rest_of_the_grid_is_evaluated(trained, monkeypatch):
-    module, counts = __import__("sys").modules["landscape.evaluation.evaluate"], []
+    module, counts = __import__("sys").modules["landscape.evaluation.engine"], []
     plain = module.tune
     monkeypatch.setattr(
         module,
@@ -431,7 +431,7 @@ def test_what_interpolated_accuracies_are_off_by_stays_within_what_is_said():
 
 
 def test_a_grid_that_takes_no_longer_than_a_plan_is_evaluated_whole(trained, monkeypatch):
-    module = __import__("sys").modules["landscape.evaluation.evaluate"]
+    module = __import__("sys").modules["landscape.evaluation.engine"]
     monkeypatch.setattr(module, "QUICK", 1e9)
     exact, found = surfaces_of(trained, 0.05)
     assert found.evaluated.all() and found.metadata["interpolation"]["method"] is None

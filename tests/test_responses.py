@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import landscape_lib as ll
-from landscape.gradients import MeanLoss
+from landscape.objective.gradients import MeanLoss
 
 
 class Two(nn.Module):

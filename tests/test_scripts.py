@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import landscape_lib as ll
+from landscape.cli.scripts import advised
 from landscape.errors import InputError
-from landscape.scripts import advised
 
 ROOT = Path(__file__).parents[1]
 WORK = """
 import sys
 from pathlib import Path
-from landscape.scripts import run_script
+from landscape.cli.scripts import run_script
 
 def main(count: int = 3, size: float = 1.0, style: str = "x") -> None:
     for number in range(20_000):
@@ -94,7 +94,7 @@ def test_every_error_is_one_line(capsys, monkeypatch, arguments, message, encodi
 
 def test_a_console_that_cannot_print_a_name_gets_its_escape(tmp_path):
     (tmp_path / "work.py").write_text(
-        "import sys\nfrom landscape.scripts import run_script\n\n\ndef main(name: str = 'α') -> None:\n"
+        "import sys\nfrom landscape.cli.scripts import run_script\n\n\ndef main(name: str = 'α') -> None:\n"
         "    print(name)\n    print(name, file=sys.stderr)\n\n\nrun_script(main)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
@@ -107,7 +107,7 @@ def test_a_console_that_cannot_print_a_name_gets_its_escape(tmp_path):
 @pytest.mark.parametrize("backend", ["nonsense", "TkAgg", "module://no.such"])
 def test_an_inherited_backend_of_matplotlib_breaks_nothing(tmp_path, backend):
     program = (
-        "from landscape.plotting import plot_rows, save_figure\nfrom landscape.scripts import run_script\n\n\n"
+        "from landscape.plotting import plot_rows, save_figure\nfrom landscape.cli.scripts import run_script\n\n\n"
         "def main() -> None:\n    save_figure(plot_rows([('a', 1.0, None)]), 'rows.png')\n\n\nrun_script(main)\n"
     )
     (tmp_path / "draw.py").write_text(program)

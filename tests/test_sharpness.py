@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import landscape_lib as ll
-from landscape.gradients import MeanLoss
+from landscape.objective.gradients import MeanLoss
 from landscape.sharpness import MEASURES
 
 COUNT, SIZE = 13, 6  # samples, parameters; batches of 4 leave one sample over

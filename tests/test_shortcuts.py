@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.direct import Direct
-from landscape.evaluation.first_layer import NotApplicable
 from landscape.evaluation.forwards import replaced_forwards
+from landscape.evaluation.methods.direct import Direct
+from landscape.evaluation.methods.first_layer import NotApplicable
 
 GRID = {"alpha_range": (-1.0, 0.5), "beta_range": (-0.75, 1.5), "resolution": (4, 3), "progress": False}
 
@@ -311,7 +311,7 @@ def small_batches(monkeypatch):
             evaluator.arrange(4)
         return 1e-6
 
-    monkeypatch.setattr(sys.modules["landscape.evaluation.evaluate"], "tune", tune)
+    monkeypatch.setattr(sys.modules["landscape.evaluation.engine"], "tune", tune)
 
 
 @pytest.mark.usefixtures("small_batches")

@@ -13,9 +13,9 @@ from torch import nn
 
 import landscape_lib as ll
 from landscape.evaluation.code import digest_of
-from landscape.evaluation.interpolated import serves
+from landscape.evaluation.refinement.interpolated import serves
 
-module = importlib.import_module("landscape.evaluation.evaluate")
+module = importlib.import_module("landscape.evaluation.engine")
 SCALE = 1.0
 
 
@@ -214,8 +214,8 @@ def test_a_surface_cut_short_by_a_budget_is_not_served_to_a_call_without_one(tmp
 
 @pytest.mark.usefixtures("patient_planner")
 def test_a_killed_run_under_a_budget_goes_on_with_its_plan(tmp_path, monkeypatch):
-    from landscape.checkpoint_surfaces import checkpoint_surface, settle_budget
-    from landscape.settings import Evaluation, PlaneChoice
+    from landscape.cli.checkpoint_surfaces import checkpoint_surface, settle_budget
+    from landscape.cli.settings import Evaluation, PlaneChoice
 
     arguments = {"input_shape": (1, 8, 8), "classes": 10}
     ll.save_checkpoint(
@@ -227,7 +227,7 @@ def test_a_killed_run_under_a_budget_goes_on_with_its_plan(tmp_path, monkeypatch
     data = ll.load_checkpoint_data(checkpoint, "train", tmp_path)
     plane, evaluation = PlaneChoice(resolution=25), Evaluation(device="cpu")
     plain_plan, plans = ll.plan_budget, []
-    holder = sys.modules["landscape.checkpoint_surfaces"]
+    holder = sys.modules["landscape.cli.checkpoint_surfaces"]
     monkeypatch.setattr(holder, "plan_budget", lambda *a, **k: plans.append(1) or plain_plan(*a, **k))
     plain_save, saves = module.save_progress, []
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from landscape.study.records import clear_record, is_current, plain, read_record, write_record
-from landscape.study.reports import write_reports
-from landscape.study.runs import GROUP, PROBES, StudyRun, find_runs
-from landscape.study.statistics import Spread, compare, rank_correlation, sign_test
+from landscape.studies.matrix.records import clear_record, is_current, plain, read_record, write_record
+from landscape.studies.matrix.reports import write_reports
+from landscape.studies.matrix.runs import GROUP, PROBES, StudyRun, find_runs
+from landscape.studies.matrix.statistics import Spread, compare, rank_correlation, sign_test
 
 ROOT = Path(__file__).parents[1]
 
@@ -217,7 +217,7 @@ def test_runs_are_found_by_what_they_say(tmp_path):
 
 def test_reports_and_figures_load_no_torch():
     for module in ("reports", "figures"):
-        code = f"import sys, landscape.study.{module}; print('torch' in sys.modules)"
+        code = f"import sys, landscape.studies.matrix.{module}; print('torch' in sys.modules)"
         found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         assert found.stdout.strip() == "False"
 

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, TensorDataset
 
 import landscape_lib as ll
-from landscape.evaluation.team import Team
+from landscape.evaluation.workers import Team
 from landscape.runtime import OwnLock, Shared, float32_products, kept_random_state, own_torch_state
 
 
@@ -289,7 +289,7 @@ def test_threads_that_are_born_beside_a_team_have_all_of_torchs_threads():
 
 def test_streamed_data_leave_the_generators_alone(monkeypatch):
     model, data = make("mlp"), images()
-    monkeypatch.setattr("landscape.samples.available_memory", lambda device: 0)
+    monkeypatch.setattr("landscape.objective.samples.available_memory", lambda device: 0)
     state = torch.get_rng_state()
     target = ll.objective(model, DataLoader(TensorDataset(*data), batch_size=4), device="cpu")
     ll.evaluate(target, ll.random_plane(model), resolution=3, progress=False)

@@ -9,7 +9,7 @@ from scipy import stats
 
 import landscape_lib as ll
 
-TRACE = sys.modules["landscape.curvature.trace"]
+TRACE = sys.modules["landscape.curvature.hutchinson"]
 
 
 class Matrix:

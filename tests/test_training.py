@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from landscape.checkpoints import load_checkpoint
+from landscape.cli.scripts import run_script
 from landscape.datasets import Data, load_dataset
-from landscape.devices import seed_everything
 from landscape.errors import InputError
 from landscape.models import build_model
-from landscape.scripts import run_script
-from landscape.training import Training, fit, score
+from landscape.runtime.devices import seed_everything
+from landscape.training.checkpoints import load_checkpoint
+from landscape.training.loop import Training, fit, score
 
 QUICK = {"epochs": 2, "batch_size": 4, "lr": 0.1, "seed": 7, "device": "cpu"}
 
@@ -63,7 +63,7 @@ def test_fit_is_sgd_with_momentum_and_milestones():
 
 
 def test_score_is_the_mean_over_samples_with_a_ragged_batch(monkeypatch):
-    monkeypatch.setattr("landscape.training.SCORE_BATCH", 4)
+    monkeypatch.setattr("landscape.training.loop.SCORE_BATCH", 4)
     data, model = toy(), linear()
     logits = (data.inputs.flatten(1) @ model.fc.weight.T + model.fc.bias).detach().double().numpy()
     rows, targets = np.arange(11), data.targets.numpy()

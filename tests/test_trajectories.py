@@ -163,7 +163,7 @@ def test_pca_plane_equals_numpys_svd_from_memory_and_from_a_file(tmp_path, monke
     path = points(7)
     rows = np.stack([flat(p) for p in path])
     _, values, vectors = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
-    monkeypatch.setattr("landscape.trajectories.pca.BLOCK", 28)  # blocks of four parameters
+    monkeypatch.setattr("landscape.slices.principal.BLOCK", 28)  # blocks of four parameters
     first, second = (recorded(tmp_path / f"{k}.points", part) for k, part in enumerate((path[:3], path[3:])))
     for given in (path, recorded(tmp_path / "all.points", path), ll.JoinedPoints([first, second])):
         plane = ll.pca_plane(given)

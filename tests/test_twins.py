@@ -9,8 +9,8 @@ from networks import images, make
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.team import Team
 from landscape.evaluation.twins import are_independent
+from landscape.evaluation.workers import Team
 
 X, Y = images(64)
 GLOBAL = {}

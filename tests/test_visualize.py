@@ -279,7 +279,7 @@ def test_ctrl_c_keeps_whole_files(folder, capfd, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("landscape.evaluation.affine.Affine.run", stop)
+    monkeypatch.setattr("landscape.evaluation.methods.affine.Affine.run", stop)
     assert landscape() == 130
     assert "Ctrl-C" in capfd.readouterr().err
     assert not list(Path("loss_landscape_results").glob("loss_grid*"))

@@ -50,7 +50,7 @@ def at(model, point):
 def test_a_weighted_mean_is_that_over_all_data_whatever_the_batches(batch_size, streamed, monkeypatch):
     data = TensorDataset(ROWS, LABELS, OWN)
     if streamed:
-        monkeypatch.setattr("landscape.samples.available_memory", lambda device: 0)
+        monkeypatch.setattr("landscape.objective.samples.available_memory", lambda device: 0)
         data = DataLoader(data, batch_size=batch_size)
     model = network()
     target = objective(model, data, loss=weighted, batch_size=batch_size)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from landscape.connectivity.coupling import Group, trace_coupling
 from landscape.connectivity.matching import inputs_of, match_activations, match_weights, permute
 from landscape.errors import InputError
-from landscape.objective import Objective
-from landscape.parameters import check_finite, check_match, copy_of, parameters_of
+from landscape.objective.objectives import Objective
+from landscape.objective.samples import Samples, collect
+from landscape.points import check_finite, check_match, copy_of, parameters_of
 from landscape.runtime import own_torch_state
-from landscape.samples import Samples, collect
-from landscape.seeds import checked_seed
+from landscape.runtime.seeds import checked_seed
 
 __all__ = ["Alignment", "align"]
 

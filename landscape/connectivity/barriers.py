@@ -3,11 +3,11 @@
 from torch import nn
 
 from landscape.evaluation import evaluate
-from landscape.objective import Objective, check_objective
-from landscape.parameters import Point
+from landscape.objective.objectives import Objective, check_objective
+from landscape.points import Point
 from landscape.results import Barrier
 from landscape.results.barrier import check_definition
-from landscape.slices import interpolation_line
+from landscape.slices.planes import interpolation_line
 
 __all__ = ["barrier"]
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from landscape.errors import InputError
-from landscape.trees import map_tensors, tensors_of
+from landscape.objective.trees import map_tensors, tensors_of
 
 __all__ = ["READERS", "Group", "operation_name", "trace_coupling"]
 

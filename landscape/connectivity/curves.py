@@ -10,18 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from landscape import ranks
-from landscape.batch_norm import use_batch_statistics
 from landscape.errors import InputError
-from landscape.networks import Networks, set_buffers
-from landscape.objective import Objective, check_objective
-from landscape.parameters import Point, as_point, check_finite, check_match, in_precision
-from landscape.progress import progress_bar
-from landscape.provenance import fingerprint
-from landscape.runtime import own_torch_state
-from landscape.seeds import checked_seed
-from landscape.settling import between
-from landscape.slices import Slice
+from landscape.objective.batch_norm import use_batch_statistics
+from landscape.objective.objectives import Objective, check_objective
+from landscape.objective.settling import between
+from landscape.points import Point, as_point, check_finite, check_match, in_precision
+from landscape.runtime import own_torch_state, ranks
+from landscape.runtime.progress import progress_bar
+from landscape.runtime.seeds import checked_seed
+from landscape.slices.networks import Networks, set_buffers
+from landscape.slices.planes import Slice
+from landscape.storage.provenance import fingerprint
 
 __all__ = ["Curve", "fit_curve"]
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from landscape.connectivity.coupling import READERS, Group, operation_name
-from landscape.devices import select_device
 from landscape.errors import InputError
-from landscape.parameters import Point, as_float64, copy_of, inner, parameters_of
-from landscape.samples import Samples
-from landscape.trees import tensors_of
+from landscape.objective.samples import Samples
+from landscape.objective.trees import tensors_of
+from landscape.points import Point, as_float64, copy_of, inner, parameters_of
+from landscape.runtime.devices import select_device
 
 __all__ = ["Match", "inputs_of", "match_activations", "match_weights", "permute"]
 

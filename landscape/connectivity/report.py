@@ -10,7 +10,7 @@ from landscape.connectivity.barriers import barrier
 from landscape.connectivity.curves import Curve, fit_curve
 from landscape.escaping import one_line
 from landscape.evaluation import evaluate
-from landscape.objective import Objective, check_objective
+from landscape.objective.objectives import Objective, check_objective
 from landscape.results import Barrier
 from landscape.results.barrier import check_definition
 

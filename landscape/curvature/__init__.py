@@ -2,9 +2,9 @@
 
 from landscape.curvature.density import spectral_density
 from landscape.curvature.eigenpairs import eigenvector_plane, top_eigenpairs
+from landscape.curvature.hutchinson import trace
 from landscape.curvature.products import Product, check_parameters, ggn_product, hessian_product
 from landscape.curvature.stored import load_or_measure
-from landscape.curvature.trace import trace
 
 __all__ = [
     "Product",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from landscape.curvature.products import Product
-from landscape.progress import progress_bar
+from landscape.runtime.progress import progress_bar
 
 __all__ = ["counted"]
 

@@ -10,8 +10,8 @@ from landscape.curvature.weight_norm import exact_weight_norms
 from landscape.errors import InputError
 from landscape.evaluation.forwards import replaced_forwards
 from landscape.evaluation.reads import is_differentiated
-from landscape.objective import Objective
-from landscape.trees import tensors_of
+from landscape.objective.objectives import Objective
+from landscape.objective.trees import tensors_of
 
 __all__ = ["BATCH_PRODUCTS", "gradient_of"]
 

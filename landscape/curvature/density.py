@@ -10,8 +10,8 @@ from torch import nn
 from landscape.checks import check_count, check_seed
 from landscape.curvature.bar import counted
 from landscape.curvature.products import make_product
-from landscape.objective import Objective
-from landscape.parameters import Point
+from landscape.objective.objectives import Objective
+from landscape.points import Point
 from landscape.results import SpectralDensity
 from landscape.runtime import own_torch_state
 

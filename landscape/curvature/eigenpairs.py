@@ -12,12 +12,12 @@ from landscape.curvature.bar import counted
 from landscape.curvature.guard import are_outermost
 from landscape.curvature.products import Product, make_product
 from landscape.errors import InputError
-from landscape.networks import Networks
-from landscape.objective import Objective
-from landscape.parameters import Point, as_point
+from landscape.objective.objectives import Objective
+from landscape.points import Point, as_point
 from landscape.results import Eigenpairs
 from landscape.runtime import own_torch_state
-from landscape.slices import Plane
+from landscape.slices.networks import Networks
+from landscape.slices.planes import Plane
 
 __all__ = ["eigenvector_plane", "top_eigenpairs"]
 

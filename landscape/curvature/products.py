@@ -11,11 +11,11 @@ from landscape.checks import check_objective
 from landscape.curvature.shares import differentiating, shares_of
 from landscape.errors import InputError
 from landscape.evaluation.identity import objective_identity
-from landscape.evaluation.team import Team
-from landscape.objective import Objective
-from landscape.parameters import Point, as_point, check_match
-from landscape.provenance import fingerprint, versions
+from landscape.evaluation.workers import Team
+from landscape.objective.objectives import Objective
+from landscape.points import Point, as_point, check_match
 from landscape.runtime import own_torch_state
+from landscape.storage.provenance import fingerprint, versions
 
 __all__ = ["Product", "check_parameters", "ggn_product", "hessian_product", "make_product"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError
-from landscape.provenance import fingerprint
 from landscape.runtime import own_torch_state
+from landscape.storage.provenance import fingerprint
 
 __all__ = ["Data", "checked_limit", "from_pixels", "round_robin", "stratified_split"]
 

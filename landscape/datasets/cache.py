@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.files import make_folder
 from landscape.storage.arrays import Array, read_arrays, write_arrays
+from landscape.storage.files import make_folder
 from landscape.storage.reading import is_there
 
 __all__ = ["cached_arrays"]

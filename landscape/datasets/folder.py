@@ -14,7 +14,7 @@ from landscape.datasets.images import read_image
 from landscape.datasets.listing import list_images
 from landscape.errors import InputError
 from landscape.escaping import is_text, one_line
-from landscape.progress import progress_bar
+from landscape.runtime.progress import progress_bar
 
 __all__ = ["load_folder"]
 

@@ -1,8 +1,8 @@
 """Evaluation of an objective over a slice: one entry, one file per method."""
 
 from landscape.evaluation.budget import plan_budget
-from landscape.evaluation.evaluate import evaluate
-from landscape.evaluation.interpolated import check_tolerance
+from landscape.evaluation.engine import evaluate
+from landscape.evaluation.refinement.interpolated import check_tolerance
 from landscape.evaluation.span import find_span
 from landscape.evaluation.stored import load_or_evaluate
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from landscape import ranks
-from landscape.parameters import Point, as_float64
-from landscape.slices import Slice
+from landscape.points import Point, as_float64
+from landscape.runtime import ranks
+from landscape.slices.planes import Slice
 
 __all__ = ["check_ranks"]
 

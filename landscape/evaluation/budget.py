@@ -5,13 +5,13 @@ import time
 
 import numpy as np
 
-from landscape import ranks
 from landscape.errors import InputError
-from landscape.evaluation.evaluate import evaluate
+from landscape.evaluation.engine import evaluate
 from landscape.evaluation.grid import grid_axes
-from landscape.objective import Objective
+from landscape.objective.objectives import Objective
 from landscape.results import Surface
-from landscape.slices import Slice
+from landscape.runtime import ranks
+from landscape.slices.planes import Slice
 
 __all__ = ["plan_budget"]
 

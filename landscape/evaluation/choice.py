@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError
-from landscape.evaluation.affine import Affine
-from landscape.evaluation.direct import Direct
-from landscape.evaluation.first_layer import NotApplicable
+from landscape.evaluation.methods.affine import Affine
+from landscape.evaluation.methods.direct import Direct
+from landscape.evaluation.methods.first_layer import NotApplicable
 from landscape.evaluation.proof import Proof, deviation
-from landscape.objective import Objective
-from landscape.slices import Slice
+from landscape.objective.objectives import Objective
+from landscape.slices.planes import Slice
 
 __all__ = ["METHODS", "Choice", "choose_method", "few_losses", "reason_of"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape.provenance import fingerprint
+from landscape.storage.provenance import fingerprint
 
 __all__ = ["digest_of"]
 

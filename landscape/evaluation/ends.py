@@ -4,9 +4,9 @@ import torch
 
 from landscape.errors import InputError
 from landscape.evaluation.proof import agree, rounded_otherwise
-from landscape.objective import Objective
-from landscape.parameters import named_parameters
-from landscape.slices import Slice
+from landscape.objective.objectives import Objective
+from landscape.points import named_parameters
+from landscape.slices.planes import Slice
 
 __all__ = ["check_networks"]
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.slices import Slice
+from landscape.slices.planes import Slice
 
 __all__ = ["grid_axes"]
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from landscape.evaluation.code import digest_of
-from landscape.objective import Objective
-from landscape.slices import Slice
+from landscape.objective.objectives import Objective
+from landscape.slices.planes import Slice
 
 __all__ = ["difference", "identity_of", "is_known", "objective_identity"]
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.objective import Objective
-from landscape.parameters import Point
-from landscape.slices import Slice
+from landscape.objective.objectives import Objective
+from landscape.points import Point
+from landscape.slices.planes import Slice
 
 __all__ = ["HUGE", "Proof", "agree", "allowed_difference", "deviation", "rounded_otherwise"]
 

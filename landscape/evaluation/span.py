@@ -5,8 +5,8 @@ import math
 import torch
 
 from landscape.errors import InputError
-from landscape.objective import Objective
-from landscape.slices import Slice
+from landscape.objective.objectives import Objective
+from landscape.slices.planes import Slice
 
 __all__ = ["find_span"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.parameters import as_float64
+from landscape.points import as_float64
 
 __all__ = ["EVERY", "Statistics", "Sums"]
 

@@ -5,15 +5,15 @@ import hashlib
 import json
 from pathlib import Path
 
-from landscape import ranks
 from landscape.evaluation.agreement import check_ranks
-from landscape.evaluation.evaluate import evaluate
+from landscape.evaluation.engine import evaluate
 from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import difference, identity_of, is_known
-from landscape.evaluation.interpolated import check_tolerance, serves
-from landscape.objective import Objective
+from landscape.evaluation.refinement.interpolated import check_tolerance, serves
+from landscape.objective.objectives import Objective
 from landscape.results import Surface
-from landscape.slices import Slice
+from landscape.runtime import ranks
+from landscape.slices.planes import Slice
 
 __all__ = ["load_or_evaluate"]
 

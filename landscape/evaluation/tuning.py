@@ -4,8 +4,8 @@ import time
 
 import torch
 
-from landscape.evaluation.direct import Direct
-from landscape.evaluation.team import Team
+from landscape.evaluation.methods.direct import Direct
+from landscape.evaluation.workers import Team
 
 __all__ = ["tune"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.parameters import copy_of
+from landscape.points import copy_of
 from landscape.runtime.watching import WatchingMode
 
 __all__ = ["are_independent"]

@@ -7,15 +7,15 @@ from string import Template
 
 import numpy as np
 
-from landscape.comparability import differences
 from landscape.errors import InputError
 from landscape.escaping import html_text, script_json
 from landscape.explorer.contents import page_title, surface_content, surface_names, trajectory_content
-from landscape.files import written_whole
 from landscape.plotting.captions import common_title
 from landscape.plotting.panels import check_counts
 from landscape.results import Surface, Trajectory
+from landscape.results.comparability import differences
 from landscape.results.trajectory import check_same_plane
+from landscape.storage.files import written_whole
 
 __all__ = ["explore", "plot_path_html"]
 

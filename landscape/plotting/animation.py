@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from landscape.errors import InputError
 from landscape.escaping import math_free
-from landscape.files import written_whole
 from landscape.plotting.axes import dress_bar, label_axes, new_figure
 from landscape.plotting.captions import axis_labels, common_labels, common_title, quantity_label
 from landscape.plotting.panels import check_counts
@@ -19,6 +18,7 @@ from landscape.plotting.planes import check_style, draw_plane
 from landscape.plotting.scales import color_scale, on_log_scale
 from landscape.plotting.values import plane_values
 from landscape.results import Surface, Trajectory
+from landscape.storage.files import written_whole
 
 __all__ = ["animate_path", "animate_surfaces", "animation_formats"]
 

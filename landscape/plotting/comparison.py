@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from landscape.comparability import check_same_plane_kind, differences
 from landscape.plotting.captions import common_title, numbers_text, quantity_label, relative_norms
 from landscape.plotting.panels import (
     NOTE_SIZE,
@@ -26,6 +25,7 @@ from landscape.plotting.planes import check_style, draw_plane
 from landscape.plotting.scales import color_scale, diverging_scale, on_log_scale
 from landscape.plotting.values import plane_values
 from landscape.results import Surface
+from landscape.results.comparability import check_same_plane_kind, differences
 
 __all__ = ["plot_comparison", "plot_difference", "plot_spread"]
 

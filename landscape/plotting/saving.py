@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.errors import InputError
-from landscape.files import written_whole
+from landscape.storage.files import written_whole
 
 __all__ = ["save_figure"]
 

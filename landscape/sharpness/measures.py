@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from landscape.checks import check_count, check_number, check_objective, check_seed
 from landscape.errors import InputError
-from landscape.objective import Objective
-from landscape.parameters import Point, as_point
+from landscape.objective.objectives import Objective
+from landscape.points import Point, as_point
 from landscape.results import Sharpness
 from landscape.runtime import own_torch_state
 from landscape.sharpness.neighbourhood import Neighbourhood, NonFinite

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError
-from landscape.gradients import MeanLoss
-from landscape.objective import Objective
-from landscape.parameters import Point, check_match, flatten, unflatten
+from landscape.objective.gradients import MeanLoss
+from landscape.objective.objectives import Objective
+from landscape.points import Point, check_match, flatten, unflatten
 
 __all__ = ["Neighbourhood", "NonFinite"]
 

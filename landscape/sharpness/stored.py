@@ -6,15 +6,15 @@ from pathlib import Path
 
 from torch import nn
 
-from landscape import ranks
 from landscape.errors import InputError
 from landscape.evaluation.identity import difference, objective_identity
-from landscape.objective import Objective
-from landscape.parameters import Point, as_point
-from landscape.provenance import fingerprint
+from landscape.objective.objectives import Objective
+from landscape.points import Point, as_point
 from landscape.results import Sharpness
+from landscape.runtime import ranks
 from landscape.sharpness.measures import MEASURES, check_sharpness, sharpness
 from landscape.storage.json_files import read_json, write_sealed
+from landscape.storage.provenance import fingerprint
 
 __all__ = ["load_or_measure_sharpness"]
 

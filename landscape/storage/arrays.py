@@ -11,8 +11,8 @@ import numpy as np
 
 from landscape.errors import InputError
 from landscape.escaping import one_line
-from landscape.files import written_whole
 from landscape.storage.digests import DIGEST, array_digest, digest_of
+from landscape.storage.files import written_whole
 from landscape.storage.formats import foreign_format
 from landscape.storage.reading import available_bytes, file_content
 

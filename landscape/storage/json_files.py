@@ -5,9 +5,9 @@ from pathlib import Path
 
 from landscape.errors import InputError
 from landscape.escaping import one_line
-from landscape.logs import write_json
 from landscape.storage.digests import DIGEST, digest_of
 from landscape.storage.forms import form_fault, is_bounded
+from landscape.storage.logs import write_json
 from landscape.storage.reading import file_content
 
 __all__ = ["parsed", "read_json", "write_sealed"]

@@ -20,8 +20,8 @@ import torch
 
 from landscape.errors import InputError
 from landscape.escaping import one_line
-from landscape.files import written_whole
 from landscape.storage.digests import array_digest, digest_of
+from landscape.storage.files import written_whole
 from landscape.storage.formats import foreign_format
 from landscape.storage.forms import is_bounded
 from landscape.storage.reading import file_content

@@ -7,13 +7,13 @@ import numpy as np
 from torch import nn
 
 from landscape.errors import InputError, InputTypeError
-from landscape.objective import Objective, check_objective
-from landscape.parameters import Point, as_float64, as_point, check_match, cosine, inner
-from landscape.progress import progress_bar
+from landscape.objective.objectives import Objective, check_objective
+from landscape.objective.settling import check_point
+from landscape.points import Point, as_float64, as_point, check_match, cosine, inner
 from landscape.results import Trajectory
 from landscape.runtime import own_torch_state
-from landscape.settling import check_point
-from landscape.slices import Plane, Slice
+from landscape.runtime.progress import progress_bar
+from landscape.slices.planes import Plane, Slice
 
 __all__ = ["covering_ranges", "project"]
 

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError
 from landscape.escaping import one_line
-from landscape.files import make_folder, written_whole
-from landscape.parameters import Point, as_point
+from landscape.points import Point, as_point
 from landscape.runtime import own_torch_state
+from landscape.storage.files import make_folder, written_whole
 from landscape.storage.formats import foreign_format
 from landscape.storage.forms import form_fault
 from landscape.storage.json_files import parsed

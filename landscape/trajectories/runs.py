@@ -7,16 +7,16 @@ from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
-from landscape import ranks
-from landscape.checkpoints import Checkpoint
 from landscape.datasets import Data
-from landscape.devices import seed_everything, select_device
 from landscape.errors import InputError
 from landscape.models import build_model
-from landscape.objective import Objective
+from landscape.objective.objectives import Objective
 from landscape.results import Trajectory
-from landscape.slices import Plane
-from landscape.training import Training, fit
+from landscape.runtime import ranks
+from landscape.runtime.devices import seed_everything, select_device
+from landscape.slices.planes import Plane
+from landscape.training.checkpoints import Checkpoint
+from landscape.training.loop import Training, fit
 from landscape.trajectories.projection import project
 from landscape.trajectories.recording import RecordedPoints, TrajectoryRecorder
 

@@ -1,0 +1,1 @@
+"""What the scripts share: settings, sources of networks and data, messages."""

@@ -1,0 +1,97 @@
+"""What every command line shares: parsing, one-line errors, exit codes."""
+
+import contextlib
+import functools
+import io
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+
+import matplotlib
+import tyro
+
+from landscape.cli.console import sturdy_streams
+from landscape.errors import InputError
+from landscape.runtime import ranks
+
+__all__ = ["advised", "run_script"]
+
+# What the library advises its callers, as options of a command line.
+SAID_TO_CALLERS = {r"load_checkpoint\(path, model=('[^']*')\)": r"--model \1"}
+
+
+def run_script(main: Callable[..., None], arguments: list[str] | None = None) -> None:
+    """Parse ``arguments`` (default: the command line) into the typed signature of ``main`` and call it.
+
+    An error that a person can mend (:class:`InputError`, options that cannot be parsed, a file that cannot be read or
+    written, too little memory) ends in one line on stderr and exit code 2, Ctrl-C in exit code 130; anything else keeps
+    its traceback. Standard streams that are closed or break end nothing, see `landscape.cli.console`. Figures are only
+    saved, so that matplotlib needs no display. Under torchrun the processes work together, see
+    `landscape.runtime.ranks`.
+    """
+    warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr, flush=True)
+    matplotlib.use("agg")
+    with sturdy_streams():
+        try:
+            with ranks.joined():
+                _parsed(main, arguments)()
+        except InputError as error:
+            sys.exit(_fail(str(error)))
+        except OSError as error:
+            sys.exit(_fail(f"{error.filename or 'input/output'}: {error.strerror or error}"))
+        except MemoryError as error:
+            reason = f": {error}" if str(error) else ""
+            sys.exit(_fail(f"out of memory{reason}; use fewer samples or grid points, or a smaller network"))
+        except KeyboardInterrupt:
+            print("Stopped by Ctrl-C; files already written are whole.", file=sys.stderr)
+            sys.exit(130)
+
+
+@contextlib.contextmanager
+def advised(advice: str) -> Iterator[None]:
+    """Add ``advice``, which may name options, to an error of the library, which knows of none."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error}; {advice}") from error
+
+
+def _parsed(main: Callable[..., None], arguments: list[str] | None) -> Callable[[], None]:
+    """``main`` with the values of all options; ``-h`` prints the help and exits.
+
+    Raises:
+        InputError: what tyro says of options that cannot be parsed, without its frame, its help and its line ends.
+    """
+
+    @functools.wraps(main)
+    def bound(*values: object, **options: object) -> Callable[[], None]:
+        return functools.partial(main, *values, **options)
+
+    manual = sys.modules[main.__module__].__doc__
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(bound, args=arguments, description=manual, config=(tyro.conf.OmitArgPrefixes,))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise InputError(_in_one_line(said.getvalue())) from None
+
+
+def _in_one_line(said: str) -> str:
+    """The first paragraph below the title, and the options that tyro finds similar."""
+    lines = re.sub("^╭.*$|[│╰╯]", "", said, flags=re.MULTILINE).rstrip().splitlines()
+    sections = re.split(r"^\s*[-─]{5,}\s*$", "\n".join(lines), flags=re.MULTILINE)
+    message, *others = sections if "╭" in said else sections[1:] or sections
+    paragraph = re.split(r"\n\s*\n", message.strip())[0].removeprefix("Error parsing ")
+    similar = re.findall(r"^\s+(--[\w-]+)", "\n".join(others), re.MULTILINE) if "nrecognized" in paragraph else []
+    meant = f"; perhaps {' or '.join(dict.fromkeys(similar))} is meant" if similar else ""
+    return f"{' '.join(paragraph.split()).rstrip('.')}{meant}; -h explains the options"
+
+
+def _fail(message: str) -> int:
+    for call, option in SAID_TO_CALLERS.items():
+        message = re.sub(call, option, message)
+    print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

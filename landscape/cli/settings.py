@@ -1,0 +1,206 @@
+"""Options that several command lines share; the field docstrings are the help text."""
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from landscape.checks import MOST_LEVELS, check_count, check_distinct, check_number, check_seed
+from landscape.errors import InputError
+from landscape.evaluation.refinement.interpolated import check_tolerance
+from landscape.plotting.planes import check_style
+from landscape.runtime.devices import select_device
+from landscape.sharpness import MEASURES
+
+__all__ = [
+    "Evaluation",
+    "ModelOptions",
+    "PlaneChoice",
+    "check_levels",
+    "check_measures",
+    "check_resolution",
+    "describe",
+    "refuse_unused",
+]
+
+MOST_POINTS = 10**8  # of a grid: arrays of 0.8 GB each
+
+
+@dataclass(frozen=True)
+class PlaneChoice:
+    """Which plane, and which part of it."""
+
+    seed: int = 42
+    """Seed of the two random directions (and of a random choice of samples)."""
+    normalize: Literal["filter", "layer", "model", "none"] = "filter"
+    """Scale of the directions: every filter, every layer or the whole model has the norm of the weights."""
+    ignore: tuple[str, ...] = ("bias", "norm")
+    """Parameters that are not moved: bias, norm (normalisation layers), or patterns of parameter names."""
+    orthogonal: bool = False
+    """Make the directions orthogonal within every filter."""
+    distribution: Literal["gaussian", "uniform", "rademacher"] = "gaussian"
+    """Distribution of the raw directions."""
+    alpha_range: tuple[float, float] = (-1.0, 1.0)
+    """First and last coordinate along the first direction."""
+    beta_range: tuple[float, float] = (-1.0, 1.0)
+    """First and last coordinate along the second direction."""
+    resolution: int | tuple[int, int] = 51
+    """Grid points along both axes, or along each."""
+    range: Literal["auto"] | None = None
+    """auto: both ranges become -s to s, with the s at which the loss has risen by --rise."""
+    rise: float = 1.0
+    """Rise of the mean loss for --range auto, in units of the loss."""
+    zoom: float = 1.0
+    """Factor on both ranges: 0.01 looks a hundred times closer."""
+
+    def check(self) -> None:
+        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        check_seed(self.seed)
+        check_resolution(self.resolution)
+        check_number("zoom", self.zoom, above=0)
+        if not 0 < self.rise < math.inf:
+            raise InputError(f"rise must be a positive number, not {self.rise}")
+        for name in ("alpha_range", "beta_range"):
+            low, high = (self.zoom * end for end in getattr(self, name))
+            if not (math.isfinite(high - low) and low < high):
+                raise InputError(
+                    f"{name} must go from a smaller to a larger finite number, not from {low:g} to {high:g}"
+                )
+        default = PlaneChoice()
+        if self.range is None:
+            refuse_unused("without --range auto", rise=(self.rise, default.rise))
+        else:
+            ranges = {name: (getattr(self, name), getattr(default, name)) for name in ("alpha_range", "beta_range")}
+            refuse_unused("beside --range auto, which finds both ranges", **ranges)
+
+    @property
+    def directions(self) -> dict:
+        """The arguments of `random_plane`."""
+        normalize = None if self.normalize == "none" else self.normalize
+        return {
+            "seed": self.seed,
+            "normalize": normalize,
+            "ignore": self.ignore,
+            "orthogonal": self.orthogonal,
+            "distribution": self.distribution,
+        }
+
+    def pairs(self, count: int) -> list["PlaneChoice"]:
+        """``count`` choices with the seeds from this one's on."""
+        return [replace(self, seed=self.seed + k) for k in range(count)]
+
+    @property
+    def grid(self) -> dict:
+        """The grid arguments of `evaluate`."""
+        ranges = {"alpha_range": self.alpha_range, "beta_range": self.beta_range}
+        zoomed = {name: (self.zoom * low, self.zoom * high) for name, (low, high) in ranges.items()}
+        return {**zoomed, "resolution": self.resolution}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How the losses are computed."""
+
+    method: Literal["auto", "affine", "prefix", "direct"] = "auto"
+    """Evaluation method; auto takes the fastest that provably fits the network."""
+    tolerance: float | Literal["noise"] | None = None
+    """Interpolate where errors stay below this share of the loss (0.01), or a third of its standard error (noise)."""
+    batch_norm: Literal["running", "batch", "recalibrate"] | None = None
+    """Statistics of BatchNorm layers: the trained ones (default), of each batch, or re-estimated at every point."""
+    precision: Literal["full", "tf32", "bf16"] = "full"
+    """Forward passes in float32 (full), or faster and rounded: tf32 (CUDA), bf16; the error is measured."""
+    batch_size: int | None = None
+    """Samples of a mini-batch, or of each batch under --batch-norm batch (None is 256); else chosen by timing."""
+    device: str = "auto"
+    """auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps."""
+    data_dir: Path = Path("data")
+    """Folder where data sets are looked for and downloaded to."""
+    force: bool = False
+    """Compute again even where the same result is already there."""
+
+    def check(self) -> None:
+        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        check_tolerance(self.tolerance)
+        check_count("batch_size", self.batch_size)
+        device = select_device(self.device)
+        if self.precision == "tf32" and device.type != "cuda":
+            raise InputError(f"precision is tf32, which the device {device} does not have; use full, or bf16")
+        if self.data_dir.exists() and not self.data_dir.is_dir():
+            raise InputError(f"data_dir is {self.data_dir}, which is a file; give a folder")
+
+    @property
+    def arguments(self) -> dict:
+        """The arguments of `objective`."""
+        names = ("batch_norm", "precision", "batch_size", "device")
+        return {name: getattr(self, name) for name in names}
+
+    def of_minibatches(self) -> "Evaluation":
+        """How single mini-batches are evaluated: as a training step would, unless something else is asked for."""
+        return replace(self, batch_norm=self.batch_norm or "batch", batch_size=self.batch_size or 256)
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What the network is made of; an option that the model does not have is refused."""
+
+    activation: Literal["relu", "sigmoid", "tanh", "gelu"] | None = None
+    """Activation function of resnet, vgg, simplenet and mlp; None is relu."""
+    normalization: Literal["batch", "layer", "group", "rms", "dyt", "piecewise", "none"] | None = None
+    """Normalisation layers of resnet, vgg and norm-cnn; None is batch."""
+    shortcuts: bool = True
+    """Shortcuts of resnet; --no-shortcuts leaves them out."""
+    hidden: int | None = None
+    """Hidden units of simplenet; None is 20."""
+
+    @property
+    def arguments(self) -> dict:
+        """The arguments of `build_model` that differ from the model's own."""
+        given = {key: value for key, value in asdict(self).items() if value is not None}
+        if self.shortcuts:
+            del given["shortcuts"]
+        return given
+
+
+def check_resolution(resolution: int | tuple[int, int]) -> None:
+    """Raise InputError where a grid of that many points along both axes, or along each, cannot be evaluated."""
+    sizes = (resolution, resolution) if isinstance(resolution, int) else resolution
+    if min(sizes) < 2:
+        raise InputError(f"resolution must be at least 2 points an axis, not {min(sizes)}")
+    if math.prod(sizes) > MOST_POINTS:
+        raise InputError(f"resolution is {resolution}; a grid may have {MOST_POINTS:,} points at most")
+
+
+def check_levels(levels: int) -> None:
+    """Raise InputError where contours in that many bands cannot be drawn."""
+    check_style("contour", levels)
+    check_count("levels", levels, most=MOST_LEVELS)
+
+
+def check_measures(names: tuple[str, ...]) -> None:
+    """Raise InputError for a measure of sharpness that is unknown or named twice."""
+    if unknown := [name for name in names if name not in MEASURES]:
+        raise InputError(f"unknown measure {unknown[0]!r} of sharpness; use one of {', '.join(MEASURES)}")
+    check_distinct("measures", names)
+
+
+def refuse_unused(where: str, *groups: tuple[Any, Any], **options: tuple[object, object]) -> None:
+    """Raise InputError for options on which nothing depends ``where`` they were given: none is ignored silently.
+
+    Args:
+        where: in which mode, such as "with --from".
+        groups: (settings, the same with their defaults).
+        options: name -> (value, default).
+    """
+    pairs = dict(options)
+    for one, two in groups:
+        pairs |= {field.name: (getattr(one, field.name), getattr(two, field.name)) for field in fields(one)}
+    given = [f"--{name.replace('_', '-')}" for name, (value, default) in pairs.items() if value != default]
+    if given:
+        has, it = ("has", "it") if len(given) == 1 else ("have", "them")
+        raise InputError(f"{', '.join(given)} {has} no effect {where}; leave {it} out")
+
+
+def describe(*settings: Evaluation | PlaneChoice, **others: object) -> str:
+    """All settings with their values, in one line."""
+    pairs = {key: value for group in settings for key, value in asdict(group).items()} | others
+    return ", ".join(f"{key} {value}" for key, value in pairs.items())

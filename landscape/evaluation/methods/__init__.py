@@ -1,0 +1,1 @@
+"""How a point is evaluated: one file for each way, and what these build on."""

@@ -1,0 +1,260 @@
+"""The first perturbed layer of a network: what comes before it is constant, its output affine."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from landscape.evaluation.forwards import has_own_forward, input_of, replaced_forwards
+from landscape.evaluation.methods.products import linear
+from landscape.evaluation.reads import Read, Reads, is_differentiated
+from landscape.points import Point
+
+__all__ = ["FirstLayer", "NotApplicable", "perturbed_names"]
+
+LINEAR_MAPS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+class NotApplicable(Exception):
+    """An evaluation method does not fit this network and slice; the message says why."""
+
+
+class _Reached(BaseException):
+    """The forward pass has come to the first perturbed layer; no ``except Exception`` of a network stops it."""
+
+
+def perturbed_names(directions: tuple[Point, ...]) -> list[str]:
+    """Names of the parameters that some direction moves."""
+    return [name for name in directions[0] if any(bool(direction[name].any()) for direction in directions)]
+
+
+class FirstLayer:
+    """The layer whose output at coordinates c is z_0 + sum_i c_i z_i for every batch.
+
+    Everything that runs before the layer does not depend on c. z_0 is the layer's output at the origin, z_i the
+    output of its linear part with the weights of direction i. What one pass tells is watched in all others: a pass
+    that takes another way raises `NotApplicable`.
+    """
+
+    def __init__(self, layer: nn.Module, label: str, trace: "_Trace", corners: list[Tensor | None], moved: set[str]):
+        self.layer, self.label = layer, label  # the name of its parameter, for messages
+        self.moved = moved  # names of all perturbed parameters, of this layer and of later ones
+        self.before = trace.finished_before[layer]
+        self.later = trace.candidates - {layer}  # modules that hold further perturbed parameters
+        self.corners = corners  # weights [1 + D, ...] and biases of the origin and of every direction
+        self.output: Tensor | None = None
+        self._at: list[Tensor | None] = []  # weights and biases at the points of `prepare`
+        self._kept: dict[nn.Module, list[tuple[Tensor, int]]] = {}  # outputs in `load`, and their versions
+        self._taken: Counter[nn.Module] = Counter()  # how many of them the present pass has taken
+
+    @classmethod
+    def find(
+        cls, model: nn.Module, forward: Callable[[], Any], origin: Point, directions: tuple[Point, ...]
+    ) -> "FirstLayer":
+        """Watch one forward pass, find the layer and `load` that pass.
+
+        Raises:
+            NotApplicable: nothing is perturbed, the first perturbed module is no plain linear or convolution layer or
+                runs more than once, some perturbed parameter is used outside the module that holds it, or the loss
+                differentiates through the layer.
+        """
+        names = set(perturbed_names(directions))
+        if not names:
+            raise NotApplicable("nothing moves")
+        owners = _owners(model, names)
+        trace = _Trace(model, {module for module, _ in owners.values()}, names)
+        trace.run(forward)
+        for module, label in owners.values():
+            if module not in trace.calls:
+                raise NotApplicable(f"{label} is used without calling its module")
+        layer = min((module for module, _ in owners.values()), key=lambda module: trace.calls[module][0])
+        label = next(text for module, text in owners.values() if module is layer)
+        _check_layer(layer, label, trace)
+        keys = {id(p): name for name, p in model.named_parameters()}
+        points = (origin, *directions)
+        corners = [
+            None if p is None else torch.stack([point[keys[id(p)]].to(p) for point in points])
+            for p in (layer.weight, layer.bias)
+        ]
+        first = cls(layer, label, trace, corners, names)
+        first.load(forward)
+        if outside := trace.reads_elsewhere(layer, first.only_here(model)):
+            raise NotApplicable(f"{outside.name} is read outside its layer, or before the first layer that moves")
+        return first
+
+    def only_here(self, model: nn.Module) -> set[str]:
+        """Names of the parameters that no module but the layer holds (not tied)."""
+        elsewhere = {
+            id(p) for module in model.modules() if module is not self.layer for p in module._parameters.values()
+        }
+        own = {id(p) for p in self.layer._parameters.values() if p is not None} - elsewhere
+        return {name for name, p in model.named_parameters() if id(p) in own}
+
+    def prepare(self, coordinates: Tensor) -> None:
+        """Compute the layer's parameters v_0 + sum_i c_i v_i at ``coordinates`` c [K, D], for `at`."""
+        self._at = [
+            None if values is None else values[0] + torch.tensordot(coordinates.to(values), values[1:], dims=1)
+            for values in self.corners
+        ]
+
+    def load(self, forward: Callable[[], Any]) -> None:
+        """Take what the layer is given in the pass that ``forward`` runs; what comes before is kept, too.
+
+        Raises:
+            NotApplicable: this pass does not come to the layer, or to another perturbed one first.
+        """
+        self._kept.clear()
+        reached: list[Tensor | None] = []
+
+        def stop(*arguments: Any, **keywords: Any) -> NoReturn:
+            reached.append(input_of(arguments, keywords))
+            raise _Reached
+
+        def refuse(*_: Any, **__: Any) -> NoReturn:
+            raise NotApplicable(f"on some batches another perturbed layer runs before that of {self.label}")
+
+        def keeper(module: nn.Module, original: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*arguments: Any, **keywords: Any) -> Any:
+                output = original(*arguments, **keywords)
+                if not isinstance(output, Tensor):
+                    raise NotApplicable("what a module returns depends on the data")
+                self._kept.setdefault(module, []).append((output, output._version))
+                return output
+
+            return run
+
+        keepers = {module: keeper(module, module.forward) for module in self.before}
+        guards = dict.fromkeys(self.later, refuse)
+        with contextlib.suppress(_Reached), replaced_forwards({**guards, **keepers, self.layer: stop}):
+            forward()
+        if not reached or reached[0] is None:
+            raise NotApplicable(f"the layer of {self.label} does not run on every batch with one tensor")
+        if self.layer.weight.requires_grad or is_differentiated(reached[0]):
+            raise NotApplicable(f"the loss differentiates through the layer of {self.label}")
+        self._inputs = reached[0].to(self.layer.weight.dtype)  # lower precision may have come before
+
+    def reads(self, inputs: Tensor) -> bool:
+        """Whether what the layer was given in `load` is ``inputs`` itself, in whatever shape."""
+        return self._inputs.data_ptr() == inputs.data_ptr()
+
+    def terms(self) -> list[Tensor]:
+        """z_0, z_1, ... of the loaded batch."""
+        weights, biases = self.corners
+        if not isinstance(self.layer, nn.Linear):
+            each = zip(weights, [None] * len(weights) if biases is None else biases, strict=True)
+            return [self._apply(weight, bias) for weight, bias in each]
+        # Side by side: one pass over the inputs.
+        together = linear(self._inputs, weights.flatten(0, 1), None if biases is None else biases.flatten())
+        return [part.contiguous() for part in together.split(self.layer.out_features, dim=-1)]
+
+    def at(self, index: int) -> Tensor:
+        """The output for the loaded batch at the prepared point ``index``."""
+        return self._apply(*(None if values is None else values[index] for values in self._at))
+
+    def give(self, output: Tensor) -> None:
+        """Set what the layer gives in the next pass."""
+        self.output = output
+        self._taken.clear()
+
+    def replacements(self) -> dict[nn.Module, Callable[..., Any]]:
+        """Forwards with which the layer gives what `give` set and what precedes it gives what it gave in `load`."""
+        return {self.layer: self._take, **{module: self._replay(module, module.forward) for module in self.before}}
+
+    def _take(self, *_: Any, **__: Any) -> Tensor:
+        output, self.output = self.output, None
+        if output is None:
+            raise NotApplicable(f"the layer of {self.label} runs more than once on some batches")
+        return output
+
+    def _replay(self, module: nn.Module, original: Callable[..., Any]) -> Callable[..., Any]:
+        """The outputs that ``module`` gave before the layer ran, one a call; later calls are computed."""
+
+        def forward(*arguments: Any, **keywords: Any) -> Any:
+            kept = self._kept.get(module, [])
+            number = self._taken[module]
+            if number >= len(kept):
+                return original(*arguments, **keywords)
+            self._taken[module] += 1
+            output, version = kept[number]
+            if output._version != version:
+                raise NotApplicable("what all points share is overwritten")
+            return output
+
+        return forward
+
+    def _apply(self, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if isinstance(self.layer, nn.Linear):
+            return linear(self._inputs, weight, bias)
+        return self.layer._conv_forward(self._inputs, weight, bias)
+
+
+def _owners(model: nn.Module, names: set[str]) -> dict[tuple[str, int], tuple[nn.Module, str]]:
+    """Every module that holds a perturbed parameter (tied ones have several), with the parameter's name."""
+    wanted = {id(p): name for name, p in model.named_parameters() if name in names}
+    return {
+        (wanted[id(p)], id(module)): (module, wanted[id(p)])
+        for module in model.modules()
+        for p in module._parameters.values()
+        if p is not None and id(p) in wanted
+    }
+
+
+class _Trace:
+    """One forward pass: when each module was entered, what had ended before, who read perturbed parameters."""
+
+    def __init__(self, model: nn.Module, candidates: set[nn.Module], moved: set[str]):
+        self.model, self.candidates = model, candidates
+        self.calls: dict[nn.Module, list[int]] = {}  # times of entering
+        self.finished_before: dict[nn.Module, list[nn.Module]] = {}  # the outermost modules, of every candidate
+        self.reads = Reads({n: p for n, p in model.named_parameters() if n in moved}, self._where)
+        self._clock, self._inside, self._ended = 0, list[nn.Module](), dict[nn.Module, bool]()
+
+    def run(self, forward: Callable[[], Any]) -> None:
+        """Watch the pass that ``forward`` runs."""
+        modules = list(self.model.modules())
+        handles = [module.register_forward_pre_hook(self._enter, with_kwargs=True) for module in modules]
+        handles += [module.register_forward_hook(self._leave, with_kwargs=True) for module in modules]
+        try:
+            with self.reads:
+                forward()
+        finally:
+            for handle in handles:
+                handle.remove()
+        once = {module for module, times in self.calls.items() if len(times) == 1}
+        self.finished_before = {key: [m for m in ms if m in once] for key, ms in self.finished_before.items()}
+
+    def reads_elsewhere(self, layer: nn.Module, own: set[str]) -> Read | None:
+        """A read of a parameter of the layer's ``own`` by anything but the ``layer``, or of any before it ran."""
+        began = self.calls[layer][0]
+        return next(
+            (read for read in self.reads.found if read.time < began or (read.name in own and read.module is not layer)),
+            None,
+        )
+
+    def _where(self) -> tuple[nn.Module | None, int]:
+        return (self._inside[-1] if self._inside else None), self._clock
+
+    def _enter(self, module: nn.Module, *_: Any) -> None:
+        self._clock += 1
+        self._inside.append(module)
+        self.calls.setdefault(module, []).append(self._clock)
+        if module in self.candidates and module not in self.finished_before:
+            inner = {part for other in self._ended for part in other.modules() if part is not other}
+            self.finished_before[module] = [other for other in self._ended if other not in inner]
+
+    def _leave(self, module: nn.Module, *given_and_output: Any) -> None:
+        self._inside.pop()
+        if isinstance(given_and_output[-1], Tensor):
+            self._ended[module] = True
+
+
+def _check_layer(layer: nn.Module, label: str, trace: _Trace) -> None:
+    if type(layer) not in LINEAR_MAPS or set(layer._parameters) != {"weight", "bias"}:
+        raise NotApplicable(f"{label} belongs to {type(layer).__name__}, which is no linear map")
+    if len(trace.calls[layer]) > 1:
+        raise NotApplicable(f"the layer of {label} runs more than once")
+    if layer._forward_hooks or layer._forward_pre_hooks or has_own_forward(layer):
+        raise NotApplicable(f"the layer of {label} carries hooks, or a forward method of its own")

@@ -1,0 +1,1 @@
+"""Which points are evaluated: expected errors, interpolation, verification."""

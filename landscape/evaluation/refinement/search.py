@@ -1,0 +1,246 @@
+"""Which points of a grid are evaluated: few where the loss is smooth, all where it is rough, the error verified.
+
+A coarse lattice comes first, its points closer about the trained network, where a loss bends most for its size. Then,
+round by round, the points where the interpolation is expected to be worst (`expect`), as long as that is more than the
+tolerance; what is found there tells how far to trust the expectation. Then points that no interpolation has seen are
+evaluated: either they confirm it, or they join the others, and the rounds go on. Values that are not finite are never
+interpolated across: all points about them are evaluated.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.ndimage import binary_dilation
+from scipy.spatial import cKDTree
+
+from landscape.evaluation.methods.expectation import HUGE, Expectation, expect, shares
+from landscape.evaluation.refinement.interpolation import Kind, interpolate
+from landscape.runtime import ranks
+
+__all__ = ["FLOOR", "Plan", "Refinement", "floored", "relative_error", "scale_of"]
+
+FLOOR = 0.01  # of the median loss, below which errors count as those of a loss of this size
+COARSE = 9  # cells along an axis of the first lattice, or as many as there are points
+GRADED = 1.0  # how much further apart the first points are far out than about the centre: cosh(1), 1.5 times
+ROUND = 16  # points of one round
+SHARE = 1 / 8  # of the known points, which make a round where they are more
+CHECKS = 88  # fresh points of one verification
+RANDOM = 16  # of them, at the least
+BORDER = 24  # of them, at most, on the border of the grid, where points have neighbours on one side only
+LATELY = 64  # points whose errors tell how far to trust what was expected there
+MARGIN = 0.8  # of the tolerance that may be expected before a verification is worth its points
+LOW = 0.5  # of that, above which points fill up a round
+FAR = 4.0  # times the tolerance, beyond which one round will not do: there every gap takes a point
+CANDIDATES = 2600  # fresh points, drawn at random, that a round chooses from
+ENOUGH = 0.6  # share of the grid from which on the rest is evaluated as well
+TINY = 1e-12  # expected errors, as shares of the tolerance, below which nothing follows from them
+
+
+@dataclass
+class Plan:
+    """What a refinement found: values at all points, and how far they can be trusted."""
+
+    values: np.ndarray  # [P, M]
+    places: np.ndarray | None = None  # [P, axes] in the unit square
+    kind: Kind | None = None  # None: every point is evaluated
+    known: np.ndarray | None = None  # [P] bool: the points that the interpolation goes through
+    checked: np.ndarray = field(default_factory=lambda: np.empty(0, int))  # those that verified it before they joined
+    errors: np.ndarray = field(default_factory=lambda: np.empty(0))  # relative errors there
+    reached: bool = True  # whether all of them are allowed
+
+
+@dataclass
+class Step:
+    """Points to evaluate, and what is expected there."""
+
+    points: np.ndarray  # [K]
+    expected: Expectation | None = None  # None: nothing
+    verifies: bool = False
+
+
+class Refinement:
+    """Drives ``evaluate(indices) -> values [K, M]`` over the points of a grid of ``shape`` until the error is small.
+
+    Args:
+        shape: points along each axis; points are numbered in C order.
+        evaluate: called with increasing numbers of points, each of them once.
+        allowed: largest acceptable |error| [K, M] for values [K, M] at points [K].
+        seed: draws the points of the verifications.
+        affords: whether as many more points can be paid for.
+        worthwhile: whether to plan on is cheaper than to evaluate as many points as are left.
+        centre: where along each axis, from 0 to 1, the loss bends most for its size: the first points are closer there.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        evaluate: Callable[[np.ndarray], np.ndarray],
+        allowed: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        seed: int = 0,
+        affords: Callable[[int], bool] = lambda _: True,
+        worthwhile: Callable[[int], bool] = lambda _: True,
+        centre: tuple[float, ...] | None = None,
+    ):
+        self.shape, self.size = shape, math.prod(shape)
+        self.centre = centre or (0.5,) * len(shape)
+        self.evaluate, self.allowed, self.affords, self.worthwhile = evaluate, allowed, affords, worthwhile
+        self.generator = np.random.default_rng(seed)
+        axes = np.meshgrid(*(np.linspace(0, 1, count) for count in shape), indexing="ij")
+        self.places = np.stack(axes, -1).reshape(-1, len(shape))
+        self.known = np.zeros(self.size, bool)
+        self.values: np.ndarray | None = None
+        self.trust = np.empty(0)  # errors found, as multiples of those expected
+
+    def run(self) -> Plan:
+        """Refine until a verification succeeds, everything is evaluated, or no further points can be afforded."""
+        self._learn(self._lattice())
+        while not self.known.all():
+            # One rank decides: in the last digits, machines may differ.
+            step = ranks.from_first(self._next)
+            self._learn(step.points)
+            if step.expected is None:
+                continue
+            ratios = self._surprises(step)
+            reached = bool(ratios.max() <= 1)
+            if step.verifies and (reached or not ranks.from_first(lambda: self.affords(CHECKS + ROUND))):
+                return self._filled(step, reached)
+        return Plan(self.values)
+
+    def _lattice(self) -> np.ndarray:
+        """The first points."""
+        axes = [_graded(count, centre) for count, centre in zip(self.shape, self.centre, strict=True)]
+        return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), self.shape).ravel()
+
+    def _next(self) -> Step:
+        """A round where the error is expected to be too large, else a verification; the rest where that is enough."""
+        fresh = np.flatnonzero(~self.known)
+        few = len(fresh) < (1 - ENOUGH) * self.size or not self.worthwhile(len(fresh))
+        few = few and self.affords(len(fresh))
+        if len(fresh) <= CHECKS or few:
+            return Step(fresh)
+        if len(broken := self._affordable(fresh[self._beside_broken(fresh)])):
+            return Step(broken)
+        if len(fresh) > CANDIDATES:
+            some = np.sort(self.generator.choice(fresh, CANDIDATES, replace=False))
+            expected = self._expected(some)
+            if len(chosen := self._affordable(self._worst(some, expected.errors))):
+                return _step(some, expected, chosen)
+        expected = self._expected(fresh)
+        if len(chosen := self._affordable(self._worst(fresh, expected.errors))):
+            return _step(fresh, expected, chosen)
+        return _step(fresh, expected, self._verification(fresh, expected.errors), verifies=True)
+
+    def _expected(self, points: np.ndarray) -> Expectation:
+        """What the known values let expect at fresh ``points``."""
+        usable = np.flatnonzero(self._usable())
+        return expect(
+            self.places[usable],
+            self.values[usable],
+            self.places[points],
+            self.allowed(self.values[usable], usable),
+            lambda values, numbers: self.allowed(values, points[numbers]),
+        )
+
+    def _affordable(self, chosen: np.ndarray) -> np.ndarray:
+        """As many of the first as can be paid for, with a verification after them."""
+        while len(chosen) and not self.affords(CHECKS + len(chosen)):
+            chosen = chosen[: len(chosen) // 2]
+        return chosen
+
+    def _worst(self, fresh: np.ndarray, errors: np.ndarray) -> np.ndarray:
+        """The ``fresh`` points of the next round, as indices, the worst first; none where all errors are small."""
+        errors = errors * (np.percentile(self.trust, 97) if len(self.trust) else 1.0)
+        if errors.max() <= MARGIN:
+            return np.empty(0, int)
+        chosen = self._spread(fresh, np.where(errors > LOW * MARGIN, errors, 0), len(fresh))
+        return chosen[: max(ROUND, int(SHARE * self.known.sum()), (errors[chosen] > FAR).sum())]
+
+    def _verification(self, fresh: np.ndarray, errors: np.ndarray) -> np.ndarray:
+        """Points of a verification, as indices: in the gaps of the border, the worst that are expected, and random."""
+        reach, _ = cKDTree(self.places[self.known]).query(self.places[fresh])
+        border = ((self.places[fresh] == 0) | (self.places[fresh] == 1)).any(1)
+        gaps = reach * border * self.generator.uniform(0.8, 1.0, len(fresh))
+        chosen = self._spread(fresh, gaps, BORDER)
+        rest = errors.copy()
+        rest[chosen] = 0
+        chosen = np.append(chosen, self._spread(fresh, rest, CHECKS - RANDOM - len(chosen)))
+        others = np.setdiff1d(np.arange(len(fresh)), chosen)
+        return np.append(chosen, self.generator.choice(others, CHECKS - len(chosen), replace=False))
+
+    def _spread(self, fresh: np.ndarray, errors: np.ndarray, most: int) -> np.ndarray:
+        """The ``most`` largest ``errors`` above 0, as indices, none nearer to a larger one than to a known point."""
+        reach, _ = cKDTree(self.places[self.known]).query(self.places[fresh])
+        left, chosen = errors.copy(), []
+        while len(chosen) < most and left.max() > 0:
+            worst = left.argmax()
+            chosen.append(worst)
+            left[np.linalg.norm(self.places[fresh] - self.places[fresh[worst]], axis=1) <= reach[worst]] = 0
+        return np.array(chosen, int)
+
+    def _beside_broken(self, fresh: np.ndarray) -> np.ndarray:
+        """Whether each of the ``fresh`` points [Q] is next to a value that is not finite, or nearest to one."""
+        broken = self.known & ~self._usable()
+        beside = binary_dilation(broken.reshape(self.shape), np.ones((3,) * len(self.shape))).ravel()
+        nearest = cKDTree(self.places[self.known]).query(self.places[fresh])[1]
+        return beside[fresh] | broken[self.known][nearest]
+
+    def _surprises(self, step: Step) -> np.ndarray:
+        """The errors [K] of what was expected at the points of ``step``, in units of what is allowed."""
+        values = self.values[step.points]
+        ratios = shares(step.expected.values - values, self.allowed(values, step.points))
+        tell = (ratios < HUGE) & (step.expected.errors > TINY)
+        self.trust = np.append(self.trust, ratios[tell] / step.expected.errors[tell])[-LATELY:]
+        return ratios
+
+    def _usable(self) -> np.ndarray:
+        """Whether each point [P] is known, and finite."""
+        return self.known & np.isfinite(self.values).all(1)
+
+    def _learn(self, new: np.ndarray) -> None:
+        values = self.evaluate(new)
+        if self.values is None:
+            self.values = np.full((self.size, values.shape[1]), np.nan)
+        self.values[new], self.known[new] = values, True
+
+    def _filled(self, step: Step, reached: bool) -> Plan:
+        """The interpolation that was verified, now also through the points that verified it: they were the worst."""
+        scale = scale_of(self.values[self.known])
+        errors = relative_error(step.expected.values, self.values[step.points], scale).max(1)
+        kind, usable, unknown = step.expected.kind, self._usable(), np.flatnonzero(~self.known)
+        if not kind.allows(self.values[usable]):  # a point of the verification is 0
+            usable[step.points] = False
+        self.values[unknown] = interpolate(kind, self.places[usable], self.values[usable], self.places[unknown])
+        return Plan(self.values, self.places, kind, self.known, step.points, errors, reached)
+
+
+def _step(points: np.ndarray, expected: Expectation, chosen: np.ndarray, verifies: bool = False) -> Step:
+    chosen = np.sort(chosen)
+    return Step(points[chosen], Expectation(expected.kind, expected.values[chosen], expected.errors[chosen]), verifies)
+
+
+def relative_error(found: np.ndarray, values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """|found - value| / max(|value|, ``FLOOR`` of the ``scale`` of all values)."""
+    return np.abs(found - values) / floored(values, scale)
+
+
+def floored(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """max(|value|, ``FLOOR`` scale), and 1 where both are 0."""
+    sizes = np.maximum(np.abs(values), FLOOR * scale)
+    return np.where(sizes > 0, sizes, 1.0)
+
+
+def scale_of(values: np.ndarray) -> np.ndarray:
+    """The size [M] of values [P, M]: the median of those that are finite, 0 without any."""
+    sizes = np.where(np.isfinite(values), np.abs(values), np.nan)
+    some = np.isfinite(sizes).any(0)
+    return np.where(some, np.nanmedian(np.where(some, sizes, 0.0), axis=0), 0.0)
+
+
+def _graded(count: int, centre: float) -> np.ndarray:
+    """Indices of the first points along an axis of ``count``: centre + L sinh(u) / sinh(GRADED) for even steps of u."""
+    reach = max(centre, 1 - centre)
+    ends = np.arcsinh(np.sinh(GRADED) * np.array([-centre, 1 - centre]) / reach)
+    places = centre + reach * np.sinh(np.linspace(*ends, min(COARSE, count - 1) + 1)) / np.sinh(GRADED)
+    return np.unique((places * (count - 1)).round().astype(int))

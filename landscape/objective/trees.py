@@ -1,0 +1,202 @@
+"""Batches as trees: tensors and plain values inside tuples, lists, mappings and dataclasses, nested at will."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.errors import InputError
+from landscape.storage.provenance import fingerprint
+
+__all__ = [
+    "batch_length",
+    "check_tree",
+    "concatenate",
+    "leaves",
+    "map_leaves",
+    "map_parts",
+    "map_tensors",
+    "select",
+    "tensors_of",
+    "tree_bytes",
+    "tree_fingerprint",
+    "values_of",
+]
+
+PLAIN = (Number, str, bytes, type(None), np.ndarray, np.generic, torch.dtype, torch.device)
+
+
+def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Apply ``function`` to everything inside nested tuples, named tuples, lists, mappings and dataclasses."""
+    if isinstance(tree, Mapping):
+        return _as_mapping(tree, {key: map_leaves(function, value) for key, value in tree.items()})
+    if isinstance(tree, tuple | list):
+        return _as_sequence(tree, [map_leaves(function, value) for value in tree])
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        made = copy.copy(tree)
+        for field in dataclasses.fields(tree):
+            object.__setattr__(made, field.name, map_leaves(function, getattr(tree, field.name)))
+        return made
+    return function(tree)
+
+
+def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
+    """Apply ``function`` to every tensor of ``tree``."""
+    return map_leaves(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, tree)
+
+
+def map_parts(function: Callable[[Tensor], Any], tree: Any) -> Any:
+    """Apply ``function`` to every tensor of ``tree`` that holds one row a sample: all but those without axes."""
+    return map_leaves(lambda leaf: function(leaf) if _is_part(leaf) else leaf, tree)
+
+
+def leaves(tree: Any) -> list[Any]:
+    """Tensors and values of ``tree``, in order."""
+    found: list[Any] = []
+    map_leaves(found.append, tree)
+    return found
+
+
+def tensors_of(tree: Any) -> list[Tensor]:
+    """The tensors of ``tree``, in order."""
+    return [leaf for leaf in leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def values_of(tree: Any) -> list[Any]:
+    """What ``tree`` holds beside its rows: numbers, strings, arrays, None and tensors without axes, in order."""
+    return [leaf for leaf in leaves(tree) if not _is_part(leaf)]
+
+
+def batch_length(batch: Any) -> int:
+    """Number of samples in a batch: the common length of its tensors along the first axis.
+
+    Raises:
+        InputError: no tensors, or tensors of several lengths.
+    """
+    lengths = sorted({len(leaf) for leaf in leaves(batch) if _is_part(leaf)})
+    if not lengths:
+        raise InputError(
+            f"a batch holds no tensor with one row a sample, only {_kinds(batch)}; give a tensor, or tuples, lists, "
+            "mappings or dataclasses of tensors"
+        )
+    if len(lengths) > 1:
+        raise InputError(
+            "the tensors of a batch must have one length along their first axis, that of the samples, not "
+            f"{' and '.join(map(str, lengths))}; whole_batch=True takes such data as one batch, and a callable loss "
+            "may close over tensors of other lengths"
+        )
+    return lengths[0]
+
+
+def check_tree(batch: Any) -> Any:
+    """``batch`` with plain strided tensors.
+
+    Raises:
+        InputError: a tensor of a kind that cannot be cut into samples, or a value of a kind that cannot be compared.
+    """
+    return map_leaves(_checked, batch)
+
+
+def concatenate(batches: list[Any]) -> Any:
+    """One tree whose rows are those of ``batches``, joined along the first axis; values are those of the first."""
+    parts = [[leaf for leaf in leaves(batch) if _is_part(leaf)] for batch in batches]
+    pieces = iter([torch.cat(rows) for rows in zip(*parts, strict=True)])
+    return map_parts(lambda _: next(pieces), batches[0])
+
+
+def select(batch: Any, rows: Tensor, length: int) -> Any:
+    """The samples ``rows`` of a batch of ``length``: with the rows of tensors also entries of lists of that length.
+
+    A number equal to ``length`` counts the samples, and becomes their new number.
+    """
+    if isinstance(batch, list | tuple) and len(batch) == length and not tensors_of(batch):
+        return [batch[row] for row in rows.tolist()]
+    if isinstance(batch, np.ndarray) and len(batch.shape) and len(batch) == length:
+        return batch[rows.cpu().numpy()]
+    if isinstance(batch, Mapping):
+        return _as_mapping(batch, {key: select(value, rows, length) for key, value in batch.items()})
+    if isinstance(batch, tuple | list):
+        return _as_sequence(batch, [select(value, rows, length) for value in batch])
+
+    def chosen(leaf: Any) -> Any:
+        if _is_part(leaf):
+            return leaf[rows.to(leaf.device)]
+        if _counts(leaf, length):
+            return torch.full_like(leaf, len(rows)) if isinstance(leaf, Tensor) else type(leaf)(len(rows))
+        return leaf
+
+    return map_leaves(chosen, batch)
+
+
+def tree_bytes(tree: Any) -> int:
+    """Bytes that the tensors of ``tree`` take."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(tree))
+
+
+def tree_fingerprint(tree: Any) -> str:
+    """SHA-256 (hex) of the tensors of ``tree`` and, where it holds any, of its other values."""
+    found = leaves(tree)
+    others = [leaf for leaf in found if not isinstance(leaf, Tensor)]
+    tensors = [leaf for leaf in found if isinstance(leaf, Tensor)]
+    text = "".join(f"{type(value).__name__} {_described(value)} " for value in others)
+    return fingerprint([*tensors, torch.tensor([*text.encode()], dtype=torch.uint8)] if text else tensors)
+
+
+def _described(value: Any) -> str:
+    return f"{value.shape} {value.dtype} {value.tobytes().hex()}" if isinstance(value, np.ndarray) else repr(value)
+
+
+def _is_part(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.ndim > 0
+
+
+def _counts(leaf: Any, length: int) -> bool:
+    number = isinstance(leaf, int) and not isinstance(leaf, bool)
+    whole = isinstance(leaf, Tensor) and not leaf.is_complex() and leaf.dtype != torch.bool
+    return (number or whole) and float(leaf) == length
+
+
+def _checked(leaf: Any) -> Any:
+    if not isinstance(leaf, Tensor):
+        if not isinstance(leaf, PLAIN) or (isinstance(leaf, np.ndarray) and leaf.dtype.hasobject):
+            kind = type(leaf)
+            raise InputError(
+                f"a batch holds a {kind.__module__}.{kind.__qualname__}, inside which samples cannot be told apart; "
+                "give tensors in tuples, lists, mappings or dataclasses, or the numbers of the samples as data and a "
+                "callable loss that closes over the rest"
+            )
+        return leaf
+    kinds = {"nested": leaf.is_nested, "meta": leaf.is_meta, "quantized": leaf.is_quantized}
+    kinds[str(leaf.layout).removeprefix("torch.")] = not leaf.is_nested and leaf.layout != torch.strided
+    if wrong := [kind for kind, is_so in kinds.items() if is_so]:
+        ways = {"nested": "torch.nested.to_padded_tensor", "meta": "tensors with values", "quantized": "dequantize()"}
+        raise InputError(f"the data hold a {wrong[0]} tensor; convert it first: {ways.get(wrong[0], 'to_dense()')}")
+    return leaf.detach().resolve_conj().resolve_neg()
+
+
+def _as_sequence(like: Any, values: list[Any]) -> Any:
+    """``values`` in a tuple, named tuple or list of the kind of ``like``."""
+    return type(like)._make(values) if hasattr(like, "_fields") else type(like)(values)
+
+
+def _as_mapping(like: Mapping[Any, Any], items: dict[Any, Any]) -> Mapping[Any, Any]:
+    """``items`` in a mapping of the kind of ``like``, or a plain dict where that takes no dict."""
+    if type(like) is dict:
+        return items
+    try:
+        made = type(like)(items)  # type: ignore[call-arg]
+    except (TypeError, ValueError):
+        return items
+    return made if list(made) == list(items) else items
+
+
+def _kinds(tree: Any) -> str:
+    found: Iterable[str] = dict.fromkeys(
+        "a tensor without axes" if isinstance(leaf, Tensor) else type(leaf).__name__ for leaf in leaves(tree)
+    )
+    return ", ".join(found) or "nothing"

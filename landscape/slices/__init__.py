@@ -1,0 +1,1 @@
+"""Where the loss is evaluated: directions, lines and planes through parameter space."""

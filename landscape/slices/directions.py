@@ -1,0 +1,196 @@
+"""Directions in parameter space: random, and normalised to the scale of the weights they perturb."""
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import InputError
+from landscape.points import (
+    Point,
+    as_float64,
+    as_real,
+    check_match,
+    is_continuous,
+    norm,
+    parameters_of,
+    precise,
+    with_wrapped_names,
+)
+from landscape.runtime import own_torch_state
+from landscape.runtime.seeds import checked_seed
+from landscape.slices.ignored import RULE, ignored_parameters
+
+__all__ = [
+    "filter_normalize",
+    "ignored_parameters",
+    "normalize_direction",
+    "orthogonalize_filters",
+    "random_directions",
+]
+
+
+@own_torch_state()
+def random_directions(
+    model: nn.Module,
+    count: int,
+    *,
+    seed: int,
+    normalize: str | None = "filter",
+    ignore: Sequence[str] = ("bias", "norm"),
+    distribution: str = "gaussian",
+    orthogonal: bool = False,
+    rule: int = RULE,
+) -> list[Point]:
+    """Draw ``count`` random directions at the parameters of ``model``.
+
+    Entries are independent draws (N(0, 1), uniform on [-1, 1], or +-1 with equal chance) from one CPU generator,
+    all parameters of the first direction before those of the second, in ``named_parameters`` order and always
+    in float32: the same ``seed`` gives the same directions on every device and for every ``ignore``. With
+    ``orthogonal`` the raw draws are orthogonalised filter by filter before they are normalised, so that the
+    filter norms and the orthogonality both hold.
+
+    Args:
+        model: gives names, shapes and the weights to normalise by; not changed.
+        count: number of directions.
+        seed: seed of the generator.
+        normalize: "filter" (|d_f| = |theta_f| for every filter f; Li et al. 2018, section 4), "layer"
+            (|d_p| = |theta_p| for every parameter p), "model" (|d| = |theta|) or None.
+        ignore: kinds or glob patterns of parameters whose direction is exactly zero, see `ignored_parameters`.
+        distribution: "gaussian", "uniform" or "rademacher".
+        orthogonal: make every pair of directions orthogonal within every filter.
+        rule: the version of what ``ignore`` stands for, see `ignored_parameters`; a recipe that names none is of 1.
+
+    Complex parameters have complex draws, of independent real and imaginary parts whose variances add up to the same;
+    parameters of whole numbers are never moved. Directions of parameters in half precision are float32, because
+    rounding would take up to 0.4 % of a norm.
+
+    Raises:
+        InputError: unknown normalisation, distribution, pattern or seed; nothing left to perturb.
+    """
+    if distribution not in _DRAWS:
+        raise InputError(f"unknown distribution {distribution!r}; use one of {', '.join(_DRAWS)}")
+    reference = parameters_of(model)
+    ignored = ignored_parameters(model, ignore, rule=rule)
+    ignored |= {name for name, value in reference.items() if not is_continuous(value)}
+    if not any(reference[name].any() for name in reference.keys() - ignored):
+        raise InputError(
+            f"no parameter is left to perturb: ignore={tuple(ignore)} matches all that are not zero; "
+            "pass a smaller ignore, for example ignore=()"
+        )
+    generator = torch.Generator().manual_seed(checked_seed(seed))
+    draw = functools.partial(_drawn, _DRAWS[distribution], generator, rule)
+    raw = [{name: draw(value) for name, value in reference.items()} for _ in range(count)]
+    if orthogonal:
+        orthogonalize_filters(raw, reference.keys() - ignored)
+    directions = []
+    for direction in raw:
+        for name in ignored:
+            direction[name].zero_()
+        direction = _like(direction, reference, rule)
+        direction = _like(normalize_direction(direction, reference, normalize), reference, rule)
+        directions.append(with_wrapped_names(direction, model))
+    return directions
+
+
+def _drawn(draw: Callable, generator: torch.Generator, rule: int, like: Tensor) -> Tensor:
+    """A draw of the shape of ``like``; complex where that is, except under the first rule."""
+    real = draw(like.shape, generator)
+    return torch.complex(real, draw(like.shape, generator)) / 2**0.5 if like.is_complex() and rule > 1 else real
+
+
+def _like(direction: Point, reference: Point, rule: int) -> Point:
+    """``direction`` in the types of ``reference``, in float32 where that has half precision (not under rule 1)."""
+    return {
+        name: value.to(reference[name] if rule == 1 else precise(reference[name])) for name, value in direction.items()
+    }
+
+
+def filter_normalize(direction: Point, reference: Point) -> Point:
+    """Rescale every filter of ``direction`` to the norm of the same filter of ``reference``.
+
+    d_f <- d_f |theta_f| / |d_f|, where a filter f is one row of ``weight.flatten(1)`` and a parameter with fewer
+    than two dimensions is one filter. Filters that are zero in either stay or become zero, and so do parameters of
+    whole numbers. Half precision is raised to float32, which holds the norms.
+    Source: Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets", section 4.
+
+    Example:
+        >>> direction, reference = {"w": torch.tensor([[3.0, 4.0]])}, {"w": torch.tensor([[0.0, 10.0]])}
+        >>> filter_normalize(direction, reference)["w"].tolist()
+        [[6.0, 8.0]]
+    """
+    return normalize_direction(direction, reference, "filter")
+
+
+@own_torch_state()
+def normalize_direction(direction: Point, reference: Point, normalize: str | None) -> Point:
+    """Rescale ``direction`` to the scale of ``reference``, per "filter", "layer", "model", or not at all (None)."""
+    check_match(direction, reference, "direction")
+    if normalize is None:
+        return dict(direction)
+    if normalize == "model":
+        length = norm(direction)
+        factor = norm(reference) / length if length else 0.0
+        return {name: precise(value) * factor if is_continuous(value) else value for name, value in direction.items()}
+    if normalize not in ("filter", "layer"):
+        raise InputError(f"unknown normalization {normalize!r}; use 'filter', 'layer', 'model' or None")
+    rows = _filters if normalize == "filter" else _whole
+    return {name: _match_norms(value, reference[name], rows) for name, value in direction.items()}
+
+
+def _match_norms(direction: Tensor, reference: Tensor, rows: Callable[[Tensor], Tensor]) -> Tensor:
+    if not is_continuous(reference):
+        return torch.zeros_like(direction)
+    raw, scale = rows(as_float64(direction)), rows(as_float64(reference)).norm(dim=1, keepdim=True)
+    length = raw.norm(dim=1, keepdim=True)
+    scaled = torch.where(length > 0, raw / length * scale.to(length), 0.0)
+    return scaled.reshape(direction.shape).to(precise(direction))
+
+
+def _filters(parameter: Tensor) -> Tensor:
+    return parameter.flatten(1) if parameter.ndim > 1 else parameter.reshape(1, -1)
+
+
+def _whole(parameter: Tensor) -> Tensor:
+    return parameter.reshape(1, -1)
+
+
+def orthogonalize_filters(directions: list[Point], names: set[str]) -> None:
+    """Gram-Schmidt per filter, in place, on raw draws (float32 in, float64 inside); complex numbers as pairs."""
+    for name in (name for name in names if directions[0][name].numel()):
+        bases: list[Tensor] = []
+        for direction in directions:
+            shape, pairs = direction[name].shape, direction[name].is_complex()
+            rows = _filters(as_real(direction[name].cpu())).clone()
+            if bases and rows.shape[1] <= len(bases):
+                # A filter of one weight has one direction: the later ones are zero there, orthogonal but shorter.
+                rows.zero_()
+                warnings.warn(
+                    f"{name}: filters of {rows.shape[1]} weight(s) cannot hold {len(directions)} orthogonal "
+                    "directions; the later direction is zero there",
+                    stacklevel=4,
+                )
+            for _ in range(2):  # the second pass removes what rounding left of the first
+                for basis in bases:
+                    rows -= (rows * basis).sum(1, keepdim=True) * basis
+            length = rows.norm(dim=1, keepdim=True)
+            bases.append(torch.where(length > 0, rows / length, 0.0))
+            whole = rows.reshape(*shape, 2) if pairs else rows.reshape(shape)
+            direction[name] = torch.view_as_complex(whole) if pairs else whole
+
+
+def _gaussian(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float32)
+
+
+def _uniform(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, dtype=torch.float32) * 2 - 1
+
+
+def _rademacher(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    return torch.randint(0, 2, shape, generator=generator).float() * 2 - 1
+
+
+_DRAWS = {"gaussian": _gaussian, "uniform": _uniform, "rademacher": _rademacher}

@@ -1,0 +1,121 @@
+"""The plane in which points of one network spread most."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import InputError, InputTypeError
+from landscape.points import Point, as_point, as_real, check_match, is_continuous, precise, unflatten
+from landscape.runtime import own_torch_state
+from landscape.slices.directions import normalize_direction, orthogonalize_filters
+from landscape.slices.networks import Networks
+from landscape.slices.planes import Plane
+
+__all__ = ["pca_plane"]
+
+BLOCK = 2**23  # numbers of a block of columns: 64 MiB
+
+
+@own_torch_state()
+def pca_plane(
+    points: Sequence[nn.Module | Point], *, origin: str | int = "last", normalize: str | None = None
+) -> Plane:
+    """The plane through one of ``points`` along the two unit directions in which they spread most.
+
+    The directions are the leading right singular vectors of the centred points X, found through the T x T Gram matrix
+    G = X X^T: d_k = X^T v_k / sqrt(l_k), unit length and orthogonal. The points are read a block of parameters at a
+    time, twice, so that those of a file never are in memory together. The first direction points from the first point
+    to the last one. The recipe holds the share of the variance of every component. Source: Li et al. 2018, section 7.
+
+    With ``normalize`` the two directions are made orthogonal within every filter and then rescaled to the norms of the
+    origin, see `normalize_direction`: units are those of a filter-normalised random plane and the directions stay
+    orthogonal, but the plane is another one, and the points lie farther off it.
+
+    Args:
+        points: at least three models or points of one network, or a file of them (`RecordedPoints`).
+        origin: "last", "first" or an index: the point that gets the coordinates (0, 0).
+        normalize: None, "filter", "layer" or "model".
+
+    Raises:
+        InputError: fewer than three points, points of different networks, points that do not span a plane or are not
+            finite, an unknown origin or normalisation.
+    """
+    if isinstance(points, nn.Module | dict) or not hasattr(points, "__len__"):
+        raise InputTypeError(f"pca_plane takes a sequence of models or points, not one {type(points).__name__}")
+    if len(points) < 3:
+        raise InputError(f"a PCA plane takes at least three points, not {len(points)}")
+    index = {"last": len(points) - 1, "first": 0}.get(origin, origin)
+    if not isinstance(index, int) or not -len(points) <= index < len(points):
+        raise InputError(f"origin must be 'last', 'first' or an index below {len(points)}, not {origin!r}")
+    given = points
+    if not hasattr(points, "columns"):
+        points = _Points(points)
+    held = Networks.between(given, [(0.0, 0.0)] * len(given)) if isinstance(given, list | tuple) else None
+    variances, vectors = _principal(_gram(points))
+    basis = _directions(points, vectors / variances[:2].sqrt())
+    centre = as_point(points[index])
+    directions = [unflatten(row, centre) for row in basis]
+    if normalize not in (None, "model"):  # which scales the two as they are
+        orthogonalize_filters(directions, set(centre))
+    directions = [normalize_direction(direction, centre, normalize) for direction in directions]
+    recipe = {
+        "kind": "pca plane",
+        "origin": origin,
+        "points": len(points),
+        "explained_variance": (variances / variances.sum()).tolist(),
+        "normalize": normalize,
+    }
+    like = [{name: value.to(precise(centre[name])) for name, value in direction.items()} for direction in directions]
+    return Plane(centre, tuple(like), recipe, len(points), held.flat(index) if held else None)
+
+
+class _Points(list):
+    """Points in memory, read as those of a file are."""
+
+    def __init__(self, points: Sequence[nn.Module | Point]):
+        super().__init__(as_point(point) for point in points)
+        for number, point in enumerate(self):
+            check_match(point, self[0], f"point {number}")
+            for name, value in point.items():
+                if not is_continuous(value) and not torch.equal(value, self[0][name]):
+                    raise InputError(f"the parameter {name!r} holds whole numbers that differ in point {number}")
+
+    def columns(self, size: int) -> Iterator[Tensor]:
+        for name in self[0]:
+            rows = [as_real(point[name].cpu()).flatten().split(size) for point in self]
+            yield from map(torch.stack, zip(*rows, strict=True))
+
+
+def _centred(points: Sequence) -> Iterator[Tensor]:
+    for block in points.columns(max(1, BLOCK // len(points))):
+        yield block - block.mean(0)
+
+
+def _gram(points: Sequence) -> Tensor:
+    gram = torch.zeros(len(points), len(points), dtype=torch.float64)
+    for block in _centred(points):
+        gram += block @ block.T
+    if not gram.isfinite().all():
+        raise InputError("a point is not finite (did training diverge?); use the points before it")
+    return gram
+
+
+def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """All variances [T], falling, and the two leading eigenvectors [T, 2]."""
+    variances, vectors = torch.linalg.eigh(gram)
+    variances, vectors = variances.flip(0).clamp(min=0), vectors.flip(1)
+    if not variances[1] > 1e-12 * variances[0]:
+        raise InputError("the points lie on one line (or coincide), so they span no plane")
+    return variances, vectors[:, :2]
+
+
+def _directions(points: Sequence, weights: Tensor) -> Tensor:
+    """The orthonormal rows [2, D] of (weights^T X), the first one from the first point towards the last one."""
+    raw = torch.cat([block.T @ weights for block in _centred(points)])
+    # QR restores the orthogonality that the squared condition number of the Gram matrix costs.
+    basis = torch.linalg.qr(raw).Q.T
+    toward_last = weights[-1] - weights[0]  # in units of 1 / sqrt(l_k), which leaves the signs
+    basis *= (basis * raw.T).sum(1, keepdim=True).sign()
+    signs = toward_last.sign()
+    return basis * torch.where(signs == 0, 1.0, signs)[:, None]

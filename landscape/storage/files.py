@@ -1,0 +1,64 @@
+"""Whole files or none: write to a temporary name beside the target, then rename."""
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from landscape.errors import InputError
+from landscape.runtime import ranks
+
+__all__ = ["make_folder", "plain_name", "written_whole"]
+
+
+def make_folder(path: str | Path) -> Path:
+    """Create ``path`` with its parents where it is missing, and prove that a file can be written in it."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / _temporary_name()
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot write into {path}: {reason}; choose another folder") from error
+    return path
+
+
+@contextlib.contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path with the same suffix; on success rename it to ``path``, else remove it.
+
+    A reader therefore sees the old file or the new one, never half of one, also after Ctrl-C, a full disk or a loss
+    of power. Of several ranks only the first one leaves a file.
+    """
+    path = Path(path)
+    temporary = path.with_name(_temporary_name(path.suffix))
+    try:
+        yield temporary
+        if ranks.is_first_rank():
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())  # before the name points to it
+            os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(suffix: str = "") -> str:
+    """A hidden name that no other process takes: process ids repeat from one machine or container to the next."""
+    return f".{secrets.token_hex(8)}.part{suffix}"
+
+
+def plain_name(text: str) -> str:
+    """``text`` as part of a file name: all but letters, digits, ``_``, ``.`` and ``-`` becomes one ``-``.
+
+    Example:
+        >>> plain_name("nets/mine.py:build")
+        'nets-mine.py-build'
+    """
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")

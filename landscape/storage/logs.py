@@ -1,0 +1,39 @@
+"""Logs (text) and records (JSON) of what a script did, written whole."""
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from landscape.storage.files import written_whole
+
+__all__ = ["write_json", "write_log", "write_text"]
+
+ENCODING = {"encoding": "utf-8", "errors": "backslashreplace"}  # names of files need not be text
+
+
+def write_log(path: str | Path, sections: dict[str, str]) -> Path:
+    """Write the command line, the time and ``sections`` (title -> text) to ``path``."""
+    path = Path(path)
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    parts = [f"command: {' '.join(sys.argv)}\ntime: {now}"]
+    parts += [f"{title}\n{'-' * len(title)}\n{text}" for title, text in sections.items()]
+    with written_whole(path) as temporary:
+        temporary.write_text("\n\n".join(parts) + "\n", **ENCODING)
+    return path
+
+
+def write_json(path: str | Path, content: dict) -> Path:
+    """Write ``content`` to ``path`` as indented JSON."""
+    path = Path(path)
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write ``text`` to ``path``."""
+    path = Path(path)
+    with written_whole(path) as temporary:
+        temporary.write_text(text, **ENCODING)
+    return path

@@ -1,0 +1,1 @@
+"""Many networks compared: the matrix of small networks, and the normalisation layers."""

@@ -1,0 +1,88 @@
+"""What one setting does, all else equal: groups that match, and what a test says of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from landscape.results import SHARPNESS_CAUTION
+from landscape.studies.matrix.links import Links
+from landscape.studies.matrix.statistics import compare
+from landscape.studies.matrix.tables import OUTCOMES, Group, Measure, geometry_of, group_table, markdown_table, mean_of
+
+__all__ = ["FACTORS", "MEANS", "TEST", "Factor", "factor_study"]
+
+MEANS = "Numbers are mean ± standard deviation over the seeds of a group."
+TEST = (
+    'by their means over seeds and a sign test at the level of 5 %. "No clear difference" means that the test tells '
+    "none, not that there is none; and of twenty comparisons without any difference one is still called different."
+)
+MATCHED = f"Two levels are compared over matched settings, pairs of groups that are equal but for this factor, {TEST}"
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A setting whose influence a report studies."""
+
+    key: str
+    title: str
+    fixed: tuple[str, ...]  # what matched groups share
+    found: str  # how its report says what is compared
+
+
+FACTORS = {
+    "depth_study.md": Factor(
+        "depth", "Depth", ("dataset", "width", "activation", "optimizer"), "networks of the same width"
+    ),
+    "width_study.md": Factor(
+        "width", "Width", ("dataset", "depth", "activation", "optimizer"), "networks of the same depth"
+    ),
+    "activation_study.md": Factor(
+        "activation", "Activation", ("dataset", "architecture", "optimizer"), "networks of the same architecture"
+    ),
+    "optimizer_study.md": Factor(
+        "optimizer", "Optimizer", ("dataset", "architecture", "activation"), "networks of the same architecture"
+    ),
+}
+
+
+def factor_study(groups: list[Group], factor: Factor, links: Links) -> str:
+    """The table of all groups that have a match, every comparison of two levels, and figures of one match."""
+    matches = _matches(groups, factor)
+    head = f"# {factor.title}\n\nCompared are {factor.found} with different {factor.key}, all else equal."
+    if not matches:
+        return f"{head}\n\nThere are no two groups that differ in the {factor.key} alone, so nothing is compared.\n"
+    members = [group for match in matches for group in match]
+    measures = [*OUTCOMES, *geometry_of(groups)]
+    parts = [
+        head,
+        MEANS,
+        "## Numbers\n\n" + group_table(members, OUTCOMES) + "\n\n" + group_table(members, geometry_of(groups)),
+        f"## Comparisons\n\n{MATCHED}\n\n" + _comparisons(matches, factor, measures),
+        SHARPNESS_CAUTION,
+        "## Figures\n\n" + links.first_figures(matches[0]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _matches(groups: list[Group], factor: Factor) -> list[list[Group]]:
+    """Groups that differ in the factor only, two or more of each; momentum goes with the optimizer."""
+    found: dict[tuple, list[Group]] = {}
+    without = ("optimizer", "momentum") if factor.key == "optimizer" else ()
+    for group in groups:
+        same = (*(group[key] for key in factor.fixed), str(group.settings(*without)))
+        found.setdefault(same, []).append(group)
+    return [match for match in found.values() if len({group[factor.key] for group in match}) > 1]
+
+
+def _comparisons(matches: list[list[Group]], factor: Factor, measures: Sequence[Measure]) -> str:
+    pairs: dict[tuple, list[tuple[Group, Group]]] = {}
+    for match in matches:
+        for first, second in combinations(match, 2):
+            pairs.setdefault((first[factor.key], second[factor.key]), []).append((first, second))
+    rows = []
+    for (first, second), members in sorted(pairs.items(), key=lambda pair: str(pair[0])):
+        for measure in measures:
+            values = [(mean_of(a, measure), mean_of(b, measure)) for a, b in members]
+            names = (f"{factor.key} {first}", f"{factor.key} {second}")
+            rows.append([*map(str, (first, second)), measure.label, compare(*names, values)])
+    return markdown_table([factor.key, "against", "measure", "reading"], rows)

@@ -1,0 +1,103 @@
+"""What is measured of runs that differ in their seed only: ways between them, and their paths in one plane."""
+
+import dataclasses
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from landscape.cli.sources import load_checkpoint_data
+from landscape.connectivity import connectivity
+from landscape.errors import InputError
+from landscape.evaluation import evaluate
+from landscape.objective.objectives import Objective, objective
+from landscape.results import Trajectory
+from landscape.slices.planes import Plane
+from landscape.storage.files import plain_name
+from landscape.studies.matrix.probes import VERSION, Probes
+from landscape.studies.matrix.records import clear_record, is_current, plain, write_record
+from landscape.studies.matrix.runs import GROUP, StudyRun
+from landscape.training.checkpoints import load_checkpoint
+from landscape.trajectories import covering_ranges, pca_plane, project
+
+__all__ = ["probe_group"]
+
+
+def probe_group(runs: list[StudyRun], probes: Probes, device: str) -> bool:
+    """Measure the group that ``runs`` are, unless that is done; whether it was not.
+
+    Writes, below the folder of the group, ``group/*.npz`` and, last, ``group/group.json``. Connectivity needs two
+    runs, the plane of the paths three checkpoints; where something cannot be measured, the record says why.
+    """
+    path = runs[0].root / runs[0].group / GROUP
+    recipe = {
+        "version": VERSION,
+        "checkpoints": {run.summary["seed"]: list(run.hashes.values()) for run in runs},
+        **dataclasses.asdict(probes),
+    }
+    if is_current(path, recipe):
+        return False
+    folder = clear_record(path)
+    checkpoints = [[load_checkpoint(run.path(name)) for name in run.hashes] for run in runs]
+    last = [path_[-1] for path_ in checkpoints]
+    data = load_checkpoint_data(last[0], "train", Path("data"))
+    target = objective(last[0].model, data, device=device)
+    seeds = [run.summary["seed"] for run in runs]
+    content, results = {"seeds": seeds, "pairs": [], "paths": {}}, {}
+    try:
+        for run in runs:
+            run.check()
+        content["pairs"], results = _connectivity(target, dict(zip(seeds, last, strict=True)), probes)
+        content["paths"], planes = _paths(target, dict(zip(seeds, checkpoints, strict=True)), probes)
+        results |= planes
+    except InputError as error:
+        content["failed"] = str(error)
+    files = [result.save(folder / f"{name}.npz") for name, result in results.items()]
+    write_record(path, recipe, plain(content), files)
+    return True
+
+
+def _connectivity(target: Objective, models: dict, probes: Probes) -> tuple[list[dict], dict]:
+    """The barriers between every two seeds: on the line, on the line after alignment, on a curve."""
+    pairs, surfaces = [], {}
+    for first, second in combinations(models, 2):
+        found = connectivity(
+            target, models[first].model, models[second].model, methods=("weights",), curve="bezier",
+            resolution=probes.line_resolution, seed=probes.probe_seed, progress=False,
+            bends=probes.bends, epochs=probes.curve_epochs, lr=probes.curve_lr,
+        )  # fmt: skip
+        ways = dict(zip(("line", "aligned", "curve"), found.barriers.values(), strict=True))
+        pairs.append({"seeds": [first, second], **{name: way.numbers for name, way in ways.items()}})
+        surfaces |= {f"{name}_{first}_{second}": way.surface for name, way in ways.items()}
+    return pairs, surfaces
+
+
+def _paths(target: Objective, checkpoints: dict, probes: Probes) -> tuple[dict, dict]:
+    """The checkpoints in the plane in which they spread most, and the loss over it: of all seeds, and of each alone."""
+    paths = {f"seed {seed}": [checkpoint.model for checkpoint in path] for seed, path in checkpoints.items()}
+    epochs = {f"seed {seed}": [c.metadata["epoch"] for c in path] for seed, path in checkpoints.items()}
+    planes = {"together": paths} | ({name: {name: path} for name, path in paths.items()} if len(paths) > 1 else {})
+    numbers, results = {}, {}
+    for title, shown in planes.items():
+        points = [model for path in shown.values() for model in path]
+        if len(points) < 3:
+            continue
+        plane = pca_plane(points)
+        seen = {name: _projected(name, path, plane, target, epochs[name]) for name, path in shown.items()}
+        surface = evaluate(
+            target, plane, **covering_ranges(list(seen.values())), resolution=probes.plane_resolution, progress=False
+        )
+        numbers[title] = {
+            "explained_variance": plane.recipe["explained_variance"][:2],
+            "share_off_plane": max(float(np.max(path.share_off_plane)) for path in seen.values()),
+            "paths": list(seen),
+        }
+        key = plain_name(title)
+        results |= {f"plane_{key}": surface, **{f"path_{key}_{plain_name(name)}": path for name, path in seen.items()}}
+    return numbers, results
+
+
+def _projected(name: str, models: list, plane: Plane, target: Objective, epochs: list[int]) -> Trajectory:
+    """The path with its epochs as steps."""
+    path = project(models, plane, target, name=name, progress=False)
+    return dataclasses.replace(path, steps=np.array(epochs), metadata={**path.metadata, "unit": "epoch"})

@@ -1,0 +1,166 @@
+"""Which networks a study trains, and on what."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import product
+from typing import Literal
+
+from landscape.checks import check_count, check_number, check_seed
+from landscape.datasets.synthetic import PointRecipe
+from landscape.errors import InputError
+from landscape.models import VARIANTS
+from landscape.training.loop import Training
+
+__all__ = ["Matrix", "RunPlan"]
+
+MOST_POINTS = 10**7
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One network to be trained."""
+
+    points: PointRecipe
+    architecture: str
+    activation: str
+    training: Training
+    snapshots: tuple[int, ...]  # epochs that get a checkpoint, from 0 to the last one
+
+    @cached_property
+    def place(self) -> str:
+        """Folder of the run below that of all experiments; its parent is that of the group of seeds."""
+        return (
+            f"dataset={self.points.kind}/arch={self.architecture}/act={self.activation}/"
+            f"opt={self.training.optimizer}/seed={self.training.seed}"
+        )
+
+    @property
+    def model_arguments(self) -> dict:
+        classes = self.points.clusters if self.points.kind == "gaussians" else 2
+        return {"activation": self.activation, "classes": classes}
+
+    @property
+    def shape(self) -> tuple:
+        """What runs that are trained together share."""
+        common = (self.training.epochs, self.training.batch_size, self.points.train, self.points.test)
+        return (self.architecture, self.activation, self.model_arguments["classes"], *common)
+
+    @property
+    def recipe(self) -> dict:
+        """All settings; JSON types."""
+        return {
+            "dataset": self.points.name,
+            "points": asdict(self.points),
+            "architecture": {"name": self.architecture, **VARIANTS[self.architecture]},
+            "activation": self.activation,
+            "training": {**asdict(self.training), "milestones": list(self.training.milestones)},
+            "snapshots": list(self.snapshots),
+        }
+
+    def checkpoint(self, epoch: int) -> str:
+        """Path of a checkpoint below the folder of the run."""
+        name = {0: "init", self.training.epochs: "final"}.get(epoch, f"mid_{epoch:03d}")
+        return f"checkpoints/{name}.pth"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """Every architecture with every activation, optimizer, data set and seed."""
+
+    architectures: tuple[str, ...] = tuple(VARIANTS)
+    """Hidden layers x units: shallow-small 1 x 50, shallow-wide 1 x 500, medium 2 x 100, deep-small 4 x 100,
+    deep-large 4 x 250."""
+    activations: tuple[Literal["relu", "tanh", "gelu"], ...] = ("relu", "tanh", "gelu")
+    """Activation functions."""
+    optimizers: tuple[Literal["sgd", "adam"], ...] = ("sgd", "adam")
+    """SGD with momentum, Adam."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of initial weights and order of samples; runs that differ in nothing else are a group."""
+    include_circles: bool = False
+    """Add the data set circles to moons."""
+    include_xor: bool = False
+    """Add the data set xor."""
+    include_gaussians: bool = False
+    """Add the data set gaussians, three clusters."""
+    n_train: int = 1000
+    """Training points."""
+    n_test: int = 1000
+    """Test points."""
+    noise: float = 0.2
+    """Standard deviation of the noise on every coordinate."""
+    data_seed: int = 0
+    """Seed of the points, the same for all runs."""
+    epochs: int = 100
+    """Passes over the training points."""
+    learning_rate: float = 0.01
+    """Learning rate at the start, of both optimizers."""
+    batch_size: int = 64
+    """Points per step."""
+    lr_step_size: int = 50
+    """Epochs after which the learning rate falls, again and again."""
+    lr_gamma: float = 0.1
+    """Factor by which it falls."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    mid_checkpoints: int = 3
+    """Checkpoints between the initial and the last one, spread evenly."""
+
+    def plans(self) -> list[RunPlan]:
+        """All runs, the seeds of a group one after the other.
+
+        Raises:
+            InputError: an unknown name, a value out of range, a list that is empty or names something twice.
+        """
+        self._check()
+        return [
+            RunPlan(points, architecture, activation, self._training(optimizer, seed), self._snapshots())
+            for points, architecture, activation, optimizer, seed in product(
+                self._points(), self.architectures, self.activations, self.optimizers, self.seeds
+            )
+        ]
+
+    def _points(self) -> Iterator[PointRecipe]:
+        included = {"moons": True, "circles": self.include_circles, "xor": self.include_xor}
+        for kind, wanted in {**included, "gaussians": self.include_gaussians}.items():
+            if wanted:
+                points = PointRecipe(kind, self.n_train, self.n_test, self.noise, self.data_seed)
+                points.check()
+                yield points
+
+    def _training(self, optimizer: str, seed: int) -> Training:
+        milestones = tuple(range(self.lr_step_size, self.epochs, self.lr_step_size))
+        training = Training(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.learning_rate,
+            seed=seed,
+            optimizer=optimizer,
+            momentum=self.momentum if optimizer == "sgd" else 0.0,
+            schedule="step" if milestones else "constant",
+            milestones=milestones,
+            gamma=self.lr_gamma,
+        )
+        training.check()
+        return training
+
+    def _snapshots(self) -> tuple[int, ...]:
+        parts = self.mid_checkpoints + 1
+        return tuple(sorted({round(k * self.epochs / parts) for k in range(parts + 1)}))
+
+    def _check(self) -> None:
+        for what in ("architectures", "activations", "optimizers", "seeds"):
+            values = getattr(self, what)
+            if not values or len(set(values)) < len(values):
+                raise InputError(f"{what} are {list(values)}: name at least one, and none twice")
+        if unknown := [name for name in self.architectures if name not in VARIANTS]:
+            raise InputError(f"unknown architecture {unknown[0]!r}; use one of {', '.join(VARIANTS)}")
+        check_count("n_train", self.n_train, most=MOST_POINTS)
+        check_count("n_test", self.n_test, most=MOST_POINTS)
+        check_seed(self.data_seed, "data seed")
+        check_number("lr gamma", self.lr_gamma, above=0)
+        if self.epochs < 1 or self.lr_step_size < 1 or self.mid_checkpoints < 0:
+            raise InputError(
+                f"epochs is {self.epochs}, lr step size {self.lr_step_size}, mid checkpoints {self.mid_checkpoints}: "
+                "the first two must be at least 1, the last one 0"
+            )

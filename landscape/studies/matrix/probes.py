@@ -1,0 +1,172 @@
+"""What is measured of every trained run: slices, curvature, sharpness; numbers to JSON, surfaces to .npz."""
+
+import dataclasses
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from landscape.checks import check_count, check_distinct, check_number, check_seed
+from landscape.cli.sources import load_checkpoint_data
+from landscape.connectivity import barrier
+from landscape.curvature import spectral_density, top_eigenpairs, trace
+from landscape.curvature.hutchinson import LEAST_PRODUCTS
+from landscape.errors import InputError
+from landscape.evaluation import evaluate
+from landscape.objective.objectives import Objective, objective
+from landscape.results import Surface
+from landscape.sharpness import MEASURES, sharpness
+from landscape.slices.planes import interpolation_line, random_line, random_plane
+from landscape.studies.matrix.records import clear_record, is_current, plain, write_record
+from landscape.studies.matrix.runs import PROBES, StudyRun
+from landscape.training.checkpoints import load_checkpoint
+
+__all__ = ["VERSION", "Probes", "probe_run"]
+
+MOST = 10_000  # points of an axis, eigenvalues, probes, products, steps or epochs
+COUNTS = {
+    "line_resolution": 2, "plane_resolution": 2, "eigenvalues": 1, "trace_products": LEAST_PRODUCTS,
+    "density_probes": 1, "density_steps": 1, "bends": 1, "curve_epochs": 1,
+}  # fmt: skip
+VERSION = 1  # of what is measured; another one measures everything again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes:
+    """What is measured, and how closely."""
+
+    probe_seed: int = 0
+    """Seed of random directions, probes and searches."""
+    line_resolution: int = 41
+    """Points of every line."""
+    plane_resolution: int = 21
+    """Points of every plane along both axes."""
+    span: float = 1.0
+    """Random slices, and the layer-normalised line, run from minus this to this."""
+    eigenvalues: int = 5
+    """Largest eigenvalues of the Hessian, by magnitude."""
+    eigenvalue_error: float = 0.01
+    """Relative residual at which an eigenvalue counts as converged."""
+    trace_error: float = 0.1
+    """Relative standard error at which the trace is good enough."""
+    trace_products: int = 100
+    """Products with the Hessian after which it ends in any case."""
+    density_probes: int = 2
+    """Random probes of the spectral density."""
+    density_steps: int = 30
+    """Lanczos steps of each."""
+    sharpness: tuple[str, ...] = ("sam", "gaussian", "adaptive-sam", "adaptive-gaussian")
+    """Measures of sharpness."""
+    bends: int = 1
+    """Trained points of the curve between two seeds."""
+    curve_epochs: int = 40
+    """Passes over the training points to train it."""
+    curve_lr: float = 0.01
+    """Its learning rate."""
+
+    def check(self) -> None:
+        """Raise InputError where a value is out of range: of all runs it would be wrong."""
+        if unknown := [name for name in self.sharpness if name not in MEASURES]:
+            raise InputError(f"unknown measure {unknown[0]!r} of sharpness; use one of {', '.join(MEASURES)}")
+        if min(self.line_resolution, self.plane_resolution) < 2 or not 0 < self.span < math.inf:
+            raise InputError(
+                f"line resolution is {self.line_resolution}, plane resolution {self.plane_resolution}, span "
+                f"{self.span}; points must be at least 2, the span positive"
+            )
+        check_distinct("sharpness", self.sharpness)
+        check_seed(self.probe_seed, "probe seed")
+        for name, least in COUNTS.items():
+            check_count(name.replace("_", " "), getattr(self, name), least, MOST)
+        for name in ("eigenvalue_error", "trace_error", "curve_lr"):
+            check_number(name.replace("_", " "), getattr(self, name), above=0)
+
+
+def probe_run(run: StudyRun, probes: Probes, device: str) -> bool:
+    """Measure ``run`` unless that is done; whether it was not.
+
+    Writes, below the folder of the run, ``probes/*.npz`` and, last, ``probes/probes.json``. Where something cannot be
+    measured, as of a network whose loss is not finite, the record says why under "failed".
+    """
+    path = run.path(PROBES)
+    ends = {name: value for name, value in run.hashes.items() if name in _ends(run)}
+    recipe = {"version": VERSION, "checkpoints": ends, **asdict(probes)}
+    if is_current(path, recipe):
+        return False
+    folder = clear_record(path)
+    first, last = (load_checkpoint(run.path(name)) for name in _ends(run))
+    data = {split: load_checkpoint_data(last, split, Path("data")) for split in ("train", "test")}
+    targets = {split: objective(last.model, samples, device=device) for split, samples in data.items()}
+    content, files = {}, []
+    try:
+        run.check()
+        for measure in (_slices, _curvature, _sharpness):
+            numbers, results = measure(targets, first.model, last.model, probes)
+            content |= numbers
+            files += [result.save(folder / f"{name}.npz") for name, result in results.items()]
+    except InputError as error:
+        content["failed"] = str(error)
+    write_record(path, recipe, plain(content), files)
+    return True
+
+
+def _ends(run: StudyRun) -> tuple[str, str]:
+    """The first and the last checkpoint."""
+    names = list(run.summary["checkpoints"].values())
+    return names[0], names[-1]
+
+
+def _slices(targets: dict[str, Objective], first, last, probes: Probes) -> tuple[dict, dict]:
+    """Lines from the initial to the trained network, and a random line and plane through the trained one."""
+    line, around = probes.line_resolution, (-probes.span, probes.span)
+    ways = {split: barrier(target, first, last, resolution=line, progress=False) for split, target in targets.items()}
+    seed, target = probes.probe_seed, targets["train"]
+    slices = {
+        "layer_line": interpolation_line(last, first, normalize="layer"),
+        "random_line": random_line(last, seed=seed),
+        "random_plane": random_plane(last, seed=seed),
+    }
+    found = {
+        name: evaluate(
+            target, slice_, alpha_range=around, beta_range=around, progress=False,
+            resolution=probes.plane_resolution if name == "random_plane" else line,
+        )
+        for name, slice_ in slices.items()
+    }  # fmt: skip
+    loss = ways["train"].surface.loss
+    numbers = {
+        "interpolation": {**ways["train"].numbers, "monotone": bool((np.diff(loss) <= 0).all())},
+        "random_rise": {name: _rise(found[name]) for name in ("random_line", "random_plane")},
+    }
+    return numbers, {f"interpolation_{split}": way.surface for split, way in ways.items()} | found
+
+
+def _rise(surface: Surface) -> float:
+    """The median over the slice of how much the loss lies above that of the trained network; its centre may be off."""
+    return float(np.median(surface.loss) - surface.metadata["checks"]["origin"]["model_loss"])
+
+
+def _curvature(targets: dict[str, Objective], first, last, probes: Probes) -> tuple[dict, dict]:
+    """Eigenvalues, trace and spectral density of the Hessian of the training loss at the trained network."""
+    options, target = {"seed": probes.probe_seed, "progress": False}, targets["train"]
+    pairs = top_eigenpairs(target, last, k=probes.eigenvalues, tol=probes.eigenvalue_error, **options)
+    total = trace(target, last, relative_error=probes.trace_error, max_products=probes.trace_products, **options)
+    density = spectral_density(target, last, probes=probes.density_probes, steps=probes.density_steps, **options)
+    numbers = {
+        "eigenvalues": pairs.values,
+        "eigenvalues_converged": bool(pairs.converged.all()),
+        "largest_eigenvalue": float(pairs.values.max()),
+        "smallest_node": float(density.nodes.min()),
+        "trace": total.value,
+        "trace_error": total.standard_error,
+        "trace_converged": bool(total.converged),
+    }
+    without_vectors = dataclasses.replace(pairs, vectors=pairs.vectors[:, :0])  # megabytes that nobody reads
+    return {"curvature": numbers}, {"eigenvalues": without_vectors, "density": density}
+
+
+def _sharpness(targets: dict[str, Objective], first, last, probes: Probes) -> tuple[dict, dict]:
+    """The rise of the training loss around the trained network, by each measure."""
+    found = {name: sharpness(targets["train"], last, name, seed=probes.probe_seed) for name in probes.sharpness}
+    kept = ("value", "standard_error", "radius", "definition")
+    return {"sharpness": {name: {key: getattr(one, key) for key in kept} for name, one in found.items()}}, {}

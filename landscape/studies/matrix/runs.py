@@ -1,0 +1,121 @@
+"""The trained runs below a folder, found by what their summaries say."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from landscape.errors import InputError
+from landscape.storage.forms import Optional
+from landscape.storage.names import path_inside
+from landscape.studies.matrix.records import is_current, read_record
+
+__all__ = ["GROUP", "GROUP_FORM", "PROBES", "PROBES_FORM", "RUN_FORM", "SUMMARY", "StudyRun", "find_runs", "group_runs"]
+
+SUMMARY, PROBES = "summary.json", "probes/probes.json"  # below the folder of a run
+GROUP = "group/group.json"  # below the folder of a group
+PATTERN = f"dataset=*/arch=*/act=*/opt=*/seed=*/{SUMMARY}"
+NUMBER = Optional((int, float))  # None where it is not finite
+RUN_FORM = {
+    **dict.fromkeys(("place", "dataset", "architecture", "activation", "optimizer"), str),
+    **dict.fromkeys(("depth", "width", "seed", "parameters"), int),
+    "final": {f"{split}_{name}": NUMBER for split in ("train", "test") for name in ("loss", "accuracy")},
+    "recipe": {"training": dict},
+    "checkpoints": {str: str},
+    "trained_together": Optional([str]),
+}
+
+PROBES_FORM = {
+    "failed": Optional(str),
+    "interpolation": Optional({"value": NUMBER, "monotone": Optional(bool)}),
+    "random_rise": Optional({str: NUMBER}),
+    "curvature": Optional({"largest_eigenvalue": NUMBER, "trace": NUMBER}),
+    "sharpness": Optional({str: {"value": NUMBER}}),
+}
+GROUP_FORM = {
+    "failed": Optional(str),
+    "pairs": [{"seeds": Optional([int]), **{way: {"value": NUMBER} for way in ("line", "aligned", "curve")}}],
+    "paths": {str: {"paths": [str], "explained_variance": [(int, float)]}},
+}
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One trained network of a study."""
+
+    root: Path  # folder of all experiments
+    summary: dict  # content of summary.json
+
+    @property
+    def place(self) -> str:
+        """Folder of the run below the root."""
+        return self.summary["place"]
+
+    @property
+    def group(self) -> str:
+        """Folder that the run shares with those of other seeds."""
+        return self.place.rpartition("/")[0]
+
+    @property
+    def settings(self) -> dict:
+        """All settings but the seed."""
+        recipe = self.summary["recipe"]
+        return {**recipe, "training": {key: value for key, value in recipe["training"].items() if key != "seed"}}
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every checkpoint, by its path below the folder of the run, in the order of epochs."""
+        return {name: self.summary["files"].get(name) for name in self.summary["checkpoints"].values()}
+
+    def check(self) -> None:
+        """Raise InputError where training diverged."""
+        if self.summary["final"]["train_loss"] is None:
+            raise InputError(f"the loss of the trained network ({self.place}) is not finite; lower the learning rate")
+
+    def path(self, name: str) -> Path:
+        """A file of the run."""
+        return self.root / self.place / name
+
+
+def find_runs(root: Path) -> tuple[list[StudyRun], dict[str, str]]:
+    """The whole runs below ``root``, largest networks first, and the places that are left out, with the reason.
+
+    Left out are half-written runs, and runs with other settings than the first seed of their group.
+
+    Raises:
+        InputError: there is no whole run.
+    """
+    runs, left_out, settings = [], {}, {}
+    for path in sorted(root.glob(PATTERN)):
+        place, record = path.parent.relative_to(root).as_posix(), read_record(path, RUN_FORM)
+        if (
+            record is None
+            or record["place"] != place
+            or not _names_checkpoints(record, path.parent)
+            or not is_current(path)
+        ):
+            left_out[place] = "not whole; train it again with run_full_matrix.py"
+            continue
+        run = StudyRun(root, record)
+        if settings.setdefault(run.group, run.settings) == run.settings:
+            runs.append(run)
+        else:
+            left_out[place] = "other settings than the first seed of its group"
+    if not runs:
+        raise InputError(f"{root} holds no trained run; train some with run_full_matrix.py, or give another folder")
+    return sorted(runs, key=lambda run: -run.summary["parameters"]), left_out
+
+
+def _names_checkpoints(record: dict, folder: Path) -> bool:
+    """Whether there are any, all of them below the folder of the run."""
+    with contextlib.suppress(InputError):
+        return bool([path_inside(folder, name) for name in record["checkpoints"].values()])
+    return False
+
+
+def group_runs(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:
+    """The runs of each group, by seed."""
+    groups: dict[str, list[StudyRun]] = {}
+    for run in sorted(runs, key=lambda run: run.summary["seed"]):
+        groups.setdefault(run.group, []).append(run)
+    return {group: groups[group] for group in dict.fromkeys(run.group for run in runs)}

@@ -1,0 +1,138 @@
+"""The numbers of a study as tables: groups of seeds in rows, measures in columns; from JSON alone."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from landscape.escaping import markdown_text
+from landscape.studies.matrix.records import read_record
+from landscape.studies.matrix.runs import GROUP, GROUP_FORM, PROBES, PROBES_FORM, StudyRun, group_runs
+from landscape.studies.matrix.statistics import Spread
+
+__all__ = [
+    "GEOMETRY",
+    "OUTCOMES",
+    "WAYS",
+    "Group",
+    "Measure",
+    "collect_groups",
+    "geometry_of",
+    "group_table",
+    "markdown_table",
+    "mean_of",
+]
+
+WAYS = {"line": "straight line", "aligned": "line after alignment", "curve": "Bezier curve"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a run."""
+
+    label: str
+    of: Callable[[dict, dict], float | None]  # of summary and probes; None where it is not finite or was not measured
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one configuration, which differ in the seed only."""
+
+    place: str  # folder below the experiments
+    runs: tuple[tuple[dict, dict], ...]  # (summary, probes) of each seed; probes are {} where they failed
+    record: dict  # numbers of the group: pairs, paths
+
+    def __getitem__(self, key: str) -> str | int:
+        """A setting that all runs share: dataset, architecture, depth, width, activation, optimizer, parameters."""
+        return self.runs[0][0][key]
+
+    @property
+    def name(self) -> str:
+        return ", ".join(str(self[key]) for key in ("dataset", "architecture", "activation", "optimizer"))
+
+    def settings(self, *without: str) -> dict:
+        """Data and training, without the seed and the settings named."""
+        recipe = self.runs[0][0]["recipe"]
+        training = {key: value for key, value in recipe["training"].items() if key not in ("seed", *without)}
+        return {"dataset": recipe.get("dataset"), **training}
+
+    def spread(self, measure: Measure) -> Spread:
+        """The measure over the seeds."""
+        return Spread.of([measure.of(*run) for run in self.runs])
+
+    def barriers(self, way: str) -> Spread:
+        """The rise of the loss between every two seeds on a way of `WAYS`."""
+        return Spread.of([pair[way]["value"] for pair in self.record.get("pairs", [])])
+
+
+def _final(key: str) -> Callable[[dict, dict], float | None]:
+    return lambda summary, _: summary["final"][key]
+
+
+def _gap(summary: dict, _: dict) -> float | None:
+    test, train = (summary["final"][f"{split}_loss"] for split in ("test", "train"))
+    return None if test is None or train is None else test - train
+
+
+def _probe(*keys: str) -> Callable[[dict, dict], float | None]:
+    def find(_: dict, probes: dict) -> float | None:
+        for key in keys:
+            probes = (probes or {}).get(key)
+        return probes
+
+    return find
+
+
+OUTCOMES = [
+    Measure("test accuracy", _final("test_accuracy")),
+    Measure("test loss", _final("test_loss")),
+    Measure("training loss", _final("train_loss")),
+    Measure("test loss - training loss", _gap),
+]
+GEOMETRY = [
+    Measure("largest eigenvalue", _probe("curvature", "largest_eigenvalue")),
+    Measure("trace", _probe("curvature", "trace")),
+    Measure("rise on the random plane", _probe("random_rise", "random_plane")),
+    Measure("barrier from the initial network", _probe("interpolation", "value")),
+]
+
+
+def geometry_of(groups: Sequence[Group]) -> list[Measure]:
+    """The measures of geometry, with every sharpness that was measured."""
+    probes = [probes for group in groups for _, probes in group.runs]
+    names = dict.fromkeys(name for found in probes for name in found.get("sharpness", {}))
+    return [*GEOMETRY, *(Measure(f"{name} sharpness", _probe("sharpness", name, "value")) for name in names)]
+
+
+def collect_groups(runs: Sequence[StudyRun]) -> list[Group]:
+    """All groups with their numbers, by data set, size, activation and optimizer."""
+    groups = []
+    for place, members in group_runs(runs).items():
+        found = [(run.summary, read_record(run.path(PROBES), PROBES_FORM) or {}) for run in members]
+        groups.append(Group(place, tuple(found), read_record(members[0].root / place / GROUP, GROUP_FORM) or {}))
+    keys = ("dataset", "depth", "width", "activation", "optimizer")
+    return sorted(groups, key=lambda group: [group[key] for key in keys])
+
+
+def group_table(groups: Sequence[Group], measures: Sequence[Measure]) -> str:
+    """Mean ± standard deviation over seeds, one row a group."""
+    head = ["data set", "architecture", "layers x units", "activation", "optimizer", "seeds"]
+    rows = [
+        [
+            group["dataset"], group["architecture"], f"{group['depth']} x {group['width']}", group["activation"],
+            group["optimizer"], str(len(group.runs)), *(str(group.spread(measure)) for measure in measures),
+        ]
+        for group in groups
+    ]  # fmt: skip
+    return markdown_table([*head, *(measure.label for measure in measures)], rows)
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown with every cell escaped; NaN and None never appear as numbers."""
+    head, *rows = ([markdown_text(cell) for cell in line] for line in (head, *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
+
+
+def mean_of(group: Group, measure: Measure) -> float:
+    """The mean over seeds, NaN where no value is finite."""
+    spread = group.spread(measure)
+    return spread.mean if spread.values else math.nan

@@ -1,0 +1,81 @@
+"""Tasks dealt to the ranks of torchrun, and on each of them to processes."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import TypeVar
+
+import torch
+
+from landscape.errors import InputError
+from landscape.runtime import ranks
+
+__all__ = ["one_thread", "run_tasks"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def run_tasks(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
+    """What ``work`` gives for the tasks of this rank, as they finish, in ``jobs`` processes with one thread each.
+
+    ``work`` and ``tasks`` are pickled. The generator ends when all ranks have done theirs, and on Ctrl-C it ends its
+    processes.
+
+    Raises:
+        InputError: fewer than one job, or a process was killed.
+    """
+    if jobs < 1:
+        raise InputError(f"jobs is {jobs}; use at least 1")
+    mine = tasks[ranks.rank() :: ranks.count()]
+    jobs = min(jobs, len(mine))
+    if jobs == 1 and ranks.count() == 1:
+        yield from map(work, mine)
+    elif mine:
+        # Only the first rank writes files (landscape.storage.files); a process of its own knows of no ranks.
+        yield from _in_processes(work, mine, jobs)
+    ranks.gathered(None)
+
+
+def _in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
+    context = multiprocessing.get_context("spawn")  # a forked torch may hang
+    before, children = os.environ.get("OMP_NUM_THREADS"), set(multiprocessing.active_children())
+    os.environ["OMP_NUM_THREADS"] = "1"  # as many threads as cores in every process would only get in each other's way
+    try:
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin) as pool:
+            try:
+                for future in as_completed([pool.submit(work, task) for task in tasks]):
+                    yield future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in set(multiprocessing.active_children()) - children:
+                    process.terminate()
+                raise
+    except BrokenProcessPool as error:
+        raise InputError("a process was killed, perhaps for lack of memory; run again, with fewer jobs") from error
+    finally:
+        os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
+
+
+def _begin() -> None:
+    """Leave Ctrl-C to the parent, and end with it, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """The networks are so small that further threads cost time; and their number may change the rounding."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,174 @@
+"""The networks of a matrix, trained in stacks; a folder each."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from landscape.datasets import Data, load_dataset
+from landscape.models import build_model
+from landscape.runtime import kept_random_state, ranks
+from landscape.runtime.progress import progress_bar
+from landscape.storage.logs import write_json
+from landscape.studies.matrix.plan import RunPlan
+from landscape.studies.matrix.records import (
+    EXACT,
+    clear_record,
+    is_current,
+    own_folder,
+    plain,
+    read_record,
+    write_record,
+)
+from landscape.studies.matrix.runs import RUN_FORM, SUMMARY
+from landscape.studies.matrix.tasks import one_thread, run_tasks
+from landscape.training.checkpoints import save_checkpoint
+from landscape.training.loop import score
+from landscape.training.stacked import fit_stacked
+
+__all__ = ["diverged_runs", "stacks_of", "train_matrix"]
+
+
+def train_matrix(plans: Sequence[RunPlan], root: Path, *, jobs: int, device: str) -> Iterator[dict]:
+    """Train what is missing of ``plans`` below ``root``, and give the summary of each run when it is written.
+
+    The folder of a run holds ``checkpoints/`` (init.pth, mid_<epoch>.pth, final.pth), ``metrics.json`` (loss and
+    accuracy of every epoch; on training data those over the epoch, but of epoch 0) and, written last,
+    ``summary.json`` with all settings. A run whose summary has the same settings, and whose files are whole, stays as
+    it is.
+    """
+    stacks = ranks.from_first(lambda: stacks_of(plans, root))
+    with progress_bar(ranks.is_first_rank(), "Training", sum(map(len, stacks)), unit="runs") as bar:
+        for summaries in run_tasks(partial(_train_stack, root=root, device=device), stacks, jobs):
+            bar.update(len(summaries))
+            yield from summaries
+
+
+def diverged_runs(plans: Sequence[RunPlan], root: Path) -> list[str]:
+    """The places of those of ``plans`` below ``root`` whose loss is not finite at the end."""
+    finals = {plan.place: (read_record(root / plan.place / SUMMARY) or {}).get("final", {}) for plan in plans}
+    return [place for place, final in finals.items() if None in final.values()]
+
+
+def stacks_of(plans: Sequence[RunPlan], root: Path) -> list[list[RunPlan]]:
+    """The runs that are missing below ``root``, with those that they are trained together with; largest first.
+
+    A stack that was killed before all of it was stored is trained again as a whole: the product of other stacks may
+    be rounded differently, and a restart must give the same numbers.
+    """
+    current = {plan.place for plan in plans if is_current(root / plan.place / SUMMARY, plan.recipe)}
+    known, stacks = {plan.place: plan for plan in plans}, {}
+    for plan in plans:
+        if plan.place in current:
+            continue
+        if mates := _mates(plan, plans, current, root):
+            stacks[tuple(mates)] = [known[place] for place in mates]
+        else:
+            stacks.setdefault(plan.shape, []).append(plan)
+    return sorted(stacks.values(), key=lambda stack: -_work(stack[0]) * len(stack))
+
+
+def _mates(plan: RunPlan, plans: Sequence[RunPlan], current: set[str], root: Path) -> list[str]:
+    """The places of the stack that ``plan`` was in when it was killed, [] if there was none."""
+    for other in plans:
+        if other.place in current and other.shape == plan.shape:
+            stack = (read_record(root / other.place / SUMMARY, RUN_FORM) or {}).get("trained_together") or []
+            if plan.place in stack and {p.place for p in plans}.issuperset(stack):
+                return stack
+    return []
+
+
+def _work(plan: RunPlan) -> int:
+    """What a step of the run costs, up to a factor."""
+    sizes = plan.recipe["architecture"]
+    return sizes["width"] * (4 + (sizes["depth"] - 1) * sizes["width"])
+
+
+def _train_stack(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict]:
+    """Train the runs of ``stack`` together, write their folders, and give their summaries.
+
+    Another process that works on one of them is waited for; what it has stored is not trained again.
+    """
+    with contextlib.ExitStack() as held:
+        for place in sorted(plan.place for plan in stack):  # in one order, so that no two wait for each other
+            held.enter_context(own_folder(root / place / SUMMARY))
+        return _train_owned(stack, root, device)
+
+
+def _train_owned(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict]:
+    places = [plan.place for plan in stack]
+    pending = [plan for plan in stack if not is_current(root / plan.place / SUMMARY, plan.recipe)]
+    if not pending:
+        return []
+    folders = [clear_record(root / plan.place / SUMMARY) for plan in pending]
+    with one_thread():
+        data = [[load_dataset(plan.points.name, split=split) for plan in stack] for split in ("train", "test")]
+        models = [_new_model(plan) for plan in stack]
+        kept = [(plan, folder, places.index(plan.place)) for plan, folder in zip(pending, folders, strict=True)]
+
+        def snapshot(epoch: int, metrics: list[dict]) -> None:
+            for plan, folder, m in kept:
+                if epoch in plan.snapshots:
+                    _save(folder, plan, models[m], data[0][m], epoch, metrics[m])
+
+        scores = [_scores(model, *samples) for model, *samples in zip(models, *data, strict=True)]
+        snapshot(0, scores)
+        history = fit_stacked(models, *data, [plan.training for plan in stack], device=device, on_epoch=snapshot)
+        return [
+            _finish(plan, folder, models[m].cpu(), (data[0][m], data[1][m]), [scores[m], *history[m]], places)
+            for plan, folder, m in kept
+        ]
+
+
+def _finish(
+    plan: RunPlan, folder: Path, model: torch.nn.Module, data: tuple[Data, Data], history: list[dict], places: list[str]
+) -> dict:
+    """Write metrics.json and, last, summary.json."""
+    epochs = [{"epoch": epoch, **metrics} for epoch, metrics in enumerate(history)]
+    files = [folder / plan.checkpoint(epoch) for epoch in plan.snapshots]
+    files.append(write_json(folder / "metrics.json", plain({"epochs": epochs}, EXACT)))
+    content = {
+        "place": plan.place,
+        "dataset": plan.points.kind,
+        "architecture": plan.architecture,
+        **{key: plan.recipe["architecture"][key] for key in ("depth", "width")},
+        "activation": plan.activation,
+        "optimizer": plan.training.optimizer,
+        "seed": plan.training.seed,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "checkpoints": {str(epoch): plan.checkpoint(epoch) for epoch in plan.snapshots},
+        "final": plain(_scores(model, *data), EXACT),
+        "data": {"train": data[0].fingerprint, "test": data[1].fingerprint},
+        "trained_together": places,
+    }
+    write_record(folder / SUMMARY, plan.recipe, content, files)
+    return read_record(folder / SUMMARY)
+
+
+def _new_model(plan: RunPlan) -> torch.nn.Module:
+    with kept_random_state(draws=True):
+        torch.manual_seed(plan.training.seed)
+        return build_model(plan.architecture, **plan.model_arguments)
+
+
+def _scores(model: torch.nn.Module, train: Data, test: Data) -> dict[str, float]:
+    """Loss and accuracy on both splits."""
+    splits = {"train": train, "test": test}
+    found = {split: score(model, data, device="cpu") for split, data in splits.items()}
+    return {f"{split}_{name}": value for split, values in found.items() for name, value in values.items()}
+
+
+def _save(folder: Path, plan: RunPlan, model: torch.nn.Module, data: Data, epoch: int, metrics: dict) -> None:
+    path = folder / plan.checkpoint(epoch)
+    save_checkpoint(
+        path,
+        model,
+        model_name=plan.architecture,
+        model_arguments=plan.model_arguments,
+        data={"name": data.name, "split": "train", "limit": None, "source": data.source},
+        epoch=epoch,
+        metrics=metrics,
+        settings=plan.recipe["training"],
+    )

@@ -1,0 +1,112 @@
+"""Landscape, curvature and sharpness of one trained network, stored under their recipes."""
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from landscape.cli.summary import surface_numbers
+from landscape.curvature import spectral_density, top_eigenpairs, trace
+from landscape.errors import InputError
+from landscape.objective.objectives import Objective
+from landscape.results import Eigenpairs, SpectralDensity, Surface, TraceEstimate
+from landscape.sharpness import MEASURES, layer_sharpness, sharpness
+from landscape.studies.normalizations.settings import NormalizationStudy
+from landscape.studies.normalizations.stored import StoredResults
+from landscape.training.checkpoints import Checkpoint
+
+__all__ = ["measure_curvature", "measure_landscape", "measure_sharpness"]
+
+EIGENVALUE_TOLERANCE = 1e-3  # residual, relative to the eigenvalue
+TRACE_ERROR = 0.05  # standard error, relative to the trace
+
+
+def measure_landscape(surface: Surface, seed: int, stored: StoredResults) -> dict:
+    """The numbers of a surface: axes, losses, extremes, what it is of; kept in ``stored``."""
+    keys = ("slice", "data", "objective", "checkpoint", "interpolation", "method")
+
+    def numbers() -> dict:
+        axes = {"alphas": surface.alphas.tolist(), "betas": surface.betas.tolist(), "loss": surface.loss.tolist()}
+        return {**surface_numbers(surface), **axes, **{key: surface.metadata.get(key) for key in keys}}
+
+    recipe = {key: surface.metadata.get(key) for key in ("identity", "checkpoint", "seconds")}
+    return stored.get(seed, "landscape", recipe, numbers)
+
+
+def measure_curvature(
+    study: NormalizationStudy, seed: int, checkpoint: Checkpoint, target: Objective, stored: StoredResults
+) -> dict[str, dict]:
+    """Top eigenvalues, trace and spectral density of the Hessian, found in ``stored`` or computed."""
+    model = checkpoint.model
+
+    def eigenvalues() -> dict:
+        found = top_eigenpairs(target, model, k=study.eigenvalues, tol=EIGENVALUE_TOLERANCE, seed=seed)
+        return _numbers(found, "values", "residuals", "converged", "products")
+
+    def whole_trace() -> dict:
+        found = trace(target, model, relative_error=TRACE_ERROR, max_products=study.products, seed=seed)
+        return _numbers(found, "value", "standard_error", "converged", "products", "samples")
+
+    def density() -> dict:
+        found = spectral_density(target, model, probes=study.probes, steps=study.lanczos_steps, seed=seed)
+        return _numbers(found, "nodes", "weights", "products")
+
+    jobs = {
+        "eigenvalues": ({"k": study.eigenvalues, "tolerance": EIGENVALUE_TOLERANCE}, eigenvalues),
+        "trace": ({"relative_error": TRACE_ERROR, "products": study.products}, whole_trace),
+        "density": ({"probes": study.probes, "steps": study.lanczos_steps}, density),
+    }
+    return _measured(jobs, seed, checkpoint, target, stored)
+
+
+def measure_sharpness(
+    study: NormalizationStudy, seed: int, checkpoint: Checkpoint, target: Objective, stored: StoredResults
+) -> dict[str, dict]:
+    """Every measure of sharpness, and that of every layer, found in ``stored`` or computed."""
+
+    def whole(measure: str) -> Callable[[], dict]:
+        options = study.sharpness_options(measure)
+        return lambda: sharpness(target, checkpoint.model, measure, seed=seed, **options).record
+
+    def layers() -> dict:
+        found = layer_sharpness(target, checkpoint.model, samples=study.draws, seed=seed)
+        return {"layers": [result.record for result in found]}
+
+    jobs = {measure: (study.sharpness_options(measure), whole(measure)) for measure in MEASURES}
+    jobs["layers"] = ({"samples": study.draws}, layers)
+    return _measured(jobs, seed, checkpoint, target, stored)
+
+
+def _measured(
+    jobs: dict[str, tuple[dict, Callable[[], dict]]],
+    seed: int,
+    checkpoint: Checkpoint,
+    target: Objective,
+    stored: StoredResults,
+) -> dict[str, dict]:
+    """The results of all jobs, {name: (settings, function)}; one that cannot be had is {"failed": reason}."""
+    shared = {
+        "checkpoint": checkpoint.sha256,
+        "data": target.samples.description["fingerprint"],
+        "objective": target.description,
+        "seed": seed,
+    }
+    found = {}
+    for name, (settings, function) in jobs.items():
+        found[name] = stored.get(seed, name, {**shared, **settings}, lambda function=function: _or_reason(function))
+        if reason := found[name].get("failed"):
+            print(f"Warning: no {name} of {stored.path.stem}, seed {seed}: {reason}", file=sys.stderr, flush=True)
+    return found
+
+
+def _numbers(found: Eigenpairs | TraceEstimate | SpectralDensity, *fields: str) -> dict:
+    """``fields`` of a result, and what it is of, as JSON types; no eigenvectors."""
+    metadata = {key: value for key, value in found.metadata.items() if key not in ("parameters", "versions")}
+    return {**{name: np.asarray(getattr(found, name)).tolist() for name in fields}, "metadata": metadata}
+
+
+def _or_reason(function: Callable[[], dict]) -> dict:
+    try:
+        return function()
+    except InputError as error:
+        return {"failed": str(error)}

@@ -1,0 +1,112 @@
+"""Trained networks of the study: their data, their histories and their checkpoints."""
+
+import hashlib
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from landscape.datasets import Data, load_dataset
+from landscape.models import build_model
+from landscape.runtime.devices import seed_everything, select_device
+from landscape.studies.normalizations.settings import NormalizationStudy
+from landscape.studies.normalizations.stored import StoredResults
+from landscape.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from landscape.training.loop import fit, score
+
+__all__ = ["study_data", "train_normalization"]
+
+SPLIT_SEED = 0  # of the split into training and validation data, which all networks share
+
+
+def study_data(study: NormalizationStudy, data_dir: Path) -> dict[str, Data]:
+    """The splits "train", "validation" (a share of every class of the training data) and "test"."""
+    data = load_dataset(study.dataset, split="train", data_dir=data_dir, limit=study.subset)
+    train, validation = data.divided(study.validation, seed=SPLIT_SEED)
+    return {"train": train, "validation": validation, "test": load_dataset(data.name, split="test", data_dir=data_dir)}
+
+
+def train_normalization(
+    study: NormalizationStudy,
+    norm: str,
+    seed: int,
+    data: dict[str, Data],
+    path: Path,
+    stored: StoredResults,
+    device: str = "auto",
+) -> tuple[dict, Checkpoint]:
+    """The history of a trained network and its checkpoint at ``path``, both made unless they are there already.
+
+    An interrupted training goes on from a file beside ``path``, on the CPU to the same numbers. The history has one
+    entry an epoch: train_loss and train_accuracy (running, with dropout), batch_losses, validation_loss and
+    validation_accuracy (after it), lr, seconds.
+    """
+    settings = asdict(study.training(seed))
+    shape, classes = tuple(data["train"].inputs.shape[1:]), len(data["train"].classes)
+    model = {"name": "norm-cnn", "arguments": {"input_shape": shape, "classes": classes, "normalization": norm}}
+    recipe = {
+        "model": model,
+        "settings": settings,
+        "data": {split: part.description for split, part in data.items()},
+        "device": select_device(device).type,
+    }
+
+    def compute() -> dict:
+        known = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:8]
+        state = path.with_suffix(f".{known}.unfinished.pth")
+        if stored.force:
+            state.unlink(missing_ok=True)
+        result = _trained(model, settings, data, path, study.subset, state, device)
+        state.unlink(missing_ok=True)
+        return result
+
+    result = stored.get(seed, "training", recipe, compute, valid=lambda found: _is_there(path, found.get("checkpoint")))
+    return result, load_checkpoint(path)
+
+
+def _trained(model, settings, data, path, limit, state, device) -> dict:
+    seed_everything(settings["seed"])
+    network = build_model(model["name"], **model["arguments"])
+    began, losses = time.perf_counter(), []
+
+    def note_epoch(_: int, __: nn.Module, metrics: dict) -> None:
+        nonlocal began
+        now = time.perf_counter()
+        metrics["batch_losses"] = torch.stack(losses).tolist()  # kept by the state, with all metrics
+        metrics["seconds"], began = round(now - began, 3), now
+        losses.clear()
+
+    def note_step(_: int, __: nn.Module, loss: Tensor) -> None:
+        losses.append(loss)
+
+    train, validation, test = data["train"], data["validation"], data["test"]
+    history = fit(
+        network, train, validation, device=device, on_epoch=note_epoch, on_step=note_step, state=state, **settings
+    )
+    history = [{key.replace("test_", "validation_"): value for key, value in epoch.items()} for epoch in history]
+    final = score(network, test, device=device)
+    last = {key: value for key, value in history[-1].items() if key not in ("batch_losses", "seconds")}
+    save_checkpoint(
+        path,
+        network,
+        model_name=model["name"],
+        model_arguments=model["arguments"],
+        data={"name": train.name, "split": train.split, "limit": limit, "source": train.source},
+        epoch=settings["epochs"],
+        metrics={**last, **{f"test_{name}": value for name, value in final.items()}},
+        settings=settings,
+    )
+    return {
+        "checkpoint": load_checkpoint(path).sha256,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "test_loss": final["loss"],
+        "test_accuracy": final["accuracy"],
+        "epochs": history,
+    }
+
+
+def _is_there(path: Path, sha256: str) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256

@@ -1,0 +1,1 @@
+"""How networks are trained and kept: loops, states, checkpoints, run folders."""

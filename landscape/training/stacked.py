@@ -1,0 +1,195 @@
+"""Small networks of one shape trained together, so that the overhead of a step is paid once for all of them."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from landscape.datasets import Data
+from landscape.errors import InputError
+from landscape.runtime import own_torch_state
+from landscape.runtime.devices import select_device
+from landscape.training.loop import SCORE_BATCH, Training, make_optimizer
+
+__all__ = ["fit_stacked"]
+
+
+@own_torch_state()
+@torch.enable_grad()
+def fit_stacked(
+    models: Sequence[nn.Module],
+    trains: Sequence[Data],
+    tests: Sequence[Data],
+    trainings: Sequence[Training],
+    *,
+    device: str | torch.device = "auto",
+    on_epoch: Callable[[int, list[dict]], None] | None = None,
+) -> list[list[dict]]:
+    """What `fit` does to each of M networks, done at once: metrics by network and epoch, equal up to rounding.
+
+    Weights are stacked to [M, ...] and batches to [M, batch, ...], so that a layer is one batched product (by
+    torch.baddbmm: torch.func.vmap over the networks took up to twice as long). The gradient of sum_m L_m(theta_m)
+    holds those of all networks, as every loss depends on its own weights only, and SGD and Adam act on every weight
+    by itself. Each network has its own samples, its own order of them and its own settings.
+
+    Args:
+        models: Networks of one shape, of linear layers with biases and of functions of single samples; at any time
+            they hold their present weights.
+        trains: Training data of each network, of one shape.
+        tests: Test data of each network, of one shape.
+        trainings: Settings of each network; epochs, batch size and label smoothing must agree, and nothing is
+            augmented.
+        device: As for ``select_device``.
+        on_epoch: Called as ``on_epoch(epoch, metrics of each network)`` after each epoch, counted from 1.
+
+    Raises:
+        InputError: networks, data or settings that cannot be stacked.
+    """
+    _check_alike(models, trains, tests, trainings)
+    device = select_device(device)
+    order = sorted(range(len(models)), key=lambda m: str(replace(trainings[m], seed=0)))
+    stack = _Stack([models[m].to(device).eval() for m in order], [trainings[m] for m in order])
+    train = _Samples([trains[m] for m in order], device)
+    test = _Samples([tests[m] for m in order], device)
+    generators = [torch.Generator().manual_seed(trainings[m].seed) for m in order]
+    history: list[list[dict]] = [[] for _ in models]
+    for epoch in range(1, trainings[0].epochs + 1):
+        shuffled = torch.stack([torch.randperm(train.size, generator=generator) for generator in generators])
+        rates = stack.set_learning_rates(epoch)
+        running = _train_epoch(stack, train.batches(shuffled, trainings[0].batch_size), trainings[0].label_smoothing)
+        scored = _score(stack, test)
+        for place, m in enumerate(order):
+            found = {"lr": rates[place], "train_loss": running[0][place], "train_accuracy": running[1][place]}
+            history[m].append({**found, "test_loss": scored[0][place], "test_accuracy": scored[1][place]})
+        if on_epoch:
+            on_epoch(epoch, [epochs[-1] for epochs in history])
+    for parameter in (parameter for model in models for parameter in model.parameters()):
+        parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)  # no longer a part of the stack
+    return history
+
+
+class _Stack:
+    """The weights of M networks, stacked, with an optimizer for every block of networks trained alike."""
+
+    def __init__(self, models: list[nn.Module], trainings: list[Training]):
+        self.network = copy.deepcopy(models[0])
+        for name, module in models[0].named_modules():
+            if isinstance(module, nn.Linear):
+                linears = [model.get_submodule(name) for model in models]
+                parent, _, child = name.rpartition(".")
+                setattr(self.network.get_submodule(parent), child, _StackedLinear(linears))
+        self.blocks = []  # (training, networks, parameters, optimizer) of those that differ in the seed only
+        alike = [replace(training, seed=0) for training in trainings]
+        for training in dict.fromkeys(alike):
+            block = slice(alike.index(training), alike.index(training) + alike.count(training))
+            # Parameters of the optimizer share the memory of the stack.
+            parts = [nn.Parameter(value.detach()[block]) for value in self.network.parameters()]
+            self.blocks.append((training, block, parts, make_optimizer(parts, training, fused=True)))
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Outputs [M, batch, classes] for inputs [M, batch, ...]."""
+        return self.network(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
+
+    def set_learning_rates(self, epoch: int) -> list[float]:
+        """Those of ``epoch``, by network."""
+        rates = []
+        for training, block, _, optimizer in self.blocks:
+            for group in optimizer.param_groups:
+                group["lr"] = training.learning_rate(epoch)
+            rates += [training.learning_rate(epoch)] * (block.stop - block.start)
+        return rates
+
+    def step(self, loss: Tensor) -> None:
+        """One step of every network down the gradient of ``loss``, the sum over networks."""
+        gradients = torch.autograd.grad(loss, list(self.network.parameters()))
+        for _, block, parts, optimizer in self.blocks:
+            for part, gradient in zip(parts, gradients, strict=True):
+                part.grad = gradient[block]
+            optimizer.step()
+
+
+class _StackedLinear(nn.Module):
+    """The linear maps of M networks: block m of a batch [M * batch, in] goes through the m-th."""
+
+    def __init__(self, linears: list[nn.Linear]):
+        super().__init__()
+        # Stored as [M, in, out]: gradients come in that layout, and torch's fused optimizers take it for granted.
+        self.weight = nn.Parameter(torch.stack([linear.weight.detach().T for linear in linears]))
+        self.bias = nn.Parameter(torch.stack([linear.bias.detach() for linear in linears]))
+        for linear, weight, bias in zip(linears, self.weight.detach(), self.bias.detach(), strict=True):
+            linear.weight.data, linear.bias.data = weight.T, bias
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias[:, None], inputs.unflatten(0, (len(self.bias), -1)), self.weight).flatten(0, 1)
+
+
+class _Samples:
+    """The samples of M data sets of one shape: inputs [M, N, ...], targets [M, N]."""
+
+    def __init__(self, data: list[Data], device: torch.device):
+        self.inputs = torch.stack([entry.inputs for entry in data]).to(device)
+        self.targets = torch.stack([entry.targets for entry in data]).to(device)
+        self.rows = torch.arange(len(data), device=device)[:, None]
+        self.size = self.targets.shape[1]
+
+    def batches(self, order: Tensor, size: int):
+        """(inputs [M, size, ...], targets [M, size]) in the ``order`` [M, N] of each network."""
+        for picked in order.to(self.rows.device).split(size, dim=1):
+            yield self.inputs[self.rows, picked], self.targets[self.rows, picked]
+
+
+def _train_epoch(stack, batches, label_smoothing) -> list[list[float]]:
+    """One pass over ``batches``: running loss and accuracy by network."""
+    sums, seen = 0.0, 0
+    for inputs, targets in batches:
+        outputs = stack(inputs)
+        losses = _losses(outputs, targets, label_smoothing).mean(1)
+        stack.step(losses.sum())
+        seen += targets.shape[1]
+        hits = (outputs.argmax(2) == targets).sum(1)
+        sums += torch.stack([losses.detach() * targets.shape[1], hits])
+    return (sums / seen).tolist()
+
+
+@torch.no_grad()
+def _score(stack, test) -> list[list[float]]:
+    """Mean cross-entropy and accuracy by network, summed over samples in float64."""
+    loss, hits = 0.0, 0
+    for inputs, targets in zip(test.inputs.split(SCORE_BATCH, 1), test.targets.split(SCORE_BATCH, 1), strict=True):
+        outputs = stack(inputs)
+        loss += _losses(outputs, targets, 0.0).cpu().double().sum(1)
+        hits += (outputs.argmax(2) == targets).sum(1).cpu()
+    return [(loss / test.size).tolist(), (hits.double() / test.size).tolist()]
+
+
+def _losses(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    """Cross-entropy [M, batch] of outputs [M, batch, classes]."""
+    losses = F.cross_entropy(
+        outputs.flatten(0, 1), targets.flatten(), reduction="none", label_smoothing=label_smoothing
+    )
+    return losses.view(targets.shape)
+
+
+def _check_alike(models, trains, tests, trainings) -> None:
+    counts = [len(given) for given in (models, trains, tests, trainings)]
+    if not counts[0] or len(set(counts)) > 1:
+        raise InputError(f"{counts} networks, training data, test data, settings: give one of each for every network")
+    for training in trainings:
+        training.check()
+    aspects = {
+        "networks": {str(model) for model in models},
+        "training data": {(tuple(data.inputs.shape), data.classes) for data in trains},
+        "test data": {tuple(data.inputs.shape) for data in tests},
+        "settings": {(training.epochs, training.batch_size, training.label_smoothing) for training in trainings},
+    }
+    if unequal := [aspect for aspect, values in aspects.items() if len(values) > 1]:
+        raise InputError(f"these cannot be trained together: other {unequal[0]}; train them one by one, with fit")
+    if any(training.augment != "none" for training in trainings):
+        raise InputError("augmented data cannot be stacked; train the networks one by one, with fit")
+    linears = [module for module in models[0].modules() if isinstance(module, nn.Linear) and module.bias is not None]
+    inside = sum(len(list(linear.parameters())) for linear in linears)
+    if len(models[0].state_dict()) != inside or not inside:
+        raise InputError("only networks of linear layers with biases can be stacked; train others one by one, with fit")

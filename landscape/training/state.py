@@ -1,0 +1,85 @@
+"""What training needs to go on after a crash, in one file that is written whole after every epoch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from landscape.errors import InputError
+from landscape.runtime.devices import random_state, restore_random_state
+from landscape.storage.forms import form_fault
+from landscape.storage.reading import is_there
+from landscape.storage.tensors import read_tensors, write_tensors
+
+__all__ = ["TrainingState"]
+
+FORM = {
+    "settings": {str: object},
+    "history": [{str: object}],
+    "model": dict,
+    "optimizer": dict,
+    "generator": torch.Tensor,
+    "global generators": {"python": tuple, "numpy": tuple, "torch": torch.Tensor, "cuda": list},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """The objects whose state is kept in ``path`` together with that of all global random generators."""
+
+    path: Path
+    settings: dict  # plain values; a run goes on only with those that it began with
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+
+    def save(self, history: list[dict]) -> None:
+        """Write the state after the epochs of ``history``."""
+        state = {
+            "settings": self.settings,
+            "history": history,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "global generators": random_state(),
+        }
+        write_tensors(self.path, state)
+
+    def restore(self) -> list[dict]:
+        """Put everything back where it was, and return the history; an empty one where there is no file.
+
+        Raises:
+            InputError: the file is damaged, or of a run with other settings.
+        """
+        if not is_there(self.path):
+            return []
+        state, _ = read_tensors(self.path, "state of a training run", "start another run")
+        if fault := form_fault(state, FORM):
+            raise InputError(
+                f"{self.path} is no state of a training run, or a damaged one ({fault}); start another run"
+            )
+        self._compare(state["settings"])
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except Exception as error:  # torch raises anything at all on values that it did not write
+            reason = " ".join(str(error).split())[:500]
+            raise InputError(f"{self.path} is of a run with another model: {reason}; start another run") from error
+        try:
+            self.generator.set_state(state["generator"])
+            restore_random_state(state["global generators"])
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{self.path}: its random generators are damaged: {reason}; start another run") from error
+        return state["history"]
+
+    def _compare(self, found: dict) -> None:
+        changed = [
+            f"{key} was {found.get(key)!r} and is {self.settings.get(key)!r}"
+            for key in {**found, **self.settings}
+            if found.get(key) != self.settings.get(key)
+        ]
+        if changed:
+            advice = "go on with the old settings, or start another run"
+            raise InputError(f"{self.path} is of a run with other settings: {', '.join(changed)}; {advice}")
