@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations, prune
 import landscape_lib as ll
 from landscape.evaluation.methods.direct import Direct
 from landscape.evaluation.methods.pooling import fast_pools
-from landscape.evaluation.workers import Team
+from landscape.objective.workers import Team
 
 GRID = {"alpha_range": (-1.0, 0.5), "beta_range": (-0.75, 1.5), "resolution": (7, 5), "progress": False}
 METHODS_OF = {

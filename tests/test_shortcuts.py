@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.forwards import replaced_forwards
 from landscape.evaluation.methods.direct import Direct
 from landscape.evaluation.methods.first_layer import NotApplicable
+from landscape.objective.forwards import replaced_forwards
 
 GRID = {"alpha_range": (-1.0, 0.5), "beta_range": (-0.75, 1.5), "resolution": (4, 3), "progress": False}
 

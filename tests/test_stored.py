@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.code import digest_of
 from landscape.evaluation.refinement.interpolated import serves
+from landscape.objective.code import digest_of
 
 module = importlib.import_module("landscape.evaluation.engine")
 SCALE = 1.0

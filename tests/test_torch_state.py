@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, TensorDataset
 
 import landscape_lib as ll
-from landscape.evaluation.workers import Team
+from landscape.objective.workers import Team
 from landscape.runtime import OwnLock, Shared, float32_products, kept_random_state, own_torch_state
 
 

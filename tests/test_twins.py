@@ -9,8 +9,8 @@ from networks import images, make
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.twins import are_independent
-from landscape.evaluation.workers import Team
+from landscape.objective.twins import are_independent
+from landscape.objective.workers import Team
 
 X, Y = images(64)
 GLOBAL = {}

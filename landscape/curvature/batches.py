@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from landscape.curvature.convolution import fast_convolutions
 from landscape.curvature.weight_norm import exact_weight_norms
 from landscape.errors import InputError
-from landscape.evaluation.forwards import replaced_forwards
-from landscape.evaluation.reads import is_differentiated
+from landscape.objective.forwards import replaced_forwards
 from landscape.objective.objectives import Objective
+from landscape.objective.reads import is_differentiated
 from landscape.objective.trees import tensors_of
 
 __all__ = ["BATCH_PRODUCTS", "gradient_of"]

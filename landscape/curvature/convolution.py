@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from landscape.evaluation.forwards import has_own_forward
+from landscape.objective.forwards import has_own_forward
 
 __all__ = ["fast_convolutions"]
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from landscape.checks import check_objective
 from landscape.curvature.shares import differentiating, shares_of
 from landscape.errors import InputError
-from landscape.evaluation.identity import objective_identity
-from landscape.evaluation.workers import Team
+from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective
+from landscape.objective.workers import Team
 from landscape.points import Point, as_point, check_match
 from landscape.runtime import own_torch_state
 from landscape.storage.provenance import fingerprint, versions

@@ -10,10 +10,10 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from landscape.curvature.batches import BATCH_PRODUCTS, Pieces, gradient_of
 from landscape.errors import InputError
-from landscape.evaluation.workers import Team
 from landscape.objective.objectives import Objective
 from landscape.objective.responses import check_gradients, explained_checkpoints, without_sparse_gradients
 from landscape.objective.trees import tensors_of
+from landscape.objective.workers import Team
 from landscape.points import as_float64
 from landscape.runtime import math_attention
 

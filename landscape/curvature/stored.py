@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from landscape.curvature.products import Product
-from landscape.evaluation.identity import difference
+from landscape.objective.identity import difference
 from landscape.results import Eigenpairs, SpectralDensity, TraceEstimate
 
 __all__ = ["load_or_measure"]

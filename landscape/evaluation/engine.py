@@ -18,7 +18,7 @@ from landscape.evaluation.agreement import check_ranks
 from landscape.evaluation.choice import METHODS, choose_method, few_losses, reason_of
 from landscape.evaluation.ends import check_networks
 from landscape.evaluation.grid import grid_axes
-from landscape.evaluation.identity import identity_of, is_known
+from landscape.evaluation.identity import identity_of
 from landscape.evaluation.methods.affine import Affine
 from landscape.evaluation.methods.direct import Direct
 from landscape.evaluation.methods.first_layer import perturbed_names
@@ -28,10 +28,11 @@ from landscape.evaluation.refinement.search import Plan, Refinement
 from landscape.evaluation.resume import load_progress, save_progress
 from landscape.evaluation.statistics import EVERY, Statistics, Sums
 from landscape.evaluation.tuning import tune
-from landscape.evaluation.workers import Team
+from landscape.objective.identity import is_known
 from landscape.objective.objectives import Objective
 from landscape.objective.samples import available_memory
 from landscape.objective.settling import check_positive
+from landscape.objective.workers import Team
 from landscape.points import Point, check_match
 from landscape.results import Surface
 from landscape.runtime import own_torch_state, ranks
@@ -91,7 +92,7 @@ def evaluate(
             "affine", the grid takes no longer than a plan) every point is evaluated all the same.
         budget: seconds after which a refinement ends in any case; the error that it has reached is reported.
         resume: file that keeps finished points; an interrupted evaluation with the same file goes on. A callable loss
-            must be one that can be recognised, see `landscape.evaluation.code`.
+            must be one that can be recognised, see `landscape.objective.code`.
         progress: show the expected time and a progress bar.
 
     Raises:

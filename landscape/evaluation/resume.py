@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.evaluation.identity import difference
 from landscape.evaluation.statistics import Statistics
+from landscape.objective.identity import difference
 from landscape.storage.arrays import Array, arrays_fault, read_arrays, write_arrays
 from landscape.storage.digests import DIGEST
 from landscape.storage.json_files import parsed

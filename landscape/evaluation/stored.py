@@ -8,8 +8,9 @@ from pathlib import Path
 from landscape.evaluation.agreement import check_ranks
 from landscape.evaluation.engine import evaluate
 from landscape.evaluation.grid import grid_axes
-from landscape.evaluation.identity import difference, identity_of, is_known
+from landscape.evaluation.identity import identity_of
 from landscape.evaluation.refinement.interpolated import check_tolerance, serves
+from landscape.objective.identity import difference, is_known
 from landscape.objective.objectives import Objective
 from landscape.results import Surface
 from landscape.runtime import ranks

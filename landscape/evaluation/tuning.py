@@ -5,7 +5,7 @@ import time
 import torch
 
 from landscape.evaluation.methods.direct import Direct
-from landscape.evaluation.workers import Team
+from landscape.objective.workers import Team
 
 __all__ = ["tune"]
 

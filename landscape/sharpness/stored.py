@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from landscape.errors import InputError
-from landscape.evaluation.identity import difference, objective_identity
+from landscape.objective.identity import difference, objective_identity
 from landscape.objective.objectives import Objective
 from landscape.points import Point, as_point
 from landscape.results import Sharpness

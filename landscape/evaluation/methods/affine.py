@@ -11,9 +11,9 @@ from torch import Tensor
 
 from landscape.evaluation.methods.first_layer import FirstLayer, NotApplicable
 from landscape.evaluation.methods.lattice import Lattice
-from landscape.evaluation.reads import Decisions
 from landscape.evaluation.statistics import Sums
 from landscape.objective.objectives import Objective
+from landscape.objective.reads import Decisions
 from landscape.objective.trees import map_tensors, tensors_of
 from landscape.slices.planes import Slice
 

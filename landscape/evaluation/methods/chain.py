@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.evaluation.forwards import has_own_forward, input_of
-from landscape.evaluation.reads import Decisions
+from landscape.objective.forwards import has_own_forward, input_of
+from landscape.objective.reads import Decisions
 
 __all__ = ["Chain"]
 

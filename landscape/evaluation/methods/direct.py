@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import vmap
 
-from landscape.evaluation.forwards import replaced_forwards
 from landscape.evaluation.methods import features_first
 from landscape.evaluation.methods.chain import Chain
 from landscape.evaluation.methods.first_layer import FirstLayer, NotApplicable, perturbed_names
 from landscape.evaluation.methods.pooling import fast_pools
+from landscape.objective.forwards import replaced_forwards
 from landscape.objective.objectives import Objective
 from landscape.objective.trees import map_tensors, tensors_of
 from landscape.slices.planes import Slice

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from landscape.evaluation.forwards import has_own_forward
+from landscape.objective.forwards import has_own_forward
 
 __all__ = ["Scorer", "linears"]
 

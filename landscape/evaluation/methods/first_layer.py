@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from landscape.evaluation.forwards import has_own_forward, input_of, replaced_forwards
 from landscape.evaluation.methods.products import linear
-from landscape.evaluation.reads import Read, Reads, is_differentiated
+from landscape.objective.forwards import has_own_forward, input_of, replaced_forwards
+from landscape.objective.reads import Read, Reads, is_differentiated
 from landscape.points import Point
 
 __all__ = ["FirstLayer", "NotApplicable", "perturbed_names"]

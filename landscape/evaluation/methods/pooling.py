@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from landscape.evaluation.forwards import has_own_forward
+from landscape.objective.forwards import has_own_forward
 
 __all__ = ["fast_pools"]
 

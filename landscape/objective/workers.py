@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from landscape.evaluation.twins import are_independent
 from landscape.objective.objectives import Objective
+from landscape.objective.twins import are_independent
 from landscape.runtime import started_threads
 
 __all__ = ["Team"]
