@@ -1,8 +1,13 @@
 """What a computation runs in: the state of torch, whatever the caller has set, and the state of several threads."""
 
-from landscape.runtime.random_state import kept_random_state
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from landscape.runtime.shared import OwnLock, Shared
-from landscape.runtime.torch_state import float32_products, math_attention, own_torch_state, started_threads
+
+if TYPE_CHECKING:
+    from landscape.runtime.random_state import kept_random_state
+    from landscape.runtime.torch_state import float32_products, math_attention, own_torch_state, started_threads
 
 __all__ = [
     "OwnLock",
@@ -13,3 +18,11 @@ __all__ = [
     "own_torch_state",
     "started_threads",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load torch with the first name that needs it: results and pictures use this package without torch."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "random_state" if name == "kept_random_state" else "torch_state"
+    return getattr(import_module(f"{__name__}.{module}"), name)
