@@ -18,6 +18,7 @@ The defaults take about 35 minutes on two cores with nothing else to do, five fo
 """
 
 from pathlib import Path
+from typing import Any
 
 from landscape_lib import (
     SHARPNESS_CAUTION,
@@ -122,7 +123,7 @@ def main(
         raise InputError(f"{len(failed)} measurements failed, as the report says; first {failed[0]}")
 
 
-def failures(networks: dict[str, list[dict]]) -> list[str]:
+def failures(networks: dict[str, list[dict[str, Any]]]) -> list[str]:
     """What could not be measured, and why."""
     return [
         f"{name} of {norm}: {result['failed']}"

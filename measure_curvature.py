@@ -15,7 +15,7 @@ other; the time of the first one tells how long all of it will take at most.
 
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from landscape_lib import (
     DEFAULT_CHECKPOINT,
@@ -232,7 +232,7 @@ def trace_line(found: TraceEstimate) -> str:
     return f"Trace {found.value:.6g} +- {found.standard_error:.2g} ({found.products} products){mark}"
 
 
-def record_of(pairs: Eigenpairs, whole: TraceEstimate, density: SpectralDensity) -> dict:
+def record_of(pairs: Eigenpairs, whole: TraceEstimate, density: SpectralDensity) -> dict[str, Any]:
     """The numbers without vectors, as JSON types."""
     return {
         "eigenvalues": {

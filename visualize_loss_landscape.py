@@ -14,7 +14,7 @@ processes share the points: torchrun --nproc-per-node=2 visualize_loss_landscape
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import arg
 
@@ -176,8 +176,8 @@ def compute(
     plane: PlaneChoice,
     data: Data,
     evaluation: Evaluation,
-    notes: dict,
-    remarks: dict | None = None,
+    notes: dict[str, Any],
+    remarks: dict[str, Any] | None = None,
 ) -> Surface:
     """Evaluate the plane, or find that already done."""
     surface = checkpoint_surface(path, trained, data, plane, evaluation, notes, remarks)

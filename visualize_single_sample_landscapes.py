@@ -11,7 +11,7 @@ chosen samples (.json), a log, and with --html a page to look around in.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from landscape_lib import (
     DEFAULT_CHECKPOINT,
@@ -123,7 +123,7 @@ def check_options(plane, evaluation, samples, indices) -> None:
         raise InputError(f"indices are {list(indices)}; give 1 to {MOST_LEVELS:,} positions from 0 on")
 
 
-def single_surfaces(surface: Surface, data: Data, probabilities) -> tuple[list[Surface], list[dict]]:
+def single_surfaces(surface: Surface, data: Data, probabilities) -> tuple[list[Surface], list[dict[str, Any]]]:
     """One surface and one record for every sample."""
     surfaces, records = [], []
     for i, index in enumerate(data.indices.tolist()):
@@ -143,13 +143,13 @@ def single_surfaces(surface: Surface, data: Data, probabilities) -> tuple[list[S
     return surfaces, records
 
 
-def title(record: dict) -> str:
+def title(record: dict[str, Any]) -> str:
     """Three lines, narrow enough for a tile."""
     verdict = f"predicted {record['predicted_class']} {record['probability']:.0%}"
     return f"{record['index']}: {record['true_class']}\n{verdict}\nloss {record['centre_loss']:.3g}"
 
 
-def one_line(record: dict) -> str:
+def one_line(record: dict[str, Any]) -> str:
     spread = f"loss {record['smallest_loss']:.4g} to {record['largest_loss']:.4g}"
     return f"{title(record)} at the centre, {spread}".replace("\n", ", ")
 

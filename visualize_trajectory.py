@@ -23,7 +23,7 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from landscape_lib import (
     Checkpoint,
@@ -233,7 +233,7 @@ def train_runs(
     out: Path,
     options: dict[str, Training],
     model: str,
-    arguments: dict,
+    arguments: dict[str, Any],
     dataset: str,
     data_dir: Path,
     limit: int | None,
@@ -258,7 +258,7 @@ def train_runs(
     return runs, net, train, suffix
 
 
-def suffix_of(out: Path, notes: dict[str, dict], label: str, force: bool) -> str:
+def suffix_of(out: Path, notes: dict[str, dict[str, Any]], label: str, force: bool) -> str:
     """What the names of all files of runs with these ``notes`` end with: nothing, where others do not have that."""
     key = hashlib.sha256(json.dumps(notes, sort_keys=True).encode()).hexdigest()[:8]
     return own_suffix(
@@ -301,7 +301,7 @@ def variants(training: Training, seeds, optimizers, lrs) -> dict[str, Training]:
 
 def from_checkpoints(
     out: Path, paths: tuple[Path, ...], model: str | None, evaluation: Evaluation, accept: bool
-) -> tuple[dict[str, RecordedPoints], object, Data, str, dict]:
+) -> tuple[dict[str, RecordedPoints], object, Data, str, dict[str, Any]]:
     """The runs, the network, its data, the end of all names, and a remark; checkpoints of one folder are one run."""
     folders: dict[Path, list[Checkpoint]] = {}
     for path in paths:

@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 __all__ = [
@@ -60,7 +61,7 @@ def html_text(text: object) -> str:
     return html.escape(printable(str(text)))
 
 
-def script_json(content: dict) -> str:
+def script_json(content: dict[str, Any]) -> str:
     """JSON inside a script element that no text in it can end."""
     return json.dumps(content, allow_nan=False).replace("<", "\\u003c")
 

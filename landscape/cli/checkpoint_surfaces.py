@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from landscape.cli.settings import Evaluation, PlaneChoice
 from landscape.cli.stored_metrics import input_scaling
@@ -34,8 +35,8 @@ def checkpoint_surface(
     data: Data,
     plane: PlaneChoice,
     evaluation: Evaluation,
-    notes: dict | None = None,
-    remarks: dict | None = None,
+    notes: dict[str, Any] | None = None,
+    remarks: dict[str, Any] | None = None,
     **options,
 ) -> Surface:
     """The loss of ``checkpoint`` on ``data`` over a random plane, computed or found at ``path``.
@@ -64,7 +65,7 @@ def settle_budget(
     data: Sequence[Data],
     plane: PlaneChoice,
     evaluation: Evaluation,
-) -> tuple[list[Data], Evaluation, dict]:
+) -> tuple[list[Data], Evaluation, dict[str, Any]]:
     """What a time for each surface pays for: samples, ``evaluation`` with a tolerance, and notes of both.
 
     Surfaces to be compared need the same samples: the fewest that any of them can afford. ``paths`` are where the
@@ -115,7 +116,7 @@ def check_budget(budget: str | None, evaluation: Evaluation) -> float | None:
     return seconds
 
 
-def _known_plan(path: Path, checkpoint: Checkpoint, asked: dict) -> dict | None:
+def _known_plan(path: Path, checkpoint: Checkpoint, asked: dict[str, Any]) -> dict[str, Any] | None:
     """How the surface at ``path`` was planned, if it is of this checkpoint and the same was ``asked`` for."""
     plans = []
     if path.exists():
@@ -130,7 +131,7 @@ def _known_plan(path: Path, checkpoint: Checkpoint, asked: dict) -> dict | None:
     return None
 
 
-def _keep_plan(path: Path, checkpoint: Checkpoint, plan: dict) -> None:
+def _keep_plan(path: Path, checkpoint: Checkpoint, plan: dict[str, Any]) -> None:
     """Write the ``plan`` beside ``path``; what was begun with another one can never be asked for again."""
     if _plan_path(path).exists():
         for unfinished in path.parent.glob(f"{glob.escape(path.stem)}.????????.unfinished.npz"):
@@ -145,7 +146,7 @@ def _plan_path(path: Path) -> Path:
 
 def settle_range(
     checkpoint: Checkpoint, data: Data, plane: PlaneChoice, evaluation: Evaluation
-) -> tuple[PlaneChoice, dict]:
+) -> tuple[PlaneChoice, dict[str, Any]]:
     """``plane`` with the ranges that it asks to be found, and how they were found, for `checkpoint_surface`."""
     if plane.range is None:
         return plane, {}

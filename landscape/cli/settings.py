@@ -74,7 +74,7 @@ class PlaneChoice:
             refuse_unused("beside --range auto, which finds both ranges", **ranges)
 
     @property
-    def directions(self) -> dict:
+    def directions(self) -> dict[str, Any]:
         """The arguments of `random_plane`."""
         normalize = None if self.normalize == "none" else self.normalize
         return {
@@ -90,7 +90,7 @@ class PlaneChoice:
         return [replace(self, seed=self.seed + k) for k in range(count)]
 
     @property
-    def grid(self) -> dict:
+    def grid(self) -> dict[str, Any]:
         """The grid arguments of `evaluate`."""
         ranges = {"alpha_range": self.alpha_range, "beta_range": self.beta_range}
         zoomed = {name: (self.zoom * low, self.zoom * high) for name, (low, high) in ranges.items()}
@@ -129,7 +129,7 @@ class Evaluation:
             raise InputError(f"data_dir is {self.data_dir}, which is a file; give a folder")
 
     @property
-    def arguments(self) -> dict:
+    def arguments(self) -> dict[str, Any]:
         """The arguments of `objective`."""
         names = ("batch_norm", "precision", "batch_size", "device")
         return {name: getattr(self, name) for name in names}
@@ -153,7 +153,7 @@ class ModelOptions:
     """Hidden units of simplenet; None is 20."""
 
     @property
-    def arguments(self) -> dict:
+    def arguments(self) -> dict[str, Any]:
         """The arguments of `build_model` that differ from the model's own."""
         given = {key: value for key, value in asdict(self).items() if value is not None}
         if self.shortcuts:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from landscape.cli.settings import Evaluation
 from landscape.datasets import Data, load_dataset
@@ -71,7 +72,7 @@ def load_shared_data(
     checkpoints: Sequence[Checkpoint], split: str, data_dir: Path, *, subset: int | None = None, seed: int
 ) -> list[Data]:
     """The data of each checkpoint, or ``subset`` random samples of them; the same data are loaded once."""
-    loaded: dict[tuple, Data] = {}
+    loaded: dict[tuple[Any, ...], Data] = {}
     sources = [(c.metadata["data"]["name"], c.metadata["data"].get("limit")) for c in checkpoints]
     for source, checkpoint in zip(sources, checkpoints, strict=True):
         if source not in loaded:
@@ -180,6 +181,6 @@ def owners_in_json(path: Path) -> str | None:
     return " ".join(sorted(str(entry.get("sha256")) for entry in entries if isinstance(entry, dict)))
 
 
-def _section(content: object, key: str) -> dict:
+def _section(content: object, key: str) -> dict[str, Any]:
     section = content.get(key) if isinstance(content, dict) else None
     return section if isinstance(section, dict) else {}

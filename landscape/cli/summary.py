@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def surface_facts(surface: Surface) -> dict[str, str]:
     return {key: value for key, value in lines.items() if value}
 
 
-def surface_numbers(surface: Surface) -> dict:
+def surface_numbers(surface: Surface) -> dict[str, Any]:
     """The numbers by which surfaces are compared; losses over the finite points, None where there is none.
 
     Keys: centre_loss, smallest_loss, largest_loss, centre_accuracy (None if unknown), relative_norms (|d| / |theta|
@@ -82,7 +83,7 @@ def range_hint(surfaces: Sequence[Surface]) -> str | None:
     )
 
 
-def _cells(numbers: dict) -> tuple[str, ...]:
+def _cells(numbers: dict[str, Any]) -> tuple[str, ...]:
     def text(value: float | None, form: str) -> str:
         return "-" if value is None else format(value, form)
 
@@ -110,7 +111,7 @@ def _value(surface: Surface, index: tuple[int, ...]) -> str:
     return f"{surface.loss[index]:.6g}{spread} at ({place})"
 
 
-def _data(data: dict) -> str:
+def _data(data: dict[str, Any]) -> str:
     parts = [" ".join(str(data[key]) for key in ("name", "split") if data.get(key))]
     if data.get("sample") is not None:
         parts.append(f"sample {data['sample']} alone")
@@ -123,7 +124,7 @@ def _data(data: dict) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _loss(objective: dict) -> str:
+def _loss(objective: dict[str, Any]) -> str:
     text = str(objective.get("loss", ""))
     if objective.get("batch_norm"):
         text += f", BatchNorm statistics: {objective['batch_norm']}"
@@ -131,7 +132,7 @@ def _loss(objective: dict) -> str:
     return text + (f", precision {objective['precision']}" if objective.get("precision", "full") != "full" else "")
 
 
-def _geometry(meta: dict) -> str:
+def _geometry(meta: dict[str, Any]) -> str:
     known = [norm for norm in meta.get("relative_norms", []) if norm is not None]
     parts = [f"|d|/|theta| = {', '.join(f'{norm:.4g}' for norm in known)}"] if known else []
     if meta.get("cosine") is not None:
@@ -143,7 +144,7 @@ def _shares(shares: list[float]) -> str:
     return ", ".join(f"{share:.1%}" for share in shares[:5]) + ", ..." * (len(shares) > 5)
 
 
-def _interpolation(found: dict | None, points: int) -> str | None:
+def _interpolation(found: dict[str, Any] | None, points: int) -> str | None:
     if not found:
         return None
     text = f"{found['evaluated_points']:,} of {points:,} evaluated (tolerance {found['tolerance']}"
@@ -159,7 +160,7 @@ def _interpolation(found: dict | None, points: int) -> str | None:
     )
 
 
-def _budget(planned: dict | None) -> str | None:
+def _budget(planned: dict[str, Any] | None) -> str | None:
     """What was asked for, and what came out of it."""
     if not planned:
         return None
@@ -170,7 +171,7 @@ def _budget(planned: dict | None) -> str | None:
     )
 
 
-def _checks(checks: dict) -> str:
+def _checks(checks: dict[str, Any]) -> str:
     parts = []
     if checks.get("largest_relative_deviation") is not None:
         parts.append(f"largest relative deviation {checks['largest_relative_deviation']:.2g}")
@@ -181,5 +182,5 @@ def _checks(checks: dict) -> str:
     return "; ".join(parts)
 
 
-def _pairs(section: dict, skip: tuple[str, ...] = ()) -> str:
+def _pairs(section: dict[str, Any], skip: tuple[str, ...] = ()) -> str:
     return ", ".join(f"{key} {value}" for key, value in section.items() if key not in skip)

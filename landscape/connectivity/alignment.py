@@ -134,7 +134,7 @@ def _check_runs(model: nn.Module, inputs: Tensor) -> None:
 
 
 def _alike(first: list[Group], second: list[Group]) -> bool:
-    def places(groups: list[Group]) -> list[dict]:
+    def places(groups: list[Group]) -> list[dict[str, Any]]:
         return [{key: positions.tolist() for key, positions in group.places.items()} for group in groups]
 
     return places(first) == places(second)

@@ -38,7 +38,7 @@ class Curve(Slice):
     points: tuple[Point, ...] = ()  # the first network, the bends, the second network
 
     @classmethod
-    def through(cls, points: tuple[Point, ...], recipe: dict, held: Networks | None = None) -> "Curve":
+    def through(cls, points: tuple[Point, ...], recipe: dict[str, Any], held: Networks | None = None) -> "Curve":
         """The curve of these control points between two networks; ``recipe["kind"]`` says which."""
         origin, *others = points
         directions = tuple({name: point[name] - origin[name] for name in origin} for point in others)
@@ -144,7 +144,7 @@ def fit_curve(
     return Curve.through((first, *bent, last), recipe, held)
 
 
-def _train(objective: Objective, ends: Tensor, recipe: dict, progress: bool) -> Tensor:
+def _train(objective: Objective, ends: Tensor, recipe: dict[str, Any], progress: bool) -> Tensor:
     """The bends [bends, P], trained; ``ends`` [2, P]."""
     segments = recipe["bends"] + 1
     along = torch.linspace(0, 1, segments + 1).to(ends)[1:-1, None]

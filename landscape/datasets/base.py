@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ class Data:
         return fingerprint((self.inputs, self.targets))
 
     @property
-    def description(self) -> dict:
+    def description(self) -> dict[str, Any]:
         """Which data these are: name, split, size and fingerprint."""
         return {"name": self.name, "split": self.split, "size": len(self), "fingerprint": self.fingerprint}
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def plan_budget(
     alpha_range: tuple[float, float] = (-1, 1),
     beta_range: tuple[float, float] = (-1, 1),
     resolution: int | tuple[int, int] = 51,
-) -> dict:
+) -> dict[str, Any]:
     """Subset size and tolerance such that `evaluate` takes about ``seconds``.
 
     A forward pass, small grids on few samples, then one on more give the seconds of a sample at a point, t, and the

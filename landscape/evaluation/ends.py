@@ -1,5 +1,7 @@
 """The networks that a slice goes through give their own losses on it: tried on a few samples before the work."""
 
+from typing import Any
+
 import torch
 
 from landscape.errors import InputError
@@ -14,7 +16,7 @@ MOVED = 1e-4  # share of its norm by which a parameter differs from that of a ne
 
 
 @torch.no_grad()
-def check_networks(objective: Objective, slice_: Slice) -> list[dict]:
+def check_networks(objective: Objective, slice_: Slice) -> list[dict[str, Any]]:
     """Compare the losses at every network of ``slice_`` with those of the network itself, run as it is.
 
     Both under the BatchNorm policy of ``objective``, which is settled for the slice, on the samples of

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -368,7 +369,7 @@ class _Run:
                     self.bar.update(sample * losses.shape[1])
         return sums
 
-    def check_origin(self) -> dict | None:
+    def check_origin(self) -> dict[str, Any] | None:
         """Compare the value at the origin with the objective itself, on all samples."""
         centre = self._centre()
         if not len(centre):
@@ -405,7 +406,7 @@ class _Run:
             total = sum(float(objective.evaluate(batch)[0].double().sum()) for _, batch in mine)
         return sum(ranks.gathered(total)) / objective.size
 
-    def surface(self, seconds: float, checks: dict) -> Surface:
+    def surface(self, seconds: float, checks: dict[str, Any]) -> Surface:
         shape = tuple(len(axis) for axis in self.axes)
         statistics, objective, found = self.statistics, self.objective, self.interpolation or self.statistics
         loss = found.mean.reshape(shape)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +26,12 @@ FORMS = {
 }
 
 
-def save_progress(path: Path, identity: dict, statistics: Statistics) -> None:
+def save_progress(path: Path, identity: dict[str, Any], statistics: Statistics) -> None:
     """Write all finished points with the identity of what they are points of."""
     write_arrays(path, {"identity": json.dumps(identity), **statistics.arrays()}, compressed=False)
 
 
-def load_progress(path: Path, identity: dict, statistics: Statistics) -> dict[str, np.ndarray] | None:
+def load_progress(path: Path, identity: dict[str, Any], statistics: Statistics) -> dict[str, np.ndarray] | None:
     """The arrays of finished points in ``path``, for ``statistics.restore``; None without a file.
 
     Of a file of an earlier version, which has no digest, points that are not finite are evaluated again.

@@ -1,6 +1,7 @@
 """How far to look: the span at which the loss has risen by a chosen amount."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -14,7 +15,9 @@ FARTHEST = 2.0**16
 PRECISION = 1.02  # ratio of the ends of the last bracket
 
 
-def find_span(objective: Objective, slice_: Slice, *, rise: float = 1.0, samples: int = 1000, seed: int = 0) -> dict:
+def find_span(
+    objective: Objective, slice_: Slice, *, rise: float = 1.0, samples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
     """The span s at which the mean loss of the points -s and +s along every direction is ``rise`` above the origin's.
 
     The first bracket comes from doubling or halving s = 1, the rest from bisection, on a random subset of the

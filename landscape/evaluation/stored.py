@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from landscape.evaluation.agreement import check_ranks
 from landscape.evaluation.engine import evaluate
@@ -25,8 +26,8 @@ def load_or_evaluate(
     slice_: Slice,
     *,
     force: bool = False,
-    notes: dict | None = None,
-    remarks: dict | None = None,
+    notes: dict[str, Any] | None = None,
+    remarks: dict[str, Any] | None = None,
     **options,
 ) -> Surface:
     """The surface stored at ``path`` if it is the one asked for, else a new one, evaluated and stored there.
@@ -67,14 +68,14 @@ def load_or_evaluate(
     return surface
 
 
-def _unfinished(path: Path, identity: dict) -> Path:
+def _unfinished(path: Path, identity: dict[str, Any]) -> Path:
     """Where the finished points of a surface with ``identity`` are kept until all are there."""
     stable = {key: value for key, value in identity.items() if key != "first losses"}
     recipe = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:8]
     return path.with_suffix(f".{recipe}.unfinished.npz")
 
 
-def _stored(path: Path, wanted: dict, quality: dict) -> Surface | None:
+def _stored(path: Path, wanted: dict[str, Any], quality: dict[str, Any]) -> Surface | None:
     """The surface at ``path`` if it is the one wanted; why it is replaced is printed otherwise."""
     if not path.exists():
         return None

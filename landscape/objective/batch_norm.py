@@ -51,7 +51,7 @@ def frozen_statistics(model: nn.Module, forward: Callable[[], Any]) -> Iterator[
     layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     before = [(layer, layer.running_mean, layer.running_var) for layer in layers]
 
-    def freeze(layer: nn.Module, arguments: tuple, named: dict) -> None:
+    def freeze(layer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         (inputs,) = (*arguments, *named.values())
         if layer.running_mean is None:
             axes = [axis for axis in range(inputs.ndim) if axis != 1]
@@ -72,7 +72,7 @@ def frozen_statistics(model: nn.Module, forward: Callable[[], Any]) -> Iterator[
 
 @torch.no_grad()
 def recalibrate(
-    model: nn.Module, forward: Callable[[Any], Any], batches: Callable[[], Iterable], order: Order | None = None
+    model: nn.Module, forward: Callable[[Any], Any], batches: Callable[[], Iterable[Any]], order: Order | None = None
 ) -> Order:
     """Set the running statistics of every BatchNorm layer to those of the whole data at the present weights.
 
@@ -122,7 +122,7 @@ def _settle(
     names: Sequence[str],
     layers: Sequence[nn.Module],
     forward: Callable[[Any], Any],
-    batches: Callable[[], Iterable],
+    batches: Callable[[], Iterable[Any]],
 ) -> None:
     """Give ``layers`` the statistics of the inputs to which these statistics lead, by iteration."""
     bound = SETTLED.get(layers[0].running_mean.dtype, SETTLED_FLOAT32)
@@ -139,12 +139,12 @@ def _settle(
 
 
 def _collect(
-    layers: Sequence[nn.Module], forward: Callable[[Any], Any], batches: Callable[[], Iterable], cut: bool = False
+    layers: Sequence[nn.Module], forward: Callable[[Any], Any], batches: Callable[[], Iterable[Any]], cut: bool = False
 ) -> list["_Moments"]:
     """Moments of all inputs of ``layers`` over the data; with ``cut`` a pass ends at the first of them."""
     moments = {layer: _Moments() for layer in layers}
 
-    def hook(layer: nn.Module, args: tuple, kwargs: dict) -> None:
+    def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         moments[layer].add(next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)))
         if cut:
             raise _Reached

@@ -26,7 +26,7 @@ class Order:
         return len(step) == 1 and step[0] not in self.repeated
 
 
-def watch_order(layers: dict[str, nn.Module], forward: Callable[[Any], Any], batches: Iterable) -> Order:
+def watch_order(layers: dict[str, nn.Module], forward: Callable[[Any], Any], batches: Iterable[Any]) -> Order:
     """The order of the BatchNorm ``layers`` over all ``batches``, which may skip some of them."""
     names, numbers = {layer: name for name, layer in layers.items()}, {name: k for k, name in enumerate(layers)}
     before = np.zeros((len(layers), len(layers)), dtype=bool)  # [i, j]: a use of i comes before one of j

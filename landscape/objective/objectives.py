@@ -282,7 +282,7 @@ class Objective:
             given = given.expand(self.count(batch))
         return given.to(self.dtype), weights, None
 
-    def forward(self, function: Callable, *arguments: Any) -> Any:
+    def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """``function(*arguments)``, a network or a callable loss, in the asked precision.
 
         A loss that differentiates inside does so on views of its own, and leaves no graph where none was asked for.
@@ -318,7 +318,7 @@ class Objective:
         with self._lock, state, kept_random_state(lambda: self.draws, self.device):
             yield
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
         """What a forward pass runs in; holds for one thread only."""
         if self.precision != "bf16":
             return contextlib.nullcontext()
@@ -385,7 +385,7 @@ class Objective:
             self.ends = tuple({name: end[name].to(self.device) for name in moved} for end in ends)
 
     @property
-    def description(self) -> dict:
+    def description(self) -> dict[str, Any]:
         """What the losses depend on besides the point; JSON types only."""
         name = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__qualname__", repr(self.loss))
         whole = {"whole_batch": True} if self.samples.whole else {}  # absent otherwise, as in files of earlier versions

@@ -50,7 +50,7 @@ class Team:
         self.stopped = True
         self.pool.shutdown()
 
-    def map(self, work: Callable, members: list) -> list:
+    def map(self, work: Callable[..., Any], members: list[Any]) -> list[Any]:
         """[work(rank, member), ...] for all ``members``, at the same time; the first exception is raised."""
         futures = [self.pool.submit(work, rank, member) for rank, member in enumerate(members)]
         try:

@@ -2,6 +2,7 @@
 
 import weakref
 from collections import deque
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -58,7 +59,7 @@ def label_axes(ax: Axes, title: str, x_label: str, y_label: str, size: float = 1
         ax.set_ylabel(math_free(y_label), fontsize=size)
 
 
-def star_style(size: float) -> dict:
+def star_style(size: float) -> dict[str, Any]:
     return {
         "marker": "*", "markersize": size, "color": STAR_COLOR, "markeredgecolor": "white",
         "markeredgewidth": 0.7, "linestyle": "none", "zorder": 10,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 
@@ -250,6 +251,6 @@ def _loss_name(surface: Surface) -> str:
     return LOSS_NAMES.get(name, name.rsplit("<locals>.", 1)[-1])
 
 
-def _section(surface: Surface, key: str) -> dict:
+def _section(surface: Surface, key: str) -> dict[str, Any]:
     section = surface.metadata.get(key)
     return section if isinstance(section, dict) else {}

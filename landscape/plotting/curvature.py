@@ -1,5 +1,7 @@
 """Eigenvalues and the spectral density."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -76,5 +78,5 @@ def plot_density(density: SpectralDensity, ax: Axes | None = None, *, width: flo
     return ax
 
 
-def _matrix(metadata: dict) -> str:
+def _matrix(metadata: dict[str, Any]) -> str:
     return NAMES.get(metadata.get("operator"), "matrix")

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ __all__ = [
 TITLE_SIZE, NOTE_SIZE = 9, 7  # points
 
 
-def check_counts(function: str, surfaces: Sequence[Surface], least: int = 1, **lists: Sequence | None) -> None:
+def check_counts(function: str, surfaces: Sequence[Surface], least: int = 1, **lists: Sequence[Any] | None) -> None:
     """Refuse too few surfaces, and lists that are not as long as they are."""
     if len(surfaces) < least:
         raise InputError(f"{function} got {len(surfaces) or 'no'} surface{'s' * (len(surfaces) != 1)}, needs {least}")

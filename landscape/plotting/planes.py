@@ -112,7 +112,9 @@ def _draw_bands(
     return filled
 
 
-def _draw_lines(ax: Axes, grid: tuple, levels: np.ndarray, scale: Scale, label_lines: bool) -> None:
+def _draw_lines(
+    ax: Axes, grid: tuple[np.ndarray, np.ndarray, np.ndarray], levels: np.ndarray, scale: Scale, label_lines: bool
+) -> None:
     """Thin lines between the bands, light on dark colours and dark on light ones, some with their value."""
     luminance = matplotlib.colormaps[scale.colormap](scale.norm(levels))[:, :3] @ (0.299, 0.587, 0.114)  # ITU-R BT.601
     tones = np.where(luminance < 0.5, 1.0, 0.0)

@@ -2,6 +2,7 @@
 
 import os
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def random_state() -> dict:
+def random_state() -> dict[str, Any]:
     """The state of the global generators of Python, numpy and torch (CPU and CUDA), as plain values and tensors."""
     kind, keys, *rest = np.random.get_state()
     return {
@@ -65,7 +66,7 @@ def random_state() -> dict:
     }
 
 
-def restore_random_state(state: dict) -> None:
+def restore_random_state(state: dict[str, Any]) -> None:
     """Put the global generators where :func:`random_state` found them."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])

@@ -4,6 +4,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,9 +34,9 @@ def kept_random_state(draws: bool | Callable[[], bool] = False, device: torch.de
                 restore()
 
 
-def _states(device: torch.device | None) -> dict:
+def _states(device: torch.device | None) -> dict[str, tuple[Any, Callable[[], None]]]:
     """name -> (state, function that puts it back) of every generator."""
-    python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    python, legacy, cpu = random.getstate(), np.random.get_state(legacy=True), torch.get_rng_state()
     states = {
         "python": (python, lambda: random.setstate(python)),
         "numpy": ((legacy[0], legacy[1].tobytes(), *legacy[2:]), lambda: np.random.set_state(legacy)),

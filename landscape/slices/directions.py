@@ -95,7 +95,9 @@ def random_directions(
     return directions
 
 
-def _drawn(draw: Callable, generator: torch.Generator, rule: int, like: Tensor) -> Tensor:
+def _drawn(
+    draw: Callable[[torch.Size, torch.Generator], Tensor], generator: torch.Generator, rule: int, like: Tensor
+) -> Tensor:
     """A draw of the shape of ``like``; complex where that is, except under the first rule."""
     real = draw(like.shape, generator)
     return torch.complex(real, draw(like.shape, generator)) / 2**0.5 if like.is_complex() and rule > 1 else real

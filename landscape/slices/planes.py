@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class Slice:
 
     origin: Point
     directions: tuple[Point, ...]
-    recipe: dict = field(default_factory=dict)  # kind, seed, ...: what rebuilds the slice; JSON types only
+    recipe: dict[str, Any] = field(default_factory=dict)  # kind, seed, ...: what rebuilds the slice; JSON types only
     networks: int | None = None  # how many networks it goes through; None: not known
     held: Networks | None = None  # the buffers of these networks; None: not known, as of points
 
@@ -101,7 +102,7 @@ class Slice:
         return fingerprint([*(v for point in (self.origin, *self.directions) for v in point.values()), *self._varying])
 
     @property
-    def architecture(self) -> dict:
+    def architecture(self) -> dict[str, Any]:
         """The number of all parameters, and a digest of their names and shapes; JSON types only."""
         shapes = {name: list(value.shape) for name, value in self.origin.items()}
         digest = hashlib.sha256(json.dumps(shapes).encode()).hexdigest()
@@ -126,7 +127,7 @@ class Slice:
         return found
 
     @property
-    def description(self) -> dict:
+    def description(self) -> dict[str, Any]:
         """The recipe, the fingerprint, what is not moved, and the number of networks; JSON types only."""
         varying = self.held.varying if self.held else []
         known = {"networks": self.networks, **({"varying_buffers": varying} if varying else {})}
@@ -134,7 +135,7 @@ class Slice:
 
     @cached_property
     @own_torch_state()
-    def geometry(self) -> dict:
+    def geometry(self) -> dict[str, Any]:
         """Lengths of origin and directions, |direction| / |origin|, and the cosine between the directions.
 
         For parameters in half precision also what rounding to it takes of a step of length one; None for others.

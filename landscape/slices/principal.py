@@ -1,6 +1,7 @@
 """The plane in which points of one network spread most."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ def pca_plane(
     return Plane(centre, tuple(like), recipe, len(points), held.flat(index) if held else None)
 
 
-class _Points(list):
+class _Points(list[Any]):
     """Points in memory, read as those of a file are."""
 
     def __init__(self, points: Sequence[nn.Module | Point]):
@@ -87,12 +88,12 @@ class _Points(list):
             yield from map(torch.stack, zip(*rows, strict=True))
 
 
-def _centred(points: Sequence) -> Iterator[Tensor]:
+def _centred(points: Sequence[Any]) -> Iterator[Tensor]:
     for block in points.columns(max(1, BLOCK // len(points))):
         yield block - block.mean(0)
 
 
-def _gram(points: Sequence) -> Tensor:
+def _gram(points: Sequence[Any]) -> Tensor:
     gram = torch.zeros(len(points), len(points), dtype=torch.float64)
     for block in _centred(points):
         gram += block @ block.T
@@ -110,7 +111,7 @@ def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
     return variances, vectors[:, :2]
 
 
-def _directions(points: Sequence, weights: Tensor) -> Tensor:
+def _directions(points: Sequence[Any], weights: Tensor) -> Tensor:
     """The orthonormal rows [2, D] of (weights^T X), the first one from the first point towards the last one."""
     raw = torch.cat([block.T @ weights for block in _centred(points)])
     # QR restores the orthogonality that the squared condition number of the Gram matrix costs.

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from landscape.errors import InputError
 from landscape.escaping import one_line
@@ -15,12 +16,12 @@ __all__ = ["parsed", "read_json", "write_sealed"]
 DIGITS = 64  # of a digest
 
 
-def write_sealed(path: Path, content: dict) -> Path:
+def write_sealed(path: Path, content: dict[str, Any]) -> Path:
     """Write ``content`` with its digest to ``path``, whole or not at all."""
     return write_json(path, {**content, DIGEST: digest_of(content)})
 
 
-def read_json(path: Path, form: object, what: str, way_out: str) -> dict:
+def read_json(path: Path, form: object, what: str, way_out: str) -> dict[str, Any]:
     """What `write_sealed` wrote to ``path``, without the digest; also a file without one, of an earlier version.
 
     Raises:

@@ -4,6 +4,7 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from landscape.storage.files import written_whole
 
@@ -23,7 +24,7 @@ def write_log(path: str | Path, sections: dict[str, str]) -> Path:
     return path
 
 
-def write_json(path: str | Path, content: dict) -> Path:
+def write_json(path: str | Path, content: dict[str, Any]) -> Path:
     """Write ``content`` to ``path`` as indented JSON."""
     path = Path(path)
     with written_whole(path) as temporary:

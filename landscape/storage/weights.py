@@ -90,7 +90,9 @@ class BoundedBuilding(WatchingMode):
         self.numbers, self.tensors = max(FREE_NUMBERS, 4 * size), max(FREE_TENSORS, size)
         self.size = size
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if not any(isinstance(part, Tensor) for part in args) and args and isinstance(args[0], list | tuple):
             self.tensors -= 1
             self.numbers -= math.prod(part for part in args[0] if isinstance(part, int))

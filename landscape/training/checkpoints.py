@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,7 +39,7 @@ class Checkpoint:
 
     model: nn.Module  # in eval mode, on the CPU
     # model {name, arguments}, data {name, split, limit, source}, epoch, metrics, settings, versions
-    metadata: dict
+    metadata: dict[str, Any]
     path: Path
     sha256: str  # of the file's bytes
 
@@ -47,7 +48,7 @@ class Checkpoint:
         return self.metadata["model"]["name"]
 
     @property
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """What a result made from this checkpoint keeps of it."""
         return {"model": self.model_name, "epoch": self.metadata["epoch"], "sha256": self.sha256}
 
@@ -77,11 +78,11 @@ def save_checkpoint(
     model: nn.Module,
     *,
     model_name: str,
-    model_arguments: dict | None = None,
-    data: dict,
+    model_arguments: dict[str, Any] | None = None,
+    data: dict[str, Any],
     epoch: int,
-    metrics: dict,
-    settings: dict,
+    metrics: dict[str, Any],
+    settings: dict[str, Any],
 ) -> Path:
     """Write weights and metadata, with a digest of them, to ``path``, whole or not at all; equal content, equal bytes.
 
@@ -126,7 +127,7 @@ def load_checkpoint(path: str | Path, *, model: str | None = None) -> Checkpoint
     return Checkpoint(network.eval(), metadata, path, hashlib.sha256(raw).hexdigest())
 
 
-def _rebuilt(stored: dict, path: Path, model: str | None, size: int) -> nn.Module:
+def _rebuilt(stored: dict[str, Any], path: Path, model: str | None, size: int) -> nn.Module:
     name, arguments = stored["model"]["name"], stored["model"]["arguments"]
     if model is None and is_own(name):
         raise InputError(
@@ -147,7 +148,7 @@ def _rebuilt(stored: dict, path: Path, model: str | None, size: int) -> nn.Modul
     return network
 
 
-def _plain(metadata: dict) -> dict:
+def _plain(metadata: dict[str, Any]) -> dict[str, Any]:
     def converted(value):
         return value.item() if hasattr(value, "item") else str(value)
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -110,13 +110,13 @@ def fit(
     test: Data,
     *,
     device: str | torch.device = "auto",
-    on_epoch: Callable[[int, nn.Module, dict], None] | None = None,
+    on_epoch: Callable[[int, nn.Module, dict[str, Any]], None] | None = None,
     on_step: Callable[[int, nn.Module, Tensor], None] | None = None,
     epoch_zero: bool = False,
     state: str | Path | None = None,
-    notes: dict | None = None,
+    notes: dict[str, Any] | None = None,
     **settings,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Minimise the cross-entropy on ``train`` by SGD or Adam and return one dict of metrics per epoch.
 
     Metrics: train_loss and train_accuracy (running, over the epoch's samples as they were augmented and smoothed),
@@ -261,7 +261,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], training: Training, **opt
     return torch.optim.SGD(parameters, momentum=training.momentum, **options)
 
 
-def _origin(train: Data, test: Data, device: torch.device) -> dict:
+def _origin(train: Data, test: Data, device: torch.device) -> dict[str, Any]:
     return {"training data": train.fingerprint, "test data": test.fingerprint, "device": device.type}
 
 
@@ -269,7 +269,7 @@ def _test_metrics(model: nn.Module, test: Data, device: torch.device) -> dict[st
     return {f"test_{name}": value for name, value in score(model, test, device=device).items()}
 
 
-def _report(epoch: int, epochs: int, metrics: dict, seconds: float) -> None:
+def _report(epoch: int, epochs: int, metrics: dict[str, Any], seconds: float) -> None:
     tqdm.write(
         f"epoch {epoch} of {epochs}: train loss {metrics['train_loss']:.4f}, "
         f"accuracy {metrics['train_accuracy']:.2%}; test loss {metrics['test_loss']:.4f}, "

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -43,7 +43,7 @@ class Run:
         epochs: int,
         save_epochs: Iterable[int] | Literal["all"],
         resume: bool,
-        checkpoint: dict,
+        checkpoint: dict[str, Any],
     ):
         self.save_epochs = epochs_to_save(save_epochs, epochs)
         if resume and not Path(folder).is_dir():  # an empty one is of a run that was killed early
@@ -59,12 +59,12 @@ class Run:
         self._since = time.perf_counter()
 
     @property
-    def notes(self) -> dict:
+    def notes(self) -> dict[str, Any]:
         """What a run has to share with the one that it goes on from, apart from how it is trained."""
         shared = {key: value for key, value in self.checkpoint.items() if key != "settings"}
         return {**shared, "save_epochs": self.save_epochs}
 
-    def keep(self, epoch: int, model: nn.Module, metrics: dict) -> None:
+    def keep(self, epoch: int, model: nn.Module, metrics: dict[str, Any]) -> None:
         """Write the checkpoint of ``epoch``, where one is asked for, and ``metrics.json``; print what was written."""
         if epoch in self.save_epochs:
             path = self.folder / f"epoch_{epoch:03d}.pth"
@@ -77,7 +77,7 @@ class Run:
         self.epochs.append({"epoch": epoch, **metrics, "seconds": round(seconds, 3)})
         write_sealed(self.metrics, {**self.checkpoint, "epochs": self.epochs})
 
-    def _earlier(self) -> list[dict]:
+    def _earlier(self) -> list[dict[str, Any]]:
         """The epochs in metrics.json; none where training has to begin anew."""
         if not is_there(self.state):
             return []

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +27,8 @@ def fit_stacked(
     trainings: Sequence[Training],
     *,
     device: str | torch.device = "auto",
-    on_epoch: Callable[[int, list[dict]], None] | None = None,
-) -> list[list[dict]]:
+    on_epoch: Callable[[int, list[dict[str, Any]]], None] | None = None,
+) -> list[list[dict[str, Any]]]:
     """What `fit` does to each of M networks, done at once: metrics by network and epoch, equal up to rounding.
 
     Weights are stacked to [M, ...] and batches to [M, batch, ...], so that a layer is one batched product (by
@@ -55,7 +56,7 @@ def fit_stacked(
     train = _Samples([trains[m] for m in order], device)
     test = _Samples([tests[m] for m in order], device)
     generators = [torch.Generator().manual_seed(trainings[m].seed) for m in order]
-    history: list[list[dict]] = [[] for _ in models]
+    history: list[list[dict[str, Any]]] = [[] for _ in models]
     for epoch in range(1, trainings[0].epochs + 1):
         shuffled = torch.stack([torch.randperm(train.size, generator=generator) for generator in generators])
         rates = stack.set_learning_rates(epoch)

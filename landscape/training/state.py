@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,12 +30,12 @@ class TrainingState:
     """The objects whose state is kept in ``path`` together with that of all global random generators."""
 
     path: Path
-    settings: dict  # plain values; a run goes on only with those that it began with
+    settings: dict[str, Any]  # plain values; a run goes on only with those that it began with
     model: nn.Module
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
 
-    def save(self, history: list[dict]) -> None:
+    def save(self, history: list[dict[str, Any]]) -> None:
         """Write the state after the epochs of ``history``."""
         state = {
             "settings": self.settings,
@@ -46,7 +47,7 @@ class TrainingState:
         }
         write_tensors(self.path, state)
 
-    def restore(self) -> list[dict]:
+    def restore(self) -> list[dict[str, Any]]:
         """Put everything back where it was, and return the history; an empty one where there is no file.
 
         Raises:
@@ -74,7 +75,7 @@ class TrainingState:
             raise InputError(f"{self.path}: its random generators are damaged: {reason}; start another run") from error
         return state["history"]
 
-    def _compare(self, found: dict) -> None:
+    def _compare(self, found: dict[str, Any]) -> None:
         changed = [
             f"{key} was {found.get(key)!r} and is {self.settings.get(key)!r}"
             for key in {**found, **self.settings}

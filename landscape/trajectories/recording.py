@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ class TrajectoryRecorder:
         every: int = 1,
         dtype: torch.dtype = torch.float32,
         resume: bool = False,
-        notes: dict | None = None,
+        notes: dict[str, Any] | None = None,
     ):
         if dtype not in TYPES:
             raise InputError(f"points are stored as {', '.join(map(str, TYPES))}, not as {dtype}")
@@ -118,7 +119,7 @@ class TrajectoryRecorder:
             raise InputError(f"cannot write {self.path}: {error.strerror or error}") from error
         self._head, self._steps = head, [*kept, step]
 
-    def on_epoch(self, epoch: int, model: nn.Module, metrics: dict) -> None:
+    def on_epoch(self, epoch: int, model: nn.Module, metrics: dict[str, Any]) -> None:
         """The hook of `fit` after every epoch; the loss is that of the test data at this point."""
         self._unit = "epoch"
         self.record(model, loss=metrics["test_loss"], step=epoch)
@@ -161,7 +162,7 @@ class TrajectoryRecorder:
         return MAGIC + hashlib.sha256(text).hexdigest().encode() + b" " + text + b"\n"
 
 
-class RecordedPoints(Sequence):
+class RecordedPoints(Sequence[Any]):
     """The points in a file of `TrajectoryRecorder`: ``points[t]`` is read from disk when it is asked for.
 
     Records that are damaged, or half-written because the file is still written to or its writer was killed, are left
@@ -244,7 +245,7 @@ class RecordedPoints(Sequence):
         return records, np.array(whole, dtype=np.int64)
 
 
-class JoinedPoints(Sequence):
+class JoinedPoints(Sequence[Any]):
     """The points of several runs of one network, one run after the other.
 
     Raises:
@@ -275,7 +276,7 @@ class JoinedPoints(Sequence):
             yield torch.cat(blocks)
 
 
-def _read_header(path: Path) -> tuple[bytes, dict]:
+def _read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
     """All bytes of the header, and what it says.
 
     Raises:
@@ -298,7 +299,7 @@ def _read_header(path: Path) -> tuple[bytes, dict]:
     return head + text, layout
 
 
-def _layout_fault(layout: dict) -> str | None:
+def _layout_fault(layout: dict[str, Any]) -> str | None:
     if layout["dtype"] not in TYPES.values():
         return f"its numbers are of type {layout['dtype']!r}, not one of {', '.join(TYPES.values())}"
     if layout["unit"] not in ("step", "epoch"):

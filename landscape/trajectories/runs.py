@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from landscape.datasets import Data
 from landscape.errors import InputError
@@ -24,8 +25,8 @@ __all__ = ["checkpoint_notes", "load_or_project", "load_or_record", "record_chec
 
 
 def run_notes(
-    model: str, arguments: dict, train: Data, test: Data, training: Training, *, device: str = "auto"
-) -> dict:
+    model: str, arguments: dict[str, Any], train: Data, test: Data, training: Training, *, device: str = "auto"
+) -> dict[str, Any]:
     """All that the points of a run depend on; JSON types."""
     return {
         "model": {"name": model, "arguments": {name: _plain(value) for name, value in arguments.items()}},
@@ -38,7 +39,7 @@ def run_notes(
 def load_or_record(
     path: str | Path,
     model: str,
-    arguments: dict,
+    arguments: dict[str, Any],
     train: Data,
     test: Data,
     training: Training,
@@ -80,7 +81,7 @@ def load_or_record(
     return RecordedPoints(path)
 
 
-def checkpoint_notes(checkpoints: Sequence[Checkpoint]) -> dict:
+def checkpoint_notes(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
     """What tells a path through ``checkpoints`` from others."""
     ordered = sorted(checkpoints, key=lambda checkpoint: checkpoint.metadata["epoch"])
     return {"checkpoints": [checkpoint.sha256 for checkpoint in ordered]}
@@ -130,7 +131,7 @@ def load_or_project(
     return found
 
 
-def is_recorded(path: str | Path, notes: dict, count: int | None = None) -> bool:
+def is_recorded(path: str | Path, notes: dict[str, Any], count: int | None = None) -> bool:
     """Whether the file holds points of the run with these ``notes``; all ``count`` of them where that is given."""
     if not Path(path).exists():
         return False
@@ -138,7 +139,7 @@ def is_recorded(path: str | Path, notes: dict, count: int | None = None) -> bool
     return found.notes == notes and count in (None, len(found))
 
 
-def recorded_owner(paths: Mapping[str | Path, dict], mine: str) -> str | None:
+def recorded_owner(paths: Mapping[str | Path, dict[str, Any]], mine: str) -> str | None:
     """``mine`` where all files of points that exist are of the runs with these notes; None where none exists."""
     there = {path: notes for path, notes in paths.items() if Path(path).exists()}
     if not there:
@@ -146,7 +147,7 @@ def recorded_owner(paths: Mapping[str | Path, dict], mine: str) -> str | None:
     return mine if all(is_recorded(path, notes) for path, notes in there.items()) else ""
 
 
-def _digest(notes: dict) -> str:
+def _digest(notes: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(notes, sort_keys=True).encode()).hexdigest()[:8]
 
 

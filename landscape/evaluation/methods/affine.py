@@ -71,7 +71,7 @@ class Affine:
         self._buffer: Tensor | None = None  # losses of one batch; fresh memory each time costs a third of the speed
 
     @property
-    def settings(self) -> dict:
+    def settings(self) -> dict[str, Any]:
         points = {} if self.lattice is None else {"chebyshev_points": list(self.lattice.counts)}
         return {"batch_size": self.batch_size, **points}
 

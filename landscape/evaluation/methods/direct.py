@@ -59,7 +59,7 @@ class Direct:
             self.replacements |= self.first.replacements()
 
     @property
-    def settings(self) -> dict:
+    def settings(self) -> dict[str, Any]:
         """What was chosen by timing; recorded with the result."""
         return {"batch_size": self.batch_size, "layout": self.layout, "together": self.together}
 
@@ -280,7 +280,7 @@ class Direct:
             self._losses = torch.empty(shape, dtype=self.objective.dtype, device=self.objective.device)
         return self._losses
 
-    def _forward_with(self, inputs: Tensor) -> Callable:
+    def _forward_with(self, inputs: Tensor) -> Callable[..., Any]:
         def forward(weights: dict[str, Tensor], output: Tensor) -> Tensor:
             if self.first:
                 self.first.give(self._in_order(output))

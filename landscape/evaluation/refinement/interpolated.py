@@ -1,6 +1,7 @@
 """A surface of which some points are evaluated and the others interpolated: tolerance, values, errors."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def error_bound(tolerance: float | str, plan: Plan) -> float:
     return min(doubled, float(tolerance)) if plan.reached and tolerance != "noise" else doubled
 
 
-def serves(found: dict | None, tolerance: float | str | None, budget: float | None) -> bool:
+def serves(found: dict[str, Any] | None, tolerance: float | str | None, budget: float | None) -> bool:
     """Whether a surface whose ``interpolation`` metadata are ``found`` is as good as is asked.
 
     One of which every point is evaluated serves any call. Another one does where it has reached a tolerance as small,

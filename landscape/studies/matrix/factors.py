@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from landscape.results import SHARPNESS_CAUTION
 from landscape.studies.matrix.links import Links
@@ -66,7 +67,7 @@ def factor_study(groups: list[Group], factor: Factor, links: Links) -> str:
 
 def _matches(groups: list[Group], factor: Factor) -> list[list[Group]]:
     """Groups that differ in the factor only, two or more of each; momentum goes with the optimizer."""
-    found: dict[tuple, list[Group]] = {}
+    found: dict[tuple[Any, ...], list[Group]] = {}
     without = ("optimizer", "momentum") if factor.key == "optimizer" else ()
     for group in groups:
         same = (*(group[key] for key in factor.fixed), str(group.settings(*without)))
@@ -75,7 +76,7 @@ def _matches(groups: list[Group], factor: Factor) -> list[list[Group]]:
 
 
 def _comparisons(matches: list[list[Group]], factor: Factor, measures: Sequence[Measure]) -> str:
-    pairs: dict[tuple, list[tuple[Group, Group]]] = {}
+    pairs: dict[tuple[Any, ...], list[tuple[Group, Group]]] = {}
     for match in matches:
         for first, second in combinations(match, 2):
             pairs.setdefault((first[factor.key], second[factor.key]), []).append((first, second))

@@ -3,6 +3,7 @@
 import dataclasses
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,9 @@ def probe_group(runs: list[StudyRun], probes: Probes, device: str) -> bool:
     return True
 
 
-def _connectivity(target: Objective, models: dict, probes: Probes) -> tuple[list[dict], dict]:
+def _connectivity(
+    target: Objective, models: dict[str, Any], probes: Probes
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The barriers between every two seeds: on the line, on the line after alignment, on a curve."""
     pairs, surfaces = [], {}
     for first, second in combinations(models, 2):
@@ -72,7 +75,7 @@ def _connectivity(target: Objective, models: dict, probes: Probes) -> tuple[list
     return pairs, surfaces
 
 
-def _paths(target: Objective, checkpoints: dict, probes: Probes) -> tuple[dict, dict]:
+def _paths(target: Objective, checkpoints: dict[str, Any], probes: Probes) -> tuple[dict[str, Any], dict[str, Any]]:
     """The checkpoints in the plane in which they spread most, and the loss over it: of all seeds, and of each alone."""
     paths = {f"seed {seed}": [checkpoint.model for checkpoint in path] for seed, path in checkpoints.items()}
     epochs = {f"seed {seed}": [c.metadata["epoch"] for c in path] for seed, path in checkpoints.items()}
@@ -97,7 +100,7 @@ def _paths(target: Objective, checkpoints: dict, probes: Probes) -> tuple[dict, 
     return numbers, results
 
 
-def _projected(name: str, models: list, plane: Plane, target: Objective, epochs: list[int]) -> Trajectory:
+def _projected(name: str, models: list[Any], plane: Plane, target: Objective, epochs: list[int]) -> Trajectory:
     """The path with its epochs as steps."""
     path = project(models, plane, target, name=name, progress=False)
     return dataclasses.replace(path, steps=np.array(epochs), metadata={**path.metadata, "unit": "epoch"})

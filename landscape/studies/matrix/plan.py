@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 from landscape.checks import check_count, check_number, check_seed
 from landscape.datasets.synthetic import PointRecipe
@@ -36,18 +36,18 @@ class RunPlan:
         )
 
     @property
-    def model_arguments(self) -> dict:
+    def model_arguments(self) -> dict[str, Any]:
         classes = self.points.clusters if self.points.kind == "gaussians" else 2
         return {"activation": self.activation, "classes": classes}
 
     @property
-    def shape(self) -> tuple:
+    def shape(self) -> tuple[Any, ...]:
         """What runs that are trained together share."""
         common = (self.training.epochs, self.training.batch_size, self.points.train, self.points.test)
         return (self.architecture, self.activation, self.model_arguments["classes"], *common)
 
     @property
-    def recipe(self) -> dict:
+    def recipe(self) -> dict[str, Any]:
         """All settings; JSON types."""
         return {
             "dataset": self.points.name,

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,7 @@ def _ends(run: StudyRun) -> tuple[str, str]:
     return names[0], names[-1]
 
 
-def _slices(targets: dict[str, Objective], first, last, probes: Probes) -> tuple[dict, dict]:
+def _slices(targets: dict[str, Objective], first, last, probes: Probes) -> tuple[dict[str, Any], dict[str, Any]]:
     """Lines from the initial to the trained network, and a random line and plane through the trained one."""
     line, around = probes.line_resolution, (-probes.span, probes.span)
     ways = {split: barrier(target, first, last, resolution=line, progress=False) for split, target in targets.items()}
@@ -146,7 +147,7 @@ def _rise(surface: Surface) -> float:
     return float(np.median(surface.loss) - surface.metadata["checks"]["origin"]["model_loss"])
 
 
-def _curvature(targets: dict[str, Objective], first, last, probes: Probes) -> tuple[dict, dict]:
+def _curvature(targets: dict[str, Objective], first, last, probes: Probes) -> tuple[dict[str, Any], dict[str, Any]]:
     """Eigenvalues, trace and spectral density of the Hessian of the training loss at the trained network."""
     options, target = {"seed": probes.probe_seed, "progress": False}, targets["train"]
     pairs = top_eigenpairs(target, last, k=probes.eigenvalues, tol=probes.eigenvalue_error, **options)
@@ -165,7 +166,7 @@ def _curvature(targets: dict[str, Objective], first, last, probes: Probes) -> tu
     return {"curvature": numbers}, {"eigenvalues": without_vectors, "density": density}
 
 
-def _sharpness(targets: dict[str, Objective], first, last, probes: Probes) -> tuple[dict, dict]:
+def _sharpness(targets: dict[str, Objective], first, last, probes: Probes) -> tuple[dict[str, Any], dict[str, Any]]:
     """The rise of the training loss around the trained network, by each measure."""
     found = {name: sharpness(targets["train"], last, name, seed=probes.probe_seed) for name in probes.sharpness}
     kept = ("value", "standard_error", "radius", "definition")

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,13 +28,13 @@ FORM = {"recipe": dict, "files": {str: str}}
 EXACT = 17  # digits that tell every float64 from its neighbours
 
 
-def write_record(path: Path, recipe: dict, content: dict, files: Iterable[Path] = ()) -> Path:
+def write_record(path: Path, recipe: dict[str, Any], content: dict[str, Any], files: Iterable[Path] = ()) -> Path:
     """Write ``recipe``, ``content`` and the hashes of ``files``, all of them below the folder of ``path``."""
     hashes = {file.relative_to(path.parent).as_posix(): file_hash(file) for file in sorted(files)}
     return write_sealed(path, {"recipe": recipe, **content, "files": hashes})
 
 
-def read_record(path: Path, form: dict | None = None) -> dict | None:
+def read_record(path: Path, form: dict[str, Any] | None = None) -> dict[str, Any] | None:
     """The record at ``path``, of this ``form`` in addition to that of all; None where there is none, a damaged or
     edited one, one that names files outside its folder, or something else."""
     with contextlib.suppress(InputError):
@@ -46,7 +47,7 @@ def read_record(path: Path, form: dict | None = None) -> dict | None:
     return None
 
 
-def is_current(path: Path, recipe: dict | None = None) -> bool:
+def is_current(path: Path, recipe: dict[str, Any] | None = None) -> bool:
     """Whether ``path`` records ``recipe`` (None: any), and all its files are there with the content it tells."""
     record = read_record(path)
     if record is None or (recipe is not None and record["recipe"] != json.loads(json.dumps(recipe))):
@@ -71,7 +72,7 @@ def clear_record(path: Path) -> Path:
     return folder
 
 
-def own_folder(path: Path) -> contextlib.AbstractContextManager:
+def own_folder(path: Path) -> contextlib.AbstractContextManager[None]:
     """Inside it, no other process works on the record ``path`` and its files; it waits for one that does."""
     return locked(make_folder(path.parent))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from landscape.escaping import markdown_text
 from landscape.results import SHARPNESS_CAUTION
@@ -74,14 +75,14 @@ def _summary(groups: list[Group], left_out: dict[str, str], links: Links) -> str
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _why(probes: dict) -> str | None:
+def _why(probes: dict[str, Any]) -> str | None:
     """Why a run is not wholly measured, None if it is."""
     return probes.get("failed") if probes else "there are no probes; run run_probes_and_reports.py again"
 
 
 def _settings(groups: list[Group]) -> str:
     """How the networks were trained, once for all that were trained alike."""
-    found: dict[tuple, int] = {}
+    found: dict[tuple[Any, ...], int] = {}
     for group in groups:
         key = tuple((k, str(v)) for k, v in group.settings("momentum").items())
         found[key] = found.get(key, 0) + 1

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from landscape.errors import InputError
 from landscape.storage.forms import Optional
@@ -44,7 +45,7 @@ class StudyRun:
     """One trained network of a study."""
 
     root: Path  # folder of all experiments
-    summary: dict  # content of summary.json
+    summary: dict[str, Any]  # content of summary.json
 
     @property
     def place(self) -> str:
@@ -57,7 +58,7 @@ class StudyRun:
         return self.place.rpartition("/")[0]
 
     @property
-    def settings(self) -> dict:
+    def settings(self) -> dict[str, Any]:
         """All settings but the seed."""
         recipe = self.summary["recipe"]
         return {**recipe, "training": {key: value for key, value in recipe["training"].items() if key != "seed"}}
@@ -106,7 +107,7 @@ def find_runs(root: Path) -> tuple[list[StudyRun], dict[str, str]]:
     return sorted(runs, key=lambda run: -run.summary["parameters"]), left_out
 
 
-def _names_checkpoints(record: dict, folder: Path) -> bool:
+def _names_checkpoints(record: dict[str, Any], folder: Path) -> bool:
     """Whether there are any, all of them below the folder of the run."""
     with contextlib.suppress(InputError):
         return bool([path_inside(folder, name) for name in record["checkpoints"].values()])

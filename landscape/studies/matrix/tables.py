@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from landscape.escaping import markdown_text
 from landscape.studies.matrix.records import read_record
@@ -30,7 +31,9 @@ class Measure:
     """One number of a run."""
 
     label: str
-    of: Callable[[dict, dict], float | None]  # of summary and probes; None where it is not finite or was not measured
+    of: Callable[
+        [dict[str, Any], dict[str, Any]], float | None
+    ]  # of summary and probes; None where it is not finite or was not measured
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,10 @@ class Group:
     """The runs of one configuration, which differ in the seed only."""
 
     place: str  # folder below the experiments
-    runs: tuple[tuple[dict, dict], ...]  # (summary, probes) of each seed; probes are {} where they failed
-    record: dict  # numbers of the group: pairs, paths
+    runs: tuple[
+        tuple[dict[str, Any], dict[str, Any]], ...
+    ]  # (summary, probes) of each seed; probes are {} where they failed
+    record: dict[str, Any]  # numbers of the group: pairs, paths
 
     def __getitem__(self, key: str) -> str | int:
         """A setting that all runs share: dataset, architecture, depth, width, activation, optimizer, parameters."""
@@ -49,7 +54,7 @@ class Group:
     def name(self) -> str:
         return ", ".join(str(self[key]) for key in ("dataset", "architecture", "activation", "optimizer"))
 
-    def settings(self, *without: str) -> dict:
+    def settings(self, *without: str) -> dict[str, Any]:
         """Data and training, without the seed and the settings named."""
         recipe = self.runs[0][0]["recipe"]
         training = {key: value for key, value in recipe["training"].items() if key not in ("seed", *without)}
@@ -64,17 +69,17 @@ class Group:
         return Spread.of([pair[way]["value"] for pair in self.record.get("pairs", [])])
 
 
-def _final(key: str) -> Callable[[dict, dict], float | None]:
+def _final(key: str) -> Callable[[dict[str, Any], dict[str, Any]], float | None]:
     return lambda summary, _: summary["final"][key]
 
 
-def _gap(summary: dict, _: dict) -> float | None:
+def _gap(summary: dict[str, Any], _: dict[str, Any]) -> float | None:
     test, train = (summary["final"][f"{split}_loss"] for split in ("test", "train"))
     return None if test is None or train is None else test - train
 
 
-def _probe(*keys: str) -> Callable[[dict, dict], float | None]:
-    def find(_: dict, probes: dict) -> float | None:
+def _probe(*keys: str) -> Callable[[dict[str, Any], dict[str, Any]], float | None]:
+    def find(_: dict[str, Any], probes: dict[str, Any]) -> float | None:
         for key in keys:
             probes = (probes or {}).get(key)
         return probes

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,7 +32,7 @@ from landscape.training.stacked import fit_stacked
 __all__ = ["diverged_runs", "stacks_of", "train_matrix"]
 
 
-def train_matrix(plans: Sequence[RunPlan], root: Path, *, jobs: int, device: str) -> Iterator[dict]:
+def train_matrix(plans: Sequence[RunPlan], root: Path, *, jobs: int, device: str) -> Iterator[dict[str, Any]]:
     """Train what is missing of ``plans`` below ``root``, and give the summary of each run when it is written.
 
     The folder of a run holds ``checkpoints/`` (init.pth, mid_<epoch>.pth, final.pth), ``metrics.json`` (loss and
@@ -86,7 +87,7 @@ def _work(plan: RunPlan) -> int:
     return sizes["width"] * (4 + (sizes["depth"] - 1) * sizes["width"])
 
 
-def _train_stack(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict]:
+def _train_stack(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict[str, Any]]:
     """Train the runs of ``stack`` together, write their folders, and give their summaries.
 
     Another process that works on one of them is waited for; what it has stored is not trained again.
@@ -97,7 +98,7 @@ def _train_stack(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict
         return _train_owned(stack, root, device)
 
 
-def _train_owned(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict]:
+def _train_owned(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict[str, Any]]:
     places = [plan.place for plan in stack]
     pending = [plan for plan in stack if not is_current(root / plan.place / SUMMARY, plan.recipe)]
     if not pending:
@@ -108,7 +109,7 @@ def _train_owned(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict
         models = [_new_model(plan) for plan in stack]
         kept = [(plan, folder, places.index(plan.place)) for plan, folder in zip(pending, folders, strict=True)]
 
-        def snapshot(epoch: int, metrics: list[dict]) -> None:
+        def snapshot(epoch: int, metrics: list[dict[str, Any]]) -> None:
             for plan, folder, m in kept:
                 if epoch in plan.snapshots:
                     _save(folder, plan, models[m], data[0][m], epoch, metrics[m])
@@ -123,8 +124,13 @@ def _train_owned(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict
 
 
 def _finish(
-    plan: RunPlan, folder: Path, model: torch.nn.Module, data: tuple[Data, Data], history: list[dict], places: list[str]
-) -> dict:
+    plan: RunPlan,
+    folder: Path,
+    model: torch.nn.Module,
+    data: tuple[Data, Data],
+    history: list[dict[str, Any]],
+    places: list[str],
+) -> dict[str, Any]:
     """Write metrics.json and, last, summary.json."""
     epochs = [{"epoch": epoch, **metrics} for epoch, metrics in enumerate(history)]
     files = [folder / plan.checkpoint(epoch) for epoch in plan.snapshots]
@@ -160,7 +166,7 @@ def _scores(model: torch.nn.Module, train: Data, test: Data) -> dict[str, float]
     return {f"{split}_{name}": value for split, values in found.items() for name, value in values.items()}
 
 
-def _save(folder: Path, plan: RunPlan, model: torch.nn.Module, data: Data, epoch: int, metrics: dict) -> None:
+def _save(folder: Path, plan: RunPlan, model: torch.nn.Module, data: Data, epoch: int, metrics: dict[str, Any]) -> None:
     path = folder / plan.checkpoint(epoch)
     save_checkpoint(
         path,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ from landscape.studies.normalizations.report import SHARPNESS_COLUMNS, WINDOW, s
 
 __all__ = ["normalization_figures"]
 
-Networks = Mapping[str, Sequence[dict]]  # normalisation -> results of one network a seed, as in the report
+Networks = Mapping[str, Sequence[dict[str, Any]]]  # normalisation -> results of one network a seed, as in the report
 
 
 def normalization_figures(networks: Networks, surfaces: Mapping[str, Surface]) -> dict[str, tuple[str, Figure]]:
@@ -47,7 +48,7 @@ def _training(networks: Networks) -> Figure:
     def steps(ax: Axes) -> None:
         plot_histories(smooth, ax, x_label="step", y_label="cross-entropy", first=WINDOW, log_scale=True)
 
-    panels: dict[str, Callable] = {f"training loss, mean of {WINDOW} batches": steps}
+    panels: dict[str, Callable[..., Any]] = {f"training loss, mean of {WINDOW} batches": steps}
     if not all(curve.size for curves in smooth.values() for curve in curves):
         panels = {"training loss": lambda ax: plot_histories(of("train_loss"), ax, y_label="cross-entropy")}
     panels["validation loss"] = lambda ax: plot_histories(of("validation_loss"), ax, y_label="cross-entropy")
@@ -87,6 +88,6 @@ def _sharpness(networks: Networks) -> Figure:
     return plot_panels(panels)
 
 
-def _measured(networks: Networks, name: str) -> list[tuple[str, dict]]:
+def _measured(networks: Networks, name: str) -> list[tuple[str, dict[str, Any]]]:
     """(normalisation, result) of every network that has the result ``name``."""
     return [(norm, run[name]) for norm, runs in networks.items() for run in runs if "failed" not in run[name]]

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +22,11 @@ EIGENVALUE_TOLERANCE = 1e-3  # residual, relative to the eigenvalue
 TRACE_ERROR = 0.05  # standard error, relative to the trace
 
 
-def measure_landscape(surface: Surface, seed: int, stored: StoredResults) -> dict:
+def measure_landscape(surface: Surface, seed: int, stored: StoredResults) -> dict[str, Any]:
     """The numbers of a surface: axes, losses, extremes, what it is of; kept in ``stored``."""
     keys = ("slice", "data", "objective", "checkpoint", "interpolation", "method")
 
-    def numbers() -> dict:
+    def numbers() -> dict[str, Any]:
         axes = {"alphas": surface.alphas.tolist(), "betas": surface.betas.tolist(), "loss": surface.loss.tolist()}
         return {**surface_numbers(surface), **axes, **{key: surface.metadata.get(key) for key in keys}}
 
@@ -35,19 +36,19 @@ def measure_landscape(surface: Surface, seed: int, stored: StoredResults) -> dic
 
 def measure_curvature(
     study: NormalizationStudy, seed: int, checkpoint: Checkpoint, target: Objective, stored: StoredResults
-) -> dict[str, dict]:
+) -> dict[str, dict[str, Any]]:
     """Top eigenvalues, trace and spectral density of the Hessian, found in ``stored`` or computed."""
     model = checkpoint.model
 
-    def eigenvalues() -> dict:
+    def eigenvalues() -> dict[str, Any]:
         found = top_eigenpairs(target, model, k=study.eigenvalues, tol=EIGENVALUE_TOLERANCE, seed=seed)
         return _numbers(found, "values", "residuals", "converged", "products")
 
-    def whole_trace() -> dict:
+    def whole_trace() -> dict[str, Any]:
         found = trace(target, model, relative_error=TRACE_ERROR, max_products=study.products, seed=seed)
         return _numbers(found, "value", "standard_error", "converged", "products", "samples")
 
-    def density() -> dict:
+    def density() -> dict[str, Any]:
         found = spectral_density(target, model, probes=study.probes, steps=study.lanczos_steps, seed=seed)
         return _numbers(found, "nodes", "weights", "products")
 
@@ -61,14 +62,14 @@ def measure_curvature(
 
 def measure_sharpness(
     study: NormalizationStudy, seed: int, checkpoint: Checkpoint, target: Objective, stored: StoredResults
-) -> dict[str, dict]:
+) -> dict[str, dict[str, Any]]:
     """Every measure of sharpness, and that of every layer, found in ``stored`` or computed."""
 
-    def whole(measure: str) -> Callable[[], dict]:
+    def whole(measure: str) -> Callable[[], dict[str, Any]]:
         options = study.sharpness_options(measure)
         return lambda: sharpness(target, checkpoint.model, measure, seed=seed, **options).record
 
-    def layers() -> dict:
+    def layers() -> dict[str, Any]:
         found = layer_sharpness(target, checkpoint.model, samples=study.draws, seed=seed)
         return {"layers": [result.record for result in found]}
 
@@ -78,12 +79,12 @@ def measure_sharpness(
 
 
 def _measured(
-    jobs: dict[str, tuple[dict, Callable[[], dict]]],
+    jobs: dict[str, tuple[dict[str, Any], Callable[[], dict[str, Any]]]],
     seed: int,
     checkpoint: Checkpoint,
     target: Objective,
     stored: StoredResults,
-) -> dict[str, dict]:
+) -> dict[str, dict[str, Any]]:
     """The results of all jobs, {name: (settings, function)}; one that cannot be had is {"failed": reason}."""
     shared = {
         "checkpoint": checkpoint.sha256,
@@ -99,13 +100,13 @@ def _measured(
     return found
 
 
-def _numbers(found: Eigenpairs | TraceEstimate | SpectralDensity, *fields: str) -> dict:
+def _numbers(found: Eigenpairs | TraceEstimate | SpectralDensity, *fields: str) -> dict[str, Any]:
     """``fields`` of a result, and what it is of, as JSON types; no eigenvectors."""
     metadata = {key: value for key, value in found.metadata.items() if key not in ("parameters", "versions")}
     return {**{name: np.asarray(getattr(found, name)).tolist() for name in fields}, "metadata": metadata}
 
 
-def _or_reason(function: Callable[[], dict]) -> dict:
+def _or_reason(function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return function()
     except InputError as error:

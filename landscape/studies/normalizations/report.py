@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,18 +33,20 @@ SHARPNESS_COLUMNS = {
     "adaptive-gaussian": "adaptive noise",
 }
 
-Network = Mapping[str, dict]  # training, landscape, eigenvalues, trace, density, measures of sharpness, layers
+Network = Mapping[
+    str, dict[str, Any]
+]  # training, landscape, eigenvalues, trace, density, measures of sharpness, layers
 Value = tuple[float | None, float | None, bool]  # value, standard error of its estimate, whether it converged
 
 
-def smoothed_losses(epochs: Sequence[dict]) -> np.ndarray:
+def smoothed_losses(epochs: Sequence[dict[str, Any]]) -> np.ndarray:
     """Mean training loss of every 20 batches in a row; the first one is that of steps 1 to 20."""
     losses = np.array([loss for epoch in epochs for loss in epoch["batch_losses"]])
     sums = np.cumsum(np.concatenate([[0.0], losses]))
     return (sums[WINDOW:] - sums[:-WINDOW]) / WINDOW
 
 
-def steps_to_loss(epochs: Sequence[dict], target: float) -> int | None:
+def steps_to_loss(epochs: Sequence[dict[str, Any]], target: float) -> int | None:
     """Training steps after which the mean loss of 20 batches in a row is first at most ``target``; None if never."""
     reached = np.flatnonzero(smoothed_losses(epochs) <= target)
     return WINDOW + int(reached[0]) if reached.size else None
@@ -169,14 +172,14 @@ def _plain(value: float | None) -> Value:
     return value, None, True
 
 
-def _estimate(result: dict) -> Value:
+def _estimate(result: dict[str, Any]) -> Value:
     """Value, standard error and convergence; nothing where it could not be had."""
     if "failed" in result:
         return None, None, True
     return result["value"], result["standard_error"], result["converged"] is not False
 
 
-def _top_eigenvalue(result: dict) -> Value:
+def _top_eigenvalue(result: dict[str, Any]) -> Value:
     if "failed" in result:
         return None, None, True
     return result["values"][0], None, bool(result["converged"][0])

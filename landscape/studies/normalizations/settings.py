@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from landscape.checks import check_count, check_number
 from landscape.errors import InputError
@@ -113,7 +113,7 @@ class NormalizationStudy:
         """What the files of one network are called."""
         return norm if seed == self.seeds[0] else f"{norm}_seed{seed}"
 
-    def sharpness_options(self, measure: str) -> dict:
+    def sharpness_options(self, measure: str) -> dict[str, Any]:
         """The arguments of `sharpness` for ``measure``."""
         taken = MEASURES[measure]
         starts_or_draws = self.draws if taken.steps is None else 1

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from landscape.storage.json_files import read_json, write_sealed
 from landscape.storage.locks import locked
@@ -28,8 +29,13 @@ class StoredResults:
         self.content = self._read()
 
     def get(
-        self, seed: int, name: str, recipe: dict, compute: Callable[[], dict], valid: Callable[[dict], bool] = bool
-    ) -> dict:
+        self,
+        seed: int,
+        name: str,
+        recipe: dict[str, Any],
+        compute: Callable[[], dict[str, Any]],
+        valid: Callable[[dict[str, Any]], bool] = bool,
+    ) -> dict[str, Any]:
         """The result ``name`` of ``seed`` that has this ``recipe`` (JSON types), else that of ``compute``, stored.
 
         A stored result has to be ``valid`` too: its files may be gone. With ``force`` everything is computed again.
@@ -47,7 +53,7 @@ class StoredResults:
         print(f"Wrote {self.path} ({name} of seed {seed})", flush=True)
         return result
 
-    def _read(self) -> dict:
+    def _read(self) -> dict[str, Any]:
         if not is_there(self.path):
             return {}
         return read_json(self.path, FORM, "results of this script", "move it away")

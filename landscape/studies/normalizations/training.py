@@ -5,6 +5,7 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ def train_normalization(
     path: Path,
     stored: StoredResults,
     device: str = "auto",
-) -> tuple[dict, Checkpoint]:
+) -> tuple[dict[str, Any], Checkpoint]:
     """The history of a trained network and its checkpoint at ``path``, both made unless they are there already.
 
     An interrupted training goes on from a file beside ``path``, on the CPU to the same numbers. The history has one
@@ -54,7 +55,7 @@ def train_normalization(
         "device": select_device(device).type,
     }
 
-    def compute() -> dict:
+    def compute() -> dict[str, Any]:
         known = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:8]
         state = path.with_suffix(f".{known}.unfinished.pth")
         if stored.force:
@@ -67,12 +68,12 @@ def train_normalization(
     return result, load_checkpoint(path)
 
 
-def _trained(model, settings, data, path, limit, state, device) -> dict:
+def _trained(model, settings, data, path, limit, state, device) -> dict[str, Any]:
     seed_everything(settings["seed"])
     network = build_model(model["name"], **model["arguments"])
     began, losses = time.perf_counter(), []
 
-    def note_epoch(_: int, __: nn.Module, metrics: dict) -> None:
+    def note_epoch(_: int, __: nn.Module, metrics: dict[str, Any]) -> None:
         nonlocal began
         now = time.perf_counter()
         metrics["batch_losses"] = torch.stack(losses).tolist()  # kept by the state, with all metrics
