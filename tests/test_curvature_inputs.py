@@ -39,6 +39,22 @@ def assert_same(product, matrix):
     np.testing.assert_allclose(product.matvec(vector), expected, atol=1e-10 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("kind", ["jvp", "hessian"])
+def test_losses_that_differentiate_by_torch_func(kind):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
+    rows, along = torch.randn(7, 2), torch.randn(7, 2)
+
+    def loss(network, batch):
+        if kind == "jvp":
+            return torch.func.jvp(network, (batch[0],), (batch[1],))[1][:, 0].square()
+        second = torch.func.hessian(lambda row: network(row)[0])
+        return torch.func.vmap(second)(batch[0]).diagonal(dim1=1, dim2=2).sum(1).square()
+
+    product = ll.hessian_product(float64(model, (rows, along), loss=loss), model)
+    assert_same(product, dense(model, lambda network: loss(network, (rows.double(), along.double())).mean()))
+
+
 class Bag(nn.Module):
     def __init__(self, sparse):
         super().__init__()

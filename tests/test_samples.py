@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import landscape_lib as ll
+from landscape.objective import samples
 
 GENERATOR = torch.Generator().manual_seed(4)
 ROWS = torch.randn(43, 4, generator=GENERATOR, dtype=torch.float64)
@@ -57,8 +58,8 @@ def objective(model, data, **options):
     return ll.objective(model, data, device="cpu", **{"dtype": torch.float64, **options})
 
 
-def losses(model):
-    return F.cross_entropy(model(ROWS), LABELS, reduction="none").detach()
+def losses(model, rows=ROWS):
+    return F.cross_entropy(model(rows), LABELS, reduction="none").detach()
 
 
 def by_name(model, batch):
@@ -198,6 +199,7 @@ REFUSED = {
     "no samples": (lambda: (ROWS[:0], LABELS[:0]), "no samples"),
     "empty dataset": (lambda: TensorDataset(ROWS[:0], LABELS[:0]), "no samples"),
     "text": (lambda: (ROWS.numpy(), np.array(["a"] * 43)), "array of <U1; give numbers"),
+    "text beside tensors": (lambda: {"x": ROWS, "split": "train"}, "hold str beside tensors: leave these out"),
     "sparse": (lambda: (ROWS.to_sparse(), LABELS), "sparse_coo tensor; convert it first"),
     "meta": (lambda: (ROWS.to("meta"), LABELS), "a meta tensor"),
     "nested": (lambda: (torch.nested.nested_tensor([ROWS[0], ROWS[1]]), LABELS[:2]), "a nested tensor"),
@@ -231,6 +233,29 @@ def test_conjugate_views_half_precision_and_nan_are_taken_as_they_are():
     broken[7] = torch.nan
     found = objective(model, (broken, LABELS))(model)
     assert found.isnan().nonzero().flatten().tolist() == [7]
+
+
+def test_arrays_of_the_other_byte_order_are_taken():
+    model, swapped = network(), [array.astype(array.dtype.newbyteorder()) for array in (ROWS.numpy(), LABELS.numpy())]
+    torch.testing.assert_close(objective(model, tuple(swapped))(model), losses(model))
+
+
+def test_a_text_beside_tensors_stays_with_all_data_as_one_batch():
+    model, batch = network(), {"x": ROWS, "y": LABELS, "kind": "half"}
+    data = DataLoader([batch], batch_size=None)
+    loss = lambda net, b: F.cross_entropy(net(b["x"]) / (1 + (b["kind"] == "half")), b["y"], reduction="none")  # noqa: E731
+    torch.testing.assert_close(objective(model, data, loss=loss)(model), loss(model, batch).detach())
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_batches_without_samples_are_passed_over(streamed, monkeypatch):
+    batches = [(ROWS[start:stop], LABELS[start:stop]) for start, stop in ((0, 20), (20, 20), (20, 43), (43, 43))]
+    if streamed:
+        monkeypatch.setattr(samples, "available_memory", lambda device: 0)
+    model = network()
+    found = objective(model, DataLoader(batches, batch_size=None))
+    assert (found.samples.tensors is None) == streamed
+    torch.testing.assert_close(found(model), losses(model))
 
 
 def test_a_dtype_other_than_float32_and_float64_is_refused():
@@ -281,4 +306,72 @@ def test_activations_of_a_network_that_overwrites_its_inputs_are_matched_without
     rows = ROWS.clone()
     first, second = (nn.Sequential(nn.ReLU(inplace=True), *network(seed)) for seed in (0, 1))
     ll.align(first, second, method="activations", data=(rows, LABELS))
+    torch.testing.assert_close(rows, ROWS, rtol=0, atol=0)
+
+
+class OverwritesSome(nn.Module):
+    """Doubles rows in place where ``chosen`` says so, by their values and the weights."""
+
+    def __init__(self, chosen):
+        super().__init__()
+        self.net, self.chosen = network(), chosen
+
+    def forward(self, rows):
+        marked = self.chosen(rows, self.net[0].weight)
+        if marked.any():
+            rows[marked] = 2 * rows[marked]
+        return self.net(rows)
+
+
+def through_numpy(model, batch):
+    rows = batch[0].numpy()
+    rows *= 2
+    return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+
+def test_values_that_are_written_through_numpy_are_noticed():
+    model, rows = network(), ROWS.clone()
+    found = objective(model, (rows, LABELS), loss=through_numpy)(model)
+    torch.testing.assert_close(found, losses(model, 2 * ROWS))
+    torch.testing.assert_close(rows, ROWS, rtol=0, atol=0)
+
+
+def test_a_network_that_overwrites_rare_samples_gives_what_it_gives_for_a_copy():
+    rows = torch.cat([ROWS] * 20)
+    rows[777] = 5.0
+    given, labels = rows.clone(), torch.cat([LABELS] * 20)
+    model = OverwritesSome(lambda inputs, _: inputs.amin(1) >= 5)
+    found = objective(model, (given, labels), batch_size=50)
+    expected = rows.clone()
+    expected[777] = 10.0
+    for _ in range(2):
+        torch.testing.assert_close(
+            found(model), F.cross_entropy(model.net(expected), labels, reduction="none").detach()
+        )
+    torch.testing.assert_close(given, rows, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("method", ["direct", "auto"])
+@pytest.mark.parametrize("form", ["tensors", "batches", "streamed"])
+def test_a_network_that_overwrites_samples_far_away_harms_none_and_is_refused_or_right(form, method, monkeypatch):
+    rows = ROWS.clone()
+    data = rows, LABELS
+    if form != "tensors":
+        data = DataLoader([(rows[:20], LABELS[:20], 1), (rows[20:], LABELS[20:], 2)], batch_size=None)
+    if form == "streamed":
+        monkeypatch.setattr(samples, "available_memory", lambda device: 0)
+    loss = "cross_entropy" if form == "tensors" else lambda net, b: F.cross_entropy(net(b[0]), b[1], reduction="none")
+    model = OverwritesSome(lambda inputs, weight: inputs[:, 0] * 0 + weight.norm() > 1.5 * size)
+    size = model.net[0].weight.norm().detach()
+    target, plane = objective(model, data, loss=loss), ll.random_plane(model, seed=1)
+    arguments = {"alpha_range": (-3, 3), "beta_range": (-2, 2), "resolution": 3, "method": method, "progress": False}
+    if form == "streamed":
+        found = ll.evaluate(target, plane, **arguments).loss[2, 2]
+        moved = copy.deepcopy(model)
+        moved.load_state_dict(plane(3, 2))
+        assert found == pytest.approx(float(losses(moved.net, 2 * ROWS).mean()), rel=1e-9)
+    else:
+        for _ in range(2):  # also a second time, when samples are no longer what they were
+            with pytest.raises(ll.InputError, match=r"writes into its batch.*x = x\.clone"):
+                ll.evaluate(target, plane, **arguments)
     torch.testing.assert_close(rows, ROWS, rtol=0, atol=0)

@@ -56,9 +56,10 @@ class Share:
         seen: dict[int, int] = {}
 
         def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in known:
-                seen[storage.data_ptr()] = storage.nbytes()
+            with contextlib.suppress(RuntimeError):  # what torch.func wraps has no memory that could be told
+                storage = tensor.untyped_storage()
+                if storage.data_ptr() not in known:
+                    seen[storage.data_ptr()] = storage.nbytes()
             return tensor
 
         with torch.enable_grad():

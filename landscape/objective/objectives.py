@@ -20,7 +20,7 @@ from landscape.objective.private_network import converted, private_copy, require
 from landscape.objective.samples import Samples, collect
 from landscape.objective.settling import between, buffer_ends, check_buffers
 from landscape.objective.spectral_norm import spectral_layers
-from landscape.objective.trees import batch_length, map_tensors, select, tensors_of
+from landscape.objective.trees import batch_length, map_tensors, tensors_of
 from landscape.points import Point, as_point, check_match, copy_of, named_parameters
 from landscape.runtime import OwnLock, kept_random_state, own_torch_state
 from landscape.runtime.devices import has_bf16, select_device
@@ -292,7 +292,11 @@ class Objective:
             for name, parameter in self.model.named_parameters():
                 parameter.data = self._values[name].clone()
         if self.writes:
-            arguments = tuple(map_tensors(torch.clone, argument) for argument in arguments)
+            return self._pass(function, *(map_tensors(torch.clone, argument) for argument in arguments))
+        with self._unwritten(arguments):
+            return self._pass(function, *arguments)
+
+    def _pass(self, function: Callable, *arguments: Any) -> Any:
         recorded = torch.is_grad_enabled()
         if not self.differentiates:
             with self.autocast():
@@ -301,6 +305,19 @@ class Objective:
         with self.autocast(), torch.enable_grad():
             found = function(*own)
         return found if recorded else map_tensors(lambda t: t.detach(), found)
+
+    @contextlib.contextmanager
+    def _unwritten(self, arguments: Any) -> Iterator[None]:
+        """Refuse a pass that writes into samples, and from then on any pass: they are no longer what they were."""
+        versions = _versions(arguments)
+        yield
+        if versions != _versions(arguments):
+            self.proofs["unwritten"] = False
+        if not self.proofs.get("unwritten", True):
+            raise InputError(
+                "the network or the loss writes into its batch, though not for the samples and weights that were tried "
+                "first; let it work on a copy (x = x.clone()), and make the objective anew"
+            )
 
     def score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Losses and hits of ``outputs`` under a named loss."""
@@ -517,13 +534,19 @@ class Objective:
             )
 
     def _settle_writes(self, batch: Any) -> None:
-        """Whether the network or the loss writes into its batch, in which case every pass gets a copy."""
-        few = batch if self.samples.whole else select(batch, torch.arange(min(2, self.count(batch))), self.count(batch))
-        own = map_tensors(torch.clone, few)
-        versions = [tensor._version for tensor in tensors_of(own)]
-        self.writes = False
-        self._raw_losses(own)
-        self.writes = versions != [tensor._version for tensor in tensors_of(own)]
+        """Whether the network or the loss writes into its batch, in which case every pass gets a copy.
+
+        So it does where the samples lie in memory of others.
+        """
+        self.writes = not self.samples.own
+        for tried in [batch] if self.samples.whole else [batch, *self.spread_samples()]:
+            if self.writes:
+                return
+            given = map_tensors(torch.clone, tried)
+            with contextlib.suppress(InputError, RuntimeError, TypeError, ValueError, LookupError):  # reported later
+                self._raw_losses(given)
+            untouched = self.proofs.pop("unwritten", True)
+            self.writes = not untouched or not all(map(torch.equal, tensors_of(given), tensors_of(tried)))
 
     def _weigh(self) -> None:
         """Learn the weights of all samples, in one pass; the loss is scaled with their sum from then on."""
@@ -662,6 +685,11 @@ def check_objective(found: Any, call: str) -> None:
 
 def _is_pair(batch: Any) -> bool:
     return isinstance(batch, tuple | list) and len(batch) == 2
+
+
+def _versions(tree: Any) -> list[int]:
+    """How often every tensor of ``tree`` was written into."""
+    return [tensor._version for tensor in tensors_of(tree)]
 
 
 def _close(losses: Tensor, again: Tensor) -> bool:

@@ -38,7 +38,8 @@ class Samples:
 
     ``size`` is N, ``description`` says which data they are. ``tensors`` is one tree of tensors [N, ...] when the
     samples are resident, and None when they come in batches of their own: streamed, or with values beside their
-    tensors. ``whole`` samples come as one batch, whatever its parts.
+    tensors. ``whole`` samples come as one batch, whatever its parts. ``own`` samples lie in memory that nobody else
+    reads.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Samples:
         whole: bool = False,
         some: tuple[Any, ...] = (),
         shortest: int | None = None,
+        own: bool = False,
     ):
         self.size = size
         self.description = description
         self.tensors = tensors
         self.whole = whole
+        self.own = own
         self._loader = loader
         self._some = some  # batches of the loader, for trials
         self.shortest = shortest  # samples of the smallest batch of the loader
@@ -79,8 +82,8 @@ class Samples:
                 yield start, self._moved(slice(start, stop), move)
         else:
             start = 0
-            for batch in self._loader:
-                yield start, map_tensors(move, check_tree(batch))
+            for batch in _walk(self._loader):
+                yield start, map_tensors(move, batch)
                 start += batch_length(batch)
 
     def shuffled(
@@ -123,17 +126,20 @@ class Samples:
             return self
         drawn = torch.randperm(self.size, generator=torch.Generator().manual_seed(seed))[:count].sort().values
         tensors = map_parts(lambda t: t[drawn.to(t.device)], self.tensors)
-        return _resident(tensors, {**self.description, "subset": [count, seed]})
+        return _resident(tensors, {**self.description, "subset": [count, seed]}, own=True)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Samples":
-        """Resident samples on ``device`` when they take less than half of its free memory, else these."""
+        """Resident samples of our own on ``device`` when they take less than half of its free memory, else these."""
         if self.tensors is None or 2 * tree_bytes(self.tensors) > available_memory(device):
             return self
-        return self.mapped(mover(device, dtype))
+        moved = self.mapped(mover(device, dtype, copy=not self.own))
+        moved.own = True
+        return moved
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> "Samples":
         """Resident samples with ``function`` applied to all their tensors."""
-        return Samples(self.size, self.description, tensors=map_tensors(function, self.tensors), whole=self.whole)
+        tensors = map_tensors(function, self.tensors)
+        return Samples(self.size, self.description, tensors=tensors, whole=self.whole, own=self.own)
 
     def _moved(self, rows: slice | Tensor, move: Callable[[Tensor], Tensor]) -> Any:
         """The batch of ``rows``."""
@@ -172,6 +178,12 @@ def collect(data: Any, whole_batch: bool = False) -> Samples:
         return _from_loader(data, whole_batch)
     kind = type(data)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if tensors_of(data):
+        others = ", ".join({type(leaf).__name__: 0 for leaf in leaves(data) if not isinstance(leaf, Tensor)})
+        raise InputError(
+            f"the data hold {others} beside tensors: leave these out, or pass DataLoader([data], batch_size=None), "
+            "which gives all data as one batch with such values in it"
+        )
     raise InputError(
         "data must be a Data, a tensor or a tuple, mapping or dataclass of tensors with one row a sample, a "
         f"torch.utils.data.Dataset or a DataLoader, not {'an empty ' if _is_sequence(data) else ''}{name}; a loss that "
@@ -179,13 +191,16 @@ def collect(data: Any, whole_batch: bool = False) -> Samples:
     )
 
 
-def mover(device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    """tensor -> the same on ``device``, in ``dtype`` if it is floating-point, in that precision if it is complex."""
+def mover(device: torch.device, dtype: torch.dtype, copy: bool = False) -> Callable[[Tensor], Tensor]:
+    """tensor -> the same on ``device``, in ``dtype`` if it is floating-point, in that precision if it is complex.
+
+    With ``copy`` always in other memory.
+    """
     complex_dtype = torch.complex128 if dtype == torch.float64 else torch.complex64
 
     def move(tensor: Tensor) -> Tensor:
         wanted = dtype if tensor.is_floating_point() else complex_dtype if tensor.is_complex() else None
-        moved = tensor.to(device, wanted, non_blocking=True)
+        moved = tensor.to(device, wanted, non_blocking=True, copy=copy)
         return moved.clone() if moved.is_inference() else moved  # made under torch.inference_mode: no derivatives
 
     return move
@@ -227,7 +242,8 @@ def _as_tensors(tree: Any) -> Any:
         if not isinstance(leaf, np.ndarray):
             return leaf
         try:
-            return torch.from_numpy(np.array(leaf))  # a copy: arrays may be read-only, or run backwards
+            # A copy in the byte order of this machine: arrays may be read-only, or run backwards.
+            return torch.from_numpy(np.array(leaf, dtype=leaf.dtype.newbyteorder("=")))
         except TypeError as error:
             raise InputError(f"the data hold an array of {leaf.dtype}; give numbers") from error
 
@@ -265,11 +281,14 @@ def _from_loader(loader: DataLoader[Any], whole: bool) -> Samples:
         except (RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
         else:
-            return _resident(joined, description, whole=whole)
+            return _resident(joined, description, whole=whole, own=True)
     if whole:
         raise InputError(f"whole_batch=True needs batches that can be joined to one: {reason}")
     description["fingerprint"] = hashlib.sha256("".join(read.prints).encode()).hexdigest()
-    return Samples(read.size, description, loader=read.kept or loader, some=tuple(read.some), shortest=read.shortest)
+    kept, own = [map_tensors(torch.clone, batch) for batch in read.kept], bool(read.kept)
+    return Samples(
+        read.size, description, loader=kept or loader, some=tuple(read.some), shortest=read.shortest, own=own
+    )
 
 
 class _Reading:
@@ -304,15 +323,17 @@ class _Reading:
             self.some[place] = batch
 
 
-def _walk(loader: DataLoader[Any]) -> Iterator[Any]:
-    """The batches of ``loader``, checked.
+def _walk(loader: Iterable[Any]) -> Iterator[Any]:
+    """The batches of ``loader`` that hold samples, checked.
 
     Raises:
         InputError: its Dataset or its collate_fn fails.
     """
     try:
         for batch in loader:
-            yield check_tree(batch)
+            parts = [tensor for tensor in tensors_of(check_tree(batch)) if tensor.ndim]
+            if not parts or any(map(len, parts)):
+                yield check_tree(batch)
     except (RuntimeError, TypeError, ValueError, LookupError) as error:
         if isinstance(error, InputError):
             raise
@@ -357,14 +378,18 @@ def _spread_over(tensors: Any, size: int, count: int) -> Tensor:
 
 
 def _resident(
-    tensors: Any, description: dict[str, Any], known_fingerprint: str | None = None, whole: bool = False
+    tensors: Any,
+    description: dict[str, Any],
+    known_fingerprint: str | None = None,
+    whole: bool = False,
+    own: bool = False,
 ) -> Samples:
     lengths = {len(tensor) for tensor in tensors_of(tensors) if tensor.ndim}
     size = 1 if whole and len(lengths) != 1 else batch_length(tensors)
     if size == 0 or 0 in lengths:
         raise InputError("the data hold no samples")
     description["fingerprint"] = known_fingerprint or tree_fingerprint(tensors)
-    return Samples(size, description, tensors=tensors, whole=whole)
+    return Samples(size, description, tensors=tensors, whole=whole, own=own)
 
 
 def available_memory(device: torch.device) -> int:
