@@ -129,17 +129,28 @@ def weight_normalized(weight_norm):
     return nn.Sequential(nn.Flatten(), weight_norm(nn.Linear(32, 4)), nn.ReLU(), nn.Linear(4, 3))
 
 
-def test_weight_norm_is_differentiated_twice():
-    model, (inputs, targets) = weight_normalized(parametrizations.weight_norm), images(SAMPLES)
+WEIGHT_NORMS = {"parametrization": parametrizations.weight_norm, "hook": torch.nn.utils.weight_norm}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("kind", WEIGHT_NORMS)
+def test_weight_norm_is_differentiated_twice(kind):
+    model, (inputs, targets) = weight_normalized(WEIGHT_NORMS[kind]), images(SAMPLES)
     product = ll.hessian_product(float64(model), model)
     dense = dense_hessian(WeightNormalized(model), inputs, targets)
     np.testing.assert_allclose(matrix_of(product), dense, atol=1e-12 * np.abs(dense).max())
 
 
-@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+class OwnWeightNorm(nn.Linear):
+    """torch takes the norm for a constant when it differentiates this kernel for the second time."""
+
+    def forward(self, inputs):
+        return torch.nn.functional.linear(inputs, torch._weight_norm(self.weight, self.bias[:, None], 0))
+
+
 def test_wrong_second_derivatives_are_noticed():
-    """torch takes the norm for a constant when it differentiates the older weight_norm, a hook, for the second time."""
-    model = weight_normalized(torch.nn.utils.weight_norm)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), OwnWeightNorm(32, 4), nn.ReLU(), nn.Linear(4, 3))
     with pytest.warns(UserWarning, match="NOT SYMMETRIC"):
         ll.hessian_product(float64(model), model)
     with warnings.catch_warnings():

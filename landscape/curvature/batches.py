@@ -20,7 +20,7 @@ Pieces = Sequence[Tensor | None]  # one tensor a parameter; None stands for zero
 
 def hessian_of(objective: Objective, batch: object, parameters: list[Tensor]) -> Callable[[Pieces], Pieces]:
     """v -> sum over the batch of H_n v: the gradient of g v, g the gradient of the summed losses (Pearlmutter 1994)."""
-    with replaced_forwards({**fast_convolutions(objective.model), **exact_weight_norms(objective.model)}):
+    with replaced_forwards(fast_convolutions(objective.model)), exact_weight_norms(objective.model):
         losses = objective.evaluate(batch)[0]
         # What flows back is made a variable, else a function that can be differentiated once would count as linear.
         one = torch.ones((), dtype=losses.dtype, device=losses.device, requires_grad=True)

@@ -1,19 +1,37 @@
 """Weight normalisation that can be differentiated twice: torch's own takes the norm for a constant the second time."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torch.nn.utils.weight_norm import WeightNorm
+
+from landscape.evaluation.forwards import replaced_forwards
 
 __all__ = ["exact_weight_norms"]
 
 
-def exact_weight_norms(model: nn.Module) -> dict[nn.Module, Callable[[Tensor, Tensor], Tensor]]:
-    """A forward of elementary operations for every ``parametrizations.weight_norm`` of ``model``."""
-    kind = parametrizations._WeightNorm
-    return {module: partial(_forward, module.dim) for module in model.modules() if isinstance(module, kind)}
+@contextlib.contextmanager
+def exact_weight_norms(model: nn.Module) -> Iterator[None]:
+    """Let every weight_norm of ``model``, a parametrization or a hook, consist of elementary operations meanwhile."""
+    parts = [module for module in model.modules() if isinstance(module, parametrizations._WeightNorm)]
+    hooks = [hook for module in model.modules() for hook in module._forward_pre_hooks.values()]
+    older = [hook for hook in hooks if isinstance(hook, WeightNorm)]
+    try:
+        for hook in older:
+            hook.__dict__["compute_weight"] = partial(_of_hook, hook)
+        with replaced_forwards({module: partial(_forward, module.dim) for module in parts}):
+            yield
+    finally:
+        for hook in older:
+            hook.__dict__.pop("compute_weight", None)
+
+
+def _of_hook(hook: WeightNorm, module: nn.Module) -> Tensor:
+    return _forward(hook.dim, *(getattr(module, f"{hook.name}_{part}") for part in "gv"))
 
 
 def _forward(axis: int, length: Tensor, direction: Tensor) -> Tensor:
