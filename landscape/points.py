@@ -3,19 +3,21 @@
 import copy
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
+from torch.overrides import TorchFunctionMode
 
 from landscape.errors import InputError, InputTypeError
 from landscape.runtime import own_torch_state
 
 __all__ = [
     "Point",
+    "aligned",
     "as_float64",
     "as_point",
     "as_real",
@@ -24,6 +26,7 @@ __all__ = [
     "check_values",
     "copy_of",
     "cosine",
+    "cut",
     "flatten",
     "in_precision",
     "inner",
@@ -128,16 +131,26 @@ def check_finite(point: Point, what: str) -> None:
 
 @own_torch_state()
 def copy_of(model: nn.Module) -> nn.Module:
-    """A deep copy; weights that a hook computed (pruning, weight_norm), which torch does not copy, are detached.
+    """A deep copy; tensors that were computed (by weight_norm, or kept by forward) are detached.
 
     Compiled submodules are copied as what was compiled.
     """
-    computed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
-    memo: dict[int, Any] = {id(value): value.detach().clone() for value in computed if not value.is_leaf}
-    for module in model.modules():
-        if COMPILED in module._modules:
-            memo[id(module)] = copy.deepcopy(module._modules[COMPILED], memo)
-    return copy.deepcopy(model, memo)
+    memo: dict[int, Any] = {}
+    with _DetachedCopies():
+        for module in model.modules():
+            if COMPILED in module._modules:
+                memo[id(module)] = copy.deepcopy(module._modules[COMPILED], memo)
+        return copy.deepcopy(model, memo)
+
+
+class _DetachedCopies(TorchFunctionMode):
+    """Copies of tensors that have a history, which torch refuses to copy, are without it."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is Tensor.__deepcopy__ and not args[0].is_leaf:
+            tensor, memo = args
+            return memo.setdefault(id(tensor), tensor.detach().clone())
+        return function(*args, **(kwargs or {}))
 
 
 @own_torch_state()
@@ -238,10 +251,20 @@ def flatten(point: Point) -> Tensor:
     return torch.cat([as_real(value.cpu()).flatten() for value in point.values()])
 
 
+def aligned(tensor: Tensor) -> Tensor:
+    """``tensor``, copied where it starts at an odd place of its memory: there torch views no complex numbers."""
+    return tensor.clone() if tensor.storage_offset() % 2 else tensor
+
+
+def cut(vector: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """``vector`` [D] in pieces of ``sizes``, see `aligned`."""
+    return [aligned(piece) for piece in vector.split(list(sizes))]
+
+
 @own_torch_state()
 def unflatten(vector: Tensor, like: Point) -> Point:
     """The parts of ``vector`` [D], as `flatten` makes it, under the names and in the shapes of ``like``."""
-    pieces = vector.split([value.numel() * (1 + value.is_complex()) for value in like.values()])
+    pieces = cut(vector, [value.numel() * (1 + value.is_complex()) for value in like.values()])
     found = {}
     for (name, value), piece in zip(like.items(), pieces, strict=True):
         pairs = value.is_complex()

@@ -1,5 +1,6 @@
 """The network of an objective is its own: it follows every move, and nothing of the caller's is written."""
 
+import collections
 import copy
 import functools
 import subprocess
@@ -450,3 +451,144 @@ def test_an_objective_does_not_load_the_compiler_of_torch():
         "assert 'torch._dynamo.convert_frame' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Keeping(nn.Module):
+    """Keeps what it computed, history and all, where users do."""
+
+    def __init__(self, keep):
+        super().__init__()
+        self.layer, self.out, self.keep = nn.Linear(32, 6), nn.Linear(6, 3), keep
+        self.kept, self.others = [], types.SimpleNamespace()
+        self.register_buffer("last", torch.zeros(()), persistent=False)
+
+    def forward(self, x):
+        hidden = torch.tanh(self.layer(x.flatten(1)))
+        self.keep(self, hidden)
+        return self.out(hidden)
+
+
+KEEPS = {
+    "list": lambda self, hidden: self.kept.append(hidden),
+    "deque": lambda self, hidden: setattr(self, "kept", collections.deque([hidden])),
+    "mapping": lambda self, hidden: setattr(self, "kept", {"maps": (hidden, [hidden])}),
+    "object": lambda self, hidden: setattr(self.others, "hidden", hidden),
+    "buffer": lambda self, hidden: setattr(self, "last", hidden.sum()),
+}
+
+
+@pytest.mark.parametrize("where", KEEPS)
+def test_networks_that_keep_what_they_computed(where):
+    torch.manual_seed(0)
+    model = Keeping(KEEPS[where])
+    model(X)
+    plane = ll.random_plane(model, seed=1)
+    surface = ll.evaluate(ll.objective(model, (X, Y)), plane, resolution=2, progress=False)
+    expected = [[loss_of(plane(a, b)) for b in surface.betas] for a in surface.alphas]
+    np.testing.assert_allclose(surface.loss, expected, rtol=1e-6)
+
+
+def loss_of(point):
+    """Of `Keeping` in float64, written out."""
+    values = {name: value.double() for name, value in point.items()}
+    hidden = torch.tanh(F.linear(X.flatten(1).double(), values["layer.weight"], values["layer.bias"]))
+    return F.cross_entropy(F.linear(hidden, values["out.weight"], values["out.bias"]), Y).item()
+
+
+class Pairs(nn.Module):
+    """Weights that are viewed as complex numbers, behind an odd number of others and whole ones in front."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = nn.Parameter(torch.randint(-90, 90, (6, 32), dtype=torch.int8), requires_grad=False)
+        self.scale, self.bias = nn.Parameter(torch.rand(6, 1) / 90), nn.Parameter(torch.randn(3))
+        self.pairs = nn.Parameter(torch.randn(6, 3, 2))
+        self.last = nn.Parameter(torch.randn(3))
+
+    def forward(self, x):
+        hidden = torch.tanh(F.linear(x.flatten(1), self.steps * self.scale))
+        turned = torch.complex(hidden, hidden.square()) @ torch.view_as_complex(self.pairs)
+        return turned.abs() * self.last + self.bias
+
+
+def pairs_loss(model, values):
+    """The loss of `Pairs` in float64, complex numbers written out."""
+    steps, scale, bias, pairs, last = (value.double() for value in values)
+    hidden = torch.tanh(X.flatten(1).double() @ (steps * scale).T)
+    real = hidden @ pairs[..., 0] - hidden.square() @ pairs[..., 1]
+    imaginary = hidden @ pairs[..., 1] + hidden.square() @ pairs[..., 0]
+    return F.cross_entropy((real.square() + imaginary.square()).sqrt() * last + bias, Y)
+
+
+def test_weights_viewed_as_complex_and_whole_ones_in_front():
+    torch.manual_seed(0)
+    model = Pairs()
+    objective = ll.objective(model, (X, Y), dtype=torch.float64)
+    plane = ll.random_plane(model, seed=1, ignore=())
+    surface = ll.evaluate(objective, plane, resolution=3, alpha_range=(-0.1, 0.1), beta_range=(-0.1, 0.1))
+    expected = [[pairs_loss(model, plane(a, b).values()).item() for b in surface.betas] for a in surface.alphas]
+    np.testing.assert_allclose(surface.loss, expected, rtol=1e-6)  # points are in float32
+    product = ll.hessian_product(objective, model)
+    steps, *others = (parameter.detach().double() for parameter in model.parameters())
+    dense = torch.autograd.functional.hessian(lambda *values: pairs_loss(model, (steps, *values)), tuple(others))
+    sizes = [value.numel() for value in others]
+    rows = [
+        torch.cat([part.reshape(m, n) for part, n in zip(row, sizes, strict=True)], 1)
+        for row, m in zip(dense, sizes, strict=True)
+    ]
+    vector = np.random.default_rng(0).standard_normal(product.dimension)
+    np.testing.assert_allclose(product.matvec(vector), torch.cat(rows).numpy() @ vector, rtol=1e-9, atol=1e-12)
+
+
+class Adapted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(32, 3)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1))
+
+
+def adapted_loss(model, batch):
+    """After one step of gradient descent on the sample itself."""
+    weight, bias = model.layer.weight, model.layer.bias
+    losses = []
+    for inputs, target in zip(*batch, strict=True):
+        first = F.cross_entropy(F.linear(inputs.flatten(), weight, bias), target)
+        slopes = torch.autograd.grad(first, (weight, bias), create_graph=True)
+        stepped = (value - 0.1 * slope for value, slope in zip((weight, bias), slopes, strict=True))
+        losses.append(F.cross_entropy(F.linear(inputs.flatten(), *stepped), target))
+    return torch.stack(losses)
+
+
+def test_a_line_between_networks_whose_loss_differentiates_by_their_parameters():
+    torch.manual_seed(0)
+    first, second = Adapted(), Adapted()
+    line = ll.interpolation_line(first, second)
+    surface = ll.evaluate(ll.objective(first, (X, Y), loss=adapted_loss), line, alpha_range=(0, 1), resolution=3)
+    expected = []
+    for t in surface.alphas:
+        model = copy.deepcopy(first).double()
+        for parameter, value in zip(model.parameters(), line(t).values(), strict=True):
+            parameter.data = value.double()
+        expected.append(adapted_loss(model, (X.double(), Y)).mean().item())
+    np.testing.assert_allclose(surface.loss, expected, rtol=1e-6)
+
+
+def test_a_state_that_is_kept_is_not_taken_for_dropout():
+    class Counting(Adapted):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return super().forward(x) * self.calls
+
+    with pytest.raises(ll.InputError, match="kept from one pass to the next"):
+        ll.objective(Counting(), (X, Y))
+    with pytest.raises(ll.InputError, match="turn off dropout"):
+        ll.objective(nn.Sequential(nn.Flatten(), AlwaysDropping(), nn.Linear(32, 3)), (X, Y))
+
+
+class AlwaysDropping(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5, training=True)

@@ -14,7 +14,7 @@ from landscape.errors import InputError
 from landscape.objective.batch_norm import use_batch_statistics
 from landscape.objective.objectives import Objective, check_objective
 from landscape.objective.settling import between
-from landscape.points import Point, as_point, check_finite, check_match, in_precision
+from landscape.points import Point, as_point, check_finite, check_match, cut, in_precision
 from landscape.runtime import own_torch_state, ranks
 from landscape.runtime.progress import progress_bar
 from landscape.runtime.seeds import checked_seed
@@ -211,5 +211,5 @@ def _control_weights(kind: str, t: Tensor, count: int) -> Tensor:
 
 def _parts(vector: Tensor, like: dict[str, Tensor]) -> Point:
     """``vector`` [P] cut into tensors of the names and shapes of ``like``."""
-    pieces = vector.split([value.numel() for value in like.values()])
+    pieces = cut(vector, [value.numel() for value in like.values()])
     return {name: piece.view(value.shape) for (name, value), piece in zip(like.items(), pieces, strict=True)}

@@ -13,7 +13,7 @@ from landscape.errors import InputError
 from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective
 from landscape.objective.workers import Team
-from landscape.points import Point, as_point, check_match
+from landscape.points import Point, as_point, check_match, cut
 from landscape.runtime import own_torch_state
 from landscape.storage.provenance import fingerprint, versions
 
@@ -138,7 +138,7 @@ class Product:
     @own_torch_state()
     def unflatten(self, vector: Tensor | np.ndarray) -> Point:
         """The point that ``vector`` [D] stands for, in the dtype of the objective."""
-        pieces = torch.as_tensor(vector).split(self._sizes)
+        pieces = cut(torch.as_tensor(vector), self._sizes)
         return {
             name: piece.reshape(like.shape).to(like)
             for (name, like), piece in zip(self._like.items(), pieces, strict=True)

@@ -14,7 +14,7 @@ from landscape.objective.objectives import Objective
 from landscape.objective.responses import check_gradients, explained_checkpoints, without_sparse_gradients
 from landscape.objective.trees import tensors_of
 from landscape.objective.workers import Team
-from landscape.points import as_float64
+from landscape.points import as_float64, cut
 from landscape.runtime import math_attention
 
 __all__ = ["Share", "differentiating", "shares_of"]
@@ -133,7 +133,7 @@ class Share:
         return as_float64(torch.cat([piece.detach().flatten() for piece in found]))
 
     def _pieces(self, vector: Tensor) -> Pieces:
-        parts = vector.split([parameter.numel() for parameter in self.parameters])
+        parts = cut(vector, [parameter.numel() for parameter in self.parameters])
         return [part.view_as(parameter) for part, parameter in zip(parts, self.parameters, strict=True)]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.weight_norm import WeightNorm
 
-from landscape.evaluation.forwards import replaced_forwards
+from landscape.objective.forwards import replaced_forwards
 
 __all__ = ["exact_weight_norms"]
 

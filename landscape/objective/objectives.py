@@ -16,12 +16,12 @@ from landscape.objective.forward_watch import find_out, parameters_touched
 from landscape.objective.independence import changed_buffer, check_independence
 from landscape.objective.layer_order import Order
 from landscape.objective.losses import IGNORED, LOSSES, Weighted, check_labels, check_range, counted, is_classification
-from landscape.objective.private_network import converted, private_copy, require_gradients
+from landscape.objective.private_network import converted, held_by, private_copy, require_gradients
 from landscape.objective.samples import Samples, collect
 from landscape.objective.settling import between, buffer_ends, check_buffers
 from landscape.objective.spectral_norm import spectral_layers
 from landscape.objective.trees import batch_length, map_tensors, tensors_of
-from landscape.points import Point, as_point, check_match, copy_of, named_parameters
+from landscape.points import Point, aligned, as_point, check_match, copy_of, named_parameters
 from landscape.runtime import OwnLock, kept_random_state, own_torch_state
 from landscape.runtime.devices import has_bf16, select_device
 from landscape.slices.networks import buffers_of, set_buffers, statistics_names, varying_names
@@ -33,6 +33,11 @@ __all__ = ["Objective", "check_objective", "objective"]
 FEW = 64  # samples that checks run on
 TRIED = 32  # samples that are tried in several batches
 FIRST = 8  # losses that tell networks apart
+RANDOM = "turn off dropout and other random parts in eval mode"
+KEPT = (
+    "something is kept from one pass to the next (a state, a cache, a counter), or drawn from a generator that is not "
+    "torch's; begin every pass anew"
+)
 PRECISIONS = ("full", "tf32", "bf16")
 BATCH_BYTES = 2 * 2**20  # of inputs: with the activations, about what a cache takes
 
@@ -177,7 +182,7 @@ class Objective:
         """The values of ``point`` on the device and in the dtype of the objective."""
         values = {}
         for name, parameter in self.model.named_parameters():
-            value = converted(point[name].detach(), self.device, self.dtype)
+            value = aligned(converted(point[name].detach(), self.device, self.dtype))
             whole = value.dtype != parameter.dtype
             values[name] = value.round().to(parameter.dtype) if whole else value
             if whole and not torch.allclose(values[name].to(value.dtype), value):
@@ -358,6 +363,8 @@ class Objective:
         """The same objective for another network, with the buffers that it has now."""
         other = copy.copy(self)
         other.model, other.ends, other.order = self._private(model), (), None
+        if any(parameter.requires_grad for parameter in self.model.parameters()):
+            require_gradients(other.model)
         return other
 
     def twin(self) -> "Objective":
@@ -509,8 +516,9 @@ class Objective:
         self._settle_shape(batch, losses)
         self.first_losses = losses.flatten()[:FIRST].tolist()
         if not _close(losses, again):
-            advice = changed_buffer(self.model, buffers) or "turn off dropout and other random parts in eval mode"
+            advice = changed_buffer(self.model, buffers) or (RANDOM if self.draws else KEPT)
             raise InputError(f"the forward pass is not deterministic (two passes over one batch differ): {advice}")
+        self._settle_keeps(batch)
         self._settle_writes(batch)
         if isinstance(self.loss, Criterion):
             self.loss.check(self._outputs(batch[0]), batch[1])
@@ -547,6 +555,13 @@ class Objective:
                 self._raw_losses(given)
             untouched = self.proofs.pop("unwritten", True)
             self.writes = not untouched or not all(map(torch.equal, tensors_of(given), tensors_of(tried)))
+
+    def _settle_keeps(self, batch: Any) -> None:
+        """Whether a pass leaves something in the network: a buffer, a list, an attribute."""
+        held = held_by(self.model)
+        self._raw_losses(map_tensors(torch.clone, batch))
+        now = held_by(self.model)
+        self.keeps = len(held) != len(now) or any(a is not b for a, b in zip(held, now, strict=True))
 
     def _weigh(self) -> None:
         """Learn the weights of all samples, in one pass; the loss is scaled with their sum from then on."""

@@ -1,13 +1,16 @@
 """A network of one's own: a copy that shares no memory with the one that it was made from."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from landscape.errors import InputError
 from landscape.points import check_values, copy_of, unwrapped
 from landscape.runtime import own_torch_state
 
-__all__ = ["converted", "private_copy", "require_gradients"]
+__all__ = ["converted", "held_by", "private_copy", "require_gradients"]
 
 COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
@@ -51,6 +54,11 @@ def private_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> 
     for parameter in private.parameters():  # of a scripted network the copies hang on what they were copied from
         parameter.detach_().requires_grad_(False)
     return private.eval()
+
+
+def held_by(model: nn.Module) -> list[Any]:
+    """Everything that the modules of ``model`` hold, buffers, lists and other attributes, object by object."""
+    return tree_leaves([vars(module) for module in model.modules()])
 
 
 def require_gradients(model: nn.Module) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError
 from landscape.escaping import one_line
-from landscape.points import Point, as_point
+from landscape.points import Point, as_point, cut
 from landscape.runtime import own_torch_state
 from landscape.storage.files import make_folder, written_whole
 from landscape.storage.formats import foreign_format
@@ -193,7 +193,7 @@ class RecordedPoints(Sequence[Any]):
     def __getitem__(self, index: int) -> Point:
         flat = torch.from_numpy(np.array(self._records["point"][self._whole[index]]))
         flat = flat.float() if flat.dtype == torch.float16 else flat
-        pieces = flat.split(self._sizes)
+        pieces = cut(flat, self._sizes)
         return {name: piece.reshape(shape) for piece, (name, shape) in zip(pieces, self.shapes.items(), strict=True)}
 
     @cached_property

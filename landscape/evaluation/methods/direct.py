@@ -1,6 +1,7 @@
 """Evaluation by forward passes at every point, of the whole network or of what follows its first moved layer."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from landscape.evaluation.methods.pooling import fast_pools
 from landscape.objective.forwards import replaced_forwards
 from landscape.objective.objectives import Objective
 from landscape.objective.trees import map_tensors, tensors_of
+from landscape.points import Point
 from landscape.slices.planes import Slice
 
 __all__ = ["Direct"]
@@ -124,6 +126,7 @@ class Direct:
             callable(objective.loss)
             or objective.differentiates
             or objective.writes
+            or objective.keeps
             or objective.overwrites
             or objective.renews
         ):
@@ -226,15 +229,23 @@ class Direct:
             for key, parameter in module._parameters.items()
             if id(parameter) in held
         ]
-        like = next(iter(parameters.values()))
+        # Every parameter starts at an even place, where torch can view pairs of numbers as complex ones.
+        self.sizes = [(parameter.numel(), parameter.numel() % 2) for parameter in self.moved.values()]
         points = (self.slice.origin, *self.slice.directions)
-        rows = [torch.cat([like.new_zeros(0), *(point[name].flatten().to(like) for name in names)]) for point in points]
-        self.origin, self.directions = rows[0], torch.stack(rows[1:])
+        self.origin, *directions = (self._in_a_row(point) for point in points)
+        self.directions = torch.stack(directions)
+
+    def _in_a_row(self, point: Point) -> Tensor:
+        """The moved parameters of ``point`` as one vector [P]."""
+        row = torch.zeros(1, dtype=self.objective.dtype, device=self.objective.device)
+        parts = [
+            (point[name].flatten().to(row), row[:pad]) for name, (_, pad) in zip(self.moved, self.sizes, strict=True)
+        ]
+        return torch.cat([row[:0], *itertools.chain.from_iterable(parts)])
 
     def _pieces(self, stack: Tensor) -> dict[str, Tensor]:
         """Views of the moved parameters in ``stack`` [..., P]."""
-        sizes = [parameter.numel() for parameter in self.moved.values()]
-        pieces = stack.split(sizes, dim=-1)
+        pieces = stack.split([*itertools.chain.from_iterable(self.sizes)], dim=-1)[::2]
         return {
             name: piece.view((*stack.shape[:-1], *parameter.shape))
             for (name, parameter), piece in zip(self.moved.items(), pieces, strict=True)
