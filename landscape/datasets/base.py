@@ -1,5 +1,6 @@
 """What a data set is once loaded: one normalised tensor that knows where it came from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -33,7 +34,7 @@ class Data:
         return len(self.targets)
 
     @own_torch_state()
-    def select(self, indices: Tensor) -> "Data":
+    def select(self, indices: Tensor | Sequence[int]) -> "Data":
         """The samples at positions ``indices`` [K], in that order.
 
         Raises:
@@ -63,7 +64,8 @@ class Data:
         parts = stratified_split(self.targets.numpy(), test_share=share, seed=seed)
         if not all(map(len, parts.values())):
             raise InputError(f"a share of {share} of {len(self)} samples leaves one part empty; take more samples")
-        return tuple(self.select(torch.from_numpy(np.sort(positions))) for positions in parts.values())
+        train, test = (self.select(torch.from_numpy(np.sort(positions))) for positions in parts.values())
+        return train, test
 
     def minibatches(self, count: int, size: int, seed: int) -> list["Data"]:
         """``count`` mini-batches of ``size`` samples drawn without replacement from ``seed``, as training draws them.
@@ -96,14 +98,22 @@ class Data:
         return pixels[..., 0] if len(sample) == 1 else pixels
 
 
-def from_pixels(pixels: np.ndarray, targets: np.ndarray, *, mean, std, scale: float = 255, **fields) -> Data:
+def from_pixels(
+    pixels: np.ndarray,
+    targets: np.ndarray,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    scale: float = 255,
+    **fields: Any,
+) -> Data:
     """Data with inputs (pixels / scale - mean) / std from ``pixels`` [N, H, W, C]; one copy in float32."""
     inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     inputs = inputs.to(torch.float32, memory_format=torch.contiguous_format, copy=True).div_(scale)
     inputs.sub_(torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
-    targets = torch.from_numpy(np.asarray(targets, dtype=np.int64))
-    fields.setdefault("indices", torch.arange(len(targets)))
-    return Data(inputs=inputs, targets=targets, mean=tuple(mean), std=tuple(std), **fields)
+    labels = torch.from_numpy(np.asarray(targets, dtype=np.int64))
+    fields.setdefault("indices", torch.arange(len(labels)))
+    return Data(inputs=inputs, targets=labels, mean=tuple(mean), std=tuple(std), **fields)
 
 
 def checked_limit(limit: int | None, available: int, name: str) -> int:
@@ -119,7 +129,7 @@ def checked_limit(limit: int | None, available: int, name: str) -> int:
     return limit
 
 
-def round_robin(targets: np.ndarray) -> np.ndarray:
+def round_robin(targets: np.ndarray | Sequence[int]) -> np.ndarray:
     """Positions [N] that deal out one sample of each class in turn, so that every beginning is balanced."""
     targets = np.asarray(targets)
     turn = np.empty(len(targets), dtype=np.int64)
@@ -133,7 +143,7 @@ def stratified_split(targets: np.ndarray, *, test_share: float, seed: int) -> di
     """Positions of a random train and test split with ``test_share`` of every class, dealt round robin."""
     targets = np.asarray(targets)
     generator = np.random.default_rng(seed)
-    parts = {"train": [], "test": []}
+    parts: dict[str, list[np.ndarray]] = {"train": [], "test": []}
     for label in np.unique(targets):
         members = generator.permutation(np.flatnonzero(targets == label))
         count = round(test_share * len(members))

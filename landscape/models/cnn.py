@@ -28,4 +28,5 @@ class TinyCNN(nn.Module):
         self.fc = nn.Linear(32 * (height // 8) * (width // 8), classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.fc(self.features(inputs).flatten(1))
+        logits: Tensor = self.fc(self.features(inputs).flatten(1))
+        return logits

@@ -16,4 +16,5 @@ class LinearMNIST(nn.Module):
         self.fc = nn.Linear(math.prod(input_shape), classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.fc(inputs.flatten(1))
+        logits: Tensor = self.fc(inputs.flatten(1))
+        return logits

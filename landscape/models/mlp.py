@@ -58,4 +58,5 @@ class MLPClassifier(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.fc(self.hidden(inputs.flatten(1)))
+        logits: Tensor = self.fc(self.hidden(inputs.flatten(1)))
+        return logits

@@ -49,4 +49,5 @@ class NormCNN(nn.Module):
         hidden = F.max_pool2d(torch.relu(self.norm2(self.conv2(hidden))), 2)
         hidden = F.max_pool2d(torch.relu(self.norm3(self.conv3(hidden))), 2)
         hidden = torch.relu(self.norm4(self.fc1(hidden.flatten(1))))
-        return self.fc2(self.dropout(hidden))
+        logits: Tensor = self.fc2(self.dropout(hidden))
+        return logits

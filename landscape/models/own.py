@@ -71,6 +71,8 @@ def _imported(path: Path) -> ModuleType:
     if folder not in sys.path:
         sys.path.append(folder)  # at the end, so that nothing there hides a module of another name
     spec = importlib.util.spec_from_file_location(f"own_model_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"Python cannot import {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickle look it up there
     spec.loader.exec_module(module)

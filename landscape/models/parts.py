@@ -1,7 +1,7 @@
 """What the networks are made of, by name: activations, initial weights."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
@@ -9,7 +9,12 @@ from landscape.errors import InputError
 
 __all__ = ["activation_layer", "checked_images", "initialize"]
 
-ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "gelu": nn.GELU,
+}
 
 # relu: 1 / sqrt(mean of relu(z)^2), z Gaussian (He et al. 2015, section 2.2), and gelu likewise; tanh: that of
 # nn.init.calculate_gain; sigmoid: one over its slope at zero (Glorot and Bengio 2010, section 4.2.1).
@@ -49,4 +54,5 @@ def checked_images(input_shape: Sequence[int], model: str) -> tuple[int, int, in
     """
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise InputError(f"{model} needs images (channels, height, width), not inputs {tuple(input_shape)}")
-    return tuple(input_shape)
+    channels, height, width = input_shape
+    return channels, height, width

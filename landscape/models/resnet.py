@@ -61,7 +61,8 @@ class ResNet(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         hidden = self.activation(self.norm(self.stem(inputs)))
-        return self.fc(self.blocks(hidden).mean((2, 3)))
+        logits: Tensor = self.fc(self.blocks(hidden).mean((2, 3)))
+        return logits
 
 
 class Block(nn.Module):
@@ -82,7 +83,8 @@ class Block(nn.Module):
         if self.shortcut:
             kept = inputs[:, :, :: self.stride, :: self.stride]
             hidden = hidden + (F.pad(kept, (0, 0, 0, 0, self.padding, self.padding)) if self.padding else kept)
-        return self.activation(hidden)
+        outputs: Tensor = self.activation(hidden)
+        return outputs
 
 
 def _convolution(before: int, after: int, stride: int, normalization: str) -> nn.Conv2d:

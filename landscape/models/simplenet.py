@@ -35,4 +35,5 @@ class SimpleNet(nn.Module):
         initialize(self, activation, last=self.fc)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.fc(self.activation(self.hidden(inputs.flatten(1))))
+        logits: Tensor = self.fc(self.activation(self.hidden(inputs.flatten(1))))
+        return logits

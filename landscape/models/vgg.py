@@ -46,7 +46,7 @@ class VGG(nn.Module):
             raise InputError(f"a VGG has depth {', '.join(map(str, STAGES))}, not {depth}")
         before, height, width = checked_images(input_shape, f"vgg{depth}")
         bias, stages = normalization in WITHOUT_SHIFT, STAGES[depth]  # the others have a bias of their own
-        layers = []
+        layers: list[nn.Module] = []
         for stage in stages:
             for after in stage:
                 layers.append(nn.Conv2d(before, after, 3, padding=1, bias=bias))
@@ -66,4 +66,5 @@ class VGG(nn.Module):
         initialize(self, activation, last=self.fc)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.fc(self.hidden(self.features(inputs).flatten(1)))
+        logits: Tensor = self.fc(self.hidden(self.features(inputs).flatten(1)))
+        return logits

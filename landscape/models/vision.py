@@ -26,7 +26,7 @@ def build_torchvision(name: str, input_shape: Sequence[int] = (3, 224, 224), cla
     shape = tuple(input_shape)
     if len(shape) != 3 or shape[0] != 3:
         raise InputError(f"torchvision:{name} needs colour images (3, height, width), not inputs {shape}")
-    model = models.get_model(name, weights=None, num_classes=classes, **OPTIONS.get(name, {})).eval()
+    model: nn.Module = models.get_model(name, weights=None, num_classes=classes, **OPTIONS.get(name, {})).eval()
     try:
         with torch.no_grad():
             model(torch.zeros(1, *shape))

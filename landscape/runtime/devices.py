@@ -44,7 +44,7 @@ def select_device(name: str | torch.device = "auto") -> torch.device:
 def has_bf16(device: torch.device) -> bool:
     """Whether ``device`` multiplies in bf16 itself; others imitate it slowly."""
     if device.type == "cpu":
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
@@ -57,7 +57,8 @@ def seed_everything(seed: int) -> None:
 
 def random_state() -> dict[str, Any]:
     """The state of the global generators of Python, numpy and torch (CPU and CUDA), as plain values and tensors."""
-    kind, keys, *rest = np.random.get_state()
+    legacy: Any = np.random.get_state(legacy=True)  # a tuple, whatever its stub says
+    kind, keys, *rest = legacy
     return {
         "python": random.getstate(),
         "numpy": (kind, keys.tolist(), *rest),

@@ -36,7 +36,8 @@ def kept_random_state(draws: bool | Callable[[], bool] = False, device: torch.de
 
 def _states(device: torch.device | None) -> dict[str, tuple[Any, Callable[[], None]]]:
     """name -> (state, function that puts it back) of every generator."""
-    python, legacy, cpu = random.getstate(), np.random.get_state(legacy=True), torch.get_rng_state()
+    legacy: Any = np.random.get_state(legacy=True)  # a tuple, whatever its stub says
+    python, cpu = random.getstate(), torch.get_rng_state()
     states = {
         "python": (python, lambda: random.setstate(python)),
         "numpy": ((legacy[0], legacy[1].tobytes(), *legacy[2:]), lambda: np.random.set_state(legacy)),

@@ -12,7 +12,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from types import ModuleType
 from typing import Any, TypeVar
 
 from landscape.errors import InputError
@@ -49,7 +48,7 @@ class Disagreement(InputError):
 Result = TypeVar("Result")
 # torch.distributed inside `joined`, else None: elsewhere a collective call could wait for ever, and drawing a figure
 # must not load torch.
-_distributed: ModuleType | None = None
+_distributed: Any = None  # torch.distributed, which may lack its parts, once a process group is joined
 
 
 @contextlib.contextmanager
@@ -65,11 +64,13 @@ def joined() -> Iterator[None]:
         yield
         return
     from torch import distributed
+    from torch._C._distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     try:
-        store, number, size = next(distributed.rendezvous("env://", timeout=START))
+        store, number, size = next(rendezvous("env://", timeout=START))
         # After a restart the store still holds the addresses of the killed processes: pytorch/pytorch issue 135712.
-        store = distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         store.set(f"begun {number}", "")
         store.wait([f"begun {other}" for other in range(size)], START)
         distributed.init_process_group("gloo", store=store, rank=number, world_size=size, timeout=PATIENCE)
@@ -156,16 +157,17 @@ def from_first(work: Callable[[], Result]) -> Result:
     if not _distributed:
         return work()
     _check_way("waits for rank 0")
-    result = [work() if is_first_rank() else None]
+    result: list[Any] = [work() if is_first_rank() else None]
     _distributed.broadcast_object_list(result)
-    return result[0]
+    value: Result = result[0]
+    return value
 
 
 def first_ahead(work: Callable[[], Result]) -> Result:
     """What ``work`` gives on every rank, run on rank 0 before the others: it may leave files that they find."""
-    ahead = work() if is_first_rank() else None
+    ahead = [work()] if is_first_rank() else []
     from_first(lambda: None)
-    return ahead if is_first_rank() else work()
+    return ahead[0] if ahead else work()
 
 
 def gathered(value: Result) -> list[Result]:
@@ -185,7 +187,7 @@ def _check_way(way: str) -> None:
 
 
 def _all_of(value: Result) -> list[Result]:
-    values = [None] * count()
+    values: list[Any] = [None] * count()
     _distributed.all_gather_object(values, value)
     return values
 

@@ -3,7 +3,7 @@
 import io
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Array:
 def write_arrays(path: Path, arrays: Mapping[str, object], *, compressed: bool) -> None:
     """Write ``arrays`` with their digest to ``path``, whole or not at all."""
     plain = {name: np.asarray(value) for name, value in arrays.items()}
-    save = np.savez_compressed if compressed else np.savez
+    save: Callable[..., None] = np.savez_compressed if compressed else np.savez
     with written_whole(path) as temporary, temporary.open("wb") as file:
         save(file, **plain, **{DIGEST: np.array(_digest(plain))})
 

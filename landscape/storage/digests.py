@@ -21,4 +21,4 @@ def array_digest(array: object) -> str:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"a {type(array).__name__} has no digest")
     plain = np.ascontiguousarray(array)
-    return f"{array.dtype.str} {array.shape} {hashlib.sha256(plain.reshape(-1).view(np.uint8)).hexdigest()}"
+    return f"{array.dtype.str} {array.shape} {hashlib.sha256(plain.reshape(-1).view(np.uint8).data).hexdigest()}"

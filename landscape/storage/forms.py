@@ -1,6 +1,6 @@
 """Forms of plain values (JSON types): what a file must hold, said once, checked where it is read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 __all__ = ["Optional", "form_fault", "is_bounded"]
 
@@ -47,7 +47,8 @@ def form_fault(value: object, form: object, name: str = "") -> str | None:
 
 def is_bounded(value: object) -> bool:
     """Whether ``value`` can be walked through: not too deep, and not too often the same part inside itself."""
-    pending, seen = [(value, 0)], 0
+    pending: list[tuple[object, int]] = [(value, 0)]
+    seen = 0
     while pending:
         part, depth = pending.pop()
         seen += 1
@@ -64,5 +65,5 @@ def _below(name: str, key: object) -> str:
     return f"{name}.{key}" if name else str(key)
 
 
-def _first(faults: object) -> str | None:
-    return next(filter(None, faults), None)  # type: ignore[call-overload]
+def _first(faults: Iterable[str | None]) -> str | None:
+    return next(filter(None, faults), None)

@@ -32,7 +32,8 @@ def read_json(path: Path, form: object, what: str, way_out: str) -> dict[str, An
         raise InputError(f"{path} holds no {what}, or is damaged or edited (its digest differs); {way_out}")
     if fault := form_fault(content, form):
         raise InputError(f"{path} holds no {what}, or is damaged: {one_line(fault)[:200]}; {way_out}")
-    return content
+    checked: dict[str, Any] = content
+    return checked
 
 
 def _is_intact(content: object) -> bool:
@@ -40,12 +41,12 @@ def _is_intact(content: object) -> bool:
     if not isinstance(content, dict):
         return True
     if DIGEST in content:
-        return content.pop(DIGEST) == digest_of(content)
+        return bool(content.pop(DIGEST) == digest_of(content))
     # Without one, no entry may be that of another name: damage may have hit the name.
     return not any(isinstance(entry, str) and len(entry) == DIGITS for entry in content.values())
 
 
-def parsed(text: str | bytes, problem: str, way_out: str) -> object:
+def parsed(text: str | bytes, problem: str, way_out: str) -> Any:
     """The value of a JSON ``text``.
 
     Raises:

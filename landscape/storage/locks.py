@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import time
 import weakref
 from collections.abc import Iterator
@@ -9,11 +10,10 @@ from pathlib import Path
 
 from landscape.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+if sys.platform == "win32":
     import msvcrt
+else:
+    import fcntl
 
 __all__ = ["Lock", "claimed", "locked"]
 
@@ -78,7 +78,7 @@ def _attempted(path: Path) -> Lock | None:
 
 def _of_folder(path: Path) -> Lock | None:
     """That of the folder itself where the system knows such locks, which leave no file."""
-    if fcntl:
+    if sys.platform != "win32":
         descriptor = os.open(path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,10 +96,10 @@ def _of_file(path: Path) -> Lock | None:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if fcntl:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            else:
+            if sys.platform == "win32":
                 msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             os.close(descriptor)
             return None
@@ -114,11 +114,11 @@ def _of_file(path: Path) -> Lock | None:
 
 def _freed(descriptor: int, path: Path | None) -> None:
     with contextlib.suppress(OSError):
-        if path and fcntl:
+        if path and sys.platform != "win32":
             path.unlink()
-        if fcntl:
+        if sys.platform != "win32":
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # also that of a forked process
     os.close(descriptor)
     with contextlib.suppress(OSError):
-        if path and not fcntl:  # Windows removes no open file
+        if path and sys.platform == "win32":  # Windows removes no open file
             path.unlink()

@@ -21,7 +21,7 @@ def fingerprint(tensors: Iterable[torch.Tensor]) -> str:
         tensor = tensor.detach().cpu().contiguous()
         digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
         if tensor.numel():
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

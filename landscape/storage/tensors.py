@@ -58,7 +58,7 @@ def write_tensors(path: Path, content: dict[str, Any]) -> None:
     with written_whole(path) as temporary, temporary.open("wb") as file:
         watched = _Watched(file)
         try:
-            torch.save(content, watched)
+            torch.save(content, watched)  # type: ignore[arg-type]  # which only writes and flushes
         except RuntimeError:  # as which torch reports all that a file raises
             raise watched.error or OSError("torch could not write it") from None
         _sign(file, digest)
@@ -125,7 +125,7 @@ class _Inspector(pickle.Unpickler):
     def persistent_load(self, identity: Any) -> int:
         """The bytes of the storage, which must be those that the archive has of it."""
         kind, storage, key, _, count = identity
-        size = ITEM_SIZES[storage.rpartition(".")[2]] * count
+        size: int = ITEM_SIZES[storage.rpartition(".")[2]] * count
         if kind != "storage" or self.sizes.get(f"data/{key}") != size:
             raise ValueError(f"the tensor data/{key} has not the size that is declared")
         return size
@@ -159,6 +159,7 @@ def _members(file: zipfile.ZipFile, length: int) -> tuple[bytes, dict[str, int]]
 def _scanned(pickled: bytes) -> str | None:
     """The first name of code that tensors and plain values do not need; None where there is none."""
     code = None
+    argument: Any  # a str of a GLOBAL, an int of a BINPUT
     for number, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
         if opcode.name == "GLOBAL" and not _is_harmless(*argument.split(" ", 1)):
             code = code or argument.replace(" ", ".")
@@ -201,7 +202,8 @@ class _Watched:
     """A file that remembers what went wrong, which torch does not tell."""
 
     def __init__(self, file: BinaryIO):
-        self.file, self.error = file, None
+        self.file = file
+        self.error: OSError | None = None
 
     def write(self, content: bytes) -> int:
         try:

@@ -21,7 +21,8 @@ FREE_NUMBERS, FREE_TENSORS = 2**24, 5_000  # that building may create in any cas
 def unwrapped_weights(model: nn.Module) -> dict[str, Tensor]:
     """The state dict of ``model`` with the names that it had before torch wrapped it (compile, DDP, averages)."""
     while isinstance(model, WRAPPERS) or hasattr(model, "_orig_mod"):
-        model = model.module if isinstance(model, WRAPPERS) else model._orig_mod
+        inner: Any = model.module if isinstance(model, WRAPPERS) else model._orig_mod
+        model = inner
     return {INSIDE.sub(r"\1", name): tensor for name, tensor in model.state_dict().items()}
 
 
