@@ -37,7 +37,7 @@ def checkpoint_surface(
     evaluation: Evaluation,
     notes: dict[str, Any] | None = None,
     remarks: dict[str, Any] | None = None,
-    **options,
+    **options: Any,
 ) -> Surface:
     """The loss of ``checkpoint`` on ``data`` over a random plane, computed or found at ``path``.
 
@@ -80,7 +80,7 @@ def settle_budget(
     """
     if budget is None:
         return list(data), evaluation, {}
-    seconds = check_budget(budget, evaluation)
+    seconds = _seconds(budget, evaluation)
     identities = [checkpoint.identity for checkpoint in checkpoints]
     ranks.check_agreement({"budget": seconds, "checkpoint": identities, "force": evaluation.force})
     plans = []
@@ -99,14 +99,13 @@ def settle_budget(
     return chosen, replace(evaluation, tolerance=planned["tolerance"]), {"budget": planned}
 
 
-def check_budget(budget: str | None, evaluation: Evaluation) -> float | None:
-    """The seconds of ``budget``.
+def check_budget(budget: str | None, evaluation: Evaluation) -> None:
+    """Raise InputError for a time that cannot be read, or a tolerance beside it."""
+    if budget is not None:
+        _seconds(budget, evaluation)
 
-    Raises:
-        InputError: a time that cannot be read, or a tolerance beside it.
-    """
-    if budget is None:
-        return None
+
+def _seconds(budget: str, evaluation: Evaluation) -> float:
     if evaluation.tolerance is not None:
         raise InputError("a budget picks the tolerance itself; give either --budget or --tolerance")
     match = re.fullmatch(r"(\d+\.?\d*)\s*(s|min|h)?", budget)
@@ -118,7 +117,7 @@ def check_budget(budget: str | None, evaluation: Evaluation) -> float | None:
 
 def _known_plan(path: Path, checkpoint: Checkpoint, asked: dict[str, Any]) -> dict[str, Any] | None:
     """How the surface at ``path`` was planned, if it is of this checkpoint and the same was ``asked`` for."""
-    plans = []
+    plans: list[dict[str, Any]] = []
     if path.exists():
         metadata = Surface.load(path).metadata
         plans.append({"checkpoint": metadata.get("checkpoint"), "plan": metadata.get("budget")})
@@ -127,7 +126,8 @@ def _known_plan(path: Path, checkpoint: Checkpoint, asked: dict[str, Any]) -> di
     for found in plans:
         same = form_fault(found, PLAN_FORM) is None and found["plan"]["asked"] == json.loads(json.dumps(asked))
         if same and found["checkpoint"] == checkpoint.identity:
-            return found["plan"]
+            plan: dict[str, Any] = found["plan"]
+            return plan
     return None
 
 

@@ -57,9 +57,9 @@ def confirm_metrics(
         checkpoint.model.cpu()
     texts, wrong = [], []
     for name, value in stored.items():
-        mean, error = found[name]
+        mean, deviation = found[name]
         texts.append(f"test {name} {mean:.4g}, {value:.4g} in the checkpoint")
-        if not abs(mean - value) <= DEVIATIONS * error + max(ROUNDING * abs(value), ROUNDING / 10):
+        if not abs(mean - value) <= DEVIATIONS * deviation + max(ROUNDING * abs(value), ROUNDING / 10):
             wrong.append(texts[-1])
     if wrong and not accept:
         raise InputError(

@@ -98,7 +98,7 @@ def _numbers(surface: Surface) -> dict[str, str]:
     if surface.minimum is None:
         return lines | {"minimum": "no finite value"}
     highest = np.unravel_index(np.where(surface.nonfinite, -np.inf, surface.loss).argmax(), surface.shape)
-    lines |= {"minimum": _value(surface, surface.minimum), "maximum": _value(surface, tuple(highest))}
+    lines |= {"minimum": _value(surface, surface.minimum), "maximum": _value(surface, tuple(map(int, highest)))}
     if surface.accuracy is not None:
         lines["accuracy at the centre"] = f"{surface.accuracy[surface.centre]:.4%}"
     return lines

@@ -10,7 +10,7 @@ import contextlib
 import os
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -208,6 +208,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def without_ranks(environment: dict[str, str]) -> dict[str, str]:
+def without_ranks(environment: Mapping[str, str]) -> dict[str, str]:
     """``environment`` for a process of its own, which must not wait for the others."""
     return {name: value for name, value in environment.items() if name not in VARIABLES}

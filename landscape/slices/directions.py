@@ -3,6 +3,7 @@
 import functools
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +25,17 @@ from landscape.runtime.seeds import checked_seed
 from landscape.slices.ignored import RULE, ignored_parameters
 
 __all__ = [
+    "Distribution",
+    "Normalize",
     "filter_normalize",
     "ignored_parameters",
     "normalize_direction",
     "orthogonalize_filters",
     "random_directions",
 ]
+
+Normalize = Literal["filter", "layer", "model"]  # whose norm a direction takes over; None: its own
+Distribution = Literal["gaussian", "uniform", "rademacher"]  # of the raw entries of a direction
 
 
 @own_torch_state()
@@ -38,9 +44,9 @@ def random_directions(
     count: int,
     *,
     seed: int,
-    normalize: str | None = "filter",
+    normalize: Normalize | None = "filter",
     ignore: Sequence[str] = ("bias", "norm"),
-    distribution: str = "gaussian",
+    distribution: Distribution = "gaussian",
     orthogonal: bool = False,
     rule: int = RULE,
 ) -> list[Point]:

@@ -3,7 +3,7 @@
 import fnmatch
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -20,8 +20,15 @@ NORMALIZATION_LAYERS = (
     nn.LayerNorm,
     *([nn.RMSNorm] if hasattr(nn, "RMSNorm") else []),
 )
-WEIGHT_LAYERS = (nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.RNNCellBase)
-WEIGHT_LAYERS += (nn.modules.conv._ConvNd,)
+WEIGHT_LAYERS = (
+    nn.Linear,
+    nn.Bilinear,
+    nn.Embedding,
+    nn.EmbeddingBag,
+    nn.RNNBase,
+    nn.RNNCellBase,
+    nn.modules.conv._ConvNd,
+)
 BIAS = re.compile(r"(^|_)bias(es)?(_|$)|bias$")
 LAYER_SCALE = re.compile(r"layer_?scale|(^|_)(gamma|lambda)(_?\d+)?$", re.IGNORECASE)
 CHANNELWISE = ("weight", "scale", "gamma", "gain", "g")  # what a normalisation of one's own calls its scale
@@ -115,7 +122,7 @@ def _first_biases(model: nn.Module) -> set[str]:
     return {name for name, p in named_parameters(model) if name.endswith("bias") and p.ndim == 1}
 
 
-def _inside(model: nn.Module, test) -> set[str]:
+def _inside(model: nn.Module, test: Callable[[nn.Module, nn.Module], bool]) -> set[str]:
     inside = {id(p) for module in model.modules() if test(module, model) for p in module.parameters()}
     return {name for name, p in named_parameters(model) if id(p) in inside}
 

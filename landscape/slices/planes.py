@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from landscape.errors import InputError, InputTypeError
 from landscape.points import Point, as_point, check_match, cosine, in_precision, is_continuous, norm, precise
 from landscape.runtime import own_torch_state
 from landscape.runtime.seeds import checked_seed
-from landscape.slices.directions import normalize_direction, random_directions
+from landscape.slices.directions import Distribution, Normalize, normalize_direction, random_directions
 from landscape.slices.ignored import RULE, reasons_not_to_move
 from landscape.slices.networks import Networks
 from landscape.storage.provenance import fingerprint
@@ -45,7 +45,7 @@ class Slice:
     networks: int | None = None  # how many networks it goes through; None: not known
     held: Networks | None = None  # the buffers of these networks; None: not known, as of points
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for direction in self.directions:
             check_match(direction, self.origin, "direction")
             for name, value in direction.items():
@@ -164,6 +164,9 @@ class Slice:
         return norm(taken) / length if length else None
 
 
+AnySlice = TypeVar("AnySlice", bound=Slice)
+
+
 class Line(Slice):
     """alpha -> origin + alpha direction."""
 
@@ -177,10 +180,10 @@ def random_plane(
     model: nn.Module,
     *,
     seed: int = 42,
-    normalize: str | None = "filter",
+    normalize: Normalize | None = "filter",
     ignore: Sequence[str] = ("bias", "norm"),
     orthogonal: bool = False,
-    distribution: str = "gaussian",
+    distribution: Distribution = "gaussian",
     rule: int = RULE,
 ) -> Plane:
     """The plane through the parameters of ``model`` along two random directions, see `random_directions`.
@@ -198,16 +201,27 @@ def random_line(
     model: nn.Module,
     *,
     seed: int = 42,
-    normalize: str | None = "filter",
+    normalize: Normalize | None = "filter",
     ignore: Sequence[str] = ("bias", "norm"),
-    distribution: str = "gaussian",
+    distribution: Distribution = "gaussian",
     rule: int = RULE,
 ) -> Line:
     """The line through the parameters of ``model`` along one random direction, see `random_directions`."""
     return _random_slice(Line, "random line", model, 1, seed, normalize, ignore, False, distribution, rule)
 
 
-def _random_slice(slice_type, kind, model, count, seed, normalize, ignore, orthogonal, distribution, rule) -> Slice:
+def _random_slice(
+    slice_type: type[AnySlice],
+    kind: str,
+    model: nn.Module,
+    count: int,
+    seed: int,
+    normalize: Normalize | None,
+    ignore: Sequence[str],
+    orthogonal: bool,
+    distribution: Distribution,
+    rule: int,
+) -> AnySlice:
     directions = random_directions(
         model,
         count,
@@ -232,7 +246,7 @@ def _random_slice(slice_type, kind, model, count, seed, normalize, ignore, ortho
 
 
 @own_torch_state()
-def interpolation_line(a: nn.Module | Point, b: nn.Module | Point, *, normalize: str | None = None) -> Line:
+def interpolation_line(a: nn.Module | Point, b: nn.Module | Point, *, normalize: Normalize | None = None) -> Line:
     """The line theta(t) = (1 - t) a + t b: a at t = 0, b at t = 1 (Goodfellow et al. 2015, section 3).
 
     The statistics of BatchNorm follow the policy of the objective, which is "recalibrate" on this line unless told

@@ -1,7 +1,7 @@
 """The plane in which points of one network spread most."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError, InputTypeError
 from landscape.points import Point, as_point, as_real, check_match, is_continuous, precise, unflatten
 from landscape.runtime import own_torch_state
-from landscape.slices.directions import normalize_direction, orthogonalize_filters
+from landscape.slices.directions import Normalize, normalize_direction, orthogonalize_filters
 from landscape.slices.networks import Networks
 from landscape.slices.planes import Plane
 
@@ -18,9 +18,23 @@ __all__ = ["pca_plane"]
 BLOCK = 2**23  # numbers of a block of columns: 64 MiB
 
 
+@runtime_checkable
+class _Columns(Protocol):
+    """Points of one network that are read a block of parameters at a time, as those of a file are."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Point: ...
+
+    def columns(self, size: int) -> Iterator[Tensor]: ...
+
+
 @own_torch_state()
 def pca_plane(
-    points: Sequence[nn.Module | Point], *, origin: str | int = "last", normalize: str | None = None
+    points: Sequence[nn.Module | Point],
+    *,
+    origin: Literal["last", "first"] | int = "last",
+    normalize: Normalize | None = None,
 ) -> Plane:
     """The plane through one of ``points`` along the two unit directions in which they spread most.
 
@@ -46,16 +60,15 @@ def pca_plane(
         raise InputTypeError(f"pca_plane takes a sequence of models or points, not one {type(points).__name__}")
     if len(points) < 3:
         raise InputError(f"a PCA plane takes at least three points, not {len(points)}")
-    index = {"last": len(points) - 1, "first": 0}.get(origin, origin)
+    named: dict[str | int, int] = {"last": len(points) - 1, "first": 0}
+    index = named.get(origin, origin)
     if not isinstance(index, int) or not -len(points) <= index < len(points):
         raise InputError(f"origin must be 'last', 'first' or an index below {len(points)}, not {origin!r}")
-    given = points
-    if not hasattr(points, "columns"):
-        points = _Points(points)
-    held = Networks.between(given, [(0.0, 0.0)] * len(given)) if isinstance(given, list | tuple) else None
-    variances, vectors = _principal(_gram(points))
-    basis = _directions(points, vectors / variances[:2].sqrt())
-    centre = as_point(points[index])
+    held = Networks.between(points, [(0.0, 0.0)] * len(points)) if isinstance(points, list | tuple) else None
+    columns = points if isinstance(points, _Columns) else _Points(points)
+    variances, vectors = _principal(_gram(columns))
+    basis = _directions(columns, vectors / variances[:2].sqrt())
+    centre = as_point(columns[index])
     directions = [unflatten(row, centre) for row in basis]
     if normalize not in (None, "model"):  # which scales the two as they are
         orthogonalize_filters(directions, set(centre))
@@ -71,7 +84,7 @@ def pca_plane(
     return Plane(centre, tuple(like), recipe, len(points), held.flat(index) if held else None)
 
 
-class _Points(list[Any]):
+class _Points(list[Point]):
     """Points in memory, read as those of a file are."""
 
     def __init__(self, points: Sequence[nn.Module | Point]):
@@ -88,12 +101,12 @@ class _Points(list[Any]):
             yield from map(torch.stack, zip(*rows, strict=True))
 
 
-def _centred(points: Sequence[Any]) -> Iterator[Tensor]:
+def _centred(points: _Columns) -> Iterator[Tensor]:
     for block in points.columns(max(1, BLOCK // len(points))):
         yield block - block.mean(0)
 
 
-def _gram(points: Sequence[Any]) -> Tensor:
+def _gram(points: _Columns) -> Tensor:
     gram = torch.zeros(len(points), len(points), dtype=torch.float64)
     for block in _centred(points):
         gram += block @ block.T
@@ -111,11 +124,11 @@ def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
     return variances, vectors[:, :2]
 
 
-def _directions(points: Sequence[Any], weights: Tensor) -> Tensor:
+def _directions(points: _Columns, weights: Tensor) -> Tensor:
     """The orthonormal rows [2, D] of (weights^T X), the first one from the first point towards the last one."""
     raw = torch.cat([block.T @ weights for block in _centred(points)])
     # QR restores the orthogonality that the squared condition number of the Gram matrix costs.
-    basis = torch.linalg.qr(raw).Q.T
+    basis: Tensor = torch.linalg.qr(raw).Q.T
     toward_last = weights[-1] - weights[0]  # in units of 1 / sqrt(l_k), which leaves the signs
     basis *= (basis * raw.T).sum(1, keepdim=True).sign()
     signs = toward_last.sign()

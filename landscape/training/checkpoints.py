@@ -45,7 +45,7 @@ class Checkpoint:
 
     @property
     def model_name(self) -> str:
-        return self.metadata["model"]["name"]
+        return str(self.metadata["model"]["name"])
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -149,13 +149,14 @@ def _rebuilt(stored: dict[str, Any], path: Path, model: str | None, size: int) -
 
 
 def _plain(metadata: dict[str, Any]) -> dict[str, Any]:
-    def converted(value):
+    def converted(value: Any) -> Any:
         return value.item() if hasattr(value, "item") else str(value)
 
-    return json.loads(json.dumps(metadata, default=converted))
+    plain: dict[str, Any] = json.loads(json.dumps(metadata, default=converted))
+    return plain
 
 
-def _check_layout(stored, path: Path) -> None:
+def _check_layout(stored: object, path: Path) -> None:
     advice = "write it with save_checkpoint"
     if not isinstance(stored, dict):
         raise InputError(f"checkpoint {path} holds a {type(stored).__name__}, not a checkpoint; {advice}")

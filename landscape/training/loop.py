@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -115,7 +116,7 @@ def fit(
     epoch_zero: bool = False,
     state: str | Path | None = None,
     notes: dict[str, Any] | None = None,
-    **settings,
+    **settings: Any,
 ) -> list[dict[str, Any]]:
     """Minimise the cross-entropy on ``train`` by SGD or Adam and return one dict of metrics per epoch.
 
@@ -146,19 +147,19 @@ def fit(
     if any(parameter.is_inference() for parameter in model.parameters()):
         raise InputError("the model was made under torch.inference_mode, so it cannot be trained; make it outside")
     sizes = _batch_sizes(model, len(train), training.batch_size)
-    device, layout = select_device(device), _memory_format(model)
-    model.to(device, memory_format=layout).eval()
-    inputs, targets = train.inputs.to(device), train.targets.to(device)
+    place, layout = select_device(device), _memory_format(model)
+    model.to(place).to(memory_format=layout).eval()
+    inputs, targets = train.inputs.to(place), train.targets.to(place)
     optimizer = make_optimizer(model.parameters(), training)
     generator = torch.Generator().manual_seed(training.seed)
     augment = Augmentation(training.augment, train, generator) if training.augment != "none" else None
     saved = None
     if state:
-        identity = asdict(training) | _origin(train, test, device) | (notes or {})
+        identity = asdict(training) | _origin(train, test, place) | (notes or {})
         saved = TrainingState(Path(state), identity, model, optimizer, generator)
     history = saved.restore() if saved else []
     if epoch_zero and on_epoch and not history:
-        on_epoch(0, model, _test_metrics(model, test, device))
+        on_epoch(0, model, _test_metrics(model, test, place))
 
     done, start = len(history), time.perf_counter()
     total, first = training.epochs * len(sizes), done * len(sizes)
@@ -168,14 +169,14 @@ def fit(
             lr = training.learning_rate(epoch)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            order = torch.randperm(len(train), generator=generator).to(device).split(sizes)
+            order = torch.randperm(len(train), generator=generator).to(place).split(sizes)
             batches = _batches(inputs, targets, order, augment, layout)
             title = f"epoch {epoch}, batch {{}} of {len(sizes)}"
             first = (epoch - 1) * len(sizes)
-            after = on_step and (lambda number, loss, first=first: on_step(first + number, model, loss))
+            after = partial(_tell_step, on_step, model, first) if on_step else None
             running = _train_epoch(model, batches, optimizer, training.label_smoothing, title, bar, after)
             metrics = {"lr": lr, **running}
-            metrics |= _test_metrics(model, test, device)
+            metrics |= _test_metrics(model, test, place)
             history.append(metrics)
             _report(epoch, training.epochs, metrics, (time.perf_counter() - start) / (epoch - done))
             if on_epoch:
@@ -192,15 +193,15 @@ def score(model: nn.Module, data: Data, *, device: str | torch.device = "auto") 
     Sums over samples in float64, so that a short last batch weighs what it should. ``model`` moves to the
     device and is left in the mode it had, module by module.
     """
-    device, layout = select_device(device), _memory_format(model)
-    model.to(device)
+    place, layout = select_device(device), _memory_format(model)
+    model.to(place)
     modes = {module: module.training for module in model.modules()}
     loss, hits = 0.0, 0
     try:
         with torch.inference_mode():
             model.eval()
             for picked in torch.arange(len(data)).split(SCORE_BATCH):
-                batch, labels = data.inputs[picked].to(device), data.targets[picked].to(device)
+                batch, labels = data.inputs[picked].to(place), data.targets[picked].to(place)
                 logits = model(batch.contiguous(memory_format=layout))
                 loss += F.cross_entropy(logits, labels, reduction="none").cpu().double().sum().item()
                 hits += (logits.argmax(1) == labels).sum().item()
@@ -210,10 +211,24 @@ def score(model: nn.Module, data: Data, *, device: str | torch.device = "auto") 
     return {"loss": loss / len(data), "accuracy": hits / len(data)}
 
 
-def _train_epoch(model, batches, optimizer, label_smoothing, title, bar, after) -> dict[str, float]:
+def _tell_step(
+    on_step: Callable[[int, nn.Module, Tensor], None], model: nn.Module, first: int, number: int, loss: Tensor
+) -> None:
+    on_step(first + number, model, loss)
+
+
+def _train_epoch(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    label_smoothing: float,
+    title: str,
+    bar: Any,
+    after: Callable[[int, Tensor], None] | None,
+) -> dict[str, float]:
     """One pass over ``batches``; running loss and accuracy, printed on the way."""
     model.train()
-    sums, seen = 0.0, 0  # loss and hits, read from the device only to report
+    sums, seen = torch.zeros(()), 0  # loss and hits, read from the device only to report
     for number, (batch, labels) in enumerate(batches, start=1):
         logits = model(batch)
         loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
@@ -233,7 +248,13 @@ def _train_epoch(model, batches, optimizer, label_smoothing, title, bar, after) 
     return {"train_loss": running, "train_accuracy": accuracy}
 
 
-def _batches(inputs, targets, order, augment, layout) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    inputs: Tensor,
+    targets: Tensor,
+    order: Iterable[Tensor],
+    augment: Augmentation | None,
+    layout: torch.memory_format,
+) -> Iterator[tuple[Tensor, Tensor]]:
     for picked in order:  # positions of one batch
         batch = inputs[picked]
         if augment:
@@ -253,7 +274,7 @@ def _batch_sizes(model: nn.Module, samples: int, batch_size: int) -> list[int]:
     return sizes
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], training: Training, **options) -> torch.optim.Optimizer:
+def make_optimizer(parameters: Iterable[nn.Parameter], training: Training, **options: Any) -> torch.optim.Optimizer:
     """SGD or Adam over ``parameters``, as ``training`` asks; further ``options`` are torch's."""
     options |= {"lr": training.lr, "weight_decay": training.weight_decay}
     if training.optimizer == "adam":

@@ -82,7 +82,9 @@ class Run:
         if not is_there(self.state):
             return []
         form = {"epochs": [{"epoch": int}]}
-        return read_json(self.metrics, form, "record of the epochs of a run", "start another run")["epochs"]
+        record = read_json(self.metrics, form, "record of the epochs of a run", "start another run")
+        epochs: list[dict[str, Any]] = record["epochs"]
+        return epochs
 
 
 def epochs_to_save(save_epochs: Iterable[int] | Literal["all"], epochs: int) -> list[int]:

@@ -1,9 +1,9 @@
 """Small networks of one shape trained together, so that the overhead of a step is paid once for all of them."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,11 +50,11 @@ def fit_stacked(
         InputError: networks, data or settings that cannot be stacked.
     """
     _check_alike(models, trains, tests, trainings)
-    device = select_device(device)
+    place = select_device(device)
     order = sorted(range(len(models)), key=lambda m: str(replace(trainings[m], seed=0)))
-    stack = _Stack([models[m].to(device).eval() for m in order], [trainings[m] for m in order])
-    train = _Samples([trains[m] for m in order], device)
-    test = _Samples([tests[m] for m in order], device)
+    stack = _Stack([models[m].to(place).eval() for m in order], [trainings[m] for m in order])
+    train = _Samples([trains[m] for m in order], place)
+    test = _Samples([tests[m] for m in order], place)
     generators = [torch.Generator().manual_seed(trainings[m].seed) for m in order]
     history: list[list[dict[str, Any]]] = [[] for _ in models]
     for epoch in range(1, trainings[0].epochs + 1):
@@ -62,9 +62,9 @@ def fit_stacked(
         rates = stack.set_learning_rates(epoch)
         running = _train_epoch(stack, train.batches(shuffled, trainings[0].batch_size), trainings[0].label_smoothing)
         scored = _score(stack, test)
-        for place, m in enumerate(order):
-            found = {"lr": rates[place], "train_loss": running[0][place], "train_accuracy": running[1][place]}
-            history[m].append({**found, "test_loss": scored[0][place], "test_accuracy": scored[1][place]})
+        for row, m in enumerate(order):
+            found = {"lr": rates[row], "train_loss": running[0][row], "train_accuracy": running[1][row]}
+            history[m].append({**found, "test_loss": scored[0][row], "test_accuracy": scored[1][row]})
         if on_epoch:
             on_epoch(epoch, [epochs[-1] for epochs in history])
     for parameter in (parameter for model in models for parameter in model.parameters()):
@@ -79,10 +79,11 @@ class _Stack:
         self.network = copy.deepcopy(models[0])
         for name, module in models[0].named_modules():
             if isinstance(module, nn.Linear):
-                linears = [model.get_submodule(name) for model in models]
+                linears = [cast(nn.Linear, model.get_submodule(name)) for model in models]
                 parent, _, child = name.rpartition(".")
                 setattr(self.network.get_submodule(parent), child, _StackedLinear(linears))
-        self.blocks = []  # (training, networks, parameters, optimizer) of those that differ in the seed only
+        # (training, networks, parameters, optimizer) of those that differ in the seed only
+        self.blocks: list[tuple[Training, slice, list[nn.Parameter], torch.optim.Optimizer]] = []
         alike = [replace(training, seed=0) for training in trainings]
         for training in dict.fromkeys(alike):
             block = slice(alike.index(training), alike.index(training) + alike.count(training))
@@ -92,7 +93,8 @@ class _Stack:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Outputs [M, batch, classes] for inputs [M, batch, ...]."""
-        return self.network(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
+        outputs: Tensor = self.network(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
+        return outputs
 
     def set_learning_rates(self, epoch: int) -> list[float]:
         """Those of ``epoch``, by network."""
@@ -136,15 +138,15 @@ class _Samples:
         self.rows = torch.arange(len(data), device=device)[:, None]
         self.size = self.targets.shape[1]
 
-    def batches(self, order: Tensor, size: int):
+    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs [M, size, ...], targets [M, size]) in the ``order`` [M, N] of each network."""
         for picked in order.to(self.rows.device).split(size, dim=1):
             yield self.inputs[self.rows, picked], self.targets[self.rows, picked]
 
 
-def _train_epoch(stack, batches, label_smoothing) -> list[list[float]]:
+def _train_epoch(stack: _Stack, batches: Iterable[tuple[Tensor, Tensor]], label_smoothing: float) -> list[list[float]]:
     """One pass over ``batches``: running loss and accuracy by network."""
-    sums, seen = 0.0, 0
+    sums, seen = torch.zeros(()), 0
     for inputs, targets in batches:
         outputs = stack(inputs)
         losses = _losses(outputs, targets, label_smoothing).mean(1)
@@ -152,13 +154,14 @@ def _train_epoch(stack, batches, label_smoothing) -> list[list[float]]:
         seen += targets.shape[1]
         hits = (outputs.argmax(2) == targets).sum(1)
         sums += torch.stack([losses.detach() * targets.shape[1], hits])
-    return (sums / seen).tolist()
+    means: list[list[float]] = (sums / seen).tolist()
+    return means
 
 
 @torch.no_grad()
-def _score(stack, test) -> list[list[float]]:
+def _score(stack: _Stack, test: _Samples) -> list[list[float]]:
     """Mean cross-entropy and accuracy by network, summed over samples in float64."""
-    loss, hits = 0.0, 0
+    loss, hits = torch.zeros(()), torch.zeros((), dtype=torch.int64)
     for inputs, targets in zip(test.inputs.split(SCORE_BATCH, 1), test.targets.split(SCORE_BATCH, 1), strict=True):
         outputs = stack(inputs)
         loss += _losses(outputs, targets, 0.0).cpu().double().sum(1)
@@ -174,13 +177,16 @@ def _losses(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
     return losses.view(targets.shape)
 
 
-def _check_alike(models, trains, tests, trainings) -> None:
-    counts = [len(given) for given in (models, trains, tests, trainings)]
+def _check_alike(
+    models: Sequence[nn.Module], trains: Sequence[Data], tests: Sequence[Data], trainings: Sequence[Training]
+) -> None:
+    given: tuple[Sequence[object], ...] = (models, trains, tests, trainings)
+    counts = [len(entries) for entries in given]
     if not counts[0] or len(set(counts)) > 1:
         raise InputError(f"{counts} networks, training data, test data, settings: give one of each for every network")
     for training in trainings:
         training.check()
-    aspects = {
+    aspects: dict[str, set[Any]] = {
         "networks": {str(model) for model in models},
         "training data": {(tuple(data.inputs.shape), data.classes) for data in trains},
         "test data": {tuple(data.inputs.shape) for data in tests},

@@ -73,7 +73,8 @@ class TrainingState:
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{self.path}: its random generators are damaged: {reason}; start another run") from error
-        return state["history"]
+        history: list[dict[str, Any]] = state["history"]
+        return history
 
     def _compare(self, found: dict[str, Any]) -> None:
         changed = [

@@ -138,5 +138,5 @@ def _seen_from(plane: Plane, inverse: np.ndarray, point: Point) -> tuple[float, 
 def _own_loss(objective: Objective, point: nn.Module | Point) -> float:
     """The mean loss of a model with its own buffers, or of a point with those of the objective's network."""
     if isinstance(point, nn.Module) and any(True for _ in point.buffers()):
-        objective, point = objective.of_network(point), as_point(point)
-    return float(objective(point).double().mean())
+        objective = objective.of_network(point)
+    return float(objective(as_point(point)).double().mean())

@@ -190,7 +190,7 @@ class RecordedPoints(Sequence[Any]):
         return len(self._whole)
 
     @own_torch_state()
-    def __getitem__(self, index: int) -> Point:
+    def __getitem__(self, index: int) -> Point:  # type: ignore[override]  # read one at a time, never as a slice
         flat = torch.from_numpy(np.array(self._records["point"][self._whole[index]]))
         flat = flat.float() if flat.dtype == torch.float16 else flat
         pieces = cut(flat, self._sizes)
@@ -262,7 +262,7 @@ class JoinedPoints(Sequence[Any]):
         return sum(map(len, self.runs))
 
     @own_torch_state()
-    def __getitem__(self, index: int) -> Point:
+    def __getitem__(self, index: int) -> Point:  # type: ignore[override]  # read one at a time, never as a slice
         index = range(len(self))[index]
         for run in self.runs:
             if index < len(run):
@@ -289,11 +289,12 @@ def _read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
     if head not in (MAGIC, EARLIER_MAGIC) or not text.endswith(b"\n"):
         reason = foreign_format(head + text) if head != MAGIC and head != EARLIER_MAGIC else "its header is cut"
         raise InputError(f"{problem}: {reason or 'it does not begin as one'}; {way_out}")
+    said = text[:-1]
     if head == MAGIC:
-        digest, _, layout = text[:-1].partition(b" ")
-        if digest != hashlib.sha256(layout).hexdigest().encode():
+        digest, _, said = said.partition(b" ")
+        if digest != hashlib.sha256(said).hexdigest().encode():
             raise InputError(f"{problem}: the digest of its header differs; {way_out}")
-    layout = parsed(text[:-1] if head == EARLIER_MAGIC else layout, problem, way_out)
+    layout: dict[str, Any] = parsed(said, problem, way_out)
     if fault := form_fault(layout, FORM) or _layout_fault(layout):
         raise InputError(f"{problem}: {one_line(fault)[:200]}; {way_out}")
     return head + text, layout
