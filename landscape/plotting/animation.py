@@ -41,7 +41,8 @@ def animate_path(
         InputError: a suffix that cannot be written here, and what `plot_path` refuses.
     """
     check_counts("animate_path", trajectories)
-    ax = path_canvas(surface, trajectories, new_figure((5.8, 4.6)).add_subplot(), levels=levels, log_scale=log_scale)
+    figure = new_figure((5.8, 4.6))
+    ax = path_canvas(surface, trajectories, figure.add_subplot(), levels=levels, log_scale=log_scale)
     colors = path_colors(trajectories)
     lines = [ax.plot([], [], color=color, linewidth=1.8, zorder=8)[0] for color in colors]
     heads = [
@@ -60,7 +61,7 @@ def animate_path(
         text.set_text(f"{unit} {longest.steps[frame]}")
 
     frames = np.unique(np.linspace(0, last, min(FRAMES, last + 1)).round().astype(int))
-    return _save(ax.figure, draw, frames.tolist(), Path(path), fps)
+    return _save(figure, draw, frames.tolist(), Path(path), fps)
 
 
 def animate_surfaces(
@@ -82,7 +83,8 @@ def animate_surfaces(
     found = [plane_values(surface, "loss") for surface in surfaces]
     planes, log_scale, clipped = on_log_scale(found, log_scale)
     scale = color_scale(planes, log_scale)
-    ax = new_figure((5.6, 4.6)).add_subplot()
+    figure = new_figure((5.6, 4.6))
+    ax = figure.add_subplot()
     labels = common_labels(surfaces) or axis_labels(surfaces[0], lengths=False)
     bar = None
 
@@ -90,12 +92,12 @@ def animate_surfaces(
         nonlocal bar
         ax.clear()
         filled = draw_plane(ax, surfaces[frame], planes[frame], scale, levels=levels)
-        if bar is None and filled is not None:
+        if bar is None and filled is not None and scale is not None:
             bar = ax.figure.colorbar(filled, ax=ax)
             dress_bar(bar, scale, quantity_label(surfaces, "loss", log_scale, clipped))
         label_axes(ax, f"{common_title(surfaces)}\n{titles[frame]}", *labels)
 
-    return _save(ax.figure, draw, list(range(len(surfaces))), Path(path), fps)
+    return _save(figure, draw, list(range(len(surfaces))), Path(path), fps)
 
 
 def animation_formats() -> tuple[str, ...]:

@@ -6,11 +6,10 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import PathPatch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from landscape.escaping import math_free
@@ -49,7 +48,7 @@ def new_figure(size: tuple[float, float]) -> Figure:
     return figure
 
 
-def label_axes(ax: Axes, title: str, x_label: str, y_label: str, size: float = 10) -> None:
+def label_axes(ax: Axes, title: str, x_label: str, y_label: str, *, size: float = 10) -> None:
     """Set title and labels that the caller has not set."""
     if not ax.get_title() and title:
         ax.set_title(math_free(title), fontsize=10)
@@ -66,10 +65,10 @@ def star_style(size: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def legend_entries(ax: Axes) -> list[Line2D | PathPatch]:
+def legend_entries(ax: Axes) -> list[Artist]:
     """The legend entries of a plane: the star and the hatching."""
-    artists = [*ax.lines, *ax.patches]
-    return [artist for artist in artists if not artist.get_label().startswith("_")]
+    artists: list[Artist] = [*ax.lines, *ax.patches]
+    return [artist for artist in artists if not str(artist.get_label()).startswith("_")]
 
 
 def mark_nonfinite(ax: Axes, x: np.ndarray, color: str, label: str, row: int = 0) -> None:

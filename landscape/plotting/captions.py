@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,12 +39,19 @@ UNITS = {
 }
 
 
-def title_of(surface: Surface) -> str:
+class Described(Protocol):
+    """A result that says in its metadata how it came about."""
+
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+
+
+def title_of(result: Described) -> str:
     """The title in the metadata, or the data, its size and the loss."""
-    return common_title([surface])
+    return common_title([result])
 
 
-def common_title(surfaces: Sequence[Surface]) -> str:
+def common_title(surfaces: Sequence[Described]) -> str:
     """What of their titles all ``surfaces`` agree on; networks without BatchNorm agree with any policy."""
     named = {str(surface.metadata.get("title") or "") for surface in surfaces}
     if len(named) == 1 and any(named):
@@ -57,7 +64,16 @@ def common_title(surfaces: Sequence[Surface]) -> str:
     notes += [f"forward passes in {' or '.join(sorted(precision))}"] if precision != {"full"} else []
     if smoothed := {surface.metadata.get("smoothed") for surface in surfaces} - {None}:
         notes += [f"smoothed for display (Gaussian, σ = {' or '.join(f'{sigma:g}' for sigma in smoothed)} grid steps)"]
-    return "\n".join(filter(None, [title, ", ".join(notes), _interpolation_note(surfaces)]))
+    return "\n".join(
+        filter(
+            None,
+            [
+                title,
+                ", ".join(notes),
+                _interpolation_note([surface for surface in surfaces if isinstance(surface, Surface)]),
+            ],
+        )
+    )
 
 
 def _interpolation_note(surfaces: Sequence[Surface]) -> str:
@@ -90,7 +106,7 @@ def _share(value: float) -> str:
     return "less than 0.1%" if 0 < value < 0.0005 else f"{value:.1%}"
 
 
-def _title_parts(surface: Surface) -> tuple[str, str, str, str, str, str]:
+def _title_parts(surface: Described) -> tuple[str, str, str, str, str, str]:
     """Checkpoint, data, number of samples, loss and BatchNorm policy, empty where unknown; precision."""
     data, objective = _section(surface, "data"), _section(surface, "objective")
     name = str(data.get("name") or "")
@@ -105,7 +121,7 @@ def _title_parts(surface: Surface) -> tuple[str, str, str, str, str, str]:
     return _checkpoint_name(surface), split, samples, _loss_name(surface), batch_norm, precision
 
 
-def _checkpoint_name(surface: Surface) -> str:
+def _checkpoint_name(surface: Described) -> str:
     """Folder and name of the file, as every run has an epoch_000.pth; empty where unknown."""
     path = PurePath(str(surface.metadata.get("checkpoint_file") or ""))
     return "/".join(part for part in path.with_suffix("").parts[-2:] if part != path.anchor) if path.name else ""
@@ -246,11 +262,11 @@ def _unit(surface: Surface, k: int) -> str:
     return f"{unit} towards the second model" if kind == TOWARDS_MODEL else unit
 
 
-def _loss_name(surface: Surface) -> str:
+def _loss_name(surface: Described) -> str:
     name = str(_section(surface, "objective").get("loss") or "")
     return LOSS_NAMES.get(name, name.rsplit("<locals>.", 1)[-1])
 
 
-def _section(surface: Surface, key: str) -> dict[str, Any]:
+def _section(surface: Described, key: str) -> dict[str, Any]:
     section = surface.metadata.get(key)
     return section if isinstance(section, dict) else {}

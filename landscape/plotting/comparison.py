@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from landscape.plotting.captions import common_title, numbers_text, quantity_label, relative_norms
 from landscape.plotting.panels import (
@@ -22,7 +23,7 @@ from landscape.plotting.panels import (
     wrapped,
 )
 from landscape.plotting.planes import check_style, draw_plane
-from landscape.plotting.scales import color_scale, diverging_scale, on_log_scale
+from landscape.plotting.scales import Scale, color_scale, diverging_scale, on_log_scale
 from landscape.plotting.values import plane_values
 from landscape.results import Surface
 from landscape.results.comparability import check_same_plane_kind, differences
@@ -148,13 +149,21 @@ def plot_spread(
     return _row(surfaces, [mean, spread], scales, bars, heads, levels, style)
 
 
-def _row(surfaces: Sequence[Surface], planes, scales, bars, heads, levels: int, style: str) -> Figure:
+def _row(
+    surfaces: Sequence[Surface],
+    planes: Sequence[np.ndarray],
+    scales: Sequence[Scale | None],
+    bars: Sequence[str],
+    heads: list[tuple[str, str]],
+    levels: int,
+    style: str,
+) -> Figure:
     """Panels of what was computed from ``surfaces`` on one grid, each with its own scale and, where named, bar."""
     surface = surfaces[0]
     figure, axes = _panels([surface] * len(planes), len(planes), heads, margin=1.6)
     for ax, values, scale, label in zip(axes, planes, scales, bars, strict=True):
         filled = draw_plane(ax, surface, values, scale, levels=levels, style=style)
-        if filled is not None and label:
+        if filled is not None and scale is not None and label:
             draw_bar_beside(filled, scale, label)
     _dress(figure, axes, surfaces)
     return figure
@@ -192,7 +201,8 @@ def _panels(
     lines = [max(text.count("\n") + 1 if text else 0 for text in texts) for texts in zip(*heads, strict=True)]
     height = PANEL + (lines[0] * TITLE_SIZE + lines[1] * NOTE_SIZE) * 1.3 / 72
     figure, axes = panel_axes(surfaces, columns, (PANEL, height), margin=(margin, 0.95), tick_size=8)
-    figure.get_layout_engine().set(w_pad=0.07)  # or the last tick label of a panel would meet the first of the next
+    if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
+        engine.set(w_pad=0.07)  # or the last tick label of a panel would meet the first of the next
     for ax, head in zip(axes, heads, strict=True):
         draw_title(ax, *head)
     return figure, axes

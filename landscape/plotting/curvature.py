@@ -79,4 +79,4 @@ def plot_density(density: SpectralDensity, ax: Axes | None = None, *, width: flo
 
 
 def _matrix(metadata: dict[str, Any]) -> str:
-    return NAMES.get(metadata.get("operator"), "matrix")
+    return NAMES.get(str(metadata.get("operator")), "matrix")

@@ -10,7 +10,7 @@ __all__ = ["Star"]
 NEAR = 1e-3  # of the depth of the surface: the cells that the star lies on are not before it
 
 
-class Star(Line3D):
+class Star(Line3D):  # type: ignore[misc]  # mpl_toolkits has no types
     """A marker at (0, 0, z), filled where the camera sees it, hollow where the surface x, y, z [A, B] hides it."""
 
     def __init__(self, z: float, x: np.ndarray, y: np.ndarray, heights: np.ndarray, **style: object):
@@ -45,7 +45,8 @@ class Star(Line3D):
 
 
 def _projected(surface: tuple[np.ndarray, ...], projection: np.ndarray) -> tuple[np.ndarray, ...]:
-    return proj3d.proj_transform(*(np.ravel(values) for values in surface), projection)
+    places: tuple[np.ndarray, ...] = proj3d.proj_transform(*(np.ravel(values) for values in surface), projection)
+    return places
 
 
 def _depth_at(triangle: tuple[np.ndarray, ...], x0: float, y0: float) -> np.ndarray:

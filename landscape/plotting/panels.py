@@ -19,7 +19,7 @@ from landscape.escaping import math_free, printable
 from landscape.plotting.axes import dress_bar, legend_entries, new_figure
 from landscape.plotting.captions import axis_labels, common_labels
 from landscape.plotting.scales import Scale
-from landscape.results import Surface
+from landscape.results import Surface, Trajectory
 
 __all__ = [
     "NOTE_SIZE",
@@ -38,7 +38,9 @@ __all__ = [
 TITLE_SIZE, NOTE_SIZE = 9, 7  # points
 
 
-def check_counts(function: str, surfaces: Sequence[Surface], least: int = 1, **lists: Sequence[Any] | None) -> None:
+def check_counts(
+    function: str, surfaces: Sequence[Surface] | Sequence[Trajectory], least: int = 1, **lists: Sequence[Any] | None
+) -> None:
     """Refuse too few surfaces, and lists that are not as long as they are."""
     if len(surfaces) < least:
         raise InputError(f"{function} got {len(surfaces) or 'no'} surface{'s' * (len(surfaces) != 1)}, needs {least}")
@@ -111,7 +113,8 @@ def draw_shared_bar(
     """One colour bar for all ``axes``, with arrows where a value goes beyond it."""
     extend = scale.extension(np.concatenate([values.ravel() for values in planes]))
     mappable = ScalarMappable(scale.norm, scale.colormap)
-    if axes[0].get_gridspec().nrows == 1:
+    grid = axes[0].get_gridspec()
+    if grid is not None and grid.nrows == 1:
         bar = figure.colorbar(mappable, cax=_beside(axes[-1]), extend=extend)
     else:
         bar = figure.colorbar(mappable, ax=axes, extend=extend, aspect=30, pad=0.01)
@@ -120,13 +123,14 @@ def draw_shared_bar(
 
 def draw_bar_beside(filled: ContourSet | QuadMesh, scale: Scale, label: str, ticks: int = 7, size: float = 8) -> None:
     """The colour bar of one drawn plane."""
-    dress_bar(filled.figure.colorbar(filled, cax=_beside(filled.axes)), scale, label, ticks, size)
+    drawn: Any = filled  # its figure and axes are there, as it is drawn
+    dress_bar(drawn.figure.colorbar(drawn, cax=_beside(drawn.axes)), scale, label, ticks, size)
 
 
 def draw_head(figure: Figure, axes: list[Axes], title: str, note: str | None) -> None:
     """The title, and below it the legend under its note."""
     figure.suptitle(math_free(title), fontsize=10)
-    handles = {handle.get_label().split(" (")[0]: handle for ax in axes for handle in legend_entries(ax)}
+    handles = {str(handle.get_label()).split(" (")[0]: handle for ax in axes for handle in legend_entries(ax)}
     if not handles and not note:
         return
     # Layouts put title and legend into the same place at the top; blank lines in the legend, as high as those of
@@ -161,7 +165,7 @@ def wrapped(text: str, width: float, size: float, most: int = 3) -> str:
 
 def _pieces(text: str, fits: Callable[[str], bool], breaks: tuple[str, ...] = (" ", "[,/_-]", ".")) -> list[str]:
     """``text`` cut behind blanks; words that do not fit also behind punctuation, and where need be anywhere."""
-    pieces = []
+    pieces: list[str] = []
     for piece in re.split(f"(?<={breaks[0]})", text):
         pieces += [piece] if fits(piece) or not breaks[1:] else _pieces(piece, fits, breaks[1:])
     return pieces

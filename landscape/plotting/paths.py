@@ -1,6 +1,7 @@
 """Training trajectories on the surface over their plane, and their losses."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -88,11 +89,12 @@ def path_canvas(
     scale = color_scale([values], log_scale)
     ax = axes_or_new(ax, (5.8, 4.6))
     filled = draw_plane(ax, surface, values, scale, levels=levels, mark_origin=False)
-    if filled is not None:
+    if filled is not None and scale is not None:
         dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, "loss", log_scale, clipped))
     notes = [title_of(surface), off_plane_note(trajectories), small_paths_note(surface, trajectories)]
     label_axes(ax, "\n".join(filter(None, notes)), *axis_labels(surface))
-    ax.set(xlim=surface.alphas[[0, -1]], ylim=surface.betas[[0, -1]])
+    alphas, betas = surface.axes
+    ax.set(xlim=alphas[[0, -1]], ylim=betas[[0, -1]])
     return ax
 
 
@@ -105,7 +107,7 @@ def draw_paths(ax: Axes, trajectories: Sequence[Trajectory]) -> None:
         dot = "." if len(x) <= DOTS else None
         ax.plot(x, y, color=color, linewidth=1.6, marker=dot, markersize=4, label=name, path_effects=halo, zorder=8)
         last = path is trajectories[-1]  # so that the legend names the paths first
-        ends = {"marker": "D", "color": "#1A9850"}, {"marker": "s", "color": "#2166AC"}
+        ends: tuple[dict[str, Any], ...] = {"marker": "D", "color": "#1A9850"}, {"marker": "s", "color": "#2166AC"}
         for at, style, label in zip((0, -1), ends, ("start", "end"), strict=True):
             ax.plot(
                 x[at], y[at], linestyle="none", markersize=8, markeredgecolor="white", markeredgewidth=0.9, zorder=10,

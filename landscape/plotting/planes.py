@@ -48,10 +48,10 @@ def plot_contour(
     scale = color_scale([values], log_scale, vmin, vmax)
     ax = axes_or_new(ax, (5.4, 4.4))
     filled = draw_plane(ax, surface, values, scale, levels=levels, label_lines=True)
-    if filled is not None:
+    if filled is not None and scale is not None:
         dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, quantity, log_scale, clipped))
     if surface.evaluated is not None and not surface.evaluated.all():
-        _draw_evaluated(ax, surface)
+        _draw_evaluated(ax, surface.axes, surface.evaluated)
     if handles := legend_entries(ax):
         ax.legend(handles=handles, loc="upper right", fontsize=8, framealpha=0.85, handlelength=1.4)
     label_axes(ax, title_of(surface), *axis_labels(surface))
@@ -79,12 +79,13 @@ def draw_plane(
 ) -> QuadContourSet | QuadMesh | None:
     """``values`` [A, B] on the grid of ``surface``, hatching and star; None when no value is finite."""
     bad = ~np.isfinite(values)
+    cells: tuple[np.ndarray, ...] = surface.axes
     if style == "heatmap":
-        cells = [_cell_edges(axis) for axis in surface.axes]
+        cells = tuple(_cell_edges(axis) for axis in surface.axes)
     else:  # bands lie between the grid points and need all four corners of a cell
-        cells, bad = surface.axes, bad[:-1, :-1] | bad[1:, :-1] | bad[:-1, 1:] | bad[1:, 1:]
+        bad = bad[:-1, :-1] | bad[1:, :-1] | bad[:-1, 1:] | bad[1:, 1:]
     if bad.any():
-        _draw_hatching(ax, *cells, bad, count_text(int(np.isnan(values).sum()), values.size))
+        _draw_hatching(ax, cells, bad, count_text(int(np.isnan(values).sum()), values.size))
     ax.locator_params(nbins=6)
     if mark_origin and all(axis[0] <= 0 <= axis[-1] for axis in surface.axes):
         size = 14 if label_lines else 8
@@ -101,7 +102,8 @@ def _draw_bands(
 ) -> QuadContourSet:
     """Filled contours, and thin lines between (every third of thirty, where they have no label)."""
     edges = scale.edges(levels)
-    grid = (surface.alphas, surface.betas, np.ma.masked_invalid(values.T))
+    alphas, betas = surface.axes
+    grid = (alphas, betas, np.ma.masked_invalid(values.T))
     filled = ax.contourf(
         *grid, levels=edges, cmap=scale.colormap, norm=scale.norm, extend=scale.extension(values)
     )  # fmt: skip
@@ -139,10 +141,10 @@ def _label_places(ax: Axes, levels: list[list[np.ndarray]]) -> list[tuple[float,
     for lines in levels:
         # A line shorter than its own label would be swallowed by it.
         lines = [to_fraction.transform(line) for line in lines if len(line)]
-        points = [line for line in lines if np.ptp(line, axis=0).max() > 0.15]
-        if not points:
+        long = [line for line in lines if np.ptp(line, axis=0).max() > 0.15]
+        if not long:
             continue
-        points = np.concatenate(points)
+        points = np.concatenate(long)
         inside = ((points > 0.07) & (points < 0.93)).all(axis=1)
         points = points[inside & ~((points[:, 0] > 0.4) & (points[:, 1] > 0.85))]
         if len(points):
@@ -157,17 +159,19 @@ def _cell_edges(axis: np.ndarray) -> np.ndarray:
     return np.concatenate([[2 * axis[0] - middles[0]], middles, [2 * axis[-1] - middles[-1]]])
 
 
-def _draw_evaluated(ax: Axes, surface: Surface) -> None:
+def _draw_evaluated(ax: Axes, axes: tuple[np.ndarray, ...], evaluated: np.ndarray) -> None:
     """A dot at every point that is not interpolated."""
-    i, j = np.nonzero(surface.evaluated)
+    i, j = np.nonzero(evaluated)
+    alphas, betas = axes
     ax.plot(
-        surface.alphas[i], surface.betas[j], label="evaluated", scalex=False, scaley=False, linestyle="none",
+        alphas[i], betas[j], label="evaluated", scalex=False, scaley=False, linestyle="none",
         marker="o", markersize=1.8, color="white", markeredgecolor="black", markeredgewidth=0.3,
     )  # fmt: skip
 
 
-def _draw_hatching(ax: Axes, x: np.ndarray, y: np.ndarray, bad: np.ndarray, label: str) -> None:
+def _draw_hatching(ax: Axes, edges: tuple[np.ndarray, ...], bad: np.ndarray, label: str) -> None:
     """Hatch, beneath the colours, the cells ``bad`` [n, m] between the edges x [n + 1] and y [m + 1]."""
+    x, y = edges
     i, j = np.nonzero(bad)
     corners = [(x[i + di], y[j + dj]) for di, dj in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]
     vertices = np.array(corners).transpose(2, 0, 1).reshape(-1, 2)  # five per cell, the last one closes it

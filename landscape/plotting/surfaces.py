@@ -5,6 +5,7 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from mpl_toolkits.mplot3d import Axes3D
 
 from landscape.errors import InputError
 from landscape.escaping import math_free
@@ -32,29 +33,30 @@ def plot_surface(surface: Surface, ax: Axes | None = None, *, log_scale: bool = 
     limits = color_limits(values, log_scale)
     if ax is not None and ax.name != "3d":
         raise InputError("plot_surface needs 3-D axes: figure.add_subplot(projection='3d')")
-    ax = axes_or_new(ax, (5.6, 4.8), projection="3d")
+    axes: Axes3D = axes_or_new(ax, (5.6, 4.8), projection="3d")
     height = np.log10(values) if log_scale else values
-    x, y = np.meshgrid(surface.alphas, surface.betas, indexing="ij")
+    x, y = np.meshgrid(*surface.axes, indexing="ij")
     if limits is not None:
         low, high = np.log10(limits) if log_scale else limits
         rows, columns = (min(n, 101) for n in values.shape)  # every cell, up to a size that still draws fast
-        ax.plot_surface(
+        axes.plot_surface(
             x, y, height, cmap=COLORMAP, vmin=low, vmax=high, rcount=rows, ccount=columns,
             edgecolor=(0, 0, 0, 0.25), linewidth=0.15,
         )  # fmt: skip
-        ax.set_zlim(low, high)
-    ax.set(xlim=surface.alphas[[0, -1]], ylim=surface.betas[[0, -1]])
-    _dress_axes(ax, limits if log_scale else None)
-    _draw_star(ax, surface, x, y, height)
+        axes.set_zlim(low, high)
+    axes.set(xlim=x[[0, -1], 0], ylim=y[0, [0, -1]])
+    _dress_axes(axes, limits if log_scale else None)
+    _draw_star(axes, surface, x, y, height)
     if count := int((~np.isfinite(values)).sum()):
-        ax.text2D(0, 0.97, f"gaps: {count_text(count, values.size)}", transform=ax.transAxes, fontsize=8)
-    label_axes(ax, title_of(surface), *axis_labels(surface, separator="\n"), size=9)
-    if not ax.get_zlabel():
-        ax.set_zlabel(math_free(quantity_label(surface, "loss", log_scale, clipped)), labelpad=5, fontsize=9)
-    return ax
+        axes.text2D(0, 0.97, f"gaps: {count_text(count, values.size)}", transform=axes.transAxes, fontsize=8)
+    label_axes(axes, title_of(surface), *axis_labels(surface, separator="\n"), size=9)
+    if not axes.get_zlabel():
+        axes.set_zlabel(math_free(quantity_label(surface, "loss", log_scale, clipped)), labelpad=5, fontsize=9)
+    drawn: Axes = axes
+    return drawn
 
 
-def _draw_star(ax: Axes, surface: Surface, x: np.ndarray, y: np.ndarray, height: np.ndarray) -> None:
+def _draw_star(ax: Axes3D, surface: Surface, x: np.ndarray, y: np.ndarray, height: np.ndarray) -> None:
     z = value_at(surface, height, 0, 0)
     if not math.isfinite(z):
         return
@@ -65,7 +67,7 @@ def _draw_star(ax: Axes, surface: Surface, x: np.ndarray, y: np.ndarray, height:
     ax.legend(loc="upper right", fontsize=8, framealpha=0.85, handlelength=1.4)
 
 
-def _dress_axes(ax: Axes, log_limits: tuple[float, float] | None) -> None:
+def _dress_axes(ax: Axes3D, log_limits: tuple[float, float] | None) -> None:
     ax.tick_params(pad=0, labelsize=8)
     ax.xaxis.labelpad = ax.yaxis.labelpad = 8
     # The lower end of y is pruned: its label would meet the upper end of x in the front corner.
@@ -79,5 +81,5 @@ def _dress_axes(ax: Axes, log_limits: tuple[float, float] | None) -> None:
         ticks = log_ticks(log_limits).tick_values(*log_limits)
         lowest = log_limits[0] * (log_limits[1] / log_limits[0]) ** 0.03  # lower, the label would meet that of y
         shown = [tick for tick in ticks if lowest <= tick <= log_limits[1]]
-        ax.zaxis.set_major_locator(FixedLocator(np.log10(shown)))
+        ax.zaxis.set_major_locator(FixedLocator(np.log10(shown).tolist()))
         ax.zaxis.set_major_formatter(FuncFormatter(lambda height, _: f"{10**height:.4g}"))

@@ -56,19 +56,21 @@ def plot_tiles(
     size = (2.35 if color_scale == "individual" else 1.95, 2.15)
     figure, axes = panel_axes(surfaces, min(columns, len(surfaces)), size, margin=(1.2, 1), tick_size=7)
     for k, (ax, surface, values) in enumerate(zip(axes, surfaces, planes, strict=True)):
-        filled = draw_plane(ax, surface, values, scales[k])
-        if color_scale == "individual" and filled is not None:
-            draw_bar_beside(filled, scales[k], "", ticks=4, size=7)
+        scale = scales[k]
+        filled = draw_plane(ax, surface, values, scale)
+        if color_scale == "individual" and filled is not None and scale is not None:
+            draw_bar_beside(filled, scale, "", ticks=4, size=7)
         if titles is not None:
             ax.set_title(math_free(titles[k]), fontsize=8)
-        if images is not None and images[k] is not None:
-            _draw_thumbnail(ax, images[k])
+        image = None if images is None else images[k]
+        if image is not None:
+            _draw_thumbnail(ax, image)
     label = quantity_label(surfaces, "loss", log_scale, clipped)
     note = None
     if color_scale == "individual":
         note = f"{label}, each tile on its own colour scale"
-    elif scales[0] is not None:
-        draw_shared_bar(figure, axes, planes, scales[0], label)
+    elif (shared := scales[0]) is not None:
+        draw_shared_bar(figure, axes, planes, shared, label)
     label_panels(figure, axes, surfaces)
     draw_head(figure, axes, common_title(surfaces), note)
     return figure

@@ -238,7 +238,7 @@ def _train_epoch(
         if after:
             after(number, loss.detach())
         seen += len(labels)
-        sums += torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()])
+        sums = sums + torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()])
         bar.update()
         if number % REPORT_EVERY == 0:
             running, accuracy = (sums / seen).tolist()

@@ -153,7 +153,7 @@ def _train_epoch(stack: _Stack, batches: Iterable[tuple[Tensor, Tensor]], label_
         stack.step(losses.sum())
         seen += targets.shape[1]
         hits = (outputs.argmax(2) == targets).sum(1)
-        sums += torch.stack([losses.detach() * targets.shape[1], hits])
+        sums = sums + torch.stack([losses.detach() * targets.shape[1], hits])
     means: list[list[float]] = (sums / seen).tolist()
     return means
 
@@ -164,8 +164,8 @@ def _score(stack: _Stack, test: _Samples) -> list[list[float]]:
     loss, hits = torch.zeros(()), torch.zeros((), dtype=torch.int64)
     for inputs, targets in zip(test.inputs.split(SCORE_BATCH, 1), test.targets.split(SCORE_BATCH, 1), strict=True):
         outputs = stack(inputs)
-        loss += _losses(outputs, targets, 0.0).cpu().double().sum(1)
-        hits += (outputs.argmax(2) == targets).sum(1).cpu()
+        loss = loss + _losses(outputs, targets, 0.0).cpu().double().sum(1)
+        hits = hits + (outputs.argmax(2) == targets).sum(1).cpu()
     return [(loss / test.size).tolist(), (hits.double() / test.size).tolist()]
 
 
