@@ -1,7 +1,6 @@
 """Training histories of several networks."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -54,20 +53,10 @@ def plot_histories(
         x, color = first + np.arange(values.shape[1]), COLORS[k % len(COLORS)]
         if len(values) > 1:
             ax.plot(x, values.T, color=color, linewidth=0.5, alpha=0.5)
-        style: dict[str, Any] = {
-            "color": color,
-            "linestyle": DASHES[k % len(DASHES)],
-            "linewidth": 1.6,
-            "label": legend_text(name),
-        }
         ax.plot(
-            x,
-            values.mean(0),
-            marker="o" if values.shape[1] < 8 else None,
-            markersize=3.5,
-            label=legend_text(name),
-            **style,
-        )
+            x, values.mean(0), color=color, linestyle=DASHES[k % len(DASHES)], linewidth=1.6, label=legend_text(name),
+            marker="o" if values.shape[1] < 8 else None, markersize=3.5,
+        )  # fmt: skip
     if log_scale:
         ax.set_yscale("log", nonpositive="clip")
     if values.shape[1] < 12:
