@@ -1,5 +1,7 @@
 """Normalisation layers by name: torch's own where they exist, and those that squash instead of normalising."""
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
@@ -10,11 +12,13 @@ __all__ = [
     "WITHOUT_SHIFT",
     "ChannelRMSNorm",
     "DynamicTanhNorm",
+    "Normalization",
     "PiecewiseNorm",
     "normalization_layer",
 ]
 
-NORMALIZATIONS = ("batch", "layer", "group", "rms", "dyt", "piecewise", "none")
+Normalization = Literal["batch", "layer", "group", "rms", "dyt", "piecewise", "none"]
+NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
 WITHOUT_SHIFT = ("rms", "none")  # those after which a layer keeps its bias
 EPSILON = 1e-5  # that of torch's BatchNorm and GroupNorm
 ALPHA = 0.5  # Zhu et al. 2025, section 4: the initial scale of the input

@@ -18,7 +18,7 @@ DASHES = ("-", "--", "-.", ":")
 
 
 def plot_histories(
-    histories: Mapping[str, Sequence[Sequence[float]]],
+    histories: Mapping[str, Sequence[Sequence[float] | np.ndarray]],
     ax: Axes | None = None,
     *,
     x_label: str = "epoch",

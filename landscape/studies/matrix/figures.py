@@ -1,6 +1,7 @@
 """Figures of runs and groups, from the files that their probes left; no torch."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from landscape.plotting import plot_contour, plot_density, plot_eigenvalues, plo
 from landscape.plotting.captions import title_of
 from landscape.results import Eigenpairs, SpectralDensity, Surface, Trajectory
 from landscape.storage.files import plain_name
-from landscape.studies.matrix.records import clear_record, file_hash, is_current, read_record, write_record
+from landscape.studies.matrix.records import clear_record, file_hash, is_current, whole_record, write_record
 from landscape.studies.matrix.tables import WAYS
 
 __all__ = ["FIGURES", "draw_group", "draw_once", "draw_run"]
@@ -22,7 +23,7 @@ BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"  # of the colour-blind-saf
 COLUMNS = 3  # panels of connectivity in a row
 
 
-def draw_once(probes: Path, folder: Path, draw) -> bool:
+def draw_once(probes: Path, folder: Path, draw: Callable[[Path, Path], list[Path]]) -> bool:
     """Call ``draw(folder of the record probes, folder) -> files`` unless its figures are there; whether they were not.
 
     ``folder`` gets figures.json, written last, with the hash of the record that the figures show.
@@ -37,7 +38,7 @@ def draw_once(probes: Path, folder: Path, draw) -> bool:
 
 def draw_run(probes: Path, folder: Path) -> list[Path]:
     """interpolation.png, slices.png and curvature.png of one run, from its probes; none where these failed."""
-    if "failed" in read_record(probes / "probes.json"):
+    if "failed" in whole_record(probes / "probes.json"):
         return []
     surfaces = {name: Surface.load(probes / f"{name}.npz") for name in ("layer_line", "random_line", "random_plane")}
     ways = {split: Surface.load(probes / f"interpolation_{split}.npz") for split in ("train", "test")}
@@ -48,7 +49,8 @@ def draw_run(probes: Path, folder: Path) -> list[Path]:
     axes[2].set(title="from the trained network towards the initial one", xlabel="α (units of layer-wise norms)")
     plot_slices(surfaces["layer_line"], axes[2], log_scale=_positive(surfaces["layer_line"]))
     axes[2].locator_params(axis="x", nbins=5)
-    axes[2].legend_.remove()
+    if (legend := axes[2].get_legend()) is not None:
+        legend.remove()
     files = [save_figure(figure, folder / "interpolation.png", dpi=DPI)]
 
     figure, axes = _panels(2)
@@ -70,7 +72,7 @@ def draw_run(probes: Path, folder: Path) -> list[Path]:
 
 def draw_group(probes: Path, folder: Path) -> list[Path]:
     """connectivity/connectivity.png and pca/pca.png of one group, where there is what they show."""
-    record, files = read_record(probes / "group.json"), []
+    record, files = whole_record(probes / "group.json"), []
     if pairs := record["pairs"]:
         rows = math.ceil(len(pairs) / COLUMNS)
         figure = Figure((4.0 * min(COLUMNS, len(pairs)), 3.3 * rows), layout="constrained")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from landscape.cli.sources import load_checkpoint_data
 from landscape.connectivity import connectivity
@@ -44,7 +45,8 @@ def probe_group(runs: list[StudyRun], probes: Probes, device: str) -> bool:
     data = load_checkpoint_data(last[0], "train", Path("data"))
     target = objective(last[0].model, data, device=device)
     seeds = [run.summary["seed"] for run in runs]
-    content, results = {"seeds": seeds, "pairs": [], "paths": {}}, {}
+    content: dict[str, Any] = {"seeds": seeds, "pairs": [], "paths": {}}
+    results: dict[str, Any] = {}
     try:
         for run in runs:
             run.check()
@@ -62,7 +64,8 @@ def _connectivity(
     target: Objective, models: dict[str, Any], probes: Probes
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The barriers between every two seeds: on the line, on the line after alignment, on a curve."""
-    pairs, surfaces = [], {}
+    pairs: list[dict[str, Any]] = []
+    surfaces: dict[str, Any] = {}
     for first, second in combinations(models, 2):
         found = connectivity(
             target, models[first].model, models[second].model, methods=("weights",), curve="bezier",
@@ -80,16 +83,16 @@ def _paths(target: Objective, checkpoints: dict[str, Any], probes: Probes) -> tu
     paths = {f"seed {seed}": [checkpoint.model for checkpoint in path] for seed, path in checkpoints.items()}
     epochs = {f"seed {seed}": [c.metadata["epoch"] for c in path] for seed, path in checkpoints.items()}
     planes = {"together": paths} | ({name: {name: path} for name, path in paths.items()} if len(paths) > 1 else {})
-    numbers, results = {}, {}
+    numbers: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for title, shown in planes.items():
         points = [model for path in shown.values() for model in path]
         if len(points) < 3:
             continue
         plane = pca_plane(points)
         seen = {name: _projected(name, path, plane, target, epochs[name]) for name, path in shown.items()}
-        surface = evaluate(
-            target, plane, **covering_ranges(list(seen.values())), resolution=probes.plane_resolution, progress=False
-        )
+        ranges: dict[str, Any] = covering_ranges(list(seen.values()))
+        surface = evaluate(target, plane, **ranges, resolution=probes.plane_resolution, progress=False)
         numbers[title] = {
             "explained_variance": plane.recipe["explained_variance"][:2],
             "share_off_plane": max(float(np.max(path.share_off_plane)) for path in seen.values()),
@@ -100,7 +103,7 @@ def _paths(target: Objective, checkpoints: dict[str, Any], probes: Probes) -> tu
     return numbers, results
 
 
-def _projected(name: str, models: list[Any], plane: Plane, target: Objective, epochs: list[int]) -> Trajectory:
+def _projected(name: str, models: list[nn.Module], plane: Plane, target: Objective, epochs: list[int]) -> Trajectory:
     """The path with its epochs as steps."""
     path = project(models, plane, target, name=name, progress=False)
     return dataclasses.replace(path, steps=np.array(epochs), metadata={**path.metadata, "unit": "epoch"})

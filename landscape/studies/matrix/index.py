@@ -43,7 +43,9 @@ def index_page(groups: list[Group], names: list[str], links: Links) -> str:
     accuracy, largest = OUTCOMES[0], GEOMETRY[0]
     rows = []
     for group in groups:
-        places = [(f"seed {summary['seed']}", summary["place"], RUN_FIGURES) for summary, _ in group.runs]
+        places: list[tuple[str, str, tuple[str, ...]]] = [
+            (f"seed {summary['seed']}", summary["place"], RUN_FIGURES) for summary, _ in group.runs
+        ]
         places.append(("seeds together", group.place, GROUP_FIGURES))
         cells = [group.name, str(group.spread(accuracy)), str(group.spread(largest))]
         figures = "; ".join(

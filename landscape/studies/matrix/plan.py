@@ -128,7 +128,7 @@ class Matrix:
                 points.check()
                 yield points
 
-    def _training(self, optimizer: str, seed: int) -> Training:
+    def _training(self, optimizer: Literal["sgd", "adam"], seed: int) -> Training:
         milestones = tuple(range(self.lr_step_size, self.epochs, self.lr_step_size))
         training = Training(
             epochs=self.epochs,

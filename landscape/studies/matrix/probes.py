@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from landscape.checks import check_count, check_distinct, check_number, check_seed
 from landscape.cli.sources import load_checkpoint_data
@@ -18,7 +19,7 @@ from landscape.evaluation import evaluate
 from landscape.objective.objectives import Objective, objective
 from landscape.results import Surface
 from landscape.sharpness import MEASURES, sharpness
-from landscape.slices.planes import interpolation_line, random_line, random_plane
+from landscape.slices.planes import Slice, interpolation_line, random_line, random_plane
 from landscape.studies.matrix.records import clear_record, is_current, plain, write_record
 from landscape.studies.matrix.runs import PROBES, StudyRun
 from landscape.training.checkpoints import load_checkpoint
@@ -30,6 +31,7 @@ COUNTS = {
     "line_resolution": 2, "plane_resolution": 2, "eigenvalues": 1, "trace_products": LEAST_PRODUCTS,
     "density_probes": 1, "density_steps": 1, "bends": 1, "curve_epochs": 1,
 }  # fmt: skip
+Measured = tuple[dict[str, Any], dict[str, Any]]  # numbers by kind, and results to be saved by the name of the file
 VERSION = 1  # of what is measured; another one measures everything again
 
 
@@ -98,7 +100,8 @@ def probe_run(run: StudyRun, probes: Probes, device: str) -> bool:
     first, last = (load_checkpoint(run.path(name)) for name in _ends(run))
     data = {split: load_checkpoint_data(last, split, Path("data")) for split in ("train", "test")}
     targets = {split: objective(last.model, samples, device=device) for split, samples in data.items()}
-    content, files = {}, []
+    content: dict[str, Any] = {}
+    files = []
     try:
         run.check()
         for measure in (_slices, _curvature, _sharpness):
@@ -117,12 +120,12 @@ def _ends(run: StudyRun) -> tuple[str, str]:
     return names[0], names[-1]
 
 
-def _slices(targets: dict[str, Objective], first, last, probes: Probes) -> tuple[dict[str, Any], dict[str, Any]]:
+def _slices(targets: dict[str, Objective], first: nn.Module, last: nn.Module, probes: Probes) -> Measured:
     """Lines from the initial to the trained network, and a random line and plane through the trained one."""
     line, around = probes.line_resolution, (-probes.span, probes.span)
     ways = {split: barrier(target, first, last, resolution=line, progress=False) for split, target in targets.items()}
     seed, target = probes.probe_seed, targets["train"]
-    slices = {
+    slices: dict[str, Slice] = {
         "layer_line": interpolation_line(last, first, normalize="layer"),
         "random_line": random_line(last, seed=seed),
         "random_plane": random_plane(last, seed=seed),
@@ -147,9 +150,10 @@ def _rise(surface: Surface) -> float:
     return float(np.median(surface.loss) - surface.metadata["checks"]["origin"]["model_loss"])
 
 
-def _curvature(targets: dict[str, Objective], first, last, probes: Probes) -> tuple[dict[str, Any], dict[str, Any]]:
+def _curvature(targets: dict[str, Objective], first: nn.Module, last: nn.Module, probes: Probes) -> Measured:
     """Eigenvalues, trace and spectral density of the Hessian of the training loss at the trained network."""
-    options, target = {"seed": probes.probe_seed, "progress": False}, targets["train"]
+    options: dict[str, Any] = {"seed": probes.probe_seed, "progress": False}
+    target = targets["train"]
     pairs = top_eigenpairs(target, last, k=probes.eigenvalues, tol=probes.eigenvalue_error, **options)
     total = trace(target, last, relative_error=probes.trace_error, max_products=probes.trace_products, **options)
     density = spectral_density(target, last, probes=probes.density_probes, steps=probes.density_steps, **options)
@@ -166,7 +170,7 @@ def _curvature(targets: dict[str, Objective], first, last, probes: Probes) -> tu
     return {"curvature": numbers}, {"eigenvalues": without_vectors, "density": density}
 
 
-def _sharpness(targets: dict[str, Objective], first, last, probes: Probes) -> tuple[dict[str, Any], dict[str, Any]]:
+def _sharpness(targets: dict[str, Objective], first: nn.Module, last: nn.Module, probes: Probes) -> Measured:
     """The rise of the training loss around the trained network, by each measure."""
     found = {name: sharpness(targets["train"], last, name, seed=probes.probe_seed) for name in probes.sharpness}
     kept = ("value", "standard_error", "radius", "definition")

@@ -9,7 +9,7 @@ from landscape.runtime.progress import progress_bar
 from landscape.studies.matrix.figures import FIGURES, draw_group, draw_once, draw_run
 from landscape.studies.matrix.groups import probe_group
 from landscape.studies.matrix.probes import Probes, probe_run
-from landscape.studies.matrix.records import own_folder, read_record
+from landscape.studies.matrix.records import own_folder, whole_record
 from landscape.studies.matrix.runs import GROUP, PROBES, StudyRun, group_runs
 from landscape.studies.matrix.tasks import one_thread, run_tasks
 
@@ -47,4 +47,4 @@ def _probe(
         with own_folder(record), own_folder(figures / place / FIGURES):
             measured = measure(probes, device)
             drawn = draw_once(record, figures / place, draw)
-    return place, measured, drawn, read_record(record).get("failed")
+    return place, measured, drawn, whole_record(record).get("failed")

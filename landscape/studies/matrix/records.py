@@ -21,7 +21,17 @@ from landscape.storage.json_files import read_json, write_sealed
 from landscape.storage.locks import locked
 from landscape.storage.names import path_inside
 
-__all__ = ["EXACT", "clear_record", "file_hash", "is_current", "own_folder", "plain", "read_record", "write_record"]
+__all__ = [
+    "EXACT",
+    "clear_record",
+    "file_hash",
+    "is_current",
+    "own_folder",
+    "plain",
+    "read_record",
+    "whole_record",
+    "write_record",
+]
 
 DIGITS = 6  # of measured numbers: sums of float32 values have no more
 FORM = {"recipe": dict, "files": {str: str}}
@@ -45,6 +55,17 @@ def read_record(path: Path, form: dict[str, Any] | None = None) -> dict[str, Any
                 return None
         return record
     return None
+
+
+def whole_record(path: Path) -> dict[str, Any]:
+    """The record at ``path``.
+
+    Raises:
+        InputError: there is none, or a damaged one.
+    """
+    if (record := read_record(path)) is None:
+        raise InputError(f"{path} holds no record, or is damaged; make it again")
+    return record
 
 
 def is_current(path: Path, recipe: dict[str, Any] | None = None) -> bool:
@@ -82,7 +103,7 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def plain(value: object, digits: int = DIGITS) -> object:
+def plain(value: object, digits: int = DIGITS) -> Any:
     """``value`` as JSON types with few digits, so that equal results are equal texts; None for what is not finite."""
     if isinstance(value, dict):
         return {str(key): plain(entry, digits) for key, entry in value.items()}

@@ -50,7 +50,7 @@ class StudyRun:
     @property
     def place(self) -> str:
         """Folder of the run below the root."""
-        return self.summary["place"]
+        return str(self.summary["place"])
 
     @property
     def group(self) -> str:
@@ -86,7 +86,9 @@ def find_runs(root: Path) -> tuple[list[StudyRun], dict[str, str]]:
     Raises:
         InputError: there is no whole run.
     """
-    runs, left_out, settings = [], {}, {}
+    runs: list[StudyRun] = []
+    left_out: dict[str, str] = {}
+    settings: dict[str, dict[str, Any]] = {}
     for path in sorted(root.glob(PATTERN)):
         place, record = path.parent.relative_to(root).as_posix(), read_record(path, RUN_FORM)
         if (

@@ -46,7 +46,7 @@ class Group:
     ]  # (summary, probes) of each seed; probes are {} where they failed
     record: dict[str, Any]  # numbers of the group: pairs, paths
 
-    def __getitem__(self, key: str) -> str | int:
+    def __getitem__(self, key: str) -> Any:
         """A setting that all runs share: dataset, architecture, depth, width, activation, optimizer, parameters."""
         return self.runs[0][0][key]
 
@@ -80,9 +80,11 @@ def _gap(summary: dict[str, Any], _: dict[str, Any]) -> float | None:
 
 def _probe(*keys: str) -> Callable[[dict[str, Any], dict[str, Any]], float | None]:
     def find(_: dict[str, Any], probes: dict[str, Any]) -> float | None:
+        value: Any = probes
         for key in keys:
-            probes = (probes or {}).get(key)
-        return probes
+            value = (value or {}).get(key)
+        number: float | None = value
+        return number
 
     return find
 

@@ -21,6 +21,7 @@ from landscape.studies.matrix.records import (
     own_folder,
     plain,
     read_record,
+    whole_record,
     write_record,
 )
 from landscape.studies.matrix.runs import RUN_FORM, SUMMARY
@@ -84,7 +85,7 @@ def _mates(plan: RunPlan, plans: Sequence[RunPlan], current: set[str], root: Pat
 def _work(plan: RunPlan) -> int:
     """What a step of the run costs, up to a factor."""
     sizes = plan.recipe["architecture"]
-    return sizes["width"] * (4 + (sizes["depth"] - 1) * sizes["width"])
+    return int(sizes["width"] * (4 + (sizes["depth"] - 1) * sizes["width"]))
 
 
 def _train_stack(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict[str, Any]]:
@@ -105,20 +106,22 @@ def _train_owned(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict
         return []
     folders = [clear_record(root / plan.place / SUMMARY) for plan in pending]
     with one_thread():
-        data = [[load_dataset(plan.points.name, split=split) for plan in stack] for split in ("train", "test")]
+        trains, tests = ([load_dataset(plan.points.name, split=split) for plan in stack] for split in ("train", "test"))
         models = [_new_model(plan) for plan in stack]
         kept = [(plan, folder, places.index(plan.place)) for plan, folder in zip(pending, folders, strict=True)]
 
         def snapshot(epoch: int, metrics: list[dict[str, Any]]) -> None:
             for plan, folder, m in kept:
                 if epoch in plan.snapshots:
-                    _save(folder, plan, models[m], data[0][m], epoch, metrics[m])
+                    _save(folder, plan, models[m], trains[m], epoch, metrics[m])
 
-        scores = [_scores(model, *samples) for model, *samples in zip(models, *data, strict=True)]
+        scores = [_scores(*parts) for parts in zip(models, trains, tests, strict=True)]
         snapshot(0, scores)
-        history = fit_stacked(models, *data, [plan.training for plan in stack], device=device, on_epoch=snapshot)
+        history = fit_stacked(
+            models, trains, tests, [plan.training for plan in stack], device=device, on_epoch=snapshot
+        )
         return [
-            _finish(plan, folder, models[m].cpu(), (data[0][m], data[1][m]), [scores[m], *history[m]], places)
+            _finish(plan, folder, models[m].cpu(), (trains[m], tests[m]), [scores[m], *history[m]], places)
             for plan, folder, m in kept
         ]
 
@@ -150,7 +153,7 @@ def _finish(
         "trained_together": places,
     }
     write_record(folder / SUMMARY, plan.recipe, content, files)
-    return read_record(folder / SUMMARY)
+    return whole_record(folder / SUMMARY)
 
 
 def _new_model(plan: RunPlan) -> torch.nn.Module:

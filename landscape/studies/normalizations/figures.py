@@ -65,7 +65,7 @@ def _hessian(networks: Networks) -> Figure:
 
 
 def _densities(networks: Networks) -> Figure:
-    panels = {}
+    panels: dict[str, Callable[..., Any]] = {}
     for norm, run in _measured(networks, "density"):
         nodes, weights = (np.array(run[key]) for key in ("nodes", "weights"))
         density = SpectralDensity(nodes, weights, run["products"], run["metadata"])
@@ -75,11 +75,12 @@ def _densities(networks: Networks) -> Figure:
 
 def _draw_density(density: SpectralDensity, ax: Axes) -> None:
     """Without its legend, which a small panel has no room for; the caption says the same."""
-    plot_density(density, ax).get_legend().remove()
+    if (legend := plot_density(density, ax).get_legend()) is not None:
+        legend.remove()
 
 
 def _sharpness(networks: Networks) -> Figure:
-    panels = {}
+    panels: dict[str, Callable[..., Any]] = {}
     for measure, title in SHARPNESS_COLUMNS.items():
         found = [(norm, Sharpness(**run)) for norm, run in _measured(networks, measure)]
         if found:

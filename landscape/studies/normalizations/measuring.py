@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from landscape.training.checkpoints import Checkpoint
 __all__ = ["measure_curvature", "measure_landscape", "measure_sharpness"]
 
 EIGENVALUE_TOLERANCE = 1e-3  # residual, relative to the eigenvalue
+Jobs = dict[str, tuple[dict[str, Any], Callable[[], dict[str, Any]]]]  # name -> (settings, function)
 TRACE_ERROR = 0.05  # standard error, relative to the trace
 
 
@@ -27,7 +29,8 @@ def measure_landscape(surface: Surface, seed: int, stored: StoredResults) -> dic
     keys = ("slice", "data", "objective", "checkpoint", "interpolation", "method")
 
     def numbers() -> dict[str, Any]:
-        axes = {"alphas": surface.alphas.tolist(), "betas": surface.betas.tolist(), "loss": surface.loss.tolist()}
+        alphas, betas = surface.axes
+        axes = {"alphas": alphas.tolist(), "betas": betas.tolist(), "loss": surface.loss.tolist()}
         return {**surface_numbers(surface), **axes, **{key: surface.metadata.get(key) for key in keys}}
 
     recipe = {key: surface.metadata.get(key) for key in ("identity", "checkpoint", "seconds")}
@@ -52,7 +55,7 @@ def measure_curvature(
         found = spectral_density(target, model, probes=study.probes, steps=study.lanczos_steps, seed=seed)
         return _numbers(found, "nodes", "weights", "products")
 
-    jobs = {
+    jobs: Jobs = {
         "eigenvalues": ({"k": study.eigenvalues, "tolerance": EIGENVALUE_TOLERANCE}, eigenvalues),
         "trace": ({"relative_error": TRACE_ERROR, "products": study.products}, whole_trace),
         "density": ({"probes": study.probes, "steps": study.lanczos_steps}, density),
@@ -73,13 +76,13 @@ def measure_sharpness(
         found = layer_sharpness(target, checkpoint.model, samples=study.draws, seed=seed)
         return {"layers": [result.record for result in found]}
 
-    jobs = {measure: (study.sharpness_options(measure), whole(measure)) for measure in MEASURES}
+    jobs: Jobs = {measure: (study.sharpness_options(measure), whole(measure)) for measure in MEASURES}
     jobs["layers"] = ({"samples": study.draws}, layers)
     return _measured(jobs, seed, checkpoint, target, stored)
 
 
 def _measured(
-    jobs: dict[str, tuple[dict[str, Any], Callable[[], dict[str, Any]]]],
+    jobs: Jobs,
     seed: int,
     checkpoint: Checkpoint,
     target: Objective,
@@ -94,7 +97,7 @@ def _measured(
     }
     found = {}
     for name, (settings, function) in jobs.items():
-        found[name] = stored.get(seed, name, {**shared, **settings}, lambda function=function: _or_reason(function))
+        found[name] = stored.get(seed, name, {**shared, **settings}, partial(_or_reason, function))
         if reason := found[name].get("failed"):
             print(f"Warning: no {name} of {stored.path.stem}, seed {seed}: {reason}", file=sys.stderr, flush=True)
     return found

@@ -43,7 +43,8 @@ def smoothed_losses(epochs: Sequence[dict[str, Any]]) -> np.ndarray:
     """Mean training loss of every 20 batches in a row; the first one is that of steps 1 to 20."""
     losses = np.array([loss for epoch in epochs for loss in epoch["batch_losses"]])
     sums = np.cumsum(np.concatenate([[0.0], losses]))
-    return (sums[WINDOW:] - sums[:-WINDOW]) / WINDOW
+    means: np.ndarray = (sums[WINDOW:] - sums[:-WINDOW]) / WINDOW
+    return means
 
 
 def steps_to_loss(epochs: Sequence[dict[str, Any]], target: float) -> int | None:
@@ -154,8 +155,8 @@ def _cell(values: Sequence[Value]) -> str:
         return "-"
     mark = "" if all(converged for *_, converged in values) else "\\*"
     if len(values) == 1:
-        value, error, _ = values[0]
-        return _number(value) + (f" ± {error:.2g}" if error is not None else "") + mark
+        error = values[0][1]
+        return _number(known[0]) + (f" ± {error:.2g}" if error is not None else "") + mark
     missing = f" ({len(values) - len(known)} without)" if len(known) < len(values) else ""
     differ = len(set(known)) > 1 and all(map(math.isfinite, known))
     deviation = f" ± {statistics.stdev(known):.2g}" if differ else ""

@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from landscape.checks import check_count, check_number
 from landscape.errors import InputError
-from landscape.models.normalization import NORMALIZATIONS
+from landscape.models.normalization import NORMALIZATIONS, Normalization
 from landscape.sharpness import MEASURES
 from landscape.training.loop import Training
 
 __all__ = ["NormalizationStudy"]
 
 MOST = 1_000_000  # samples, products, probes, steps or draws
-Normalization = Literal["batch", "layer", "group", "rms", "dyt", "piecewise", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +104,7 @@ class NormalizationStudy:
             f"{self.draws} pairs of draws, {self.ascent_steps} steps of a search",
         }
 
-    def networks(self) -> Iterator[tuple[str, int]]:
+    def networks(self) -> Iterator[tuple[Normalization, int]]:
         """(normalisation, seed) of every network, in the order in which they are trained."""
         return ((norm, seed) for seed in self.seeds for norm in self.norms)
 

@@ -44,8 +44,9 @@ class StoredResults:
         self.content = self._read()
         found = self.content.get(str(seed), {}).get(name)
         if found and not self.force and found["recipe"] == recipe and valid(found["result"]):
-            return found["result"]
-        result = json.loads(json.dumps(compute()))  # as a later run will find it
+            stored: dict[str, Any] = found["result"]
+            return stored
+        result: dict[str, Any] = json.loads(json.dumps(compute()))  # as a later run will find it
         with locked(self.path):
             self.content = self._read()
             self.content.setdefault(str(seed), {})[name] = {"recipe": recipe, "result": result}

@@ -64,14 +64,23 @@ def train_normalization(
         state.unlink(missing_ok=True)
         return result
 
-    result = stored.get(seed, "training", recipe, compute, valid=lambda found: _is_there(path, found.get("checkpoint")))
+    result = stored.get(seed, "training", recipe, compute, valid=lambda found: _is_there(path, found))
     return result, load_checkpoint(path)
 
 
-def _trained(model, settings, data, path, limit, state, device) -> dict[str, Any]:
+def _trained(
+    model: dict[str, Any],
+    settings: dict[str, Any],
+    data: dict[str, Data],
+    path: Path,
+    limit: int | None,
+    state: Path,
+    device: str,
+) -> dict[str, Any]:
     seed_everything(settings["seed"])
     network = build_model(model["name"], **model["arguments"])
-    began, losses = time.perf_counter(), []
+    began = time.perf_counter()
+    losses: list[Tensor] = []
 
     def note_epoch(_: int, __: nn.Module, metrics: dict[str, Any]) -> None:
         nonlocal began
@@ -109,5 +118,6 @@ def _trained(model, settings, data, path, limit, state, device) -> dict[str, Any
     }
 
 
-def _is_there(path: Path, sha256: str) -> bool:
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+def _is_there(path: Path, result: dict[str, Any]) -> bool:
+    """Whether the checkpoint that ``result`` tells of is the one at ``path``."""
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == result.get("checkpoint")
