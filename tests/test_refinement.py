@@ -76,6 +76,15 @@ def test_rough_surfaces_take_what_they_need(name, tolerance):
         assert len(asked) == X.size and plan.kind is None
 
 
+@pytest.mark.parametrize("shape", [(61, 43), (62, 44), (63, 45), (64, 46)])
+def test_a_narrow_minimum_about_the_centre_is_found_wherever_the_grid_falls(shape):
+    x, y = np.meshgrid(np.linspace(-1, 1, shape[0]), np.linspace(-0.4, 2.2, shape[1]), indexing="ij")
+    truth = 1 + x**2 + y**2 - 0.99 * np.exp(-(x**2 + y**2) / 0.03**2)  # about one cell wide
+    for seed in range(3):
+        plan, _ = refined(truth, 0.01, seed, centre=(0.5, 0.4 / 2.6))
+        assert true_error(plan, truth) < 1.5 * 0.01
+
+
 def test_a_rough_corner_does_not_refine_the_smooth_rest():
     truth = 1 + X**2 + 0.5 * np.sin(40 * X) * np.exp(-((X - 1) ** 2 + (Y - 1) ** 2) / 0.02)
     _, asked = refined(truth, 0.01)

@@ -4,6 +4,7 @@ import functools
 import importlib
 import sys
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -108,6 +109,32 @@ def test_the_digest_follows_global_values(monkeypatch):
     before = digest_of(calls(uses_global))
     monkeypatch.setattr(sys.modules[__name__], "SCALE", 5.0)
     assert digest_of(calls(uses_global)) != before
+
+
+def test_the_digest_follows_values_of_modules_inside_modules(monkeypatch):
+    outer, inner = (types.ModuleType(name) for name in ("settings_of_tests", "settings_of_tests.inner"))
+    outer.inner, inner.factor, inner.outer = inner, 1.0, outer
+    monkeypatch.setattr(sys.modules[__name__], "settings", outer, raising=False)
+    loss = lambda model, batch: settings.inner.factor * model(batch[0]).sum(1)  # noqa: F821, E731
+    before = digest_of(loss)
+    assert digest_of(loss) == before is not None
+    inner.factor = 5.0
+    assert digest_of(loss) != before is not None
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Criterion(1), lambda: functools.partial(by_default, factor=1), lambda: Smooth(0.1)]
+)
+def test_a_loss_is_called_the_same_in_every_process_and_goes_on(make, tmp_path, small):
+    model, data = small
+    plane, path = ll.random_plane(model, seed=1), tmp_path / "points.npz"
+    found = [
+        ll.evaluate(ll.objective(model, data, loss=make()), plane, resolution=3, resume=path, progress=False)
+        for _ in range(2)
+    ]
+    assert " at 0x" not in str(found[0].metadata["identity"])
+    np.testing.assert_array_equal(found[0].loss, found[1].loss)
+    assert found[1].metadata["resumed_points"] == 9
 
 
 @pytest.mark.parametrize("make", [threading.Lock, lambda: (n for n in "ab"), lambda: open(__file__, "rb")])  # noqa: SIM115

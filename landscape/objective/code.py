@@ -115,10 +115,13 @@ class _Digest:
         except ValueError as error:  # a cell that is still empty
             raise _Unknown from error
         reached = {name: function.__globals__[name] for name in sorted(used) if name in function.__globals__}
-        for module in [value for value in reached.values() if isinstance(value, types.ModuleType)]:
-            if not _is_library(module):
-                named = {f"{module.__name__}.{name}": vars(module)[name] for name in used if name in vars(module)}
-                reached |= dict(sorted(named.items()))
+        waiting = [*reached.values()]
+        while waiting:  # also what modules inside modules hold under these names
+            module = waiting.pop()
+            if isinstance(module, types.ModuleType) and not _is_library(module):
+                named = {f"{module.__name__}.{name}": vars(module)[name] for name in sorted(used & vars(module).keys())}
+                waiting += [value for name, value in named.items() if name not in reached]
+                reached |= named
         known = (function.__defaults__, function.__kwdefaults__, cells, reached, vars(function))
         return [self.of(code), *map(self.of, known)]
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -411,7 +412,7 @@ class Objective:
     @property
     def description(self) -> dict[str, Any]:
         """What the losses depend on besides the point; JSON types only."""
-        name = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__qualname__", repr(self.loss))
+        name = self.loss if isinstance(self.loss, str) else _name_of(self.loss)
         whole = {"whole_batch": True} if self.samples.whole else {}  # absent otherwise, as in files of earlier versions
         return whole | {
             "loss": name,
@@ -696,6 +697,13 @@ def check_objective(found: Any, call: str) -> None:
         raise InputTypeError(
             f"{call} takes an objective, made by ll.objective(model, data), not {type(found).__name__}"
         )
+
+
+def _name_of(loss: Callable[..., Any]) -> str:
+    """What a callable loss is called, the same in every process."""
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    return str(getattr(loss, "__qualname__", type(loss).__qualname__))
 
 
 def _is_pair(batch: Any) -> bool:

@@ -109,9 +109,12 @@ class Refinement:
         return Plan(self.values)
 
     def _lattice(self) -> np.ndarray:
-        """The first points."""
+        """The first points: a graded lattice, and the corners of the cell about the centre, where minima are narrow."""
         axes = [_graded(count, centre) for count, centre in zip(self.shape, self.centre, strict=True)]
-        return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), self.shape).ravel()
+        middle = np.array(self.centre) * (np.array(self.shape) - 1)
+        cell = [np.unique(ends) for ends in zip(np.floor(middle).astype(int), np.ceil(middle).astype(int), strict=True)]
+        grids = (np.meshgrid(*lines, indexing="ij") for lines in (axes, cell))
+        return np.unique(np.concatenate([np.ravel_multi_index(grid, self.shape).ravel() for grid in grids]))
 
     def _next(self) -> Step:
         """A round where the error is expected to be too large, else a verification; the rest where that is enough."""
