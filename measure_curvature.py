@@ -152,6 +152,7 @@ def main(
     whole = measured("trace", trace, method=trace_method, relative_error=trace_error, max_products=max_products)
     print(trace_line(whole))
     density = measured("density", spectral_density, probes=probes, steps=steps)
+    product.release()
     path = out / f"sharpness{suffix}.json"
     found = load_or_measure_sharpness(path, target, trained.model, measures, seed=seed, force=evaluation.force)
     if found:
@@ -162,7 +163,7 @@ def main(
     if plane and len(pairs.values) > 1:
         path = out / f"eigenvector_plane{suffix}.npz"
         notes = {"checkpoint": trained.identity}
-        surface = evaluated_plane(path, target, trained.model, pairs, evaluation, rise, resolution, notes)
+        surface = evaluated_plane(path, target, product, pairs, evaluation, rise, resolution, notes)
     record = {
         "checkpoint": {"file": str(checkpoint), **trained.identity, **remarks, "inputs": input_scaling(data)},
         "settings": settings,
@@ -199,7 +200,6 @@ def announce(product: Product, products: int) -> None:
     began = time.perf_counter()
     product.matvec([1.0] * product.dimension)
     seconds = time.perf_counter() - began
-    product.release()
     print(
         f"Matrix: {product.kind} of {len(product.names)} parameter tensors, dimension {product.dimension:,}; "
         f"{seconds:.3g} s a product, about {seconds * products:.0f} s for at most {products:,} or so",
@@ -207,9 +207,9 @@ def announce(product: Product, products: int) -> None:
     )
 
 
-def evaluated_plane(path, target, network, pairs, evaluation, rise, resolution, notes) -> Surface:
+def evaluated_plane(path, target, product, pairs, evaluation, rise, resolution, notes) -> Surface:
     """The loss over the plane along the first two eigenvectors, as far as it rises by ``rise``."""
-    slice_ = eigenvector_plane(network, pairs)
+    slice_ = eigenvector_plane(product, pairs)
     span = find_span(target, slice_, rise=rise)["span"]
     surface = load_or_evaluate(
         path, target, slice_, force=evaluation.force, notes=notes, method=evaluation.method,

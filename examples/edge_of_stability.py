@@ -67,7 +67,8 @@ def descend(
     for step in range(steps + 1):
         loss = F.mse_loss(model(inputs), onehot)
         if step % every == 0:
-            pairs = ll.top_eigenpairs(objective, model, k=1, tol=1e-2, which="largest", progress=False)
+            product = ll.hessian_product(objective, model)  # at the weights of this step
+            pairs = ll.top_eigenpairs(product, k=1, tol=1e-2, which="largest", progress=False)
             history.append((step, loss.item(), float(pairs.values[0])))
         optimizer.zero_grad()
         loss.backward()

@@ -161,8 +161,8 @@ def test_gradient_descent_ends_at_the_edge_of_stability():
 
 def test_sharpness_is_measured_once_for_one_recipe(tmp_path, monkeypatch):
     stored = sys.modules["landscape.sharpness.stored"]
-    calls, original = [], stored.sharpness
-    monkeypatch.setattr(stored, "sharpness", lambda *a, **k: calls.append(a[2]) or original(*a, **k))
+    calls, original = [], stored.sharpness_in
+    monkeypatch.setattr(stored, "sharpness_in", lambda *a, **k: calls.append(a[1]) or original(*a, **k))
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 3)
     data = (torch.randn(9, 4), torch.arange(9) % 3)

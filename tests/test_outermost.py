@@ -84,9 +84,9 @@ def test_a_vector_that_is_not_the_outermost_is_noticed(monkeypatch):
 
     original, attempts = eigenpairs._ritz_vectors, []
 
-    def second_best_first(product, matvec, k, which, tol, seed):
+    def second_best_first(multiply, k, which, tol, seed):
         attempts.append(seed)
-        found = original(product, matvec, k + 1, which, tol, seed)
+        found = original(multiply, k + 1, which, tol, seed)
         return found[1:] if seed[1] else found[:1]
 
     monkeypatch.setattr(eigenpairs, "_ritz_vectors", second_best_first)

@@ -1,6 +1,7 @@
 """Products with the second derivatives of one batch, from the graph of its first ones."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +87,7 @@ def _cut_at_outputs(objective: Objective, batch: object) -> tuple[Tensor, Tensor
     """(outputs z of the network, the same as a variable of its own, summed losses as a function of the latter)."""
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def cut(_: nn.Module, arguments: tuple, keywords: dict, outputs: object) -> Tensor:
+    def cut(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], outputs: object) -> Tensor:
         if any(map(is_differentiated, tensors_of((arguments, keywords)))):
             raise InputError("the GGN needs a loss that does not differentiate the network by inputs; use the Hessian")
         if not isinstance(outputs, Tensor):

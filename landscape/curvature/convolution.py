@@ -5,6 +5,7 @@ torch's own differentiates the gradient of the weight by a convolution with a ke
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from landscape.objective.forwards import has_own_forward
 __all__ = ["fast_convolutions"]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+Settings = tuple[Any, ...]  # what torch.convolution takes behind inputs, weight and bias
 
 
 def fast_convolutions(model: nn.Module, *, linear: bool = False) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
@@ -32,30 +34,35 @@ def fast_convolutions(model: nn.Module, *, linear: bool = False) -> dict[nn.Modu
     }
 
 
-def _forward(module: nn.Module, linear: bool, input: Tensor) -> Tensor:  # the name that torch gives it
+def _forward(module: Any, linear: bool, input: Tensor) -> Tensor:  # ``module`` is one of CONVOLUTIONS
+    outputs: Tensor
     if input.ndim != module.weight.ndim:  # a sample without a batch axis
-        return module._conv_forward(input, module.weight, module.bias)
+        outputs = module._conv_forward(input, module.weight, module.bias)
+        return outputs
     none = (0,) * len(module.stride)
     settings = (module.stride, module.padding, module.dilation, False, none, module.groups)
-    return _Convolution.apply(input, module.weight, module.bias, settings, linear)
+    outputs = _Convolution.apply(input, module.weight, module.bias, settings, linear)
+    return outputs
 
 
 class _Convolution(torch.autograd.Function):
     """z = a * W + b."""
 
     @staticmethod
-    def forward(ctx, inputs, weight, bias, settings, linear):
+    def forward(
+        ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings, linear: bool
+    ) -> Tensor:
         ctx.save_for_backward(inputs, weight)
         ctx.settings, ctx.linear = settings, linear
         return torch.convolution(inputs, weight, bias, *settings)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weight = ctx.saved_tensors
         if ctx.linear:
             inputs, weight = inputs.detach(), weight.detach()
         of_inputs, of_weight, of_bias = ctx.needs_input_grad[:3]
-        pair = (None, None)
+        pair: tuple[Tensor | None, Tensor | None] = (None, None)
         if of_inputs or of_weight:
             pair = _Gradient.apply(gradient, inputs, weight, ctx.settings, (of_inputs, of_weight))
         axes = [axis for axis in range(gradient.ndim) if axis != 1]
@@ -66,14 +73,16 @@ class _Gradient(torch.autograd.Function):
     """(dz, a, W) -> (da, dW), each only where it is needed."""
 
     @staticmethod
-    def forward(ctx, gradient, inputs, weight, settings, needed):
+    def forward(
+        ctx: Any, gradient: Tensor, inputs: Tensor, weight: Tensor, settings: Settings, needed: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
         ctx.save_for_backward(gradient, inputs, weight)
         ctx.settings = settings
         ctx.set_materialize_grads(False)
         return _gradients(gradient, inputs, weight, settings, needed)
 
     @staticmethod
-    def backward(ctx, of_inputs, of_weight):
+    def backward(ctx: Any, of_inputs: Tensor | None, of_weight: Tensor | None) -> tuple[Tensor | None, ...]:
         """With u, V flowing back to da, dW: u * W + a * V for dz, dz and V for a, dz and u for W."""
         gradient, inputs, weight = ctx.saved_tensors
         groups = ctx.settings[-1]
@@ -84,8 +93,10 @@ class _Gradient(torch.autograd.Function):
             outer = torch.convolution(*both, None, *ctx.settings)
         elif to_gradient:
             terms = [(of_inputs, weight), (inputs, of_weight)]
-            found = [torch.convolution(a, w, None, *ctx.settings) for a, w in terms if a is not None and w is not None]
-            outer = sum(found) if found else None
+            for a, w in terms:
+                if a is not None and w is not None:
+                    image = torch.convolution(a, w, None, *ctx.settings)
+                    outer = image if outer is None else outer + image
         if to_inputs and of_weight is not None:
             by_input = _gradients(gradient, inputs, of_weight, ctx.settings, (True, False))[0]
         if to_weight and of_inputs is not None:
@@ -93,5 +104,9 @@ class _Gradient(torch.autograd.Function):
         return outer, by_input, by_weight, None, None
 
 
-def _gradients(gradient: Tensor, inputs: Tensor, weight: Tensor, settings: tuple, needed: tuple[bool, bool]):
-    return torch.ops.aten.convolution_backward(gradient, inputs, weight, None, *settings, (*needed, False))[:2]
+def _gradients(
+    gradient: Tensor, inputs: Tensor, weight: Tensor, settings: Settings, needed: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    convolution_backward = torch.ops.aten.convolution_backward
+    of_inputs, of_weight, _ = convolution_backward(gradient, inputs, weight, None, *settings, (*needed, False))
+    return of_inputs, of_weight

@@ -8,8 +8,8 @@ from scipy.linalg import eigh_tridiagonal
 from torch import nn
 
 from landscape.checks import check_count, check_seed
-from landscape.curvature.bar import counted
-from landscape.curvature.products import make_product
+from landscape.curvature.products import Product
+from landscape.curvature.subject import Operator, counted, product_of, recorded
 from landscape.objective.objectives import Objective
 from landscape.points import Point
 from landscape.results import SpectralDensity
@@ -20,14 +20,14 @@ __all__ = ["lanczos", "spectral_density"]
 
 @own_torch_state()
 def spectral_density(
-    objective: Objective,
-    point: nn.Module | Point,
+    product: Product | Objective,
+    point: nn.Module | Point | None = None,
     *,
     probes: int = 5,
     steps: int = 60,
     seed: int = 0,
-    operator: str = "hessian",
-    parameters: Sequence[str] = ("*",),
+    operator: Operator | None = None,
+    parameters: Sequence[str] | None = None,
     progress: bool = True,
 ) -> SpectralDensity:
     """phi(t) = 1/D sum_i delta(t - l_i), as seen by ``probes`` random unit vectors after ``steps`` Lanczos steps each.
@@ -38,37 +38,43 @@ def spectral_density(
     Density", section 2; Ubaru et al. 2017.
 
     Args:
-        objective: the losses; its own state does not change.
-        point: where.
+        product: the matrix, as `hessian_product` or `ggn_product` makes it; its graphs serve the next measurement too.
+            Or an objective, of which a product is made for this one measurement, with the three options below.
+        point: beside an objective: where.
         probes: Gaussian start vectors, normalised; the spread over them is the band of the density.
         steps: Lanczos steps a probe, at most the dimension.
         seed: of the probes.
-        operator: "hessian" or "ggn".
-        parameters: glob patterns; the density of that diagonal block.
+        operator: beside an objective: "hessian" (the default) or "ggn".
+        parameters: beside an objective: glob patterns; the density of that diagonal block (default: of all).
         progress: show a bar.
 
     Raises:
-        InputError: numbers below one, and what `hessian_product` raises.
+        InputError: numbers below one, options of an objective beside a product, and what `hessian_product` raises.
+
+    Example:
+        >>> import torch
+        >>> from landscape_lib import hessian_product, objective
+        >>> model, data = torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
+        >>> product = hessian_product(objective(model, data), model)
+        >>> spectral_density(product, probes=2, steps=6).nodes.shape
+        (2, 6)
     """
     check_count("probes", probes)
     check_count("steps", steps)
     check_seed(seed)
     began = time.perf_counter()
-    product = make_product(objective, point, operator, parameters)
-    columns, generator = min(steps, product.dimension), np.random.default_rng(seed)
-    nodes, weights = np.zeros((probes, columns)), np.zeros((probes, columns))
-    dtype = product.numpy_dtype
-    with counted(product, "density", progress, probes * columns) as matvec:
-        for row in range(probes):
-            start = generator.standard_normal(product.dimension).astype(dtype)
-            nodes[row], weights[row] = _quadrature(*lanczos(matvec, start, columns), columns)
-    settings = {"probes": probes, "steps": steps, "seed": seed, "seconds": time.perf_counter() - began}
-    return SpectralDensity(
-        nodes=nodes, weights=weights, products=product.count, metadata={**product.description, **settings}
-    )
+    with product_of(product, point, operator, parameters) as matrix:
+        columns, generator = min(steps, matrix.dimension), np.random.default_rng(seed)
+        nodes, weights = np.zeros((probes, columns)), np.zeros((probes, columns))
+        with counted(matrix, "density", progress, probes * columns) as multiply:
+            for row in range(probes):
+                start = generator.standard_normal(matrix.dimension).astype(multiply.dtype)
+                nodes[row], weights[row] = _quadrature(*lanczos(multiply, start, columns), columns)
+        metadata = recorded(matrix, began, probes=probes, steps=steps, seed=seed)
+    return SpectralDensity(nodes=nodes, weights=weights, products=multiply.count, metadata=metadata)
 
 
-def lanczos(matvec: Callable, start: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def lanczos(matvec: Callable[[np.ndarray], np.ndarray], start: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """(diagonal [m], off-diagonal [m - 1]) of Q^T H Q, Q the orthonormal Krylov basis of ``start``; m <= ``steps``.
 
     Every new vector is orthogonalised against all before it, twice; the basis has the dtype of ``start``. It ends

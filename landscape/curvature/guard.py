@@ -41,9 +41,10 @@ def are_outermost(
     """
     size = vectors.shape[1] - len(vectors)
     enough = 2 * size / (math.pi * RISK**2)  # P(weight < 1 / enough) = RISK for one direction of `size`
-    vector = _without(vectors, generator.standard_normal(vectors.shape[1]))
-    vector /= np.linalg.norm(vector)
-    before, beside = np.zeros_like(vector), 0.0
+    vector = _without(vectors, np.asarray(generator.standard_normal(vectors.shape[1])))
+    vector = vector / np.linalg.norm(vector)
+    before: np.ndarray = np.zeros_like(vector)
+    beside = 0.0
     older, newer, total = np.zeros(len(limits)), np.ones(len(limits)), np.ones(len(limits))
     exceeded, scale = np.zeros(len(limits), bool), 0.0
     for _ in range(min(size, max(most, FEWEST))):
@@ -67,4 +68,5 @@ def are_outermost(
 
 
 def _without(vectors: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    return vector - vectors.T @ (vectors @ vector)
+    rest: np.ndarray = vector - vectors.T @ (vectors @ vector)
+    return rest

@@ -3,14 +3,15 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 from scipy.stats import chi2, skew
 from torch import nn
 
 from landscape.checks import check_count, check_number, check_seed
-from landscape.curvature.bar import counted
-from landscape.curvature.products import make_product
+from landscape.curvature.products import Product
+from landscape.curvature.subject import Multiplications, Operator, counted, product_of, recorded
 from landscape.errors import InputError
 from landscape.objective.objectives import Objective
 from landscape.points import Point
@@ -18,6 +19,8 @@ from landscape.results import TraceEstimate
 from landscape.runtime import own_torch_state
 
 __all__ = ["trace"]
+
+Matvec = Callable[[np.ndarray], np.ndarray]
 
 METHODS = ("hutch++", "hutchinson")
 PILOT = 20  # probes from which the number of all probes is planned
@@ -30,15 +33,15 @@ SKETCH = 16  # vectors of the sketch: a little more than the outliers of a class
 
 @own_torch_state()
 def trace(
-    objective: Objective,
-    point: nn.Module | Point,
+    product: Product | Objective,
+    point: nn.Module | Point | None = None,
     *,
-    method: str = "hutch++",
+    method: Literal["hutch++", "hutchinson"] = "hutch++",
     relative_error: float = 0.05,
     max_products: int = 300,
     seed: int = 0,
-    operator: str = "hessian",
-    parameters: Sequence[str] = ("*",),
+    operator: Operator | None = None,
+    parameters: Sequence[str] | None = None,
     progress: bool = True,
 ) -> TraceEstimate:
     """tr H = E[z^T H z] over Rademacher probes z, as many as make the standard error small enough.
@@ -54,18 +57,28 @@ def trace(
     large eigenvalues give them, are drawn until their mean is about normal (25 times their squared skewness).
 
     Args:
-        objective: the losses; its own state does not change.
-        point: where.
+        product: the matrix, as `hessian_product` or `ggn_product` makes it; its graphs serve the next measurement too.
+            Or an objective, of which a product is made for this one measurement, with the three options below.
+        point: beside an objective: where.
         method: "hutch++" or "hutchinson".
         relative_error: standard error asked for, as a share of |trace|; at least 20 probes are drawn.
         max_products: products to spend at most; ``converged`` says whether they were enough.
         seed: of the probes.
-        operator: "hessian" or "ggn".
-        parameters: glob patterns; the trace of that diagonal block.
+        operator: beside an objective: "hessian" (the default) or "ggn".
+        parameters: beside an objective: glob patterns; the trace of that diagonal block (default: of all).
         progress: show a bar.
 
     Raises:
-        InputError: an unknown method, too few products, and what `hessian_product` raises.
+        InputError: an unknown method, too few products, options of an objective beside a product, and what
+            `hessian_product` raises.
+
+    Example:
+        >>> import torch
+        >>> from landscape_lib import hessian_product, objective
+        >>> model, data = torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
+        >>> product = hessian_product(objective(model, data), model)
+        >>> trace(product, max_products=40).products <= 40
+        True
     """
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}; use one of {', '.join(map(repr, METHODS))}")
@@ -73,43 +86,45 @@ def trace(
     check_count("max_products", max_products, LEAST_PRODUCTS)
     check_seed(seed)
     began = time.perf_counter()
-    product = make_product(objective, point, operator, parameters)
-    generator = np.random.default_rng(seed)
-    with counted(product, "trace", progress, max_products) as matvec:
-        known, basis = 0.0, np.zeros((product.dimension, 0))
-        if method == "hutch++":
-            known, basis = _sketched(matvec, product.dimension, min(SKETCH, max_products // 6), generator)
-        samples, planned = [], PILOT
-        while len(samples) < planned and product.count < max_products:
-            samples.append(known + _probe(matvec, basis, generator))
-            if len(samples) == planned:
-                planned = _planned(np.array(samples), relative_error)
-    error = _standard_error(samples)
+    settings = {"method": method, "relative_error": relative_error, "max_products": max_products, "seed": seed}
+    with product_of(product, point, operator, parameters) as matrix:
+        with counted(matrix, "trace", progress, max_products) as multiply:
+            samples = _samples(multiply, method, relative_error, max_products, np.random.default_rng(seed))
+        metadata = recorded(matrix, began, **settings)
     return TraceEstimate(
-        value=float(np.mean(samples)),
-        standard_error=error,
-        products=product.count,
-        converged=bool(_enough(samples, relative_error)),
-        samples=np.array(samples),
-        metadata={
-            **product.description,
-            "method": method,
-            "relative_error": relative_error,
-            "max_products": max_products,
-            "seed": seed,
-            "seconds": time.perf_counter() - began,
-        },
+        value=float(samples.mean()),
+        standard_error=_standard_error(samples),
+        products=multiply.count,
+        converged=_enough(samples, relative_error),
+        samples=samples,
+        metadata=metadata,
     )
 
 
-def _sketched(matvec: Callable, size: int, count: int, generator: np.random.Generator) -> tuple[float, np.ndarray]:
+def _samples(
+    multiply: Multiplications, method: str, relative_error: float, most: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Unbiased estimates of the trace [n], as many as ``relative_error`` takes and ``most`` products allow."""
+    known, basis = 0.0, np.zeros((multiply.dimension, 0))
+    if method == "hutch++":
+        known, basis = _sketched(multiply, multiply.dimension, min(SKETCH, most // 6), generator)
+    samples: list[float] = []
+    planned = PILOT
+    while len(samples) < planned and multiply.count < most:
+        samples.append(known + _probe(multiply, basis, generator))
+        if len(samples) == planned:
+            planned = _planned(np.array(samples), relative_error)
+    return np.array(samples)
+
+
+def _sketched(matvec: Matvec, size: int, count: int, generator: np.random.Generator) -> tuple[float, np.ndarray]:
     """(tr Q^T H Q, Q) with orthonormal Q [D, count], the range of H S."""
     images = [matvec(probe) for probe in _rademacher(generator, (min(count, size), size))]
     basis = np.linalg.qr(np.stack(images, axis=1))[0]
     return float(sum(column @ matvec(column) for column in basis.T)), basis
 
 
-def _probe(matvec: Callable, basis: np.ndarray, generator: np.random.Generator) -> float:
+def _probe(matvec: Matvec, basis: np.ndarray, generator: np.random.Generator) -> float:
     probe = _rademacher(generator, len(basis))
     probe = probe - basis @ (basis.T @ probe)
     return float(probe @ matvec(probe))
@@ -119,13 +134,13 @@ def _rademacher(generator: np.random.Generator, shape: int | tuple[int, int]) ->
     return generator.integers(0, 2, shape) * 2.0 - 1.0
 
 
-def _standard_error(samples: list[float]) -> float:
+def _standard_error(samples: np.ndarray) -> float:
     return float(np.std(samples, ddof=1) / math.sqrt(len(samples)))
 
 
-def _enough(samples: list[float], relative_error: float) -> bool:
-    few = len(samples) < max(PILOT, _normal(np.array(samples)))
-    return not few and _standard_error(samples) <= relative_error * abs(np.mean(samples))
+def _enough(samples: np.ndarray, relative_error: float) -> bool:
+    few = len(samples) < max(PILOT, _normal(samples))
+    return not few and _standard_error(samples) <= relative_error * abs(float(samples.mean()))
 
 
 def _planned(samples: np.ndarray, relative_error: float) -> int:
@@ -143,4 +158,4 @@ def _normal(samples: np.ndarray) -> int:
     """How many probes have a mean whose law is normal enough for an interval: 25 times the squared skewness."""
     if np.ptp(samples) <= 1e-9 * np.abs(samples).max():
         return 0
-    return math.ceil(COCHRAN * skew(samples) ** 2)
+    return math.ceil(COCHRAN * float(skew(samples)) ** 2)

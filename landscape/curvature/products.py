@@ -2,24 +2,24 @@
 
 import fnmatch
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from landscape.checks import check_objective
-from landscape.curvature.shares import differentiating, shares_of
+from landscape.curvature.shares import Method, differentiating, shares_of
 from landscape.errors import InputError
 from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective
 from landscape.objective.workers import Team
 from landscape.points import Point, as_point, check_match, cut
 from landscape.runtime import own_torch_state
+from landscape.slices.networks import Networks
 from landscape.storage.provenance import fingerprint, versions
 
-__all__ = ["Product", "check_parameters", "ggn_product", "hessian_product", "make_product"]
-
-OPERATORS = ("hessian", "ggn")
+__all__ = ["Product", "check_parameters", "ggn_product", "hessian_product"]
 
 
 def hessian_product(
@@ -70,26 +70,24 @@ def ggn_product(objective: Objective, point: nn.Module | Point, *, parameters: S
     return Product(objective, point, parameters, "ggn")
 
 
-def make_product(objective: Objective, point: nn.Module | Point, operator: str, parameters: Sequence[str]) -> "Product":
-    """The product with the ``operator`` "hessian" or "ggn"."""
-    if operator not in OPERATORS:
-        raise InputError(f"unknown operator {operator!r}; use {' or '.join(map(repr, OPERATORS))}")
-    return Product(objective, point, parameters, operator)
-
-
 class Product:
     """A symmetric D x D matrix that can be multiplied with vectors; see `hessian_product` and `ggn_product`.
 
+    Made once, it answers many questions: `top_eigenpairs`, `trace` and `spectral_density` take it, and share the graphs
+    that it keeps from one multiplication to the next until `release`.
+
     ``point`` is where it is taken, ``names`` are the parameters that make up a vector, in the order of its pieces,
-    ``dimension`` is D, ``count`` the number of products so far, ``kind`` "hessian", "ggn" or "hessian by finite
+    ``dimension`` is D, ``count`` the number of products so far, ``networks`` what the network at the point holds
+    besides its parameters (None where it was given as a point), ``kind`` "hessian", "ggn" or "hessian by finite
     differences".
     """
 
     @own_torch_state()
-    def __init__(self, objective: Objective, point: nn.Module | Point, parameters: Sequence[str], method: str):
+    def __init__(self, objective: Objective, point: nn.Module | Point, parameters: Sequence[str], method: Method):
         check_objective(objective)
+        self.networks = Networks.around(point)
         point = {name: value.detach().clone() for name, value in as_point(point).items()}
-        own = dict(objective.model.named_parameters())
+        own: dict[str, Tensor] = dict(objective.model.named_parameters())
         check_match(point, own)
         self.kind = "hessian by finite differences" if method == "differences" else method
         self.names, self.count = _selected(own, parameters), 0
@@ -103,6 +101,10 @@ class Product:
             self.objective.check_moves(self.names)
             self._check_overwritten()
             self._shares = shares_of(self.objective, self.names, method)
+
+    def __repr__(self) -> str:
+        of = f"{len(self.names)} of {len(self.point)} parameters, {self.objective.size:,} samples"
+        return f"Product({self.kind}, dimension {self.dimension:,}; {of})"
 
     def _check_overwritten(self) -> None:
         """At a point whose weights the forward pass leaves as they are, what it writes into them is no matter."""
@@ -150,7 +152,7 @@ class Product:
         return np.dtype(str(self.objective.dtype).removeprefix("torch."))
 
     @property
-    def description(self) -> dict:
+    def description(self) -> dict[str, Any]:
         """What the matrix depends on, and how it was multiplied with; JSON types only."""
         return {
             "operator": self.kind,

@@ -2,7 +2,8 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +18,9 @@ from landscape.objective.workers import Team
 from landscape.points import as_float64, cut
 from landscape.runtime import math_attention
 
-__all__ = ["Share", "differentiating", "shares_of"]
+__all__ = ["Method", "Share", "differentiating", "shares_of"]
+
+Method = Literal["hessian", "ggn", "differences"]
 
 MOST_GRAPHS = 768 * 2**20  # bytes of graphs that are kept from product to product, all threads together
 CACHED = 24 * 2**20  # bytes of the graph of one batch, above which its parts leave the cache before they are used
@@ -32,7 +35,7 @@ class Share:
     ``memory`` bytes are kept; those of the others are made anew.
     """
 
-    def __init__(self, objective: Objective, names: list[str], method: str):
+    def __init__(self, objective: Objective, names: list[str], method: Method):
         self.objective, self.method = objective, method
         parameters = dict(without_sparse_gradients(objective.model).named_parameters())
         self.parameters = [parameters[name].requires_grad_() for name in names]
@@ -103,17 +106,18 @@ class Share:
         eps, length = torch.finfo(vector.dtype).eps, vector.norm()
         if not length:
             return torch.zeros_like(as_float64(vector))
-        step = eps ** (1 / 3) * torch.cat([value.flatten() for value in origin]).norm().clamp(min=1) / length
-        ends = []
+        size = torch.cat([value.flatten() for value in origin]).norm().clamp(min=1)
+        step, ends = eps ** (1 / 3) * size / length, list[Tensor]()
         try:
             for sign in (1, -1):
                 self._move(origin, self._pieces(vector), sign * step)
                 ends.append(self._sum(lambda _, batch: gradient_of(self.objective, batch, self.parameters), team))
         finally:
-            self._move(origin, origin, 0)
-        return (ends[0] - ends[1]) / (2 * step.to(ends[0]))
+            self._move(origin, origin, 0.0)
+        difference: Tensor = (ends[0] - ends[1]) / (2 * step.to(ends[0]))
+        return difference
 
-    def _move(self, origin: list[Tensor], direction: Pieces, step: Tensor | float) -> None:
+    def _move(self, origin: list[Tensor], direction: Sequence[Tensor], step: Tensor | float) -> None:
         for parameter, value, piece in zip(self.parameters, origin, direction, strict=True):
             parameter.data = value + step * piece
 
@@ -132,12 +136,12 @@ class Share:
         ]
         return as_float64(torch.cat([piece.detach().flatten() for piece in found]))
 
-    def _pieces(self, vector: Tensor) -> Pieces:
+    def _pieces(self, vector: Tensor) -> list[Tensor]:
         parts = cut(vector, [parameter.numel() for parameter in self.parameters])
         return [part.view_as(parameter) for part, parameter in zip(parts, self.parameters, strict=True)]
 
 
-def shares_of(objective: Objective, names: list[str], method: str) -> list[Share]:
+def shares_of(objective: Objective, names: list[str], method: Method) -> list[Share]:
     """One share for every thread of a team, with batches sized for the cache where their size is free."""
     team = Team(objective).size
     first, fixed = Share(objective, names, method), objective.batches_fixed

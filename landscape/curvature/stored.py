@@ -1,8 +1,9 @@
 """Results that are computed once: recognised by what they are of, never by the name of their file."""
 
 from collections.abc import Callable
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from landscape.curvature.products import Product
 from landscape.objective.identity import difference
@@ -11,11 +12,12 @@ from landscape.results import Eigenpairs, SpectralDensity, TraceEstimate
 __all__ = ["load_or_measure"]
 
 Result = TypeVar("Result", Eigenpairs, TraceEstimate, SpectralDensity)
-INCIDENTAL = ("batch_size", "device", "versions")  # numbers do not depend on them beyond rounding
+KEYWORD = Parameter.KEYWORD_ONLY
+INCIDENTAL = {"batch_size", "device", "versions", "progress"}  # numbers do not depend on them beyond rounding
 
 
 def load_or_measure(
-    path: str | Path, measure: Callable[..., Result], product: Product, *, force: bool = False, **settings
+    path: str | Path, measure: Callable[..., Result], product: Product, *, force: bool = False, **settings: Any
 ) -> Result:
     """``measure`` (`top_eigenpairs`, `trace` or `spectral_density`) of the matrix of ``product``, found or computed.
 
@@ -27,19 +29,18 @@ def load_or_measure(
         measure: what to compute.
         product: of which matrix.
         force: compute it again in any case.
-        settings: all keywords of ``measure`` but operator and parameters.
+        settings: keywords of ``measure``; those left out are compared too, as its defaults.
     """
     path = Path(path)
-    wanted = {key: value for key, value in product.description.items() if key not in INCIDENTAL} | settings
+    options = {name: option.default for name, option in signature(measure).parameters.items() if option.kind is KEYWORD}
+    recipe = {**options, **settings, **product.description}
     if path.exists() and not force:
-        found = RESULTS[measure.__name__].load(path)
-        if not difference(found.metadata, wanted):
-            return found
-    found = measure(
-        product.objective, product.point, operator=product.kind, parameters=tuple(product.names), **settings
-    )
-    found.save(path)
-    return found
+        stored: Result = RESULTS[measure.__name__].load(path)
+        if not difference(stored.metadata, {key: recipe[key] for key in recipe.keys() - INCIDENTAL}):
+            return stored
+    result = measure(product, **settings)
+    result.save(path)
+    return result
 
 
-RESULTS = {"top_eigenpairs": Eigenpairs, "trace": TraceEstimate, "spectral_density": SpectralDensity}
+RESULTS: dict[str, Any] = {"top_eigenpairs": Eigenpairs, "trace": TraceEstimate, "spectral_density": SpectralDensity}

@@ -5,6 +5,7 @@ import statistics
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,15 @@ from torch import Tensor, nn
 from landscape.checks import check_count, check_number, check_objective, check_seed
 from landscape.errors import InputError
 from landscape.objective.objectives import Objective
-from landscape.points import Point, as_point
+from landscape.points import Point
 from landscape.results import Sharpness
 from landscape.runtime import own_torch_state
 from landscape.sharpness.neighbourhood import Neighbourhood, NonFinite
 from landscape.sharpness.searches import Found, ascend_ball, average_noise, search_box, step_once
 
-__all__ = ["MEASURES", "check_sharpness", "layer_sharpness", "sharpness"]
+__all__ = ["MEASURES", "check_sharpness", "layer_sharpness", "layer_sharpness_in", "sharpness", "sharpness_in"]
+
+MeasureName = Literal["keskar", "sam", "ascent", "gaussian", "adaptive-sam", "adaptive-ascent", "adaptive-gaussian"]
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,18 @@ MEASURES = {
         ANDRIUSHCHENKO,
     ),
 }  # fmt: skip
+LAYER = Measure(
+    average_noise, torch.ones_like, 0.1, 10, None,
+    "E L(theta + e) - L(theta), e_p ~ N(0, r^2 |theta_p|^2 / n_p) on the parameters p of one layer",
+    "Neyshabur et al. 2017, Exploring Generalization in Deep Learning, section 2.2, layer by layer",
+)  # fmt: skip
 
 
 @own_torch_state()
 def sharpness(
     objective: Objective,
     point: nn.Module | Point,
-    measure: str,
+    measure: MeasureName,
     *,
     radius: float | None = None,
     samples: int | None = None,
@@ -139,14 +147,30 @@ def sharpness(
     """
     check_objective(objective)
     check_sharpness([measure], radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
-    point, chosen = as_point(point), MEASURES[measure].named(eta)
-    scale = {name: chosen.scale(value.detach()) for name, value in point.items()}
-    neighbourhood = Neighbourhood(objective, point, scale)
+    around = Neighbourhood(objective, point)
+    return sharpness_in(around, measure, radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
+
+
+@own_torch_state()
+def sharpness_in(
+    neighbourhood: Neighbourhood,
+    measure: str,
+    *,
+    radius: float | None = None,
+    samples: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    eta: float = 0.0,
+) -> Sharpness:
+    """`sharpness` in a neighbourhood that several measures share; it takes the T of this one."""
+    check_sharpness([measure], radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
     if measure == "keskar" and neighbourhood.loss <= -1:
         raise InputError(
             f"keskar divides by 1 + L, but the loss L is {neighbourhood.loss:.6g}; use another measure, such as "
             "ascent, or a loss that is not negative"
         )
+    chosen = MEASURES[measure].named(eta)
+    neighbourhood.rescale({name: chosen.scale(value.detach()) for name, value in neighbourhood.point.items()})
     return _measured(measure, chosen, neighbourhood, radius, samples, steps, seed)
 
 
@@ -201,15 +225,19 @@ def layer_sharpness(
         InputError: a value out of range, a point of another network or of a loss that is not finite.
     """
     check_objective(objective)
-    point = as_point(point)
-    measure = Measure(
-        average_noise, torch.ones_like, radius, samples, None,
-        "E L(theta + e) - L(theta), e_p ~ N(0, r^2 |theta_p|^2 / n_p) on the parameters p of one layer",
-        "Neyshabur et al. 2017, Exploring Generalization in Deep Learning, section 2.2, layer by layer",
-    )  # fmt: skip
+    _check_settings(replace(LAYER, radius=radius, samples=samples), radius, samples, None, seed)
+    return layer_sharpness_in(Neighbourhood(objective, point), radius=radius, samples=samples, seed=seed)
+
+
+@own_torch_state()
+def layer_sharpness_in(
+    neighbourhood: Neighbourhood, *, radius: float = 0.1, samples: int = 10, seed: int = 0
+) -> tuple[Sharpness, ...]:
+    """`layer_sharpness` in a neighbourhood that other measures share."""
+    measure = replace(LAYER, radius=radius, samples=samples)
     _check_settings(measure, radius, samples, None, seed)
+    point = neighbourhood.point
     layers = dict.fromkeys(name.rpartition(".")[0] for name, value in point.items() if value.numel())
-    neighbourhood = Neighbourhood(objective, point, point)
     found = []
     for layer in layers:
         neighbourhood.rescale({name: _rms(value, name.rpartition(".")[0] == layer) for name, value in point.items()})

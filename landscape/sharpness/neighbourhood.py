@@ -1,14 +1,16 @@
 """The loss around a point, in coordinates in which the neighbourhood is a plain ball or box."""
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from landscape.checks import check_objective
 from landscape.errors import InputError
 from landscape.objective.gradients import MeanLoss
 from landscape.objective.objectives import Objective
-from landscape.points import Point, check_match, flatten, unflatten
+from landscape.points import Point, as_point, check_match, flatten, unflatten
 
 __all__ = ["Neighbourhood", "NonFinite"]
 
@@ -18,18 +20,21 @@ class NonFinite(Exception):
 
 
 class Neighbourhood:
-    """y -> L(theta + T y) with a diagonal matrix T, all vectors flat, in float64, on the CPU.
+    """y -> L(theta + T y) with a diagonal matrix T (at first the identity), all vectors flat, in float64, on the CPU.
+
+    Made once for a point, it serves all measures there, each with a T of its own.
 
     Raises:
         InputError: a point of another network, or one whose own loss is not finite.
     """
 
-    def __init__(self, objective: Objective, point: Point, scale: Point):
-        self.mean_loss = MeanLoss(objective)
-        check_match(point, dict(self.mean_loss.objective.model.named_parameters()))
-        self.point, self.origin = point, flatten(point)
-        self.rescale(scale)
-        self.loss = self.mean_loss(point)
+    def __init__(self, objective: Objective, point: nn.Module | Point):
+        check_objective(objective)
+        self.mean_loss, self.point = MeanLoss(objective), as_point(point)
+        check_match(self.point, dict(self.mean_loss.objective.model.named_parameters()))
+        self.origin = flatten(self.point)
+        self.rescale({name: torch.ones_like(value) for name, value in self.point.items()})
+        self.loss = self.mean_loss(self.point)
         if not math.isfinite(self.loss):
             raise InputError(
                 f"the loss at the point is {self.loss}, so nothing can rise from it; is the model trained?"
@@ -40,7 +45,7 @@ class Neighbourhood:
         self.scale = flatten({name: value * self.point[name].is_floating_point() for name, value in scale.items()})
 
     @property
-    def description(self) -> dict:
+    def description(self) -> dict[str, Any]:
         """Which data and which loss; JSON types only."""
         objective = self.mean_loss.objective
         data = {**objective.samples.description, "size": objective.size}

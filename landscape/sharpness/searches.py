@@ -23,9 +23,9 @@ class Found:
     converged: bool | None = None
 
 
-def step_once(around: Neighbourhood, radius: float, **_) -> Found:
+def step_once(around: Neighbourhood, radius: float, **_: object) -> Found:
     """The loss at y = r g / |g|, g the gradient at the point; at y = 0 where that is zero."""
-    _, slope = around.slope_at(torch.zeros(around.size, dtype=torch.float64))
+    slope = around.slope_at(torch.zeros(around.size, dtype=torch.float64))[1]
     return Found([around.loss_at(_onto_sphere(slope, radius))])
 
 
@@ -89,11 +89,11 @@ def _climb_box(around: Neighbourhood, first: Tensor, radius: float, steps: int) 
     return highest, bool(found.success)
 
 
-def average_noise(around: Neighbourhood, radius: float, samples: int, seed: int, **_) -> Found:
+def average_noise(around: Neighbourhood, radius: float, samples: int, seed: int, **_: object) -> Found:
     """Losses under Gaussian noise y ~ N(0, r^2 I): of every draw the mean over y and -y, whose odd part cancels."""
     generator = torch.Generator().manual_seed(seed)
     losses = []
-    for _ in range(samples):
+    for _pair in range(samples):
         noise = radius * around.draw(generator)
         losses.append((around.loss_at(noise) + around.loss_at(-noise)) / 2)
     return Found(losses)
@@ -105,4 +105,5 @@ def _onto_sphere(vector: Tensor, radius: float) -> Tensor:
 
 
 def _into_ball(vector: Tensor, radius: float) -> Tensor:
-    return vector * min(1.0, radius / max(vector.norm().item(), 1e-300))
+    inside: Tensor = vector * min(1.0, radius / max(vector.norm().item(), 1e-300))
+    return inside

@@ -1,8 +1,10 @@
 """Measures of sharpness that are computed once: recognised by what they are of, never by the name of their file."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -12,7 +14,8 @@ from landscape.objective.objectives import Objective
 from landscape.points import Point, as_point
 from landscape.results import Sharpness
 from landscape.runtime import ranks
-from landscape.sharpness.measures import MEASURES, check_sharpness, sharpness
+from landscape.sharpness.measures import MEASURES, check_sharpness, sharpness_in
+from landscape.sharpness.neighbourhood import Neighbourhood
 from landscape.storage.json_files import read_json, write_sealed
 from landscape.storage.provenance import fingerprint
 
@@ -63,15 +66,16 @@ def load_or_measure_sharpness(
         **objective_identity(objective),
     }
     stored = {} if force else ranks.from_first(lambda: _stored(path, identity, seed))
+    around = functools.cache(lambda: Neighbourhood(objective, point))  # only where something is missing
     for name in measures:
-        if name not in stored:
-            stored[name] = sharpness(objective, point, name, seed=seed)
-            records = [found.record for found in stored.values()]
-            write_sealed(path, {"identity": identity, "measures": records})
+        if name in stored:
+            continue
+        stored[name] = sharpness_in(around(), name, seed=seed)
+        write_sealed(path, {"identity": identity, "measures": [found.record for found in stored.values()]})
     return [stored[name] for name in measures]
 
 
-def _stored(path: Path, identity: dict, seed: int) -> dict[str, Sharpness]:
+def _stored(path: Path, identity: dict[str, Any], seed: int) -> dict[str, Sharpness]:
     """The measures in ``path`` that are those of ``identity`` with the settings that they have now."""
     if not path.exists():
         return {}

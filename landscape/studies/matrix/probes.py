@@ -1,6 +1,7 @@
 """What is measured of every trained run: slices, curvature, sharpness; numbers to JSON, surfaces to .npz."""
 
 import dataclasses
+import functools
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,13 +13,13 @@ from torch import nn
 from landscape.checks import check_count, check_distinct, check_number, check_seed
 from landscape.cli.sources import load_checkpoint_data
 from landscape.connectivity import barrier
-from landscape.curvature import spectral_density, top_eigenpairs, trace
+from landscape.curvature import hessian_product, spectral_density, top_eigenpairs, trace
 from landscape.curvature.hutchinson import LEAST_PRODUCTS
 from landscape.errors import InputError
 from landscape.evaluation import evaluate
 from landscape.objective.objectives import Objective, objective
 from landscape.results import Surface
-from landscape.sharpness import MEASURES, sharpness
+from landscape.sharpness import MEASURES, Neighbourhood, sharpness_in
 from landscape.slices.planes import Slice, interpolation_line, random_line, random_plane
 from landscape.studies.matrix.records import clear_record, is_current, plain, write_record
 from landscape.studies.matrix.runs import PROBES, StudyRun
@@ -153,10 +154,10 @@ def _rise(surface: Surface) -> float:
 def _curvature(targets: dict[str, Objective], first: nn.Module, last: nn.Module, probes: Probes) -> Measured:
     """Eigenvalues, trace and spectral density of the Hessian of the training loss at the trained network."""
     options: dict[str, Any] = {"seed": probes.probe_seed, "progress": False}
-    target = targets["train"]
-    pairs = top_eigenpairs(target, last, k=probes.eigenvalues, tol=probes.eigenvalue_error, **options)
-    total = trace(target, last, relative_error=probes.trace_error, max_products=probes.trace_products, **options)
-    density = spectral_density(target, last, probes=probes.density_probes, steps=probes.density_steps, **options)
+    product = hessian_product(targets["train"], last)
+    pairs = top_eigenpairs(product, k=probes.eigenvalues, tol=probes.eigenvalue_error, **options)
+    total = trace(product, relative_error=probes.trace_error, max_products=probes.trace_products, **options)
+    density = spectral_density(product, probes=probes.density_probes, steps=probes.density_steps, **options)
     numbers = {
         "eigenvalues": pairs.values,
         "eigenvalues_converged": bool(pairs.converged.all()),
@@ -172,6 +173,7 @@ def _curvature(targets: dict[str, Objective], first: nn.Module, last: nn.Module,
 
 def _sharpness(targets: dict[str, Objective], first: nn.Module, last: nn.Module, probes: Probes) -> Measured:
     """The rise of the training loss around the trained network, by each measure."""
-    found = {name: sharpness(targets["train"], last, name, seed=probes.probe_seed) for name in probes.sharpness}
+    around = functools.cache(lambda: Neighbourhood(targets["train"], last))  # only where a measure is asked for
+    found = {name: sharpness_in(around(), name, seed=probes.probe_seed) for name in probes.sharpness}
     kept = ("value", "standard_error", "radius", "definition")
     return {"sharpness": {name: {key: getattr(one, key) for key in kept} for name, one in found.items()}}, {}

@@ -1,5 +1,6 @@
 """Landscape, curvature and sharpness of one trained network, stored under their recipes."""
 
+import functools
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -8,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from landscape.cli.summary import surface_numbers
-from landscape.curvature import spectral_density, top_eigenpairs, trace
+from landscape.curvature import hessian_product, spectral_density, top_eigenpairs, trace
 from landscape.errors import InputError
 from landscape.objective.objectives import Objective
 from landscape.results import Eigenpairs, SpectralDensity, Surface, TraceEstimate
-from landscape.sharpness import MEASURES, layer_sharpness, sharpness
+from landscape.sharpness import MEASURES, Neighbourhood, layer_sharpness_in, sharpness_in
 from landscape.studies.normalizations.settings import NormalizationStudy
 from landscape.studies.normalizations.stored import StoredResults
 from landscape.training.checkpoints import Checkpoint
@@ -41,18 +42,18 @@ def measure_curvature(
     study: NormalizationStudy, seed: int, checkpoint: Checkpoint, target: Objective, stored: StoredResults
 ) -> dict[str, dict[str, Any]]:
     """Top eigenvalues, trace and spectral density of the Hessian, found in ``stored`` or computed."""
-    model = checkpoint.model
+    product = functools.cache(lambda: hessian_product(target, checkpoint.model))  # only where something is missing
 
     def eigenvalues() -> dict[str, Any]:
-        found = top_eigenpairs(target, model, k=study.eigenvalues, tol=EIGENVALUE_TOLERANCE, seed=seed)
+        found = top_eigenpairs(product(), k=study.eigenvalues, tol=EIGENVALUE_TOLERANCE, seed=seed)
         return _numbers(found, "values", "residuals", "converged", "products")
 
     def whole_trace() -> dict[str, Any]:
-        found = trace(target, model, relative_error=TRACE_ERROR, max_products=study.products, seed=seed)
+        found = trace(product(), relative_error=TRACE_ERROR, max_products=study.products, seed=seed)
         return _numbers(found, "value", "standard_error", "converged", "products", "samples")
 
     def density() -> dict[str, Any]:
-        found = spectral_density(target, model, probes=study.probes, steps=study.lanczos_steps, seed=seed)
+        found = spectral_density(product(), probes=study.probes, steps=study.lanczos_steps, seed=seed)
         return _numbers(found, "nodes", "weights", "products")
 
     jobs: Jobs = {
@@ -67,13 +68,14 @@ def measure_sharpness(
     study: NormalizationStudy, seed: int, checkpoint: Checkpoint, target: Objective, stored: StoredResults
 ) -> dict[str, dict[str, Any]]:
     """Every measure of sharpness, and that of every layer, found in ``stored`` or computed."""
+    around = functools.cache(lambda: Neighbourhood(target, checkpoint.model))  # only where something is missing
 
     def whole(measure: str) -> Callable[[], dict[str, Any]]:
         options = study.sharpness_options(measure)
-        return lambda: sharpness(target, checkpoint.model, measure, seed=seed, **options).record
+        return lambda: sharpness_in(around(), measure, seed=seed, **options).record
 
     def layers() -> dict[str, Any]:
-        found = layer_sharpness(target, checkpoint.model, samples=study.draws, seed=seed)
+        found = layer_sharpness_in(around(), samples=study.draws, seed=seed)
         return {"layers": [result.record for result in found]}
 
     jobs: Jobs = {measure: (study.sharpness_options(measure), whole(measure)) for measure in MEASURES}
