@@ -197,8 +197,8 @@ def test_measurements_by_finite_differences_are_stored_and_found(tmp_path, monke
 def test_a_product_tells_what_it_is():
     model = make("mlp")
     product = ll.ggn_product(target_of(model), model, parameters=("*bias",))
-    assert repr(product) == f"Product(ggn, dimension {product.dimension}; 2 of 4 parameters, 13 samples)"
-    assert repr(ll.hessian_product(target_of(model), model)).startswith("Product(hessian, dimension 691; 4 of 4 para")
+    assert repr(product) == f"Product(ggn, dimension {product.dimension}; 3 of 6 parameters, 13 samples)"
+    assert repr(ll.hessian_product(target_of(model), model)).startswith("Product(hessian, dimension 691; 6 of 6 para")
 
 
 @pytest.mark.parametrize("ask", [ll.top_eigenpairs, ll.trace, ll.spectral_density])
@@ -269,7 +269,7 @@ def test_results_of_earlier_versions_are_loaded_and_serve(tmp_path):
         served = ll.load_or_measure(path, measure, product, **options)
         assert product.count == 0 and served.metadata == before.metadata
         again = measure(product, **options, progress=False)
-        field = {"eigenpairs": "values", "trace": "samples", "density": "nodes"}[name]
+        field = {"eigenpairs": "values", "trace": "value", "density": "nodes"}[name]
         np.testing.assert_allclose(getattr(again, field), getattr(before, field), rtol=1e-3, atol=1e-5)
         product.count = 0
     path = tmp_path / "sharpness.json"
