@@ -41,7 +41,24 @@ class Reads(nn.Module):
         return self.out(h) * state["rows"]
 
 
+class Scratch(nn.Module):
+    """Keeps its hidden units in one piece of memory for every shape of them, which copies share."""
+
+    memory: ClassVar = {}
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.out = nn.Linear(32, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        hidden = self.layer(x.flatten(1))
+        kept = self.memory.setdefault((hidden.shape, hidden.dtype), torch.empty(hidden.shape, dtype=hidden.dtype))
+        kept.copy_(hidden.detach())
+        return self.out(torch.tanh(hidden + (kept - hidden.detach())))
+
+
 DEPENDENT = {
+    "memory by shape": Scratch,
     "hooks": hooked,
     "global": lambda: Reads(GLOBAL),
     "class": lambda: Reads(Reads.shared),

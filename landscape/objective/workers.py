@@ -1,5 +1,6 @@
 """Several evaluators side by side on the cores of a CPU, each with its own copy of the network."""
 
+import itertools
 import math
 import threading
 from collections.abc import Callable
@@ -68,18 +69,23 @@ class Team:
 
 
 def _twins_are_independent(objective: Objective) -> bool:
-    """Whether networks in several threads leave each other alone; tried once an objective, on a few samples."""
+    """Whether networks in several threads leave each other alone; tried once an objective, on a few samples.
+
+    On batches of two lengths, and on two of one length: what is kept may be kept by its shape.
+    """
     proofs = objective.proofs
     if "twins" not in proofs:
         fixed = objective.batches_fixed
-        batches = [next(iter(objective.batches(None if fixed else size)))[1] for size in (3, 2)]
+        _, longer = next(iter(objective.batches(None if fixed else 3)))
+        pieces = objective.batches(None if fixed else min(2, objective.size // 2))
+        first, second = (batch for _, batch in itertools.islice(pieces, 2))
 
         def run(network: nn.Module, batch: Any) -> torch.Tensor:
             outputs: torch.Tensor = objective.forward(network, batch[0])
             return outputs
 
         with objective.arithmetic():
-            proofs["twins"] = not objective.overwrites and are_independent(
-                objective.model, run, (batches[0], batches[1])
+            proofs["twins"] = not objective.overwrites and all(
+                are_independent(objective.model, run, pair) for pair in ((longer, first), (first, second))
             )
     return proofs["twins"]
