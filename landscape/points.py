@@ -3,7 +3,7 @@
 import copy
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -178,7 +178,9 @@ def as_point(source: nn.Module | Point) -> Point:
     raise InputTypeError(f"a point is a module or a dict[str, Tensor], not {type(source).__name__}; see parameters_of")
 
 
-def check_match(point: Point, reference: Point, what: str = "point", kind: str = "parameter") -> None:
+def check_match(
+    point: Mapping[str, Tensor], reference: Mapping[str, Tensor], what: str = "point", kind: str = "parameter"
+) -> None:
     """Raise InputError unless both have the same names and shapes; the first difference is named."""
     if point.keys() != reference.keys():
         name = sorted(point.keys() ^ reference.keys())[0]

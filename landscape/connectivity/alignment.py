@@ -84,7 +84,7 @@ def align(a: nn.Module, b: nn.Module, *, method: str = "weights", data: Any = No
     groups = trace_coupling(probe_b, inputs[:2])
     if not _alike(groups, trace_coupling(probe_a, inputs[:2])):
         raise InputError("the networks are of different architectures: their units are coupled in different ways")
-    if method == "weights":
+    if method == "weights" or samples is None:
         match = match_weights(probe_a, probe_b, groups, seed)
     else:
         match = match_activations(a, b, groups, samples)
@@ -134,7 +134,7 @@ def _check_runs(model: nn.Module, inputs: Tensor) -> None:
 
 
 def _alike(first: list[Group], second: list[Group]) -> bool:
-    def places(groups: list[Group]) -> list[dict[str, Any]]:
+    def places(groups: list[Group]) -> list[dict[tuple[str, int], Any]]:
         return [{key: positions.tolist() for key, positions in group.places.items()} for group in groups]
 
     return places(first) == places(second)
@@ -143,7 +143,7 @@ def _alike(first: list[Group], second: list[Group]) -> bool:
 def _probe_inputs(model: nn.Module, samples: Samples | None) -> Tensor:
     """A few inputs in float64 that ``model`` takes: the first samples, or random ones of a shape that works."""
     generator = torch.Generator().manual_seed(0)
-    shapes = []
+    shapes: list[tuple[int, ...]] = []
     if samples is not None:
         inputs = inputs_of(next(samples.batches(PROBES, torch.device("cpu"), torch.float64))[1])
         return inputs[:PROBES]

@@ -1,5 +1,7 @@
 """The loss on the straight line between two networks."""
 
+from typing import Any
+
 from torch import nn
 
 from landscape.evaluation import evaluate
@@ -19,7 +21,7 @@ def barrier(
     *,
     resolution: int = 25,
     definition: str = "entezari",
-    **options,
+    **options: Any,
 ) -> Barrier:
     """The rise max_t L((1 - t) a + t b) - B(t) of the loss on the straight line between two networks, see `Barrier`.
 

@@ -7,9 +7,9 @@ if all their entries do, the network computes the same function.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -62,6 +62,9 @@ POOLING |= {"interpolate", "upsample"}
 FILLING = {"full", "full_like", "new_full", "new_ones", "new_zeros", "ones", "ones_like", "zeros", "zeros_like"}
 
 
+Places = dict[tuple[Any, ...], np.ndarray]  # key of `_Tracer.codes` -> positions of one unit
+
+
 @dataclass(frozen=True, eq=False)
 class Group:
     """Units of which every permutation, carried out at all places, leaves the function of the network as it is."""
@@ -98,7 +101,7 @@ def trace_coupling(model: nn.Module, inputs: Tensor) -> list[Group]:
     return tracer.groups(outputs)
 
 
-def operation_name(function: Callable) -> str:
+def operation_name(function: Any) -> str:
     """The name of a torch function, without the underscores of methods and of work in place."""
     name = getattr(function, "__name__", str(function))
     if name == "__get__":  # a property
@@ -113,12 +116,13 @@ class _Tracer(TorchFunctionMode):
         super().__init__()
         self.names = {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
         self.labels: dict[int, tuple[Tensor, Tensor]] = {}  # id -> (tensor, its labels); the tensor keeps its id
-        self.codes: dict[tuple, Tensor] = {}  # ("place", tensor, axis), ("reading", call), ("pen", ...) -> codes
+        # ("place", tensor, axis), ("reading", call), ("pen", ...) -> codes
+        self.codes: dict[tuple[Any, ...], Tensor] = {}
         self.pairs: list[Tensor] = [torch.empty(2, 0, dtype=torch.int64)]  # codes of one unit
         self.count, self.calls = 2, 0
         self._known = (self.names, self.labels)
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = operation_name(function)
         result = function(*args, **kwargs)
@@ -139,7 +143,7 @@ class _Tracer(TorchFunctionMode):
         pairs = torch.cat(self.pairs, dim=1).numpy()
         graph = coo_matrix((np.ones(pairs.shape[1]), pairs), shape=(self.count, self.count))
         component = connected_components(graph, directed=False)[1]
-        units: dict[int, dict] = defaultdict(dict)
+        units: dict[int, Places] = defaultdict(dict)
         for key, codes in self.codes.items():
             owner = component[codes.numpy()]
             order = np.argsort(owner, kind="stable")
@@ -147,14 +151,14 @@ class _Tracer(TorchFunctionMode):
             for unit, positions in zip(found, np.split(order, starts[1:]), strict=True):
                 units[unit][key] = positions
         units.pop(component[FIXED], None)
-        alike = defaultdict(list)
+        alike: dict[tuple[Any, ...], list[Places]] = defaultdict(list)
         for places in units.values():
             alike[tuple((key, len(positions)) for key, positions in places.items())].append(places)
         return _named_groups([members for members in alike.values() if len(members) > 1])
 
-    def _rule(self, name: str) -> Callable:
+    def _rule(self, name: str) -> Callable[..., Any]:
         """The rule for the operation ``name``: (name, function, args, kwargs, result) -> labels of the result."""
-        rules = (
+        rules: tuple[tuple[Container[str], Callable[..., Any]], ...] = (
             (READERS, self._layer),
             (NORM_ARGUMENTS, self._channelwise),
             (EQUIVARIANT, self._equivariant),
@@ -166,7 +170,7 @@ class _Tracer(TorchFunctionMode):
         )
         return next((rule for names, rule in rules if name in names), self._unknown)
 
-    def _layer(self, name, function, args, kwargs, result):
+    def _layer(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
         names = TRANSPOSED_ARGUMENTS if "transpose" in name else LAYER_ARGUMENTS
         given = dict(zip(names, args, strict=False)) | kwargs
         weight, bias, groups = given["weight"], given.get("bias"), given.get("groups", 1)
@@ -191,7 +195,7 @@ class _Tracer(TorchFunctionMode):
             self._couple(self._labels_of(bias), made)
         return _spread(made, READERS[name], result.shape)
 
-    def _channelwise(self, name, function, args, kwargs, result):
+    def _channelwise(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
         given = dict(zip(NORM_ARGUMENTS[name], args, strict=False)) | kwargs
         labels, groups = self._labels_of(given.pop("input")), given.get("num_groups", 1)
         if 1 < groups < labels.shape[1]:
@@ -200,22 +204,22 @@ class _Tracer(TorchFunctionMode):
         vectors = [self._labels_of(given[key]) for key in NORM_ARGUMENTS[name] if isinstance(given.get(key), Tensor)]
         return self._merged([labels, *(vector.view(-1, *[1] * (labels.ndim - 2)) for vector in vectors)])
 
-    def _equivariant(self, name, function, args, kwargs, result):
+    def _equivariant(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
         labels = [self._labels_of(tensor) for tensor in tensors_of([args, kwargs])]
         return self._merged(labels).expand(result.shape)
 
-    def _shaped(self, name, function, args, kwargs, result):
+    def _shaped(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
         return function(self._labels_of(args[0]).clone(), *args[1:], **kwargs)
 
-    def _joined(self, name, function, args, kwargs, result):
+    def _joined(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
         return function(*map_tensors(self._labels_of, args), **map_tensors(self._labels_of, kwargs))
 
-    def _padded(self, name, function, args, kwargs, result):
+    def _padded(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
         given = dict(zip(("input", "pad", "mode"), args, strict=False)) | kwargs
         labels = self._labels_of(given["input"]).double()  # some ways of padding do not take integers
         return torch.nn.functional.pad(labels, given["pad"], given.get("mode", "constant")).long()
 
-    def _reduced(self, name, function, args, kwargs, result):
+    def _reduced(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
         labels = self._labels_of(args[0])
         axes = kwargs.get("dim", args[1] if len(args) > 1 else None)
         axes = tuple(range(labels.ndim)) if axes is None else (axes,) if isinstance(axes, int) else tuple(axes)
@@ -226,7 +230,7 @@ class _Tracer(TorchFunctionMode):
             reduced = labels.amax(axes, keepdim=len(shape) == labels.ndim)
         return [reduced] * len(tensors_of(result))
 
-    def _pooled(self, name, function, args, kwargs, result):
+    def _pooled(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
         labels = self._labels_of(args[0] if args else kwargs["input"])
         space = int(name[-2]) if name[-1] == "d" else labels.ndim - 2
         axis = _unit_axis(labels)
@@ -235,7 +239,7 @@ class _Tracer(TorchFunctionMode):
         kept = labels.amax(tuple(range(-space, 0)), keepdim=True)
         return [kept.expand(tensor.shape) for tensor in tensors_of(result)]
 
-    def _unknown(self, name, *_):
+    def _unknown(self, name: str, *_: object) -> NoReturn:
         raise InputError(
             f"cannot align: the operation {name!r} is not one through which hidden units can be followed (linear and "
             "convolution layers, normalisation, elementwise functions, pooling, changes of shape, additions)"
@@ -315,8 +319,9 @@ def _unit_axis(labels: Tensor) -> int | None:
     return axes[0] if axes else None
 
 
-def _named_groups(alike: list[list[dict]]) -> list[Group]:
-    groups, taken = [], defaultdict(int)
+def _named_groups(alike: list[list[Places]]) -> list[Group]:
+    groups: list[Group] = []
+    taken: dict[str, int] = defaultdict(int)
     for members in alike:
         first = next(key for key in members[0] if key[0] == "place")
         members = sorted(members, key=lambda places: places[first][0])
@@ -326,7 +331,7 @@ def _named_groups(alike: list[list[dict]]) -> list[Group]:
         groups.append(
             Group(
                 name if taken[name] == 1 else f"{name} ({taken[name]})",
-                {key[1:]: positions for key, positions in stacked.items() if key[0] == "place"},
+                {(key[1], key[2]): positions for key, positions in stacked.items() if key[0] == "place"},
                 {key[1]: positions for key, positions in stacked.items() if key[0] == "reading"},
             )
         )

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -53,7 +54,8 @@ class Curve(Slice):
         return _control_weights(self.recipe["kind"], coordinates[:, 0], len(self.directions))[:, 1:]
 
     @own_torch_state()
-    def __call__(self, t: float) -> Point:
+    def __call__(self, *coordinates: float) -> Point:
+        (t,) = coordinates
         time = torch.tensor([t], dtype=torch.float64)
         weights = _control_weights(self.recipe["kind"], time, len(self.directions))[0].tolist()
         return {
@@ -209,7 +211,7 @@ def _control_weights(kind: str, t: Tensor, count: int) -> Tensor:
     return binomial * t[:, None] ** k * (1 - t[:, None]) ** (count - k)
 
 
-def _parts(vector: Tensor, like: dict[str, Tensor]) -> Point:
+def _parts(vector: Tensor, like: Mapping[str, Tensor]) -> Point:
     """``vector`` [P] cut into tensors of the names and shapes of ``like``."""
     pieces = cut(vector, [value.numel() for value in like.values()])
     return {name: piece.view(value.shape) for (name, value), piece in zip(like.items(), pieces, strict=True)}

@@ -96,7 +96,7 @@ def inputs_of(batch: Any) -> Tensor:
 
 def _permuted(tensors: Point, group: Group, order: np.ndarray) -> Point:
     """Those of ``tensors`` that hold units of the ``group``, permuted."""
-    permuted = {}
+    permuted: Point = {}
     for (name, axis), positions in group.places.items():
         if name in tensors:
             source = torch.arange(tensors[name].shape[axis])
@@ -123,7 +123,8 @@ def _units(tensor: Tensor, positions: np.ndarray) -> Tensor:
 
 def _readings(model: nn.Module, inputs: Tensor) -> list[Tensor]:
     """What every layer call reads, its units first."""
-    with _Readings() as readings:
+    readings = _Readings()
+    with readings:
         model(inputs)
     return readings.found
 
@@ -131,11 +132,11 @@ def _readings(model: nn.Module, inputs: Tensor) -> list[Tensor]:
 class _Readings(TorchFunctionMode):
     """Keeps the inputs of linear and convolution layers."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.found: list[Tensor] = []
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = operation_name(function)
         if name in READERS:
@@ -146,12 +147,13 @@ class _Readings(TorchFunctionMode):
 class _Moments:
     """Means, variances and products of the units of two networks, in float64, over batches (Chan et al. 1979)."""
 
-    def __init__(self):
-        self.count, self.means, self.squares, self.products = 0, [0.0, 0.0], [0.0, 0.0], 0.0
+    def __init__(self) -> None:
+        none = torch.zeros((), dtype=torch.float64)
+        self.count, self.means, self.squares, self.products = 0, [none, none], [none, none], none
 
-    def add(self, *values: Tensor) -> None:
+    def add(self, *units: Tensor) -> None:
         """Add what the units were, [units, values] of either network."""
-        values = [as_float64(value) for value in values]
+        values = [as_float64(value) for value in units]
         count = values[0].shape[1]
         total, means = self.count + count, [value.mean(1) for value in values]
         centred = [value - mean[:, None] for value, mean in zip(values, means, strict=True)]
@@ -173,4 +175,5 @@ class _Moments:
         )
         both = (first[:, None] > 0) & (second > 0)
         scaled = self.products / torch.where(first > 0, first, 1.0)[:, None] / torch.where(second > 0, second, 1.0)
-        return torch.where(both, scaled, 0.0).cpu().numpy()
+        found: np.ndarray = torch.where(both, scaled, 0.0).cpu().numpy()
+        return found

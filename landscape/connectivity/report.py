@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -37,7 +38,7 @@ def connectivity(
     resolution: int = 25,
     seed: int = 0,
     progress: bool = True,
-    **training,
+    **training: Any,
 ) -> Connectivity:
     """The barrier between ``a`` and ``b``: on the line, on the line after `align`, and on a curve of `fit_curve`.
 
@@ -58,7 +59,7 @@ def connectivity(
     """
     check_definition(definition)
     check_objective(objective, "connectivity(objective, a, b)")
-    options = {"resolution": resolution, "progress": progress}
+    options: dict[str, Any] = {"resolution": resolution, "progress": progress}
     alignments = {method: align(a, b, method=method, data=objective, seed=seed) for method in methods}
     barriers = {"unaligned": barrier(objective, a, b, definition=definition, **options)}
     for method, aligned in alignments.items():

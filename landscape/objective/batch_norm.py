@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,16 +21,13 @@ __all__ = [
     "use_batch_statistics",
 ]
 
+BatchNorm = nn.modules.batchnorm._BatchNorm
 POLICIES = ("running", "batch", "recalibrate")
 
 
-def batch_norm_layers(model: nn.Module) -> list[nn.Module]:
+def batch_norm_layers(model: nn.Module) -> list[BatchNorm]:
     """The layers of ``model`` that normalise by running statistics over the batch."""
-    return [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
-    ]
+    return [module for module in model.modules() if isinstance(module, BatchNorm) and module.running_mean is not None]
 
 
 def has_batch_norm(model: nn.Module) -> bool:
@@ -48,10 +45,10 @@ def use_batch_statistics(model: nn.Module) -> None:
 @contextlib.contextmanager
 def frozen_statistics(model: nn.Module, forward: Callable[[], Any]) -> Iterator[None]:
     """Let every BatchNorm layer meanwhile normalise by constants: the statistics of its first input in ``forward``."""
-    layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    layers = [module for module in model.modules() if isinstance(module, BatchNorm)]
     before = [(layer, layer.running_mean, layer.running_var) for layer in layers]
 
-    def freeze(layer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def freeze(layer: BatchNorm, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         (inputs,) = (*arguments, *named.values())
         if layer.running_mean is None:
             axes = [axis for axis in range(inputs.ndim) if axis != 1]
@@ -120,12 +117,12 @@ SETTLED_FLOAT32 = 1e-5
 
 def _settle(
     names: Sequence[str],
-    layers: Sequence[nn.Module],
+    layers: Sequence[BatchNorm],
     forward: Callable[[Any], Any],
     batches: Callable[[], Iterable[Any]],
 ) -> None:
     """Give ``layers`` the statistics of the inputs to which these statistics lead, by iteration."""
-    bound = SETTLED.get(layers[0].running_mean.dtype, SETTLED_FLOAT32)
+    bound = SETTLED.get(_statistics(layers[0])[0].dtype, SETTLED_FLOAT32)
     for attempt in range(ROUNDS):
         found = _collect(layers, forward, batches)
         step = 1.0 if attempt < len(layers) + DAMPED else 0.5
@@ -139,12 +136,12 @@ def _settle(
 
 
 def _collect(
-    layers: Sequence[nn.Module], forward: Callable[[Any], Any], batches: Callable[[], Iterable[Any]], cut: bool = False
+    layers: Sequence[BatchNorm], forward: Callable[[Any], Any], batches: Callable[[], Iterable[Any]], cut: bool = False
 ) -> list["_Moments"]:
     """Moments of all inputs of ``layers`` over the data; with ``cut`` a pass ends at the first of them."""
     moments = {layer: _Moments() for layer in layers}
 
-    def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def hook(layer: BatchNorm, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         moments[layer].add(next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)))
         if cut:
             raise _Reached
@@ -164,11 +161,17 @@ class _Reached(Exception):
     """The layer under treatment has seen its input; the rest of the forward pass is not needed."""
 
 
+def _statistics(layer: BatchNorm) -> tuple[Tensor, Tensor]:
+    """Running mean and variance of a layer of `batch_norm_layers`, which has them."""
+    return cast(Tensor, layer.running_mean), cast(Tensor, layer.running_var)
+
+
 class _Moments:
     """Merges mean and variance of the inputs of a layer (Chan et al. 1979)."""
 
-    def __init__(self):
-        self.count, self.mean, self.squares = 0, 0.0, 0.0
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self.squares = torch.zeros((), dtype=torch.float64)
 
     def add(self, inputs: Tensor) -> None:
         """Add ``inputs`` [n, C, ...]."""
@@ -180,13 +183,14 @@ class _Moments:
         self.squares = self.squares + variance * count + shift.square() * (self.count * count / total)
         self.count = total
 
-    def store(self, layer: nn.Module, step: float = 1.0) -> float:
+    def store(self, layer: BatchNorm, step: float = 1.0) -> float:
         """Move the statistics of ``layer`` by ``step`` towards these; the largest change, in standard deviations."""
         if not self.count:  # it did not run
             return 0.0
-        mean, variance = (as_float64(value) for value in (layer.running_mean, layer.running_var))
+        running_mean, running_var = _statistics(layer)
+        mean, variance = as_float64(running_mean), as_float64(running_var)
         shift, growth = self.mean - mean, self.squares / self.count - variance
-        layer.running_mean.copy_(self.mean if step == 1 else mean + step * shift)
-        layer.running_var.copy_(self.squares / self.count if step == 1 else variance + step * growth)
+        running_mean.copy_(self.mean if step == 1 else mean + step * shift)
+        running_var.copy_(self.squares / self.count if step == 1 else variance + step * growth)
         scale = (self.squares / self.count + layer.eps).clamp(min=torch.finfo(torch.float64).tiny)
         return float(torch.maximum(shift.abs() / scale.sqrt(), growth.abs() / scale).max())

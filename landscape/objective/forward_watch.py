@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,9 @@ def parameters_touched(model: nn.Module, run: Callable[[], Any], dtype: torch.dt
 class _Watch(WatchingMode):
     """Notes what the operations of one pass read and write, through whatever views."""
 
-    def __init__(self, own: dict[str, Tensor], others: Iterable[tuple[str, Tensor]], dtype: torch.dtype, found):
+    def __init__(
+        self, own: Mapping[str, Tensor], others: Iterable[tuple[str, Tensor]], dtype: torch.dtype, found: Findings
+    ):
         super().__init__()
         self.own, self.others, self.dtype, self.found = own, list(others), dtype, found
         self._own, self._others = _ranges(own.items()), _ranges(self.others)
@@ -129,7 +131,7 @@ def _watch_far_away(model: nn.Module, run: Callable[[], Any], dtype: torch.dtype
         _note_replaced(model, own, found)
 
 
-def _note_replaced(model: nn.Module, own: dict[str, Tensor], found: Findings) -> None:
+def _note_replaced(model: nn.Module, own: Mapping[str, Tensor], found: Findings) -> None:
     """Note the parameters that are other objects, or in other memory, than the pass was given."""
     ranges = _ranges(own.items())
     for name, parameter in model.named_parameters():

@@ -71,7 +71,7 @@ class _FunctionalUses(TorchFunctionMode):
         self.owners = {id(layer.running_mean): name for layer, name in names.items()}
         self.counts: Counter[str] = Counter()
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(function, "__name__", "") == "batch_norm":
             for value in (*args, *(kwargs or {}).values()):
                 if id(value) in self.owners:

@@ -4,7 +4,8 @@ import contextlib
 import copy
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -101,7 +102,18 @@ def objective(
 class Objective:
     """See `objective`, which makes one."""
 
-    def __init__(self, model, data, loss, batch_norm, device, dtype, precision, batch_size, whole_batch=False):
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Any,
+        loss: str | Callable[..., Any],
+        batch_norm: str | None,
+        device: str | torch.device,
+        dtype: torch.dtype,
+        precision: str,
+        batch_size: int | None,
+        whole_batch: bool = False,
+    ) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
         loss = as_loss(loss)
@@ -169,7 +181,7 @@ class Objective:
         self.place(point)
         self.renew_statistics(weights)
 
-    def place(self, point: Point) -> None:
+    def place(self, point: Mapping[str, Tensor]) -> None:
         """Put ``point`` into the parameters; where the forward pass writes into these, it gets copies every time."""
         values = self._own(point)
         for name, fixed in self.fixed.items():
@@ -179,7 +191,7 @@ class Objective:
         for name, parameter in self.model.named_parameters():
             parameter.data = values[name].clone() if self.overwrites else values[name]
 
-    def _own(self, point: Point) -> Point:
+    def _own(self, point: Mapping[str, Tensor]) -> Point:
         """The values of ``point`` on the device and in the dtype of the objective."""
         values = {}
         for name, parameter in self.model.named_parameters():
@@ -281,7 +293,8 @@ class Objective:
             inputs, targets = batch
             losses, hits = self.score(self.forward(self.model, inputs), targets)
             return losses, counted(targets) if self.weights is not None else None, hits
-        given, weights = self.forward(self.loss, self.model, batch), None
+        weights: Tensor | None = None
+        given: Any = self.forward(self.loss, self.model, batch)
         if isinstance(given, Weighted):
             given, weights = given.values, given.weights.detach()
         if given.ndim == 0:
@@ -302,7 +315,7 @@ class Objective:
         with self._unwritten(arguments):
             return self._pass(function, *arguments)
 
-    def _pass(self, function: Callable, *arguments: Any) -> Any:
+    def _pass(self, function: Callable[..., Any], *arguments: Any) -> Any:
         recorded = torch.is_grad_enabled()
         if not self.differentiates:
             with self.autocast():
@@ -328,7 +341,7 @@ class Objective:
     def score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Losses and hits of ``outputs`` under a named loss."""
         outputs = outputs.to(self.dtype)
-        return LOSSES[self.loss](outputs, targets), outputs.argmax(1) == targets if self.has_accuracy else None
+        return LOSSES[str(self.loss)](outputs, targets), outputs.argmax(1) == targets if self.has_accuracy else None
 
     @contextlib.contextmanager
     def arithmetic(self) -> Iterator[None]:
@@ -393,7 +406,7 @@ class Objective:
         if slice_ is not None:
             check_buffers(self, slice_)
         several = slice_ is not None and (slice_.networks or 1) > 1
-        ends = buffer_ends(self.model, slice_) if several else ()
+        ends = buffer_ends(self.model, slice_) if slice_ is not None and several else ()
         # The own statistics and buffers stay as they are.
         settled = self.twin() if several and (self.has_batch_norm or ends) else copy.copy(self)
         if self.batch_norm is None:
@@ -485,7 +498,7 @@ class Objective:
             return
         with self.arithmetic(), torch.no_grad():
             for _, batch in self.batches():
-                self.touched |= parameters_touched(self.model, lambda batch=batch: self._one_pass(batch), self.dtype)
+                self.touched |= parameters_touched(self.model, partial(self._one_pass, batch), self.dtype)
                 if self.touched.intersection(names):
                     return
         some = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
@@ -512,7 +525,7 @@ class Objective:
         if not callable(self.loss):
             self._check_labels(batch)
         elif isinstance(self.loss, Criterion):
-            self._check_criterion(batch)
+            self._check_criterion(self.loss, batch)
         losses, again = self._settle_gradients(batch)
         self._settle_shape(batch, losses)
         self.first_losses = losses.flatten()[:FIRST].tolist()
@@ -567,10 +580,10 @@ class Objective:
     def _weigh(self) -> None:
         """Learn the weights of all samples, in one pass; the loss is scaled with their sum from then on."""
         if callable(self.loss):
-            pieces = (self.measure(batch)[1] for _, batch in self.batches())
+            pieces: Iterable[Tensor | None] = (self.measure(batch)[1] for _, batch in self.batches())
         else:
             pieces = (counted(targets) for targets in self._targets())
-        weights = torch.cat([piece.detach().cpu().double() for piece in pieces])
+        weights = torch.cat([piece.detach().cpu().double() for piece in pieces if piece is not None])
         if not bool(weights.isfinite().all()) or not bool((weights >= 0).all()) or not bool(weights.sum() > 0):
             low, high = weights.aminmax()
             raise InputError(
@@ -626,7 +639,7 @@ class Objective:
         self._check_pairs(batch)
         inputs, targets = batch
         outputs = self._outputs(inputs)
-        check_labels(outputs, targets, self.loss)
+        check_labels(outputs, targets, str(self.loss))
         if targets.is_floating_point():
             return
         classes = outputs.ndim > 1 and (self.loss == "cross_entropy" or outputs.shape[1] > 1)
@@ -639,15 +652,15 @@ class Objective:
             self._weigh()
         self.has_accuracy = outputs.ndim == 2 and all(map(is_classification, every))
 
-    def _check_criterion(self, batch: Any) -> None:
+    def _check_criterion(self, criterion: Criterion, batch: Any) -> None:
         """Raise InputError unless the targets are class labels where a criterion takes these."""
         self._check_pairs(batch)
-        if not self.loss.by_class or batch[1].is_floating_point():
+        if not criterion.by_class or batch[1].is_floating_point():
             return
         outputs = self._outputs(batch[0])
         if outputs.ndim > 1:
             for part in self._targets():
-                check_range(outputs.shape[1], part, self.loss.criterion.ignore_index)
+                check_range(outputs.shape[1], part, criterion.criterion.ignore_index)
 
     def _outputs(self, inputs: Any) -> Tensor:
         try:

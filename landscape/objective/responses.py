@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,7 +51,7 @@ def check_gradients(objective: Objective, names: Sequence[str]) -> None:
 
 
 class _Trial:
-    def __init__(self, objective: Objective, parameters: dict[str, Tensor], generator: torch.Generator):
+    def __init__(self, objective: Objective, parameters: Mapping[str, Tensor], generator: torch.Generator):
         self.objective, self.parameters, self.generator = objective, parameters, generator
         self.batch: Any = objective.few_samples()
         self.sizes = {name: float(value.detach().abs().max()) or 0.1 for name, value in parameters.items()}

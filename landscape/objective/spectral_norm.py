@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,10 +62,12 @@ def spectral_layers(model: nn.Module) -> list[SpectralLayer]:
 
 def _parametrized(chain: nn.ModuleList, number: int) -> Callable[[], Tensor]:
     def matrix() -> Tensor:
-        weight = chain.original
-        for step in list(chain)[:number]:
-            weight = step(weight)
-        return chain[number]._reshape_weight_to_matrix(weight)
+        weight: Any = chain.original
+        for before in list(chain)[:number]:
+            weight = before(weight)
+        step: Any = chain[number]
+        rows: Tensor = step._reshape_weight_to_matrix(weight)
+        return rows
 
     return matrix
 

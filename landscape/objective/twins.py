@@ -29,7 +29,9 @@ def are_independent(model: nn.Module, run: Callable[[nn.Module, Any], Tensor], b
             parameter.mul_(1.25)
     networks = (model, twin)
     alone = [run(network, batch) for network, batch in zip(networks, batches, strict=True)]
-    turns, found, failed = _Turns(), [None, None], []
+    turns = _Turns()
+    found: list[Tensor | None] = [None, None]
+    failed: list[BaseException] = []
 
     def work(index: int) -> None:
         try:
