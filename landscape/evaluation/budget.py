@@ -61,10 +61,10 @@ def plan_budget(
     if not objective.independent or objective.size < 2:
         raise InputError("a budget needs the standard error of a mean over samples; give a tolerance")
     began = time.perf_counter()
-    grid = {"alpha_range": alpha_range, "beta_range": beta_range}
+    grid: dict[str, Any] = {"alpha_range": alpha_range, "beta_range": beta_range}
     points = min(POINTS, math.prod(map(len, grid_axes(slice_, resolution=resolution, **grid))))
 
-    def look(samples: int, resolution: int | tuple[int, int], **options) -> tuple[Surface, float]:
+    def look(samples: int, resolution: Any, **options: Any) -> tuple[Surface, float]:
         part, options = objective.subset(samples, seed), {"progress": False, **grid, **options}
         surface = evaluate(part, slice_, resolution=resolution, **options)
         # One rank decides: the others have other clocks.
@@ -102,7 +102,8 @@ def plan_budget(
     samples = min(objective.size, affordable(each, short))
     if (trial := int(TRIAL * samples)) >= FEWEST and surface.metadata["method"] != "affine":  # which takes all points
         tried, _ = look(trial, resolution, tolerance=tolerance(samples), budget=LONGEST * seconds)
-        points = max(points, int(tried.evaluated.sum()) // ROUGHER)
+        if tried.evaluated is not None:
+            points = max(points, int(tried.evaluated.sum()) // ROUGHER)
         samples = min(objective.size, affordable(each, short))
     return {
         "samples": samples,

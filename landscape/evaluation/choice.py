@@ -1,5 +1,6 @@
 """Which method evaluates a slice: the fastest that applies by structure and agrees with plain forward passes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +17,7 @@ from landscape.slices.planes import Slice
 
 __all__ = ["METHODS", "Choice", "choose_method", "few_losses", "reason_of"]
 
-METHODS = {
+METHODS: dict[str, Callable[[Objective, Slice], Affine | Direct]] = {
     "affine": Affine,
     "prefix": lambda objective, slice_: Direct(objective, slice_, prefix=True),
     "direct": lambda objective, slice_: Direct(objective, slice_, prefix=False),

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from landscape.errors import InputError
 from landscape.evaluation.proof import agree, rounded_otherwise
@@ -29,12 +30,14 @@ def check_networks(objective: Objective, slice_: Slice) -> list[dict[str, Any]]:
         InputError: they differ: what the networks differ in is neither a parameter nor a buffer.
     """
     held, checks = slice_.held, []
-    for number, place in enumerate(held.places if held else ()):
+    if held is None:
+        return []
+    for number, place in enumerate(held.places):
         model, point = held.own(number), slice_(*place)
         if model is None or any(_moved(value, point[name]) for name, value in named_parameters(model)):
             continue
         few = objective.on_few_samples()
-        own, parameters = few.of_network(model), dict(named_parameters(model))
+        own, parameters = few.of_network(model), dict[str, Tensor](named_parameters(model))
         found, expected = few.on(slice_, *place).double(), own(parameters).double()
         means = [float(losses.mean()) for losses in (found, expected)]
         exact = all(value.dtype == torch.float64 for value in point.values())  # others were rounded

@@ -141,7 +141,16 @@ def evaluate(
 class _Run:
     """One evaluation: grid, method, statistics."""
 
-    def __init__(self, objective, slice_, axes, identity, per_sample, method, progress):
+    def __init__(
+        self,
+        objective: Objective,
+        slice_: Slice,
+        axes: tuple[np.ndarray, ...],
+        identity: dict[str, Any],
+        per_sample: bool,
+        method: str,
+        progress: bool,
+    ) -> None:
         self.objective, self.axes, self.progress = objective, axes, progress
         self.given, self.slice = slice_, slice_.to(objective.dtype)
         self.identity = identity
@@ -228,7 +237,7 @@ class _Run:
         pending = self._pending(points)
         if not len(pending):
             return
-        self.bar.total += len(pending)
+        self.bar.total = (self.bar.total or 0) + len(pending)
         for shares in _rounds(pending, self.points_a_round):
             self._evaluate_round(shares)
             if resume and ranks.is_first_rank():
@@ -265,7 +274,7 @@ class _Run:
         """Go on in a plainer way, because of ``reason``: without special settings, then directly; False without one."""
         if isinstance(self.evaluator, Direct) and not self.evaluator.is_plain:
             self.choice.rejected[str(self.evaluator.settings)] = reason
-            for evaluator in self.evaluators:
+            for evaluator in self._direct():
                 evaluator.arrange(self.objective.batch_size)
             return True
         if self.evaluator.name == "direct":
@@ -284,7 +293,8 @@ class _Run:
         begun = self.bar.n
         for lattice in self.evaluator.lattices(self.coordinates[block]):
             for evaluator in self.evaluators:
-                evaluator.lattice = lattice
+                if isinstance(evaluator, Affine):
+                    evaluator.lattice = lattice
             self.bar.n = begun
             if (sums := self.evaluator.at_points(self._computed(block, sample))) is not None:
                 return sums
@@ -321,7 +331,7 @@ class _Run:
     def _tune(self, points: Tensor, plain: bool = False) -> float:
         """Pick settings by timing, and plainer ones where those fail or give other losses; seconds a point."""
         try:
-            seconds = tune(self.evaluators, points, self.team, plain=plain)
+            seconds = tune(self._direct(), points, self.team, plain=plain)
             if plain or self._settings_hold():
                 return seconds
             reason = "differs from a plain forward pass"
@@ -337,7 +347,7 @@ class _Run:
     def _settings_hold(self) -> bool:
         """Whether the settings that were picked give the losses of plain forward passes, where they could differ."""
         free = self.objective.precision == "full" and self.objective.batch_norm != "recalibrate"
-        if self.evaluator.is_plain or not free:
+        if not isinstance(self.evaluator, Direct) or self.evaluator.is_plain or not free:
             return True
         return self.choice.proof.holds(few_losses(self.evaluator, self.choice.proof.points))
 
@@ -345,9 +355,14 @@ class _Run:
         """Those of ``points`` that are not done yet."""
         return points[~self.statistics.done[points]]
 
+    def _direct(self) -> list[Direct]:
+        return [evaluator for evaluator in self.evaluators if isinstance(evaluator, Direct)]
+
     def _twin(self) -> Affine | Direct:
         twin = METHODS[self.evaluator.name](self.objective.twin(), self.slice)
-        if isinstance(twin, Direct):  # of large networks the points are most of the memory
+        if isinstance(twin, Direct) and isinstance(
+            self.evaluator, Direct
+        ):  # of large networks the points are most of the memory
             twin.origin, twin.directions = self.evaluator.origin, self.evaluator.directions
         return twin
 
@@ -404,7 +419,7 @@ class _Run:
             objective.move_to(point)
             mine = itertools.islice(objective.batches(), ranks.rank(), None, ranks.count())
             total = sum(float(objective.evaluate(batch)[0].double().sum()) for _, batch in mine)
-        return sum(ranks.gathered(total)) / objective.size
+        return float(sum(ranks.gathered(total)) / objective.size)
 
     def surface(self, seconds: float, checks: dict[str, Any]) -> Surface:
         shape = tuple(len(axis) for axis in self.axes)
@@ -468,7 +483,7 @@ def _rounds(pending: Tensor, size: int) -> Iterator[list[Tensor]]:
     rounds = math.ceil(len(pending) / (size * ranks.count()))
     shares = pending.tensor_split(min(rounds * ranks.count(), len(pending)))
     for start in range(0, len(shares), ranks.count()):
-        yield shares[start : start + ranks.count()]
+        yield list(shares[start : start + ranks.count()])
 
 
 def _check_per_sample(objective: Objective, axes: tuple[np.ndarray, ...]) -> None:

@@ -1,6 +1,7 @@
 """How far to look: the span at which the loss has risen by a chosen amount."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ def find_span(
     }
 
 
-def _bracket(risen) -> tuple[float, float]:
+def _bracket(risen: Callable[[float], bool]) -> tuple[float, float]:
     """(low, 2 low) with the loss risen at the upper end only."""
     span = 1.0
     if risen(span):

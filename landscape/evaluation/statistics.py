@@ -20,7 +20,7 @@ class Sums:
     stays NaN.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.count, self.weight_squares = 0, 0.0
         self.total = self.squares = self.cross = self.reference = self.hits = torch.zeros((), dtype=torch.float64)
 
@@ -119,18 +119,21 @@ class Statistics:
 
     @property
     def mean(self) -> np.ndarray:
-        return (self.total / self.samples).numpy()
+        values: np.ndarray = (self.total / self.samples).numpy()
+        return values
 
     @property
     def standard_error(self) -> np.ndarray:
         """Sample standard deviation / sqrt(N); NaN for a single sample."""
         if self.samples < 2:
             return np.full(len(self.total), np.nan)
-        return (self.spread / (self.samples - 1) / self.samples).sqrt().numpy()
+        error: np.ndarray = (self.spread / (self.samples - 1) / self.samples).sqrt().numpy()
+        return error
 
     @property
     def accuracy(self) -> np.ndarray:
-        return (self.hits / self.samples).numpy()
+        values: np.ndarray = (self.hits / self.samples).numpy()
+        return values
 
     @property
     def losses(self) -> np.ndarray | None:

@@ -28,7 +28,7 @@ def load_or_evaluate(
     force: bool = False,
     notes: dict[str, Any] | None = None,
     remarks: dict[str, Any] | None = None,
-    **options,
+    **options: Any,
 ) -> Surface:
     """The surface stored at ``path`` if it is the one asked for, else a new one, evaluated and stored there.
 

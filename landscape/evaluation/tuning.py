@@ -36,7 +36,7 @@ def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team, *, pla
     if not (together and (setting := _for_chain(evaluator, len(coordinates)))):
         return _search(evaluators, coordinates, team, together, ("default",) if plain else evaluator.layouts)
     _arrange(evaluators, setting)
-    size, width = evaluator.objective.size, evaluator.chain.width
+    size, width = evaluator.objective.size, evaluator.chain.width if evaluator.chain else 1
     short = size * len(coordinates) * width < SHORT
     return size * (VALUE * width if short else _seconds(evaluators, coordinates, team))
 
@@ -120,7 +120,8 @@ def _arrange(evaluators: list[Direct], setting: Setting) -> None:
 
 def _seconds(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> float:
     """Seconds for one sample at one point, with all ``evaluators`` at work."""
-    return sum(team.map(lambda _, member: _seconds_of(member, coordinates), evaluators)) / team.size**2
+    seconds: list[float] = team.map(lambda _, member: _seconds_of(member, coordinates), evaluators)
+    return sum(seconds) / team.size**2
 
 
 @torch.no_grad()  # which holds for one thread only

@@ -1,5 +1,6 @@
 """Evaluation of networks whose logits are affine in the coordinates: one matrix product, no pass per point."""
 
+import functools
 import itertools
 import operator
 from collections.abc import Iterator
@@ -131,7 +132,7 @@ class Affine:
         pieces = []
         for start in range(0, count, size):
             piece = map_tensors(operator.itemgetter(slice(start, start + size)), batch)
-            self.first.load(lambda piece=piece: self.objective.evaluate(piece))
+            self.first.load(functools.partial(self.objective.evaluate, piece))
             pieces.append(self.first.terms())
         return [torch.cat(parts) for parts in zip(*pieces, strict=True)]
 
@@ -144,7 +145,8 @@ class Affine:
         if self._buffer is None or self._buffer.shape != (chunk, *size):
             self._buffer = self.logits[0].new_empty(chunk, *size)
         parts = zip(*(part.split(HITS) for part in self.logits), strict=True)
-        hits = sum(self._hits(*part) for part in parts).view(-1)[self.picked]
+        counted: Any = sum(self._hits(*part) for part in parts)
+        hits = counted.view(-1)[self.picked]
         picked = self.picked if self.lattice is None else slice(None)
         tiles = list(itertools.product(*map(_tiles, axes, self.logits[1:])))
         for logits in zip(*(part.split(chunk) for part in self.logits), strict=True):

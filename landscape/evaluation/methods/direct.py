@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +43,7 @@ class Direct:
             raise NotApplicable("BatchNorm statistics or other buffers change from point to point")
         _, batch = next(objective.batches(2))
         self.first = self._first_layer(batch) if prefix else None
-        parting = self.first.terms()[0] if prefix else tensors_of(batch)[0]  # where the points part
+        parting = self.first.terms()[0] if self.first else tensors_of(batch)[0]  # where the points part
         self.flat = parting.ndim == 2  # [n, F]
         self.width = parting.numel() // len(tensors_of(batch)[0])  # values a sample
         self._flatten()
@@ -145,7 +145,9 @@ class Direct:
         if callable(self.objective.loss):
             return torch.stack([self.objective.measure(self.batch)[0] for _ in self._visit()]), None
         inputs, targets = self.batch
-        losses, hits, scored = [], [], None
+        losses: list[Tensor] = []
+        hits: list[Tensor | None] = []
+        scored: Tensor | None = None
         for index in self._visit():
             outputs = self._in_order(self.objective.forward(self.objective.model, inputs))
             if scored is None:
@@ -156,7 +158,7 @@ class Direct:
                 values, right = self._score(scored[: index % group + 1], targets)
                 losses.append(values)
                 hits.append(right)
-        return torch.cat(losses), torch.cat(hits) if hits[0] is not None else None
+        return torch.cat(losses), _joined(hits)
 
     def _visit(self) -> Iterator[int]:
         """Put the network at point after point; yields the index of the point."""
@@ -208,7 +210,7 @@ class Direct:
 
     def _chain(self) -> Chain | None:
         """What follows the first moved layer, where that is a `Chain`."""
-        if self.objective.precision != "full":
+        if self.objective.precision != "full" or self.first is None:
             return None
         inputs, _ = next(self.objective.batches(2))[1]
         return Chain.find(self.objective.model, self.first.layer, lambda: self.objective.model(inputs))
@@ -223,7 +225,7 @@ class Direct:
         parameters = dict(model.named_parameters())
         self.moved = {name: parameters[name] for name in names}
         held = {id(parameter): name for name, parameter in self.moved.items()}
-        self.places = [
+        self.places: list[tuple[dict[str, Any], str, str]] = [
             (module._parameters, key, held[id(parameter)])
             for module in model.modules()
             for key, parameter in module._parameters.items()
@@ -271,7 +273,8 @@ class Direct:
     def _run_together(self) -> tuple[Tensor, Tensor | None]:
         """As `_run_one_by_one`, with ``together`` points in every operation."""
         inputs, targets = self.batch
-        losses, hits = None, []
+        losses: Tensor | None = None
+        hits: list[Tensor | None] = []
         for start in range(0, len(self.coordinates), self.together):
             weights = self._pieces(self.stack[start : start + self.together])
             count = len(self.coordinates[start : start + self.together])
@@ -282,7 +285,7 @@ class Direct:
             losses = self._room(values.shape[1]) if losses is None else losses
             losses[start : start + count] = values
             hits.append(right)
-        return losses, torch.cat(hits) if hits[0] is not None else None
+        return cast(Tensor, losses), _joined(hits)  # there is a point
 
     def _room(self, samples: int) -> Tensor:
         """Memory for the losses [K, samples], the same again and again: fresh memory costs more than to fill it."""
@@ -319,3 +322,9 @@ class Direct:
 
 def _channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def _joined(hits: list[Tensor | None]) -> Tensor | None:
+    """One tensor of all parts, None where the first is None, as the others are then."""
+    known = [part for part in hits if part is not None]
+    return torch.cat(known) if known else None

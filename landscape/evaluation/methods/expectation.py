@@ -84,4 +84,5 @@ def shares(errors: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """The largest [K] of the ``errors`` [K, M], each as a share of what is ``allowed``; `HUGE` if one is not finite."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         found = np.where(errors == 0, 0.0, np.abs(errors) / allowed)
-    return np.minimum(np.nan_to_num(found, nan=HUGE, posinf=HUGE).max(1), HUGE)
+    largest: np.ndarray = np.minimum(np.nan_to_num(found, nan=HUGE, posinf=HUGE).max(1), HUGE)
+    return largest

@@ -63,7 +63,8 @@ class Scorer:
     def _ties(self, logits: Tensor) -> Tensor:
         """What makes a class before the true one the larger where their logits are equal: argmax takes the first."""
         classes = torch.arange(logits.shape[1], device=logits.device)
-        return (classes[:, None] < self.targets).to(logits.dtype) * torch.finfo(logits.dtype).tiny ** 0.4
+        before: Tensor = classes[:, None] < self.targets
+        return before.to(logits.dtype) * float(torch.finfo(logits.dtype).tiny ** 0.4)
 
 
 def _count_hits(top: Tensor) -> Tensor:

@@ -39,14 +39,17 @@ class FirstLayer:
     that takes another way raises `NotApplicable`.
     """
 
-    def __init__(self, layer: nn.Module, label: str, trace: "_Trace", corners: list[Tensor | None], moved: set[str]):
-        self.layer, self.label = layer, label  # the name of its parameter, for messages
+    def __init__(
+        self, layer: nn.Module, label: str, trace: "_Trace", corners: tuple[Tensor, Tensor | None], moved: set[str]
+    ):
+        self.layer: Any = layer  # one of `LINEAR_MAPS`
+        self.label = label  # the name of its parameter, for messages
         self.moved = moved  # names of all perturbed parameters, of this layer and of later ones
         self.before = trace.finished_before[layer]
         self.later = trace.candidates - {layer}  # modules that hold further perturbed parameters
         self.corners = corners  # weights [1 + D, ...] and biases of the origin and of every direction
         self.output: Tensor | None = None
-        self._at: list[Tensor | None] = []  # weights and biases at the points of `prepare`
+        self._at = corners  # weights and biases at the points of `prepare`
         self._kept: dict[nn.Module, list[tuple[Tensor, int]]] = {}  # outputs in `load`, and their versions
         self._taken: Counter[nn.Module] = Counter()  # how many of them the present pass has taken
 
@@ -75,11 +78,12 @@ class FirstLayer:
         _check_layer(layer, label, trace)
         keys = {id(p): name for name, p in model.named_parameters()}
         points = (origin, *directions)
-        corners = [
-            None if p is None else torch.stack([point[keys[id(p)]].to(p) for point in points])
-            for p in (layer.weight, layer.bias)
-        ]
-        first = cls(layer, label, trace, corners, names)
+
+        def corners(parameter: Any) -> Tensor:
+            return torch.stack([point[keys[id(parameter)]].to(parameter) for point in points])
+
+        both = corners(layer.weight), None if layer.bias is None else corners(layer.bias)
+        first = cls(layer, label, trace, both, names)
         first.load(forward)
         if outside := trace.reads_elsewhere(layer, first.only_here(model)):
             raise NotApplicable(f"{outside.name} is read outside its layer, or before the first layer that moves")
@@ -95,10 +99,12 @@ class FirstLayer:
 
     def prepare(self, coordinates: Tensor) -> None:
         """Compute the layer's parameters v_0 + sum_i c_i v_i at ``coordinates`` c [K, D], for `at`."""
-        self._at = [
-            None if values is None else values[0] + torch.tensordot(coordinates.to(values), values[1:], dims=1)
-            for values in self.corners
-        ]
+
+        def at_points(values: Tensor) -> Tensor:
+            return values[0] + torch.tensordot(coordinates.to(values), values[1:], dims=1)
+
+        weights, biases = self.corners
+        self._at = at_points(weights), None if biases is None else at_points(biases)
 
     def load(self, forward: Callable[[], Any]) -> None:
         """Take what the layer is given in the pass that ``forward`` runs; what comes before is kept, too.
@@ -152,7 +158,8 @@ class FirstLayer:
 
     def at(self, index: int) -> Tensor:
         """The output for the loaded batch at the prepared point ``index``."""
-        return self._apply(*(None if values is None else values[index] for values in self._at))
+        weights, biases = self._at
+        return self._apply(weights[index], None if biases is None else biases[index])
 
     def give(self, output: Tensor) -> None:
         """Set what the layer gives in the next pass."""
@@ -188,7 +195,8 @@ class FirstLayer:
     def _apply(self, weight: Tensor, bias: Tensor | None) -> Tensor:
         if isinstance(self.layer, nn.Linear):
             return linear(self._inputs, weight, bias)
-        return self.layer._conv_forward(self._inputs, weight, bias)
+        output: Tensor = self.layer._conv_forward(self._inputs, weight, bias)
+        return output
 
 
 def _owners(model: nn.Module, names: set[str]) -> dict[tuple[str, int], tuple[nn.Module, str]]:

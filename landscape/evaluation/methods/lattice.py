@@ -55,7 +55,8 @@ class Lattice:
     def interpolate(self, values: np.ndarray) -> np.ndarray:
         """Values [K] at the points of the grid, in C order, from those at the points of the lattice."""
         rows, columns = (_barycentric(axis, places) for axis, places in zip(self.grid, self.axes, strict=True))
-        return (rows @ values.reshape(self.counts) @ columns.T).ravel()
+        found: np.ndarray = rows @ values.reshape(self.counts) @ columns.T
+        return found.ravel()
 
     def _spectra(self, values: np.ndarray) -> list[np.ndarray]:
         """Along each axis: the norm of all coefficients from each degree on, relative to the smallest value.
@@ -86,4 +87,5 @@ def _barycentric(wanted: np.ndarray, places: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         matrix = weights / distance
         matrix /= matrix.sum(1, keepdims=True)
-    return np.where((distance == 0).any(1, keepdims=True), distance == 0, matrix)
+    found: np.ndarray = np.where((distance == 0).any(1, keepdims=True), distance == 0, matrix)
+    return found

@@ -26,7 +26,7 @@ def check_tolerance(
         return
     if (isinstance(tolerance, str) and tolerance != "noise") or not isinstance(tolerance, str | int | float):
         raise InputError(f"tolerance must be None, a number such as 0.01, or 'noise', not {tolerance!r}")
-    if tolerance != "noise" and not 0 <= tolerance < 1:
+    if not isinstance(tolerance, str) and not 0 <= tolerance < 1:
         raise InputError(f"tolerance is a share of the loss, from 0 to below 1, not {tolerance}")
     if tolerance != "noise" or objective is None:
         return
@@ -42,7 +42,7 @@ def allowed_error(tolerance: float | str, statistics: Statistics, values: np.nda
     """
     done = statistics.done.numpy()
     scale = scale_of(statistics.values(done))
-    if tolerance != "noise":
+    if not isinstance(tolerance, str):
         return tolerance * floored(values, scale)
     error, mean = statistics.standard_error, statistics.mean
     usable = done & np.isfinite(error) & np.isfinite(mean)
@@ -71,11 +71,12 @@ def serves(found: dict[str, Any] | None, tolerance: float | str | None, budget: 
     if tolerance in (None, 0):
         return False
     reached, spent = found.get("reached", False), found.get("budget")
-    if not reached and None not in (budget, spent) and budget <= spent and found["tolerance"] == tolerance:
+    paid = budget is not None and spent is not None and budget <= spent
+    if not reached and paid and found["tolerance"] == tolerance:
         return True
     if "noise" in (tolerance, found["tolerance"]):
-        return reached and found["tolerance"] == tolerance
-    return (found["tolerance"] if reached else found.get("error_bound", math.inf)) <= tolerance
+        return bool(reached and found["tolerance"] == tolerance)
+    return bool((found["tolerance"] if reached else found.get("error_bound", math.inf)) <= tolerance)
 
 
 class Interpolation:
@@ -115,18 +116,19 @@ class Interpolation:
 
     def _companion(self, values: np.ndarray, low: float, high: float, step: float) -> tuple[np.ndarray, float]:
         """Another quantity, which goes by a ``step``, at all points, and the largest absolute error to be expected."""
-        plan = self.plan
-        if plan.kind is None:
+        plan, places = self.plan, self.plan.places
+        if plan.kind is None or places is None or plan.known is None:
             return values, 0.0
         kind, known, unknown = Kind(plan.kind.kernel, "loss"), plan.known & np.isfinite(values), ~self.done
 
         def at(points: np.ndarray, usable: np.ndarray) -> np.ndarray:
-            found = interpolate(kind, plan.places[usable], values[usable, None], plan.places[points])[:, 0]
-            return np.clip(found, low, high)
+            found = interpolate(kind, places[usable], values[usable, None], places[points])[:, 0]
+            clipped: np.ndarray = np.clip(found, low, high)
+            return clipped
 
         filled, before = values.copy(), known.copy()
         filled[unknown] = at(unknown, known)
         before[plan.checked] = False
         seen = np.abs(at(plan.checked, before) - values[plan.checked]).max(initial=0.0)
-        left_out = np.abs(left_out_errors(kind, plan.places[known], values[known, None])).max(initial=0.0)
+        left_out = np.abs(left_out_errors(kind, places[known], values[known, None])).max(initial=0.0)
         return filled, float(np.nan_to_num(min(max(BEYOND * seen, LEFT_OUT * left_out) + step, high - low)))

@@ -1,7 +1,7 @@
 """Values between evaluated grid points by radial basis functions through all of them, and how far to trust these."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ CROWD = 300  # places that one system of equations holds; where there are more, 
 OVERLAP = 0.35  # of the longer side of a patch, as far as which the places about it count
 TOGETHER = 2**22  # values, or weights, computed at once
 EXPONENTS = {"linear": 1, "cubic": 3, "quintic": 5}
-SCALES = {  # and the way back
+SCALES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {  # and the way back
     "logarithm of the loss": (np.log, np.exp),
     "square root of the loss": (np.sqrt, np.square),
     "loss": (np.asarray, np.asarray),
@@ -107,7 +107,8 @@ class RadialBasis:
 
     def _in_square(self, power: np.ndarray) -> np.ndarray:
         """The power function in units of the unit square, of which the places here fill a part."""
-        return power * self.size ** (self.exponent / 2)
+        scaled: np.ndarray = power * self.size ** (self.exponent / 2)
+        return scaled
 
 
 @dataclass
@@ -126,7 +127,7 @@ class Patch:
 
 def patches(places: np.ndarray, wanted: np.ndarray) -> list[Patch]:
     """Halve the square, and its parts, until none has more than ``CROWD`` of the ``places`` [P, axes]."""
-    pending, found = [(np.arange(len(places)), np.arange(len(wanted)))], []
+    pending, found = [(np.arange(len(places)), np.arange(len(wanted)))], list[Patch]()
     while pending:
         own, inside = pending.pop()
         low, high = places[own].min(0), places[own].max(0)

@@ -90,7 +90,7 @@ class Refinement:
         axes = np.meshgrid(*(np.linspace(0, 1, count) for count in shape), indexing="ij")
         self.places = np.stack(axes, -1).reshape(-1, len(shape))
         self.known = np.zeros(self.size, bool)
-        self.values: np.ndarray | None = None
+        self.values = np.empty((self.size, 0))  # as many columns as `evaluate` gives
         self.trust = np.empty(0)  # errors found, as multiples of those expected
 
     def run(self) -> Plan:
@@ -102,10 +102,10 @@ class Refinement:
             self._learn(step.points)
             if step.expected is None:
                 continue
-            ratios = self._surprises(step)
+            ratios = self._surprises(step.points, step.expected)
             reached = bool(ratios.max() <= 1)
             if step.verifies and (reached or not ranks.from_first(lambda: self.affords(CHECKS + ROUND))):
-                return self._filled(step, reached)
+                return self._filled(step.points, step.expected, reached)
         return Plan(self.values)
 
     def _lattice(self) -> np.ndarray:
@@ -175,7 +175,7 @@ class Refinement:
     def _spread(self, fresh: np.ndarray, errors: np.ndarray, most: int) -> np.ndarray:
         """The ``most`` largest ``errors`` above 0, as indices, none nearer to a larger one than to a known point."""
         reach, _ = cKDTree(self.places[self.known]).query(self.places[fresh])
-        left, chosen = errors.copy(), []
+        left, chosen = errors.copy(), list[np.intp]()
         while len(chosen) < most and left.max() > 0:
             worst = left.argmax()
             chosen.append(worst)
@@ -187,14 +187,15 @@ class Refinement:
         broken = self.known & ~self._usable()
         beside = binary_dilation(broken.reshape(self.shape), np.ones((3,) * len(self.shape))).ravel()
         nearest = cKDTree(self.places[self.known]).query(self.places[fresh])[1]
-        return beside[fresh] | broken[self.known][nearest]
+        found: np.ndarray = beside[fresh] | broken[self.known][nearest]
+        return found
 
-    def _surprises(self, step: Step) -> np.ndarray:
-        """The errors [K] of what was expected at the points of ``step``, in units of what is allowed."""
-        values = self.values[step.points]
-        ratios = shares(step.expected.values - values, self.allowed(values, step.points))
-        tell = (ratios < HUGE) & (step.expected.errors > TINY)
-        self.trust = np.append(self.trust, ratios[tell] / step.expected.errors[tell])[-LATELY:]
+    def _surprises(self, points: np.ndarray, expected: Expectation) -> np.ndarray:
+        """The errors [K] of what was ``expected`` at ``points``, in units of what is allowed."""
+        values = self.values[points]
+        ratios = shares(expected.values - values, self.allowed(values, points))
+        tell = (ratios < HUGE) & (expected.errors > TINY)
+        self.trust = np.append(self.trust, ratios[tell] / expected.errors[tell])[-LATELY:]
         return ratios
 
     def _usable(self) -> np.ndarray:
@@ -203,19 +204,19 @@ class Refinement:
 
     def _learn(self, new: np.ndarray) -> None:
         values = self.evaluate(new)
-        if self.values is None:
+        if not self.values.shape[1]:
             self.values = np.full((self.size, values.shape[1]), np.nan)
         self.values[new], self.known[new] = values, True
 
-    def _filled(self, step: Step, reached: bool) -> Plan:
+    def _filled(self, points: np.ndarray, expected: Expectation, reached: bool) -> Plan:
         """The interpolation that was verified, now also through the points that verified it: they were the worst."""
         scale = scale_of(self.values[self.known])
-        errors = relative_error(step.expected.values, self.values[step.points], scale).max(1)
-        kind, usable, unknown = step.expected.kind, self._usable(), np.flatnonzero(~self.known)
+        errors = relative_error(expected.values, self.values[points], scale).max(1)
+        kind, usable, unknown = expected.kind, self._usable(), np.flatnonzero(~self.known)
         if not kind.allows(self.values[usable]):  # a point of the verification is 0
-            usable[step.points] = False
+            usable[points] = False
         self.values[unknown] = interpolate(kind, self.places[usable], self.values[usable], self.places[unknown])
-        return Plan(self.values, self.places, kind, self.known, step.points, errors, reached)
+        return Plan(self.values, self.places, kind, self.known, points, errors, reached)
 
 
 def _step(points: np.ndarray, expected: Expectation, chosen: np.ndarray, verifies: bool = False) -> Step:
@@ -225,7 +226,8 @@ def _step(points: np.ndarray, expected: Expectation, chosen: np.ndarray, verifie
 
 def relative_error(found: np.ndarray, values: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """|found - value| / max(|value|, ``FLOOR`` of the ``scale`` of all values)."""
-    return np.abs(found - values) / floored(values, scale)
+    error: np.ndarray = np.abs(found - values) / floored(values, scale)
+    return error
 
 
 def floored(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -245,5 +247,5 @@ def _graded(count: int, centre: float) -> np.ndarray:
     """Indices of the first points along an axis of ``count``: centre + L sinh(u) / sinh(GRADED) for even steps of u."""
     reach = max(centre, 1 - centre)
     ends = np.arcsinh(np.sinh(GRADED) * np.array([-centre, 1 - centre]) / reach)
-    places = centre + reach * np.sinh(np.linspace(*ends, min(COARSE, count - 1) + 1)) / np.sinh(GRADED)
+    places = centre + reach * np.sinh(np.linspace(ends[0], ends[1], min(COARSE, count - 1) + 1)) / np.sinh(GRADED)
     return np.unique((places * (count - 1)).round().astype(int))
