@@ -49,7 +49,7 @@ class FirstLayer:
         self.later = trace.candidates - {layer}  # modules that hold further perturbed parameters
         self.corners = corners  # weights [1 + D, ...] and biases of the origin and of every direction
         self.output: Tensor | None = None
-        self._at = corners  # weights and biases at the points of `prepare`
+        self._at: tuple[Tensor, Tensor | None] = corners  # weights and biases at the points of `prepare`
         self._kept: dict[nn.Module, list[tuple[Tensor, int]]] = {}  # outputs in `load`, and their versions
         self._taken: Counter[nn.Module] = Counter()  # how many of them the present pass has taken
 
@@ -101,7 +101,8 @@ class FirstLayer:
         """Compute the layer's parameters v_0 + sum_i c_i v_i at ``coordinates`` c [K, D], for `at`."""
 
         def at_points(values: Tensor) -> Tensor:
-            return values[0] + torch.tensordot(coordinates.to(values), values[1:], dims=1)
+            moved: Tensor = torch.tensordot(coordinates.to(values), values[1:], dims=1)
+            return values[0] + moved
 
         weights, biases = self.corners
         self._at = at_points(weights), None if biases is None else at_points(biases)
