@@ -139,6 +139,9 @@ def main(
     data = data if samples is None else data.subset(samples, seed=seed)
     target = objective(trained.model, data, **evaluation.arguments)
     product = (ggn_product if operator == "ggn" else hessian_product)(target, trained.model, parameters=parameters)
+    if k > product.dimension:
+        print(f"Note: a matrix of dimension {product.dimension:,} has no {k:,} eigenpairs; all it has are computed")
+    k = min(k, product.dimension)
     announce(product, 6 * k + 30 + max_products + probes * steps)
 
     def measured(name: str, measure, **options):
@@ -147,7 +150,7 @@ def main(
         wrote(path)
         return found
 
-    pairs = measured("eigenpairs", top_eigenpairs, k=min(k, product.dimension), tol=tol, which=which)
+    pairs = measured("eigenpairs", top_eigenpairs, k=k, tol=tol, which=which)
     print(eigenvalue_lines(pairs))
     whole = measured("trace", trace, method=trace_method, relative_error=trace_error, max_products=max_products)
     print(trace_line(whole))

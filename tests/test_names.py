@@ -23,7 +23,7 @@ def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["x", "a/b.npz", "a b", "..a", "a..b/c", "é", "seed=0"])
+@pytest.mark.parametrize("name", ["x", "a/b.npz", "a b", "..a", "a..b/c", "é", "seed=0", "r\udcc3\udcbcn"])
 def test_a_plain_name_is_below_its_folder(tmp_path, name):
     assert ll.path_inside(tmp_path, name) == tmp_path / name
 

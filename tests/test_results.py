@@ -1,6 +1,7 @@
 """Surfaces: saving, loading, samples; the summary; and the face of the library."""
 
 import ast
+import dataclasses
 import json
 from pathlib import Path
 
@@ -85,6 +86,23 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(ll.InputError, match=r"cannot write .*s\.npz: No space left"):
         surface().save(path)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+EDITED = [
+    ("interpolation", {"method": "linear"}), ("interpolation", {"evaluated_points": 3}), ("budget", {"asked": 1}),
+    ("checks", None), ("checks", {"origin": 7}), ("versions", "1"), ("method_settings", []), ("seconds", "long"),
+    ("device", 3.5), ("relative_norms", "x"), ("cosine", []), ("data", {"size": "many"}), ("slice", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), EDITED)
+def test_metadata_of_another_form_are_told_and_the_rest_is_drawn(tmp_path, key, value):
+    foreign = dataclasses.replace(surface(), metadata={**surface().metadata, key: value})
+    told, whole = ll.summarize(foreign), ll.summarize(surface())
+    assert "loss at the centre" in told and len(told.splitlines()) >= len(whole.splitlines()) - 1
+    tables = [ll.surface_table([one], ["a"]) for one in (foreign, surface())]
+    assert len({len(table.splitlines()) for table in tables}) == 1
+    assert ll.explore(foreign, tmp_path / "page.html").exists()
 
 
 def test_the_summary_names_values_places_and_errors():

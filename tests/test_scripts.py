@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import landscape_lib as ll
 from landscape.cli.scripts import advised
@@ -72,6 +73,8 @@ def toy(count: int = 3, size: tuple[float, float] = (1.0, 2.0), names: str = "x"
         raise MemoryError
     if count == 5:
         raise InputError("two\nlines")
+    if count == 6:
+        torch.empty(2**60)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +86,7 @@ def toy(count: int = 3, size: tuple[float, float] = (1.0, 2.0), names: str = "x"
         (["--size", "1"], "Missing value for argument '--size'"),
         (["--count", "4"], "out of memory; use fewer samples"),
         (["--count", "5"], "Error: two lines"),
+        (["--count", "6"], "out of memory; use fewer samples"),
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])  # tyro draws its frames differently

@@ -92,6 +92,8 @@ def test_a_checkpoint_rebuilds_its_points(tmp_path):
         ("moons:noise=loud", "'noise=loud' is no setting"),
         ("moons:kind=xor", "'kind=xor' is no setting"),
         ("moons:train=9", "use 10 or more"),
+        ("moons:train=10000001", "10,000,000 at most"),
+        ("xor:test=100000000000000", "10,000,000 at most"),
         ("xor:noise=-0.1", "noise is -0.1"),
         ("xor:noise=nan", "noise is nan"),
         ("circles:seed=-1", "seed -1"),

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import matplotlib
+import torch
 import tyro
 
 from landscape.cli.console import sturdy_streams
@@ -43,6 +44,10 @@ def run_script(main: Callable[..., None], arguments: list[str] | None = None) ->
         except MemoryError as error:
             reason = f": {error}" if str(error) else ""
             sys.exit(_fail(f"out of memory{reason}; use fewer samples or grid points, or a smaller network"))
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            sys.exit(_fail("out of memory; use fewer samples or grid points, or a smaller network"))
         except KeyboardInterrupt:
             print("Stopped by Ctrl-C; files already written are whole.", file=sys.stderr)
             sys.exit(130)
@@ -88,6 +93,11 @@ def _in_one_line(said: str) -> str:
     similar = re.findall(r"^\s+(--[\w-]+)", "\n".join(others), re.MULTILINE) if "nrecognized" in paragraph else []
     meant = f"; perhaps {' or '.join(dict.fromkeys(similar))} is meant" if similar else ""
     return f"{' '.join(paragraph.split()).rstrip('.')}{meant}; -h explains the options"
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch could not allocate a tensor; on the CPU only the message tells."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: " in str(error)
 
 
 def _fail(message: str) -> int:

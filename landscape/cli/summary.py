@@ -1,7 +1,8 @@
 """What a surface says, in lines of text for a log."""
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,27 +22,35 @@ def summarize(surface: Surface) -> str:
 def surface_facts(surface: Surface) -> dict[str, str]:
     """Numbers, recipe and trust of ``surface``, as far as they are known."""
     meta = surface.metadata
-    lines = {
-        "data": _data(meta.get("data", {})),
-        "inputs": meta.get("inputs"),
-        "metrics of the checkpoint": meta.get("stored_metrics"),
-        "loss": _loss(meta.get("objective", {})),
-        **_numbers(surface),
-        "slice": _pairs(meta.get("slice", {}), skip=("fingerprint", "explained_variance")),
-        "explained variance": _shares(meta.get("slice", {}).get("explained_variance") or []),
-        "grid": " x ".join(f"{len(axis)} points from {axis[0]:g} to {axis[-1]:g}" for axis in surface.axes),
-        "directions": _geometry(meta),
-        "method": ", ".join(filter(None, [meta.get("method"), _pairs(meta.get("method_settings", {}))])),
-        "points": _interpolation(meta.get("interpolation"), surface.loss.size),
-        "budget": _budget(meta.get("budget")),
-        "methods that do not apply": _pairs(meta.get("methods_rejected", {})),
-        "check against plain forward passes": _checks(meta.get("checks", {})),
-        "non-finite points": f"{surface.nonfinite.sum()} of {surface.loss.size}",
-        "device": meta.get("device"),
-        "seconds": f"{meta['seconds']:.2f}" if "seconds" in meta else None,
-        "versions": _pairs(meta.get("versions", {})),
+    lines: dict[str, Callable[[], object]] = {
+        "data": lambda: _data(meta.get("data", {})),
+        "inputs": lambda: meta.get("inputs"),
+        "metrics of the checkpoint": lambda: meta.get("stored_metrics"),
+        "loss": lambda: _loss(meta.get("objective", {})),
+        **{key: functools.partial(str, value) for key, value in _numbers(surface).items()},
+        "slice": lambda: _pairs(meta.get("slice", {}), skip=("fingerprint", "explained_variance")),
+        "explained variance": lambda: _shares(meta.get("slice", {}).get("explained_variance") or []),
+        "grid": lambda: " x ".join(f"{len(axis)} points from {axis[0]:g} to {axis[-1]:g}" for axis in surface.axes),
+        "directions": lambda: _geometry(meta),
+        "method": lambda: ", ".join(filter(None, [meta.get("method"), _pairs(meta.get("method_settings", {}))])),
+        "points": lambda: _interpolation(meta.get("interpolation"), surface.loss.size),
+        "budget": lambda: _budget(meta.get("budget")),
+        "methods that do not apply": lambda: _pairs(meta.get("methods_rejected", {})),
+        "check against plain forward passes": lambda: _checks(meta.get("checks", {})),
+        "non-finite points": lambda: f"{surface.nonfinite.sum()} of {surface.loss.size}",
+        "device": lambda: meta.get("device"),
+        "seconds": lambda: f"{meta['seconds']:.2f}" if "seconds" in meta else None,
+        "versions": lambda: _pairs(meta.get("versions", {})),
     }
-    return {key: value for key, value in lines.items() if value}
+    return {key: text for key, line in lines.items() if (text := _told(line))}
+
+
+def _told(line: Callable[[], object]) -> str:
+    """The text of ``line``; metadata of another form, as other programs or people may write, are not interpreted."""
+    try:
+        return str(line() or "")
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
+        return "recorded in a form that is not known here"
 
 
 def surface_numbers(surface: Surface) -> dict[str, Any]:
@@ -84,10 +93,11 @@ def range_hint(surfaces: Sequence[Surface]) -> str | None:
 
 
 def _cells(numbers: dict[str, Any]) -> tuple[str, ...]:
-    def text(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
+    def text(value: object, form: str) -> str:
+        return format(value, form) if isinstance(value, int | float) else "-"
 
-    norms = ", ".join(text(value, ".4g") for value in numbers["relative_norms"] or [])
+    known = numbers["relative_norms"]
+    norms = ", ".join(text(value, ".4g") for value in known) if isinstance(known, list | tuple) else ""
     losses = [text(numbers[key], ".6g") for key in ("centre_loss", "smallest_loss", "largest_loss")]
     accuracy, seconds = text(numbers["centre_accuracy"], ".2%"), text(numbers["seconds"], ".2f")
     return *losses, accuracy, norms or "-", str(numbers["nonfinite_points"]), seconds

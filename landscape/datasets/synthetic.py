@@ -14,6 +14,7 @@ from landscape.errors import InputError
 __all__ = ["KINDS", "PointRecipe", "load_points"]
 
 FEWEST = 10  # points of a split; fewer have no useful mean and spread
+MOST = 10**7  # which take half a gigabyte: a name, perhaps one in a file of others, decides
 SPREAD = 0.5  # distance of the clusters' centres from the origin, along each axis for xor
 
 
@@ -59,8 +60,9 @@ class PointRecipe:
         """Raise InputError, with one line that says what to change, where a value is out of range."""
         if self.kind not in KINDS:
             raise InputError(f"unknown points {self.kind!r}; use one of {', '.join(KINDS)}")
-        if min(self.train, self.test) < FEWEST:
-            raise InputError(f"{self.kind}: {self.train} training and {self.test} test points; use {FEWEST} or more")
+        if min(self.train, self.test) < FEWEST or max(self.train, self.test) > MOST:
+            counts = f"{self.train:,} training and {self.test:,} test points"
+            raise InputError(f"{self.kind}: {counts}; use {FEWEST} or more, and {MOST:,} at most")
         if not 0 <= self.noise < math.inf or self.seed < 0:
             raise InputError(f"{self.kind}: noise is {self.noise} and seed {self.seed}; both must be 0 or more")
         if not 2 <= self.clusters <= 4 or (self.kind != "gaussians" and self.clusters != type(self).clusters):

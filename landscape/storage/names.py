@@ -23,7 +23,7 @@ def path_inside(folder: str | Path, name: str) -> Path:
     if not isinstance(name, str) or not name.strip(" ./\\"):
         raise InputError(f"{name!r} is no name of a file in {folder}; give a plain name")
     parts = PureWindowsPath(name)  # both kinds of slashes, and drives
-    if parts.drive or parts.root or ".." in parts.parts or not name.isprintable():
+    if parts.drive or parts.root or ".." in parts.parts or not _is_printable(name):
         raise InputError(f"{name!r} leads out of {folder}; give a plain name, without .., drive or control characters")
     path = folder / name
     try:
@@ -33,3 +33,11 @@ def path_inside(folder: str | Path, name: str) -> Path:
     if not inside:
         raise InputError(f"{path} is a link that leads out of {folder}; remove it or give another name")
     return path
+
+
+def _is_printable(name: str) -> bool:
+    """Whether ``name`` has no control characters; under an ASCII locale others arrive as escaped bytes."""
+    try:
+        return name.isprintable() or os.fsencode(name).decode().isprintable()
+    except UnicodeError:
+        return False
