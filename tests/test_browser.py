@@ -14,6 +14,7 @@ from surfaces import METADATA, plane
 from test_explorer import HOSTILE, path_of
 
 from landscape.explorer import explore, plot_path_html
+from landscape.explorer.pages import page_script
 
 ARTIFACTS = Path(__file__).parents[1] / "test-artifacts"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -23,7 +24,7 @@ FLAGS = [
     "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",  # WebGL without a GPU
 ]  # fmt: skip
 TURN = 0.05  # of the camera along x, which a drag of 80 pixels exceeds several times
-START = {"shown": 0, "beside": -1, "quantity": "loss", "log": False, "shared": True, "follow": True, "cursor": [0, 0]}
+START = {"shown": 0, "beside": -1, "quantity": "loss", "linear": True, "shared": True, "follow": True}
 
 
 def bowl(k):
@@ -72,8 +73,24 @@ class Tab:
         self.page.goto(file.as_uri())
         self.settle()
 
-    def set(self, **changes):
-        self.page.evaluate("changes => { Object.assign(state, changes); draw(); }", changes)
+    def set(self, **controls):
+        """Give controls other values, as their users do, whether they are in view or not."""
+        code = """controls => {
+            for (const [id, value] of Object.entries(controls)) {
+                const control = document.getElementById(id);
+                control[typeof value === "boolean" ? "checked" : "value"] = value;
+                control.dispatchEvent(new Event(control.type === "range" ? "input" : "change"));
+            }
+        }"""
+        self.page.evaluate(code, controls)
+        self.settle()
+
+    def move_cursor(self, right, up):
+        """Move the cursor by so many grid points with the arrow keys."""
+        self.page.focus(".contours")
+        for key, count in (("ArrowRight", right), ("ArrowLeft", -right), ("ArrowUp", up), ("ArrowDown", -up)):
+            for _ in range(count):
+                self.page.keyboard.press(key)
         self.settle()
 
     def settle(self):
@@ -118,6 +135,7 @@ def path_tab(browser, tmp_path_factory):
 @pytest.fixture
 def tab(explorer_tab):
     explorer_tab.page.mouse.move(1, 1)
+    explorer_tab.page.click("#reset")
     explorer_tab.set(**START)
     return explorer_tab
 
@@ -216,14 +234,17 @@ def test_hovering_over_the_contours_says_the_value_and_moves_every_cursor(tab):
 
 
 def test_hovering_over_the_surface_moves_the_cursor_to_its_value(tab):
-    tab.set(cursor=[1, 2])
+    tab.move_cursor(10, 12)
+    tab.set(follow=True)
     box = tab.page.locator(".surface").bounding_box()
     tab.page.evaluate(
         "document.querySelector('.surface').on('plotly_hover', ({points: [p]}) => { seen = [p.x, p.y, p.z]; })"
     )
     tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + 10, steps=3)
     # Hovering goes on after the first event; wait until the cursor stands where the last one was.
-    tab.page.wait_for_function("window.seen && state.cursor.every((at, k) => Math.abs(at - seen[k]) < 1e-6)")
+    lines = "document.querySelector('.surface').data.find(trace => trace.type === 'scatter3d')"
+    stands = "[cursor.x.at(-1), cursor.y[0]].every((at, k) => Math.abs(at - seen[k]) < 1e-6)"
+    tab.page.wait_for_function(f"() => {{ const cursor = {lines}; return window.seen && {stands}; }}")
     tab.settle()
     x, y, z = tab.page.evaluate("seen")
     i, j = np.abs(FIRST.alphas - x).argmin(), np.abs(FIRST.betas - y).argmin()
@@ -233,15 +254,10 @@ def test_hovering_over_the_surface_moves_the_cursor_to_its_value(tab):
 
 
 def test_arrow_keys_move_the_cursor_and_stop_at_the_edge(tab):
-    tab.page.focus(".contours")
-    for key in ("ArrowRight", "ArrowRight", "ArrowUp"):
-        tab.page.keyboard.press(key)
-    tab.settle()
+    tab.move_cursor(2, 1)
     assert f"loss {FIRST.loss[12, 4]:.6g}" in tab.readout()
     assert not tab.page.is_checked("#follow")
-    for _ in range(6):
-        tab.page.keyboard.press("ArrowDown")
-    tab.settle()
+    tab.move_cursor(0, -6)
     assert f"loss {FIRST.loss[12, 0]:.6g}" in tab.readout()
 
 
@@ -284,7 +300,8 @@ def test_a_log_scale_is_drawn_where_it_exists_and_refused_elsewhere(tab):
 
 
 def test_values_that_are_not_finite_are_gaps_with_crosses_and_named(tab):
-    tab.set(shown=2, cursor=[SURFACES[2].alphas[4], SURFACES[2].betas[10]])
+    tab.set(shown=2)
+    tab.move_cursor(4 - 10, 10 - 3)  # from the origin of the plane
     assert np.isnan(tab.heights()[[4, 15], [10, 12]]).all() and np.isnan(tab.heights()).sum() == 2
     crosses = tab.trace(".contours", "scatter")
     assert set(zip(crosses["x"], crosses["y"], strict=True)) == {
@@ -295,12 +312,13 @@ def test_values_that_are_not_finite_are_gaps_with_crosses_and_named(tab):
 
 
 def turned(tab, tries=20):
-    """The eyes [2, 3] of both cameras after the mouse has turned the first surface.
+    """The eyes [3] of the camera before, and [2, 3] of both after the mouse has turned the first surface.
 
     A scene that was just drawn does not listen to the mouse yet, and its camera differs from the constant by rounding.
     """
     code = "[...document.querySelectorAll('.surface')].map(figure => figure._fullLayout.scene._scene.getCamera().eye)"
-    start = tab.page.evaluate("CAMERA.eye.x")
+    eye = tab.page.evaluate("document.querySelector('.surface').layout.scene.camera.eye")
+    start = [eye[axis] for axis in "xyz"]
     for _ in range(tries):
         box = tab.page.locator(".surface").first.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -311,9 +329,9 @@ def turned(tab, tries=20):
         tab.page.mouse.up()
         tab.settle()
         eyes = [[eye[axis] for axis in "xyz"] for eye in tab.page.evaluate(code)]
-        if abs(eyes[0][0] - start) > TURN and np.allclose(eyes[0], eyes[1], rtol=0, atol=1e-6):
+        if abs(eyes[0][0] - start[0]) > TURN and np.allclose(eyes[0], eyes[1], rtol=0, atol=1e-6):
             break
-    return eyes
+    return start, *eyes
 
 
 def test_two_surfaces_share_camera_cursor_and_scale(tab):
@@ -324,10 +342,10 @@ def test_two_surfaces_share_camera_cursor_and_scale(tab):
     limits = [(trace["cmin"], trace["cmax"]) for trace in (tab.trace(".surface", "surface", n) for n in (0, 1))]
     everything = np.concatenate([surface.loss[np.isfinite(surface.loss)] for surface in SURFACES])
     assert limits == [(everything.min(), everything.max())] * 2
-    first, second = turned(tab)
-    assert abs(first[0] - tab.page.evaluate("CAMERA.eye.x")) > TURN
+    before, first, second = turned(tab)
+    assert abs(first[0] - before[0]) > TURN
     np.testing.assert_allclose(first, second, atol=1e-6)
-    tab.set(cursor=[0.5, 1])
+    tab.move_cursor(15 - 10, 9 - 3)
     assert [f"loss {surface.loss[15, 9]:.6g}" in tab.readout() for surface in (FIRST, SURFACES[2])] == [True] * 2
     tab.page.uncheck("#shared")
     tab.settle()
@@ -392,8 +410,19 @@ def test_the_drawn_path_stands_at_the_recorded_losses(path_tab):
     path_tab.page.keyboard.press("ArrowLeft")
     path_tab.page.keyboard.press("ArrowLeft")
     path_tab.settle()
-    assert len(path_tab.trace(".surface", "scatter3d") and path_tab.page.evaluate("pathPoints(0, 0)")) == 3
+    drawn = "document.querySelector('.surface').data.find(trace => trace.meta === 'path 0').x"
+    np.testing.assert_array_equal(path_tab.page.evaluate(drawn), path.coordinates[:3, 0])
     assert path_tab.page.inner_text("#step-name") == "epoch 2"
+
+
+def test_only_the_library_adds_names_to_the_page(explorer_tab):
+    assert explorer_tab.page.evaluate("typeof Plotly") == "object"
+    names = set(re.findall(r"^(?:const|let|function) (\w+)", page_script(), re.MULTILINE))
+    assert {"state", "draw", "surfaces", "CONFIG"} <= names
+    found = explorer_tab.page.evaluate(
+        "names => names.filter(name => eval(`typeof ${name}`) !== 'undefined')", [*names]
+    )
+    assert found == ["panels"]  # the element of this id, which every browser makes a name
 
 
 def test_nothing_is_logged_as_an_error_and_nothing_is_requested(explorer_tab, path_tab):

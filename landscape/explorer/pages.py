@@ -17,7 +17,9 @@ from landscape.results.comparability import differences
 from landscape.results.trajectory import check_same_plane
 from landscape.storage.files import written_whole
 
-__all__ = ["explore", "plot_path_html"]
+__all__ = ["explore", "page_script", "plot_path_html"]
+
+SCRIPTS = ("state", "words", "figures", "paths", "cursor", "panels", "controls")  # each uses those before it
 
 
 def explore(
@@ -78,6 +80,16 @@ def plot_path_html(
     return _write(path, "path", [surface], trajectories, None, None, "Training path on the loss landscape")
 
 
+def page_script() -> str:
+    """The script of every page: its files joined within one function, so that no name of theirs is global."""
+    files = "\n".join(_page_file(f"{name}.js") for name in SCRIPTS)
+    return f'(() => {{\n"use strict";\n\n{files}}})();\n'
+
+
+def _page_file(name: str) -> str:
+    return (resources.files(__package__) / "page" / name).read_text("utf-8")
+
+
 def _listed(trajectories: Trajectory | Sequence[Trajectory]) -> list[Trajectory]:
     return [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
 
@@ -96,13 +108,12 @@ def _write(path, view, surfaces, trajectories, names, pictures, title) -> Path:
         "surfaces": [surface_content(*parts) for parts in zip(surfaces, names, pictures, strict=True)],
         "trajectories": [trajectory_content(trajectory, surfaces) for trajectory in trajectories],
     }
-    files = resources.files(__package__)
-    page = Template((files / "page.html").read_text("utf-8")).substitute(
+    page = Template(_page_file("page.html")).substitute(
         title=html_text(title),
-        style=(files / "style.css").read_text("utf-8"),
+        style=_page_file("style.css"),
         plotly=get_plotlyjs(),
         content=script_json(content),
-        explorer=(files / "explorer.js").read_text("utf-8"),
+        explorer=page_script(),
     )
     path = Path(path)
     with written_whole(path) as temporary:

@@ -1,0 +1,148 @@
+// Figures of a surface: in 3-D and as contours, with their gaps marked.
+
+const ORIGIN_COLOR = "#d55e00";
+const FLOOR = 0.35; // of the range of the values: the room below the surface for its projected contours
+const LIFT = 0.004; // of the same: lines that lie on the surface would flicker
+const BANDS = 30;
+
+const cssValue = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function figureLayout(margin) {
+  return {
+    margin,
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: cssValue("--text") },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    hoverlabel: {
+      bgcolor: cssValue("--card"), bordercolor: cssValue("--line"), font: { color: cssValue("--text") }, align: "left",
+    },
+    legend: { orientation: "h", x: 0, xanchor: "left", y: 1, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
+  };
+}
+
+const heightsOf = (surface) => rowsOverBeta(surface, (i, j) => heightOf(valueAt(surface, i, j)));
+const hasValues = (surface) => valueRange(surface, state.quantity) !== null;
+
+function colorbar(surface) {
+  const title = { text: escaped(quantityLabel(surface)), side: "right" };
+  return { ...scaleTicks(), title, thickness: 14, outlinewidth: 0, xpad: 6 };
+}
+
+function hoverTexts(surface) {
+  const text = (i, j) => `${valueText(surface, i, j)}<br>${placeText(surface.alphas[i], surface.betas[j])}`;
+  return rowsOverBeta(surface, text);
+}
+
+/** Traces and layout of the surface at `index` in 3-D. */
+function surfaceFigure(index) {
+  const surface = surfaces[index];
+  const [low, high] = heightLimits();
+  const body = {
+    type: "surface", x: surface.alphas, y: surface.betas, z: heightsOf(surface),
+    text: hoverTexts(surface), hoverinfo: "text", colorscale: "Viridis", cmin: low, cmax: high,
+    showscale: !isExplorer, colorbar: { ...colorbar(surface), len: 0.7 },
+    lighting: { ambient: 0.85, diffuse: 0.35, specular: 0.03, roughness: 0.9 },
+    contours: { x: { highlight: false }, y: { highlight: false }, z: { highlight: false } },
+  };
+  const paths = trajectories.flatMap((path) => path3d(path, pathPoints(path, index)));
+  const heights = paths.flatMap((trace) => trace.z).filter((value) => Number.isFinite(value));
+  const axis = (text) => ({
+    title: { text: escaped(text).replaceAll(", ", ",\n").replaceAll("\n", "<br>"), font: { size: 11 } },
+    color: cssValue("--muted"), gridcolor: cssValue("--line"), zeroline: false, nticks: 6,
+    showspikes: false, showbackground: false,
+  });
+  const range = [Math.min(low, ...heights) - FLOOR * heightSpan(), Math.max(high, ...heights) + 0.02 * heightSpan()];
+  const scene = {
+    xaxis: { ...axis(surface.axes[0]), range: [surface.alphas[0], surface.alphas.at(-1)] },
+    yaxis: { ...axis(surface.axes[1]), range: [surface.betas[0], surface.betas.at(-1)] },
+    zaxis: { ...axis(quantityLabel(surface)), range, ...scaleTicks() },
+    aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.75 }, camera: state.camera,
+  };
+  const below = floorContours(surface, range[0] + LIFT * heightSpan());
+  const data = [cursor3d(surface), ...(hasValues(surface) ? [body, below] : []), ...paths];
+  return [data, { ...figureLayout({ l: 0, r: 0, t: trajectories.length ? 34 : 4, b: 0 }), scene }];
+}
+
+/** Level lines on the floor, cell by cell; the library's own take seconds a frame where the surface has gaps. */
+function floorContours(surface, floor) {
+  const [low, high] = heightLimits();
+  const heights = heightsOf(surface);
+  const [x, y, color] = [[], [], []];
+  for (let n = 1; n < BANDS; n += 2) {
+    const level = low + (n * heightSpan()) / BANDS;
+    for (let j = 1; j < surface.betas.length; j++) {
+      for (let i = 1; i < surface.alphas.length; i++) {
+        const corners = [[i - 1, j - 1], [i, j - 1], [i, j], [i - 1, j]];
+        const values = corners.map(([a, b]) => heights[b][a]);
+        if (values.includes(null) || Math.min(...values) >= level || Math.max(...values) < level) continue;
+        crossings(surface, corners, values, level).forEach(([a, b], k) => {
+          x.push(a, ...(k % 2 ? [null] : []));
+          y.push(b, ...(k % 2 ? [null] : []));
+          color.push(level, ...(k % 2 ? [level] : []));
+        });
+      }
+    }
+  }
+  const z = x.map((a) => (a === null ? null : floor));
+  const line = { color, colorscale: "Viridis", cmin: low, cmax: high, width: 2 };
+  return { type: "scatter3d", mode: "lines", x, y, z, line, hoverinfo: "skip", showlegend: false };
+}
+
+/** Where a level crosses the edges of a cell: two places, or four, in the order of the edges. */
+function crossings(surface, corners, values, level) {
+  return corners.flatMap(([i, j], k) => {
+    const [m, n] = corners[(k + 1) % 4];
+    const [from, to] = [values[k], values[(k + 1) % 4]];
+    if (from < level === to < level) return [];
+    const share = (level - from) / (to - from);
+    const between = (axis, a, b) => axis[a] + share * (axis[b] - axis[a]);
+    return [[between(surface.alphas, i, m), between(surface.betas, j, n)]];
+  });
+}
+
+/** Traces and layout of the contours of the surface at `index`. */
+function contourFigure(index) {
+  const surface = surfaces[index];
+  const [low, high] = heightLimits();
+  const step = heightSpan() / BANDS;
+  const axes = { x: surface.alphas, y: surface.betas };
+  const bands = {
+    type: "contour", ...axes, z: heightsOf(surface),
+    text: hoverTexts(surface), hoverinfo: "text", colorscale: "Viridis", zmin: low, zmax: high,
+    autocontour: false, contours: { coloring: "heatmap", start: low + step, end: high - step, size: step },
+    line: { width: 0.5, color: "rgba(255,255,255,0.35)" }, connectgaps: false, colorbar: colorbar(surface),
+  };
+  const traces = [...(hasValues(surface) ? [bands] : []), ...gapMarks(surface), ...originMark(surface)];
+  traces.push(...trajectories.flatMap((path) => path2d(path, pathPoints(path, index))));
+  const axis = (text, ends) => ({
+    title: { text: escaped(text.replaceAll("\n", ", ")), font: { size: 12 }, standoff: 8 },
+    range: [ends[0], ends.at(-1)], color: cssValue("--muted"), showgrid: false, zeroline: false, ticks: "outside",
+    automargin: true,
+  });
+  return [traces, {
+    ...figureLayout({ l: 56, r: 10, t: 34, b: 48 }), plot_bgcolor: cssValue("--gap"),
+    hovermode: "closest", shapes: crosshair(surface),
+    xaxis: axis(surface.axes[0], surface.alphas), yaxis: axis(surface.axes[1], surface.betas),
+    uirevision: [surface.alphas[0], surface.alphas.at(-1), surface.betas[0], surface.betas.at(-1), state.resets].join(),
+  }];
+}
+
+/** Crosses where the loss is not finite; the contours leave out the cells around, which show the grey below. */
+function gapMarks(surface) {
+  const places = surface.alphas.flatMap((a, i) =>
+    surface.betas.flatMap((b, j) => (valueAt(surface, i, j) === null ? [[a, b]] : [])));
+  return !places.length ? [] : [{
+    type: "scatter", mode: "markers", x: places.map((at) => at[0]), y: places.map((at) => at[1]), hoverinfo: "skip",
+    marker: { symbol: "x-thin", size: 6, line: { width: 1, color: cssValue("--cross") } }, name: "NaN or infinite",
+    showlegend: true,
+  }];
+}
+
+/** A star at the origin of the plane, where the surface has it and no path ends there. */
+function originMark(surface) {
+  const crossesZero = (axis) => axis[0] <= 0 && axis.at(-1) >= 0;
+  if (trajectories.length || !crossesZero(surface.alphas) || !crossesZero(surface.betas)) return [];
+  const marker = { symbol: "star", size: 14, color: ORIGIN_COLOR, line: { width: 1, color: "white" } };
+  const look = { type: "scatter", mode: "markers", marker, showlegend: true, hoverinfo: "skip" };
+  return [{ ...look, x: [0], y: [0], name: surface.origin }];
+}

@@ -1,0 +1,119 @@
+// State: the content of the page, what is chosen to be shown, and the scale and heights that follow from both.
+
+// Python put surfaces, trajectories and words about them into #content; nothing is fetched.
+const byId = (id) => document.getElementById(id);
+const content = JSON.parse(byId("content").textContent);
+const { surfaces, trajectories } = content;
+const isExplorer = content.view === "explorer"; // or the 3-D figure alone
+const steps = [...new Set(trajectories.flatMap((path) => path.steps))].sort((a, b) => a - b);
+
+const CAMERA = { eye: { x: 1.08, y: -1.55, z: 1.15 }, center: { x: 0, y: 0, z: -0.12 }, up: { x: 0, y: 0, z: 1 } };
+
+const state = {
+  shown: 0, // index of the surface of the slider
+  beside: -1, // index of the surface beside it, or -1
+  quantity: "loss",
+  log: false, // what was asked for
+  shared: true, // one scale for all surfaces, or for those on display
+  step: steps.length - 1, // trajectories are drawn up to this index of steps
+  follow: true, // the cursor follows the pointer
+  cursor: [0, 0],
+  camera: CAMERA,
+  resets: 0,
+};
+let scale = { limits: [0, 1], log: false }; // of what is drawn, updated before every drawing
+
+const shownIndices = () => (state.beside < 0 ? [state.shown] : [state.shown, state.beside]);
+
+/** `compute(object, key)`, computed once for every object and key. */
+function remembered(compute) {
+  const known = new WeakMap();
+  return (object, key) => {
+    if (!known.has(object)) known.set(object, new Map());
+    const values = known.get(object);
+    if (!values.has(key)) values.set(key, compute(object, key));
+    return values.get(key);
+  };
+}
+
+function decodeArray({ shape, base64 }) {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const flat = new Float64Array(bytes.buffer);
+  return Array.from({ length: shape[0] }, (_, i) => flat.subarray(i * shape[1], (i + 1) * shape[1]));
+}
+
+/** The quantity [A][B] of a surface as it was computed; loss[i][j] is at (alphas[i], betas[j]). */
+const valuesOf = remembered((surface, quantity) => decodeArray(surface.values[quantity]));
+
+/** [A][B], zero where a value is interpolated; null where all were evaluated. */
+const evaluatedPoints = remembered((surface) => (surface.evaluated ? decodeArray(surface.evaluated) : null));
+
+/** The value of a quantity at a grid point, null where it or the loss is not finite. */
+function valueAt(surface, i, j, quantity = state.quantity) {
+  const value = valuesOf(surface, quantity)[i][j];
+  return Number.isFinite(valuesOf(surface, "loss")[i][j]) && Number.isFinite(value) ? value : null;
+}
+
+/** Smallest and largest finite value of a quantity on a surface; null without any. */
+const valueRange = remembered((surface, quantity) => {
+  const values = surface.alphas.flatMap((_, i) => surface.betas.map((_, j) => valueAt(surface, i, j, quantity)));
+  const finite = values.filter((value) => value !== null);
+  if (!finite.length) return null;
+  return finite.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+});
+
+/** What turns the values of the surfaces on display into heights and colours. */
+function updateScale() {
+  const scaled = state.shared ? surfaces : shownIndices().map((index) => surfaces[index]);
+  const ranges = scaled.map((surface) => valueRange(surface, state.quantity)).filter((range) => range !== null);
+  let [low, high] = [0, 1];
+  if (ranges.length) {
+    low = Math.min(...ranges.map((range) => range[0]));
+    high = Math.max(...ranges.map((range) => range[1]));
+  }
+  if (high - low <= 1e-12 * Math.max(Math.abs(low), Math.abs(high))) {
+    [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
+  }
+  scale = { limits: [low, high], log: state.log && low > 0 };
+}
+
+/** The height at which a value is drawn: itself or its logarithm; null where there is none. */
+function heightOf(value) {
+  if (value === null || !scale.log) return value;
+  return value > 0 ? Math.log10(value) : null;
+}
+const heightLimits = () => scale.limits.map(heightOf);
+const heightSpan = () => heightLimits()[1] - heightLimits()[0];
+
+/** Rows over beta, as the plotting library wants them. */
+const rowsOverBeta = (surface, value) => surface.betas.map((_, j) => surface.alphas.map((_, i) => value(i, j)));
+
+const nearestIndex = (axis, at) =>
+  axis.reduce((best, value, index) => (Math.abs(value - at) < Math.abs(axis[best] - at) ? index : best), 0);
+
+/** The grid point of a surface at the cursor. */
+const cursorIndices = (surface) =>
+  [nearestIndex(surface.alphas, state.cursor[0]), nearestIndex(surface.betas, state.cursor[1])];
+
+/** Index of the grid point before a place on an axis, and the share of the way to the next; null outside. */
+function cellOf(axis, at) {
+  if (at === null || at < axis[0] || at > axis.at(-1)) return null;
+  const next = axis.findIndex((value) => value >= at);
+  if (next === 0) return [0, 0];
+  return [next - 1, (at - axis[next - 1]) / (axis[next] - axis[next - 1])];
+}
+
+/** The drawn height of a surface at any place, bilinear; null outside and beside a gap. */
+function heightBetweenPoints(surface, alpha, beta) {
+  const [a, b] = [cellOf(surface.alphas, alpha), cellOf(surface.betas, beta)];
+  if (a === null || b === null) return null;
+  let sum = 0;
+  for (const [di, dj] of [[0, 0], [1, 0], [0, 1], [1, 1]]) {
+    const weight = (di ? a[1] : 1 - a[1]) * (dj ? b[1] : 1 - b[1]);
+    if (weight === 0) continue;
+    const value = valueAt(surface, a[0] + di, b[0] + dj);
+    if (value === null) return null;
+    sum += weight * heightOf(value);
+  }
+  return sum;
+}
