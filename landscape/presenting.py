@@ -13,37 +13,60 @@ from landscape.errors import InputError
 from landscape.escaping import html_text, one_line
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
-__all__ = ["Presented", "range_text", "sample_text", "value_text"]
+__all__ = ["Pictured", "Presented", "range_text", "sample_text", "value_text"]
 
 LINE = 180  # characters, at most
-PART = 50  # of one fact
-DPI = 80  # of pictures in a notebook
+PART = 80  # of one fact
+SIZE, DPI = (4.8, 3.6), 80  # of pictures in a notebook: inches, and dots an inch
 
 
 class Presented:
-    """A base class whose subclasses say their ``facts``, and some of them ``draw`` a picture."""
+    """A base class of everything that says its ``facts``."""
 
     @property
     def facts(self) -> Mapping[str, str]:
         """What it is, how large, and its main numbers: name -> text, never whole arrays."""
         raise NotImplementedError
 
-    def draw(self) -> Figure | None:
-        """A small figure; None for what has no picture."""
-        return None
-
     def __repr__(self) -> str:
         parts = (_shortened(f"{name} {text}", PART) for name, text in self.facts.items() if text)
         return f"{type(self).__name__}({_shortened(', '.join(parts), LINE)})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{html_text(name)}</th><td>{html_text(text)}</td></tr>" for name, text in self.facts.items() if text
-        )
-        name = html_text(type(self).__name__)
-        return f"<div><strong>{name}</strong>{_picture_html(self, name)}<table>{rows}</table></div>"
+        facts = [(html_text(name), html_text(text)) for name, text in self.facts.items() if text]
+        rows = "".join(f"<tr><th>{name}</th><td>{text}</td></tr>" for name, text in facts)
+        title = f"<strong>{html_text(type(self).__name__)}</strong>"
+        return f"<div>{title}{self._picture_html()}<table>{rows}</table></div>"
+
+    def _picture_html(self) -> str:
+        return ""
+
+
+class Pictured(Presented):
+    """A base class of everything that can also be drawn."""
+
+    def draw(self, ax: Axes) -> None:
+        """Draw the main picture of the object into ``ax``."""
+        raise NotImplementedError
+
+    def _picture_html(self) -> str:
+        """The picture as an image that holds its own bytes; nothing where the values cannot be drawn."""
+        from landscape.plotting.backend import import_matplotlib  # only here: results are used without pictures
+
+        import_matplotlib()
+        from matplotlib.figure import Figure
+
+        figure = Figure(SIZE, layout="constrained")  # none of pyplot, which notebooks would show a second time
+        try:
+            self.draw(figure.add_subplot())
+        except InputError:
+            return ""
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=DPI)
+        source = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+        return f'<br><img alt="{html_text(type(self).__name__)}" src="{source}">'
 
 
 def value_text(value: float, error: float | None = None) -> str:
@@ -70,17 +93,3 @@ def sample_text(metadata: Mapping[str, object]) -> str:
 def _shortened(text: str, length: int) -> str:
     text = one_line(text)
     return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def _picture_html(subject: Presented, name: str) -> str:
-    """The picture of ``subject`` as an image that holds its own bytes; nothing where it cannot be drawn."""
-    try:
-        figure = subject.draw()
-    except InputError:
-        figure = None
-    if figure is None:
-        return ""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI)
-    source = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-    return f'<br><img alt="{name}" src="{source}">'

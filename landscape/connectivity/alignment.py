@@ -14,6 +14,7 @@ from landscape.errors import InputError
 from landscape.objective.objectives import Objective
 from landscape.objective.samples import Samples, collect
 from landscape.points import check_finite, check_match, copy_of, parameters_of
+from landscape.presenting import Presented, value_text
 from landscape.runtime import own_torch_state
 from landscape.runtime.seeds import checked_seed
 
@@ -24,8 +25,8 @@ IMAGE_SIZES = (32, 28, 64, 96, 224)  # tried for convolutions where no data are 
 TOLERANCE = 1e-9  # of the largest output, in float64: rounding of sums in another order
 
 
-@dataclass(frozen=True, eq=False)
-class Alignment:
+@dataclass(frozen=True, eq=False, repr=False)
+class Alignment(Presented):
     """A network whose hidden units were permuted to match those of another."""
 
     model: nn.Module  # b with its units permuted, in eval mode; it computes what b computes
@@ -34,6 +35,19 @@ class Alignment:
     rounds: int  # sweeps over all groups
     converged: bool  # whether the last sweep changed nothing
     method: str  # "weights" or "activations"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        moved = sum(int((index != np.arange(len(index))).sum()) for index in self.permutations.values())
+        units = sum(map(len, self.permutations.values()))
+        return {
+            "method": self.method,
+            "units moved": f"{moved:,} of {units:,}",
+            "groups": f"{len(self.permutations):,}",
+            "rounds": f"{self.rounds:,}",
+            "converged": "yes" if self.converged else "no",
+            "deviation": value_text(self.deviation),
+        }
 
 
 @own_torch_state()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -12,19 +12,32 @@ from landscape.connectivity.curves import Curve, fit_curve
 from landscape.escaping import one_line
 from landscape.evaluation import evaluate
 from landscape.objective.objectives import Objective, check_objective
+from landscape.presenting import Pictured, value_text
 from landscape.results import Barrier
 from landscape.results.barrier import check_definition
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Connectivity", "barrier_table", "connectivity"]
 
 
-@dataclass(frozen=True, eq=False)
-class Connectivity:
+@dataclass(frozen=True, eq=False, repr=False)
+class Connectivity(Pictured):
     """Barriers between two networks a and b, by the way that is taken."""
 
     barriers: dict[str, Barrier]  # "unaligned" first, then "aligned by <method>", "<kind> curve"
     alignments: dict[str, Alignment]  # method -> b permuted to match a
     curve: Curve | None  # from a to b, not aligned; None if none was asked for
+
+    @property
+    def facts(self) -> dict[str, str]:
+        return {f"barrier {name}": value_text(found.value) for name, found in self.barriers.items()}
+
+    def draw(self, ax: "Axes") -> None:
+        from landscape.plotting import plot_barriers  # only here: this is used without pictures
+
+        plot_barriers(self.barriers, ax)
 
 
 def connectivity(

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError
+from landscape.presenting import Presented
 from landscape.runtime import own_torch_state
 from landscape.storage.provenance import fingerprint
 
 __all__ = ["Data", "checked_limit", "from_pixels", "round_robin", "stratified_split"]
 
 
-@dataclass(frozen=True, eq=False)
-class Data:
+@dataclass(frozen=True, eq=False, repr=False)
+class Data(Presented):
     """One split of a data set (or a selection from it), decoded, normalised and resident in memory."""
 
     inputs: Tensor  # [N, ...] float32; images are [N, C, H, W], normalised: (pixel in [0, 1] - mean) / std
@@ -29,6 +30,17 @@ class Data:
     mean: tuple[float, ...]  # per channel, of pixels in [0, 1]; per coordinate of points
     std: tuple[float, ...]  # likewise
     indices: Tensor  # [N] int64, position of each sample in the full split
+
+    @property
+    def facts(self) -> dict[str, str]:
+        return {
+            "name": self.name,
+            "split": self.split,
+            "samples": f"{len(self):,}",
+            "shape": " x ".join(map(str, self.inputs.shape[1:])),
+            "classes": f"{len(self.classes):,}",
+            "source": self.source,
+        }
 
     def __len__(self) -> int:
         return len(self.targets)

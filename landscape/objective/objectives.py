@@ -24,6 +24,7 @@ from landscape.objective.settling import between, buffer_ends, check_buffers
 from landscape.objective.spectral_norm import spectral_layers
 from landscape.objective.trees import batch_length, map_tensors, tensors_of
 from landscape.points import Point, aligned, as_point, check_match, copy_of, named_parameters
+from landscape.presenting import Presented
 from landscape.runtime import OwnLock, kept_random_state, own_torch_state
 from landscape.runtime.devices import has_bf16, select_device
 from landscape.slices.networks import buffers_of, set_buffers, statistics_names, varying_names
@@ -99,7 +100,7 @@ def objective(
     return Objective(model, data, loss, batch_norm, device, dtype, precision, batch_size, whole_batch)
 
 
-class Objective:
+class Objective(Presented):
     """See `objective`, which makes one."""
 
     def __init__(
@@ -170,6 +171,20 @@ class Objective:
             for _, batch in self.batches():
                 pieces.append(self.evaluate(batch)[0].cpu())
         return torch.cat(pieces)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        name = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__qualname__", type(self.loss).__name__)
+        return {
+            "model": type(self.model).__name__,
+            "parameters": f"{sum(parameter.numel() for parameter in self.model.parameters()):,}",
+            "samples": f"{self.size:,}",
+            "loss": name,
+            "BatchNorm": (self.batch_norm or "") if self.has_batch_norm else "",
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "precision": self.precision if self.precision != "full" else "",
+            "device": str(self.device),
+        }
 
     def on(self, slice_: Slice, *coordinates: float) -> Tensor:
         """Losses [N] at ``coordinates`` of ``slice_``, for which this objective is settled, see `for_slice`."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from landscape.errors import InputError
+from landscape.presenting import Pictured
 from landscape.storage.arrays import Array, arrays_fault, read_arrays, write_arrays
 from landscape.storage.forms import Optional, form_fault
 from landscape.storage.json_files import parsed
@@ -16,7 +17,7 @@ Kind = TypeVar("Kind", bound="Archived")
 SECTIONS = ("identity", "slice", "data", "objective", "checkpoint", "interpolation", "checks", "budget", "parameters")
 
 
-class Archived:
+class Archived(Pictured):
     """A dataclass of arrays, numbers and ``metadata`` (JSON types) that is stored as one .npz file.
 
     What is written is what can be read: ``forms`` says what each field must be.

@@ -1,17 +1,22 @@
 """How much the loss rises between two networks."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.presenting import Pictured, sample_text, value_text
 from landscape.results.surface import Surface
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Barrier", "check_definition"]
 
 
-@dataclass(frozen=True, eq=False)
-class Barrier:
+@dataclass(frozen=True, eq=False, repr=False)
+class Barrier(Pictured):
     """The rise of the loss L(t) on a way from one network (t = 0) to another (t = 1), over the points of a grid.
 
     The rise is that above a base B(t), of which there are two definitions:
@@ -47,6 +52,24 @@ class Barrier:
         accuracy = None if surface.accuracy is None else float(above_base(surface.alphas, -surface.accuracy).max())
         above = float(surface.loss.max() - surface.loss[[0, -1]].max())
         return cls(float(rise[highest]), float(surface.alphas[highest]), above, accuracy, surface, definition)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        first, last = self.surface.loss[[0, -1]]
+        return {
+            "value": value_text(self.value),
+            "at": value_text(self.at),
+            "above the larger end": value_text(self.above_larger_end),
+            "losses of the ends": f"{first:.4g} and {last:.4g}",
+            "in accuracy": "" if self.accuracy is None else value_text(self.accuracy),
+            "definition": self.definition,
+            "of": sample_text(self.surface.metadata),
+        }
+
+    def draw(self, ax: "Axes") -> None:
+        from landscape.plotting import plot_barriers  # only here: results are used without pictures
+
+        plot_barriers({"loss on the way": self}, ax)
 
     @property
     def numbers(self) -> dict:

@@ -1,20 +1,24 @@
 """Second derivatives of the loss at one point."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.presenting import range_text, sample_text, value_text
 from landscape.results.archive import Archived
 from landscape.storage.arrays import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Eigenpairs", "SpectralDensity", "TraceEstimate"]
 
 BELOW_WIDTH = 1e-12  # of the largest node: narrower spectra are one point
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Eigenpairs(Archived):
     """k eigenvalues l_i with unit eigenvectors v_i of a symmetric D x D matrix, in the order asked for."""
 
@@ -34,8 +38,25 @@ class Eigenpairs(Archived):
     products: int  # products with the matrix that were made
     metadata: dict  # operator, parameters {name: shape}, which, tol, seed, data, objective, seconds; JSON types only
 
+    @property
+    def facts(self) -> dict[str, str]:
+        count, size = self.vectors.shape
+        return {
+            "values": f"{range_text(self.values)} ({count:,} of {size:,})",
+            "residuals": range_text(self.residuals),
+            "converged": f"{int(self.converged.sum()):,} of {count:,}",
+            "products": f"{self.products:,}",
+            "matrix": str(self.metadata.get("operator") or ""),
+            "of": sample_text(self.metadata),
+        }
 
-@dataclass(frozen=True, eq=False)
+    def draw(self, ax: "Axes") -> None:
+        from landscape.plotting import plot_eigenvalues  # only here: results are used without pictures
+
+        plot_eigenvalues(self, ax)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class TraceEstimate(Archived):
     """An estimate of the trace of a symmetric D x D matrix by random probes."""
 
@@ -55,6 +76,22 @@ class TraceEstimate(Archived):
     samples: np.ndarray  # [n] float64, an unbiased estimate each; value is their mean
     metadata: dict  # method, relative_error, seed, operator, parameters {name: shape}, data, seconds; JSON types only
 
+    @property
+    def facts(self) -> dict[str, str]:
+        return {
+            "value": value_text(self.value, self.standard_error),
+            "samples": f"{len(self.samples):,}",
+            "products": f"{self.products:,}",
+            "converged": "yes" if self.converged else "no",
+            "matrix": str(self.metadata.get("operator") or ""),
+            "of": sample_text(self.metadata),
+        }
+
+    def draw(self, ax: "Axes") -> None:
+        from landscape.plotting import plot_rows  # only here: results are used without pictures
+
+        plot_rows([("trace", self.value, self.standard_error)], ax)
+
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Both ends of the confidence interval of the trace by Student's t, which counts that probes are few."""
         if not 0 < confidence < 1:
@@ -65,7 +102,7 @@ class TraceEstimate(Archived):
         return self.value - half, self.value + half
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SpectralDensity(Archived):
     """The distribution of the eigenvalues of a symmetric D x D matrix, as quadrature nodes of P random probes."""
 
@@ -80,6 +117,22 @@ class SpectralDensity(Archived):
     weights: np.ndarray  # [P, m] float64, share of the probe at each node; every row sums to one
     products: int  # products with the matrix that were made
     metadata: dict  # steps, seed, operator, parameters {name: shape}, data, objective, seconds; JSON types only
+
+    @property
+    def facts(self) -> dict[str, str]:
+        probes, nodes = self.nodes.shape
+        return {
+            "eigenvalues": range_text(self.nodes),
+            "probes": f"{probes:,} of {nodes:,} nodes",
+            "products": f"{self.products:,}",
+            "matrix": str(self.metadata.get("operator") or ""),
+            "of": sample_text(self.metadata),
+        }
+
+    def draw(self, ax: "Axes") -> None:
+        from landscape.plotting import plot_density  # only here: results are used without pictures
+
+        plot_density(self, ax)
 
     def curve(
         self, grid: np.ndarray | None = None, width: float | None = None

@@ -1,14 +1,20 @@
 """How much the loss rises around a point."""
 
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from landscape.presenting import Pictured, sample_text, value_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["SHARPNESS_CAUTION", "Sharpness"]
 
 SHARPNESS_CAUTION = "Caution: sharpness alone does not predict generalisation (Andriushchenko et al. 2023)."
 
 
-@dataclass(frozen=True)
-class Sharpness:
+@dataclass(frozen=True, repr=False)
+class Sharpness(Pictured):
     """One measure of sharpness at one point; its numbers are those of the samples it was measured on."""
 
     measure: str  # a key of landscape.sharpness.MEASURES
@@ -25,6 +31,24 @@ class Sharpness:
     seed: int
     layer: str | None = None  # the only layer that is moved; None is all
     metadata: dict = field(default_factory=dict)  # data, objective; JSON types only
+
+    @property
+    def facts(self) -> dict[str, str]:
+        searched = "" if self.converged is None else ("yes" if self.converged else "no")
+        return {
+            self.measure: value_text(self.value, self.standard_error),
+            "radius": value_text(self.radius),
+            "loss": value_text(self.loss),
+            "samples": "" if self.samples is None else f"{self.samples:,}",
+            "converged": searched,
+            "layer": self.layer or "",
+            "of": sample_text(self.metadata),
+        }
+
+    def draw(self, ax: "Axes") -> None:
+        from landscape.plotting import plot_sharpness  # only here: results are used without pictures
+
+        plot_sharpness([self], ax)
 
     @property
     def record(self) -> dict:

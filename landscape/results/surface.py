@@ -1,18 +1,22 @@
 """The loss over a line or a plane."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.presenting import range_text, sample_text, value_text
 from landscape.results.archive import Archived
 from landscape.storage.arrays import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Surface"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Surface(Archived):
     """The loss over a line (one axis) or a plane (two axes) of parameter space.
 
@@ -66,6 +70,25 @@ class Surface(Archived):
     def centre(self) -> tuple[int, ...]:
         """Index of the grid point nearest to the origin of the slice."""
         return tuple(int(np.abs(axis).argmin()) for axis in self.axes)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        centre = None if self.accuracy is None else self.accuracy[self.centre]
+        bad = int(self.nonfinite.sum())
+        return {
+            "points": " x ".join(map(str, self.shape)),
+            "loss": range_text(self.loss),
+            "at the centre": value_text(self.loss[self.centre], self.standard_error[self.centre]),
+            "accuracy there": "" if centre is None else f"{100 * centre:.4g}%",
+            "of": sample_text(self.metadata),
+            "not finite": f"{bad:,} of {self.loss.size:,}" if bad else "",
+        }
+
+    def draw(self, ax: "Axes") -> None:
+        from landscape import plotting  # only here: results are used without pictures
+
+        draw = plotting.plot_slices if self.betas is None else plotting.plot_contour
+        draw(self, ax)
 
     def sample(self, index: int) -> "Surface":
         """The surface of one sample, from the losses that ``per_sample=True`` kept."""

@@ -2,19 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.escaping import math_free
+from landscape.presenting import range_text, sample_text, value_text
 from landscape.results.archive import Archived
 from landscape.results.surface import Surface
 from landscape.storage.arrays import Array
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 __all__ = ["Trajectory", "check_same_plane"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trajectory(Archived):
     """The points theta_t of a training run, projected onto a plane by least squares: theta_t -> s_t.
 
@@ -39,6 +44,25 @@ class Trajectory(Archived):
     loss: np.ndarray  # [T] float64, mean loss at theta_t; NaN if not computed
     shadow_loss: np.ndarray  # [T] float64, mean loss at s_t; NaN if not computed
     metadata: dict  # name, unit ("epoch" or "step"), explained_variance of the plane, slice, data; JSON types only
+
+    @property
+    def facts(self) -> dict[str, str]:
+        unit = str(self.metadata.get("unit") or "step")
+        return {
+            "name": str(self.metadata.get("name") or ""),
+            "points": f"{len(self.steps):,}",
+            f"{unit}": f"{self.steps[0]} to {self.steps[-1]}" if len(self.steps) else "",
+            "loss": range_text(self.loss),
+            "last loss": value_text(self.loss[-1]) if len(self.loss) else "",
+            "distance from the plane": range_text(self.distance),
+            "of": sample_text(self.metadata),
+        }
+
+    def draw(self, ax: "Axes") -> None:
+        ax.plot(self.steps, self.loss, label="at the point")
+        ax.plot(self.steps, self.shadow_loss, linestyle="--", label="at its shadow on the plane")
+        ax.set(xlabel=math_free(self.metadata.get("unit") or "step"), ylabel="loss")
+        ax.legend(fontsize=8)
 
     @property
     def share_off_plane(self) -> np.ndarray:

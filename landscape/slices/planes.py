@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError, InputTypeError
 from landscape.points import Point, as_point, check_match, cosine, in_precision, is_continuous, norm, precise
+from landscape.presenting import Presented
 from landscape.runtime import own_torch_state
 from landscape.runtime.seeds import checked_seed
 from landscape.slices.directions import Distribution, Normalize, normalize_direction, random_directions
@@ -31,7 +32,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Slice:
+class Slice(Presented):
     """The affine map (c_1, ..., c_k) -> origin + sum_i c_i directions[i].
 
     Statistics and other buffers belong to a network, so a slice knows how many networks it goes through: one (it lies
@@ -52,13 +53,15 @@ class Slice:
                 if value.is_complex() and not self.origin[name].is_complex():
                     raise InputError(f"the direction of {name!r} is complex, but the parameter is not")
 
-    def __repr__(self) -> str:
+    @property
+    def facts(self) -> dict[str, str]:
         unmoved = ", ".join(f"{reason} {len(names)}" for reason, names in self.not_moved.items())
-        settings = ", ".join(f"{key} {self.recipe[key]}" for key in ("seed", "normalize") if key in self.recipe)
-        named = ", ".join(filter(None, [self.recipe.get("kind", "made by hand"), settings]))
         moved = len(self.origin) - sum(map(len, self.not_moved.values()))
-        text = f"moves {moved} of {len(self.origin)} parameters"
-        return f"{type(self).__name__}({named}; {text}{f', not: {unmoved}' if unmoved else ''})"
+        return {
+            "kind": str(self.recipe.get("kind", "made by hand")),
+            **{key: str(self.recipe[key]) for key in ("seed", "normalize") if key in self.recipe},
+            "moves": f"{moved:,} of {len(self.origin):,} parameters{f', not: {unmoved}' if unmoved else ''}",
+        }
 
     @property
     def dimension(self) -> int:

@@ -13,6 +13,7 @@ from torch import nn
 from landscape.errors import InputError
 from landscape.escaping import one_line
 from landscape.models import construct, is_own
+from landscape.presenting import Presented
 from landscape.runtime import own_torch_state
 from landscape.storage.files import make_folder
 from landscape.storage.forms import Optional, form_fault
@@ -33,8 +34,8 @@ FORM = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
+@dataclass(frozen=True, eq=False, repr=False)
+class Checkpoint(Presented):
     """A trained model with all that is known of it."""
 
     model: nn.Module  # in eval mode, on the CPU
@@ -42,6 +43,18 @@ class Checkpoint:
     metadata: dict[str, Any]
     path: Path
     sha256: str  # of the file's bytes
+
+    @property
+    def facts(self) -> dict[str, str]:
+        data = self.metadata["data"]
+        return {
+            "model": self.model_name,
+            "parameters": f"{sum(parameter.numel() for parameter in self.model.parameters()):,}",
+            "epoch": str(self.metadata["epoch"]),
+            "trained on": " ".join(str(data[key]) for key in ("name", "split") if data.get(key)),
+            "file": self.path.name,
+            "sha256": self.sha256[:12],
+        }
 
     @property
     def model_name(self) -> str:
