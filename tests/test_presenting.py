@@ -132,7 +132,7 @@ def test_the_lines_say_sizes_and_main_numbers():
         f"{ll.objective(network(), data()).device})"
     )
     assert repr(data()) == "Data(name mnist, split train, samples 6, shape 4, classes 2, source drawn)"
-    assert "units moved 2 of 3 in 1 groups" in repr(alignment())
+    assert "units moved 2 of 3, groups 1, " in repr(alignment())
     assert repr(checkpoint()).startswith(
         "Checkpoint(model mlp, parameters 29, epoch 3, trained on mlp train, file model"
     )
