@@ -244,6 +244,18 @@ BAD = {
         lambda: ll.objective(make("mlp"), (X, Y), loss=lambda n, b: F.cross_entropy(n(b[0]), b[1], reduction="sum")),
         "not the mean over the samples",
     ),
+    "loss of outputs and targets": (
+        lambda: ll.objective(make("mlp"), (X, Y), loss=lambda outputs, targets: F.cross_entropy(outputs, targets)),
+        r"called with \(model, batch\), not with \(outputs, targets\)",
+    ),
+    "difference of outputs and targets": (
+        lambda: ll.objective(make("mlp"), (X, Y), loss=lambda outputs, targets: (outputs - targets).square()),
+        r"called with \(model, batch\), not with \(outputs, targets\)",
+    ),
+    "criterion of three": (
+        lambda: ll.objective(make("mlp"), (X, Y), loss=torch.nn.GaussianNLLLoss()),
+        r"missing .* pass loss=callable\(model, batch\), which can give",
+    ),
     "shuffled": (
         lambda: ll.objective(make("mlp"), DataLoader(TensorDataset(X, Y), batch_size=4, shuffle=True)),
         "gives other data on a second pass",

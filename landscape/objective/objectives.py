@@ -703,8 +703,7 @@ class Objective(Presented):
             if "does not require grad" in str(error):
                 raise
             text = f"the loss fails on a batch of {self.count(batch)} samples: {type(error).__name__}: {_reason(error)}"
-            hint = f"; network and data are in {self.dtype} here, so tensors that it closes over must be, too"
-            raise InputError(text + (hint if "dtype" in text else "")) from error
+            raise InputError(text + self._way_out(text)) from error
         self.weighs = isinstance(losses, Weighted)
         if isinstance(losses, Weighted):
             values, weights = losses.values, losses.weights
@@ -717,6 +716,16 @@ class Objective(Presented):
                 "scalar tensor that is their mean, or Weighted(values, weights)"
             )
         return losses
+
+    def _way_out(self, failure: str) -> str:
+        """What to do about a loss that fails with this text, where that can be told."""
+        if "dtype" in failure:
+            return f"; network and data are in {self.dtype} here, so tensors that it closes over must be, too"
+        if type(self.model).__name__ in failure:  # the network in the place of its outputs
+            return "; a loss is called with (model, batch), not with (outputs, targets), and calls the model itself"
+        if isinstance(self.loss, Criterion) and "missing" in failure:
+            return "; pass loss=callable(model, batch), which can give the criterion all that it takes"
+        return ""
 
 
 def check_objective(found: Any, call: str) -> None:
