@@ -3,7 +3,7 @@
 import copy
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ __all__ = [
     "unflatten",
     "unwrapped",
     "with_wrapped_names",
+    "without_wrapped_names",
 ]
 
 COMPILED = "_orig_mod"  # where a compiled module holds what was compiled
@@ -85,17 +86,30 @@ class _Renamed(dict[str, Tensor]):
     """A point whose values are found under the names that a wrapper gives them, too."""
 
     def __missing__(self, name: str) -> Tensor:
-        parts = [part for part in name.split(".") if part != COMPILED]
-        while ".".join(parts) not in self and parts[:1] == ["module"]:
-            parts = parts[1:]
-        if (plain := ".".join(parts)) not in self:
+        if (plain := _without_wrappers(name, self)) not in self:
             raise KeyError(name)
         return self[plain]
 
 
+def _without_wrappers(name: str, names: Container[str]) -> str:
+    """``name`` without what wrappers add to it, where it is one of ``names`` then."""
+    parts = [part for part in name.split(".") if part != COMPILED]
+    while ".".join(parts) not in names and parts[:1] == ["module"]:
+        parts = parts[1:]
+    return ".".join(parts)
+
+
+def without_wrapped_names(point: Point, names: Container[str]) -> Point:
+    """``point`` under ``names``, where its own are those with what wrappers add, as in `"module.weight"`."""
+    if all(name in names for name in point):
+        return point
+    return {_without_wrappers(name, names): value for name, value in point.items()}
+
+
 def with_wrapped_names(point: Point, model: nn.Module) -> Point:
     """``point`` of ``model``; where that is wrapped, `"module.weight"` finds `"weight"` as well."""
-    return point if unwrapped(model) is model else _Renamed(point)
+    own = (name for name, _ in model.named_parameters())
+    return point if all(name in point for name in own) else _Renamed(point)
 
 
 def check_values(model: nn.Module) -> None:

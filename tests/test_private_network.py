@@ -592,3 +592,29 @@ def test_a_state_that_is_kept_is_not_taken_for_dropout():
 class AlwaysDropping(nn.Module):
     def forward(self, x):
         return F.dropout(x, 0.5, training=True)
+
+
+WRAPPED = {
+    "compiled": lambda model: torch.compile(model, backend="eager"),
+    "part compiled": lambda model: nn.Sequential(model[0], torch.compile(model[1], backend="eager")),
+    "parallel": nn.DataParallel,
+    "averaged": AveragedModel,
+    "both": lambda model: nn.DataParallel(torch.compile(model, backend="eager")),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_points_under_the_names_that_wrappers_give(kind):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
+    expected = F.cross_entropy(model(X), Y, reduction="none").detach().numpy()
+    wrapped = WRAPPED[kind](model)
+    objective, given = ll.objective(wrapped, (X, Y)), dict(wrapped.named_parameters())
+    np.testing.assert_allclose(objective(given).numpy(), expected, rtol=1e-5)
+    ones = np.ones(99)
+    found = ll.hessian_product(objective, given).matvec(ones)
+    np.testing.assert_allclose(found, ll.hessian_product(objective, model).matvec(ones), rtol=1e-6, atol=1e-9)
+    found, direction = ll.parameters_of(wrapped), ll.random_plane(wrapped).directions[0]
+    assert all(
+        torch.equal(found[name], value) and direction[name].shape == value.shape for name, value in given.items()
+    )

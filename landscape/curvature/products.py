@@ -14,7 +14,7 @@ from landscape.errors import InputError
 from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective
 from landscape.objective.workers import Team
-from landscape.points import Point, as_point, check_match, cut
+from landscape.points import Point, as_point, check_match, cut, without_wrapped_names
 from landscape.runtime import own_torch_state
 from landscape.slices.networks import Networks
 from landscape.storage.provenance import fingerprint, versions
@@ -86,8 +86,9 @@ class Product:
     def __init__(self, objective: Objective, point: nn.Module | Point, parameters: Sequence[str], method: Method):
         check_objective(objective)
         self.networks = Networks.around(point)
-        point = {name: value.detach().clone() for name, value in as_point(point).items()}
         own: dict[str, Tensor] = dict(objective.model.named_parameters())
+        point = without_wrapped_names(as_point(point), own)
+        point = {name: value.detach().clone() for name, value in point.items()}
         check_match(point, own)
         self.kind = "hessian by finite differences" if method == "differences" else method
         self.names, self.count = _selected(own, parameters), 0

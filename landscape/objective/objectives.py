@@ -23,7 +23,15 @@ from landscape.objective.samples import Samples, collect
 from landscape.objective.settling import between, buffer_ends, check_buffers
 from landscape.objective.spectral_norm import spectral_layers
 from landscape.objective.trees import batch_length, map_tensors, tensors_of
-from landscape.points import Point, aligned, as_point, check_match, copy_of, named_parameters
+from landscape.points import (
+    Point,
+    aligned,
+    as_point,
+    check_match,
+    copy_of,
+    named_parameters,
+    without_wrapped_names,
+)
 from landscape.presenting import Presented
 from landscape.runtime import OwnLock, kept_random_state, own_torch_state
 from landscape.runtime.devices import has_bf16, select_device
@@ -192,7 +200,9 @@ class Objective(Presented):
 
     def move_to(self, point: Point, weights: Sequence[float] = ()) -> None:
         """Put the private model at ``point`` and renew what follows from it, see `renew_statistics`."""
-        check_match(point, dict(self.model.named_parameters()))
+        own = dict(self.model.named_parameters())
+        point = without_wrapped_names(point, own)
+        check_match(point, own)
         self.place(point)
         self.renew_statistics(weights)
 
