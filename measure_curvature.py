@@ -14,14 +14,16 @@ other; the time of the first one tells how long all of it will take at most.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from landscape_lib import (
     DEFAULT_CHECKPOINT,
     SHARPNESS_CAUTION,
     Eigenpairs,
     Evaluation,
+    Objective,
     Product,
     Sharpness,
     SpectralDensity,
@@ -63,6 +65,7 @@ from landscape_lib import (
     write_json,
 )
 
+Result = TypeVar("Result", Eigenpairs, TraceEstimate, SpectralDensity)
 MOST = 1_000_000  # products
 MEASURES = ("sam", "ascent", "gaussian", "adaptive-sam", "adaptive-ascent", "adaptive-gaussian")
 
@@ -144,7 +147,7 @@ def main(
     k = min(k, product.dimension)
     announce(product, 6 * k + 30 + max_products + probes * steps)
 
-    def measured(name: str, measure, **options):
+    def measured(name: str, measure: Callable[..., Result], **options: object) -> Result:
         path = out / f"{name}{suffix}.npz"
         found = load_or_measure(path, measure, product, force=evaluation.force, seed=seed, **options)
         wrote(path)
@@ -181,7 +184,18 @@ def main(
 
 
 def check_options(
-    samples, seed, k, tol, trace_error, max_products, probes, steps, measures, plane, rise, resolution
+    samples: int | None,
+    seed: int,
+    k: int,
+    tol: float,
+    trace_error: float,
+    max_products: int,
+    probes: int,
+    steps: int,
+    measures: tuple[str, ...],
+    plane: bool,
+    rise: float,
+    resolution: int,
 ) -> None:
     """Refuse what cannot be used before anything is trained or measured."""
     check_seed(seed)
@@ -210,7 +224,16 @@ def announce(product: Product, products: int) -> None:
     )
 
 
-def evaluated_plane(path, target, product, pairs, evaluation, rise, resolution, notes) -> Surface:
+def evaluated_plane(
+    path: Path,
+    target: Objective,
+    product: Product,
+    pairs: Eigenpairs,
+    evaluation: Evaluation,
+    rise: float,
+    resolution: int,
+    notes: dict[str, Any],
+) -> Surface:
     """The loss over the plane along the first two eigenvectors, as far as it rises by ``rise``."""
     slice_ = eigenvector_plane(product, pairs)
     span = find_span(target, slice_, rise=rise)["span"]

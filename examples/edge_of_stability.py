@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional as F
 
@@ -76,7 +77,7 @@ def descend(
     return history
 
 
-def draw(histories: dict[float, list[tuple[int, float, float]]]):
+def draw(histories: dict[float, list[tuple[int, float, float]]]) -> Figure:
     """Sharpness with its limit above, loss below."""
     import matplotlib.pyplot as plt
 

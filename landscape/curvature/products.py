@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from landscape.checks import check_objective
@@ -123,15 +124,15 @@ class Product:
         return self.unflatten(found)
 
     @own_torch_state()
-    def matvec(self, vector: np.ndarray) -> np.ndarray:
+    def matvec(self, vector: ArrayLike) -> np.ndarray:
         """The product [D] float64 with ``vector`` [D], the pieces of all ``names`` one after the other."""
-        vector = np.asarray(vector)
-        if vector.dtype.kind not in "fiub":
-            raise InputError(f"the vector holds {vector.dtype}; it must hold real numbers")
-        if vector.size != self.dimension or max(vector.shape, default=1) != self.dimension:
-            shape = f"the shape {vector.shape}" if vector.ndim != 1 else f"{vector.size} entries"
+        array = np.asarray(vector)
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"the vector holds {array.dtype}; it must hold real numbers")
+        if array.size != self.dimension or max(array.shape, default=1) != self.dimension:
+            shape = f"the shape {array.shape}" if array.ndim != 1 else f"{array.size} entries"
             raise InputError(f"the vector has {shape}, but the dimension is {self.dimension}")
-        return self._multiply(torch.from_numpy(np.ascontiguousarray(vector).reshape(-1))).numpy()
+        return self._multiply(torch.from_numpy(np.ascontiguousarray(array).reshape(-1))).numpy()
 
     def release(self) -> None:
         """Free the graphs that are kept from product to product; the next product makes them again."""
