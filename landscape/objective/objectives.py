@@ -144,7 +144,7 @@ class Objective(Presented):
             warnings.warn("no bf16 instructions here: this is slower than full precision", stacklevel=4)
         self.has_batch_norm = has_batch_norm(model)
         self._lock, self.draws, self.default_dtype = OwnLock(), False, torch.float32
-        self.proofs: dict[str, bool] = {}  # what has been tried once, for all copies of this objective
+        self.proofs = {"unwritten": True}  # what has been tried once, for all copies of this objective
         with self.arithmetic():
             self.model = self._private(model)
             self.given_buffers = buffers_of(self.model)
@@ -337,8 +337,17 @@ class Objective(Presented):
                 parameter.data = self._values[name].clone()
         if self.writes:
             return self._pass(function, *(map_tensors(torch.clone, argument) for argument in arguments))
-        with self._unwritten(arguments):
-            return self._pass(function, *arguments)
+        tensors = tensors_of(arguments)
+        versions = [tensor._version for tensor in tensors]
+        found = self._pass(function, *arguments)
+        if versions != [tensor._version for tensor in tensors]:
+            self.proofs["unwritten"] = False
+        if not self.proofs["unwritten"]:  # from now on no pass is right: the samples are no longer what they were
+            raise InputError(
+                "the network or the loss writes into its batch, though not for the samples and weights that were tried "
+                "first; let it work on a copy (x = x.clone()), and make the objective anew"
+            )
+        return found
 
     def _pass(self, function: Callable[..., Any], *arguments: Any) -> Any:
         recorded = torch.is_grad_enabled()
@@ -349,19 +358,6 @@ class Objective(Presented):
         with self.autocast(), torch.enable_grad():
             found = function(*own)
         return found if recorded else map_tensors(lambda t: t.detach(), found)
-
-    @contextlib.contextmanager
-    def _unwritten(self, arguments: Any) -> Iterator[None]:
-        """Refuse a pass that writes into samples, and from then on any pass: they are no longer what they were."""
-        versions = _versions(arguments)
-        yield
-        if versions != _versions(arguments):
-            self.proofs["unwritten"] = False
-        if not self.proofs.get("unwritten", True):
-            raise InputError(
-                "the network or the loss writes into its batch, though not for the samples and weights that were tried "
-                "first; let it work on a copy (x = x.clone()), and make the objective anew"
-            )
 
     def score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Losses and hits of ``outputs`` under a named loss."""
@@ -588,12 +584,13 @@ class Objective(Presented):
         self.writes = not self.samples.own
         for tried in [batch] if self.samples.whole else [batch, *self.spread_samples()]:
             if self.writes:
-                return
+                break
             given = map_tensors(torch.clone, tried)
             with contextlib.suppress(InputError, RuntimeError, TypeError, ValueError, LookupError):  # reported later
                 self._raw_losses(given)
-            untouched = self.proofs.pop("unwritten", True)
-            self.writes = not untouched or not all(map(torch.equal, tensors_of(given), tensors_of(tried)))
+            same = all(map(torch.equal, tensors_of(given), tensors_of(tried)))
+            self.writes = not same or not self.proofs["unwritten"]
+        self.proofs["unwritten"] = True
 
     def _settle_keeps(self, batch: Any) -> None:
         """Whether a pass leaves something in the network: a buffer, a list, an attribute."""
@@ -755,11 +752,6 @@ def _name_of(loss: Callable[..., Any]) -> str:
 
 def _is_pair(batch: Any) -> bool:
     return isinstance(batch, tuple | list) and len(batch) == 2
-
-
-def _versions(tree: Any) -> list[int]:
-    """How often every tensor of ``tree`` was written into."""
-    return [tensor._version for tensor in tensors_of(tree)]
 
 
 def _close(losses: Tensor, again: Tensor) -> bool:

@@ -33,6 +33,8 @@ PLAIN = (Number, str, bytes, type(None), np.ndarray, np.generic, torch.dtype, to
 
 def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
     """Apply ``function`` to everything inside nested tuples, named tuples, lists, mappings and dataclasses."""
+    if isinstance(tree, Tensor):  # the most frequent first: this runs in every forward pass
+        return function(tree)
     if isinstance(tree, Mapping):
         return _as_mapping(tree, {key: map_leaves(function, value) for key, value in tree.items()})
     if isinstance(tree, tuple | list):
