@@ -1,6 +1,7 @@
 """What a page shows of surfaces and trajectories: their numbers, and words about them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from landscape.results import Surface, Trajectory
 __all__ = ["page_title", "surface_content", "surface_names", "trajectory_content"]
 
 
-def surface_content(surface: Surface, name: str, picture: np.ndarray | None) -> dict:
+def surface_content(surface: Surface, name: str, picture: np.ndarray | None) -> dict[str, Any]:
     """Axes, every quantity that is known, labels and facts of a plane."""
     plane_values(surface, "loss")  # which refuses what is no plane
     known = [key for key in QUANTITIES if (values := getattr(surface, key)) is not None and np.isfinite(values).any()]
@@ -21,7 +22,7 @@ def surface_content(surface: Surface, name: str, picture: np.ndarray | None) -> 
     return {
         "name": str(name),
         "alphas": surface.alphas.tolist(),
-        "betas": surface.betas.tolist(),
+        "betas": surface.axes[1].tolist(),
         "axes": axis_labels(surface, separator="\n"),
         "values": {key: array_content(getattr(surface, key)) for key in dict.fromkeys(["loss", *known])},
         "labels": {key: [quantity_label(surface, key, log) for log in (False, True)] for key in QUANTITIES},
@@ -50,7 +51,7 @@ def surface_names(surfaces: Sequence[Surface]) -> list[str]:
     return [f"surface {number}" for number in range(1, len(surfaces) + 1)]
 
 
-def trajectory_content(trajectory: Trajectory, surfaces: Sequence[Surface]) -> dict:
+def trajectory_content(trajectory: Trajectory, surfaces: Sequence[Surface]) -> dict[str, Any]:
     """The points of a training run, and on which of ``surfaces`` they may stand at their true loss."""
     unit, off = str(trajectory.metadata.get("unit") or "point"), trajectory.relative_distance
     finite = off[np.isfinite(off)]
@@ -89,6 +90,6 @@ def _same_data(surface: Surface, trajectory: Trajectory) -> bool:
     return len(found - {None}) < 2
 
 
-def _section(result: Surface | Trajectory, key: str) -> dict:
+def _section(result: Surface | Trajectory, key: str) -> dict[str, Any]:
     section = result.metadata.get(key)
     return section if isinstance(section, dict) else {}

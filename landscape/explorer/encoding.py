@@ -2,6 +2,7 @@
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 
@@ -10,10 +11,10 @@ from landscape.errors import InputError
 __all__ = ["array_content", "numbers", "picture_uri"]
 
 
-def array_content(array: np.ndarray) -> dict:
+def array_content(array: np.ndarray) -> dict[str, Any]:
     """Shape and values, little-endian float64 in base64, NaN and infinities as they are."""
     array = np.ascontiguousarray(array, "<f8")
-    return {"shape": list(array.shape), "base64": base64.b64encode(array).decode()}
+    return {"shape": list(array.shape), "base64": base64.b64encode(array.tobytes()).decode()}
 
 
 def numbers(values: np.ndarray) -> list[float | None]:

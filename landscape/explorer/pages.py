@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
+from typing import Literal
 
 import numpy as np
 
@@ -94,7 +95,15 @@ def _listed(trajectories: Trajectory | Sequence[Trajectory]) -> list[Trajectory]
     return [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
 
 
-def _write(path, view, surfaces, trajectories, names, pictures, title) -> Path:
+def _write(
+    path: str | Path,
+    view: Literal["explorer", "path"],
+    surfaces: Sequence[Surface],
+    trajectories: Sequence[Trajectory],
+    names: Sequence[str] | None,
+    pictures: Sequence[np.ndarray | None] | None,
+    title: str,
+) -> Path:
     """Fill the page: the library and our own files as they are, everything that came from outside escaped."""
     from plotly.offline import get_plotlyjs  # only here, for it takes long and most runs write no page
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from landscape.errors import InputError
 from landscape.presenting import Pictured
@@ -25,7 +25,7 @@ class Archived(Pictured):
 
     called: ClassVar[str]  # in messages
     forms: ClassVar[dict[str, Array]]
-    metadata: dict
+    metadata: dict[str, Any]
 
     def save(self, path: str | Path) -> Path:
         """Write all fields and a digest of them to ``path`` (.npz, compressed, no pickle), whole or not at all.

@@ -1,7 +1,7 @@
 """How much the loss rises between two networks."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class Barrier(Pictured):
         plot_barriers({"loss on the way": self}, ax)
 
     @property
-    def numbers(self) -> dict:
+    def numbers(self) -> dict[str, Any]:
         """The losses of both ends and the barrier, as plain numbers."""
         first, second = (float(self.surface.loss[end]) for end in (0, -1))
         names = ("value", "at", "above_larger_end", "accuracy")
@@ -88,7 +88,7 @@ def check_definition(definition: str) -> None:
 def _above_chord(t: np.ndarray, values: np.ndarray) -> np.ndarray:
     """``values`` minus the straight line between the first and the last of them."""
     with np.errstate(invalid="ignore"):  # infinite ends
-        rise = values - ((1 - t) * values[0] + t * values[-1])
+        rise: np.ndarray = values - ((1 - t) * values[0] + t * values[-1])
         rise[[0, -1]] = values[[0, -1]] - values[[0, -1]]  # zero without rounding
     return rise
 
@@ -96,7 +96,8 @@ def _above_chord(t: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _above_mean(_: np.ndarray, values: np.ndarray) -> np.ndarray:
     """``values`` minus the mean of the first and the last of them."""
     with np.errstate(invalid="ignore"):
-        return values - (values[0] + values[-1]) / 2
+        rise: np.ndarray = values - (values[0] + values[-1]) / 2
+    return rise
 
 
 DEFINITIONS = {"entezari": _above_chord, "frankle": _above_mean}

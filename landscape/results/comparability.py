@@ -1,6 +1,7 @@
 """What must agree before the losses of several networks are compared."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from landscape.errors import InputError
 from landscape.results import Surface
@@ -10,7 +11,7 @@ __all__ = ["check_comparable", "check_same_plane_kind", "differences", "plane_di
 RECIPE = ("kind", "seed", "normalize", "ignore", "orthogonal", "distribution", "parameters")  # of random directions
 
 
-def check_comparable(metadata: Sequence[dict], names: Sequence[str]) -> None:
+def check_comparable(metadata: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
     """Refuse losses that are not of one kind, see `differences`.
 
     Raises:
@@ -25,7 +26,7 @@ def check_comparable(metadata: Sequence[dict], names: Sequence[str]) -> None:
         raise InputError(f"these losses cannot be compared: other {', other '.join(aspects)}")
 
 
-def differences(metadata: Sequence[dict]) -> dict[str, list[str]]:
+def differences(metadata: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     """Every aspect in which the losses are not of one kind, with its value in each of ``metadata``; empty if none.
 
     Aspects are the data (name, split, and the fingerprint of normalised inputs and targets), the loss, and the
@@ -66,7 +67,7 @@ def check_same_plane_kind(surfaces: Sequence[Surface]) -> None:
         )
 
 
-def plane_differences(metadata: Sequence[dict]) -> dict[str, list[str]]:
+def plane_differences(metadata: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     """Every aspect in which equal coordinates do not mean equal steps, with its values; empty if none.
 
     Aspects are the architecture, as far as it is known, and the recipe of random directions. Two networks of one
@@ -84,17 +85,17 @@ def plane_differences(metadata: Sequence[dict]) -> dict[str, list[str]]:
     return {name: values for name, values in aspects.items() if all(values) and len(set(values)) > 1}
 
 
-def _parameters(architecture: dict) -> str:
+def _parameters(architecture: dict[str, Any]) -> str:
     return "{parameters:,} (shapes {shapes})".format_map(architecture) if architecture else ""
 
 
-def _data_text(data: dict) -> str:
+def _data_text(data: dict[str, Any]) -> str:
     name = " ".join(str(data[key]) for key in ("name", "split") if data.get(key))
     size = f"{data['size']:,} samples" if isinstance(data.get("size"), int) else ""
     sha256 = f"sha256 {str(data['fingerprint'])[:12]}" if data.get("fingerprint") else ""
     return ", ".join(part for part in (name, size, sha256) if part)
 
 
-def _section(entry: dict, key: str) -> dict:
+def _section(entry: dict[str, Any], key: str) -> dict[str, Any]:
     section = entry.get(key)
     return section if isinstance(section, dict) else {}

@@ -1,7 +1,7 @@
 """Second derivatives of the loss at one point."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -36,7 +36,9 @@ class Eigenpairs(Archived):
     converged: np.ndarray  # [k] bool: residual at most the one asked for, and surely none farther out passed over
     vectors: np.ndarray  # [k, D] float32, the pieces of all parameters one after the other
     products: int  # products with the matrix that were made
-    metadata: dict  # operator, parameters {name: shape}, which, tol, seed, data, objective, seconds; JSON types only
+    metadata: dict[
+        str, Any
+    ]  # operator, parameters {name: shape}, which, tol, seed, data, objective, seconds; JSON types only
 
     @property
     def facts(self) -> dict[str, str]:
@@ -74,7 +76,9 @@ class TraceEstimate(Archived):
     products: int  # products with the matrix that were made
     converged: bool  # whether standard_error is at most the asked share of |value|
     samples: np.ndarray  # [n] float64, an unbiased estimate each; value is their mean
-    metadata: dict  # method, relative_error, seed, operator, parameters {name: shape}, data, seconds; JSON types only
+    metadata: dict[
+        str, Any
+    ]  # method, relative_error, seed, operator, parameters {name: shape}, data, seconds; JSON types only
 
     @property
     def facts(self) -> dict[str, str]:
@@ -116,7 +120,9 @@ class SpectralDensity(Archived):
     nodes: np.ndarray  # [P, m] float64, Ritz values of each probe, increasing
     weights: np.ndarray  # [P, m] float64, share of the probe at each node; every row sums to one
     products: int  # products with the matrix that were made
-    metadata: dict  # steps, seed, operator, parameters {name: shape}, data, objective, seconds; JSON types only
+    metadata: dict[
+        str, Any
+    ]  # steps, seed, operator, parameters {name: shape}, data, objective, seconds; JSON types only
 
     @property
     def facts(self) -> dict[str, str]:
@@ -159,4 +165,5 @@ class SpectralDensity(Archived):
 def _heights(nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, width: float) -> np.ndarray:
     """sum_i w_i N(grid; node_i, width^2)."""
     bells = np.exp(-(((grid[:, None] - nodes) / width) ** 2) / 2)
-    return bells @ weights / (width * np.sqrt(2 * np.pi))
+    heights: np.ndarray = bells @ weights / (width * np.sqrt(2 * np.pi))
+    return heights

@@ -1,7 +1,7 @@
 """How much the loss rises around a point."""
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from landscape.presenting import Pictured, sample_text, value_text
 
@@ -30,7 +30,7 @@ class Sharpness(Pictured):
     steps: int | None  # of every search, at most
     seed: int
     layer: str | None = None  # the only layer that is moved; None is all
-    metadata: dict = field(default_factory=dict)  # data, objective; JSON types only
+    metadata: dict[str, Any] = field(default_factory=dict)  # data, objective; JSON types only
 
     @property
     def facts(self) -> dict[str, str]:
@@ -51,9 +51,9 @@ class Sharpness(Pictured):
         plot_sharpness([self], ax)
 
     @property
-    def record(self) -> dict:
+    def record(self) -> dict[str, Any]:
         """All fields as JSON types; ``Sharpness(**record)`` is the same result."""
         return {**asdict(self), "losses": list(self.losses)}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "losses", tuple(self.losses))  # a list after JSON

@@ -1,7 +1,7 @@
 """The loss over a line or a plane."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Surface(Archived):
     standard_error: np.ndarray  # [A, B] float64, standard deviation over samples / sqrt(N); NaN if unknown
     accuracy: np.ndarray | None  # [A, B] float64 in [0, 1], share of samples whose top class is the target
     per_sample: np.ndarray | None  # [A, B, N] float32 (float64 for a float64 objective), loss of every sample
-    metadata: dict  # recipe, data, objective, method, checks, versions, seconds; JSON types only
+    metadata: dict[str, Any]  # recipe, data, objective, method, checks, versions, seconds; JSON types only
     evaluated: np.ndarray | None = None  # [A, B] bool, False where values are interpolated; None without a tolerance
 
     @property
@@ -56,7 +56,8 @@ class Surface(Archived):
     @property
     def nonfinite(self) -> np.ndarray:
         """Mask [A, B] of the points whose loss is NaN or infinite."""
-        return ~np.isfinite(self.loss)
+        bad: np.ndarray = ~np.isfinite(self.loss)
+        return bad
 
     @property
     def minimum(self) -> tuple[int, ...] | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -43,7 +43,9 @@ class Trajectory(Archived):
     relative_distance: np.ndarray  # [T] float64 in [0, 1], |theta_t - s_t| / |theta_t - origin|, 0 at the origin
     loss: np.ndarray  # [T] float64, mean loss at theta_t; NaN if not computed
     shadow_loss: np.ndarray  # [T] float64, mean loss at s_t; NaN if not computed
-    metadata: dict  # name, unit ("epoch" or "step"), explained_variance of the plane, slice, data; JSON types only
+    metadata: dict[
+        str, Any
+    ]  # name, unit ("epoch" or "step"), explained_variance of the plane, slice, data; JSON types only
 
     @property
     def facts(self) -> dict[str, str]:
