@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError, InputTypeError
 from landscape.objective.batch_norm import POLICIES, has_batch_norm, recalibrate, use_batch_statistics
 from landscape.objective.criteria import Criterion, as_loss
-from landscape.objective.forward_watch import find_out, parameters_touched
+from landscape.objective.forward_watch import Findings, find_out, parameters_touched
 from landscape.objective.independence import changed_buffer, check_independence
 from landscape.objective.layer_order import Order
 from landscape.objective.losses import IGNORED, LOSSES, Weighted, check_labels, check_range, counted, is_classification
@@ -22,6 +22,7 @@ from landscape.objective.private_network import converted, held_by, private_copy
 from landscape.objective.samples import Samples, collect
 from landscape.objective.settling import between, buffer_ends, check_buffers
 from landscape.objective.spectral_norm import spectral_layers
+from landscape.objective.structure import is_plain, works_by_row
 from landscape.objective.trees import batch_length, map_tensors, tensors_of
 from landscape.points import (
     Point,
@@ -30,6 +31,7 @@ from landscape.points import (
     check_match,
     copy_of,
     named_parameters,
+    unwrapped,
     without_wrapped_names,
 )
 from landscape.presenting import Presented
@@ -41,7 +43,7 @@ from landscape.storage.provenance import fingerprint
 
 __all__ = ["Objective", "check_objective", "objective"]
 
-FEW = 64  # samples that checks run on
+FEW = 16  # samples that checks run on
 TRIED = 32  # samples that are tried in several batches
 FIRST = 8  # losses that tell networks apart
 RANDOM = "turn off dropout and other random parts in eval mode"
@@ -372,8 +374,11 @@ class Objective(Presented):
         """
         tf32 = self.precision == "tf32"
         state = own_torch_state(self.default_dtype, tf32=tf32, device=self.device)
-        with self._lock, state, kept_random_state(lambda: self.draws, self.device):
+        with self._lock as outermost, state, self._kept_random_state() if outermost else contextlib.nullcontext():
             yield
+
+    def _kept_random_state(self) -> contextlib.AbstractContextManager[None]:
+        return kept_random_state(lambda: self.draws, self.device)
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """What a forward pass runs in; holds for one thread only."""
@@ -476,7 +481,11 @@ class Objective(Presented):
         """Find out how the network treats the memory of its parameters, and what else a pass depends on."""
         self.overwrites, self.fixed, self.differentiates, self.writes, self.has_accuracy = False, {}, True, True, False
         batch = self.few_samples()
-        found = find_out(self.model, model, lambda: self._one_pass(batch), self.dtype)
+        own = dict(self.model.named_parameters())
+        if not callable(self.loss) and is_plain(unwrapped(model)):
+            found = Findings(touched=set(own))
+        else:
+            found = find_out(self.model, model, lambda: self._one_pass(batch), self.dtype)
         if found.constants and self.dtype != self.default_dtype:
             self.default_dtype = self.dtype
             with self.arithmetic():
@@ -488,7 +497,6 @@ class Objective(Presented):
                 "not be those of float64; use dtype=torch.float32, or take the cast out"
             )
         values = {name: value.detach() for name, value in named_parameters(model)}
-        own = dict(self.model.named_parameters())
         fixed = [name for name in values if name in found.elsewhere]
         self.fixed = {name: converted(values[name], self.device, self.dtype).clone() for name in fixed}
         self.overwrites = bool(found.written)
@@ -557,10 +565,15 @@ class Objective(Presented):
         self._settle_writes(batch)
         if isinstance(self.loss, Criterion):
             self.loss.check(self._outputs(batch[0]), batch[1])
-        if not self.samples.whole:
+        if not self.samples.whole and not self._is_by_row(batch):
             check_independence(self, self.spread_samples())
         if self.weighs:
             self._weigh()
+
+    def _is_by_row(self, batch: Any) -> bool:
+        """Whether no loss can depend on the other samples of its batch, by structure."""
+        resident = self.samples.tensors is not None and not callable(self.loss)
+        return resident and isinstance(batch[0], Tensor) and batch[0].ndim > 1 and works_by_row(self.model)
 
     def _settle_shape(self, batch: Any, losses: Tensor) -> None:
         """Whether the loss is one value a sample, and of how many samples where all are one batch."""

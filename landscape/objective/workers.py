@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from landscape.objective.objectives import Objective
+from landscape.objective.structure import is_plain
 from landscape.objective.twins import are_independent
 from landscape.runtime import started_threads
 
@@ -74,6 +75,8 @@ def _twins_are_independent(objective: Objective) -> bool:
     On batches of two lengths, and on two of one length: what is kept may be kept by its shape.
     """
     proofs = objective.proofs
+    if "twins" not in proofs and is_plain(objective.model):
+        proofs["twins"] = True
     if "twins" not in proofs:
         fixed = objective.batches_fixed
         _, longer = next(iter(objective.batches(None if fixed else 3)))

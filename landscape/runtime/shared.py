@@ -27,6 +27,10 @@ class Shared:
         self._changed = threading.Condition()
         self._of_thread = threading.local()
 
+    def is_held(self, value: Hashable) -> bool:
+        """Whether this thread holds ``value``."""
+        return getattr(self._of_thread, "value", None) == value
+
     @contextlib.contextmanager
     def held(self, value: Hashable) -> Iterator[None]:
         """Hold ``value``, which is not None."""
@@ -64,15 +68,22 @@ class Shared:
 
 
 class OwnLock:
-    """A lock that one thread may enter again; a copy of its owner gets one of its own."""
+    """A lock that one thread may enter again; a copy of its owner gets one of its own.
+
+    As a context manager it tells whether this is the outermost entry.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._depth = 0
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> bool:
         self._lock.acquire()
+        self._depth += 1
+        return self._depth == 1
 
     def __exit__(self, *_: object) -> None:
+        self._depth -= 1
         self._lock.release()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -35,6 +35,10 @@ def own_torch_state(
     thread needs it: the default dtype, the precision of float32 products, deterministic algorithms, anomaly detection.
     Also a decorator.
     """
+    numerics = Numerics(default_dtype, tf32, device is not None and device.type == "cuda")
+    if _NUMERICS.is_held(numerics) and _is_own_thread_state():
+        yield
+        return
     with contextlib.ExitStack() as stack:
         if torch._C._len_torch_function_stack():
             stack.enter_context(_no_function_modes())
@@ -43,11 +47,9 @@ def own_torch_state(
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
-        for kind in ("cpu", "cuda", "mps"):
-            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
-        cuda = device is not None and device.type == "cuda"
-        stack.enter_context(_NUMERICS.held(Numerics(default_dtype, tf32, cuda)))
+        for kind in _autocast_kinds():
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(_NUMERICS.held(numerics))
         yield
 
 
@@ -86,6 +88,17 @@ def started_threads(count: int, torch_threads: int) -> ThreadPoolExecutor:
         finally:
             torch.set_num_threads(before)
     return pool
+
+
+def _is_own_thread_state() -> bool:
+    """Whether nothing that `own_torch_state` would change is set for this thread."""
+    modes = torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack()
+    return not (modes or torch.is_inference_mode_enabled() or _autocast_kinds())
+
+
+def _autocast_kinds() -> list[str]:
+    """The kinds of devices for which autocast is on in this thread."""
+    return [kind for kind in _AUTOCAST if torch.is_autocast_enabled(kind)]
 
 
 @contextlib.contextmanager
@@ -142,6 +155,7 @@ def _settings(wanted: Numerics) -> Iterator[tuple[Callable[[], Any], Callable[[A
         )
 
 
+_AUTOCAST = tuple(kind for kind in ("cpu", "cuda", "mps") if torch.amp.is_autocast_available(kind))
 _ON_CPU = (("mkldnn", "conv"), ("mkldnn", "rnn"))
 
 
