@@ -158,12 +158,12 @@ def test_a_zero_among_the_last_points_leaves_the_logarithm_out(monkeypatch):
 def test_the_reported_bound_holds_on_random_surfaces():
     generator = np.random.default_rng(7)
     broken, interpolated = 0, 0
-    for number in range(60):
+    for number in range(20):
         truth, tolerance = random_surface(generator), generator.choice([0.005, 0.01, 0.02, 0.05])
         plan, _ = refined(truth, tolerance, seed=number)
         interpolated += plan.kind is not None
         broken += true_error(plan, truth) > 1.5 * error_bound(tolerance, plan)
-    assert broken <= 0.02 * 60 and interpolated > 40
+    assert broken <= 0.02 * 20 and interpolated > 12  # not one of 20
 
 
 @pytest.fixture(scope="module")
