@@ -618,3 +618,24 @@ def test_points_under_the_names_that_wrappers_give(kind):
     assert all(
         torch.equal(found[name], value) and direction[name].shape == value.shape for name, value in given.items()
     )
+
+
+@pytest.mark.parametrize("where", ["list", "mapping"])
+def test_a_weight_that_was_computed_before_does_not_follow(where):
+    class Cached(Adapted):
+        def __init__(self):
+            super().__init__()
+            self.list, self.mapping = [], {}
+
+        def forward(self, x):
+            if not self.list:
+                self.list.append(self.layer.weight * 2 if where == "list" else None)
+                self.mapping["weight"] = (self.layer.weight * 2,) if where == "mapping" else None
+            weight = self.list[0] if where == "list" else self.mapping["weight"][0]
+            return F.linear(x.flatten(1), weight, self.layer.bias)
+
+    torch.manual_seed(0)
+    model = Cached()
+    model(X)
+    with pytest.raises(ll.InputError, match=r"does not follow parameter 'layer\.weight'"):
+        ll.evaluate(ll.objective(model, (X, Y)), ll.random_plane(model), resolution=3, progress=False)

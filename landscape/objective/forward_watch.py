@@ -158,12 +158,17 @@ def _computed(given: nn.Module, model: nn.Module) -> Iterator[tuple[str, Tensor]
     names = {id(parameter): name for name, parameter in named_parameters(given)}
     ranges = _ranges(named_parameters(given))
     for module, copied in zip(_modules(given), model.modules(), strict=False):
-        for key, value in vars(module).items():
-            kept = vars(copied).get(key)
-            if isinstance(value, Tensor) and isinstance(kept, Tensor):
-                computed = {names[id(leaf)] for leaf in _leaves_of(value) if id(leaf) in names}
-                for name in computed | _names_at(value, ranges):
-                    yield name, kept
+        held, kept = _held(module), _held(copied)
+        for value, own in zip(held, kept, strict=True) if len(held) == len(kept) else ():
+            computed = {names[id(leaf)] for leaf in _leaves_of(value) if id(leaf) in names}
+            for name in computed | _names_at(value, ranges):
+                yield name, own
+
+
+def _held(module: nn.Module) -> list[Tensor]:
+    """The tensors of ``module`` that are no parameters, those inside lists and mappings, too."""
+    own = {key: value for key, value in vars(module).items() if key != "_parameters"}
+    return [leaf for leaf in tree_leaves(own) if isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter)]
 
 
 def _modules(given: nn.Module) -> list[nn.Module]:
