@@ -15,7 +15,7 @@ computed again.
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
@@ -152,7 +152,18 @@ def main(
     wrote(write_log(out / f"comparison_log_{label}.txt", log))
 
 
-def check_options(plane, evaluation, checkpoints, names, budget, subset, levels, style, figures, animate) -> None:
+def check_options(
+    plane: PlaneChoice,
+    evaluation: Evaluation,
+    checkpoints: tuple[Path, ...],
+    names: tuple[str, ...],
+    budget: str | None,
+    subset: int | None,
+    levels: int,
+    style: str,
+    figures: bool,
+    animate: bool,
+) -> None:
     """Refuse what cannot be used before anything is loaded or evaluated."""
     plane.check()
     evaluation.check()
@@ -180,7 +191,7 @@ def label_of(out: Path, view: str, trained: list[Checkpoint], force: bool) -> st
     )
 
 
-def draw(surfaces: list[Surface], out: Path, label: str, *, log_scale: bool, **options) -> None:
+def draw(surfaces: list[Surface], out: Path, label: str, *, log_scale: bool, **options: Any) -> None:
     """The panels, the difference where there is one, and advice where colours hide what there is to see."""
     wrote(save_figure(plot_comparison(surfaces, log_scale=log_scale, **options), out / f"comparison_{label}.png"))
     if len(surfaces) == 2:

@@ -27,6 +27,7 @@ from landscape_lib import (
     NormalizationStudy,
     PlaneChoice,
     StoredResults,
+    Surface,
     check_count,
     checkpoint_surface,
     describe,
@@ -78,7 +79,8 @@ def main(
     print(f"Data: {data['train'].name} ({data['train'].source}), {sizes}")
     print(f"Settings: {describe(study, plane, evaluation)}")
     print("Networks are scored on the validation samples while they train, on the test samples once, at the end.")
-    networks, surfaces = {norm: [] for norm in study.norms}, {}
+    networks: dict[str, list[dict[str, Any]]] = {norm: [] for norm in study.norms}
+    surfaces: dict[str, Surface] = {}
     stored = {
         norm: [
             StoredResults(out / "json" / f"{kind}_{norm}.json", force=evaluation.force)

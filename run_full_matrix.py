@@ -50,7 +50,7 @@ def main(
     root = make_folder(output_root)
     print(f"Settings: {describe(matrix, device=device)}\n{len(plans)} networks; writing into {root}", flush=True)
     trained = 0
-    for summary in train_matrix(plans, root, jobs=jobs or os.cpu_count(), device=device):
+    for summary in train_matrix(plans, root, jobs=jobs or os.cpu_count() or 1, device=device):
         trained += 1
         accuracy = summary["final"]["test_accuracy"]
         print(f"Wrote {root / summary['place']} (test accuracy {accuracy:.2%})", flush=True)

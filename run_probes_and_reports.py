@@ -61,7 +61,7 @@ def main(
         print(f"Left out: {place}, {reason}")
     lost = {}
     for place, measured, drawn, failed in probe_study(
-        runs, probes, figures, jobs=jobs or os.cpu_count(), device=device
+        runs, probes, figures, jobs=jobs or os.cpu_count() or 1, device=device
     ):
         for folder, new in ((experiments_root, measured), (figures, drawn)):
             if new:

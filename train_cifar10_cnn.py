@@ -19,6 +19,9 @@ or with plain torch:
 """
 
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from landscape_lib import (
     TinyCNN,
@@ -66,23 +69,23 @@ def main(
         device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
         out: Checkpoint to write; an existing one is replaced.
     """
-    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum}
+    settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum}
     settings |= {"milestones": milestones, "seed": seed}
     Training(**settings).check()
     check_count("limit", limit)
-    device = select_device(device)
+    place = select_device(device)
     prepare_checkpoint(out)
     seed_everything(seed)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)
     print(f"Data: {train.name}, {len(train):,} training and {len(test):,} test samples ({train.source})")
-    print(f"Settings: {settings}, device {device}")
+    print(f"Settings: {settings}, device {place}")
 
-    arguments = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes)}
+    arguments: dict[str, Any] = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes)}
     model = build_model("tiny-cnn", **arguments)
     best = -1.0
 
-    def keep_best(epoch, model, metrics):
+    def keep_best(epoch: int, model: nn.Module, metrics: dict[str, Any]) -> None:
         nonlocal best
         if metrics["test_accuracy"] <= best:
             return

@@ -79,7 +79,7 @@ def main(
     epochs_to_save(save_epochs, training.epochs)
     if not training.milestones:
         refuse_unused("without --milestones", gamma=(training.gamma, DEFAULTS.gamma))
-    device, out = select_device(device), make_folder(out)
+    device, out = str(select_device(device)), make_folder(out)
     if name:
         path_inside(out, name)  # before the data are loaded
     seed_everything(training.seed)

@@ -19,6 +19,7 @@ or with plain torch:
 """
 
 from pathlib import Path
+from typing import Any
 
 from landscape_lib import (
     LinearMNIST,
@@ -62,18 +63,18 @@ def main(
         device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
         out: Checkpoint to write; an existing one is replaced.
     """
-    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+    settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
     Training(**settings).check()
     check_count("limit", limit)
-    device = select_device(device)
+    place = select_device(device)
     prepare_checkpoint(out)
     seed_everything(seed)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)
     print(f"Data: {train.name}, {len(train):,} training and {len(test):,} test samples ({train.source})")
-    print(f"Settings: {settings}, device {device}")
+    print(f"Settings: {settings}, device {place}")
 
-    arguments = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes)}
+    arguments: dict[str, Any] = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes)}
     model = build_model("linear-mnist", **arguments)
     history = fit(model, train, test, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device)
     save_checkpoint(

@@ -97,7 +97,11 @@ def main(
         from_file: Draw a surface (.npz) that is already computed, and compute nothing.
     """
     if from_file:
-        unused = {"checkpoint": (checkpoint, DEFAULT_CHECKPOINT), "model": (model, None), "budget": (budget, None)}
+        unused: dict[str, tuple[Any, Any]] = {
+            "checkpoint": (checkpoint, DEFAULT_CHECKPOINT),
+            "model": (model, None),
+            "budget": (budget, None),
+        }
         unused |= {"subset": (subset, None), "minibatches": (minibatches, 0), "direction_pairs": (direction_pairs, 1)}
         unused["accept_mismatch"] = (accept_mismatch, False)
         refuse_unused("with --from", (plane, PlaneChoice()), (evaluation, Evaluation()), **unused)
@@ -105,7 +109,7 @@ def main(
         return
     check_options(plane, evaluation, budget, subset, minibatches, direction_pairs, levels)
     out = make_folder(out)
-    needed = {"train": max(subset or 1, minibatches * evaluation.of_minibatches().batch_size), "test": subset or 1}
+    needed = {"train": max(subset or 1, minibatches * minibatch_size(evaluation)), "test": subset or 1}
     trained = load_or_train(
         checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model, needed=needed
     )
@@ -135,7 +139,7 @@ def main(
             draw(surfaces[split], out, split, suffix, levels, log_scale)
     if html and is_first_rank():
         wrote(explore(surfaces, out / f"explorer{suffix}.html"))
-    options = {"levels": levels, "log_scale": log_scale}
+    options: dict[str, Any] = {"levels": levels, "log_scale": log_scale}
     if minibatches:
         path = out / f"landscape_train_minibatches{suffix}.png"
         single = compute_minibatches(out, suffix, trained, batches, plane, evaluation, notes, budget)
@@ -152,7 +156,15 @@ def main(
     wrote(write_log(out / f"experiment_log{suffix}.txt", log))
 
 
-def check_options(plane, evaluation, budget, subset, minibatches, direction_pairs, levels) -> None:
+def check_options(
+    plane: PlaneChoice,
+    evaluation: Evaluation,
+    budget: str | None,
+    subset: int | None,
+    minibatches: int,
+    direction_pairs: int,
+    levels: int,
+) -> None:
     """Refuse what cannot be used before anything is trained or evaluated."""
     plane.check()
     evaluation.check()
@@ -164,10 +176,14 @@ def check_options(plane, evaluation, budget, subset, minibatches, direction_pair
     check_levels(levels)
 
 
+def minibatch_size(evaluation: Evaluation) -> int:
+    """The samples of a mini-batch."""
+    return int(evaluation.of_minibatches().arguments["batch_size"])
+
+
 def draw_minibatches(data: Data, count: int, plane: PlaneChoice, evaluation: Evaluation) -> list[Data]:
     """``count`` mini-batches, also none."""
-    size = evaluation.of_minibatches().batch_size
-    return data.minibatches(count, size, seed=plane.seed) if count else []
+    return data.minibatches(count, minibatch_size(evaluation), seed=plane.seed) if count else []
 
 
 def compute(
@@ -186,7 +202,16 @@ def compute(
     return surface
 
 
-def compute_minibatches(out, suffix, trained, batches, plane, evaluation, notes, budget) -> list[Surface]:
+def compute_minibatches(
+    out: Path,
+    suffix: str,
+    trained: Checkpoint,
+    batches: list[Data],
+    plane: PlaneChoice,
+    evaluation: Evaluation,
+    notes: dict[str, Any],
+    budget: str | None,
+) -> list[Surface]:
     """One surface for each mini-batch."""
     evaluation, count = evaluation.of_minibatches(), len(batches)
     paths = [out / f"loss_grid_train_minibatch{k}{suffix}.npz" for k in range(count)]
@@ -197,7 +222,16 @@ def compute_minibatches(out, suffix, trained, batches, plane, evaluation, notes,
     ]
 
 
-def compute_pairs(out, suffix, trained, count, plane, data, evaluation, notes) -> list[Surface]:
+def compute_pairs(
+    out: Path,
+    suffix: str,
+    trained: Checkpoint,
+    count: int,
+    plane: PlaneChoice,
+    data: Data,
+    evaluation: Evaluation,
+    notes: dict[str, Any],
+) -> list[Surface]:
     """One surface for each of ``count`` pairs of directions but the first one."""
     name = f"loss_grid_train_seed{{}}{suffix}.npz"
     return [

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import Tensor
+
 from landscape_lib import (
     DEFAULT_CHECKPOINT,
     MOST_LEVELS,
@@ -110,7 +112,7 @@ def main(
     wrote(write_log(out / f"single_sample_experiment_log{suffix}.txt", log))
 
 
-def check_options(plane, evaluation, samples, indices) -> None:
+def check_options(plane: PlaneChoice, evaluation: Evaluation, samples: int, indices: tuple[int, ...] | None) -> None:
     """Refuse what cannot be used before anything is trained or evaluated."""
     plane.check()
     evaluation.check()
@@ -123,7 +125,7 @@ def check_options(plane, evaluation, samples, indices) -> None:
         raise InputError(f"indices are {list(indices)}; give 1 to {MOST_LEVELS:,} positions from 0 on")
 
 
-def single_surfaces(surface: Surface, data: Data, probabilities) -> tuple[list[Surface], list[dict[str, Any]]]:
+def single_surfaces(surface: Surface, data: Data, probabilities: Tensor) -> tuple[list[Surface], list[dict[str, Any]]]:
     """One surface and one record for every sample."""
     surfaces, records = [], []
     for i, index in enumerate(data.indices.tolist()):

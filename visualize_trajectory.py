@@ -25,6 +25,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import nn
+
 from landscape_lib import (
     Checkpoint,
     Data,
@@ -145,7 +147,12 @@ def main(
     evaluation.check()
     check_view(resolution, margin, smoothing, subset, before_after)
     if checkpoints:
-        unused = {"limit": (limit, 1000), "dataset": (dataset, "auto"), "seeds": (seeds, ()), "lrs": (lrs, ())}
+        unused: dict[str, tuple[Any, Any]] = {
+            "limit": (limit, 1000),
+            "dataset": (dataset, "auto"),
+            "seeds": (seeds, ()),
+            "lrs": (lrs, ()),
+        }
         unused["optimizers"] = (optimizers, ())
         trained = (replace(training, seed=DEFAULTS.seed), DEFAULTS)
         refuse_unused("with --checkpoints", trained, (network, ModelOptions()), **unused)
@@ -184,7 +191,7 @@ def main(
         paths.append(load_or_project(path, points, plane, target, name=name, force=force))
         wrote(path)
         print(path_summary(paths[-1]), flush=True)
-    grid = {**covering_ranges(paths, margin=margin), "resolution": resolution, "tolerance": tolerance}
+    grid: dict[str, Any] = {**covering_ranges(paths, margin=margin), "resolution": resolution, "tolerance": tolerance}
     path = out / f"trajectory_surface{suffix}.npz"
     remarks = {"inputs": input_scaling(data), **remark}
     surface = load_or_evaluate(path, target, plane, force=force, remarks=remarks, **grid)
@@ -206,7 +213,7 @@ def main(
     wrote(write_log(out / f"trajectory_log{suffix}.txt", log))
 
 
-def check_view(resolution, margin, smoothing, subset, before_after) -> None:
+def check_view(resolution: int, margin: float, smoothing: float, subset: int | None, before_after: bool) -> None:
     """Refuse planes that cannot be evaluated or drawn."""
     check_resolution(resolution)
     check_number("margin", margin, least=0)
@@ -218,7 +225,15 @@ def check_view(resolution, margin, smoothing, subset, before_after) -> None:
         refuse_unused("with --no-before-after", smoothing=(smoothing, 0.0))
 
 
-def check_training(training, network, model, limit, seeds, optimizers, lrs) -> None:
+def check_training(
+    training: Training,
+    network: ModelOptions,
+    model: str | None,
+    limit: int | None,
+    seeds: tuple[int, ...],
+    optimizers: tuple[str, ...],
+    lrs: tuple[float, ...],
+) -> None:
     """Refuse runs that cannot be trained, or that have too few points for a plane."""
     for name, values in (("seeds", seeds), ("optimizers", optimizers), ("lrs", lrs)):
         check_distinct(name, values)
@@ -239,7 +254,7 @@ def train_runs(
     limit: int | None,
     device: str,
     force: bool,
-) -> tuple[dict[str, RecordedPoints], object, Data, str]:
+) -> tuple[dict[str, RecordedPoints], nn.Module, Data, str]:
     """The recorded runs, the network, its training data, and what the names of all files end with."""
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)
@@ -274,7 +289,7 @@ def points_path(out: Path, name: str, suffix: str) -> Path:
 
 
 def evaluate_ends(
-    run: RecordedPoints, net: object, target: Objective, seed: int, out: Path, suffix: str, **options
+    run: RecordedPoints, net: nn.Module, target: Objective, seed: int, out: Path, suffix: str, **options: Any
 ) -> dict[str, Surface]:
     """One random plane through the first point of a run, and one through the last."""
     ends = {}
@@ -285,9 +300,11 @@ def evaluate_ends(
     return ends
 
 
-def variants(training: Training, seeds, optimizers, lrs) -> dict[str, Training]:
+def variants(
+    training: Training, seeds: tuple[int, ...], optimizers: tuple[str, ...], lrs: tuple[float, ...]
+) -> dict[str, Training]:
     """One run for every combination, named by what differs."""
-    lists = {"seed": seeds, "optimizer": optimizers, "lr": lrs}
+    lists: dict[str, tuple[Any, ...]] = {"seed": seeds, "optimizer": optimizers, "lr": lrs}
     chosen = {key: values or (getattr(training, key),) for key, values in lists.items()}
     told = [key for key, values in chosen.items() if len(values) > 1] or ["seed"]
     runs = {}
@@ -301,7 +318,7 @@ def variants(training: Training, seeds, optimizers, lrs) -> dict[str, Training]:
 
 def from_checkpoints(
     out: Path, paths: tuple[Path, ...], model: str | None, evaluation: Evaluation, accept: bool
-) -> tuple[dict[str, RecordedPoints], object, Data, str, dict[str, Any]]:
+) -> tuple[dict[str, RecordedPoints], nn.Module, Data, str, dict[str, Any]]:
     """The runs, the network, its data, the end of all names, and a remark; checkpoints of one folder are one run."""
     folders: dict[Path, list[Checkpoint]] = {}
     for path in paths:

@@ -200,7 +200,7 @@ def refuse_unused(where: str, *groups: tuple[Any, Any], **options: tuple[object,
         raise InputError(f"{', '.join(given)} {has} no effect {where}; leave {it} out")
 
 
-def describe(*settings: Evaluation | PlaneChoice, **others: object) -> str:
-    """All settings with their values, in one line."""
+def describe(*settings: Any, **others: object) -> str:
+    """All ``settings`` (dataclasses) and ``others`` with their values, in one line."""
     pairs = {key: value for group in settings for key, value in asdict(group).items()} | others
     return ", ".join(f"{key} {value}" for key, value in pairs.items())
