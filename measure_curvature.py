@@ -124,7 +124,8 @@ def main(
     """
     evaluation.check()
     check_options(samples, seed, k, tol, trace_error, max_products, probes, steps, measures, plane, rise, resolution)
-    out, needed = make_folder(out), {split: samples or 1}
+    out = make_folder(out)
+    needed: dict[str, int] = {split: samples or 1}
     trained = load_or_train(
         checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model, needed=needed
     )
