@@ -639,3 +639,16 @@ def test_a_weight_that_was_computed_before_does_not_follow(where):
     model(X)
     with pytest.raises(ll.InputError, match=r"does not follow parameter 'layer\.weight'"):
         ll.evaluate(ll.objective(model, (X, Y)), ll.random_plane(model), resolution=3, progress=False)
+
+
+def test_constants_in_lower_precision_do_not_lower_a_float64_objective():
+    class Made(Adapted):
+        def forward(self, x):
+            zeros = torch.zeros_like(x[:, :1, 0, 0], dtype=torch.float32)
+            return super().forward(x) + zeros + x.new_full((1,), 0.5, dtype=torch.float32)
+
+    torch.manual_seed(0)
+    model = Made()
+    losses = ll.objective(model, (X, Y), dtype=torch.float64)(ll.parameters_of(model))
+    expected = F.cross_entropy(copy.deepcopy(model).double()(X.double()), Y, reduction="none")
+    np.testing.assert_allclose(losses.numpy(), expected.detach().numpy(), rtol=1e-12)

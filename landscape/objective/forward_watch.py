@@ -99,7 +99,9 @@ class _Watch(WatchingMode):
                     self.found.written |= _names_at(tensor, self._own)
         self.found.draws |= torch.Tag.nondeterministic_seeded in function.tags
         outputs = function(*args, **kwargs)
-        if self.found.lowered is None and any(tensor.dtype == self.dtype for tensor in tensors):
+        kind = function._schema.name.partition("::")[2]
+        made = kind.startswith("new_") or kind.endswith("_like")  # constants, whatever is in the tensor they are like
+        if self.found.lowered is None and not made and any(tensor.dtype == self.dtype for tensor in tensors):
             lower = any(_is_lower(leaf, self.dtype) for leaf in tree_leaves(outputs))
             self.found.lowered = _place_in_code() if lower else None
         return outputs
