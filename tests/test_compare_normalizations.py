@@ -127,7 +127,7 @@ def test_a_second_run_computes_nothing_and_leaves_the_same_bytes(finished, monke
     before = content(folder)
     for name in ("fit", "save_checkpoint"):
         monkeypatch.setattr(f"landscape.studies.normalizations.training.{name}", None)
-    for name in ("top_eigenpairs", "trace", "spectral_density", "sharpness", "layer_sharpness"):
+    for name in ("top_eigenpairs", "trace", "spectral_density", "sharpness_in", "layer_sharpness_in"):
         monkeypatch.setattr(f"landscape.studies.normalizations.measuring.{name}", None)
     monkeypatch.setattr("landscape.evaluation.stored.evaluate", None)
     assert compare("--norms", "dyt", "none") == 0
