@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.func import functional_call, hessian
@@ -114,6 +115,17 @@ def test_numbers_are_those_of_dense_references(study):
     (pair,) = json.loads((folder.parent / "group" / "group.json").read_text())["pairs"]
     assert pair["seeds"] == [0, 1] and pair["line"]["value"] == pytest.approx(rise, abs=1e-6)
     assert pair["aligned"]["second_loss"] == pytest.approx(line[4], rel=1e-5)
+
+
+def test_slices_of_an_even_number_of_points_need_not_meet_the_trained_network(here):
+    probe("--line-resolution", "4", "--plane-resolution", "4")
+    folder = here / "reports" / "experiments" / GROUP / "seed=0"
+    rise = json.loads((folder / "probes" / "probes.json").read_text())["random_rise"]["random_plane"]
+    checkpoint = ll.load_checkpoint(folder / "checkpoints" / "final.pth")
+    data = ll.load_checkpoint_data(checkpoint, "train", here)
+    trained = F.cross_entropy(checkpoint.model(data.inputs), data.targets).item()
+    loss = ll.Surface.load(folder / "probes" / "random_plane.npz").loss
+    assert loss.shape == (4, 4) and rise == pytest.approx(float(np.median(loss)) - trained, rel=1e-5)
 
 
 def test_a_second_call_makes_nothing_again_and_the_same_reports(here, capsys):

@@ -18,7 +18,6 @@ from landscape.curvature.hutchinson import LEAST_PRODUCTS
 from landscape.errors import InputError
 from landscape.evaluation import evaluate
 from landscape.objective.objectives import Objective, objective
-from landscape.results import Surface
 from landscape.sharpness import MEASURES, Neighbourhood, sharpness_in
 from landscape.slices.planes import Slice, interpolation_line, random_line, random_plane
 from landscape.studies.matrix.records import clear_record, is_current, plain, write_record
@@ -138,17 +137,14 @@ def _slices(targets: dict[str, Objective], first: nn.Module, last: nn.Module, pr
         )
         for name, slice_ in slices.items()
     }  # fmt: skip
-    loss = ways["train"].surface.loss
+    loss = ways["train"].surface.loss  # it ends at the trained network, which a random slice need not meet
     numbers = {
         "interpolation": {**ways["train"].numbers, "monotone": bool((np.diff(loss) <= 0).all())},
-        "random_rise": {name: _rise(found[name]) for name in ("random_line", "random_plane")},
+        "random_rise": {
+            name: float(np.median(found[name].loss) - loss[-1]) for name in ("random_line", "random_plane")
+        },
     }
     return numbers, {f"interpolation_{split}": way.surface for split, way in ways.items()} | found
-
-
-def _rise(surface: Surface) -> float:
-    """The median over the slice of how much the loss lies above that of the trained network; its centre may be off."""
-    return float(np.median(surface.loss) - surface.metadata["checks"]["origin"]["model_loss"])
 
 
 def _curvature(targets: dict[str, Objective], first: nn.Module, last: nn.Module, probes: Probes) -> Measured:
