@@ -2,7 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -51,7 +51,14 @@ class Alignment(Presented):
 
 
 @own_torch_state()
-def align(a: nn.Module, b: nn.Module, *, method: str = "weights", data: Any = None, seed: int = 0) -> Alignment:
+def align(
+    a: nn.Module,
+    b: nn.Module,
+    *,
+    method: Literal["weights", "activations"] = "weights",
+    data: Any = None,
+    seed: int = 0,
+) -> Alignment:
     """Permute the hidden units of ``b`` so that they match those of ``a``; neither model is changed.
 
     A network computes the same function when the units of a hidden layer change places. Which ones may is found by

@@ -8,7 +8,7 @@ from landscape.evaluation import evaluate
 from landscape.objective.objectives import Objective, check_objective
 from landscape.points import Point
 from landscape.results import Barrier
-from landscape.results.barrier import check_definition
+from landscape.results.barrier import Definition, check_definition
 from landscape.slices.planes import interpolation_line
 
 __all__ = ["barrier"]
@@ -20,7 +20,7 @@ def barrier(
     b: nn.Module | Point,
     *,
     resolution: int = 25,
-    definition: str = "entezari",
+    definition: Definition = "entezari",
     **options: Any,
 ) -> Barrier:
     """The rise max_t L((1 - t) a + t b) - B(t) of the loss on the straight line between two networks, see `Barrier`.

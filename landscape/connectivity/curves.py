@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,7 @@ def fit_curve(
     a: nn.Module | Point,
     b: nn.Module | Point,
     *,
-    kind: str = "bezier",
+    kind: Literal["bezier", "polygon"] = "bezier",
     bends: int = 3,
     epochs: int = 10,
     lr: float = 1e-3,

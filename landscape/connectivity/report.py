@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
@@ -14,7 +14,7 @@ from landscape.evaluation import evaluate
 from landscape.objective.objectives import Objective, check_objective
 from landscape.presenting import Pictured, value_text
 from landscape.results import Barrier
-from landscape.results.barrier import check_definition
+from landscape.results.barrier import Definition, check_definition
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,9 +45,9 @@ def connectivity(
     a: nn.Module,
     b: nn.Module,
     *,
-    methods: Sequence[str] = ("weights", "activations"),
-    curve: str | None = None,
-    definition: str = "entezari",
+    methods: Sequence[Literal["weights", "activations"]] = ("weights", "activations"),
+    curve: Literal["bezier", "polygon"] | None = None,
+    definition: Definition = "entezari",
     resolution: int = 25,
     seed: int = 0,
     progress: bool = True,
@@ -73,7 +73,9 @@ def connectivity(
     check_definition(definition)
     check_objective(objective, "connectivity(objective, a, b)")
     options: dict[str, Any] = {"resolution": resolution, "progress": progress}
-    alignments = {method: align(a, b, method=method, data=objective, seed=seed) for method in methods}
+    alignments: dict[str, Alignment] = {
+        method: align(a, b, method=method, data=objective, seed=seed) for method in methods
+    }
     barriers = {"unaligned": barrier(objective, a, b, definition=definition, **options)}
     for method, aligned in alignments.items():
         barriers[f"aligned by {method}"] = barrier(objective, a, aligned.model, definition=definition, **options)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from landscape.slices.planes import Slice
 
 __all__ = ["METHODS", "Choice", "choose_method", "few_losses", "reason_of"]
 
+Method = Literal["auto", "affine", "prefix", "direct"]
 METHODS: dict[str, Callable[[Objective, Slice], Affine | Direct]] = {
     "affine": Affine,
     "prefix": lambda objective, slice_: Direct(objective, slice_, prefix=True),
@@ -35,7 +37,7 @@ class Choice:
     rejected: dict[str, str] = field(default_factory=dict)  # faster methods, and why they do not apply
 
 
-def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, ...], method: str) -> Choice:
+def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, ...], method: Method) -> Choice:
     """The first of all methods ("auto"), or the named one, that applies and agrees with plain forward passes.
 
     Whatever fails in a faster method than "direct" speaks against that method only.

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from landscape.errors import InputError
 from landscape.evaluation.agreement import check_ranks
-from landscape.evaluation.choice import METHODS, choose_method, few_losses, reason_of
+from landscape.evaluation.choice import METHODS, Method, choose_method, few_losses, reason_of
 from landscape.evaluation.ends import check_networks
 from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import identity_of
@@ -61,7 +61,7 @@ def evaluate(
     beta_range: tuple[float, float] = (-1, 1),
     resolution: int | tuple[int, int] = 51,
     per_sample: bool = False,
-    method: str = "auto",
+    method: Method = "auto",
     tolerance: float | str | None = None,
     budget: float | None = None,
     resume: str | Path | None = None,
@@ -148,7 +148,7 @@ class _Run:
         axes: tuple[np.ndarray, ...],
         identity: dict[str, Any],
         per_sample: bool,
-        method: str,
+        method: Method,
         progress: bool,
     ) -> None:
         self.objective, self.axes, self.progress = objective, axes, progress

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from landscape.points import as_float64
 
 __all__ = [
     "POLICIES",
+    "Policy",
     "batch_norm_layers",
     "frozen_statistics",
     "has_batch_norm",
@@ -22,7 +23,8 @@ __all__ = [
 ]
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
-POLICIES = ("running", "batch", "recalibrate")
+Policy = Literal["running", "batch", "recalibrate"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
 def batch_norm_layers(model: nn.Module) -> list[BatchNorm]:

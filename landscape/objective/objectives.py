@@ -6,13 +6,13 @@ import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, InputTypeError
-from landscape.objective.batch_norm import POLICIES, has_batch_norm, recalibrate, use_batch_statistics
+from landscape.objective.batch_norm import POLICIES, Policy, has_batch_norm, recalibrate, use_batch_statistics
 from landscape.objective.criteria import Criterion, as_loss
 from landscape.objective.forward_watch import Findings, find_out, parameters_touched
 from landscape.objective.independence import changed_buffer, check_independence
@@ -51,7 +51,8 @@ KEPT = (
     "something is kept from one pass to the next (a state, a cache, a counter), or drawn from a generator that is not "
     "torch's; begin every pass anew"
 )
-PRECISIONS = ("full", "tf32", "bf16")
+Precision = Literal["full", "tf32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BATCH_BYTES = 2 * 2**20  # of inputs: with the activations, about what a cache takes
 
 
@@ -60,10 +61,10 @@ def objective(
     data: Any,
     *,
     loss: str | Callable[..., Any] = "cross_entropy",
-    batch_norm: str | None = None,
+    batch_norm: Policy | None = None,
     device: str | torch.device = "auto",
     dtype: torch.dtype = torch.float32,
-    precision: str = "full",
+    precision: Precision = "full",
     batch_size: int | None = None,
     whole_batch: bool = False,
 ) -> "Objective":
@@ -118,10 +119,10 @@ class Objective(Presented):
         model: nn.Module,
         data: Any,
         loss: str | Callable[..., Any],
-        batch_norm: str | None,
+        batch_norm: Policy | None,
         device: str | torch.device,
         dtype: torch.dtype,
-        precision: str,
+        precision: Precision,
         batch_size: int | None,
         whole_batch: bool = False,
     ) -> None:

@@ -1,7 +1,7 @@
 """How much the loss rises between two networks."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -12,7 +12,10 @@ from landscape.results.surface import Surface
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Barrier", "check_definition"]
+__all__ = ["Barrier", "Definition", "check_definition"]
+
+
+Definition = Literal["entezari", "frankle"]  # of the base of a barrier
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,7 +40,7 @@ class Barrier(Pictured):
     definition: str = "entezari"  # of the base
 
     @classmethod
-    def of(cls, surface: Surface, definition: str = "entezari") -> "Barrier":
+    def of(cls, surface: Surface, definition: Definition = "entezari") -> "Barrier":
         """The barrier that the ``surface`` of a line or curve shows.
 
         Raises:
