@@ -336,6 +336,19 @@ def test_values_that_are_written_through_numpy_are_noticed():
     torch.testing.assert_close(rows, ROWS, rtol=0, atol=0)
 
 
+def test_a_loss_that_takes_entries_out_of_its_batch_finds_them_every_time():
+    def popping(net, batch):
+        labels = batch.pop("y")
+        return F.cross_entropy(net(**batch), labels, reduction="none")
+
+    model, rows = network(), {"input": ROWS, "y": LABELS}
+    target = objective(model, rows, loss=popping)
+    for _ in range(2):
+        torch.testing.assert_close(target(model), losses(model))
+    surface = ll.evaluate(target, ll.random_plane(model, seed=1), resolution=3, method="direct", progress=False)
+    assert surface.loss[1, 1] == pytest.approx(float(losses(model).mean())) and set(rows) == {"input", "y"}
+
+
 def test_a_network_that_overwrites_rare_samples_gives_what_it_gives_for_a_copy():
     rows = torch.cat([ROWS] * 20)
     rows[777] = 5.0

@@ -23,7 +23,7 @@ from landscape.objective.samples import Samples, collect
 from landscape.objective.settling import between, buffer_ends, check_buffers
 from landscape.objective.spectral_norm import spectral_layers
 from landscape.objective.structure import is_plain, works_by_row
-from landscape.objective.trees import batch_length, map_tensors, tensors_of
+from landscape.objective.trees import batch_length, leaves, map_tensors, tensors_of
 from landscape.points import (
     Point,
     aligned,
@@ -602,7 +602,8 @@ class Objective(Presented):
             given = map_tensors(torch.clone, tried)
             with contextlib.suppress(InputError, RuntimeError, TypeError, ValueError, LookupError):  # reported later
                 self._raw_losses(given)
-            same = all(map(torch.equal, tensors_of(given), tensors_of(tried)))
+            same = len(leaves(given)) == len(leaves(tried))  # nothing taken out of a dictionary, or put in
+            same = same and all(map(torch.equal, tensors_of(given), tensors_of(tried)))
             self.writes = not same or not self.proofs["unwritten"]
         self.proofs["unwritten"] = True
 
