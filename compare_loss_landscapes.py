@@ -21,53 +21,22 @@ from tyro.conf import Positional
 
 from landscape_lib import (
     Checkpoint,
-    Evaluation,
     InputError,
-    PlaneChoice,
     Surface,
-    advised,
     animate_surfaces,
-    animation_formats,
-    check_budget,
-    check_comparable,
-    check_count,
-    check_distinct,
-    check_levels,
-    checkpoint_surface,
-    confirm_metrics,
-    describe,
-    differences,
-    distinct_names,
+    cli,
     explore,
-    file_owner,
-    is_first_rank,
     load_checkpoint,
-    load_shared_data,
-    make_folder,
-    note_unused_batch_norm,
-    own_suffix,
-    owners_in_json,
-    plain_name,
     plot_comparison,
     plot_difference,
-    range_hint,
-    refuse_unused,
-    run_script,
     save_figure,
-    settle_budget,
-    settle_range,
-    summarize,
-    surface_numbers,
-    surface_table,
-    write_json,
-    write_log,
 )
 
 
 def main(
     checkpoints: Positional[tuple[Path, ...]],
-    plane: PlaneChoice = PlaneChoice(),  # noqa: B008 (frozen)
-    evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
+    plane: cli.PlaneChoice = cli.PlaneChoice(),  # noqa: B008 (frozen)
+    evaluation: cli.Evaluation = cli.Evaluation(),  # noqa: B008 (frozen)
     model: str | None = None,
     accept_mismatch: bool = False,
     split: Literal["train", "test"] = "train",
@@ -106,55 +75,55 @@ def main(
         out: Folder for the results; those of other checkpoints stay, and the names of the new ones tell them.
     """
     check_options(plane, evaluation, checkpoints, names, budget, subset, levels, style, figures, animate)
-    out = make_folder(out)
+    out = cli.make_folder(out)
     trained = [load_checkpoint(path, model=model) for path in checkpoints]
-    names = names or tuple(distinct_names(trained))
-    settings = describe(
+    names = names or tuple(cli.distinct_names(trained))
+    settings = cli.describe(
         plane, evaluation, budget=budget, split=split, subset=subset, levels=levels, log_scale=log_scale, style=style
     )
     print(f"Settings: {settings}")
-    note_unused_batch_norm(evaluation, trained)
-    data = load_shared_data(trained, split, evaluation.data_dir, subset=subset, seed=plane.seed)
+    cli.note_unused_batch_norm(evaluation, trained)
+    data = cli.load_shared_data(trained, split, evaluation.data_dir, subset=subset, seed=plane.seed)
     if not anyway:
-        with advised("--anyway compares them all the same"):
-            check_comparable([{"data": samples.description} for samples in data], names)
-    remarks = [confirm_metrics(checkpoint, evaluation, accept=accept_mismatch) for checkpoint in trained]
+        with cli.advised("--anyway compares them all the same"):
+            cli.check_comparable([{"data": samples.description} for samples in data], names)
+    remarks = [cli.confirm_metrics(checkpoint, evaluation, accept=accept_mismatch) for checkpoint in trained]
     view = split if plane.zoom == 1 else f"{split}_zoom{plane.zoom:g}"
     label = label_of(out, view, trained, evaluation.force)
-    plane, notes = settle_range(trained[0], data[0], plane, evaluation)
+    plane, notes = cli.settle_range(trained[0], data[0], plane, evaluation)
     paths = [out / f"{checkpoint.path.stem}_{checkpoint.sha256[:8]}_{view}.npz" for checkpoint in trained]
-    data, evaluation, planned = settle_budget(budget, paths, trained, data, plane, evaluation)
+    data, evaluation, planned = cli.settle_budget(budget, paths, trained, data, plane, evaluation)
     surfaces = []
     for checkpoint, name, samples, path, remark in zip(trained, names, data, paths, remarks, strict=True):
         print(f"{name}: {checkpoint.path}", flush=True)
-        surfaces.append(checkpoint_surface(path, checkpoint, samples, plane, evaluation, notes | planned, remark))
+        surfaces.append(cli.checkpoint_surface(path, checkpoint, samples, plane, evaluation, notes | planned, remark))
         wrote(path)
-    table = surface_table(surfaces, names)
+    table = cli.surface_table(surfaces, names)
     print(table)
-    if figures and is_first_rank():
+    if figures and cli.is_first_rank():
         draw(surfaces, out, label, titles=names, levels=levels, log_scale=log_scale, style=style)
-        for suffix in animation_formats() if animate else ():
+        for suffix in cli.animation_formats() if animate else ():
             path = out / f"comparison_{label}{suffix}"
             wrote(animate_surfaces(surfaces, path, titles=names, levels=levels, log_scale=log_scale))
-    if html and is_first_rank():
+    if html and cli.is_first_rank():
         wrote(explore(surfaces, out / f"explorer_{label}.html", names=names))
     record = {
         "settings": settings,
-        "differences": differences([surface.metadata for surface in surfaces]),
+        "differences": cli.differences([surface.metadata for surface in surfaces]),
         "checkpoints": [
-            {"name": name, "file": str(checkpoint.path), **checkpoint.identity, **surface_numbers(surface)}
+            {"name": name, "file": str(checkpoint.path), **checkpoint.identity, **cli.surface_numbers(surface)}
             for checkpoint, name, surface in zip(trained, names, surfaces, strict=True)
         ],
     }
-    wrote(write_json(out / f"comparison_{label}.json", record))
+    wrote(cli.write_json(out / f"comparison_{label}.json", record))
     log = {"settings": settings, "comparison": table}
-    log |= {name: summarize(surface) for name, surface in zip(names, surfaces, strict=True)}
-    wrote(write_log(out / f"comparison_log_{label}.txt", log))
+    log |= {name: cli.summarize(surface) for name, surface in zip(names, surfaces, strict=True)}
+    wrote(cli.write_log(out / f"comparison_log_{label}.txt", log))
 
 
 def check_options(
-    plane: PlaneChoice,
-    evaluation: Evaluation,
+    plane: cli.PlaneChoice,
+    evaluation: cli.Evaluation,
     checkpoints: tuple[Path, ...],
     names: tuple[str, ...],
     budget: str | None,
@@ -171,23 +140,26 @@ def check_options(
         raise InputError(
             f"{len(checkpoints)} checkpoints and {len(names)} names: give one checkpoint or more, one name each"
         )
-    check_distinct("names", names)
-    check_budget(budget, evaluation)
-    check_count("subset", subset)
-    check_levels(levels)
+    cli.check_distinct("names", names)
+    cli.check_budget(budget, evaluation)
+    cli.check_count("subset", subset)
+    cli.check_levels(levels)
     if style == "heatmap" and levels != 30:
         print("Note: a heat map has no levels", flush=True)
     if not figures:
-        refuse_unused("with --no-figures", animate=(animate, False))
+        cli.refuse_unused("with --no-figures", animate=(animate, False))
 
 
 def label_of(out: Path, view: str, trained: list[Checkpoint], force: bool) -> str:
     """What the figures and the table of these checkpoints are called: ``view``, and their names where it is taken."""
     key = " ".join(sorted(checkpoint.sha256 for checkpoint in trained))
-    names = plain_name("_".join(checkpoint.path.stem for checkpoint in trained))[:60]
+    names = cli.plain_name("_".join(checkpoint.path.stem for checkpoint in trained))[:60]
     longer = [f"{view}_{names}", f"{view}_{names}_{hashlib.sha256(key.encode()).hexdigest()[:8]}"]
-    return own_suffix(
-        [view, *longer], lambda label: file_owner(out / f"comparison_{label}.json", owners_in_json), key, force=force
+    return cli.own_suffix(
+        [view, *longer],
+        lambda label: cli.file_owner(out / f"comparison_{label}.json", cli.owners_in_json),
+        key,
+        force=force,
     )
 
 
@@ -200,7 +172,7 @@ def draw(surfaces: list[Surface], out: Path, label: str, *, log_scale: bool, **o
             wrote(save_figure(figure, out / f"difference_{label}.png"))
         except InputError as error:
             print(f"No figure of the difference: {error}")
-    if not log_scale and (hint := range_hint(surfaces)):
+    if not log_scale and (hint := cli.range_hint(surfaces)):
         print(f"{hint}, --log-scale shows them")
 
 
@@ -209,4 +181,4 @@ def wrote(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    cli.run_script(main)

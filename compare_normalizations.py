@@ -21,39 +21,21 @@ from pathlib import Path
 from typing import Any
 
 from landscape_lib import (
-    SHARPNESS_CAUTION,
-    Evaluation,
     InputError,
-    NormalizationStudy,
-    PlaneChoice,
-    StoredResults,
     Surface,
-    check_count,
-    checkpoint_surface,
-    describe,
-    make_folder,
-    measure_curvature,
-    measure_landscape,
-    measure_sharpness,
-    normalization_figures,
-    normalization_report,
+    cli,
     objective,
-    refuse_unused,
-    run_script,
     save_figure,
-    study_data,
-    train_normalization,
-    with_time_left,
-    write_text,
+    studies,
 )
 
 DPI = 110
 
 
 def main(
-    study: NormalizationStudy = NormalizationStudy(),  # noqa: B008 (frozen)
-    plane: PlaneChoice = PlaneChoice(resolution=15),  # noqa: B008 (frozen)
-    evaluation: Evaluation = Evaluation(tolerance=0.05),  # noqa: B008 (frozen)
+    study: studies.NormalizationStudy = studies.NormalizationStudy(),  # noqa: B008 (frozen)
+    plane: cli.PlaneChoice = cli.PlaneChoice(resolution=15),  # noqa: B008 (frozen)
+    evaluation: cli.Evaluation = cli.Evaluation(tolerance=0.05),  # noqa: B008 (frozen)
     out: Path = Path("output"),
     figures: bool = True,
 ) -> None:
@@ -69,57 +51,57 @@ def main(
     study.check()
     plane.check()
     evaluation.check()
-    refuse_unused("here: no network is there yet at which a range could be found", range=(plane.range, None))
+    cli.refuse_unused("here: no network is there yet at which a range could be found", range=(plane.range, None))
     for part in ("json", "weights", "landscapes", "figures"):
-        make_folder(out / part)
-    data = study_data(study, evaluation.data_dir)
+        cli.make_folder(out / part)
+    data = studies.study_data(study, evaluation.data_dir)
     for name in ("samples", "curvature_samples"):
-        check_count(name, getattr(study, name), most=len(data["train"]))
+        cli.check_count(name, getattr(study, name), most=len(data["train"]))
     sizes = ", ".join(f"{len(part):,} {split}" for split, part in data.items())
     print(f"Data: {data['train'].name} ({data['train'].source}), {sizes}")
-    print(f"Settings: {describe(study, plane, evaluation)}")
+    print(f"Settings: {cli.describe(study, plane, evaluation)}")
     print("Networks are scored on the validation samples while they train, on the test samples once, at the end.")
     networks: dict[str, list[dict[str, Any]]] = {norm: [] for norm in study.norms}
     surfaces: dict[str, Surface] = {}
     stored = {
         norm: [
-            StoredResults(out / "json" / f"{kind}_{norm}.json", force=evaluation.force)
+            studies.StoredResults(out / "json" / f"{kind}_{norm}.json", force=evaluation.force)
             for kind in ("training", "landscape", "hessian")
         ]
         for norm in study.norms
     }
-    for norm, seed in with_time_left(list(study.networks())):
+    for norm, seed in cli.with_time_left(list(study.networks())):
         print(f"{norm}, seed {seed}", flush=True)
         histories, landscapes, hessians = stored[norm]
         name = study.name(norm, seed)
         path = out / "weights" / f"model_{name}.pth"
-        training, trained = train_normalization(study, norm, seed, data, path, histories, evaluation.device)
+        training, trained = studies.train_normalization(study, norm, seed, data, path, histories, evaluation.device)
         samples, few = (data["train"].subset(n, plane.seed) for n in (study.samples, study.curvature_samples))
         grid = out / "landscapes" / f"landscape_{name}.npz"
-        surface = checkpoint_surface(grid, trained, samples, plane, evaluation)
+        surface = cli.checkpoint_surface(grid, trained, samples, plane, evaluation)
         surfaces.setdefault(norm, surface)
         target = objective(trained.model, few, **evaluation.arguments)
         networks[norm].append(
             {
                 "training": training,
-                "landscape": measure_landscape(surface, seed, landscapes),
-                **measure_curvature(study, seed, trained, target, hessians),
-                **measure_sharpness(study, seed, trained, target, hessians),
+                "landscape": studies.measure_landscape(surface, seed, landscapes),
+                **studies.measure_curvature(study, seed, trained, target, hessians),
+                **studies.measure_sharpness(study, seed, trained, target, hessians),
             }
         )
         wrote(path)
         wrote(grid)
     captions = {}
-    for file, (caption, figure) in normalization_figures(networks, surfaces).items() if figures else ():
+    for file, (caption, figure) in studies.normalization_figures(networks, surfaces).items() if figures else ():
         captions[caption] = f"figures/{file}"
         wrote(save_figure(figure, out / "figures" / file, dpi=DPI))
     facts = {"data": f"{data['train'].name} ({data['train'].source}): {sizes}", **study.facts}
     facts["plane"] = f"seed {plane.seed}, normalize {plane.normalize}, resolution {plane.resolution}, " + (
         f"tolerance {evaluation.tolerance}" if evaluation.tolerance else "every point evaluated"
     )
-    report = normalization_report(networks, facts=facts, target_loss=study.target_loss, figures=captions)
-    wrote(write_text(out / "report.md", report))
-    print(SHARPNESS_CAUTION)
+    report = studies.normalization_report(networks, facts=facts, target_loss=study.target_loss, figures=captions)
+    wrote(cli.write_text(out / "report.md", report))
+    print(cli.SHARPNESS_CAUTION)
     failed = failures(networks)
     if failed:
         raise InputError(f"{len(failed)} measurements failed, as the report says; first {failed[0]}")
@@ -141,4 +123,4 @@ def wrote(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    cli.run_script(main)

@@ -19,50 +19,28 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from landscape_lib import (
-    DEFAULT_CHECKPOINT,
-    SHARPNESS_CAUTION,
     Eigenpairs,
-    Evaluation,
     Objective,
     Product,
     Sharpness,
     SpectralDensity,
     Surface,
     TraceEstimate,
-    check_count,
-    check_measures,
-    check_number,
-    check_parameters,
-    check_resolution,
-    check_seed,
-    checkpoint_suffix,
-    confirm_metrics,
-    describe,
+    cli,
     eigenvector_plane,
     find_span,
     ggn_product,
     hessian_product,
-    input_scaling,
-    is_first_rank,
-    load_checkpoint_data,
     load_or_evaluate,
-    load_or_measure,
-    load_or_measure_sharpness,
-    load_or_train,
-    make_folder,
-    note_unused_batch_norm,
     objective,
-    owners_in_json,
     plot_contour,
     plot_density,
     plot_eigenvalues,
     plot_sharpness,
-    run_script,
     save_figure,
     spectral_density,
     top_eigenpairs,
     trace,
-    write_json,
 )
 
 Result = TypeVar("Result", Eigenpairs, TraceEstimate, SpectralDensity)
@@ -71,8 +49,8 @@ MEASURES = ("sam", "ascent", "gaussian", "adaptive-sam", "adaptive-ascent", "ada
 
 
 def main(
-    evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
-    checkpoint: Path = DEFAULT_CHECKPOINT,
+    evaluation: cli.Evaluation = cli.Evaluation(),  # noqa: B008 (frozen)
+    checkpoint: Path = cli.DEFAULT_CHECKPOINT,
     model: str | None = None,
     accept_mismatch: bool = False,
     out: Path = Path("curvature_results"),
@@ -124,22 +102,22 @@ def main(
     """
     evaluation.check()
     check_options(samples, seed, k, tol, trace_error, max_products, probes, steps, measures, plane, rise, resolution)
-    out = make_folder(out)
+    out = cli.make_folder(out)
     needed: dict[str, int] = {split: samples or 1}
-    trained = load_or_train(
+    trained = cli.load_or_train(
         checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model, needed=needed
     )
-    check_parameters(trained.model, parameters)
-    suffix = checkpoint_suffix(out, trained, "curvature{}.json", owners_in_json, force=evaluation.force)
-    settings = describe(
+    cli.check_parameters(trained.model, parameters)
+    suffix = cli.checkpoint_suffix(out, trained, "curvature{}.json", cli.owners_in_json, force=evaluation.force)
+    settings = cli.describe(
         evaluation, split=split, samples=samples, seed=seed, operator=operator, parameters=parameters, k=k, tol=tol,
         which=which, trace_method=trace_method, trace_error=trace_error, max_products=max_products, probes=probes,
         steps=steps, rise=rise, resolution=resolution,
     )  # fmt: skip
     print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})\nSettings: {settings}")
-    note_unused_batch_norm(evaluation, [trained])
-    data = load_checkpoint_data(trained, split, evaluation.data_dir)
-    remarks = confirm_metrics(trained, evaluation, data if split == "test" else None, accept=accept_mismatch)
+    cli.note_unused_batch_norm(evaluation, [trained])
+    data = cli.load_checkpoint_data(trained, split, evaluation.data_dir)
+    remarks = cli.confirm_metrics(trained, evaluation, data if split == "test" else None, accept=accept_mismatch)
     data = data if samples is None else data.subset(samples, seed=seed)
     target = objective(trained.model, data, **evaluation.arguments)
     product = (ggn_product if operator == "ggn" else hessian_product)(target, trained.model, parameters=parameters)
@@ -150,7 +128,7 @@ def main(
 
     def measured(name: str, measure: Callable[..., Result], **options: object) -> Result:
         path = out / f"{name}{suffix}.npz"
-        found = load_or_measure(path, measure, product, force=evaluation.force, seed=seed, **options)
+        found = cli.load_or_measure(path, measure, product, force=evaluation.force, seed=seed, **options)
         wrote(path)
         return found
 
@@ -161,7 +139,7 @@ def main(
     density = measured("density", spectral_density, probes=probes, steps=steps)
     product.release()
     path = out / f"sharpness{suffix}.json"
-    found = load_or_measure_sharpness(path, target, trained.model, measures, seed=seed, force=evaluation.force)
+    found = cli.load_or_measure_sharpness(path, target, trained.model, measures, seed=seed, force=evaluation.force)
     if found:
         wrote(path)
     for result in found:
@@ -172,16 +150,16 @@ def main(
         notes = {"checkpoint": trained.identity}
         surface = evaluated_plane(path, target, product, pairs, evaluation, rise, resolution, notes)
     record = {
-        "checkpoint": {"file": str(checkpoint), **trained.identity, **remarks, "inputs": input_scaling(data)},
+        "checkpoint": {"file": str(checkpoint), **trained.identity, **remarks, "inputs": cli.input_scaling(data)},
         "settings": settings,
         "matrix": product.description,
         **record_of(pairs, whole, density),
-        "sharpness": {"caution": SHARPNESS_CAUTION, "measures": [result.record for result in found]},
+        "sharpness": {"caution": cli.SHARPNESS_CAUTION, "measures": [result.record for result in found]},
     }
-    wrote(write_json(out / f"curvature{suffix}.json", record))
-    if figures and is_first_rank():
+    wrote(cli.write_json(out / f"curvature{suffix}.json", record))
+    if figures and cli.is_first_rank():
         draw(out, suffix, pairs, density, found, surface)
-    print(SHARPNESS_CAUTION)
+    print(cli.SHARPNESS_CAUTION)
 
 
 def check_options(
@@ -199,15 +177,15 @@ def check_options(
     resolution: int,
 ) -> None:
     """Refuse what cannot be used before anything is trained or measured."""
-    check_seed(seed)
-    check_count("samples", samples)
+    cli.check_seed(seed)
+    cli.check_count("samples", samples)
     for name, value in (("k", k), ("probes", probes), ("steps", steps)):
-        check_count(name, value, most=MOST)
-    check_count("max_products", max_products, least=30, most=MOST)
-    check_measures(measures)
-    check_resolution(resolution)
+        cli.check_count(name, value, most=MOST)
+    cli.check_count("max_products", max_products, least=30, most=MOST)
+    cli.check_measures(measures)
+    cli.check_resolution(resolution)
     for name, number in (("tol", tol), ("trace_error", trace_error), ("rise", rise)):
-        check_number(name, number, above=0)
+        cli.check_number(name, number, above=0)
     if not plane and (rise, resolution) != (1.0, 21):
         print("Note: --no-plane leaves no use for --rise and --resolution", flush=True)
 
@@ -230,7 +208,7 @@ def evaluated_plane(
     target: Objective,
     product: Product,
     pairs: Eigenpairs,
-    evaluation: Evaluation,
+    evaluation: cli.Evaluation,
     rise: float,
     resolution: int,
     notes: dict[str, Any],
@@ -303,4 +281,4 @@ def wrote(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    cli.run_script(main)

@@ -19,19 +19,14 @@ from pathlib import Path
 
 from landscape_lib import (
     InputError,
-    Matrix,
-    check_count,
-    describe,
-    diverged_runs,
-    make_folder,
-    run_script,
+    cli,
     select_device,
-    train_matrix,
+    studies,
 )
 
 
 def main(
-    matrix: Matrix = Matrix(),  # noqa: B008 (frozen)
+    matrix: studies.Matrix = studies.Matrix(),  # noqa: B008 (frozen)
     output_root: Path = Path("reports/experiments"),
     device: str = "auto",
     jobs: int | None = None,
@@ -45,17 +40,17 @@ def main(
         jobs: Processes, each with one thread; None is one for every core.
     """
     plans = matrix.plans()
-    check_count("jobs", jobs)
+    cli.check_count("jobs", jobs)
     select_device(device)
-    root = make_folder(output_root)
-    print(f"Settings: {describe(matrix, device=device)}\n{len(plans)} networks; writing into {root}", flush=True)
+    root = cli.make_folder(output_root)
+    print(f"Settings: {cli.describe(matrix, device=device)}\n{len(plans)} networks; writing into {root}", flush=True)
     trained = 0
-    for summary in train_matrix(plans, root, jobs=jobs or os.cpu_count() or 1, device=device):
+    for summary in studies.train_matrix(plans, root, jobs=jobs or os.cpu_count() or 1, device=device):
         trained += 1
         accuracy = summary["final"]["test_accuracy"]
         print(f"Wrote {root / summary['place']} (test accuracy {accuracy:.2%})", flush=True)
     print(f"{trained} networks trained here; all {len(plans)} are in {root}")
-    if diverged := diverged_runs(plans, root):
+    if diverged := studies.diverged_runs(plans, root):
         raise InputError(
             f"the loss of {len(diverged)} of {len(plans)} networks is not finite, first {diverged[0]}; "
             "lower --learning-rate"
@@ -63,4 +58,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_script(main)
+    cli.run_script(main)

@@ -20,21 +20,14 @@ from pathlib import Path
 
 from landscape_lib import (
     InputError,
-    Probes,
-    check_count,
-    describe,
-    find_runs,
-    is_first_rank,
-    make_folder,
-    probe_study,
-    run_script,
+    cli,
     select_device,
-    write_reports,
+    studies,
 )
 
 
 def main(
-    probes: Probes = Probes(),  # noqa: B008 (frozen)
+    probes: studies.Probes = studies.Probes(),  # noqa: B008 (frozen)
     experiments_root: Path = Path("reports/experiments"),
     figures_root: Path = Path("reports/figures"),
     reports_root: Path = Path("reports"),
@@ -52,15 +45,15 @@ def main(
         jobs: Processes, each with one thread; None is one for every core.
     """
     probes.check()
-    check_count("jobs", jobs)
+    cli.check_count("jobs", jobs)
     select_device(device)
-    runs, left_out = find_runs(experiments_root)
-    figures, reports = make_folder(figures_root), make_folder(reports_root)
-    print(f"Settings: {describe(probes, device=device)}\n{len(runs)} networks in {experiments_root}", flush=True)
+    runs, left_out = studies.find_runs(experiments_root)
+    figures, reports = cli.make_folder(figures_root), cli.make_folder(reports_root)
+    print(f"Settings: {cli.describe(probes, device=device)}\n{len(runs)} networks in {experiments_root}", flush=True)
     for place, reason in left_out.items():
         print(f"Left out: {place}, {reason}")
     lost = {}
-    for place, measured, drawn, failed in probe_study(
+    for place, measured, drawn, failed in studies.probe_study(
         runs, probes, figures, jobs=jobs or os.cpu_count() or 1, device=device
     ):
         for folder, new in ((experiments_root, measured), (figures, drawn)):
@@ -69,8 +62,8 @@ def main(
         if failed:
             lost[place] = failed
             print(f"Not whole: {place}, {failed}", flush=True)
-    if is_first_rank():
-        for path in write_reports(runs, left_out, figures, reports):
+    if cli.is_first_rank():
+        for path in studies.write_reports(runs, left_out, figures, reports):
             print(f"Wrote {path}")
     if lost:
         place, reason = next(iter(lost.items()))
@@ -80,4 +73,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_script(main)
+    cli.run_script(main)

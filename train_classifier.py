@@ -23,20 +23,11 @@ from pathlib import Path
 from typing import Literal
 
 from landscape_lib import (
-    ModelOptions,
-    Run,
     Training,
     build_model,
-    check_count,
-    check_model,
-    epochs_to_save,
+    cli,
     fit,
     load_dataset,
-    make_folder,
-    path_inside,
-    plain_name,
-    refuse_unused,
-    run_script,
     seed_everything,
     select_device,
 )
@@ -46,7 +37,7 @@ DEFAULTS = Training(epochs=10, batch_size=128, lr=0.1, seed=42, momentum=0.9, we
 
 def main(
     training: Training = DEFAULTS,
-    network: ModelOptions = ModelOptions(),  # noqa: B008 (frozen)
+    network: cli.ModelOptions = cli.ModelOptions(),  # noqa: B008 (frozen)
     model: str = "resnet14",
     dataset: str = "fashion-mnist",
     data_dir: Path = Path("data"),
@@ -74,14 +65,14 @@ def main(
         resume: Go on with the run in that folder after a crash; one that has ended stays as it is.
     """
     training.check()
-    check_count("limit", limit)
-    check_model(model, **network.arguments)
-    epochs_to_save(save_epochs, training.epochs)
+    cli.check_count("limit", limit)
+    cli.check_model(model, **network.arguments)
+    cli.epochs_to_save(save_epochs, training.epochs)
     if not training.milestones:
-        refuse_unused("without --milestones", gamma=(training.gamma, DEFAULTS.gamma))
-    device, out = str(select_device(device)), make_folder(out)
+        cli.refuse_unused("without --milestones", gamma=(training.gamma, DEFAULTS.gamma))
+    device, out = str(select_device(device)), cli.make_folder(out)
     if name:
-        path_inside(out, name)  # before the data are loaded
+        cli.path_inside(out, name)  # before the data are loaded
     seed_everything(training.seed)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)
@@ -90,8 +81,8 @@ def main(
     print(f"Data: {train.name}, {len(train):,} training and {len(test):,} test samples ({train.source})")
     print(f"Model: {model} {arguments}\nSettings: {settings}, device {device}")
     classifier = build_model(model, **arguments)
-    run = Run(
-        path_inside(out, name or plain_name(f"{model}_{train.name}")),
+    run = cli.Run(
+        cli.path_inside(out, name or cli.plain_name(f"{model}_{train.name}")),
         epochs=training.epochs,
         save_epochs=save_epochs,
         resume=resume,
@@ -118,4 +109,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_script(main)
+    cli.run_script(main)

@@ -25,11 +25,9 @@ from landscape_lib import (
     LinearMNIST,
     Training,
     build_model,
-    check_count,
+    cli,
     fit,
     load_dataset,
-    prepare_checkpoint,
-    run_script,
     save_checkpoint,
     seed_everything,
     select_device,
@@ -65,9 +63,9 @@ def main(
     """
     settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
     Training(**settings).check()
-    check_count("limit", limit)
+    cli.check_count("limit", limit)
     place = select_device(device)
-    prepare_checkpoint(out)
+    cli.prepare_checkpoint(out)
     seed_everything(seed)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)
@@ -91,4 +89,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_script(main)
+    cli.run_script(main)

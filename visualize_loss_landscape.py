@@ -19,49 +19,24 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 from landscape_lib import (
-    DEFAULT_CHECKPOINT,
-    MOST_LEVELS,
     Checkpoint,
     Data,
-    Evaluation,
     InputError,
-    PlaneChoice,
     Surface,
-    check_budget,
-    check_count,
-    check_levels,
-    check_seed,
-    checkpoint_suffix,
-    checkpoint_surface,
-    confirm_metrics,
-    describe,
+    cli,
     explore,
-    is_first_rank,
-    load_checkpoint_data,
-    load_or_train,
-    make_folder,
-    note_unused_batch_norm,
-    owner_in_npz,
-    plain_name,
     plot_comparison,
     plot_contour,
     plot_slices,
-    plot_spread,
     plot_surface,
-    refuse_unused,
-    run_script,
     save_figure,
-    settle_budget,
-    settle_range,
-    summarize,
-    write_log,
 )
 
 
 def main(
-    plane: PlaneChoice = PlaneChoice(),  # noqa: B008 (frozen)
-    evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
-    checkpoint: Path = DEFAULT_CHECKPOINT,
+    plane: cli.PlaneChoice = cli.PlaneChoice(),  # noqa: B008 (frozen)
+    evaluation: cli.Evaluation = cli.Evaluation(),  # noqa: B008 (frozen)
+    checkpoint: Path = cli.DEFAULT_CHECKPOINT,
     model: str | None = None,
     accept_mismatch: bool = False,
     out: Path = Path("loss_landscape_results"),
@@ -98,67 +73,67 @@ def main(
     """
     if from_file:
         unused: dict[str, tuple[Any, Any]] = {
-            "checkpoint": (checkpoint, DEFAULT_CHECKPOINT),
+            "checkpoint": (checkpoint, cli.DEFAULT_CHECKPOINT),
             "model": (model, None),
             "budget": (budget, None),
         }
         unused |= {"subset": (subset, None), "minibatches": (minibatches, 0), "direction_pairs": (direction_pairs, 1)}
         unused["accept_mismatch"] = (accept_mismatch, False)
-        refuse_unused("with --from", (plane, PlaneChoice()), (evaluation, Evaluation()), **unused)
+        cli.refuse_unused("with --from", (plane, cli.PlaneChoice()), (evaluation, cli.Evaluation()), **unused)
         redraw(from_file, out, levels, log_scale, figures, html)
         return
     check_options(plane, evaluation, budget, subset, minibatches, direction_pairs, levels)
-    out = make_folder(out)
+    out = cli.make_folder(out)
     needed = {"train": max(subset or 1, minibatches * minibatch_size(evaluation)), "test": subset or 1}
-    trained = load_or_train(
+    trained = cli.load_or_train(
         checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model, needed=needed
     )
-    suffix = checkpoint_suffix(out, trained, "loss_grid_train{}.npz", owner_in_npz, force=evaluation.force)
+    suffix = cli.checkpoint_suffix(out, trained, "loss_grid_train{}.npz", cli.owner_in_npz, force=evaluation.force)
     print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})")
-    settings = describe(
+    settings = cli.describe(
         plane, evaluation, budget=budget, subset=subset, minibatches=minibatches, direction_pairs=direction_pairs
     )
     print(f"Settings: {settings}")
-    note_unused_batch_norm(evaluation, [trained])
+    cli.note_unused_batch_norm(evaluation, [trained])
     log = {"model": trained.description, "settings": settings.replace(", ", "\n")}
 
-    data = {split: load_checkpoint_data(trained, split, evaluation.data_dir) for split in ("train", "test")}
+    data = {split: cli.load_checkpoint_data(trained, split, evaluation.data_dir) for split in ("train", "test")}
     if subset is not None:
         data = {split: samples.subset(subset, seed=plane.seed) for split, samples in data.items()}
     batches = draw_minibatches(data["train"], minibatches, plane, evaluation)
-    remarks = confirm_metrics(trained, evaluation, data["test"] if subset is None else None, accept=accept_mismatch)
-    plane, notes = settle_range(trained, data["train"], plane, evaluation)
+    remarks = cli.confirm_metrics(trained, evaluation, data["test"] if subset is None else None, accept=accept_mismatch)
+    plane, notes = cli.settle_range(trained, data["train"], plane, evaluation)
     settled, surfaces = {}, {}
     for split, samples in data.items():
         path = out / f"loss_grid_{split}{suffix}.npz"
-        [samples], chosen, planned = settle_budget(budget, [path], [trained], [samples], plane, evaluation)
+        [samples], chosen, planned = cli.settle_budget(budget, [path], [trained], [samples], plane, evaluation)
         settled[split] = (samples, chosen, notes | planned)
         surfaces[split] = compute(path, trained, plane, *settled[split], remarks)
-        log[f"{samples.name} {split}"] = summarize(surfaces[split])
+        log[f"{samples.name} {split}"] = cli.summarize(surfaces[split])
         if figures:
             draw(surfaces[split], out, split, suffix, levels, log_scale)
-    if html and is_first_rank():
+    if html and cli.is_first_rank():
         wrote(explore(surfaces, out / f"explorer{suffix}.html"))
     options: dict[str, Any] = {"levels": levels, "log_scale": log_scale}
     if minibatches:
         path = out / f"landscape_train_minibatches{suffix}.png"
         single = compute_minibatches(out, suffix, trained, batches, plane, evaluation, notes, budget)
-        log |= {f"mini-batch {k}": summarize(surface) for k, surface in enumerate(single)}
+        log |= {f"mini-batch {k}": cli.summarize(surface) for k, surface in enumerate(single)}
         if figures:
             titles = [f"mini-batch {k}" for k in range(minibatches)]
             wrote(save_figure(plot_comparison(single, titles=titles, **options), path))
     if direction_pairs > 1:
         path = out / f"landscape_train_direction_pairs{suffix}.png"
         more = compute_pairs(out, suffix, trained, direction_pairs, plane, *settled["train"])
-        log |= {f"directions {k}": summarize(surface) for k, surface in enumerate(more, start=1)}
+        log |= {f"directions {k}": cli.summarize(surface) for k, surface in enumerate(more, start=1)}
         if figures:
-            wrote(save_figure(plot_spread([surfaces["train"], *more], **options), path))
-    wrote(write_log(out / f"experiment_log{suffix}.txt", log))
+            wrote(save_figure(cli.plot_spread([surfaces["train"], *more], **options), path))
+    wrote(cli.write_log(out / f"experiment_log{suffix}.txt", log))
 
 
 def check_options(
-    plane: PlaneChoice,
-    evaluation: Evaluation,
+    plane: cli.PlaneChoice,
+    evaluation: cli.Evaluation,
     budget: str | None,
     subset: int | None,
     minibatches: int,
@@ -168,20 +143,20 @@ def check_options(
     """Refuse what cannot be used before anything is trained or evaluated."""
     plane.check()
     evaluation.check()
-    check_budget(budget, evaluation)
-    check_count("subset", subset)
-    check_count("minibatches", minibatches, least=0, most=MOST_LEVELS)
-    check_count("direction_pairs", direction_pairs, most=MOST_LEVELS)
-    check_seed(plane.seed + direction_pairs - 1, "the seed of the last pair of directions")
-    check_levels(levels)
+    cli.check_budget(budget, evaluation)
+    cli.check_count("subset", subset)
+    cli.check_count("minibatches", minibatches, least=0, most=cli.MOST_LEVELS)
+    cli.check_count("direction_pairs", direction_pairs, most=cli.MOST_LEVELS)
+    cli.check_seed(plane.seed + direction_pairs - 1, "the seed of the last pair of directions")
+    cli.check_levels(levels)
 
 
-def minibatch_size(evaluation: Evaluation) -> int:
+def minibatch_size(evaluation: cli.Evaluation) -> int:
     """The samples of a mini-batch."""
     return int(evaluation.of_minibatches().arguments["batch_size"])
 
 
-def draw_minibatches(data: Data, count: int, plane: PlaneChoice, evaluation: Evaluation) -> list[Data]:
+def draw_minibatches(data: Data, count: int, plane: cli.PlaneChoice, evaluation: cli.Evaluation) -> list[Data]:
     """``count`` mini-batches, also none."""
     return data.minibatches(count, minibatch_size(evaluation), seed=plane.seed) if count else []
 
@@ -189,16 +164,16 @@ def draw_minibatches(data: Data, count: int, plane: PlaneChoice, evaluation: Eva
 def compute(
     path: Path,
     trained: Checkpoint,
-    plane: PlaneChoice,
+    plane: cli.PlaneChoice,
     data: Data,
-    evaluation: Evaluation,
+    evaluation: cli.Evaluation,
     notes: dict[str, Any],
     remarks: dict[str, Any] | None = None,
 ) -> Surface:
     """Evaluate the plane, or find that already done."""
-    surface = checkpoint_surface(path, trained, data, plane, evaluation, notes, remarks)
+    surface = cli.checkpoint_surface(path, trained, data, plane, evaluation, notes, remarks)
     wrote(path)
-    print(summarize(surface), flush=True)
+    print(cli.summarize(surface), flush=True)
     return surface
 
 
@@ -207,15 +182,15 @@ def compute_minibatches(
     suffix: str,
     trained: Checkpoint,
     batches: list[Data],
-    plane: PlaneChoice,
-    evaluation: Evaluation,
+    plane: cli.PlaneChoice,
+    evaluation: cli.Evaluation,
     notes: dict[str, Any],
     budget: str | None,
 ) -> list[Surface]:
     """One surface for each mini-batch."""
     evaluation, count = evaluation.of_minibatches(), len(batches)
     paths = [out / f"loss_grid_train_minibatch{k}{suffix}.npz" for k in range(count)]
-    batches, evaluation, planned = settle_budget(budget, paths, [trained] * count, batches, plane, evaluation)
+    batches, evaluation, planned = cli.settle_budget(budget, paths, [trained] * count, batches, plane, evaluation)
     return [
         compute(path, trained, plane, batch, evaluation, {**notes, **planned, "minibatch": k})
         for k, (path, batch) in enumerate(zip(paths, batches, strict=True))
@@ -227,9 +202,9 @@ def compute_pairs(
     suffix: str,
     trained: Checkpoint,
     count: int,
-    plane: PlaneChoice,
+    plane: cli.PlaneChoice,
     data: Data,
-    evaluation: Evaluation,
+    evaluation: cli.Evaluation,
     notes: dict[str, Any],
 ) -> list[Surface]:
     """One surface for each of ``count`` pairs of directions but the first one."""
@@ -241,17 +216,17 @@ def compute_pairs(
 
 def redraw(source: Path, out: Path, levels: int, log_scale: bool, figures: bool, html: bool) -> None:
     """The figures of a surface in a file, under names that tell which one it is."""
-    check_levels(levels)
+    cli.check_levels(levels)
     if not figures and not html:
         raise InputError("--from only draws: leave out --no-figures, or add --html")
-    surface, out = Surface.load(source), make_folder(out)
+    surface, out = Surface.load(source), cli.make_folder(out)
     split = surface.metadata.get("data", {}).get("split")
     split = split if split in ("train", "test") else "data"
-    name = plain_name(source.stem)
+    name = cli.plain_name(source.stem)
     suffix = name.removeprefix(f"loss_grid_{split}") if name.startswith(f"loss_grid_{split}") else f"_{name}"
-    if figures and is_first_rank():
+    if figures and cli.is_first_rank():
         draw(surface, out, split, suffix, levels, log_scale)
-    if html and is_first_rank():
+    if html and cli.is_first_rank():
         wrote(explore(surface, out / f"explorer{suffix}.html"))
 
 
@@ -270,4 +245,4 @@ def wrote(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    cli.run_script(main)

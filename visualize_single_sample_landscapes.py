@@ -16,40 +16,21 @@ from typing import Any, Literal
 from torch import Tensor
 
 from landscape_lib import (
-    DEFAULT_CHECKPOINT,
-    MOST_LEVELS,
     Data,
-    Evaluation,
     InputError,
-    PlaneChoice,
     Surface,
-    check_count,
-    checkpoint_suffix,
-    checkpoint_surface,
-    confirm_metrics,
-    describe,
+    cli,
     explore,
-    is_first_rank,
-    load_checkpoint_data,
-    load_or_train,
-    make_folder,
-    note_unused_batch_norm,
-    owner_in_npz,
     plot_tiles,
     predict,
-    run_script,
     save_figure,
-    settle_range,
-    summarize,
-    write_json,
-    write_log,
 )
 
 
 def main(
-    plane: PlaneChoice = PlaneChoice(),  # noqa: B008 (frozen)
-    evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
-    checkpoint: Path = DEFAULT_CHECKPOINT,
+    plane: cli.PlaneChoice = cli.PlaneChoice(),  # noqa: B008 (frozen)
+    evaluation: cli.Evaluation = cli.Evaluation(),  # noqa: B008 (frozen)
+    checkpoint: Path = cli.DEFAULT_CHECKPOINT,
     model: str | None = None,
     accept_mismatch: bool = False,
     out: Path = Path("loss_landscape_results"),
@@ -78,29 +59,29 @@ def main(
         html: Also write a page with all surfaces and their images, which opens in a browser without a network.
     """
     check_options(plane, evaluation, samples, indices)
-    out, needed = make_folder(out), max(indices) + 1 if indices else samples
-    trained = load_or_train(
+    out, needed = cli.make_folder(out), max(indices) + 1 if indices else samples
+    trained = cli.load_or_train(
         checkpoint, data_dir=evaluation.data_dir, device=evaluation.device, model=model, needed={split: needed}
     )
-    suffix = checkpoint_suffix(out, trained, "samples_loss_grid{}.npz", owner_in_npz, force=evaluation.force)
-    settings = describe(plane, evaluation, split=split, samples=samples, indices=indices, color_scale=color_scale)
+    suffix = cli.checkpoint_suffix(out, trained, "samples_loss_grid{}.npz", cli.owner_in_npz, force=evaluation.force)
+    settings = cli.describe(plane, evaluation, split=split, samples=samples, indices=indices, color_scale=color_scale)
     print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})\nSettings: {settings}")
-    note_unused_batch_norm(evaluation, [trained])
+    cli.note_unused_batch_norm(evaluation, [trained])
 
-    data = load_checkpoint_data(trained, split, evaluation.data_dir)
-    remarks = confirm_metrics(trained, evaluation, data if split == "test" else None, accept=accept_mismatch)
+    data = cli.load_checkpoint_data(trained, split, evaluation.data_dir)
+    remarks = cli.confirm_metrics(trained, evaluation, data if split == "test" else None, accept=accept_mismatch)
     data = data.select(indices) if indices else data.subset(samples, seed=plane.seed)
-    plane, notes = settle_range(trained, data, plane, evaluation)
+    plane, notes = cli.settle_range(trained, data, plane, evaluation)
     path = out / f"samples_loss_grid{suffix}.npz"
-    surface = checkpoint_surface(path, trained, data, plane, evaluation, notes, remarks, per_sample=True)
+    surface = cli.checkpoint_surface(path, trained, data, plane, evaluation, notes, remarks, per_sample=True)
     wrote(path)
     surfaces, records = single_surfaces(surface, data, predict(trained.model, data))
     for single, record in zip(surfaces, records, strict=True):
         record["file"] = f"sample_{record['index']}_loss_grid{suffix}.npz"
         wrote(single.save(out / record["file"]))
     chosen = {"seed": plane.seed, "data": data.name, "split": split, "checkpoint": trained.identity, "samples": records}
-    wrote(write_json(out / f"selected_samples{suffix}.json", chosen))
-    if is_first_rank():
+    wrote(cli.write_json(out / f"selected_samples{suffix}.json", chosen))
+    if cli.is_first_rank():
         images, titles = [data.image(i) for i in range(len(data))], [title(record) for record in records]
         figure = plot_tiles(surfaces, images=images, titles=titles, color_scale=color_scale, log_scale=log_scale)
         for ending in ("png", "pdf"):
@@ -108,21 +89,23 @@ def main(
         if html:
             wrote(explore(surfaces, out / f"samples_explorer{suffix}.html", names=titles, pictures=images))
     log = {"model": trained.description, "settings": settings.replace(", ", "\n")}
-    log |= {"mean of the samples": summarize(surface), "samples": "\n".join(map(one_line, records))}
-    wrote(write_log(out / f"single_sample_experiment_log{suffix}.txt", log))
+    log |= {"mean of the samples": cli.summarize(surface), "samples": "\n".join(map(one_line, records))}
+    wrote(cli.write_log(out / f"single_sample_experiment_log{suffix}.txt", log))
 
 
-def check_options(plane: PlaneChoice, evaluation: Evaluation, samples: int, indices: tuple[int, ...] | None) -> None:
+def check_options(
+    plane: cli.PlaneChoice, evaluation: cli.Evaluation, samples: int, indices: tuple[int, ...] | None
+) -> None:
     """Refuse what cannot be used before anything is trained or evaluated."""
     plane.check()
     evaluation.check()
-    check_count("samples", samples, most=MOST_LEVELS)
+    cli.check_count("samples", samples, most=cli.MOST_LEVELS)
     if indices is None:
         return
     if samples not in (10, len(indices)):
         print(f"Note: --indices names {len(indices)} samples; their number is not --samples", flush=True)
-    if not 0 < len(indices) <= MOST_LEVELS or min(indices) < 0:
-        raise InputError(f"indices are {list(indices)}; give 1 to {MOST_LEVELS:,} positions from 0 on")
+    if not 0 < len(indices) <= cli.MOST_LEVELS or min(indices) < 0:
+        raise InputError(f"indices are {list(indices)}; give 1 to {cli.MOST_LEVELS:,} positions from 0 on")
 
 
 def single_surfaces(surface: Surface, data: Data, probabilities: Tensor) -> tuple[list[Surface], list[dict[str, Any]]]:
@@ -161,4 +144,4 @@ def wrote(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    cli.run_script(main)

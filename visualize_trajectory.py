@@ -30,56 +30,27 @@ from torch import nn
 from landscape_lib import (
     Checkpoint,
     Data,
-    Evaluation,
     InputError,
-    JoinedPoints,
-    ModelOptions,
     Objective,
     RecordedPoints,
     Surface,
     Training,
     Trajectory,
     animate_path,
-    animation_formats,
     build_model,
-    check_count,
-    check_distinct,
-    check_model,
-    check_number,
-    check_resolution,
-    check_seed,
-    checkpoint_notes,
-    confirm_metrics,
-    covering_ranges,
-    describe,
-    input_scaling,
+    cli,
     load_checkpoint,
     load_dataset,
     load_or_evaluate,
-    load_or_project,
-    load_or_record,
-    load_shared_data,
-    make_folder,
     model_at,
     objective,
-    own_suffix,
     pca_plane,
-    plain_name,
     plot_comparison,
     plot_path,
     plot_path_html,
     plot_path_losses,
     random_plane,
-    record_checkpoints,
-    recorded_owner,
-    refuse_unused,
-    run_notes,
-    run_script,
     save_figure,
-    smooth,
-    summarize,
-    surface_table,
-    write_log,
 )
 
 DEFAULTS = Training(epochs=30, batch_size=64, lr=0.01, seed=42)
@@ -87,7 +58,7 @@ DEFAULTS = Training(epochs=30, batch_size=64, lr=0.01, seed=42)
 
 def main(
     training: Training = DEFAULTS,
-    network: ModelOptions = ModelOptions(),  # noqa: B008 (frozen)
+    network: cli.ModelOptions = cli.ModelOptions(),  # noqa: B008 (frozen)
     model: str | None = None,
     dataset: str = "auto",
     data_dir: Path = Path("data"),
@@ -143,7 +114,9 @@ def main(
         accept_mismatch: Go on where the last checkpoint does not reach the test loss and accuracy stored in it.
         out: Folder for the results; those of other networks stay, and the names of the new ones tell them.
     """
-    evaluation = Evaluation(tolerance=tolerance, batch_norm=batch_norm, device=device, data_dir=data_dir, force=force)
+    evaluation = cli.Evaluation(
+        tolerance=tolerance, batch_norm=batch_norm, device=device, data_dir=data_dir, force=force
+    )
     evaluation.check()
     check_view(resolution, margin, smoothing, subset, before_after)
     if checkpoints:
@@ -155,13 +128,13 @@ def main(
         }
         unused["optimizers"] = (optimizers, ())
         trained = (replace(training, seed=DEFAULTS.seed), DEFAULTS)
-        refuse_unused("with --checkpoints", trained, (network, ModelOptions()), **unused)
-        check_seed(training.seed)
+        cli.refuse_unused("with --checkpoints", trained, (network, cli.ModelOptions()), **unused)
+        cli.check_seed(training.seed)
     else:
-        refuse_unused("without --checkpoints", accept_mismatch=(accept_mismatch, False))
+        cli.refuse_unused("without --checkpoints", accept_mismatch=(accept_mismatch, False))
         check_training(training, network, model, limit, seeds, optimizers, lrs)
-    out = make_folder(out)
-    settings = describe(
+    out = cli.make_folder(out)
+    settings = cli.describe(
         training, network, model=model, dataset=dataset, limit=limit, seeds=seeds, optimizers=optimizers, lrs=lrs,
         checkpoints=[str(path) for path in checkpoints], subset=subset, filter_norm=filter_norm, origin=origin,
         resolution=resolution, margin=margin, tolerance=tolerance, batch_norm=batch_norm, device=device,
@@ -176,7 +149,7 @@ def main(
         )
         remark = {}
     data = train if subset is None else train.subset(subset, seed=training.seed)
-    every = JoinedPoints(list(runs.values()))
+    every = cli.JoinedPoints(list(runs.values()))
     net = model_at(net, every[-1])
     plane = pca_plane(every, origin=origin, normalize="filter" if filter_norm else None)
     shares = plane.recipe["explained_variance"][:2]
@@ -187,47 +160,51 @@ def main(
         print(f"Note: there is no BatchNorm layer; --batch-norm {batch_norm} changes nothing", flush=True)
     paths = []
     for name, points in runs.items():
-        path = out / f"trajectory_{plain_name(name)}{suffix}.npz"
-        paths.append(load_or_project(path, points, plane, target, name=name, force=force))
+        path = out / f"trajectory_{cli.plain_name(name)}{suffix}.npz"
+        paths.append(cli.load_or_project(path, points, plane, target, name=name, force=force))
         wrote(path)
         print(path_summary(paths[-1]), flush=True)
-    grid: dict[str, Any] = {**covering_ranges(paths, margin=margin), "resolution": resolution, "tolerance": tolerance}
+    grid: dict[str, Any] = {
+        **cli.covering_ranges(paths, margin=margin),
+        "resolution": resolution,
+        "tolerance": tolerance,
+    }
     path = out / f"trajectory_surface{suffix}.npz"
-    remarks = {"inputs": input_scaling(data), **remark}
+    remarks = {"inputs": cli.input_scaling(data), **remark}
     surface = load_or_evaluate(path, target, plane, force=force, remarks=remarks, **grid)
     wrote(path)
     draw(surface, paths, out, suffix, log_scale, animate)
-    log = {"settings": settings.replace(", ", "\n"), "surface": summarize(surface)}
+    log = {"settings": settings.replace(", ", "\n"), "surface": cli.summarize(surface)}
     log |= {name: path_summary(path) for name, path in zip(runs, paths, strict=True)}
     if before_after:
         if target.has_batch_norm:  # whose running statistics are those of no single point here
             target = objective(net, data, batch_norm=batch_norm or "recalibrate", device=device)
         grid = {"resolution": resolution, "tolerance": tolerance, "force": force}
         ends = evaluate_ends(next(iter(runs.values())), net, target, training.seed, out, suffix, **grid)
-        log["before and after training"] = surface_table(list(ends.values()), list(ends))
+        log["before and after training"] = cli.surface_table(list(ends.values()), list(ends))
         print(log["before and after training"])
-        shown = [smooth(end, smoothing) if smoothing else end for end in ends.values()]
+        shown = [cli.smooth(end, smoothing) if smoothing else end for end in ends.values()]
         titles = [f"{label} training ({next(iter(runs))})" for label in ends]
         figure = plot_comparison(shown, titles=titles, log_scale=log_scale)
         wrote(save_figure(figure, out / f"before_after{suffix}.png"))
-    wrote(write_log(out / f"trajectory_log{suffix}.txt", log))
+    wrote(cli.write_log(out / f"trajectory_log{suffix}.txt", log))
 
 
 def check_view(resolution: int, margin: float, smoothing: float, subset: int | None, before_after: bool) -> None:
     """Refuse planes that cannot be evaluated or drawn."""
-    check_resolution(resolution)
-    check_number("margin", margin, least=0)
-    check_number("smoothing", smoothing, least=0)
+    cli.check_resolution(resolution)
+    cli.check_number("margin", margin, least=0)
+    cli.check_number("smoothing", smoothing, least=0)
     if smoothing > resolution:
         raise InputError(f"smoothing is {smoothing} grid steps; the planes have {resolution}")
-    check_count("subset", subset)
+    cli.check_count("subset", subset)
     if not before_after:
-        refuse_unused("with --no-before-after", smoothing=(smoothing, 0.0))
+        cli.refuse_unused("with --no-before-after", smoothing=(smoothing, 0.0))
 
 
 def check_training(
     training: Training,
-    network: ModelOptions,
+    network: cli.ModelOptions,
     model: str | None,
     limit: int | None,
     seeds: tuple[int, ...],
@@ -236,12 +213,12 @@ def check_training(
 ) -> None:
     """Refuse runs that cannot be trained, or that have too few points for a plane."""
     for name, values in (("seeds", seeds), ("optimizers", optimizers), ("lrs", lrs)):
-        check_distinct(name, values)
-    check_count("limit", limit)
+        cli.check_distinct(name, values)
+    cli.check_count("limit", limit)
     runs = variants(training, seeds, optimizers, lrs)
     if (points := (training.epochs + 1) * len(runs)) < 3:
         raise InputError(f"epochs is {training.epochs}, which gives {points} points; a plane takes at least three")
-    check_model(model or "simplenet", **network.arguments)
+    cli.check_model(model or "simplenet", **network.arguments)
 
 
 def train_runs(
@@ -261,14 +238,15 @@ def train_runs(
     arguments = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes), **arguments}
     net = build_model(model, **arguments)
     notes = {
-        name: run_notes(model, arguments, train, test, training, device=device) for name, training in options.items()
+        name: cli.run_notes(model, arguments, train, test, training, device=device)
+        for name, training in options.items()
     }
-    suffix = suffix_of(out, notes, plain_name(f"{model}_{train.name}"), force)
+    suffix = suffix_of(out, notes, cli.plain_name(f"{model}_{train.name}"), force)
     runs = {}
     for name, training in options.items():
         print(f"{name}: {model} on {train.name}, {len(train):,} samples", flush=True)
         path = points_path(out, name, suffix)
-        runs[name] = load_or_record(path, model, arguments, train, test, training, device=device, force=force)
+        runs[name] = cli.load_or_record(path, model, arguments, train, test, training, device=device, force=force)
         wrote(path)
     return runs, net, train, suffix
 
@@ -276,16 +254,16 @@ def train_runs(
 def suffix_of(out: Path, notes: dict[str, dict[str, Any]], label: str, force: bool) -> str:
     """What the names of all files of runs with these ``notes`` end with: nothing, where others do not have that."""
     key = hashlib.sha256(json.dumps(notes, sort_keys=True).encode()).hexdigest()[:8]
-    return own_suffix(
+    return cli.own_suffix(
         ["", f"_{label}", f"_{label}_{key}"],
-        lambda suffix: recorded_owner({points_path(out, name, suffix): run for name, run in notes.items()}, key),
+        lambda suffix: cli.recorded_owner({points_path(out, name, suffix): run for name, run in notes.items()}, key),
         key,
         force=force,
     )
 
 
 def points_path(out: Path, name: str, suffix: str) -> Path:
-    return out / f"trajectory_{plain_name(name)}{suffix}.points"
+    return out / f"trajectory_{cli.plain_name(name)}{suffix}.points"
 
 
 def evaluate_ends(
@@ -317,7 +295,7 @@ def variants(
 
 
 def from_checkpoints(
-    out: Path, paths: tuple[Path, ...], model: str | None, evaluation: Evaluation, accept: bool
+    out: Path, paths: tuple[Path, ...], model: str | None, evaluation: cli.Evaluation, accept: bool
 ) -> tuple[dict[str, RecordedPoints], nn.Module, Data, str, dict[str, Any]]:
     """The runs, the network, its data, the end of all names, and a remark; checkpoints of one folder are one run."""
     folders: dict[Path, list[Checkpoint]] = {}
@@ -331,16 +309,16 @@ def from_checkpoints(
     loaded = [checkpoint for run in runs.values() for checkpoint in run]
     if len(loaded) < 3:
         raise InputError(f"a path takes at least three checkpoints, not {len(loaded)}")
-    data = load_shared_data(loaded, "train", evaluation.data_dir, seed=0)
+    data = cli.load_shared_data(loaded, "train", evaluation.data_dir, seed=0)
     if len({samples.fingerprint for samples in data}) > 1:
         raise InputError("the checkpoints were trained on different data, so they share no loss; give those of one")
-    remark = confirm_metrics(loaded[-1], evaluation, accept=accept)
-    notes = {name: checkpoint_notes(run) for name, run in runs.items()}
-    suffix = suffix_of(out, notes, plain_name("_".join(runs))[:60], evaluation.force)
+    remark = cli.confirm_metrics(loaded[-1], evaluation, accept=accept)
+    notes = {name: cli.checkpoint_notes(run) for name, run in runs.items()}
+    suffix = suffix_of(out, notes, cli.plain_name("_".join(runs))[:60], evaluation.force)
     recorded = {}
     for name, run in runs.items():
         path = points_path(out, name, suffix)
-        recorded[name] = record_checkpoints(path, run)
+        recorded[name] = cli.record_checkpoints(path, run)
         wrote(path)
     return recorded, loaded[-1].model, data[0], suffix, remark
 
@@ -351,7 +329,7 @@ def draw(surface: Surface, paths: list[Trajectory], out: Path, suffix: str, log_
     wrote(save_figure(plot_path_losses(paths, log_scale=log_scale), out / f"trajectory_losses{suffix}.png"))
     wrote(plot_path_html(surface, paths, out / f"loss_landscape{suffix}.html"))
     if animate:
-        for ending in animation_formats():
+        for ending in cli.animation_formats():
             wrote(animate_path(surface, paths, out / f"trajectory{suffix}{ending}", log_scale=log_scale))
 
 
@@ -371,4 +349,4 @@ def wrote(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    cli.run_script(main)

@@ -54,7 +54,7 @@ def main(
         samples: Samples that the loss averages over.
         quick: Few samples, once, to see that everything runs.
     """
-    out, name = ll.make_folder(out), "curvature-quick" if quick else "curvature"
+    out, name = ll.cli.make_folder(out), "curvature-quick" if quick else "curvature"
     samples, repeats, steps = (20, 1, 5) if quick else (samples, repeats, 300)
     data = ll.load_dataset("digits" if quick else dataset, "train", data_dir)
     model, few = trained(data, steps), data.subset(samples, SEED)
@@ -249,4 +249,4 @@ def verdict(good: bool, quick: str) -> str:
 
 
 if __name__ == "__main__":
-    ll.run_script(main)
+    ll.cli.run_script(main)

@@ -43,17 +43,17 @@ def main(
         whole: Also time both scripts from end to end, once.
         quick: Few epochs and a toy matrix, to see that everything runs.
     """
-    out, name = ll.make_folder(out), "matrix-quick" if quick else "matrix"
+    out, name = ll.cli.make_folder(out), "matrix-quick" if quick else "matrix"
     repeats, epochs = (1, 1) if quick else (repeats, epochs)
     results = {"quick": quick, "environment": environment(), "epochs": epochs, "architectures": {}}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a second one only costs at this size
-    for architecture in ll.Matrix().architectures:
+    for architecture in ll.studies.Matrix().architectures:
         results["architectures"][architecture] = measured(architecture, epochs, repeats)
     torch.set_num_threads(threads)
     chosen = TOY if quick else {}
     results["scripts"] = script_seconds(chosen) if whole else {}
-    results["matrix_one_by_one"] = one_by_one_seconds(ll.Matrix(**chosen)) if whole else None
+    results["matrix_one_by_one"] = one_by_one_seconds(ll.studies.Matrix(**chosen)) if whole else None
     write(out / f"{name}.json", json.dumps(results, indent=1))
     write(out / f"{name}.md", markdown(results))
     print(f"\n{markdown(results)}\nWrote {out / name}.json and {out / name}.md")
@@ -61,7 +61,7 @@ def main(
 
 def measured(architecture: str, epochs: int, repeats: int) -> dict:
     """Seconds of the runs of one activation, one by one and stacked, in turn."""
-    matrix = ll.Matrix(architectures=(architecture,), activations=("relu",), epochs=epochs)
+    matrix = ll.studies.Matrix(architectures=(architecture,), activations=("relu",), epochs=epochs)
     plans, record = matrix.plans(), {"one by one": [], "stacked": []}
     train, test = (ll.load_dataset(plans[0].points.name, split=split) for split in ("train", "test"))
     trainings = [plan.training for plan in plans]
@@ -85,7 +85,7 @@ def measured(architecture: str, epochs: int, repeats: int) -> dict:
     return {"networks": len(plans), **record}
 
 
-def one_by_one_seconds(matrix: ll.Matrix) -> float:
+def one_by_one_seconds(matrix: ll.studies.Matrix) -> float:
     """Seconds of all trainings of ``matrix``, one after the other, with torch's own threads; nothing is written."""
     began = time.perf_counter()
     for plan in matrix.plans():
@@ -155,4 +155,4 @@ def markdown(results: dict) -> str:
 
 
 if __name__ == "__main__":
-    ll.run_script(main)
+    ll.cli.run_script(main)

@@ -57,7 +57,7 @@ def main(
         points: Grid.
         quick: Few samples and points, to see that everything runs.
     """
-    out, name = ll.make_folder(out), "networks-quick" if quick else "networks"
+    out, name = ll.cli.make_folder(out), "networks-quick" if quick else "networks"
     samples, points, repeats = (40, (2, 2), 1) if quick else (samples, points, repeats)
     data = ll.load_dataset(dataset, "train", data_dir)
     results = {"quick": quick, "environment": environment(), "peak": convolution_peak(0.2 if quick else 3.0)}
@@ -191,4 +191,4 @@ def bf16_text(bf16: dict) -> str:
 
 
 if __name__ == "__main__":
-    ll.run_script(main)
+    ll.cli.run_script(main)

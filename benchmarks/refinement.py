@@ -54,7 +54,7 @@ def main(
         rough_samples: Samples of the rough one.
         rounds: Times that everything on networks is repeated in turn.
     """
-    out = ll.make_folder(out)
+    out = ll.cli.make_folder(out)
     results = {"environment": environment(), "analytic": analytic(surfaces)}
     results["smooth"] = beside_a_peer(smooth, data_dir, smooth_samples, rounds) if smooth else None
     results["budgets"] = within_budgets(smooth, data_dir, rounds) if smooth else []
@@ -122,7 +122,7 @@ def within_budgets(path: Path, data_dir: Path, rounds: int) -> list[dict]:
         for entry in found:
             began = time.perf_counter()
             whole = ll.objective(task.model, data, device="cpu")
-            planned = ll.plan_budget(whole, task.plane, entry["budget"], SEED, resolution=(51, 51))
+            planned = ll.cli.plan_budget(whole, task.plane, entry["budget"], SEED, resolution=(51, 51))
             part = whole.subset(planned["samples"], SEED)
             options = {"tolerance": planned["tolerance"], "budget": planned["seconds"]}
             surface = ll.evaluate(part, task.plane, resolution=(51, 51), progress=False, **options)
@@ -166,7 +166,7 @@ def beside_the_exact_grid(path: Path, data_dir: Path, samples: int, rounds: int)
 
 def loaded(path: Path, data_dir: Path, samples: int | None) -> tuple[ll.Checkpoint, Task, ll.Data]:
     checkpoint = ll.load_checkpoint(path)
-    data = ll.load_checkpoint_data(checkpoint, "train", data_dir)
+    data = ll.cli.load_checkpoint_data(checkpoint, "train", data_dir)
     data = data if samples is None else data.subset(samples, SEED)
     model = checkpoint.model.requires_grad_(False)
     return checkpoint, Task(model, data.inputs, data.targets, ll.random_plane(model, seed=SEED)), data
@@ -253,4 +253,4 @@ def percent(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    ll.run_script(main)
+    ll.cli.run_script(main)

@@ -175,7 +175,7 @@ def main(
     """
     if repeats < 1:
         raise ll.InputError(f"repeats is {repeats}; take at least 1")
-    out, name = ll.make_folder(out), "quick" if quick else "results"
+    out, name = ll.cli.make_folder(out), "quick" if quick else "results"
     results = {"quick": quick, "environment": environment(), "works": {}, "command": None}
     for key in works:
         work = WORKS[key].small() if quick else WORKS[key]
@@ -588,4 +588,4 @@ def rounded(value: float) -> str:
 
 
 if __name__ == "__main__":
-    ll.run_script(main)
+    ll.cli.run_script(main)

@@ -52,7 +52,7 @@ def main(
         device: auto, cpu, cuda, cuda:N or mps.
         out: Folder for the results.
     """
-    out = ll.make_folder(out)
+    out = ll.cli.make_folder(out)
     train, test = (ll.load_dataset(dataset, split=split, data_dir=data_dir) for split in ("train", "test"))
     settings = {"width": width, "epochs": epochs, "lr": lr, "weight_decay": weight_decay, "seeds": list(seeds)}
     networks, accuracies = [], []
@@ -74,8 +74,8 @@ def main(
     on_test = {"unaligned": ll.barrier(unseen, *networks, resolution=resolution)}
     for method, aligned in found.alignments.items():
         on_test[f"aligned by {method}"] = ll.barrier(unseen, networks[0], aligned.model, resolution=resolution)
-    print(f"{len(few):,} training samples\n{ll.barrier_table(found.barriers)}")
-    print(f"{len(test):,} test samples\n{ll.barrier_table(on_test)}")
+    print(f"{len(few):,} training samples\n{ll.cli.barrier_table(found.barriers)}")
+    print(f"{len(test):,} test samples\n{ll.cli.barrier_table(on_test)}")
     wrote(ll.save_figure(ll.plot_barriers(found.barriers, log_scale=True), out / "barriers.png"))
     record = {
         "settings": {"dataset": dataset, **settings, "curve_epochs": curve_epochs if curve else None},
@@ -87,7 +87,7 @@ def main(
             for method, aligned in found.alignments.items()
         },
     }
-    wrote(ll.write_json(out / "barriers.json", record))
+    wrote(ll.cli.write_json(out / "barriers.json", record))
 
 
 def numbers(barriers: dict[str, ll.Barrier]) -> dict:
@@ -107,4 +107,4 @@ def wrote(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    ll.run_script(main)
+    ll.cli.run_script(main)

@@ -96,4 +96,4 @@ def draw(histories: dict[float, list[tuple[int, float, float]]]) -> Figure:
 
 
 if __name__ == "__main__":
-    ll.run_script(main)
+    ll.cli.run_script(main)

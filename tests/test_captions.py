@@ -171,7 +171,7 @@ DRAWINGS = {
     "slices": lambda surface: ll.plot_slices(surface, log_scale=True),
     "comparison": lambda surface: ll.plot_comparison([plane(), surface], log_scale=True),
     "difference": lambda surface: ll.plot_difference(plane(), surface, log_scale=True),
-    "spread": lambda surface: ll.plot_spread([surface, surface], log_scale=True),
+    "spread": lambda surface: ll.cli.plot_spread([surface, surface], log_scale=True),
     "tiles": lambda surface: ll.plot_tiles([plane(), surface], log_scale=True),
     "own tiles": lambda surface: ll.plot_tiles([plane(), surface], log_scale=True, color_scale="individual"),
     "path": lambda surface: ll.plot_path(surface, path(LONG), log_scale=True),
@@ -257,7 +257,7 @@ def test_the_numbers_above_a_panel_are_not_those_that_were_clipped():
 
 def test_histories_and_losses_of_paths_are_clipped_alike():
     with pytest.warns(UserWarning, match="no place on a log scale"):
-        ax = ll.plot_histories({"a": [[1, 0.1, 0]]}, log_scale=True, y_label="loss")
+        ax = ll.cli.plot_histories({"a": [[1, 0.1, 0]]}, log_scale=True, y_label="loss")
     assert ax.get_ylabel() == "loss\n1 of 3 points at or below 0 drawn at 0.1"
     assert ax.lines[0].get_ydata().tolist() == [1, 0.1, 0.1]
     fallen = path(LONG)
@@ -288,9 +288,9 @@ def everywhere(text):
     run = path(LONG, text, unit=text)
     yield ll.plot_path(surface, [run, run])
     yield ll.plot_path_losses([run, run])
-    yield ll.plot_histories({text: [[1, 2]]}, x_label=text, y_label=text)
-    yield ll.plot_rows([(text, 1.0, 0.1)], x_label=text, title=text)
-    yield ll.plot_panels({text: lambda ax: None})
+    yield ll.cli.plot_histories({text: [[1, 2]]}, x_label=text, y_label=text)
+    yield ll.cli.plot_rows([(text, 1.0, 0.1)], x_label=text, title=text)
+    yield ll.cli.plot_panels({text: lambda ax: None})
     yield ll.plot_barriers({text: Barrier.of(replace(way, alphas=np.linspace(0, 1, 9)))})
     result = Sharpness(text, 1.0, None, None, 0.1, "", "", 0.0, (), None, None, 0, layer=text)
     yield ll.plot_sharpness([result])
@@ -314,7 +314,7 @@ def test_dollars_are_drawn_as_they_are():
 
 
 def test_a_name_that_begins_with_an_underscore_stands_in_the_legend():
-    ax = ll.plot_histories({"_run": [[1, 2]]})
+    ax = ll.cli.plot_histories({"_run": [[1, 2]]})
     assert labels(ax) == [" _run"]
     assert " _run" in labels(ll.plot_path(plane(), path(LONG, "_run"), new_axes()))
 

@@ -152,7 +152,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(folder, capfd, case):
 
 def test_names_tell_what_differs(tmp_path):
     def named(*checkpoints):
-        return ll.distinct_names(checkpoints)
+        return ll.cli.distinct_names(checkpoints)
 
     first = checkpoint(tmp_path / "a.pth")
     twelve = checkpoint(tmp_path / "b.pth", arguments={**ARGUMENTS, "classes": 12})

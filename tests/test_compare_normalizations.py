@@ -67,12 +67,12 @@ def test_every_file_is_there_and_the_numbers_are_those_of_the_networks(finished)
     assert {path.name for path in (out / "figures").iterdir()} == figures
     for path in ("report.md", "weights/model_dyt.pth", "json/hessian_none.json", "figures/sharpness.png"):
         assert f"Wrote output/{path}" in printed
-    assert ll.SHARPNESS_CAUTION in printed
+    assert ll.cli.SHARPNESS_CAUTION in printed
 
     trained = ll.load_checkpoint(out / "weights" / "model_dyt.pth")
     assert isinstance(trained.model, ll.NormCNN) and hasattr(trained.model.norm1, "alpha")
     training = result("dyt", "training", "training", folder=out)
-    test = ll.score(trained.model, ll.load_dataset("digits", split="test"), device="cpu")
+    test = ll.cli.score(trained.model, ll.load_dataset("digits", split="test"), device="cpu")
     assert test["accuracy"] == training["test_accuracy"] == trained.metadata["metrics"]["test_accuracy"]
     assert training["checkpoint"] == hashlib.sha256((out / "weights" / "model_dyt.pth").read_bytes()).hexdigest()
 
@@ -80,7 +80,9 @@ def test_every_file_is_there_and_the_numbers_are_those_of_the_networks(finished)
     train, validation = data.divided(0.1, seed=0)
     assert not set(train.indices.tolist()) & set(validation.indices.tolist()) and len(train) + len(validation) == 120
     last = training["epochs"][-1]
-    assert ll.score(trained.model, validation, device="cpu")["loss"] == pytest.approx(last["validation_loss"], rel=1e-5)
+    assert ll.cli.score(trained.model, validation, device="cpu")["loss"] == pytest.approx(
+        last["validation_loss"], rel=1e-5
+    )
     sizes = [24] * (len(train) // 24) + [len(train) % 24]
     assert np.average(last["batch_losses"], weights=sizes) == pytest.approx(last["train_loss"], rel=1e-5)
 
@@ -263,13 +265,13 @@ def networks(values, converged=True):
 
 def test_the_report_shows_spread_over_seeds_or_standard_errors_and_marks_what_did_not_converge():
     options = {"facts": {"data": "toy"}, "target_loss": 0.3, "figures": {"A figure": "figures/a.png"}}
-    several = ll.normalization_report({"none": networks([1.0, 2.0, 6.0])}, **options)
+    several = ll.studies.normalization_report({"none": networks([1.0, 2.0, 6.0])}, **options)
     assert "| none | 458,570 |" in several and "12,346" in several
     assert "| 3 ± 2.6 |" in several  # mean and standard deviation of 1, 2, 6
-    single = ll.normalization_report({"none": networks([4.0], converged=False)}, **options)
+    single = ll.studies.normalization_report({"none": networks([4.0], converged=False)}, **options)
     assert "| 4 ± 0.5\\* |" in single and "| 2\\* |" in single and "One seed" in single
-    assert "![A figure](figures/a.png)" in single and ll.SHARPNESS_CAUTION in single
-    assert single == ll.normalization_report({"none": networks([4.0], converged=False)}, **options)
+    assert "![A figure](figures/a.png)" in single and ll.cli.SHARPNESS_CAUTION in single
+    assert single == ll.studies.normalization_report({"none": networks([4.0], converged=False)}, **options)
 
 
 def test_the_training_speed_is_the_first_window_that_is_low_enough():
@@ -301,7 +303,7 @@ def test_the_training_speed_is_the_first_window_that_is_low_enough():
 )
 def test_settings_out_of_range_are_told(options, message):
     with pytest.raises(ll.InputError, match=message):
-        ll.NormalizationStudy(**options).check()
+        ll.studies.NormalizationStudy(**options).check()
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_the_report_never_leaves_the_control_out_and_each_entry_is_what_its_func
     curve = ll.fit_curve(objective, a, b, kind="polygon", seed=2, epochs=2, bends=1, progress=False)
     assert found.curve.fingerprint == curve.fingerprint
     assert list(ll.connectivity(objective, a, b, methods=(), **SMALL).barriers) == ["unaligned"]
-    head, *rows = ll.barrier_table(found.barriers).splitlines()
+    head, *rows = ll.cli.barrier_table(found.barriers).splitlines()
     assert head.split("  ")[-1] == "accuracy barrier" and len(rows) == 4
     assert rows[0].split()[3] == f"{found.barriers['unaligned'].value:.4g}"
 

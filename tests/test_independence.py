@@ -290,7 +290,7 @@ def test_one_batch_in_refinement_with_a_tolerance_and_no_noise_to_refer_to():
     with pytest.raises(ll.InputError, match="needs the standard error"):
         ll.evaluate(target, plane, tolerance="noise", progress=False)
     with pytest.raises(ll.InputError, match="needs the standard error"):
-        ll.plan_budget(target, plane, 10)
+        ll.cli.plan_budget(target, plane, 10)
 
 
 def test_parts_of_several_lengths_are_one_batch_when_that_is_asked():

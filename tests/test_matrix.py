@@ -23,7 +23,7 @@ SETTINGS = {"n_train": 70, "n_test": 40, "epochs": 3, "batch_size": 32, "lr_step
 TOY = [part for key, value in SETTINGS.items() for part in (f"--{key.replace('_', '-')}", str(value))]
 TOY += ["--architectures", "shallow-small", "medium", "--activations", "tanh", "--seeds", "0", "1", "--jobs", "1"]
 TOY += ["--device", "cpu"]
-MATRIX = ll.Matrix(architectures=("shallow-small", "medium"), activations=("tanh",), seeds=(0, 1), **SETTINGS)
+MATRIX = ll.studies.Matrix(architectures=("shallow-small", "medium"), activations=("tanh",), seeds=(0, 1), **SETTINGS)
 FILES = ["checkpoints/final.pth", "checkpoints/init.pth", "checkpoints/mid_002.pth", "metrics.json", "summary.json"]
 
 
@@ -34,7 +34,7 @@ def here(tmp_path, monkeypatch):
 
 
 def train(*options):
-    ll.run_script(run_full_matrix.main, [*TOY, *options])
+    ll.cli.run_script(run_full_matrix.main, [*TOY, *options])
 
 
 def contents(folder) -> dict[str, bytes]:
@@ -68,9 +68,9 @@ def test_every_run_is_what_fit_gives_and_describes_itself(here, capsys):
         last = ll.load_checkpoint(folder / "checkpoints" / "final.pth")
         for p, q in zip(alone.parameters(), last.model.parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-5)
-        assert ll.load_checkpoint_data(last, "train", here).fingerprint == train_data.fingerprint
+        assert ll.cli.load_checkpoint_data(last, "train", here).fingerprint == train_data.fingerprint
         for split, data in (("train", train_data), ("test", test_data)):
-            measured = ll.score(last.model, data, device="cpu")
+            measured = ll.cli.score(last.model, data, device="cpu")
             assert measured["loss"] == summary["final"][f"{split}_loss"]
         assert summary["final"]["test_loss"] == pytest.approx(epochs[-1]["test_loss"], rel=1e-6)
 
@@ -182,7 +182,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(here, capsys, options, message)
 
 def test_the_commands_of_the_manual_parse(capsys):
     with pytest.raises(SystemExit):
-        ll.run_script(run_full_matrix.main, ["-h"])
+        ll.cli.run_script(run_full_matrix.main, ["-h"])
     printed = capsys.readouterr().out
     for option in set(re.findall(r"(--[a-z-]+)", run_full_matrix.__doc__)) - {"--nproc-per-node"}:
         assert option in printed

@@ -174,7 +174,7 @@ def test_sharpness_is_measured_once_for_one_recipe(tmp_path, monkeypatch):
     def measured(*measures, data=data, point=model, loss="cross_entropy", **options):
         calls.clear()
         target = ll.objective(model, data, loss=loss, device="cpu")
-        return ll.load_or_measure_sharpness(path, target, point, measures, **options)
+        return ll.cli.load_or_measure_sharpness(path, target, point, measures, **options)
 
     first = measured("sam", "gaussian")
     assert calls == ["sam", "gaussian"]
@@ -209,7 +209,7 @@ def test_matrices_of_other_losses_are_not_served(tmp_path):
 
     def top():
         product = ll.hessian_product(ll.objective(model, data, loss=scaled, device="cpu"), model)
-        return ll.load_or_measure(tmp_path / "pairs.npz", ll.top_eigenpairs, product, k=1, tol=1e-3, seed=0)
+        return ll.cli.load_or_measure(tmp_path / "pairs.npz", ll.top_eigenpairs, product, k=1, tol=1e-3, seed=0)
 
     first, again = top(), top()
     assert again.metadata["seconds"] == first.metadata["seconds"]

@@ -19,22 +19,22 @@ OUTSIDE = [
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path, name):
     with pytest.raises(ll.InputError) as caught:
-        ll.path_inside(tmp_path, name)
+        ll.cli.path_inside(tmp_path, name)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["x", "a/b.npz", "a b", "..a", "a..b/c", "é", "seed=0", "r\udcc3\udcbcn"])
 def test_a_plain_name_is_below_its_folder(tmp_path, name):
-    assert ll.path_inside(tmp_path, name) == tmp_path / name
+    assert ll.cli.path_inside(tmp_path, name) == tmp_path / name
 
 
 def test_a_link_that_leads_out_is_refused_and_one_inside_is_not(tmp_path):
     (tmp_path / "folder" / "deep").mkdir(parents=True)
     (tmp_path / "folder" / "out").symlink_to(tmp_path)
     (tmp_path / "folder" / "in").symlink_to(tmp_path / "folder" / "deep")
-    assert ll.path_inside(tmp_path / "folder", "in/x").name == "x"
+    assert ll.cli.path_inside(tmp_path / "folder", "in/x").name == "x"
     with pytest.raises(ll.InputError, match="a link that leads out of"):
-        ll.path_inside(tmp_path / "folder", "out/x")
+        ll.cli.path_inside(tmp_path / "folder", "out/x")
 
 
 @pytest.mark.parametrize("sealed", [True, False])

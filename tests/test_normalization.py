@@ -153,7 +153,7 @@ def test_the_training_script_trains_it_and_its_checkpoint_rebuilds_it(here, norm
     train("--model", "norm-cnn", "--normalization", normalization, "--lr", "0.02")
     checkpoint = ll.load_checkpoint(here / "runs" / "norm-cnn_digits" / "epoch_002.pth")
     assert checkpoint.metadata["model"]["arguments"]["normalization"] == normalization
-    measured = ll.score(checkpoint.model, ll.load_dataset("digits", split="test"), device="cpu")
+    measured = ll.cli.score(checkpoint.model, ll.load_dataset("digits", split="test"), device="cpu")
     assert measured["accuracy"] == checkpoint.metadata["metrics"]["test_accuracy"]
     start = ll.load_checkpoint(here / "runs" / "norm-cnn_digits" / "epoch_000.pth")
     assert not torch.equal(start.model.norm1.alpha, checkpoint.model.norm1.alpha)

@@ -183,14 +183,14 @@ def test_measurements_by_finite_differences_are_stored_and_found(tmp_path, monke
     model = make("mlp")
     product = ll.hessian_product(target_of(model), model, differences=True)
     path = tmp_path / "pairs.npz"
-    first = ll.load_or_measure(path, ll.top_eigenpairs, product, k=2, progress=False)
+    first = ll.cli.load_or_measure(path, ll.top_eigenpairs, product, k=2, progress=False)
     count = product.count
-    again = ll.load_or_measure(path, ll.top_eigenpairs, product, k=2, progress=False)
+    again = ll.cli.load_or_measure(path, ll.top_eigenpairs, product, k=2, progress=False)
     np.testing.assert_array_equal(again.vectors, first.vectors)
     assert product.count == count
     # The settings that are left out are compared as well.
-    assert len(ll.load_or_measure(path, ll.top_eigenpairs, product, progress=False).values) == 10
-    exact = ll.load_or_measure(path, ll.top_eigenpairs, ll.hessian_product(target_of(model), model), progress=False)
+    assert len(ll.cli.load_or_measure(path, ll.top_eigenpairs, product, progress=False).values) == 10
+    exact = ll.cli.load_or_measure(path, ll.top_eigenpairs, ll.hessian_product(target_of(model), model), progress=False)
     assert exact.metadata["operator"] == "hessian"
 
 
@@ -266,7 +266,7 @@ def test_results_of_earlier_versions_are_loaded_and_serve(tmp_path):
         path = tmp_path / f"{name}.npz"
         path.write_bytes((STORED / path.name).read_bytes())
         before = kinds[name].load(path)
-        served = ll.load_or_measure(path, measure, product, **options)
+        served = ll.cli.load_or_measure(path, measure, product, **options)
         assert product.count == 0 and served.metadata == before.metadata
         again = measure(product, **options, progress=False)
         field = {"eigenpairs": "values", "trace": "value", "density": "nodes"}[name]
@@ -275,5 +275,5 @@ def test_results_of_earlier_versions_are_loaded_and_serve(tmp_path):
     path = tmp_path / "sharpness.json"
     path.write_bytes((STORED / path.name).read_bytes())
     content = path.read_bytes()
-    found = ll.load_or_measure_sharpness(path, target, model, ("sam", "gaussian"))
+    found = ll.cli.load_or_measure_sharpness(path, target, model, ("sam", "gaussian"))
     assert [one.measure for one in found] == ["sam", "gaussian"] and path.read_bytes() == content

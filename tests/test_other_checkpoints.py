@@ -41,7 +41,7 @@ def save(path, seed=0, metrics=None, name="linear-mnist", model=None):
 def run(script, *arguments):
     """The exit code of a script at toy size."""
     try:
-        ll.run_script(script.main, [*map(str, arguments), "--resolution", "3", "--device", "cpu"])
+        ll.cli.run_script(script.main, [*map(str, arguments), "--resolution", "3", "--device", "cpu"])
     except SystemExit as stop:
         return stop.code
     return 0
@@ -121,7 +121,7 @@ def test_figures_drawn_from_a_file_are_named_after_it(here):
         surface.metadata["data"]["split"] = "/../../evil" if name == "mine" else "train"
         source = Path(f"{name}.npz")
         surface.save(source)
-        ll.run_script(visualize_loss_landscape.main, ["--from", str(source)])
+        ll.cli.run_script(visualize_loss_landscape.main, ["--from", str(source)])
         split = "data" if name == "mine" else "train"
         assert Path(f"loss_landscape_results/landscape_{split}_2d_contour{expected}.png").exists()
     assert {name for name in stored() if name.endswith(".npz")} == {name for name in first if name.endswith(".npz")}
@@ -181,10 +181,10 @@ def test_metrics_are_compared_within_the_noise_of_a_subset(here, monkeypatch):
         path = save("net.pth", metrics={"test_loss": stored_loss}, model=model)
         checkpoint = ll.load_checkpoint(path)
         if fits:
-            ll.confirm_metrics(checkpoint, ll.Evaluation(device="cpu"))
+            ll.cli.confirm_metrics(checkpoint, ll.cli.Evaluation(device="cpu"))
             continue
         with pytest.raises(ll.InputError, match="does not reach"):
-            ll.confirm_metrics(checkpoint, ll.Evaluation(device="cpu"))
+            ll.cli.confirm_metrics(checkpoint, ll.cli.Evaluation(device="cpu"))
 
 
 ODD = """
@@ -206,4 +206,4 @@ def test_networks_without_logits_are_not_compared(here):
     model = ll.build_model("odd.py:build", **ARGUMENTS)
     path = save("odd.pth", metrics={"test_loss": 1.0}, name="odd.py:build", model=model)
     checkpoint = ll.load_checkpoint(path, model="odd.py:build")
-    assert "not compared" in ll.confirm_metrics(checkpoint, ll.Evaluation(device="cpu"))["stored_metrics"]
+    assert "not compared" in ll.cli.confirm_metrics(checkpoint, ll.cli.Evaluation(device="cpu"))["stored_metrics"]

@@ -208,9 +208,9 @@ def test_the_scripts_draw_a_network_of_your_own_when_told_its_code(here, checkpo
     options = ["--checkpoint", "own.pth", "--resolution", "3", "--device", "cpu"]
     options += ["--no-figures"] if script == "visualize_loss_landscape" else ["--samples", "2"]
     with pytest.raises(SystemExit) as caught:
-        ll.run_script(main, options)
+        ll.cli.run_script(main, options)
     assert caught.value.code == 2 and "--model 'nets/mine.py:build'" in capsys.readouterr().err
     assert not (here / "ran").exists()
-    ll.run_script(main, [*options, "--model", "nets/mine.py:build"])
+    ll.cli.run_script(main, [*options, "--model", "nets/mine.py:build"])
     assert (here / "ran").exists()
     assert list((here / "loss_landscape_results").glob("*loss_grid*_nets-mine.py-build.npz"))

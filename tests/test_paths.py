@@ -90,14 +90,14 @@ def test_films_have_a_frame_for_every_point_and_every_surface(tmp_path, clean_fi
         assert film.n_frames == 2
     with pytest.raises(ll.InputError, match=r"cannot write .*path\.avi: use \.gif"):
         ll.animate_path(surface(), [path()], tmp_path / "path.avi")
-    assert (".mp4" in ll.animation_formats()) == (shutil.which("ffmpeg") is not None)
+    assert (".mp4" in ll.cli.animation_formats()) == (shutil.which("ffmpeg") is not None)
 
 
 def test_smoothing_is_a_normalised_convolution_that_spares_non_finite_points():
     loss = surface().loss.copy()
     loss[4, 3] = np.nan
     given = surface(loss=loss)
-    found = ll.smooth(given, 1.0)
+    found = ll.cli.smooth(given, 1.0)
     offsets = np.arange(-4, 5)
     kernel = np.exp(-(offsets**2) / 2)
     kernel = np.outer(kernel, kernel)
@@ -109,7 +109,7 @@ def test_smoothing_is_a_normalised_convolution_that_spares_non_finite_points():
     assert np.array_equal(given.loss, loss, equal_nan=True) and found.metadata["smoothed"] == 1.0
     assert "smoothed for display (Gaussian, σ = 1 grid steps)" in ll.plot_contour(found).get_title()
     with pytest.raises(ll.InputError, match="sigma is 0"):
-        ll.smooth(given, 0)
+        ll.cli.smooth(given, 0)
 
 
 TOY = ["--dataset", "digits", "--limit", "120", "--epochs", "4", "--hidden", "4", "--lr", "0.1", "--resolution", "5"]
@@ -117,7 +117,7 @@ TOY += ["--device", "cpu", "--data-dir"]
 
 
 def run(*arguments):
-    ll.run_script(visualize_trajectory.main, [*map(str, arguments)])
+    ll.cli.run_script(visualize_trajectory.main, [*map(str, arguments)])
 
 
 def test_the_script_writes_everything_and_computes_nothing_twice(tmp_path, small_data, monkeypatch, capsys):
@@ -162,7 +162,7 @@ def test_the_script_draws_checkpoints_of_a_batch_norm_network(tmp_path, small_da
     arguments = {"input_shape": (1, 8, 8), "classes": 10, "normalization": "batch"}
     shared = {"model_name": "resnet8", "model_arguments": arguments, "settings": {},
               "data": {"name": "digits", "split": "train", "limit": 60, "source": ""}}  # fmt: skip
-    run_folder = ll.Run("runs/a", epochs=3, save_epochs="all", resume=False, checkpoint=shared)
+    run_folder = ll.cli.Run("runs/a", epochs=3, save_epochs="all", resume=False, checkpoint=shared)
     ll.seed_everything(0)
     model = ll.build_model("resnet8", **arguments)
     ll.fit(model, data, test, device="cpu", on_epoch=run_folder.keep, epoch_zero=True, state=run_folder.state,

@@ -30,11 +30,11 @@ REPORTS = ["summary", "depth_study", "width_study", "activation_study", "optimiz
 
 
 def train(*options):
-    ll.run_script(run_full_matrix.main, [*MATRIX, "--output-root", "reports/experiments", *options])
+    ll.cli.run_script(run_full_matrix.main, [*MATRIX, "--output-root", "reports/experiments", *options])
 
 
 def probe(*options):
-    ll.run_script(run_probes_and_reports.main, [*PROBES, *options])
+    ll.cli.run_script(run_probes_and_reports.main, [*PROBES, *options])
 
 
 def times(folder) -> dict[str, int]:
@@ -122,7 +122,7 @@ def test_slices_of_an_even_number_of_points_need_not_meet_the_trained_network(he
     folder = here / "reports" / "experiments" / GROUP / "seed=0"
     rise = json.loads((folder / "probes" / "probes.json").read_text())["random_rise"]["random_plane"]
     checkpoint = ll.load_checkpoint(folder / "checkpoints" / "final.pth")
-    data = ll.load_checkpoint_data(checkpoint, "train", here)
+    data = ll.cli.load_checkpoint_data(checkpoint, "train", here)
     trained = F.cross_entropy(checkpoint.model(data.inputs), data.targets).item()
     loss = ll.Surface.load(folder / "probes" / "random_plane.npz").loss
     assert loss.shape == (4, 4) and rise == pytest.approx(float(np.median(loss)) - trained, rel=1e-5)
@@ -222,7 +222,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(here, capsys, options, message)
 
 def test_the_commands_of_the_manual_parse(capsys):
     with pytest.raises(SystemExit):
-        ll.run_script(run_probes_and_reports.main, ["-h"])
+        ll.cli.run_script(run_probes_and_reports.main, ["-h"])
     printed = capsys.readouterr().out
     for option in set(re.findall(r"(--[a-z-]+)", run_probes_and_reports.__doc__)) - {"--nproc-per-node"}:
         assert option in printed

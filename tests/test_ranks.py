@@ -183,7 +183,7 @@ def unused_port():
 def compared(folder, name, suffix):
     found = ll.Surface.load(folder / f"loss_grid_train{suffix}.npz")
     checkpoint = ll.load_checkpoint(folder / f"{name}.pth")
-    data = ll.load_checkpoint_data(checkpoint, "train", folder)
+    data = ll.cli.load_checkpoint_data(checkpoint, "train", folder)
     plane = ll.random_plane(checkpoint.model, seed=42)
     alone = ll.evaluate(ll.objective(checkpoint.model, data), plane, resolution=(5, 4), progress=False)
     np.testing.assert_allclose(found.loss, alone.loss, rtol=1e-5)
@@ -219,7 +219,7 @@ def test_two_processes_refine_the_same_points_as_one(checkpoints):
     torchrun(script, *options, cwd=checkpoints)
     found = ll.Surface.load(checkpoints / "loss_grid_train_cifar10.npz")
     model = ll.load_checkpoint(checkpoints / "tiny-cnn.pth")
-    target = ll.objective(model.model, ll.load_checkpoint_data(model, "train", checkpoints), device="cpu")
+    target = ll.objective(model.model, ll.cli.load_checkpoint_data(model, "train", checkpoints), device="cpu")
     plane = ll.random_plane(model.model, seed=42)
     alone = ll.evaluate(target, plane, resolution=25, tolerance=0.02, progress=False)
     np.testing.assert_array_equal(found.evaluated, alone.evaluated)

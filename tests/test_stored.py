@@ -251,9 +251,9 @@ def test_a_killed_run_under_a_budget_goes_on_with_its_plan(tmp_path, monkeypatch
         epoch=1, metrics={}, settings={},
     )  # fmt: skip
     checkpoint, path = ll.load_checkpoint(tmp_path / "c.pth"), tmp_path / "out" / "surface.npz"
-    data = ll.load_checkpoint_data(checkpoint, "train", tmp_path)
+    data = ll.cli.load_checkpoint_data(checkpoint, "train", tmp_path)
     plane, evaluation = PlaneChoice(resolution=25), Evaluation(device="cpu")
-    plain_plan, plans = ll.plan_budget, []
+    plain_plan, plans = ll.cli.plan_budget, []
     holder = sys.modules["landscape.cli.checkpoint_surfaces"]
     monkeypatch.setattr(holder, "plan_budget", lambda *a, **k: plans.append(1) or plain_plan(*a, **k))
     plain_save, saves = module.save_progress, []

@@ -82,7 +82,7 @@ def test_a_checkpoint_rebuilds_its_points(tmp_path):
         tmp_path / "m.pth", model, model_name="medium", model_arguments={"classes": 4},
         data={"name": train.name, "split": "train", "limit": None}, epoch=0, metrics={}, settings={},
     )  # fmt: skip
-    assert ll.load_checkpoint_data(ll.load_checkpoint(path), "train", tmp_path).fingerprint == train.fingerprint
+    assert ll.cli.load_checkpoint_data(ll.load_checkpoint(path), "train", tmp_path).fingerprint == train.fingerprint
 
 
 @pytest.mark.parametrize(

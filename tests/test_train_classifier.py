@@ -29,7 +29,7 @@ def here(tmp_path, monkeypatch):
 
 
 def train(*options):
-    ll.run_script(train_classifier.main, [*TOY, *options])
+    ll.cli.run_script(train_classifier.main, [*TOY, *options])
 
 
 def files(folder) -> list[str]:
@@ -60,7 +60,7 @@ def test_a_run_keeps_checkpoints_and_metrics(here, capsys):
         assert checkpoint.metadata["epoch"] == epoch and checkpoint.metadata["settings"]["milestones"] == [1]
         assert not checkpoint.model.blocks[0].shortcut
         assert isinstance(checkpoint.model.norm, torch.nn.GroupNorm)
-        measured = ll.score(checkpoint.model, test, device="cpu")
+        measured = ll.cli.score(checkpoint.model, test, device="cpu")
         for metrics in (seen[epoch], checkpoint.metadata["metrics"]):
             assert measured["loss"] == pytest.approx(metrics["test_loss"], rel=1e-5)
             assert measured["accuracy"] == metrics["test_accuracy"]
@@ -137,7 +137,7 @@ def test_networks_of_your_own_and_of_torchvision_are_trained(here, monkeypatch):
     )
     train("--model", "mine.py:net")
     checkpoint = ll.load_checkpoint(here / "runs" / "mine.py-net_digits" / "epoch_002.pth", model="mine.py:net")
-    measured = ll.score(checkpoint.model, ll.load_dataset("digits", split="test"), device="cpu")
+    measured = ll.cli.score(checkpoint.model, ll.load_dataset("digits", split="test"), device="cpu")
     assert measured["accuracy"] == checkpoint.metadata["metrics"]["test_accuracy"]
 
     from PIL import Image
@@ -188,11 +188,11 @@ def test_wrong_input_is_one_line_exit_code_2_and_no_run(here, offline, capsys, o
 
 def test_the_help_explains_every_option(capsys):
     with pytest.raises(SystemExit) as caught:
-        ll.run_script(train_classifier.main, ["-h"])
+        ll.cli.run_script(train_classifier.main, ["-h"])
     printed = capsys.readouterr().out
     assert caught.value.code == 0
     names = {*train_classifier.main.__annotations__} - {"return", "training", "network"}
-    for group in (ll.Training, ll.ModelOptions):
+    for group in (ll.Training, ll.cli.ModelOptions):
         names |= {*group.__annotations__}
     for name in names:
         assert re.search(rf"--{name.replace('_', '-')}\b", printed), name
@@ -204,7 +204,7 @@ def test_the_commands_of_the_manual_parse_and_the_script_defines_only_main(capsy
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert modules == {"dataclasses", "pathlib", "typing", "landscape_lib"}
     with pytest.raises(SystemExit):
-        ll.run_script(train_classifier.main, ["-h"])
+        ll.cli.run_script(train_classifier.main, ["-h"])
     printed = capsys.readouterr().out
     for option in re.findall(r"(--[a-z-]+)", train_classifier.__doc__):
         assert option in printed
@@ -233,7 +233,7 @@ def test_options_are_checked_before_data_are_loaded(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("train_classifier.load_dataset", None)  # not reached
     with pytest.raises(SystemExit, match="2"):
-        ll.run_script(train_classifier.main, options)
+        ll.cli.run_script(train_classifier.main, options)
     [line] = capsys.readouterr().err.splitlines()
     assert message in line and not list(tmp_path.iterdir())
 

@@ -165,7 +165,7 @@ def test_pca_plane_equals_numpys_svd_from_memory_and_from_a_file(tmp_path, monke
     _, values, vectors = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
     monkeypatch.setattr("landscape.slices.principal.BLOCK", 28)  # blocks of four parameters
     first, second = (recorded(tmp_path / f"{k}.points", part) for k, part in enumerate((path[:3], path[3:])))
-    for given in (path, recorded(tmp_path / "all.points", path), ll.JoinedPoints([first, second])):
+    for given in (path, recorded(tmp_path / "all.points", path), ll.cli.JoinedPoints([first, second])):
         plane = ll.pca_plane(given)
         np.testing.assert_allclose(plane.recipe["explained_variance"], values**2 / (values**2).sum(), atol=1e-12)
         for k, direction in enumerate(plane.directions):
@@ -239,7 +239,7 @@ def test_losses_are_those_of_the_points_and_of_their_shadows_under_one_batch_nor
 
     assert found.loss == pytest.approx([loss(point) for point in path], rel=1e-10)
     assert found.shadow_loss == pytest.approx([loss(plane(*c)) for c in found.coordinates], rel=1e-10)
-    ranges = ll.covering_ranges([found])
+    ranges = ll.cli.covering_ranges([found])
     surface = ll.evaluate(objective, plane, resolution=3, progress=False, **ranges)
     assert surface.metadata["slice"]["fingerprint"] == found.metadata["slice"]["fingerprint"]
     assert found.metadata["data"] == surface.metadata["data"] and found.metadata["name"] == "run"
@@ -262,9 +262,9 @@ def test_ranges_cover_path_and_origin_with_a_margin():
         zeros = np.zeros(len(places))
         return ll.Trajectory(zeros, np.array(places, dtype=float), zeros, zeros, zeros, zeros, {})
 
-    found = ll.covering_ranges([path((-4, 1), (-2, 2)), path((0, -1), (1, 1))], margin=0.1)
+    found = ll.cli.covering_ranges([path((-4, 1), (-2, 2)), path((0, -1), (1, 1))], margin=0.1)
     assert found == {"alpha_range": (-4.5, 1.5), "beta_range": (-1.3, 2.3)}
-    along = ll.covering_ranges([path((0, 0), (10, 0))], margin=0.5)
+    along = ll.cli.covering_ranges([path((0, 0), (10, 0))], margin=0.5)
     assert along["beta_range"] == (-0.5, 0.5)
 
 
@@ -297,8 +297,8 @@ BAD = {
     "zero": (lambda _: ll.project([A], ll.Plane(A, (B, {k: 0 * v for k, v in B.items()}))), "parallel or zero"),
     "foreign point": (lambda _: ll.project([{"w": B["w"]}], ll.Plane(A, (B, C))), "point 0 does not belong"),
     "nothing": (lambda _: ll.project([], ll.Plane(A, (B, C))), "no points"),
-    "constant path": (lambda _: ll.covering_ranges([ll.project([A], ll.Plane(A, (B, C)))]), "does not leave"),
-    "nan path": (lambda _: ll.covering_ranges([ll.project([NAN], ll.Plane(A, (B, C)))]), "not finite"),
+    "constant path": (lambda _: ll.cli.covering_ranges([ll.project([A], ll.Plane(A, (B, C)))]), "does not leave"),
+    "nan path": (lambda _: ll.cli.covering_ranges([ll.project([NAN], ll.Plane(A, (B, C)))]), "not finite"),
     "type": (lambda f: ll.TrajectoryRecorder(f / "x", dtype=torch.bfloat16), "not as torch.bfloat16"),
     "every": (lambda f: ll.TrajectoryRecorder(f / "x", every=0), "every is 0"),
     "missing": (lambda f: ll.RecordedPoints(f / "none.points"), "does not exist"),
@@ -307,7 +307,7 @@ BAD = {
         "'w' is too large for torch.float16",
     ),
     "mixed runs": (
-        lambda f: ll.JoinedPoints([recorded(f / "a", [A]), recorded(f / "b", [{"w": A["w"]}])]),
+        lambda f: ll.cli.JoinedPoints([recorded(f / "a", [A]), recorded(f / "b", [{"w": A["w"]}])]),
         "are of different networks",
     ),
 }

@@ -22,7 +22,7 @@ ADD += "for k in range(15): stored.get(int(sys.argv[2]), f'r{k}', {}, lambda: {'
 
 
 def new_run(folder):
-    return ll.Run(folder, epochs=1, save_epochs=(), resume=False, checkpoint={})
+    return ll.cli.Run(folder, epochs=1, save_epochs=(), resume=False, checkpoint={})
 
 
 def test_a_full_disk_leaves_the_state_of_training_as_it_was(tmp_path, monkeypatch):
