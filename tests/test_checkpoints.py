@@ -58,7 +58,7 @@ def test_the_metadata_are_plain_values(tmp_path):
 
 def test_plain_torch_reads_the_weights(tmp_path):
     model = save(tmp_path / "model.pth")
-    state = torch.load(tmp_path / "model.pth")["model_state_dict"]
+    state = torch.load(tmp_path / "model.pth", weights_only=True)["model_state_dict"]
     fresh = build_model("linear-mnist", **CASES["linear-mnist"])
     fresh.load_state_dict(state)
     assert torch.equal(fresh.fc.weight, model.fc.weight)
@@ -98,7 +98,7 @@ class Payload:
 
 def stored(path) -> dict:
     save(path)
-    return torch.load(path)
+    return torch.load(path, weights_only=True)
 
 
 def changed(path, **entries) -> dict:

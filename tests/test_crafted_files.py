@@ -293,7 +293,7 @@ def test_points_that_are_not_finite_are_evaluated_again_where_no_digest_vouches_
 )  # fmt: skip
 def test_a_checkpoint_of_a_model_far_larger_than_its_weights_takes_no_memory(tmp_path, little_memory, name, arguments):
     write_checkpoint(tmp_path / "model.pth")
-    content = torch.load(tmp_path / "model.pth")
+    content = torch.load(tmp_path / "model.pth", weights_only=True)
     content["model"] = {"name": name, "arguments": arguments}
     refused(load_checkpoint, saved(tmp_path / "model.pth", content), "does not fit the model it names")
 
@@ -318,14 +318,14 @@ def nested(depth, width=1):
 @pytest.mark.parametrize("settings", [{"x": nested(200)}, {"x": nested(40, 10)}], ids=["deep", "repeated"])
 def test_values_that_cannot_be_walked_through_are_refused(tmp_path, settings):
     write_checkpoint(tmp_path / "model.pth")
-    content = torch.load(tmp_path / "model.pth") | {"settings": settings}
+    content = torch.load(tmp_path / "model.pth", weights_only=True) | {"settings": settings}
     refused(load_checkpoint, saved(tmp_path / "model.pth", content), "nested too deep, or repeat too often")
 
 
 def test_packed_and_expanded_tensors_are_refused(tmp_path):
     path = tmp_path / "model.pth"
     write_checkpoint(path)
-    content = torch.load(path)
+    content = torch.load(path, weights_only=True)
     wide = {"fc.weight": torch.zeros(1).expand(4, 9), "fc.bias": torch.zeros(4)}
     refused(load_checkpoint, saved(path, content | {"model_state_dict": wide}), "only 4 bytes")
     content["model_state_dict"]["fc.weight"] = torch.zeros(2**16, 18)
@@ -494,21 +494,24 @@ def test_the_weights_of_a_wrapped_network_are_those_of_the_network(tmp_path, wra
     model, path = network(), tmp_path / "model.pth"
     write_checkpoint(path)
     fields = {
-        key: value for key, value in torch.load(path).items() if key not in ("versions", "model", "model_state_dict")
+        key: value
+        for key, value in torch.load(path, weights_only=True).items()
+        if key not in ("versions", "model", "model_state_dict")
     }
     arguments = {"input_shape": [1, 3, 3], "classes": 4}
     outer = WRAPPED[wrapped](model)
     save_checkpoint(path, outer, model_name="linear-mnist", model_arguments=arguments, **fields)
     if wrapped not in ("own", "twice"):
-        assert torch.load(path)["model_state_dict"].keys() == model.state_dict().keys()
+        assert torch.load(path, weights_only=True)["model_state_dict"].keys() == model.state_dict().keys()
     assert torch.equal(load_checkpoint(path).model.fc.weight, model.fc.weight)
-    saved(path, torch.load(path) | {"model_state_dict": dict(outer.state_dict())})  # by somebody's own script
+    content = torch.load(path, weights_only=True)
+    saved(path, content | {"model_state_dict": dict(outer.state_dict())})  # by somebody's own script
     assert torch.equal(load_checkpoint(path).model.fc.weight, model.fc.weight)
 
 
 def test_names_that_fit_with_no_prefix_are_named(tmp_path):
     write_checkpoint(tmp_path / "model.pth")
-    content = torch.load(tmp_path / "model.pth")
+    content = torch.load(tmp_path / "model.pth", weights_only=True)
     content["model_state_dict"] = {"module.head.weight": torch.ones(4, 9), "module.fc.bias": torch.ones(4)}
     refused(load_checkpoint, saved(tmp_path / "model.pth", content), "missing fc.bias, fc.weight", "module.head.weight")
     content["model_state_dict"] = {"fc.weight": torch.ones(4, 9, dtype=torch.complex64), "fc.bias": torch.ones(4)}

@@ -38,7 +38,7 @@ def write_checkpoint(path):
 def write_unsealed_checkpoint(path):
     """As earlier versions wrote it, without a digest."""
     write_checkpoint(path)
-    torch.save(torch.load(path), buffer := io.BytesIO())
+    torch.save(torch.load(path, weights_only=True), buffer := io.BytesIO())
     path.write_bytes(buffer.getvalue())
 
 

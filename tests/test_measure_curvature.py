@@ -113,7 +113,7 @@ def test_options_are_checked_before_the_checkpoint_is_read(tmp_path, monkeypatch
 def test_another_checkpoint_leaves_the_results_of_the_first_alone(checkpoint):
     assert run("--no-figures", "--no-plane", "--measures") == 0
     first = {path.name: path.read_bytes() for path in Path("curvature_results").iterdir()}
-    content = torch.load("net.pth")
+    content = torch.load("net.pth", weights_only=True)
     Path("net.pth").rename("earlier.pth")
     ll.save_checkpoint(
         "net.pth", ll.build_model("linear-mnist", **content["model"]["arguments"]), model_name="linear-mnist",

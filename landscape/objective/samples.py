@@ -19,6 +19,7 @@ from landscape.objective.trees import (
     map_leaves,
     map_parts,
     map_tensors,
+    rows_of,
     select,
     tensors_of,
     tree_bytes,
@@ -125,7 +126,7 @@ class Samples:
         if self.whole or self.tensors is None or count >= self.size:
             return self
         drawn = torch.randperm(self.size, generator=torch.Generator().manual_seed(seed))[:count].sort().values
-        tensors = map_parts(lambda t: t[drawn.to(t.device)], self.tensors)
+        tensors = map_parts(lambda t: rows_of(t, drawn), self.tensors)
         return _resident(tensors, {**self.description, "subset": [count, seed]}, own=True)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Samples":
@@ -143,7 +144,7 @@ class Samples:
 
     def _moved(self, rows: slice | Tensor, move: Callable[[Tensor], Tensor]) -> Any:
         """The batch of ``rows``."""
-        cut = map_parts(lambda t: t[rows if isinstance(rows, slice) else rows.to(t.device)], self.tensors)
+        cut = map_parts(lambda t: t[rows] if isinstance(rows, slice) else rows_of(t, rows), self.tensors)
         return map_tensors(move, cut)
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "map_leaves",
     "map_parts",
     "map_tensors",
+    "rows_of",
     "select",
     "tensors_of",
     "tree_bytes",
@@ -28,6 +29,8 @@ __all__ = [
     "values_of",
 ]
 
+# Older versions of torch take no rows of the wide unsigned types, whose bits are those of the signed ones.
+SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 PLAIN = (Number, str, bytes, type(None), np.ndarray, np.generic, torch.dtype, torch.device)
 
 
@@ -111,6 +114,13 @@ def concatenate(batches: list[Any]) -> Any:
     return map_parts(lambda _: next(pieces), batches[0])
 
 
+def rows_of(tensor: Tensor, rows: Tensor) -> Tensor:
+    """``tensor[rows]``, of any dtype."""
+    if tensor.dtype in SIGNED:
+        return tensor.view(SIGNED[tensor.dtype])[rows.to(tensor.device)].view(tensor.dtype)
+    return tensor[rows.to(tensor.device)]
+
+
 def select(batch: Any, rows: Tensor, length: int) -> Any:
     """The samples ``rows`` of a batch of ``length``: with the rows of tensors also entries of lists of that length.
 
@@ -127,7 +137,7 @@ def select(batch: Any, rows: Tensor, length: int) -> Any:
 
     def chosen(leaf: Any) -> Any:
         if _is_part(leaf):
-            return leaf[rows.to(leaf.device)]
+            return rows_of(leaf, rows)
         if _counts(leaf, length):
             return torch.full_like(leaf, len(rows)) if isinstance(leaf, Tensor) else type(leaf)(len(rows))
         return leaf

@@ -92,13 +92,14 @@ def _connections(dtype: torch.dtype) -> dict:
 
 def _curvature(dtype: torch.dtype) -> dict:
     data, found = samples(), {}
+    tol = 1e-9 if dtype == torch.float64 else 1e-5
     for name, model in (("mlp", mlp(0)), ("convolutional", Small(0))):
         objective = ll.objective(model, data, dtype=dtype, device="cpu")
-        pairs = ll.top_eigenpairs(objective, model, k=3, progress=False)
+        pairs = ll.top_eigenpairs(objective, model, k=3, tol=tol, progress=False)
         found[f"{name} eigenvalues"] = pairs.values
         plane = ll.eigenvector_plane(model, pairs)
         found |= _arrays(f"{name} eigenvector plane", ll.evaluate(objective, plane, **GRID))
-        found[f"{name} ggn"] = ll.top_eigenpairs(objective, model, k=2, operator="ggn", progress=False).values
+        found[f"{name} ggn"] = ll.top_eigenpairs(objective, model, k=2, operator="ggn", tol=tol, progress=False).values
         found[f"{name} trace"] = [ll.trace(objective, model, seed=0, progress=False).value]
         density = ll.spectral_density(objective, model, seed=0, progress=False)
         found |= {f"{name} density {key}": getattr(density, key) for key in ("nodes", "weights")}
