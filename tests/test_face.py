@@ -17,7 +17,9 @@ def test_the_face_only_reexports_and_lists_what_it_exports():
     kinds = {type(node).__name__ for node in tree.body}
     assert kinds <= {"Expr", "ImportFrom", "Assign"}
     assert [node.targets[0].id for node in tree.body if isinstance(node, ast.Assign)] == ["__all__"]
-    imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    imported = [
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
     assert sorted(ll.__all__) == sorted(imported)
     for name in ll.__all__:
         assert getattr(ll, name) is not None

@@ -1,0 +1,201 @@
+"""The names of the namespace ``cli`` of `landscape_lib`; apart, so that importing one room loads no other."""
+
+from landscape.checks import (
+    MOST_LEVELS,
+    check_count,
+    check_distinct,
+    check_number,
+    check_seed,
+)
+from landscape.cli.checkpoint_surfaces import (
+    check_budget,
+    checkpoint_surface,
+    settle_budget,
+    settle_range,
+)
+from landscape.cli.scripts import (
+    advised,
+    run_script,
+)
+from landscape.cli.settings import (
+    Evaluation,
+    ModelOptions,
+    PlaneChoice,
+    check_levels,
+    check_measures,
+    check_resolution,
+    describe,
+    refuse_unused,
+)
+from landscape.cli.sources import (
+    DEFAULT_CHECKPOINT,
+    checkpoint_suffix,
+    distinct_names,
+    file_owner,
+    load_checkpoint_data,
+    load_or_train,
+    load_shared_data,
+    note_unused_batch_norm,
+    own_suffix,
+    owner_in_npz,
+    owners_in_json,
+    result_suffix,
+)
+from landscape.cli.stored_metrics import (
+    confirm_metrics,
+    input_scaling,
+)
+from landscape.cli.summary import (
+    range_hint,
+    summarize,
+    surface_numbers,
+    surface_table,
+)
+from landscape.connectivity import (
+    barrier_table,
+)
+from landscape.curvature import (
+    check_parameters,
+    load_or_measure,
+)
+from landscape.evaluation import (
+    check_tolerance,
+    plan_budget,
+)
+from landscape.models import (
+    MLPClassifier,
+    check_model,
+)
+from landscape.plotting import (
+    animation_formats,
+    plot_histories,
+    plot_panels,
+    plot_rows,
+    plot_spread,
+    smooth,
+)
+from landscape.results import (
+    SHARPNESS_CAUTION,
+)
+from landscape.results.comparability import (
+    check_comparable,
+    differences,
+)
+from landscape.runtime.progress import (
+    with_time_left,
+)
+from landscape.runtime.ranks import (
+    is_first_rank,
+)
+from landscape.sharpness import (
+    load_or_measure_sharpness,
+)
+from landscape.storage.files import (
+    make_folder,
+    plain_name,
+)
+from landscape.storage.logs import (
+    write_json,
+    write_log,
+    write_text,
+)
+from landscape.storage.names import (
+    path_inside,
+)
+from landscape.training.checkpoints import (
+    prepare_checkpoint,
+)
+from landscape.training.loop import (
+    score,
+)
+from landscape.training.runs import (
+    Run,
+    epochs_to_save,
+)
+from landscape.trajectories import (
+    JoinedPoints,
+    checkpoint_notes,
+    covering_ranges,
+    load_or_project,
+    load_or_record,
+    record_checkpoints,
+    recorded_owner,
+    run_notes,
+)
+
+__all__ = [
+    "DEFAULT_CHECKPOINT",
+    "MOST_LEVELS",
+    "SHARPNESS_CAUTION",
+    "Evaluation",
+    "JoinedPoints",
+    "MLPClassifier",
+    "ModelOptions",
+    "PlaneChoice",
+    "Run",
+    "advised",
+    "animation_formats",
+    "barrier_table",
+    "check_budget",
+    "check_comparable",
+    "check_count",
+    "check_distinct",
+    "check_levels",
+    "check_measures",
+    "check_model",
+    "check_number",
+    "check_parameters",
+    "check_resolution",
+    "check_seed",
+    "check_tolerance",
+    "checkpoint_notes",
+    "checkpoint_suffix",
+    "checkpoint_surface",
+    "confirm_metrics",
+    "covering_ranges",
+    "describe",
+    "differences",
+    "distinct_names",
+    "epochs_to_save",
+    "file_owner",
+    "input_scaling",
+    "is_first_rank",
+    "load_checkpoint_data",
+    "load_or_measure",
+    "load_or_measure_sharpness",
+    "load_or_project",
+    "load_or_record",
+    "load_or_train",
+    "load_shared_data",
+    "make_folder",
+    "note_unused_batch_norm",
+    "own_suffix",
+    "owner_in_npz",
+    "owners_in_json",
+    "path_inside",
+    "plain_name",
+    "plan_budget",
+    "plot_histories",
+    "plot_panels",
+    "plot_rows",
+    "plot_spread",
+    "prepare_checkpoint",
+    "range_hint",
+    "record_checkpoints",
+    "recorded_owner",
+    "refuse_unused",
+    "result_suffix",
+    "run_notes",
+    "run_script",
+    "score",
+    "settle_budget",
+    "settle_range",
+    "smooth",
+    "summarize",
+    "surface_numbers",
+    "surface_table",
+    "with_time_left",
+    "write_json",
+    "write_log",
+    "write_text",
+]

@@ -1,0 +1,51 @@
+"""The names of the namespace ``studies`` of `landscape_lib`; apart, so that importing reports loads no torch."""
+
+from landscape.studies.matrix.plan import (
+    Matrix,
+)
+from landscape.studies.matrix.probes import (
+    Probes,
+)
+from landscape.studies.matrix.probing import (
+    probe_study,
+)
+from landscape.studies.matrix.reports import (
+    write_reports,
+)
+from landscape.studies.matrix.runs import (
+    find_runs,
+)
+from landscape.studies.matrix.training import (
+    diverged_runs,
+    train_matrix,
+)
+from landscape.studies.normalizations import (
+    NormalizationStudy,
+    StoredResults,
+    measure_curvature,
+    measure_landscape,
+    measure_sharpness,
+    normalization_figures,
+    normalization_report,
+    study_data,
+    train_normalization,
+)
+
+__all__ = [
+    "Matrix",
+    "NormalizationStudy",
+    "Probes",
+    "StoredResults",
+    "diverged_runs",
+    "find_runs",
+    "measure_curvature",
+    "measure_landscape",
+    "measure_sharpness",
+    "normalization_figures",
+    "normalization_report",
+    "probe_study",
+    "study_data",
+    "train_matrix",
+    "train_normalization",
+    "write_reports",
+]
