@@ -10,11 +10,8 @@
 This file only re-exports; the code is in the package ``landscape``.
 """
 
-from landscape import (
-    __version__,
-    cli,
-    studies,
-)
+from landscape import __version__
+from landscape.cli import face as cli
 from landscape.connectivity import (
     Alignment,
     Connectivity,
@@ -118,6 +115,7 @@ from landscape.slices.planes import (
     random_plane,
     three_point_plane,
 )
+from landscape.studies import face as studies
 from landscape.training.checkpoints import (
     Checkpoint,
     load_checkpoint,
