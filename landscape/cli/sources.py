@@ -54,7 +54,7 @@ def _train_default(path: Path, data_dir: Path, device: str, needed: Mapping[str,
     for split, samples in needed.items():
         load_dataset("auto", split=split, data_dir=data_dir, limit=samples)
     print(f"{path} is missing: training it first with train_mnist.py", flush=True)
-    script = Path(__file__).parents[1] / "train_mnist.py"
+    script = Path(__file__).parents[2] / "train_mnist.py"
     options = ["--data-dir", str(data_dir), "--device", device, "--out", str(path)]
     alone = ranks.without_ranks(os.environ)
     if subprocess.run([sys.executable, str(script), *options], check=False, env=alone).returncode:
