@@ -20,8 +20,8 @@ sys.path.insert(0, str(ROOT))
 import landscape_lib as ll  # noqa: E402
 from benchmarks.peers import PEERS, Task, timed  # noqa: E402
 from benchmarks.run import environment, spread, write  # noqa: E402
-from landscape.evaluation.refinement.interpolated import error_bound  # noqa: E402
-from landscape.evaluation.refinement.search import FLOOR, Refinement  # noqa: E402
+from landscape.evaluation.refinement.filled import error_bound  # noqa: E402
+from landscape.evaluation.refinement.selection import FLOOR, Refinement  # noqa: E402
 from tests.random_surfaces import random_surface  # noqa: E402
 
 __all__ = ["main", "markdown"]

@@ -10,9 +10,9 @@ from random_surfaces import random_surface
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.refinement.interpolated import error_bound
-from landscape.evaluation.refinement.interpolation import interpolate
-from landscape.evaluation.refinement.search import CHECKS, FLOOR, Refinement, _graded, relative_error, scale_of
+from landscape.evaluation.refinement.filled import error_bound
+from landscape.evaluation.refinement.radial_basis import interpolate
+from landscape.evaluation.refinement.selection import CHECKS, FLOOR, Refinement, _graded, relative_error, scale_of
 
 pytestmark = pytest.mark.usefixtures("patient_planner")
 

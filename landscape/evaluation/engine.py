@@ -24,8 +24,8 @@ from landscape.evaluation.methods.affine import Affine
 from landscape.evaluation.methods.direct import Direct
 from landscape.evaluation.methods.first_layer import perturbed_names
 from landscape.evaluation.proof import HUGE, allowed_difference, rounded_otherwise
-from landscape.evaluation.refinement.interpolated import Interpolation, allowed_error, check_tolerance
-from landscape.evaluation.refinement.search import Plan, Refinement
+from landscape.evaluation.refinement.filled import Interpolation, allowed_error, check_tolerance
+from landscape.evaluation.refinement.selection import Plan, Refinement
 from landscape.evaluation.resume import load_progress, save_progress
 from landscape.evaluation.statistics import EVERY, Statistics, Sums
 from landscape.evaluation.tuning import tune
@@ -87,7 +87,7 @@ def evaluate(
             ``metadata["method_settings"]``), where these determine the whole grid to the rounding of the dtype.
         tolerance: None evaluates every point. A number such as 0.01 allows interpolation where the loss is smooth:
             errors up to 0.01 max(|loss|, a hundredth of the median loss), confirmed at 88 fresh points or more, also on
-            the border; "noise" allows a third of the standard error. See `landscape.evaluation.refinement.search`;
+            the border; "noise" allows a third of the standard error. See `landscape.evaluation.refinement.selection`;
             standard error and accuracy are interpolated by the same functions without a tolerance, and how far off
             all of them are to be expected is in ``metadata["interpolation"]``. Where that is faster (the method is
             "affine", the grid takes no longer than a plan) every point is evaluated all the same.

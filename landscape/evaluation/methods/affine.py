@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.evaluation.methods.chebyshev import Lattice
 from landscape.evaluation.methods.first_layer import FirstLayer, NotApplicable
-from landscape.evaluation.methods.lattice import Lattice
 from landscape.evaluation.statistics import Sums
 from landscape.objective.objectives import Objective
 from landscape.objective.reads import Decisions

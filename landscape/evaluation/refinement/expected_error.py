@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from landscape.evaluation.refinement.interpolation import KINDS, Kind, Patch, RadialBasis, patches
+from landscape.evaluation.refinement.radial_basis import KINDS, Kind, Patch, RadialBasis, patches
 
 __all__ = ["HUGE", "Expectation", "expect", "shares"]
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.evaluation.refinement.interpolation import Kind, interpolate, left_out_errors
-from landscape.evaluation.refinement.search import FLOOR, Plan, floored, scale_of
+from landscape.evaluation.refinement.radial_basis import Kind, interpolate, left_out_errors
+from landscape.evaluation.refinement.selection import FLOOR, Plan, floored, scale_of
 from landscape.evaluation.statistics import Statistics
 from landscape.objective.objectives import Objective
 

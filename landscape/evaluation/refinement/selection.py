@@ -15,8 +15,8 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
-from landscape.evaluation.methods.expectation import HUGE, Expectation, expect, shares
-from landscape.evaluation.refinement.interpolation import Kind, interpolate
+from landscape.evaluation.refinement.expected_error import HUGE, Expectation, expect, shares
+from landscape.evaluation.refinement.radial_basis import Kind, interpolate
 from landscape.runtime import ranks
 
 __all__ = ["FLOOR", "Plan", "Refinement", "floored", "relative_error", "scale_of"]

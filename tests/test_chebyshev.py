@@ -8,7 +8,7 @@ import torch
 from numpy.polynomial import chebyshev
 
 import landscape_lib as ll
-from landscape.evaluation.methods.lattice import Lattice
+from landscape.evaluation.methods.chebyshev import Lattice
 
 GRID = {"alpha_range": (-1.0, 0.5), "beta_range": (-0.75, 1.5), "resolution": (41, 37)}
 SAMPLES = 10_000

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.interpolate import RBFInterpolator
 
-from landscape.evaluation.refinement import interpolation
-from landscape.evaluation.refinement.interpolation import KINDS, Kind, RadialBasis, interpolate, patches
+from landscape.evaluation.refinement import radial_basis
+from landscape.evaluation.refinement.radial_basis import KINDS, Kind, RadialBasis, interpolate, patches
 
 GENERATOR = np.random.default_rng(0)
 TRANSFORMS = {
@@ -97,7 +97,7 @@ def test_units_of_the_power_function_do_not_depend_on_the_part_of_the_square():
 
 def test_a_crowd_is_cut_into_patches_that_agree_with_the_whole(monkeypatch):
     (places, values), (wanted, _) = scattered(900), scattered(1000)
-    monkeypatch.setattr(interpolation, "CROWD", 10_000)
+    monkeypatch.setattr(radial_basis, "CROWD", 10_000)
     whole = interpolate(KINDS[0], places, values, wanted)
     monkeypatch.undo()
     parts = patches(places, wanted)
@@ -107,7 +107,7 @@ def test_a_crowd_is_cut_into_patches_that_agree_with_the_whole(monkeypatch):
             np.sort(np.concatenate([getattr(part, owner) for part in parts])), np.arange(count)
         )
     assert all(np.isin(part.own, part.support).all() and len(part.support) < 800 for part in parts)
-    monkeypatch.setattr(interpolation, "TOGETHER", 5000)  # in pieces
+    monkeypatch.setattr(radial_basis, "TOGETHER", 5000)  # in pieces
     found = interpolate(KINDS[0], places, values, wanted)
     inner = ((wanted > 0.05) & (wanted < 0.95)).all(1)
     assert np.abs(found / whole - 1)[inner].max() < 2e-4 and np.abs(found / whole - 1).max() < 5e-3

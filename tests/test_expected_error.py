@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from landscape.evaluation.methods.expectation import HUGE, expect, shares
-from landscape.evaluation.refinement.interpolation import Kind, interpolate
+from landscape.evaluation.refinement.expected_error import HUGE, expect, shares
+from landscape.evaluation.refinement.radial_basis import Kind, interpolate
 
 AXIS = np.linspace(0, 1, 41)
 GRID = np.stack(np.meshgrid(AXIS, AXIS, indexing="ij"), -1).reshape(-1, 2)
