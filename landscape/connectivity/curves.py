@@ -193,7 +193,7 @@ class _MeanLoss(nn.Module):
         set_buffers(self.model, between(self.objective.ends, weights))
 
     def forward(self, batch: Any) -> Tensor:
-        return self.objective.evaluate(batch)[0].mean()
+        return self.objective.evaluate(batch).losses.mean()
 
 
 def _control_weights(kind: str, t: Tensor, count: int) -> Tensor:

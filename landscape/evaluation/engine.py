@@ -418,7 +418,7 @@ class _Run:
         with objective.arithmetic():
             objective.move_to(point)
             mine = itertools.islice(objective.batches(), ranks.rank(), None, ranks.count())
-            total = sum(float(objective.evaluate(batch)[0].double().sum()) for _, batch in mine)
+            total = sum(float(objective.evaluate(batch).losses.double().sum()) for _, batch in mine)
         return float(sum(ranks.gathered(total)) / objective.size)
 
     def surface(self, seconds: float, checks: dict[str, Any]) -> Surface:

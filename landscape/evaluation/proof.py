@@ -77,7 +77,7 @@ class Proof:
 
     def _losses(self, place: list[float], alter: Callable[[Point], Point] = lambda point: point) -> Tensor:
         self.objective.move_to(alter(self.slice(*place)), self.slice.weights_at(*place))
-        return self.objective.measure(self.batch)[0].cpu().double()
+        return self.objective.measure(self.batch).losses.cpu().double()
 
 
 def allowed_difference(dtype: torch.dtype, moved: Values, size: Values, rounding: Values) -> Values:

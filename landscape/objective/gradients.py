@@ -59,7 +59,7 @@ class MeanLoss:
             moved = {name: sums[name] for name, value in own.items() if value.requires_grad}
             parameters = [own[name] for name in moved]
             for _, batch in objective.batches():
-                losses, _ = objective.evaluate(batch)
+                losses = objective.evaluate(batch).losses
                 objective.check_overwritten()
                 total += as_float64(losses.detach()).sum().item()
                 pieces = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)

@@ -138,9 +138,10 @@ class _Trial:
         """Losses and weights of the samples ``rows`` as one batch, or their mean [1], in float64 on the CPU."""
         piece = select(self.batch, rows, self.count)
         try:
-            values, weights, _ = self.objective.measure(piece)
+            found, weights = self.objective._measure(piece)
         except (RuntimeError, TypeError, ValueError, LookupError) as error:
             raise InputError(_failure(self, len(rows), error)) from error
+        values = found.losses
         if values.shape != (len(rows),):
             raise InputError(
                 f"the loss gives {tuple(values.shape)} values for {len(rows)} samples, though one a sample for others"
@@ -303,7 +304,7 @@ def _adds_along_second_axis(trial: _Trial) -> bool:
     try:
         for columns in torch.arange(width).tensor_split([max(1, width // 3)]):
             part = map_parts(functools.partial(_columns, columns), trial.batch)
-            found = found + len(columns) / width * trial.objective.measure(part)[0].cpu().double()
+            found = found + len(columns) / width * trial.objective.measure(part).losses.cpu().double()
     except (RuntimeError, TypeError, ValueError, LookupError):
         return False
     whole = trial.losses(trial.whole).values

@@ -18,6 +18,7 @@ from landscape.objective.forward_watch import Findings, find_out, parameters_tou
 from landscape.objective.independence import changed_buffer, check_independence
 from landscape.objective.layer_order import Order
 from landscape.objective.losses import IGNORED, LOSSES, Weighted, check_labels, check_range, counted, is_classification
+from landscape.objective.measured import Measured
 from landscape.objective.private_network import converted, held_by, private_copy, require_gradients
 from landscape.objective.samples import Samples, collect
 from landscape.objective.settling import between, buffer_ends, check_buffers
@@ -180,7 +181,7 @@ class Objective(Presented):
         with self.arithmetic():
             self.move_to(as_point(point), weights)
             for _, batch in self.batches():
-                pieces.append(self.evaluate(batch)[0].cpu())
+                pieces.append(self.evaluate(batch).losses.cpu())
         return torch.cat(pieces)
 
     @property
@@ -259,6 +260,11 @@ class Objective(Presented):
             self.order = recalibrate(self.model, self.evaluate, batches, self.order)
 
     @property
+    def quantity_names(self) -> tuple[str, ...]:
+        """Names of the quantities that `evaluate` gives beside the losses."""
+        return ()
+
+    @property
     def batches_fixed(self) -> bool:
         """Whether there is one partition into batches for all: BatchNorm by batch, one batch, batches as they come."""
         return self.batch_norm == "batch" or self.samples.whole or self.samples.tensors is None
@@ -305,29 +311,34 @@ class Objective(Presented):
         count = min(TRIED, max(2, self.batch_size))
         return [self._with_indices(batch) for batch in self.samples.spread(count, self.device, self.dtype)]
 
-    def evaluate(self, batch: Any) -> tuple[Tensor, Tensor | None]:
-        """Losses [batch] at the present weights, and whether the top class is the target [batch] (or None).
+    def evaluate(self, batch: Any) -> Measured:
+        """Losses, hits and quantities of a batch at the present weights, each with its mean over all data.
 
-        Where samples weigh differently these are N w_n l_n / sum w, whose mean over all data is the weighted mean.
+        Where samples weigh differently the losses are N w_n l_n / sum w, whose mean over all data is the weighted mean.
         """
-        values, weights, hits = self.measure(batch)
-        if weights is not None and self.weights is not None:
-            values = torch.where(weights > 0, values, 0) * (weights * self._scale).to(values)
-        return values, hits
+        found, weights = self._measure(batch)
+        if weights is None or self.weights is None:
+            return found
+        losses = torch.where(weights > 0, found.losses, 0) * (weights * self._scale).to(found.losses)
+        return Measured(losses, found.hits, found.quantities)
 
-    def measure(self, batch: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Losses [batch], the weights [batch] that the loss gives them (or None), and hits as in `evaluate`."""
+    def measure(self, batch: Any) -> Measured:
+        """As `evaluate`, with the losses of single samples as they are, whatever these weigh."""
+        return self._measure(batch)[0]
+
+    def _measure(self, batch: Any) -> tuple[Measured, Tensor | None]:
+        """What `measure` gives, and the weights [batch] that the loss gives the samples (or None)."""
         if not callable(self.loss):
             inputs, targets = batch
             losses, hits = self.score(self.forward(self.model, inputs), targets)
-            return losses, counted(targets) if self.weights is not None else None, hits
+            return Measured(losses, hits), counted(targets) if self.weights is not None else None
         weights: Tensor | None = None
         given: Any = self.forward(self.loss, self.model, batch)
         if isinstance(given, Weighted):
             given, weights = given.values, given.weights.detach()
         if given.ndim == 0:
             given = given.expand(self.count(batch))
-        return given.to(self.dtype), weights, None
+        return Measured(given.to(self.dtype)), weights
 
     def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """``function(*arguments)``, a network or a callable loss, in the asked precision.
@@ -617,7 +628,7 @@ class Objective(Presented):
     def _weigh(self) -> None:
         """Learn the weights of all samples, in one pass; the loss is scaled with their sum from then on."""
         if callable(self.loss):
-            pieces: Iterable[Tensor | None] = (self.measure(batch)[1] for _, batch in self.batches())
+            pieces: Iterable[Tensor | None] = (self._measure(batch)[1] for _, batch in self.batches())
         else:
             pieces = (counted(targets) for targets in self._targets())
         weights = torch.cat([piece.detach().cpu().double() for piece in pieces if piece is not None])
@@ -716,7 +727,7 @@ class Objective(Presented):
     def _raw_losses(self, batch: Any) -> Tensor:
         """What the loss gives for ``batch``, weights aside; a failure of the loss in one line."""
         if not callable(self.loss):
-            return self.measure(batch)[0]
+            return self.measure(batch).losses
         try:
             losses = self.forward(self.loss, self.model, batch)
         except InputError:

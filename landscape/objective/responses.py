@@ -60,7 +60,7 @@ class _Trial:
 
     def run(self) -> None:
         with torch.enable_grad(), explained_checkpoints():
-            losses = self.objective.evaluate(self.batch)[0]
+            losses = self.objective.evaluate(self.batch).losses
             if not losses.requires_grad:
                 raise InputError(
                     f"the loss has no gradient with respect to {_listed(list(self.parameters))}: it is no smooth "
@@ -137,7 +137,7 @@ class _Trial:
         self._shift(steps)
         try:
             with torch.no_grad():
-                return as_float64(self.objective.evaluate(self.batch)[0])
+                return as_float64(self.objective.evaluate(self.batch).losses)
         finally:
             for name in steps:
                 self.parameters[name].data = self.centre[name]

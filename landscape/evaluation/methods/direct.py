@@ -143,7 +143,7 @@ class Direct:
 
     def _run_one_by_one(self) -> tuple[Tensor, Tensor | None]:
         if callable(self.objective.loss):
-            return torch.stack([self.objective.measure(self.batch)[0] for _ in self._visit()]), None
+            return torch.stack([self.objective.measure(self.batch).losses for _ in self._visit()]), None
         inputs, targets = self.batch
         losses: list[Tensor] = []
         hits: list[Tensor | None] = []
