@@ -100,7 +100,7 @@ def test_one_network_is_a_stack_too():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"models": 1}, "give one of each"),
+        ({"models": 1}, "pass one of each"),
         ({"activation": "tanh"}, "other networks"),
         ({"data": "gaussians"}, "other training data"),
         ({"setting": {"epochs": 4}}, "other settings"),

@@ -169,7 +169,7 @@ def test_networks_of_your_own_and_of_torchvision_are_trained(here, monkeypatch):
         (["--lr", "0"], "lr is 0.0"),
         (["--schedule", "step"], "schedule is step and milestones []"),
         (["--milestones", "1"], "schedule is cosine and milestones [1]"),
-        (["--batch-size", "1"], "BatchNorm cannot train on single samples"),
+        (["--batch-size", "1"], "BatchNorm cannot be trained on single samples"),
         (["--save-epochs", "0", "3"], "there is no epoch 3 to save"),
         (["--out", "file"], "cannot write into file"),
         (["--bogus", "1"], "Unrecognized options"),

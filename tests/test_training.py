@@ -117,7 +117,7 @@ def test_progress_is_printed_every_hundred_batches(capsys):
 
 
 def test_a_diverging_run_warns():
-    with pytest.warns(UserWarning, match="the loss of epoch 1 is nan: lower lr"):
+    with pytest.warns(UserWarning, match="the training loss of epoch 1 is nan; lower the learning rate"):
         fit(linear(), toy(), toy(), **QUICK | {"lr": 1e38, "epochs": 1})
 
 
@@ -261,7 +261,7 @@ def test_a_state_of_another_run_is_refused(tmp_path):
     fit(linear(), toy(), toy(seed=1), state=path, notes={"model": "linear"}, **QUICK)
     same = {"state": path, "notes": {"model": "linear"}, **QUICK}
     for changes, message in (
-        ({"lr": 0.2, "momentum": 0.5}, "lr was 0.1 and is 0.2, momentum was 0.0 and is 0.5; go on with the old"),
+        ({"lr": 0.2, "momentum": 0.5}, "lr was 0.1 and is 0.2, momentum was 0.0 and is 0.5; use the stored settings"),
         ({"notes": {"model": "cubic"}}, "model was 'linear' and is 'cubic'"),
         ({"notes": None}, "model was 'linear' and is None"),
     ):
@@ -269,11 +269,11 @@ def test_a_state_of_another_run_is_refused(tmp_path):
             fit(linear(), toy(), toy(seed=1), **same | changes)
     with pytest.raises(InputError, match="settings: training data was"):
         fit(linear(), toy(seed=3), toy(seed=1), **same)
-    with pytest.raises(InputError, match=r"of a run with another model: .*size mismatch"):
+    with pytest.raises(InputError, match=r"belongs to a run with another model: .*size mismatch"):
         fit(build_model("linear-mnist", input_shape=(1, 8, 8), classes=4), toy(), toy(seed=1), **same)
     for content in (b"", b"nonsense", path.read_bytes()[:-300]):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"state\.pth is no state of a training run, or a damaged one"):
+        with pytest.raises(InputError, match=r"state\.pth is not the state of a training run, or it is damaged"):
             fit(linear(), toy(), toy(seed=1), **same)
 
 

@@ -1,1 +1,1 @@
-"""How networks are trained and kept: loops, states, checkpoints, run folders."""
+"""Training of networks: loops, augmentation, training states, checkpoints and run folders."""

@@ -1,4 +1,4 @@
-"""Light augmentation of whole batches of images: random crops and mirror images."""
+"""Augmentation of batches of images by random crops and mirror images."""
 
 import torch
 from torch import Tensor
@@ -10,35 +10,37 @@ __all__ = ["Augmentation"]
 
 
 class Augmentation:
-    """Crops at random from images with a black border; "crop-flip" also mirrors half of them left to right.
+    """Cut a random crop of the original size out of every image, after padding it with a black border.
 
-    The border is an eighth of the image wide, 4 pixels for 32 x 32 as in He et al. 2016, "Deep Residual Learning for
-    Image Recognition", section 4.2. Random numbers are drawn on the CPU from ``generator``.
+    With the kind "crop-flip" each image is also mirrored left to right with probability 1/2. The border is an eighth
+    of the image wide: 4 pixels for 32 x 32, as in He et al. 2016, "Deep Residual Learning for Image Recognition",
+    section 4.2. Random numbers are drawn on the CPU from ``generator``.
 
     Raises:
-        InputError: the data are no images.
+        InputError: the data are not images.
     """
 
     def __init__(self, kind: str, data: Data, generator: torch.Generator):
         if data.inputs.ndim != 4:
-            raise InputError(f"augment {kind} needs images, and {data.name} has none; use augment none")
+            raise InputError(f"augment {kind} needs images, but the samples of {data.name} are none; use augment none")
         self.flip, self.generator = kind == "crop-flip", generator
         self.black = -(torch.tensor(data.mean) / torch.tensor(data.std))[:, None, None]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images [B, C, H, W] of the same size, in the memory layout channels_last."""
+        """The augmented ``images`` [B, C, H, W], of the same size, in the memory layout channels_last."""
         count, channels, height, width = images.shape
         top, left = height // 8, width // 8
         padded = self.black.to(images).expand(count, channels, height + 2 * top, width + 2 * left).clone()
         padded[:, :, top : top + height, left : left + width] = images
-        rows = torch.arange(height) + self._drawn(2 * top + 1, count)
+        rows = torch.arange(height) + self._random_integers(2 * top + 1, count)
         columns = torch.arange(width).expand(count, width)
         if self.flip:
-            columns = torch.where(self._drawn(2, count) == 1, columns.flip(1), columns)
-        columns = columns + self._drawn(2 * left + 1, count)
-        places = (torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :])
-        samples, rows, columns = (place.to(images.device) for place in places)
+            columns = torch.where(self._random_integers(2, count) == 1, columns.flip(1), columns)
+        columns = columns + self._random_integers(2 * left + 1, count)
+        indices = (torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :])
+        samples, rows, columns = (index.to(images.device) for index in indices)
         return padded[samples, :, rows, columns].permute(0, 3, 1, 2)  # indexed [B, H, W, C]
 
-    def _drawn(self, below: int, count: int) -> Tensor:
+    def _random_integers(self, below: int, count: int) -> Tensor:
+        """``count`` integers [count, 1], each uniform on 0 to ``below`` - 1."""
         return torch.randint(below, (count, 1), generator=self.generator)

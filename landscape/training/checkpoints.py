@@ -36,7 +36,7 @@ FORM = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Checkpoint(Presented):
-    """A trained model with all that is known of it."""
+    """A trained model and the metadata that were stored with it."""
 
     model: nn.Module  # in eval mode, on the CPU
     # model {name, arguments}, data {name, split, limit, source}, epoch, metrics, settings, versions
@@ -62,20 +62,20 @@ class Checkpoint(Presented):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a result made from this checkpoint keeps of it."""
+        """The entry that identifies this checkpoint in the metadata of results computed from it."""
         return {"model": self.model_name, "epoch": self.metadata["epoch"], "sha256": self.sha256}
 
     @property
     def description(self) -> str:
-        """All metadata for a log, one entry a line."""
+        """All metadata as text for a log, one entry per line."""
         return "\n".join(f"{key}: {value}" for key, value in {**self.metadata, "sha256": self.sha256}.items())
 
 
 def prepare_checkpoint(path: str | Path) -> None:
-    """Make the folder of ``path`` and say when a file there will be replaced: before hours of training.
+    """Create the folder of ``path`` before training begins, and print a line if an existing file will be replaced.
 
     Raises:
-        InputError: ``path`` is a folder, or in one that cannot be written.
+        InputError: ``path`` is a folder, or its folder cannot be written.
     """
     path = Path(path)
     if path.is_dir():
@@ -97,11 +97,24 @@ def save_checkpoint(
     metrics: dict[str, Any],
     settings: dict[str, Any],
 ) -> Path:
-    """Write weights and metadata, with a digest of them, to ``path``, whole or not at all; equal content, equal bytes.
+    """Write the weights of ``model`` and their metadata to ``path``, and return ``path``.
 
-    Of a network that torch has wrapped (compile, DDP, an average of weights) the weights get the names without wrapper.
-    ``model_name`` and ``model_arguments`` are what ``build_model`` takes; ``data`` has name, split, limit and
-    source. Numbers and paths in the metadata are stored as plain Python values.
+    The file is written completely or not at all, holds a digest of its content, and is the same byte for byte
+    whenever the content is the same. If torch wraps the network (torch.compile, DistributedDataParallel,
+    AveragedModel), its weights are stored under their names without the wrapper.
+
+    Args:
+        path: The file; an existing one is replaced.
+        model: The network whose weights are stored.
+        model_name: The name from which ``build_model`` builds the network.
+        model_arguments: The arguments of ``build_model`` for it.
+        data: The training data: name, split, limit and source.
+        epoch: The number of epochs that the network was trained for.
+        metrics: Its losses and accuracies; numbers and paths are stored as plain Python values.
+        settings: The settings of the training, stored likewise.
+
+    Raises:
+        InputError: ``path`` cannot be written.
     """
     path = Path(path)
     metadata = {
@@ -120,17 +133,19 @@ def save_checkpoint(
 
 @own_torch_state()
 def load_checkpoint(path: str | Path, *, model: str | None = None) -> Checkpoint:
-    """Read what :func:`save_checkpoint` wrote; only tensors and plain values are ever unpickled.
+    """Read a file written by :func:`save_checkpoint`; only tensors and plain values are unpickled from it.
 
-    The content must have the digest that was written with it (files of earlier versions have none). Names of weights
-    may have the prefix of a wrapper, such as "module.".
+    The content is compared with the digest stored in the file (files of the first versions have no digest). Names of
+    weights may begin with the prefix of a wrapper, such as "module.".
 
-    ``model`` builds the network by that name instead of the stored one. A network of the user's own needs it: the
-    code of a FILE.py:FUNCTION is run only where the caller names it, never because a checkpoint does.
+    Args:
+        path: The file.
+        model: Builds the network by this name instead of the stored one. It is required for a network defined in the
+            user's own code: FILE.py:FUNCTION is run only if the caller names it, never because a checkpoint does.
 
     Raises:
-        InputError: the file is missing, damaged, edited or foreign, its weights do not fit the model it names, or that
-            model is code and ``model`` does not name it.
+        InputError: the file is missing, damaged, edited, or not a checkpoint; its weights do not fit the model it
+            names; or that model is code which ``model`` does not name.
     """
     path = Path(path)
     stored, raw = read_tensors(path, "checkpoint", "train it first, or give another file")
@@ -148,7 +163,8 @@ def _rebuilt(stored: dict[str, Any], path: Path, model: str | None, size: int) -
             f"load_checkpoint(path, model={name!r})"
         )
     built = name if model is None else model
-    # Whatever a built-in network makes of arguments from a file is their fault; code of the user's own explains itself.
+    # Any error of a built-in network is caused by the arguments in the file; in the user's own code it may be a bug,
+    # which has to keep its traceback.
     expected = (InputError, RuntimeError, TypeError) if is_own(built) else Exception
     try:
         with BoundedBuilding(size):
@@ -176,10 +192,10 @@ def _check_layout(stored: object, path: Path) -> None:
     if stored and all(isinstance(value, torch.Tensor) for value in stored.values()):
         raise InputError(f"checkpoint {path} is a bare state dict and does not name its model; {advice}")
     if missing := [key for key in ("model_state_dict", *KEYS) if key not in stored]:
-        found = one_line(", ".join(map(str, list(stored)[:6])))[:200] or "nothing"
-        inside = [key for key in ("state_dict", "model", "net", "weights") if _holds_tensors(stored.get(key))]
-        hint = f"its {inside[0]!r} is a state dict: load that into your model and {advice}" if inside else advice
-        raise InputError(f"checkpoint {path} lacks {', '.join(missing)} (it holds {found}); {hint}")
+        keys = one_line(", ".join(map(str, list(stored)[:6])))[:200] or "nothing"
+        states = [key for key in ("state_dict", "model", "net", "weights") if _holds_tensors(stored.get(key))]
+        hint = f"its {states[0]!r} is a state dict: load that into your model and {advice}" if states else advice
+        raise InputError(f"checkpoint {path} lacks {', '.join(missing)} (it holds {keys}); {hint}")
     if fault := form_fault(stored, FORM):
         named = "does not name its model and its data: " if fault.startswith(("model l", "data l")) else ""
         raise InputError(f"checkpoint {path}: {named}{one_line(fault)[:200]}; {advice}")

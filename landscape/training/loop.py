@@ -1,4 +1,4 @@
-"""One training loop: data in memory, SGD or Adam, a hook after every epoch, resumable."""
+"""The training loop: data in memory, SGD or Adam, hooks after every step and epoch, resumable after a crash."""
 
 import math
 import time
@@ -36,36 +36,36 @@ Augment = Literal["none", "crop", "crop-flip"]
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a network is trained."""
+    """Settings of a training run."""
 
     epochs: int
     """Passes over the training data."""
     batch_size: int
-    """Samples per step; a single sample left over joins the batch before it where the network has BatchNorm."""
+    """Samples per step; if the last batch is a single sample and the network has BatchNorm, it joins the one before."""
     lr: float
     """Learning rate at the start."""
     seed: int
-    """Seed of the initial weights, of the order of the samples and of the augmentation."""
+    """Seed of the initial weights, the order of the samples and the augmentation."""
     optimizer: Optimizer = "sgd"
     """SGD, or Adam."""
     momentum: float = 0.0
-    """Momentum of SGD; Adam keeps its own 0.9 and 0.999."""
+    """Momentum of SGD; Adam always uses its default betas, 0.9 and 0.999."""
     weight_decay: float = 0.0
-    """L2 penalty: this times the weights is added to the gradient."""
+    """Factor of the L2 penalty: this times the weights is added to the gradient."""
     label_smoothing: float = 0.0
-    """Share of the label that is spread over all classes, in the training loss only."""
+    """Share of the target probability that is spread evenly over all classes, in the training loss only."""
     schedule: Schedule = None
-    """Learning rate: constant, step (falls after each of the milestones), cosine (falls towards zero, epoch by epoch);
-    None is step where there are milestones, else constant."""
+    """Learning rate: constant, step (multiplied by gamma after each milestone) or cosine (falls towards zero, epoch by
+    epoch); None means step if there are milestones, else constant."""
     milestones: tuple[int, ...] = ()
-    """Epochs after which the learning rate falls, for the schedule step."""
+    """Epochs after which the learning rate is multiplied by gamma, for the schedule step."""
     gamma: float = 0.1
-    """Factor by which the learning rate falls there."""
+    """Factor of the learning rate at each milestone."""
     augment: Augment = "none"
-    """Random crops of the training images, with mirror images (crop-flip; not for digits) or without (crop)."""
+    """Augmentation of the training images: crop (random crops) or crop-flip (also mirror images; not for digits)."""
 
     def check(self) -> None:
-        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        """Raise InputError if a value is out of range; the message says what to change."""
         if self.epochs < 1 or self.batch_size < 1:
             raise InputError(f"epochs is {self.epochs} and batch size {self.batch_size}; both must be at least 1")
         check_count("epochs", self.epochs, most=MOST_EPOCHS)
@@ -88,13 +88,13 @@ class Training:
         if wrong or min(self.milestones, default=1) < 1:
             raise InputError(
                 f"schedule is {self.schedule} and milestones {list(self.milestones)}; "
-                "the schedule step, and no other, needs milestones, epochs from 1"
+                "the schedule step needs milestones (epochs from 1), the other schedules take none"
             )
         if not 0 < self.gamma < math.inf:
             raise InputError(f"gamma is {self.gamma}; it must be above 0")
 
     def learning_rate(self, epoch: int) -> float:
-        """That of ``epoch``, counted from 1; cosine: lr (1 + cos(pi (epoch - 1) / epochs)) / 2.
+        """The learning rate of ``epoch``, counted from 1; for cosine lr (1 + cos(pi (epoch - 1) / epochs)) / 2.
 
         Source: Loshchilov and Hutter 2017, "SGDR: Stochastic Gradient Descent with Warm Restarts", equation 5.
         """
@@ -120,27 +120,28 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Minimise the cross-entropy on ``train`` by SGD or Adam and return one dict of metrics per epoch.
 
-    Metrics: train_loss and train_accuracy (running, over the epoch's samples as they were augmented and smoothed),
-    test_loss and test_accuracy (after it, in eval mode, plain cross-entropy), lr. Batches are shuffled, and crops
-    drawn, on the CPU from the seed, so that every device sees the same. ``model`` stays on the device, in eval
-    mode.
+    The metrics are lr; train_loss and train_accuracy, means over the mini-batches of the epoch as they were trained on
+    (augmented, with label smoothing, the weights changing from step to step); and test_loss and test_accuracy, in eval
+    mode after the epoch, without label smoothing. The order of the samples and the crops are drawn from the seed on
+    the CPU, so that they are the same on every device. ``model`` is left on the device and in eval mode.
 
     Args:
-        model: Its present weights are the initial ones.
-        train: Moves to the device as a whole.
-        test: Scored after each epoch.
-        device: As for ``select_device``.
+        model: Training starts from its present weights and changes them in place.
+        train: Training data, moved to the device as a whole.
+        test: Test data, evaluated after each epoch.
+        device: See ``select_device``.
         on_epoch: Called as ``on_epoch(epoch, model, metrics)`` after each epoch, counted from 1.
-        on_step: Called as ``on_step(step, model, loss)`` after each step, counted from 1 over all epochs, with the
-            loss of its mini-batch before the step.
+        on_step: Called as ``on_step(step, model, loss)`` after each step, counted from 1 over all epochs; ``loss`` is
+            the loss of the mini-batch before the step.
         epoch_zero: Call ``on_epoch`` also before training, for epoch 0 with the metrics of the test data.
-        state: File that keeps all that is needed to go on, written after ``on_epoch``. Where it exists, training
-            goes on from it, on the CPU to the same bits as without a break.
-        notes: More settings (plain values) that a run must share with ``state`` to go on from it.
+        state: File of the training state, written after each ``on_epoch``. If it exists, training is resumed from it;
+            on the CPU the result has the same bits as an uninterrupted run.
+        notes: Further settings (plain values) that must equal those stored in ``state`` for the run to be resumed.
         **settings: The fields of :class:`Training`.
 
     Raises:
-        InputError: a setting out of range, unknown device, single samples for BatchNorm, ``state`` of another run.
+        InputError: a setting is out of range, the device is unknown, BatchNorm would get single samples, or
+            ``state`` belongs to another run.
     """
     training = Training(**settings)
     training.check()
@@ -161,11 +162,11 @@ def fit(
     if epoch_zero and on_epoch and not history:
         on_epoch(0, model, _test_metrics(model, test, place))
 
-    done, start = len(history), time.perf_counter()
-    total, first = training.epochs * len(sizes), done * len(sizes)
-    # In a log the line after each epoch tells the time left.
+    epochs_before, start = len(history), time.perf_counter()
+    total, first = training.epochs * len(sizes), epochs_before * len(sizes)
+    # The bar prints no lines into a log: the line after each epoch already tells the time left.
     with progress_bar(True, "Training", total, unit="batches", initial=first, lines=False) as bar:
-        for epoch in range(done + 1, training.epochs + 1):
+        for epoch in range(epochs_before + 1, training.epochs + 1):
             lr = training.learning_rate(epoch)
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -173,12 +174,12 @@ def fit(
             batches = _batches(inputs, targets, order, augment, layout)
             title = f"epoch {epoch}, batch {{}} of {len(sizes)}"
             first = (epoch - 1) * len(sizes)
-            after = partial(_tell_step, on_step, model, first) if on_step else None
-            running = _train_epoch(model, batches, optimizer, training.label_smoothing, title, bar, after)
+            after_step = partial(_call_on_step, on_step, model, first) if on_step else None
+            running = _train_epoch(model, batches, optimizer, training.label_smoothing, title, bar, after_step)
             metrics = {"lr": lr, **running}
             metrics |= _test_metrics(model, test, place)
             history.append(metrics)
-            _report(epoch, training.epochs, metrics, (time.perf_counter() - start) / (epoch - done))
+            _report(epoch, training.epochs, metrics, (time.perf_counter() - start) / (epoch - epochs_before))
             if on_epoch:
                 on_epoch(epoch, model, metrics)
             if saved:
@@ -188,10 +189,13 @@ def fit(
 
 @own_torch_state()
 def score(model: nn.Module, data: Data, *, device: str | torch.device = "auto") -> dict[str, float]:
-    """Mean cross-entropy ("loss") and share of correct top classes ("accuracy") over ``data``, in eval mode.
+    """Mean cross-entropy ("loss") and share of samples whose largest logit is the target ("accuracy"), in eval mode.
 
-    Sums over samples in float64, so that a short last batch weighs what it should. ``model`` moves to the
-    device and is left in the mode it had, module by module.
+    Both are averages over the samples of ``data``, summed in float64. ``model`` is left on the device, every module
+    in the mode (training or eval) that it had.
+
+    Raises:
+        InputError: unknown device.
     """
     place, layout = select_device(device), _memory_format(model)
     model.to(place)
@@ -200,8 +204,8 @@ def score(model: nn.Module, data: Data, *, device: str | torch.device = "auto") 
     try:
         with torch.inference_mode():
             model.eval()
-            for picked in torch.arange(len(data)).split(SCORE_BATCH):
-                batch, labels = data.inputs[picked].to(place), data.targets[picked].to(place)
+            for positions in torch.arange(len(data)).split(SCORE_BATCH):
+                batch, labels = data.inputs[positions].to(place), data.targets[positions].to(place)
                 logits = model(batch.contiguous(memory_format=layout))
                 loss += F.cross_entropy(logits, labels, reduction="none").cpu().double().sum().item()
                 hits += (logits.argmax(1) == labels).sum().item()
@@ -211,7 +215,7 @@ def score(model: nn.Module, data: Data, *, device: str | torch.device = "auto") 
     return {"loss": loss / len(data), "accuracy": hits / len(data)}
 
 
-def _tell_step(
+def _call_on_step(
     on_step: Callable[[int, nn.Module, Tensor], None], model: nn.Module, first: int, number: int, loss: Tensor
 ) -> None:
     on_step(first + number, model, loss)
@@ -224,27 +228,27 @@ def _train_epoch(
     label_smoothing: float,
     title: str,
     bar: Any,
-    after: Callable[[int, Tensor], None] | None,
+    after_step: Callable[[int, Tensor], None] | None,
 ) -> dict[str, float]:
-    """One pass over ``batches``; running loss and accuracy, printed on the way."""
+    """Train for one pass over ``batches`` and return the running loss and accuracy, which are also printed."""
     model.train()
-    sums, seen = torch.zeros(()), 0  # loss and hits, read from the device only to report
+    sums, samples = torch.zeros(()), 0  # sums of loss and hits stay on the device and are read only for reports
     for number, (batch, labels) in enumerate(batches, start=1):
         logits = model(batch)
         loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if after:
-            after(number, loss.detach())
-        seen += len(labels)
+        if after_step:
+            after_step(number, loss.detach())
+        samples += len(labels)
         sums = sums + torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()])
         bar.update()
         if number % REPORT_EVERY == 0:
-            running, accuracy = (sums / seen).tolist()
+            running, accuracy = (sums / samples).tolist()
             tqdm.write(f"{title.format(number)}: loss {running:.4f}, accuracy {accuracy:.2%}")
     model.eval()
-    running, accuracy = (sums / seen).tolist()
+    running, accuracy = (sums / samples).tolist()
     return {"train_loss": running, "train_accuracy": accuracy}
 
 
@@ -255,19 +259,19 @@ def _batches(
     augment: Augmentation | None,
     layout: torch.memory_format,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    for picked in order:  # positions of one batch
-        batch = inputs[picked]
+    for positions in order:  # of the samples of one batch
+        batch = inputs[positions]
         if augment:
             batch = augment(batch)
-        yield batch.contiguous(memory_format=layout), targets[picked]
+        yield batch.contiguous(memory_format=layout), targets[positions]
 
 
 def _batch_sizes(model: nn.Module, samples: int, batch_size: int) -> list[int]:
-    """Samples of each batch; BatchNorm cannot train on a single one, so that joins the batch before it."""
+    """Number of samples of each batch; with BatchNorm a last batch of one sample joins the batch before it."""
     sizes = [len(batch) for batch in torch.arange(samples).split(batch_size)]
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         if min(batch_size, samples) == 1:
-            advice = "BatchNorm cannot train on single samples, use 2 or more"
+            advice = "BatchNorm cannot be trained on single samples, use 2 or more"
             raise InputError(f"batch size is {batch_size} for {samples} samples; {advice}")
         if sizes[-1] == 1:
             sizes[-2:] = [batch_size + 1]
@@ -275,7 +279,7 @@ def _batch_sizes(model: nn.Module, samples: int, batch_size: int) -> list[int]:
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], training: Training, **options: Any) -> torch.optim.Optimizer:
-    """SGD or Adam over ``parameters``, as ``training`` asks; further ``options`` are torch's."""
+    """SGD or Adam over ``parameters`` with the settings of ``training``; ``options`` are passed to torch."""
     options |= {"lr": training.lr, "weight_decay": training.weight_decay}
     if training.optimizer == "adam":
         return torch.optim.Adam(parameters, **options)
@@ -297,10 +301,12 @@ def _report(epoch: int, epochs: int, metrics: dict[str, Any], seconds: float) ->
         f"accuracy {metrics['test_accuracy']:.2%}; {seconds:.1f} s an epoch, {seconds * (epochs - epoch):.0f} s left"
     )
     if not math.isfinite(metrics["train_loss"]):
-        warnings.warn(f"the loss of epoch {epoch} is {metrics['train_loss']}: lower lr", stacklevel=3)
+        warnings.warn(
+            f"the training loss of epoch {epoch} is {metrics['train_loss']}; lower the learning rate", stacklevel=3
+        )
 
 
 def _memory_format(model: nn.Module) -> torch.memory_format:
-    """channels_last where the model has convolutions: three times faster on a CPU."""
+    """channels_last if the model has convolutions, which are three times faster in it on a CPU."""
     convolutional = any(isinstance(module, nn.Conv2d) for module in model.modules())
     return torch.channels_last if convolutional else torch.contiguous_format

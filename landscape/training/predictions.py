@@ -1,4 +1,4 @@
-"""What a classifier says of single samples."""
+"""Class probabilities of single samples."""
 
 import torch
 from torch import Tensor, nn
@@ -12,5 +12,5 @@ __all__ = ["predict"]
 @own_torch_state()
 @torch.no_grad()
 def predict(model: nn.Module, data: Data) -> Tensor:
-    """Class probabilities [N, C] of every sample of ``data``, softmax of the logits of ``model`` as it is."""
+    """Class probabilities [N, C] of the samples of ``data``: softmax of the logits of ``model`` in its present mode."""
     return torch.softmax(model(data.inputs), dim=1)

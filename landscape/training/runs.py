@@ -1,4 +1,4 @@
-"""The folder of one training run: checkpoints, metrics, and the state to go on from."""
+"""The folder of one training run: checkpoints, metrics, and the state from which it is resumed."""
 
 import time
 from collections.abc import Iterable
@@ -19,21 +19,20 @@ __all__ = ["Run", "epochs_to_save"]
 
 
 class Run:
-    """``folder`` with ``epoch_000.pth`` ... (checkpoints), ``metrics.json`` and ``state.pth``, for :func:`fit`.
+    """The folder of a run of :func:`fit`: checkpoints ``epoch_000.pth`` ..., ``metrics.json`` and ``state.pth``.
 
-    Its method ``keep`` is the hook after every epoch, its path ``state`` what ``fit`` goes on from.
+    Pass the method ``keep`` to ``fit`` as ``on_epoch`` and the path ``state`` as ``state``.
 
     Args:
-        folder: Made where it is missing.
+        folder: Created if it does not exist.
         epochs: Number of epochs of the run.
-        save_epochs: Epochs that get a checkpoint, 0 for the initial weights, or "all"; the last one always does.
-        resume: Go on with the run that is in the folder, instead of refusing it.
-        checkpoint: What all checkpoints share: model_name, model_arguments, data and settings, see
-            :func:`save_checkpoint`.
+        save_epochs: Epochs that get a checkpoint, 0 for the initial weights, or "all"; the last epoch always gets one.
+        resume: Resume the run in the folder; without it a folder that holds a run is refused.
+        checkpoint: The arguments model_name, model_arguments, data and settings of :func:`save_checkpoint`.
 
     Raises:
-        InputError: an epoch beyond the last, the folder cannot be written, holds a run that is not to be resumed, or
-            none that could be.
+        InputError: an epoch to save is beyond the last, the folder cannot be written, it holds a run and ``resume``
+            is false, or it does not exist and ``resume`` is true.
     """
 
     def __init__(
@@ -46,39 +45,39 @@ class Run:
         checkpoint: dict[str, Any],
     ):
         self.save_epochs = epochs_to_save(save_epochs, epochs)
-        if resume and not Path(folder).is_dir():  # an empty one is of a run that was killed early
-            raise InputError(f"there is no run {folder} to resume; start it without that, or mend the name")
+        if resume and not Path(folder).is_dir():  # an empty folder belongs to a run that was killed early
+            raise InputError(f"there is no run {folder} to resume; start it without resuming, or correct the name")
         self.folder, self.checkpoint = make_folder(folder), checkpoint
-        # Held until this object or the process ends: what the checks below find stays so.
+        # The lock is held until this object or the process ends, so that no other run can write here after the checks.
         self._claim = claimed(self.folder, "a run") if ranks.is_first_rank() else None
         self.state, self.metrics = self.folder / "state.pth", self.folder / "metrics.json"
-        found = sorted([*self.folder.glob("epoch_*.pth"), *self.folder.glob(self.metrics.name)])
-        if found and not resume:
-            raise InputError(f"{found[0]} exists: resume that run, or choose another name")
-        self.epochs = self._earlier()
+        existing = sorted([*self.folder.glob("epoch_*.pth"), *self.folder.glob(self.metrics.name)])
+        if existing and not resume:
+            raise InputError(f"{existing[0]} exists: resume that run, or choose another name")
+        self.epochs = self._stored_epochs()
         self._since = time.perf_counter()
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What a run has to share with the one that it goes on from, apart from how it is trained."""
+        """The argument ``notes`` of :func:`fit`: values that must be the same when the run is resumed."""
         shared = {key: value for key, value in self.checkpoint.items() if key != "settings"}
         return {**shared, "save_epochs": self.save_epochs}
 
     def keep(self, epoch: int, model: nn.Module, metrics: dict[str, Any]) -> None:
-        """Write the checkpoint of ``epoch``, where one is asked for, and ``metrics.json``; print what was written."""
+        """Write ``metrics.json`` and, for epochs to save, the checkpoint of ``epoch``, whose path is printed."""
         if epoch in self.save_epochs:
             path = self.folder / f"epoch_{epoch:03d}.pth"
             save_checkpoint(path, model, epoch=epoch, metrics=metrics, **self.checkpoint)
             print(f"Wrote {path} (test accuracy {metrics['test_accuracy']:.2%})", flush=True)
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
-        # An epoch that a killed run had finished, but not stored as its state, is there already.
+        # A run killed after writing the metrics of an epoch and before its state repeats that epoch.
         self.epochs = [entry for entry in self.epochs if entry["epoch"] < epoch]
         self.epochs.append({"epoch": epoch, **metrics, "seconds": round(seconds, 3)})
         write_sealed(self.metrics, {**self.checkpoint, "epochs": self.epochs})
 
-    def _earlier(self) -> list[dict[str, Any]]:
-        """The epochs in metrics.json; none where training has to begin anew."""
+    def _stored_epochs(self) -> list[dict[str, Any]]:
+        """The entries of metrics.json; none if there is no state to resume from."""
         if not is_there(self.state):
             return []
         form = {"epochs": [{"epoch": int}]}
@@ -88,10 +87,10 @@ class Run:
 
 
 def epochs_to_save(save_epochs: Iterable[int] | Literal["all"], epochs: int) -> list[int]:
-    """The epochs that get a checkpoint, the last one always.
+    """The epochs that get a checkpoint, in increasing order; the last epoch is always one of them.
 
     Raises:
-        InputError: there is no such epoch.
+        InputError: an epoch to save is not one of 0 to ``epochs``.
     """
     chosen = sorted({*(range(epochs + 1) if save_epochs == "all" else save_epochs), epochs})
     if wrong := [epoch for epoch in chosen if not 0 <= epoch <= epochs]:

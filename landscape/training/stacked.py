@@ -1,4 +1,4 @@
-"""Small networks of one shape trained together, so that the overhead of a step is paid once for all of them."""
+"""Training of many small networks of one shape together, which saves the overhead of a step for all but one."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,25 +29,26 @@ def fit_stacked(
     device: str | torch.device = "auto",
     on_epoch: Callable[[int, list[dict[str, Any]]], None] | None = None,
 ) -> list[list[dict[str, Any]]]:
-    """What `fit` does to each of M networks, done at once: metrics by network and epoch, equal up to rounding.
+    """Train M networks together; the result equals that of `fit` for each of them up to rounding.
 
-    Weights are stacked to [M, ...] and batches to [M, batch, ...], so that a layer is one batched product (by
-    torch.baddbmm: torch.func.vmap over the networks took up to twice as long). The gradient of sum_m L_m(theta_m)
-    holds those of all networks, as every loss depends on its own weights only, and SGD and Adam act on every weight
-    by itself. Each network has its own samples, its own order of them and its own settings.
+    Returns the metrics of `fit` by network and epoch. Weights are stacked to [M, ...] and batches to [M, batch, ...],
+    so that a layer is one batched product (by torch.baddbmm; torch.func.vmap over the networks took up to twice as
+    long). The loss of network m depends on its own weights theta_m only, so the gradient of sum_m L_m(theta_m)
+    consists of the gradients of the single networks, and SGD and Adam update every weight separately. Each network
+    has its own samples, order of samples and settings.
 
     Args:
-        models: Networks of one shape, of linear layers with biases and of functions of single samples; at any time
-            they hold their present weights.
-        trains: Training data of each network, of one shape.
-        tests: Test data of each network, of one shape.
-        trainings: Settings of each network; epochs, batch size and label smoothing must agree, and nothing is
-            augmented.
-        device: As for ``select_device``.
+        models: Networks of one shape whose only parameters are those of linear layers with biases, and whose other
+            layers treat every sample separately. They are trained in place and hold their current weights at any time.
+        trains: Training data of each network, all of one shape.
+        tests: Test data of each network, all of one shape.
+        trainings: Settings of each network; epochs, batch size and label smoothing must agree, and augment must be
+            "none".
+        device: See ``select_device``.
         on_epoch: Called as ``on_epoch(epoch, metrics of each network)`` after each epoch, counted from 1.
 
     Raises:
-        InputError: networks, data or settings that cannot be stacked.
+        InputError: the networks, data or settings cannot be stacked.
     """
     _check_alike(models, trains, tests, trainings)
     place = select_device(device)
@@ -63,17 +64,17 @@ def fit_stacked(
         running = _train_epoch(stack, train.batches(shuffled, trainings[0].batch_size), trainings[0].label_smoothing)
         scored = _score(stack, test)
         for row, m in enumerate(order):
-            found = {"lr": rates[row], "train_loss": running[0][row], "train_accuracy": running[1][row]}
-            history[m].append({**found, "test_loss": scored[0][row], "test_accuracy": scored[1][row]})
+            metrics = {"lr": rates[row], "train_loss": running[0][row], "train_accuracy": running[1][row]}
+            history[m].append({**metrics, "test_loss": scored[0][row], "test_accuracy": scored[1][row]})
         if on_epoch:
             on_epoch(epoch, [epochs[-1] for epochs in history])
     for parameter in (parameter for model in models for parameter in model.parameters()):
-        parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)  # no longer a part of the stack
+        parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)  # no longer a view of the stack
     return history
 
 
 class _Stack:
-    """The weights of M networks, stacked, with an optimizer for every block of networks trained alike."""
+    """The stacked weights of M networks, with one optimizer for each block of networks that have equal settings."""
 
     def __init__(self, models: list[nn.Module], trainings: list[Training]):
         self.network = copy.deepcopy(models[0])
@@ -82,12 +83,12 @@ class _Stack:
                 linears = [cast(nn.Linear, model.get_submodule(name)) for model in models]
                 parent, _, child = name.rpartition(".")
                 setattr(self.network.get_submodule(parent), child, _StackedLinear(linears))
-        # (training, networks, parameters, optimizer) of those that differ in the seed only
+        # (training, networks, parameters, optimizer) of each block of networks that differ only in their seed
         self.blocks: list[tuple[Training, slice, list[nn.Parameter], torch.optim.Optimizer]] = []
         alike = [replace(training, seed=0) for training in trainings]
         for training in dict.fromkeys(alike):
             block = slice(alike.index(training), alike.index(training) + alike.count(training))
-            # Parameters of the optimizer share the memory of the stack.
+            # The parameters of the optimizer are views of the stack.
             parts = [nn.Parameter(value.detach()[block]) for value in self.network.parameters()]
             self.blocks.append((training, block, parts, make_optimizer(parts, training, fused=True)))
 
@@ -97,7 +98,7 @@ class _Stack:
         return outputs
 
     def set_learning_rates(self, epoch: int) -> list[float]:
-        """Those of ``epoch``, by network."""
+        """Set the learning rates of ``epoch`` and return them by network."""
         rates = []
         for training, block, _, optimizer in self.blocks:
             for group in optimizer.param_groups:
@@ -106,7 +107,7 @@ class _Stack:
         return rates
 
     def step(self, loss: Tensor) -> None:
-        """One step of every network down the gradient of ``loss``, the sum over networks."""
+        """One optimizer step of every network; ``loss`` is the sum of their losses."""
         gradients = torch.autograd.grad(loss, list(self.network.parameters()))
         for _, block, parts, optimizer in self.blocks:
             for part, gradient in zip(parts, gradients, strict=True):
@@ -115,11 +116,11 @@ class _Stack:
 
 
 class _StackedLinear(nn.Module):
-    """The linear maps of M networks: block m of a batch [M * batch, in] goes through the m-th."""
+    """One linear layer of M networks: rows m * batch to (m + 1) * batch of the inputs belong to network m."""
 
     def __init__(self, linears: list[nn.Linear]):
         super().__init__()
-        # Stored as [M, in, out]: gradients come in that layout, and torch's fused optimizers take it for granted.
+        # Stored as [M, in, out], the layout of the gradients, which torch's fused optimizers require.
         self.weight = nn.Parameter(torch.stack([linear.weight.detach().T for linear in linears]))
         self.bias = nn.Parameter(torch.stack([linear.bias.detach() for linear in linears]))
         for linear, weight, bias in zip(linears, self.weight.detach(), self.bias.detach(), strict=True):
@@ -139,28 +140,28 @@ class _Samples:
         self.size = self.targets.shape[1]
 
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(inputs [M, size, ...], targets [M, size]) in the ``order`` [M, N] of each network."""
-        for picked in order.to(self.rows.device).split(size, dim=1):
-            yield self.inputs[self.rows, picked], self.targets[self.rows, picked]
+        """Batches (inputs [M, size, ...], targets [M, size]) in the ``order`` [M, N] of each network."""
+        for positions in order.to(self.rows.device).split(size, dim=1):
+            yield self.inputs[self.rows, positions], self.targets[self.rows, positions]
 
 
 def _train_epoch(stack: _Stack, batches: Iterable[tuple[Tensor, Tensor]], label_smoothing: float) -> list[list[float]]:
-    """One pass over ``batches``: running loss and accuracy by network."""
-    sums, seen = torch.zeros(()), 0
+    """Train for one pass over ``batches`` and return the running losses and accuracies by network."""
+    sums, samples = torch.zeros(()), 0
     for inputs, targets in batches:
         outputs = stack(inputs)
         losses = _losses(outputs, targets, label_smoothing).mean(1)
         stack.step(losses.sum())
-        seen += targets.shape[1]
+        samples += targets.shape[1]
         hits = (outputs.argmax(2) == targets).sum(1)
         sums = sums + torch.stack([losses.detach() * targets.shape[1], hits])
-    means: list[list[float]] = (sums / seen).tolist()
+    means: list[list[float]] = (sums / samples).tolist()
     return means
 
 
 @torch.no_grad()
 def _score(stack: _Stack, test: _Samples) -> list[list[float]]:
-    """Mean cross-entropy and accuracy by network, summed over samples in float64."""
+    """Mean cross-entropies and accuracies by network, averages over the test samples in float64."""
     loss, hits = torch.zeros(()), torch.zeros((), dtype=torch.int64)
     for inputs, targets in zip(test.inputs.split(SCORE_BATCH, 1), test.targets.split(SCORE_BATCH, 1), strict=True):
         outputs = stack(inputs)
@@ -180,10 +181,12 @@ def _losses(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
 def _check_alike(
     models: Sequence[nn.Module], trains: Sequence[Data], tests: Sequence[Data], trainings: Sequence[Training]
 ) -> None:
-    given: tuple[Sequence[object], ...] = (models, trains, tests, trainings)
-    counts = [len(entries) for entries in given]
+    sequences: tuple[Sequence[object], ...] = (models, trains, tests, trainings)
+    counts = [len(sequence) for sequence in sequences]
     if not counts[0] or len(set(counts)) > 1:
-        raise InputError(f"{counts} networks, training data, test data, settings: give one of each for every network")
+        raise InputError(
+            f"there are {counts} networks, training data, test data and settings; pass one of each for every network"
+        )
     for training in trainings:
         training.check()
     aspects: dict[str, set[Any]] = {
@@ -193,10 +196,10 @@ def _check_alike(
         "settings": {(training.epochs, training.batch_size, training.label_smoothing) for training in trainings},
     }
     if unequal := [aspect for aspect, values in aspects.items() if len(values) > 1]:
-        raise InputError(f"these cannot be trained together: other {unequal[0]}; train them one by one, with fit")
+        raise InputError(f"the {unequal[0]} differ, so the networks cannot be stacked; train them one by one, with fit")
     if any(training.augment != "none" for training in trainings):
         raise InputError("augmented data cannot be stacked; train the networks one by one, with fit")
     linears = [module for module in models[0].modules() if isinstance(module, nn.Linear) and module.bias is not None]
-    inside = sum(len(list(linear.parameters())) for linear in linears)
-    if len(models[0].state_dict()) != inside or not inside:
+    tensors = sum(len(list(linear.parameters())) for linear in linears)
+    if len(models[0].state_dict()) != tensors or not tensors:
         raise InputError("only networks of linear layers with biases can be stacked; train others one by one, with fit")

@@ -1,4 +1,4 @@
-"""What training needs to go on after a crash, in one file that is written whole after every epoch."""
+"""The state from which training is resumed after a crash, in one file that is replaced after every epoch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +27,10 @@ FORM = {
 
 @dataclass(frozen=True, eq=False)
 class TrainingState:
-    """The objects whose state is kept in ``path`` together with that of all global random generators."""
+    """Stores the state of a model, its optimizer and all random generators in ``path``, and restores it."""
 
     path: Path
-    settings: dict[str, Any]  # plain values; a run goes on only with those that it began with
+    settings: dict[str, Any]  # plain values; a run is resumed only with equal ones
     model: nn.Module
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
@@ -48,25 +48,25 @@ class TrainingState:
         write_tensors(self.path, state)
 
     def restore(self) -> list[dict[str, Any]]:
-        """Put everything back where it was, and return the history; an empty one where there is no file.
+        """Restore the stored state and return the history, which is empty if there is no file.
 
         Raises:
-            InputError: the file is damaged, or of a run with other settings.
+            InputError: the file is damaged, or belongs to a run with other settings or another model.
         """
         if not is_there(self.path):
             return []
         state, _ = read_tensors(self.path, "state of a training run", "start another run")
         if fault := form_fault(state, FORM):
             raise InputError(
-                f"{self.path} is no state of a training run, or a damaged one ({fault}); start another run"
+                f"{self.path} is not the state of a training run, or it is damaged ({fault}); start another run"
             )
         self._compare(state["settings"])
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except Exception as error:  # torch raises anything at all on values that it did not write
+        except Exception as error:  # torch raises errors of many types for values that it did not write
             reason = " ".join(str(error).split())[:500]
-            raise InputError(f"{self.path} is of a run with another model: {reason}; start another run") from error
+            raise InputError(f"{self.path} belongs to a run with another model: {reason}; start another run") from error
         try:
             self.generator.set_state(state["generator"])
             restore_random_state(state["global generators"])
@@ -76,12 +76,12 @@ class TrainingState:
         history: list[dict[str, Any]] = state["history"]
         return history
 
-    def _compare(self, found: dict[str, Any]) -> None:
+    def _compare(self, stored: dict[str, Any]) -> None:
         changed = [
-            f"{key} was {found.get(key)!r} and is {self.settings.get(key)!r}"
-            for key in {**found, **self.settings}
-            if found.get(key) != self.settings.get(key)
+            f"{key} was {stored.get(key)!r} and is {self.settings.get(key)!r}"
+            for key in {**stored, **self.settings}
+            if stored.get(key) != self.settings.get(key)
         ]
         if changed:
-            advice = "go on with the old settings, or start another run"
-            raise InputError(f"{self.path} is of a run with other settings: {', '.join(changed)}; {advice}")
+            advice = "use the stored settings, or start another run"
+            raise InputError(f"{self.path} belongs to a run with other settings: {', '.join(changed)}; {advice}")
