@@ -20,8 +20,8 @@ sys.path.insert(0, str(ROOT))
 import landscape_lib as ll  # noqa: E402
 from benchmarks.peers import PEERS, Task, timed  # noqa: E402
 from benchmarks.run import environment, spread, write  # noqa: E402
-from landscape.evaluation.refinement.filled import error_bound  # noqa: E402
-from landscape.evaluation.refinement.selection import FLOOR, Refinement  # noqa: E402
+from landscape.evaluation.refinement.selection import Refinement  # noqa: E402
+from landscape.evaluation.refinement.tolerance import LOSS_FLOOR, error_bound  # noqa: E402
 from tests.random_surfaces import random_surface  # noqa: E402
 
 __all__ = ["main", "markdown"]
@@ -76,12 +76,12 @@ def analytic(count: int) -> dict:
             asked.append(len(points))
             return values[points]
 
-        allowed = lambda v, _, t=tolerance: t * np.maximum(np.abs(v), FLOOR)  # noqa: E731
+        allowed = lambda v, _, t=tolerance: t * np.maximum(np.abs(v), LOSS_FLOOR)  # noqa: E731
         plan = Refinement(truth.shape, evaluate, allowed, number).run()
-        error = (np.abs(plan.values - values) / np.maximum(np.abs(values), FLOOR)).max()
+        error = (np.abs(plan.values - values) / np.maximum(np.abs(values), LOSS_FLOOR)).max()
         shares.append(sum(asked) / truth.size)
         beyond["tolerance"] += bool(error > 1.5 * tolerance)
-        beyond["error_bound"] += bool(error > 1.5 * error_bound(tolerance, plan))
+        beyond["error_bound"] += bool(error > 1.5 * error_bound(tolerance, plan.errors, plan.reached))
         beyond["largest_error"] += bool(error > 1.5 * plan.errors.max(initial=0.0))
     return {"surfaces": count, "beyond_by_half": beyond, "mean_share_evaluated": float(np.mean(shares))}
 

@@ -8,7 +8,7 @@ import torch
 from numpy.polynomial import chebyshev
 
 import landscape_lib as ll
-from landscape.evaluation.methods.chebyshev import Lattice
+from landscape.evaluation.methods.chebyshev import ChebyshevNodes
 
 GRID = {"alpha_range": (-1.0, 0.5), "beta_range": (-0.75, 1.5), "resolution": (41, 37)}
 SAMPLES = 10_000
@@ -64,13 +64,13 @@ def points(surface):
 
 def test_interpolation_is_that_of_numpy():
     axes = np.linspace(-1, 2, 9), np.linspace(0, 0.5, 7)
-    lattice = Lattice(axes, (6, 5))
+    nodes = ChebyshevNodes(axes, (6, 5))
     values = np.random.default_rng(0).normal(size=(6, 5))
     coefficients = chebyshev.chebfit(chebyshev.chebpts2(6), values, 5)
     coefficients = chebyshev.chebfit(chebyshev.chebpts2(5), coefficients.T, 4).T
     unit = [2 * (axis - axis[0]) / (axis[-1] - axis[0]) - 1 for axis in axes]
     np.testing.assert_allclose(
-        lattice.interpolate(values.ravel()).reshape(9, 7), chebyshev.chebgrid2d(*unit, coefficients), atol=1e-12
+        nodes.interpolate(values.ravel()).reshape(9, 7), chebyshev.chebgrid2d(*unit, coefficients), atol=1e-12
     )
 
 
@@ -84,19 +84,19 @@ def test_interpolation_is_that_of_numpy():
         "a kink": (lambda a, b: 1 + np.abs(a - 0.1 * b), None),
     }.values(),
 )
-def test_the_smallest_lattice_has_two_points_more_than_there_are_powers(function, counts):
+def test_the_fewest_nodes_are_two_more_than_there_are_powers(function, counts):
     axes = np.linspace(-1, 1, 40), np.linspace(-1, 1, 30)
 
-    def sample(lattice):
+    def sample(nodes):
         with np.errstate(divide="ignore"):
-            return function(lattice.axes[0][:, None], lattice.axes[1][None]).reshape(1, -1)
+            return function(nodes.axes[0][:, None], nodes.axes[1][None]).reshape(1, -1)
 
-    lattice = Lattice.smallest(axes, sample, 1e-9)
-    assert (lattice and lattice.counts) == counts
-    if lattice:
-        assert lattice.resolves(sample(lattice), 1e-9)
+    nodes = ChebyshevNodes.smallest(axes, sample, 1e-9)
+    assert (nodes and nodes.counts) == counts
+    if nodes:
+        assert nodes.resolves(sample(nodes), 1e-9)
         exact = function(axes[0][:, None], axes[1][None]).ravel()
-        np.testing.assert_allclose(lattice.interpolate(sample(lattice)[0]), exact, rtol=1e-12)
+        np.testing.assert_allclose(nodes.interpolate(sample(nodes)[0]), exact, rtol=1e-12)
 
 
 def test_a_large_grid_takes_few_points_and_is_what_plain_passes_give():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from landscape.evaluation.refinement.expected_error import HUGE, expect, shares
+from landscape.evaluation.refinement.expected_error import NOT_FINITE, expect, shares
 from landscape.evaluation.refinement.radial_basis import Kind, interpolate
 
 AXIS = np.linspace(0, 1, 41)
@@ -68,10 +68,10 @@ def test_negative_values_have_neither_roots_nor_logarithms():
 
 def test_no_values_let_expect_nothing():
     nothing = expect(GRID[:0], np.empty((0, 1)), GRID[:7], np.empty((0, 1)), lambda values, _: values)
-    assert np.isnan(nothing.values).all() and (nothing.errors == HUGE).all() and isinstance(nothing.kind, Kind)
+    assert np.isnan(nothing.values).all() and (nothing.errors == NOT_FINITE).all() and isinstance(nothing.kind, Kind)
 
 
 def test_shares_of_what_is_allowed():
     errors = np.array([[0.0, 0.0], [1.0, -3.0], [np.nan, 0.0], [np.inf, 1.0], [1.0, 1.0]])
     allowed = np.array([[0.0, 1.0], [2.0, 1.0], [1.0, 1.0], [1.0, 1.0], [0.0, 1.0]])
-    np.testing.assert_array_equal(shares(errors, allowed), [0.0, 3.0, HUGE, HUGE, HUGE])
+    np.testing.assert_array_equal(shares(errors, allowed), [0.0, 3.0, NOT_FINITE, NOT_FINITE, NOT_FINITE])

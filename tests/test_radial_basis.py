@@ -25,10 +25,10 @@ def scattered(count, axes=2):
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("axes", [1, 2])
 def test_it_is_the_interpolation_of_scipy(kind, axes):
-    (places, values), (wanted, _) = scattered(60, axes), scattered(90, axes)
+    (places, values), (requested, _) = scattered(60, axes), scattered(90, axes)
     there, back = TRANSFORMS[kind.scale]
     oracle = RBFInterpolator(places, there(values), kernel=kind.kernel, degree=2)
-    np.testing.assert_allclose(interpolate(kind, places, values, wanted), back(oracle(wanted)), rtol=1e-5)
+    np.testing.assert_allclose(interpolate(kind, places, values, requested), back(oracle(requested)), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,11 @@ def test_it_is_the_interpolation_of_scipy(kind, axes):
 )
 @pytest.mark.filterwarnings("ignore:`degree` should not be below")
 def test_too_few_places_for_a_quadratic_take_less(places, kernel, degree):
-    values, wanted = 1 + places.sum(1, keepdims=True) ** 2, GENERATOR.random((20, 2))
+    values, requested = 1 + places.sum(1, keepdims=True) ** 2, GENERATOR.random((20, 2))
     oracle = RBFInterpolator(places, values, kernel=kernel, degree=degree)
-    np.testing.assert_allclose(interpolate(Kind("quintic", "loss"), places, values, wanted), oracle(wanted), rtol=1e-8)
+    np.testing.assert_allclose(
+        interpolate(Kind("quintic", "loss"), places, values, requested), oracle(requested), rtol=1e-8
+    )
 
 
 def test_places_on_a_circle_leave_the_quadratic_undetermined_but_do_no_harm():
@@ -80,36 +82,36 @@ def test_the_power_function_bounds_the_error_of_a_function_of_its_space(kernel, 
         return np.linalg.norm(a[:, None] - b[None], axis=2) ** exponent
 
     norm = np.sqrt(sign * weights @ distances(centres, centres) @ weights)
-    places, wanted = GENERATOR.random((25, 2)), GENERATOR.random((300, 2))
+    places, requested = GENERATOR.random((25, 2)), GENERATOR.random((300, 2))
     basis = RadialBasis(kernel, places)
-    share, power = basis.weights(wanted)
-    errors = np.abs(share @ distances(places, centres) @ weights - distances(wanted, centres) @ weights)
+    share, power = basis.weights(requested)
+    errors = np.abs(share @ distances(places, centres) @ weights - distances(requested, centres) @ weights)
     assert (errors <= power * norm * (1 + 1e-6)).all() and (errors / (power * norm)).max() > 0.05
     np.testing.assert_allclose(basis.weights(places)[1], 0, atol=1e-3 * power.max())
 
 
 def test_units_of_the_power_function_do_not_depend_on_the_part_of_the_square():
     places, _ = scattered(30)
-    wanted = GENERATOR.random((5, 2))
-    small, large = (RadialBasis("cubic", size * places).weights(size * wanted)[1] for size in (0.1, 1.0))
+    requested = GENERATOR.random((5, 2))
+    small, large = (RadialBasis("cubic", size * places).weights(size * requested)[1] for size in (0.1, 1.0))
     np.testing.assert_allclose(small, 0.1**1.5 * large, rtol=1e-6)
 
 
 def test_a_crowd_is_cut_into_patches_that_agree_with_the_whole(monkeypatch):
-    (places, values), (wanted, _) = scattered(900), scattered(1000)
-    monkeypatch.setattr(radial_basis, "CROWD", 10_000)
-    whole = interpolate(KINDS[0], places, values, wanted)
+    (places, values), (requested, _) = scattered(900), scattered(1000)
+    monkeypatch.setattr(radial_basis, "PATCH_PLACES", 10_000)
+    whole = interpolate(KINDS[0], places, values, requested)
     monkeypatch.undo()
-    parts = patches(places, wanted)
+    parts = patches(places, requested)
     assert 3 <= len(parts) <= 8
-    for owner, count in (("own", 900), ("wanted", 1000)):
+    for owner, count in (("own", 900), ("requested", 1000)):
         np.testing.assert_array_equal(
             np.sort(np.concatenate([getattr(part, owner) for part in parts])), np.arange(count)
         )
     assert all(np.isin(part.own, part.support).all() and len(part.support) < 800 for part in parts)
-    monkeypatch.setattr(radial_basis, "TOGETHER", 5000)  # in pieces
-    found = interpolate(KINDS[0], places, values, wanted)
-    inner = ((wanted > 0.05) & (wanted < 0.95)).all(1)
+    monkeypatch.setattr(radial_basis, "BLOCK_VALUES", 5000)  # in pieces
+    found = interpolate(KINDS[0], places, values, requested)
+    inner = ((requested > 0.05) & (requested < 0.95)).all(1)
     assert np.abs(found / whole - 1)[inner].max() < 2e-4 and np.abs(found / whole - 1).max() < 5e-3
 
 

@@ -10,9 +10,9 @@ from random_surfaces import random_surface
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.refinement.filled import error_bound
 from landscape.evaluation.refinement.radial_basis import interpolate
-from landscape.evaluation.refinement.selection import CHECKS, FLOOR, Refinement, _graded, relative_error, scale_of
+from landscape.evaluation.refinement.selection import VERIFICATION_POINTS, Refinement, _graded
+from landscape.evaluation.refinement.tolerance import LOSS_FLOOR, error_bound, relative_error, scale_of
 
 pytestmark = pytest.mark.usefixtures("patient_planner")
 
@@ -46,18 +46,18 @@ def refined(truth, tolerance, seed=0, **options):
         asked.extend(points.tolist())
         return values[points]
 
-    allowed = lambda v, _: tolerance * np.maximum(np.abs(v), FLOOR)  # noqa: E731
+    allowed = lambda v, _: tolerance * np.maximum(np.abs(v), LOSS_FLOOR)  # noqa: E731
     plan = Refinement(truth.shape, evaluate, allowed, seed, **options).run()
     assert len(asked) == len(set(asked))  # no point twice
     return plan, asked
 
 
 def true_error(plan, truth):
-    """The largest error relative to max(|value|, FLOOR) over the finite points; others must be as they are."""
+    """The largest error relative to max(|value|, LOSS_FLOOR) over the finite points; others must be as they are."""
     values, found = truth.ravel(), plan.values[:, 0]
     finite = np.isfinite(values)
     np.testing.assert_array_equal(found[~finite], values[~finite])
-    return (np.abs(found[finite] - values[finite]) / np.maximum(np.abs(values[finite]), FLOOR)).max(initial=0.0)
+    return (np.abs(found[finite] - values[finite]) / np.maximum(np.abs(values[finite]), LOSS_FLOOR)).max(initial=0.0)
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -133,7 +133,7 @@ def test_the_errors_are_those_of_fresh_points_which_then_join_the_interpolation(
     known = np.zeros(truth.size, bool)
     known[asked] = True
     np.testing.assert_array_equal(plan.known, known)
-    assert set(plan.checked) == set(asked[-CHECKS:]) and len(plan.errors) == CHECKS
+    assert set(plan.checked) == set(asked[-VERIFICATION_POINTS:]) and len(plan.errors) == VERIFICATION_POINTS
     values = truth.reshape(-1, 1)
     for part, points in ((known, ~known), (known & ~np.isin(np.arange(truth.size), plan.checked), plan.checked)):
         found = interpolate(plan.kind, plan.places[part], values[part], plan.places[points])
@@ -146,10 +146,10 @@ def test_the_errors_are_those_of_fresh_points_which_then_join_the_interpolation(
 
 def test_a_zero_among_the_last_points_leaves_the_logarithm_out(monkeypatch):
     truth = np.exp(4 * X + 3 * Y)  # from 1e-3 to 1e3
-    monkeypatch.setattr(Refinement, "_verification", lambda *_: np.arange(CHECKS))
+    monkeypatch.setattr(Refinement, "_verification", lambda *_: np.arange(VERIFICATION_POINTS))
     _, asked = refined(truth, 0.05)
-    first = int(asked[-CHECKS])
-    truth.ravel()[first] = 0.0  # off by less than is allowed below FLOOR
+    first = int(asked[-VERIFICATION_POINTS])
+    truth.ravel()[first] = 0.0  # off by less than is allowed below LOSS_FLOOR
     plan, _ = refined(truth, 0.3)
     assert "logarithm" in str(plan.kind) and first in plan.checked
     assert np.isfinite(plan.values).all() and true_error(plan, truth) < 0.3
@@ -162,7 +162,7 @@ def test_the_reported_bound_holds_on_random_surfaces():
         truth, tolerance = random_surface(generator), generator.choice([0.005, 0.01, 0.02, 0.05])
         plan, _ = refined(truth, tolerance, seed=number)
         interpolated += plan.kind is not None
-        broken += true_error(plan, truth) > 1.5 * error_bound(tolerance, plan)
+        broken += true_error(plan, truth) > 1.5 * error_bound(tolerance, plan.errors, plan.reached)
     assert broken <= 0.02 * 20 and interpolated > 12  # not one of 20
 
 
@@ -193,7 +193,7 @@ def test_a_network_is_interpolated_within_the_tolerance_and_says_so(trained, tmp
     np.testing.assert_allclose(found.loss[found.evaluated], exact.loss[found.evaluated], rtol=1e-5)
     said = found.metadata["interpolation"]
     assert said["evaluated_points"] == found.evaluated.sum() < found.loss.size / 2
-    assert said["verified_points"] == CHECKS and 0 < said["percentile_99_error"] <= said["largest_error"]
+    assert said["verified_points"] == VERIFICATION_POINTS and 0 < said["percentile_99_error"] <= said["largest_error"]
     assert said["largest_error"] <= said["error_bound"] <= 0.05
     assert 0 < said["planning_seconds"] < found.metadata["seconds"]
     assert f"within {said['error_bound']:.1%}" in ll.plot_contour(found).get_title()
@@ -219,7 +219,7 @@ def test_noise_allows_a_third_of_the_standard_error(trained):
 
 def test_single_samples_are_within_the_tolerance_too(trained):
     exact, found = surfaces_of(trained, 0.1, per_sample=True)
-    floor = FLOOR * np.median(exact.per_sample, axis=(0, 1))
+    floor = LOSS_FLOOR * np.median(exact.per_sample, axis=(0, 1))
     error = np.abs(found.per_sample - exact.per_sample) / np.maximum(exact.per_sample, floor)
     assert error.max() < 0.15
     np.testing.assert_allclose(found.per_sample.mean(-1), found.loss, rtol=0.1)
@@ -298,7 +298,9 @@ def test_a_spent_budget_ends_the_refinement_and_reports_what_it_reached():
     plan = Refinement(shape, evaluate, allowed, affords=lambda points: len(asked) + points <= 400).run()
     assert len(asked) <= 400 and not plan.reached and plan.errors.max() > 0.01
     beyond = np.abs(plan.values / truth - 1) > plan.errors.max()
-    assert beyond.mean() < 4 / CHECKS  # the share of all points beyond the largest of CHECKS is about 1 / CHECKS
+    assert (
+        beyond.mean() < 4 / VERIFICATION_POINTS
+    )  # the share of all points beyond the largest of VERIFICATION_POINTS is about 1 / VERIFICATION_POINTS
 
 
 def test_a_surface_whose_budget_was_spent_says_so(trained):

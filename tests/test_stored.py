@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.refinement.filled import serves
+from landscape.evaluation.refinement.tolerance import serves
 from landscape.objective.code import digest_of
 
 module = importlib.import_module("landscape.evaluation.engine")

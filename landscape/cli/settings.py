@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from landscape.checks import MOST_LEVELS, check_count, check_distinct, check_number, check_seed
 from landscape.errors import InputError
-from landscape.evaluation.refinement.filled import check_tolerance
+from landscape.evaluation.refinement.tolerance import check_tolerance
 from landscape.plotting.planes import check_style
 from landscape.runtime.devices import select_device
 from landscape.sharpness import MEASURES

@@ -2,7 +2,7 @@
 
 from landscape.evaluation.budget import plan_budget
 from landscape.evaluation.engine import evaluate
-from landscape.evaluation.refinement.filled import check_tolerance
+from landscape.evaluation.refinement.tolerance import check_tolerance
 from landscape.evaluation.span import find_span
 from landscape.evaluation.stored import load_or_evaluate
 

@@ -24,8 +24,9 @@ from landscape.evaluation.methods.affine import Affine
 from landscape.evaluation.methods.direct import Direct
 from landscape.evaluation.methods.first_layer import perturbed_names
 from landscape.evaluation.proof import HUGE, allowed_difference, rounded_otherwise
-from landscape.evaluation.refinement.filled import Interpolation, allowed_error, check_tolerance
+from landscape.evaluation.refinement.filled import FilledStatistics
 from landscape.evaluation.refinement.selection import Plan, Refinement
+from landscape.evaluation.refinement.tolerance import allowed_error, check_tolerance
 from landscape.evaluation.resume import load_progress, save_progress
 from landscape.evaluation.statistics import EVERY, Statistics, Sums
 from landscape.evaluation.tuning import tune
@@ -165,7 +166,7 @@ class _Run:
                 f"ROUNDING ALONE CHANGES THE LOSS BY {share:.1%} HERE: these are few digits; use dtype=torch.float64",
                 stacklevel=4,
             )
-        self.interpolation: Interpolation | None = None
+        self.interpolation: FilledStatistics | None = None
 
     def evaluate(self, tolerance: float | str | None, deadline: float, resume: Path | None) -> None:
         """Fill the statistics of every point, or of as many as the tolerance asks for."""
@@ -183,7 +184,9 @@ class _Run:
                 self._announce(self._prepare(every, resume), every)
                 self._compute(every, resume)
                 if tolerance is not None:
-                    self.interpolation = Interpolation(tolerance, Plan(self.statistics.values(EVERY)), self.statistics)
+                    self.interpolation = FilledStatistics(
+                        tolerance, Plan(self.statistics.values(EVERY)), self.statistics
+                    )
             else:
                 few = every[::THINNED]
                 seconds = self._prepare(few, resume)
@@ -191,7 +194,9 @@ class _Run:
                 whole = seconds * len(every)
                 if ranks.from_first(lambda: 0 < whole < min(QUICK, deadline - time.perf_counter())):
                     self._compute(every, resume)
-                    self.interpolation = Interpolation(tolerance, Plan(self.statistics.values(EVERY)), self.statistics)
+                    self.interpolation = FilledStatistics(
+                        tolerance, Plan(self.statistics.values(EVERY)), self.statistics
+                    )
                 else:
                     self._compute(self._centre(), resume)
                     self._interpolate(tolerance, deadline, resume)
@@ -221,7 +226,7 @@ class _Run:
 
         allowed = functools.partial(allowed_error, tolerance, self.statistics)
         plan = Refinement(shape, values, allowed, affords=affords, worthwhile=worthwhile, centre=self._middle()).run()
-        self.interpolation = Interpolation(tolerance, plan, self.statistics)
+        self.interpolation = FilledStatistics(tolerance, plan, self.statistics)
         self.interpolation.description["planning_seconds"] = time.perf_counter() - began - computing
 
     def _middle(self) -> tuple[float, ...]:
@@ -291,14 +296,14 @@ class _Run:
         if not isinstance(self.evaluator, Affine) or self.statistics.per_sample is not None:
             return self._computed(block, sample)
         begun = self.bar.n
-        for lattice in self.evaluator.lattices(self.coordinates[block]):
+        for nodes in self.evaluator.node_sets(self.coordinates[block]):
             for evaluator in self.evaluators:
                 if isinstance(evaluator, Affine):
-                    evaluator.lattice = lattice
+                    evaluator.nodes = nodes
             self.bar.n = begun
             if (sums := self.evaluator.at_points(self._computed(block, sample))) is not None:
                 return sums
-        raise AssertionError("the last lattice is the grid itself")
+        raise AssertionError("the last set of nodes is the grid itself")
 
     def _computed(self, block: Tensor, sample: float) -> Sums:
         """The merged shares of every member of the team, with smaller batches where memory runs out."""

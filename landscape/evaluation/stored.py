@@ -10,7 +10,7 @@ from landscape.evaluation.agreement import check_ranks
 from landscape.evaluation.engine import evaluate
 from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import identity_of
-from landscape.evaluation.refinement.filled import check_tolerance, serves
+from landscape.evaluation.refinement.tolerance import check_tolerance, serves
 from landscape.objective.identity import difference, is_known
 from landscape.objective.objectives import Objective
 from landscape.results import Surface

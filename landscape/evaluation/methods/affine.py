@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.evaluation.methods.chebyshev import Lattice
+from landscape.evaluation.methods.chebyshev import ChebyshevNodes
 from landscape.evaluation.methods.first_layer import FirstLayer, NotApplicable
 from landscape.evaluation.statistics import Sums
 from landscape.objective.objectives import Objective
@@ -26,7 +26,7 @@ HITS = 4096  # samples whose hits are counted at once: the cache
 SPREAD = 20.0  # largest exponent of either factor about the centre of a tile; exp(2 * 20 + HEADROOM) is finite
 PILOT = 1024  # samples that show how many points the losses take
 WORTHWHILE = 8  # times as many samples, from which on few points are tried
-ROUNDING = 8  # units in the last place that the last coefficients of a lattice may amount to
+ROUNDING = 8  # units in the last place that the last Chebyshev coefficients may amount to
 HEADROOM = 30.0  # largest logit at the centre of a tile that needs no shift: exp(30 + 40) < 3.4e38
 
 
@@ -37,8 +37,8 @@ class Affine:
     the axes only, and a matrix product over classes. Large grids are cut into tiles about whose centres the
     exponents stay below ``SPREAD``, so that nothing overflows and terms lost to underflow are below 1e-11.
 
-    The mean and the variance of these losses are analytic: where a `Lattice` of few points determines them to
-    rounding, `lattices` offers it and `at_points` goes from it to all points.
+    The mean and the variance of these losses are analytic: where few `ChebyshevNodes` determine them to rounding,
+    `node_sets` offers these and `at_points` goes from them to all points.
 
     Accuracy: along a row every class c bounds the b for which the true class wins by -u_c / v_c, so the hits of a
     sample are one interval.
@@ -68,41 +68,41 @@ class Affine:
         whole = self.batches_fixed or self.first.reads(tensors_of(batch)[0])
         self.forward_size = None if whole else objective.batch_size
         self.accuracy = ROUNDING * torch.finfo(objective.dtype).eps
-        self.lattice: Lattice | None = None  # where `run` computes the losses, instead of at the prepared points
+        self.nodes: ChebyshevNodes | None = None  # where `run` computes the losses, instead of at the prepared points
         self._buffer: Tensor | None = None  # losses of one batch; fresh memory each time costs a third of the speed
 
     @property
     def settings(self) -> dict[str, Any]:
-        points = {} if self.lattice is None else {"chebyshev_points": list(self.lattice.counts)}
+        points = {} if self.nodes is None else {"chebyshev_points": list(self.nodes.counts)}
         return {"batch_size": self.batch_size, **points}
 
     @property
     def largest_block(self) -> int:
         return 2**17
 
-    def lattices(self, coordinates: Tensor) -> Iterator[Lattice | None]:
+    def node_sets(self, coordinates: Tensor) -> Iterator[ChebyshevNodes | None]:
         """Where to compute the losses: at few points first, at more where those are not enough, at all in the end."""
-        self.lattice = None
+        self.nodes = None
         self.prepare(coordinates)
         if self.objective.size >= WORTHWHILE * PILOT:
             _, batch = next(self.objective.batches(self.batch_size if self.batches_fixed else PILOT))
             self.load(batch)
-            lattice = Lattice.smallest(self.grid, self._moments, self.accuracy)
-            while lattice is not None and lattice.worthwhile:
-                self.lattice = lattice
-                yield lattice
-                lattice = lattice.finer()
-        self.lattice = None
+            nodes = ChebyshevNodes.smallest(self.grid, self._moments, self.accuracy)
+            while nodes is not None and nodes.worthwhile:
+                self.nodes = nodes
+                yield nodes
+                nodes = nodes.finer()
+        self.nodes = None
         yield None
 
     def at_points(self, sums: Sums) -> Sums | None:
-        """``sums`` at the points of the lattice as sums at the prepared points; None if they need a finer lattice."""
-        if self.lattice is None:
+        """``sums`` at the nodes as sums at the prepared points; None if these need more nodes."""
+        if self.nodes is None:
             return sums
         moments = sums.moments.numpy()
-        if not self.lattice.resolves(moments, self.accuracy):
+        if not self.nodes.resolves(moments, self.accuracy):
             return None
-        mean, variance = (self.lattice.interpolate(values)[self.picked] for values in moments)
+        mean, variance = (self.nodes.interpolate(values)[self.picked] for values in moments)
         return sums.at_other_points(np.stack([mean, variance.clip(0)]))
 
     def prepare(self, coordinates: Tensor) -> None:
@@ -139,7 +139,7 @@ class Affine:
     def run(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Losses [K, n] at the prepared points for piece after piece of the loaded batch; hits [K] with the first."""
         values = CHUNK_VALUES["cpu" if self.objective.device.type == "cpu" else "other"]
-        axes = self.grid if self.lattice is None else self.lattice.axes
+        axes = self.grid if self.nodes is None else self.nodes.axes
         size = (len(axes[0]), len(axes[1]))
         chunk = max(16, values // (size[0] * size[1]))
         if self._buffer is None or self._buffer.shape != (chunk, *size):
@@ -147,7 +147,7 @@ class Affine:
         parts = zip(*(part.split(HITS) for part in self.logits), strict=True)
         counted: Any = sum(self._hits(*part) for part in parts)
         hits = counted.view(-1)[self.picked]
-        picked = self.picked if self.lattice is None else slice(None)
+        picked = self.picked if self.nodes is None else slice(None)
         tiles = list(itertools.product(*map(_tiles, axes, self.logits[1:])))
         for logits in zip(*(part.split(chunk) for part in self.logits), strict=True):
             losses = self._buffer[: len(logits[0])]
@@ -156,9 +156,9 @@ class Affine:
             yield losses.view(len(losses), -1).T[picked], hits
             hits = None
 
-    def _moments(self, lattice: Lattice) -> np.ndarray:
-        """Mean and variance [2, points] of the loss over the loaded batch, at the points of ``lattice``."""
-        self.lattice = lattice
+    def _moments(self, nodes: ChebyshevNodes) -> np.ndarray:
+        """Mean and variance [2, points] of the loss over the loaded batch, at ``nodes``."""
+        self.nodes = nodes
         sums = Sums()
         for losses, _ in self.run():
             sums.add(losses, None)

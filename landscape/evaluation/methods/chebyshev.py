@@ -1,6 +1,6 @@
-"""Chebyshev points over a grid: from a few values of an analytic function come all others, to rounding.
+"""Chebyshev nodes over a grid: from a few values of an analytic function come all others, to rounding.
 
-Where logits are affine in the coordinates the mean loss is analytic. Interpolated through Chebyshev points its error
+Where logits are affine in the coordinates the mean loss is analytic. Interpolated through Chebyshev nodes its error
 falls geometrically with their number, as its Chebyshev coefficients do, which tell how many it takes (Trefethen 2013,
 "Approximation Theory and Approximation Practice", chapters 3 to 8).
 """
@@ -11,49 +11,51 @@ from collections.abc import Callable
 import numpy as np
 from scipy.fft import dct
 
-__all__ = ["Lattice"]
+__all__ = ["ChebyshevNodes"]
 
-FINEST = 33  # points along an axis that are tried; what takes more is evaluated at all points of the grid
-SHARE = 0.5  # of the grid's points, beyond which a lattice is not worth its uncertainty
-LAST = 2  # coefficients along an axis that show how large the missing ones are
+MOST_NODES = 33  # points along an axis that are tried; what takes more is evaluated at all points of the grid
+LARGEST_SHARE = 0.5  # of the grid's points, beyond which interpolation is not worth its uncertainty
+TRAILING = 2  # coefficients along an axis that show how large the missing ones are
 
 Axes = tuple[np.ndarray, ...]
 
 
-class Lattice:
-    """``counts`` Chebyshev points along the axes of a grid, and the way back to the points of the grid."""
+class ChebyshevNodes:
+    """``counts`` Chebyshev nodes along the axes of a grid, and the way back to the points of the grid."""
 
     def __init__(self, grid: Axes, counts: tuple[int, ...]):
         self.grid, self.counts = grid, counts
         self.axes = tuple(_chebyshev(axis, count) for axis, count in zip(grid, counts, strict=True))
         self.size = math.prod(counts)
-        self.worthwhile = self.size <= SHARE * math.prod(len(axis) for axis in grid)
+        self.worthwhile = self.size <= LARGEST_SHARE * math.prod(len(axis) for axis in grid)
 
     @classmethod
-    def smallest(cls, grid: Axes, sample: Callable[["Lattice"], np.ndarray], accuracy: float) -> "Lattice | None":
-        """The lattice with the fewest points whose missing coefficients are below ``accuracy``; None if it is large.
+    def smallest(
+        cls, grid: Axes, sample: Callable[["ChebyshevNodes"], np.ndarray], accuracy: float
+    ) -> "ChebyshevNodes | None":
+        """The fewest nodes whose missing coefficients are below ``accuracy``; None if there are many.
 
-        ``sample`` gives the functions [M, points] at the points of a lattice, here from some of the data: whether the
-        lattice does for all of them, `resolves` tells afterwards.
+        ``sample`` gives the functions [M, points] at the nodes, here from some of the data: whether they are
+        enough for all of the data, `resolves` tells afterwards.
         """
-        finest = cls(grid, tuple(min(FINEST, len(axis)) for axis in grid))
+        finest = cls(grid, tuple(min(MOST_NODES, len(axis)) for axis in grid))
         values = sample(finest)
         if not finest.resolves(values, accuracy):
             return None
-        counts = (LAST + int((spectrum > accuracy).sum()) for spectrum in finest._spectra(values))
-        lattice = cls(grid, tuple(map(min, counts, finest.counts)))
-        return lattice if lattice.worthwhile else None
+        counts = (TRAILING + int((spectrum > accuracy).sum()) for spectrum in finest._spectra(values))
+        nodes = cls(grid, tuple(map(min, counts, finest.counts)))
+        return nodes if nodes.worthwhile else None
 
-    def finer(self) -> "Lattice":
-        """Half as many points again along every axis."""
-        return Lattice(self.grid, tuple(count + count // 2 for count in self.counts))  # one remains one
+    def finer(self) -> "ChebyshevNodes":
+        """Half as many nodes again along every axis."""
+        return ChebyshevNodes(self.grid, tuple(count + count // 2 for count in self.counts))  # one remains one
 
     def resolves(self, values: np.ndarray, accuracy: float) -> bool:
         """Whether the last coefficients of the functions ``values`` [M, points] are below ``accuracy``."""
-        return all(spectrum[-LAST:][0] <= accuracy for spectrum in self._spectra(values) if len(spectrum) > 1)
+        return all(spectrum[-TRAILING:][0] <= accuracy for spectrum in self._spectra(values) if len(spectrum) > 1)
 
     def interpolate(self, values: np.ndarray) -> np.ndarray:
-        """Values [K] at the points of the grid, in C order, from those at the points of the lattice."""
+        """Values [K] at the points of the grid, in C order, from those at the nodes."""
         rows, columns = (_barycentric(axis, places) for axis, places in zip(self.grid, self.axes, strict=True))
         found: np.ndarray = rows @ values.reshape(self.counts) @ columns.T
         return found.ravel()
@@ -74,16 +76,16 @@ class Lattice:
 
 
 def _chebyshev(axis: np.ndarray, count: int) -> np.ndarray:
-    """Chebyshev points of the second kind from the first to the last value of ``axis``; its middle for one."""
+    """Chebyshev nodes of the second kind from the first to the last value of ``axis``; its middle for one."""
     middle, half = (axis[0] + axis[-1]) / 2, (axis[-1] - axis[0]) / 2
     return middle - half * np.cos(np.pi * np.arange(count) / max(1, count - 1)) if count > 1 else np.array([middle])
 
 
-def _barycentric(wanted: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Matrix [Q, n] from values at Chebyshev points to those at ``wanted`` (Berrut and Trefethen 2004, section 5)."""
+def _barycentric(requested: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Matrix [Q, n] from values at Chebyshev nodes to those at ``requested`` (Berrut and Trefethen 2004, section 5)."""
     weights = (-1.0) ** np.arange(len(places))
     weights[[0, -1]] /= 2
-    distance = wanted[:, None] - places
+    distance = requested[:, None] - places
     with np.errstate(divide="ignore", invalid="ignore"):
         matrix = weights / distance
         matrix /= matrix.sum(1, keepdims=True)

@@ -8,10 +8,10 @@ from scipy.spatial import cKDTree
 
 from landscape.evaluation.refinement.radial_basis import KINDS, Kind, Patch, RadialBasis, patches
 
-__all__ = ["HUGE", "Expectation", "expect", "shares"]
+__all__ = ["NOT_FINITE", "Expectation", "expect", "shares"]
 
-NEAR = 8  # places whose errors tell of the one between them
-HUGE = 1e100  # stands for errors that are not finite
+NEIGHBOURS = 8  # places whose errors tell of the one between them
+NOT_FINITE = 1e100  # stands for errors that are not finite
 
 
 @dataclass
@@ -26,11 +26,11 @@ class Expectation:
 def expect(
     places: np.ndarray,
     values: np.ndarray,
-    wanted: np.ndarray,
+    requested: np.ndarray,
     allowed: np.ndarray,
     allowed_there: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Expectation:
-    """What ``values`` [P, M] at ``places`` [P, axes] let expect at ``wanted`` [Q, axes].
+    """What ``values`` [P, M] at ``places`` [P, axes] let expect at ``requested`` [Q, axes].
 
     Two signs of an error are known without further evaluations: the kinds of interpolation differ, and the values at
     near places are missed when they are left out. The second is to the power function there as the error is to the
@@ -40,24 +40,26 @@ def expect(
     Args:
         places: in the unit square.
         values: finite.
-        wanted: in the unit square.
+        requested: in the unit square.
         allowed: largest acceptable errors [P, M] of ``values``; errors are given as shares of these.
-        allowed_there: the same [K, M] for values [K, M] at the wanted places with the numbers [K].
+        allowed_there: the same [K, M] for values [K, M] at the requested places with the numbers [K].
     """
     if not len(places):
-        return Expectation(KINDS[0], np.full((len(wanted), values.shape[1]), np.nan), np.full(len(wanted), HUGE))
+        return Expectation(
+            KINDS[0], np.full((len(requested), values.shape[1]), np.nan), np.full(len(requested), NOT_FINITE)
+        )
     kinds = [kind for kind in KINDS if kind.allows(values)]
-    parts = patches(places, wanted)
+    parts = patches(places, requested)
     kernels = {kind.kernel for kind in kinds}
     bases = {kernel: [RadialBasis(kernel, places[part.support]) for part in parts] for kernel in kernels}
     missed = {kind: _missed(kind, parts, bases[kind.kernel], values, allowed) for kind in kinds}
     best = min(kinds, key=lambda kind: np.percentile(missed[kind][0], 95))
-    near = cKDTree(places).query(wanted, range(1, min(NEAR, len(places)) + 1))[1]
+    near = cKDTree(places).query(requested, range(1, min(NEIGHBOURS, len(places)) + 1))[1]
     ratio = np.sqrt(np.mean(np.divide(*missed[best])[near] ** 2, axis=1))
-    guess, errors = np.empty((len(wanted), values.shape[1])), np.empty(len(wanted))
+    guess, errors = np.empty((len(requested), values.shape[1])), np.empty(len(requested))
     for number, part in enumerate(parts):
         for piece in part.pieces(values.shape[1]):
-            weights = {kernel: bases[kernel][number].weights(wanted[piece]) for kernel in kernels}
+            weights = {kernel: bases[kernel][number].weights(requested[piece]) for kernel in kernels}
             found = {kind: kind.restored(weights[kind.kernel][0] @ kind.scaled(values[part.support])) for kind in kinds}
             guess[piece] = found.pop(best)
             limit = allowed_there(guess[piece], piece)
@@ -81,8 +83,9 @@ def _missed(
 
 
 def shares(errors: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """The largest [K] of the ``errors`` [K, M], each as a share of what is ``allowed``; `HUGE` if one is not finite."""
+    """The largest [K] of the ``errors`` [K, M], each as a share of what is ``allowed``; `NOT_FINITE` if one is
+    not finite."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         found = np.where(errors == 0, 0.0, np.abs(errors) / allowed)
-    largest: np.ndarray = np.minimum(np.nan_to_num(found, nan=HUGE, posinf=HUGE).max(1), HUGE)
+    largest: np.ndarray = np.minimum(np.nan_to_num(found, nan=NOT_FINITE, posinf=NOT_FINITE).max(1), NOT_FINITE)
     return largest

@@ -1,85 +1,20 @@
-"""A surface of which some points are evaluated and the others interpolated: tolerance, values, errors."""
+"""A surface of which some points are evaluated and the others interpolated: values at all points, and their errors."""
 
 import math
-from typing import Any
 
 import numpy as np
 
-from landscape.errors import InputError
 from landscape.evaluation.refinement.radial_basis import Kind, interpolate, left_out_errors
-from landscape.evaluation.refinement.selection import FLOOR, Plan, floored, scale_of
+from landscape.evaluation.refinement.selection import Plan
+from landscape.evaluation.refinement.tolerance import LOSS_FLOOR, UNSEEN_FACTOR, error_bound, scale_of
 from landscape.evaluation.statistics import Statistics
-from landscape.objective.objectives import Objective
 
-__all__ = ["Interpolation", "allowed_error", "check_tolerance", "error_bound", "serves"]
+__all__ = ["FilledStatistics"]
 
-NOISE_SHARE = 1 / 3  # of the standard error, for tolerance="noise"
-LEFT_OUT = 1.25  # times the largest error of a value left out among the evaluated ones, which others may be off
-BEYOND = 2.0  # times the largest error seen, which the many points not seen may well be off
+LEFT_OUT_FACTOR = 1.25  # times the largest error of a value left out among the evaluated ones, which others may be off
 
 
-def check_tolerance(
-    tolerance: float | str | None, objective: Objective | None = None, per_sample: bool = False
-) -> None:
-    """Raise InputError where ``tolerance`` means nothing, or nothing for ``objective``, if that is known."""
-    if tolerance is None:
-        return
-    if (isinstance(tolerance, str) and tolerance != "noise") or not isinstance(tolerance, str | int | float):
-        raise InputError(f"tolerance must be None, a number such as 0.01, or 'noise', not {tolerance!r}")
-    if not isinstance(tolerance, str) and not 0 <= tolerance < 1:
-        raise InputError(f"tolerance is a share of the loss, from 0 to below 1, not {tolerance}")
-    if tolerance != "noise" or objective is None:
-        return
-    if per_sample or not objective.independent or objective.size < 2:
-        raise InputError("tolerance 'noise' needs the standard error of a mean over samples; give a number")
-
-
-def allowed_error(tolerance: float | str, statistics: Statistics, values: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Largest acceptable |error| [K, M] of ``values`` [K, M] at ``points`` [K].
-
-    A tolerance t allows t |loss|, and where the loss is less than a hundredth of its median over the evaluated points
-    (near a zero, say) as much as there: the units of the loss do not matter.
-    """
-    done = statistics.done.numpy()
-    scale = scale_of(statistics.values(done))
-    if not isinstance(tolerance, str):
-        return tolerance * floored(values, scale)
-    error, mean = statistics.standard_error, statistics.mean
-    usable = done & np.isfinite(error) & np.isfinite(mean)
-    typical = np.median(error[usable] / floored(mean[usable], scale)) if usable.any() else math.inf
-    guess = typical * floored(values, scale)
-    return NOISE_SHARE * np.where(done[points, None], error[points, None], guess)
-
-
-def error_bound(tolerance: float | str, plan: Plan) -> float:
-    """Bound of the relative error at all points: twice the largest error seen, or the tolerance where that is met.
-
-    No proof: `benchmarks/refinement.py` counts the random surfaces on which the error goes beyond.
-    """
-    doubled = BEYOND * float(plan.errors.max(initial=0.0))
-    return min(doubled, float(tolerance)) if plan.reached and tolerance != "noise" else doubled
-
-
-def serves(found: dict[str, Any] | None, tolerance: float | str | None, budget: float | None) -> bool:
-    """Whether a surface whose ``interpolation`` metadata are ``found`` is as good as is asked.
-
-    One of which every point is evaluated serves any call. Another one does where it has reached a tolerance as small,
-    or was cut short by a budget no smaller than that which is asked now.
-    """
-    if found is None or (found.get("method") is None and found.get("reached")):
-        return True
-    if tolerance in (None, 0):
-        return False
-    reached, spent = found.get("reached", False), found.get("budget")
-    paid = budget is not None and spent is not None and budget <= spent
-    if not reached and paid and found["tolerance"] == tolerance:
-        return True
-    if "noise" in (tolerance, found["tolerance"]):
-        return bool(reached and found["tolerance"] == tolerance)
-    return bool((found["tolerance"] if reached else found.get("error_bound", math.inf)) <= tolerance)
-
-
-class Interpolation:
+class FilledStatistics:
     """`Statistics` of all points: evaluated where that is done, interpolated elsewhere.
 
     The loss of the mean (and of single samples) is what the plan verified. Standard error and accuracy come from the
@@ -106,8 +41,8 @@ class Interpolation:
             "verified_points": len(plan.checked),
             "largest_error": float(plan.errors.max(initial=0.0)),
             "percentile_99_error": float(np.percentile(plan.errors, 99)) if len(plan.errors) else 0.0,
-            "error_bound": error_bound(tolerance, plan),
-            "loss_floor": FLOOR * float(scale_of(statistics.values(statistics.done.numpy()))[0]),
+            "error_bound": error_bound(tolerance, plan.errors, plan.reached),
+            "loss_floor": LOSS_FLOOR * float(scale_of(statistics.values(statistics.done.numpy()))[0]),
             "standard_error_and_accuracy": "interpolated" if plan.kind else "evaluated",
             "largest_standard_error_error": error_of_error,
             "largest_accuracy_error": error_of_accuracy,
@@ -131,4 +66,6 @@ class Interpolation:
         before[plan.checked] = False
         seen = np.abs(at(plan.checked, before) - values[plan.checked]).max(initial=0.0)
         left_out = np.abs(left_out_errors(kind, places[known], values[known, None])).max(initial=0.0)
-        return filled, float(np.nan_to_num(min(max(BEYOND * seen, LEFT_OUT * left_out) + step, high - low)))
+        return filled, float(
+            np.nan_to_num(min(max(UNSEEN_FACTOR * seen, LEFT_OUT_FACTOR * left_out) + step, high - low))
+        )

@@ -9,9 +9,9 @@ from scipy.spatial.distance import cdist
 
 __all__ = ["KINDS", "Kind", "Patch", "RadialBasis", "interpolate", "left_out_errors", "patches"]
 
-CROWD = 300  # places that one system of equations holds; where there are more, the square is cut into patches
-OVERLAP = 0.35  # of the longer side of a patch, as far as which the places about it count
-TOGETHER = 2**22  # values, or weights, computed at once
+PATCH_PLACES = 300  # places that one system of equations holds; where there are more, the square is cut into patches
+PATCH_OVERLAP = 0.35  # of the longer side of a patch, as far as which the places about it count
+BLOCK_VALUES = 2**22  # values, or weights, computed at once
 EXPONENTS = {"linear": 1, "cubic": 3, "quintic": 5}
 SCALES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {  # and the way back
     "logarithm of the loss": (np.log, np.exp),
@@ -74,13 +74,13 @@ class RadialBasis:
         except np.linalg.LinAlgError:  # all places on one curve of the second degree
             self.inverse = np.linalg.pinv(system)
 
-    def weights(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """W [Q, P], with which s(``wanted``) = W values, and the power function [Q] there.
+    def weights(self, requested: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """W [Q, P], with which s(``requested``) = W values, and the power function [Q] there.
 
         The power function grows with the distance to the places; times the semi-norm that s minimises it bounds the
         error (Wu, Schaback 1993, "Local error estimates for radial basis function interpolation of scattered data").
         """
-        basis = self._basis((wanted - self.middle) / self.size)
+        basis = self._basis((requested - self.middle) / self.size)
         weights = basis @ self.inverse
         power = np.sqrt(np.abs(np.einsum("ij,ij->i", weights, basis)))
         return weights[:, : len(self.places)], self._in_square(power)
@@ -113,27 +113,27 @@ class RadialBasis:
 
 @dataclass
 class Patch:
-    """A part of the square: indices of the places in it, of those that count there, and of the wanted places in it."""
+    """A part of the square: indices of the places in it, of those that count there, and of those requested in it."""
 
     own: np.ndarray
     support: np.ndarray
-    wanted: np.ndarray
+    requested: np.ndarray
 
     def pieces(self, columns: int) -> Iterator[np.ndarray]:
-        """``wanted`` in pieces, so that as many ``columns`` of values do not take too much memory."""
-        size = max(1, TOGETHER // max(columns, len(self.support)))
-        return (self.wanted[start : start + size] for start in range(0, len(self.wanted), size))
+        """``requested`` in pieces, so that as many ``columns`` of values do not take too much memory."""
+        size = max(1, BLOCK_VALUES // max(columns, len(self.support)))
+        return (self.requested[start : start + size] for start in range(0, len(self.requested), size))
 
 
-def patches(places: np.ndarray, wanted: np.ndarray) -> list[Patch]:
-    """Halve the square, and its parts, until none has more than ``CROWD`` of the ``places`` [P, axes]."""
-    pending, found = [(np.arange(len(places)), np.arange(len(wanted)))], list[Patch]()
+def patches(places: np.ndarray, requested: np.ndarray) -> list[Patch]:
+    """Halve the square, and its parts, until none has more than ``PATCH_PLACES`` of the ``places`` [P, axes]."""
+    pending, found = [(np.arange(len(places)), np.arange(len(requested)))], list[Patch]()
     while pending:
         own, inside = pending.pop()
         low, high = places[own].min(0), places[own].max(0)
         axis = (high - low).argmax()
-        if len(own) <= CROWD:
-            reach = OVERLAP * (high - low)[axis]
+        if len(own) <= PATCH_PLACES:
+            reach = PATCH_OVERLAP * (high - low)[axis]
             near = ((low - reach <= places) & (places <= high + reach)).all(1)
             support = np.flatnonzero(near) if found or pending else own
             found.append(Patch(own, support, inside))
@@ -141,22 +141,22 @@ def patches(places: np.ndarray, wanted: np.ndarray) -> list[Patch]:
         ordered = np.unique(places[own, axis])
         border = ordered[len(ordered) // 2]
         for side in (np.less, np.greater_equal):
-            pending.append((own[side(places[own, axis], border)], inside[side(wanted[inside, axis], border)]))
+            pending.append((own[side(places[own, axis], border)], inside[side(requested[inside, axis], border)]))
     return found
 
 
-def interpolate(kind: Kind, places: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Values [Q, M] at ``wanted`` [Q, axes] by `RadialBasis` through ``values`` [P, M] at ``places`` [P, axes].
+def interpolate(kind: Kind, places: np.ndarray, values: np.ndarray, requested: np.ndarray) -> np.ndarray:
+    """Values [Q, M] at ``requested`` [Q, axes] by `RadialBasis` through ``values`` [P, M] at ``places`` [P, axes].
 
     NaN without places, or where the values have none on the scale of the ``kind``.
     """
     if not (len(places) and kind.allows(values)):
-        return np.full((len(wanted), values.shape[1]), np.nan)
-    scaled, found = kind.scaled(values), np.empty((len(wanted), values.shape[1]))
-    for patch in patches(places, wanted):
+        return np.full((len(requested), values.shape[1]), np.nan)
+    scaled, found = kind.scaled(values), np.empty((len(requested), values.shape[1]))
+    for patch in patches(places, requested):
         basis = RadialBasis(kind.kernel, places[patch.support])
         for piece in patch.pieces(values.shape[1]):
-            found[piece] = basis.weights(wanted[piece])[0] @ scaled[patch.support]
+            found[piece] = basis.weights(requested[piece])[0] @ scaled[patch.support]
     return kind.restored(found)
 
 

@@ -15,27 +15,27 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
-from landscape.evaluation.refinement.expected_error import HUGE, Expectation, expect, shares
+from landscape.evaluation.refinement.expected_error import NOT_FINITE, Expectation, expect, shares
 from landscape.evaluation.refinement.radial_basis import Kind, interpolate
+from landscape.evaluation.refinement.tolerance import relative_error, scale_of
 from landscape.runtime import ranks
 
-__all__ = ["FLOOR", "Plan", "Refinement", "floored", "relative_error", "scale_of"]
+__all__ = ["Plan", "Refinement"]
 
-FLOOR = 0.01  # of the median loss, below which errors count as those of a loss of this size
-COARSE = 9  # cells along an axis of the first lattice, or as many as there are points
-GRADED = 1.0  # how much further apart the first points are far out than about the centre: cosh(1), 1.5 times
-ROUND = 16  # points of one round
-SHARE = 1 / 8  # of the known points, which make a round where they are more
-CHECKS = 88  # fresh points of one verification
-RANDOM = 16  # of them, at the least
-BORDER = 24  # of them, at most, on the border of the grid, where points have neighbours on one side only
-LATELY = 64  # points whose errors tell how far to trust what was expected there
-MARGIN = 0.8  # of the tolerance that may be expected before a verification is worth its points
-LOW = 0.5  # of that, above which points fill up a round
-FAR = 4.0  # times the tolerance, beyond which one round will not do: there every gap takes a point
-CANDIDATES = 2600  # fresh points, drawn at random, that a round chooses from
-ENOUGH = 0.6  # share of the grid from which on the rest is evaluated as well
-TINY = 1e-12  # expected errors, as shares of the tolerance, below which nothing follows from them
+FIRST_CELLS = 9  # cells along an axis of the first lattice, or as many as there are points
+GRADING = 1.0  # how much further apart the first points are far out than about the centre: cosh(1), 1.5 times
+ROUND_POINTS = 16  # points of one round
+ROUND_SHARE = 1 / 8  # of the known points, which make a round where they are more
+VERIFICATION_POINTS = 88  # fresh points of one verification
+RANDOM_POINTS = 16  # of them, at the least
+BORDER_POINTS = 24  # of them, at most, on the border of the grid, where points have neighbours on one side only
+REMEMBERED_ERRORS = 64  # points whose errors tell how far to trust what was expected there
+VERIFIABLE = 0.8  # of the tolerance that may be expected before a verification is worth its points
+FILLING = 0.5  # of that, above which points fill up a round
+FAR_OFF = 4.0  # times the tolerance, beyond which one round will not do: there every gap takes a point
+CANDIDATE_POINTS = 2600  # fresh points, drawn at random, that a round chooses from
+WORTH_ALL = 0.6  # share of the grid from which on the rest is evaluated as well
+NEGLIGIBLE = 1e-12  # expected errors, as shares of the tolerance, below which nothing follows from them
 
 
 @dataclass
@@ -104,7 +104,9 @@ class Refinement:
                 continue
             ratios = self._surprises(step.points, step.expected)
             reached = bool(ratios.max() <= 1)
-            if step.verifies and (reached or not ranks.from_first(lambda: self.affords(CHECKS + ROUND))):
+            if step.verifies and (
+                reached or not ranks.from_first(lambda: self.affords(VERIFICATION_POINTS + ROUND_POINTS))
+            ):
                 return self._filled(step.points, step.expected, reached)
         return Plan(self.values)
 
@@ -119,14 +121,14 @@ class Refinement:
     def _next(self) -> Step:
         """A round where the error is expected to be too large, else a verification; the rest where that is enough."""
         fresh = np.flatnonzero(~self.known)
-        few = len(fresh) < (1 - ENOUGH) * self.size or not self.worthwhile(len(fresh))
+        few = len(fresh) < (1 - WORTH_ALL) * self.size or not self.worthwhile(len(fresh))
         few = few and self.affords(len(fresh))
-        if len(fresh) <= CHECKS or few:
+        if len(fresh) <= VERIFICATION_POINTS or few:
             return Step(fresh)
         if len(broken := self._affordable(fresh[self._beside_broken(fresh)])):
             return Step(broken)
-        if len(fresh) > CANDIDATES:
-            some = np.sort(self.generator.choice(fresh, CANDIDATES, replace=False))
+        if len(fresh) > CANDIDATE_POINTS:
+            some = np.sort(self.generator.choice(fresh, CANDIDATE_POINTS, replace=False))
             expected = self._expected(some)
             if len(chosen := self._affordable(self._worst(some, expected.errors))):
                 return _step(some, expected, chosen)
@@ -148,29 +150,29 @@ class Refinement:
 
     def _affordable(self, chosen: np.ndarray) -> np.ndarray:
         """As many of the first as can be paid for, with a verification after them."""
-        while len(chosen) and not self.affords(CHECKS + len(chosen)):
+        while len(chosen) and not self.affords(VERIFICATION_POINTS + len(chosen)):
             chosen = chosen[: len(chosen) // 2]
         return chosen
 
     def _worst(self, fresh: np.ndarray, errors: np.ndarray) -> np.ndarray:
         """The ``fresh`` points of the next round, as indices, the worst first; none where all errors are small."""
         errors = errors * (np.percentile(self.trust, 97) if len(self.trust) else 1.0)
-        if errors.max() <= MARGIN:
+        if errors.max() <= VERIFIABLE:
             return np.empty(0, int)
-        chosen = self._spread(fresh, np.where(errors > LOW * MARGIN, errors, 0), len(fresh))
-        return chosen[: max(ROUND, int(SHARE * self.known.sum()), (errors[chosen] > FAR).sum())]
+        chosen = self._spread(fresh, np.where(errors > FILLING * VERIFIABLE, errors, 0), len(fresh))
+        return chosen[: max(ROUND_POINTS, int(ROUND_SHARE * self.known.sum()), (errors[chosen] > FAR_OFF).sum())]
 
     def _verification(self, fresh: np.ndarray, errors: np.ndarray) -> np.ndarray:
         """Points of a verification, as indices: in the gaps of the border, the worst that are expected, and random."""
         reach, _ = cKDTree(self.places[self.known]).query(self.places[fresh])
         border = ((self.places[fresh] == 0) | (self.places[fresh] == 1)).any(1)
         gaps = reach * border * self.generator.uniform(0.8, 1.0, len(fresh))
-        chosen = self._spread(fresh, gaps, BORDER)
+        chosen = self._spread(fresh, gaps, BORDER_POINTS)
         rest = errors.copy()
         rest[chosen] = 0
-        chosen = np.append(chosen, self._spread(fresh, rest, CHECKS - RANDOM - len(chosen)))
+        chosen = np.append(chosen, self._spread(fresh, rest, VERIFICATION_POINTS - RANDOM_POINTS - len(chosen)))
         others = np.setdiff1d(np.arange(len(fresh)), chosen)
-        return np.append(chosen, self.generator.choice(others, CHECKS - len(chosen), replace=False))
+        return np.append(chosen, self.generator.choice(others, VERIFICATION_POINTS - len(chosen), replace=False))
 
     def _spread(self, fresh: np.ndarray, errors: np.ndarray, most: int) -> np.ndarray:
         """The ``most`` largest ``errors`` above 0, as indices, none nearer to a larger one than to a known point."""
@@ -194,8 +196,8 @@ class Refinement:
         """The errors [K] of what was ``expected`` at ``points``, in units of what is allowed."""
         values = self.values[points]
         ratios = shares(expected.values - values, self.allowed(values, points))
-        tell = (ratios < HUGE) & (expected.errors > TINY)
-        self.trust = np.append(self.trust, ratios[tell] / expected.errors[tell])[-LATELY:]
+        tell = (ratios < NOT_FINITE) & (expected.errors > NEGLIGIBLE)
+        self.trust = np.append(self.trust, ratios[tell] / expected.errors[tell])[-REMEMBERED_ERRORS:]
         return ratios
 
     def _usable(self) -> np.ndarray:
@@ -224,28 +226,9 @@ def _step(points: np.ndarray, expected: Expectation, chosen: np.ndarray, verifie
     return Step(points[chosen], Expectation(expected.kind, expected.values[chosen], expected.errors[chosen]), verifies)
 
 
-def relative_error(found: np.ndarray, values: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """|found - value| / max(|value|, ``FLOOR`` of the ``scale`` of all values)."""
-    error: np.ndarray = np.abs(found - values) / floored(values, scale)
-    return error
-
-
-def floored(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """max(|value|, ``FLOOR`` scale), and 1 where both are 0."""
-    sizes = np.maximum(np.abs(values), FLOOR * scale)
-    return np.where(sizes > 0, sizes, 1.0)
-
-
-def scale_of(values: np.ndarray) -> np.ndarray:
-    """The size [M] of values [P, M]: the median of those that are finite, 0 without any."""
-    sizes = np.where(np.isfinite(values), np.abs(values), np.nan)
-    some = np.isfinite(sizes).any(0)
-    return np.where(some, np.nanmedian(np.where(some, sizes, 0.0), axis=0), 0.0)
-
-
 def _graded(count: int, centre: float) -> np.ndarray:
-    """Indices of the first points along an axis of ``count``: centre + L sinh(u) / sinh(GRADED) for even steps of u."""
+    """Indices of the first points along an axis of ``count``: centre + L sinh(u) / sinh(GRADING), u in even steps."""
     reach = max(centre, 1 - centre)
-    ends = np.arcsinh(np.sinh(GRADED) * np.array([-centre, 1 - centre]) / reach)
-    places = centre + reach * np.sinh(np.linspace(ends[0], ends[1], min(COARSE, count - 1) + 1)) / np.sinh(GRADED)
+    ends = np.arcsinh(np.sinh(GRADING) * np.array([-centre, 1 - centre]) / reach)
+    places = centre + reach * np.sinh(np.linspace(ends[0], ends[1], min(FIRST_CELLS, count - 1) + 1)) / np.sinh(GRADING)
     return np.unique((places * (count - 1)).round().astype(int))

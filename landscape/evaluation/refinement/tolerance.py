@@ -1,0 +1,106 @@
+"""What a tolerance allows: errors relative to the loss, their bound, and which stored surfaces are good enough."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.evaluation.statistics import Statistics
+from landscape.objective.objectives import Objective
+
+__all__ = [
+    "LOSS_FLOOR",
+    "UNSEEN_FACTOR",
+    "allowed_error",
+    "check_tolerance",
+    "error_bound",
+    "floored",
+    "relative_error",
+    "scale_of",
+    "serves",
+]
+
+LOSS_FLOOR = 0.01  # of the median loss, below which errors count as those of a loss of this size
+NOISE_SHARE = 1 / 3  # of the standard error, for tolerance="noise"
+UNSEEN_FACTOR = 2.0  # times the largest error seen, which the many points not seen may well be off
+
+
+def check_tolerance(
+    tolerance: float | str | None, objective: Objective | None = None, per_sample: bool = False
+) -> None:
+    """Raise InputError where ``tolerance`` means nothing, or nothing for ``objective``, if that is known."""
+    if tolerance is None:
+        return
+    if (isinstance(tolerance, str) and tolerance != "noise") or not isinstance(tolerance, str | int | float):
+        raise InputError(f"tolerance must be None, a number such as 0.01, or 'noise', not {tolerance!r}")
+    if not isinstance(tolerance, str) and not 0 <= tolerance < 1:
+        raise InputError(f"tolerance is a share of the loss, from 0 to below 1, not {tolerance}")
+    if tolerance != "noise" or objective is None:
+        return
+    if per_sample or not objective.independent or objective.size < 2:
+        raise InputError("tolerance 'noise' needs the standard error of a mean over samples; give a number")
+
+
+def allowed_error(tolerance: float | str, statistics: Statistics, values: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Largest acceptable |error| [K, M] of ``values`` [K, M] at ``points`` [K].
+
+    A tolerance t allows t |loss|, and where the loss is less than a hundredth of its median over the evaluated points
+    (near a zero, say) as much as there: the units of the loss do not matter.
+    """
+    done = statistics.done.numpy()
+    scale = scale_of(statistics.values(done))
+    if not isinstance(tolerance, str):
+        return tolerance * floored(values, scale)
+    error, mean = statistics.standard_error, statistics.mean
+    usable = done & np.isfinite(error) & np.isfinite(mean)
+    typical = np.median(error[usable] / floored(mean[usable], scale)) if usable.any() else math.inf
+    guess = typical * floored(values, scale)
+    return NOISE_SHARE * np.where(done[points, None], error[points, None], guess)
+
+
+def error_bound(tolerance: float | str, errors: np.ndarray, reached: bool) -> float:
+    """Bound of the relative error everywhere: twice the largest of the ``errors`` seen, or a tolerance that is met.
+
+    No proof: `benchmarks/refinement.py` counts the random surfaces on which the error goes beyond.
+    """
+    doubled = UNSEEN_FACTOR * float(errors.max(initial=0.0))
+    return min(doubled, float(tolerance)) if reached and tolerance != "noise" else doubled
+
+
+def serves(stored: dict[str, Any] | None, tolerance: float | str | None, budget: float | None) -> bool:
+    """Whether a surface whose ``interpolation`` metadata are ``stored`` is as good as is asked.
+
+    One of which every point is evaluated serves any call. Another one does where it has reached a tolerance as small,
+    or was cut short by a budget no smaller than that which is asked now.
+    """
+    if stored is None or (stored.get("method") is None and stored.get("reached")):
+        return True
+    if tolerance in (None, 0):
+        return False
+    reached, spent = stored.get("reached", False), stored.get("budget")
+    paid = budget is not None and spent is not None and budget <= spent
+    if not reached and paid and stored["tolerance"] == tolerance:
+        return True
+    if "noise" in (tolerance, stored["tolerance"]):
+        return bool(reached and stored["tolerance"] == tolerance)
+    return bool((stored["tolerance"] if reached else stored.get("error_bound", math.inf)) <= tolerance)
+
+
+def relative_error(interpolated: np.ndarray, values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """|interpolated - value| / max(|value|, ``LOSS_FLOOR`` of the ``scale`` of all values)."""
+    error: np.ndarray = np.abs(interpolated - values) / floored(values, scale)
+    return error
+
+
+def floored(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """max(|value|, ``LOSS_FLOOR`` scale), and 1 where both are 0."""
+    sizes = np.maximum(np.abs(values), LOSS_FLOOR * scale)
+    return np.where(sizes > 0, sizes, 1.0)
+
+
+def scale_of(values: np.ndarray) -> np.ndarray:
+    """The size [M] of values [P, M]: the median of those that are finite, 0 without any."""
+    sizes = np.where(np.isfinite(values), np.abs(values), np.nan)
+    some = np.isfinite(sizes).any(0)
+    return np.where(some, np.nanmedian(np.where(some, sizes, 0.0), axis=0), 0.0)
