@@ -273,7 +273,7 @@ def test_a_state_of_another_run_is_refused(tmp_path):
         fit(build_model("linear-mnist", input_shape=(1, 8, 8), classes=4), toy(), toy(seed=1), **same)
     for content in (b"", b"nonsense", path.read_bytes()[:-300]):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"state\.pth is not the state of a training run, or it is damaged"):
+        with pytest.raises(InputError, match=r"state\.pth is no state of a training run, or a damaged one"):
             fit(linear(), toy(), toy(seed=1), **same)
 
 

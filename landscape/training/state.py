@@ -58,7 +58,7 @@ class TrainingState:
         state, _ = read_tensors(self.path, "state of a training run", "start another run")
         if fault := form_fault(state, FORM):
             raise InputError(
-                f"{self.path} is not the state of a training run, or it is damaged ({fault}); start another run"
+                f"{self.path} is no state of a training run, or a damaged one ({fault}); start another run"
             )
         self._compare(state["settings"])
         try:
