@@ -5,7 +5,8 @@
     python train_cifar10_cnn.py --dataset folder:images     # images/train/<class>/*, images/test/<class>/*
 
 The best epoch is the one with the highest accuracy on the test set. The checkpoint is replaced, whole, after
-the first epoch and after each better one. Load it again:
+the first epoch and after each better one. Training that was interrupted is resumed by the same command. Load the
+checkpoint again:
 
     from landscape_lib import load_checkpoint
     checkpoint = load_checkpoint("cifar10_cnn_model.pth")   # .model (eval mode), .metadata
@@ -19,19 +20,12 @@ or with plain torch:
 """
 
 from pathlib import Path
-from typing import Any
-
-from torch import nn
 
 from landscape_lib import (
     TinyCNN,
     Training,
-    build_model,
     cli,
-    fit,
     load_dataset,
-    save_checkpoint,
-    seed_everything,
     select_device,
 )
 
@@ -67,52 +61,18 @@ def main(
         device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
         out: Checkpoint to write; an existing one is replaced.
     """
-    settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum}
-    settings |= {"milestones": milestones, "seed": seed}
-    Training(**settings).check()
+    training = Training(
+        epochs=epochs, batch_size=batch_size, lr=lr, momentum=momentum, milestones=milestones, seed=seed
+    )
+    training.check()
     cli.check_count("limit", limit)
     place = select_device(device)
     cli.prepare_checkpoint(out)
-    seed_everything(seed)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)
     print(f"Data: {train.name}, {len(train):,} training and {len(test):,} test samples ({train.source})")
-    print(f"Settings: {settings}, device {place}")
-
-    arguments: dict[str, Any] = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes)}
-    model = build_model("tiny-cnn", **arguments)
-    best = -1.0
-
-    def keep_best(epoch: int, model: nn.Module, metrics: dict[str, Any]) -> None:
-        nonlocal best
-        if metrics["test_accuracy"] <= best:
-            return
-        best = metrics["test_accuracy"]
-        save_checkpoint(
-            out,
-            model,
-            model_name="tiny-cnn",
-            model_arguments=arguments,
-            data={"name": train.name, "split": train.split, "limit": limit, "source": train.source},
-            epoch=epoch,
-            metrics=metrics,
-            settings=settings,
-        )
-        print(f"Wrote {out} ({train.name}, epoch {epoch}, test accuracy {best:.2%})")
-
-    fit(
-        model,
-        train,
-        test,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        momentum=momentum,
-        milestones=milestones,
-        seed=seed,
-        device=device,
-        on_epoch=keep_best,
-    )
+    print(f"Settings: {cli.describe(training)}, device {place}")
+    cli.train_checkpoint(out, "tiny-cnn", train, test, training, limit=limit, device=device, keep="best")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
     python train_mnist.py --dataset fashion-mnist --out fashion.pth
     python train_mnist.py --epochs 2 --limit 5000           # a quick look
 
-The model is always trained anew and the checkpoint replaced, whole, when training has ended. Load it again:
+The model is always trained anew; the checkpoint is replaced, whole, when training has ended. Training that was
+interrupted is resumed by the same command. Load the checkpoint again:
 
     from landscape_lib import load_checkpoint
     checkpoint = load_checkpoint("mnist_linear_model.pth")  # .model (eval mode), .metadata
@@ -19,33 +20,30 @@ or with plain torch:
 """
 
 from pathlib import Path
-from typing import Any
 
 from landscape_lib import (
     LinearMNIST,
     Training,
-    build_model,
     cli,
-    fit,
     load_dataset,
-    save_checkpoint,
-    seed_everything,
     select_device,
 )
 
 __all__ = ["LinearMNIST", "main"]
+
+DEFAULTS = cli.DEFAULT_TRAINING  # the scripts that draw train the same network where its checkpoint is missing
 
 
 def main(
     dataset: str = "auto",
     data_dir: Path = Path("data"),
     limit: int | None = None,
-    epochs: int = 10,
-    batch_size: int = 64,
-    lr: float = 0.01,
-    seed: int = 42,
+    epochs: int = DEFAULTS.epochs,
+    batch_size: int = DEFAULTS.batch_size,
+    lr: float = DEFAULTS.lr,
+    seed: int = DEFAULTS.seed,
     device: str = "auto",
-    out: Path = Path("mnist_linear_model.pth"),
+    out: Path = cli.DEFAULT_CHECKPOINT,
 ) -> None:
     """Train a linear classifier on MNIST (SGD, cross-entropy) and save it as a checkpoint.
 
@@ -61,31 +59,16 @@ def main(
         device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
         out: Checkpoint to write; an existing one is replaced.
     """
-    settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
-    Training(**settings).check()
+    training = Training(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
+    training.check()
     cli.check_count("limit", limit)
     place = select_device(device)
     cli.prepare_checkpoint(out)
-    seed_everything(seed)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)
     print(f"Data: {train.name}, {len(train):,} training and {len(test):,} test samples ({train.source})")
-    print(f"Settings: {settings}, device {place}")
-
-    arguments: dict[str, Any] = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes)}
-    model = build_model("linear-mnist", **arguments)
-    history = fit(model, train, test, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device)
-    save_checkpoint(
-        out,
-        model,
-        model_name="linear-mnist",
-        model_arguments=arguments,
-        data={"name": train.name, "split": train.split, "limit": limit, "source": train.source},
-        epoch=epochs,
-        metrics=history[-1],
-        settings=settings,
-    )
-    print(f"Wrote {out} ({train.name}, test accuracy {history[-1]['test_accuracy']:.2%})")
+    print(f"Settings: {cli.describe(training)}, device {place}")
+    cli.train_checkpoint(out, "linear-mnist", train, test, training, limit=limit, device=device)
 
 
 if __name__ == "__main__":

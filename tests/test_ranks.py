@@ -16,6 +16,7 @@ import landscape_lib as ll
 from landscape.runtime import ranks
 
 ROOT = Path(__file__).parents[1]
+ALONE = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
 KILLED_ONCE = """
 import os, runpy, signal, sys
 sys.path.insert(0, {root!r})
@@ -80,7 +81,7 @@ def checkpoints(tmp_path):
 
 def torchrun(*arguments, cwd):
     """Two processes; what they printed."""
-    alone = ranks.without_ranks(os.environ) | {"MPLBACKEND": "agg"}
+    alone = ALONE | {"MPLBACKEND": "agg"}
     command = [
         sys.executable,
         "-m",
@@ -132,7 +133,7 @@ def test_a_rank_that_differs_or_fails_ends_the_job_with_one_line(checkpoints, fa
     logs = checkpoints / "logs"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["--redirects=3", f"--log-dir={logs}", script, "--checkpoint=tiny-cnn.pth", "--resolution", "6", "6"]
-    environment = ranks.without_ranks(os.environ) | {"MPLBACKEND": "agg", "FAULT": fault}
+    environment = ALONE | {"MPLBACKEND": "agg", "FAULT": fault}
     done = subprocess.run(
         [*map(str, command), "--no-figures", "--out=."],
         cwd=checkpoints,

@@ -19,6 +19,8 @@ from landscape.models import build_model
 from landscape.runtime.devices import seed_everything
 from landscape.training.checkpoints import load_checkpoint
 from landscape.training.loop import Training, fit, score
+from landscape.training.single import train_checkpoint
+from landscape.training.state import TrainingState
 
 QUICK = {"epochs": 2, "batch_size": 4, "lr": 0.1, "seed": 7, "device": "cpu"}
 
@@ -311,18 +313,69 @@ def test_a_script_writes_a_checkpoint_that_describes_itself_twice_the_same(here,
 
 
 def test_the_cnn_script_keeps_the_best_epoch(here, monkeypatch):
-    module = importlib.import_module("train_cifar10_cnn")
-
     def scripted(model, train, test, *, on_epoch, **_):
         for epoch, accuracy in enumerate((0.2, 0.6, 0.6, 0.5), start=1):
             nn.init.constant_(model.fc.bias, epoch)
             on_epoch(epoch, model, {"test_accuracy": accuracy})
 
-    monkeypatch.setattr(module, "fit", scripted)
-    run_script(module.main, TOY)
+    monkeypatch.setattr("landscape.training.single.fit", scripted)
+    run_script(script("train_cifar10_cnn"), TOY)
     checkpoint = load_checkpoint("model.pth")
     assert checkpoint.metadata["epoch"] == 2 and checkpoint.metadata["metrics"] == {"test_accuracy": 0.6}
     assert (checkpoint.model.fc.bias == 2).all()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_interrupted_training_is_resumed_to_the_same_bits(here, monkeypatch, capsys, name):
+    arguments = [
+        *TOY,
+        "--epochs",
+        "4",
+        "--lr",
+        "1",
+        "--batch-size",
+        "20",
+    ]  # so large that the best epoch is not the last
+    run_script(script(name), arguments)
+    whole = load_checkpoint("model.pth")
+    Path("model.pth").unlink()
+    save, trained = TrainingState.save, []
+
+    def stopped(self, history):
+        save(self, history)
+        trained.append(len(history))
+        if trained == [1, 2]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingState, "save", stopped)
+    with pytest.raises(SystemExit, match="130"):
+        run_script(script(name), arguments)
+    run_script(script(name), [*TOY, "--out", "other.pth"])  # another run is in nobody's way
+    trained = [1, 2]
+    run_script(script(name), arguments)
+    assert trained == [1, 2, 3, 4] and "Going on with the interrupted training" in capsys.readouterr().out
+    resumed = load_checkpoint("model.pth")
+    assert resumed.sha256 == whole.sha256 and resumed.metadata["metrics"] == whole.metadata["metrics"]
+    assert {path.name for path in here.iterdir()} == {"model.pth", "other.pth"}
+
+
+def test_the_best_epoch_before_an_interruption_is_not_lost(here, monkeypatch):
+    """Without the checkpoint that held it, training begins anew."""
+    options, data = {"epochs": 2, "batch_size": 50, "lr": 0.1, "seed": 1}, load_dataset("digits", limit=100)
+    save, trained = TrainingState.save, []
+
+    def stopped(self, history):
+        save(self, history)
+        trained.append(len(history))
+        if trained == [1]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingState, "save", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train_checkpoint("model.pth", "tiny-cnn", data, data, Training(**options), device="cpu", keep="best")
+    Path("model.pth").unlink()
+    train_checkpoint("model.pth", "tiny-cnn", data, data, Training(**options), device="cpu", keep="best")
+    assert trained == [1, 1, 2]
 
 
 def test_the_default_dataset_records_what_was_used(here, small_data, offline, capsys):

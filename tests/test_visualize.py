@@ -220,18 +220,17 @@ def test_chosen_indices_and_split(folder):
     assert [record["index"] for record in chosen["samples"]] == [7, 3] and chosen["split"] == "test"
 
 
-def test_a_missing_default_checkpoint_is_trained_first(tmp_path, monkeypatch, small_data, capfd):
+def test_a_missing_default_checkpoint_is_trained_first(tmp_path, monkeypatch, small_data, offline, capsys):
     monkeypatch.chdir(tmp_path)
-    commands = []
-
-    def train(command, **_):
-        commands.append(command)
-        return type("Done", (), {"returncode": 1})()
-
-    monkeypatch.setattr("subprocess.run", train)
-    assert landscape() == 2
-    assert Path(commands[0][1]).name == "train_mnist.py" and "mnist_linear_model.pth" in commands[0]
-    assert "training it first" in capfd.readouterr().out
+    options = ["--data-dir", str(small_data), "--subset", "20", "--no-figures"]
+    assert landscape(*options) == 0
+    assert "training it first, a linear classifier of mnist-5k" in capsys.readouterr().out
+    assert run("train_mnist.py", "--data-dir", str(small_data), "--out", "again.pth") == 0
+    one, other = ll.load_checkpoint("mnist_linear_model.pth"), ll.load_checkpoint("again.pth")
+    assert one.sha256 == other.sha256 and one.metadata["epoch"] == 10
+    Path("mnist_linear_model.pth").unlink()
+    assert landscape(*options, "--model", "none.py:net") == 2  # a network of one's own is not trained here
+    assert not Path("mnist_linear_model.pth").exists()
 
 
 WRONG = {

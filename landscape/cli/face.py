@@ -29,6 +29,7 @@ from landscape.cli.settings import (
 )
 from landscape.cli.sources import (
     DEFAULT_CHECKPOINT,
+    DEFAULT_TRAINING,
     checkpoint_suffix,
     distinct_names,
     file_owner,
@@ -112,6 +113,9 @@ from landscape.training.runs import (
     Run,
     epochs_to_save,
 )
+from landscape.training.single import (
+    train_checkpoint,
+)
 from landscape.trajectories import (
     JoinedPoints,
     checkpoint_notes,
@@ -125,6 +129,7 @@ from landscape.trajectories import (
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
+    "DEFAULT_TRAINING",
     "MOST_LEVELS",
     "SHARPNESS_CAUTION",
     "Evaluation",
@@ -194,6 +199,7 @@ __all__ = [
     "summarize",
     "surface_numbers",
     "surface_table",
+    "train_checkpoint",
     "with_time_left",
     "write_json",
     "write_log",

@@ -1,8 +1,5 @@
 """Where the model and the data of a visualisation script come from, and what its files are called."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +9,17 @@ from landscape.datasets import Data, load_dataset
 from landscape.errors import InputError
 from landscape.objective.batch_norm import has_batch_norm
 from landscape.results import Surface
-from landscape.runtime import ranks
-from landscape.storage.files import plain_name
+from landscape.runtime import kept_random_state, ranks
+from landscape.storage.files import make_folder, plain_name
 from landscape.storage.json_files import read_json
+from landscape.storage.locks import locked
 from landscape.training.checkpoints import Checkpoint, load_checkpoint
+from landscape.training.loop import Training
+from landscape.training.single import train_checkpoint
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
+    "DEFAULT_TRAINING",
     "checkpoint_suffix",
     "distinct_names",
     "file_owner",
@@ -32,33 +33,36 @@ __all__ = [
     "result_suffix",
 ]
 
-DEFAULT_CHECKPOINT = Path("mnist_linear_model.pth")  # what train_mnist.py writes
+DEFAULT_CHECKPOINT = Path("mnist_linear_model.pth")
+DEFAULT_TRAINING = Training(epochs=10, batch_size=64, lr=0.01, seed=42)  # of the network in it
 SUFFIXES = {"linear-mnist": "", "tiny-cnn": "_cifar10"}
 
 
 def load_or_train(
     path: Path, *, data_dir: Path, device: str, model: str | None = None, needed: Mapping[str, int] | None = None
 ) -> Checkpoint:
-    """Load a checkpoint; the default one is trained first, by train_mnist.py, where it is missing.
+    """Load a checkpoint; the default one, a linear classifier of MNIST, is trained first where it is missing.
 
     ``model`` names the code of a network of the user's own, see :func:`load_checkpoint`. ``needed`` is how many samples
-    of each split will be asked for: so many must be there before anything is trained.
+    of each split will be requested: so many must be there before anything is trained.
     """
-    ranks.from_first(lambda: _train_default(path, data_dir, device, needed or {}))
+    if path == DEFAULT_CHECKPOINT and model is None:
+        ranks.from_first(lambda: _train_default(path, data_dir, device, needed or {}))
     return load_checkpoint(path, model=model)
 
 
 def _train_default(path: Path, data_dir: Path, device: str, needed: Mapping[str, int]) -> None:
-    if path != DEFAULT_CHECKPOINT or path.exists():
-        return
-    for split, samples in needed.items():
-        load_dataset("auto", split=split, data_dir=data_dir, limit=samples)
-    print(f"{path} is missing: training it first with train_mnist.py", flush=True)
-    script = Path(__file__).parents[2] / "train_mnist.py"
-    options = ["--data-dir", str(data_dir), "--device", device, "--out", str(path)]
-    alone = ranks.without_ranks(os.environ)
-    if subprocess.run([sys.executable, str(script), *options], check=False, env=alone).returncode:
-        raise InputError("the default model could not be trained; see the messages above")
+    make_folder(path.parent)
+    with locked(path):  # of two processes one trains, and the other one finds the checkpoint
+        if path.exists():
+            return
+        for split, samples in needed.items():
+            load_dataset("auto", split=split, data_dir=data_dir, limit=samples)
+        train = load_dataset("auto", split="train", data_dir=data_dir)
+        test = load_dataset(train.name, split="test", data_dir=data_dir)
+        print(f"{path} is missing: training it first, a linear classifier of {train.name}", flush=True)
+        with kept_random_state():
+            train_checkpoint(path, "linear-mnist", train, test, DEFAULT_TRAINING, device=device)
 
 
 def load_checkpoint_data(checkpoint: Checkpoint, split: str, data_dir: Path) -> Data:

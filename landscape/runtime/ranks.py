@@ -10,7 +10,7 @@ import contextlib
 import os
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -26,7 +26,6 @@ __all__ = [
     "is_first_rank",
     "joined",
     "rank",
-    "without_ranks",
 ]
 
 PATIENCE = timedelta(hours=12)  # for the slowest rank, which may be training a model
@@ -34,7 +33,6 @@ START = timedelta(minutes=5)  # for all ranks to begin
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 LOST = ("onnection", "gloo", "Broken pipe")  # in what torch says of a rank that does not answer any more
 FAILED = 2  # exit code of the ranks that end because another one has failed
-VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
 
 class Disagreement(InputError):
@@ -206,8 +204,3 @@ def check_agreement(what: dict[str, Any]) -> None:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def without_ranks(environment: Mapping[str, str]) -> dict[str, str]:
-    """``environment`` for a process of its own, which must not wait for the others."""
-    return {name: value for name, value in environment.items() if name not in VARIABLES}
