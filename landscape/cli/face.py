@@ -46,7 +46,7 @@ from landscape.cli.stored_metrics import (
     confirm_metrics,
     input_scaling,
 )
-from landscape.cli.summary import (
+from landscape.results.summary import (
     range_hint,
     summarize,
     surface_numbers,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.cli.summary import surface_facts
+from landscape.results.summary import surface_facts
 from landscape.explorer.encoding import array_content, numbers, picture_uri
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label
 from landscape.plotting.values import QUANTITIES, plane_values

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.cli.summary import surface_numbers
+from landscape.results.summary import surface_numbers
 from landscape.curvature import hessian_product, spectral_density, top_eigenpairs, trace
 from landscape.errors import InputError
 from landscape.objective.objectives import Objective
