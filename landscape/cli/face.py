@@ -33,7 +33,6 @@ from landscape.cli.sources import (
     checkpoint_suffix,
     distinct_names,
     file_owner,
-    load_checkpoint_data,
     load_or_train,
     load_shared_data,
     note_unused_batch_norm,
@@ -104,6 +103,7 @@ from landscape.storage.names import (
     path_inside,
 )
 from landscape.training.checkpoints import (
+    load_checkpoint_data,
     prepare_checkpoint,
 )
 from landscape.training.loop import (

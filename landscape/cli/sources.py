@@ -13,7 +13,7 @@ from landscape.runtime import kept_random_state, ranks
 from landscape.storage.files import make_folder, plain_name
 from landscape.storage.json_files import read_json
 from landscape.storage.locks import locked
-from landscape.training.checkpoints import Checkpoint, load_checkpoint
+from landscape.training.checkpoints import Checkpoint, load_checkpoint, load_checkpoint_data
 from landscape.training.loop import Training
 from landscape.training.single import train_checkpoint
 
@@ -23,7 +23,6 @@ __all__ = [
     "checkpoint_suffix",
     "distinct_names",
     "file_owner",
-    "load_checkpoint_data",
     "load_or_train",
     "load_shared_data",
     "note_unused_batch_norm",
@@ -63,13 +62,6 @@ def _train_default(path: Path, data_dir: Path, device: str, needed: Mapping[str,
         print(f"{path} is missing: training it first, a linear classifier of {train.name}", flush=True)
         with kept_random_state():
             train_checkpoint(path, "linear-mnist", train, test, DEFAULT_TRAINING, device=device)
-
-
-def load_checkpoint_data(checkpoint: Checkpoint, split: str, data_dir: Path) -> Data:
-    """The data that the model was trained on ("train") or tested on ("test"), as its checkpoint names them."""
-    source = checkpoint.metadata["data"]
-    limit = source.get("limit") if split == "train" else None
-    return ranks.first_ahead(lambda: load_dataset(source["name"], split=split, data_dir=data_dir, limit=limit))
 
 
 def load_shared_data(

@@ -10,17 +10,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from landscape.datasets import Data, load_dataset
 from landscape.errors import InputError
 from landscape.escaping import one_line
 from landscape.models import construct, is_own
 from landscape.presenting import Presented
-from landscape.runtime import own_torch_state
+from landscape.runtime import own_torch_state, ranks
 from landscape.storage.files import make_folder
 from landscape.storage.forms import Optional, form_fault
 from landscape.storage.tensors import read_tensors, write_tensors
 from landscape.storage.weights import BoundedBuilding, fitting_weights, unwrapped_weights
 
-__all__ = ["Checkpoint", "load_checkpoint", "prepare_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "load_checkpoint_data", "prepare_checkpoint", "save_checkpoint"]
 
 KEYS = ("model", "data", "epoch", "metrics", "settings", "versions")
 FORM = {
@@ -153,6 +154,13 @@ def load_checkpoint(path: str | Path, *, model: str | None = None) -> Checkpoint
     network = _rebuilt(stored, path, model, len(raw))
     metadata = {key: stored[key] for key in KEYS}
     return Checkpoint(network.eval(), metadata, path, hashlib.sha256(raw).hexdigest())
+
+
+def load_checkpoint_data(checkpoint: Checkpoint, split: str, data_dir: Path) -> Data:
+    """The data that the model was trained on ("train") or tested on ("test"), as its checkpoint names them."""
+    source = checkpoint.metadata["data"]
+    limit = source.get("limit") if split == "train" else None
+    return ranks.first_ahead(lambda: load_dataset(source["name"], split=split, data_dir=data_dir, limit=limit))
 
 
 def _rebuilt(stored: dict[str, Any], path: Path, model: str | None, size: int) -> nn.Module:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from landscape.cli.sources import load_checkpoint_data
 from landscape.connectivity import connectivity
 from landscape.errors import InputError
 from landscape.evaluation import evaluate
@@ -19,7 +18,7 @@ from landscape.storage.files import plain_name
 from landscape.studies.matrix.probes import VERSION, Probes
 from landscape.studies.matrix.records import clear_record, is_current, plain, write_record
 from landscape.studies.matrix.runs import GROUP, StudyRun
-from landscape.training.checkpoints import load_checkpoint
+from landscape.training.checkpoints import load_checkpoint, load_checkpoint_data
 from landscape.trajectories import covering_ranges, pca_plane, project
 
 __all__ = ["probe_group"]

@@ -11,7 +11,6 @@ import numpy as np
 from torch import nn
 
 from landscape.checks import check_count, check_distinct, check_number, check_seed
-from landscape.cli.sources import load_checkpoint_data
 from landscape.connectivity import barrier
 from landscape.curvature import hessian_product, spectral_density, top_eigenpairs, trace
 from landscape.curvature.hutchinson import LEAST_PRODUCTS
@@ -22,7 +21,7 @@ from landscape.sharpness import MEASURES, Neighbourhood, sharpness_in
 from landscape.slices.planes import Slice, interpolation_line, random_line, random_plane
 from landscape.studies.matrix.records import clear_record, is_current, plain, write_record
 from landscape.studies.matrix.runs import PROBES, StudyRun
-from landscape.training.checkpoints import load_checkpoint
+from landscape.training.checkpoints import load_checkpoint, load_checkpoint_data
 
 __all__ = ["VERSION", "Probes", "probe_run"]
 
