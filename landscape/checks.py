@@ -4,7 +4,7 @@ import math
 
 from landscape.errors import InputError
 
-__all__ = ["MOST_LEVELS", "check_count", "check_distinct", "check_number", "check_objective", "check_seed"]
+__all__ = ["MOST_LEVELS", "check_count", "check_distinct", "check_number", "check_seed"]
 
 MOST_LEVELS = 1000  # bands or panels of one figure
 MOST = 2**31 - 1  # samples, steps or draws that torch can count everywhere
@@ -34,14 +34,6 @@ def check_seed(value: int, name: str = "seed") -> None:
     """Raise InputError unless ``value`` is what every random generator takes: a whole number below 2**64."""
     if not isinstance(value, int) or not 0 <= value < 2**64:
         raise InputError(f"{name} is {value}; it must be a whole number from 0 to 2**64 - 1")
-
-
-def check_objective(value: object) -> None:
-    """Raise InputError unless ``value`` is an objective, as a model or data alone are not."""
-    from landscape.objective.objectives import Objective
-
-    if not isinstance(value, Objective):
-        raise InputError(f"an objective is needed, not {type(value).__name__}; make one with objective(model, data)")
 
 
 def check_distinct(name: str, values: tuple[object, ...]) -> None:

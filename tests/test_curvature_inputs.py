@@ -310,10 +310,10 @@ def test_the_constant_of_adaptive_measures_is_added_and_named():
 @pytest.mark.parametrize(
     ("work", "message"),
     [
-        (lambda t, m: ll.hessian_product(m, m), "an objective is needed, not Sequential"),
+        (lambda t, m: ll.hessian_product(m, m), "takes an objective, made by .*, not Sequential"),
         (lambda t, m: ll.trace((1, 2), m), "an objective is needed, not tuple"),
-        (lambda t, m: ll.sharpness(m, m, "sam"), "an objective is needed, not Sequential"),
-        (lambda t, m: ll.layer_sharpness(m, m), "an objective is needed, not Sequential"),
+        (lambda t, m: ll.sharpness(m, m, "sam"), "takes an objective, made by .*, not Sequential"),
+        (lambda t, m: ll.layer_sharpness(m, m), "takes an objective, made by .*, not Sequential"),
         (lambda t, m: ll.top_eigenpairs(t, m, k=0), "k is 0; it must be a whole number from 1"),
         (lambda t, m: ll.top_eigenpairs(t, m, k=1.5), "k is 1.5"),
         (lambda t, m: ll.top_eigenpairs(t, m, k=9999), "k=9999 eigenpairs of a matrix of dimension 691"),

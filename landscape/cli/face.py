@@ -45,12 +45,6 @@ from landscape.cli.stored_metrics import (
     confirm_metrics,
     input_scaling,
 )
-from landscape.results.summary import (
-    range_hint,
-    summarize,
-    surface_numbers,
-    surface_table,
-)
 from landscape.connectivity import (
     barrier_table,
 )
@@ -80,6 +74,12 @@ from landscape.results import (
 from landscape.results.comparability import (
     check_comparable,
     differences,
+)
+from landscape.results.summary import (
+    range_hint,
+    summarize,
+    surface_numbers,
+    surface_table,
 )
 from landscape.runtime.progress import (
     with_time_left,

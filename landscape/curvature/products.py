@@ -9,11 +9,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from landscape.checks import check_objective
 from landscape.curvature.shares import Method, differentiating, shares_of
 from landscape.errors import InputError
 from landscape.objective.identity import objective_identity
-from landscape.objective.objectives import Objective
+from landscape.objective.objectives import Objective, check_objective
 from landscape.objective.workers import Team
 from landscape.points import Point, as_point, check_match, cut, without_wrapped_names
 from landscape.runtime import own_torch_state
@@ -85,7 +84,7 @@ class Product:
 
     @own_torch_state()
     def __init__(self, objective: Objective, point: nn.Module | Point, parameters: Sequence[str], method: Method):
-        check_objective(objective)
+        check_objective(objective, f"{'ggn' if method == 'ggn' else 'hessian'}_product(objective, model)")
         self.networks = Networks.around(point)
         own: dict[str, Tensor] = dict(objective.model.named_parameters())
         point = without_wrapped_names(as_point(point), own)

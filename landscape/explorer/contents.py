@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from landscape.results.summary import surface_facts
 from landscape.explorer.encoding import array_content, numbers, picture_uri
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label
 from landscape.plotting.values import QUANTITIES, plane_values
 from landscape.results import Surface, Trajectory
+from landscape.results.summary import surface_facts
 
 __all__ = ["page_title", "surface_content", "surface_names", "trajectory_content"]
 

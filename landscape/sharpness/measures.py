@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from landscape.checks import check_count, check_number, check_objective, check_seed
+from landscape.checks import check_count, check_number, check_seed
 from landscape.errors import InputError
-from landscape.objective.objectives import Objective
+from landscape.objective.objectives import Objective, check_objective
 from landscape.points import Point
 from landscape.results import Sharpness
 from landscape.runtime import own_torch_state
@@ -145,7 +145,7 @@ def sharpness(
         >>> found.samples, found.standard_error > 0
         (5, True)
     """
-    check_objective(objective)
+    check_objective(objective, "sharpness(objective, model, measure)")
     check_sharpness([measure], radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
     around = Neighbourhood(objective, point)
     return sharpness_in(around, measure, radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
@@ -224,7 +224,7 @@ def layer_sharpness(
     Raises:
         InputError: a value out of range, a point of another network or of a loss that is not finite.
     """
-    check_objective(objective)
+    check_objective(objective, "layer_sharpness(objective, model)")
     _check_settings(replace(LAYER, radius=radius, samples=samples), radius, samples, None, seed)
     return layer_sharpness_in(Neighbourhood(objective, point), radius=radius, samples=samples, seed=seed)
 

@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.checks import check_objective
 from landscape.errors import InputError
 from landscape.objective.gradients import MeanLoss
-from landscape.objective.objectives import Objective
+from landscape.objective.objectives import Objective, check_objective
 from landscape.points import Point, as_point, check_match, flatten, unflatten
 
 __all__ = ["Neighbourhood", "NonFinite"]
@@ -29,7 +28,7 @@ class Neighbourhood:
     """
 
     def __init__(self, objective: Objective, point: nn.Module | Point):
-        check_objective(objective)
+        check_objective(objective, "Neighbourhood(objective, model)")
         self.mean_loss, self.point = MeanLoss(objective), as_point(point)
         check_match(self.point, dict(self.mean_loss.objective.model.named_parameters()))
         self.origin = flatten(self.point)

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from landscape.results.summary import range_hint
 from landscape.plotting import plot_comparison, plot_density, plot_histories, plot_panels, plot_rows, plot_sharpness
 from landscape.results import SHARPNESS_CAUTION, Sharpness, SpectralDensity, Surface
+from landscape.results.summary import range_hint
 from landscape.studies.normalizations.report import SHARPNESS_COLUMNS, WINDOW, smoothed_losses
 
 __all__ = ["normalization_figures"]

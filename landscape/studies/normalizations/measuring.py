@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from landscape.results.summary import surface_numbers
 from landscape.curvature import hessian_product, spectral_density, top_eigenpairs, trace
 from landscape.errors import InputError
 from landscape.objective.objectives import Objective
 from landscape.results import Eigenpairs, SpectralDensity, Surface, TraceEstimate
+from landscape.results.summary import surface_numbers
 from landscape.sharpness import MEASURES, Neighbourhood, layer_sharpness_in, sharpness_in
 from landscape.studies.normalizations.settings import NormalizationStudy
 from landscape.studies.normalizations.stored import StoredResults
