@@ -63,14 +63,17 @@ from landscape.plotting import (
     animate_path,
     animate_surfaces,
     plot_barriers,
+    plot_basins,
     plot_comparison,
     plot_contour,
     plot_density,
     plot_difference,
     plot_eigenvalues,
     plot_lines,
+    plot_merge_tree,
     plot_path,
     plot_path_losses,
+    plot_persistence,
     plot_sharpness,
     plot_slices,
     plot_surface,
@@ -91,6 +94,7 @@ from landscape.results import (
     Sharpness,
     SpectralDensity,
     Surface,
+    Topology,
     TraceEstimate,
     Trajectory,
 )
@@ -116,6 +120,10 @@ from landscape.slices.planes import (
     three_point_plane,
 )
 from landscape.studies import face as studies
+from landscape.topology import (
+    permutation_test,
+    topology,
+)
 from landscape.training.checkpoints import (
     Checkpoint,
     load_checkpoint,
@@ -179,6 +187,10 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "evaluate",
     "load_or_evaluate",
     "Surface",
+    # Its basins, and which of them are more than noise
+    "topology",
+    "permutation_test",
+    "Topology",
     # How curved and how sharp
     "hessian_product",
     "ggn_product",
@@ -223,6 +235,9 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "plot_density",
     "plot_sharpness",
     "plot_barriers",
+    "plot_basins",
+    "plot_persistence",
+    "plot_merge_tree",
     "animate_path",
     "animate_surfaces",
     "save_figure",

@@ -22,12 +22,14 @@ from landscape.plotting.slices import plot_slices
 from landscape.plotting.smoothing import smooth
 from landscape.plotting.surfaces import plot_surface
 from landscape.plotting.tiles import plot_tiles
+from landscape.plotting.topology import plot_basins, plot_merge_tree, plot_persistence
 
 __all__ = [
     "animate_path",
     "animate_surfaces",
     "animation_formats",
     "plot_barriers",
+    "plot_basins",
     "plot_comparison",
     "plot_contour",
     "plot_density",
@@ -35,9 +37,11 @@ __all__ = [
     "plot_eigenvalues",
     "plot_histories",
     "plot_lines",
+    "plot_merge_tree",
     "plot_panels",
     "plot_path",
     "plot_path_losses",
+    "plot_persistence",
     "plot_rows",
     "plot_sharpness",
     "plot_slices",

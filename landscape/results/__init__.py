@@ -4,6 +4,7 @@ from landscape.results.barrier import Barrier
 from landscape.results.curvature import Eigenpairs, SpectralDensity, TraceEstimate
 from landscape.results.sharpness import SHARPNESS_CAUTION, Sharpness
 from landscape.results.surface import Surface
+from landscape.results.topology import Topology
 from landscape.results.trajectory import Trajectory
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Sharpness",
     "SpectralDensity",
     "Surface",
+    "Topology",
     "TraceEstimate",
     "Trajectory",
 ]

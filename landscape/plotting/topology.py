@@ -1,0 +1,160 @@
+"""The basins of a surface: on its contours, as a persistence diagram, and as a tree."""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from landscape.errors import InputError
+from landscape.plotting.axes import axes_or_new, dress_bar, label_axes
+from landscape.plotting.captions import axis_labels, quantity_label, title_of
+from landscape.plotting.planes import draw_plane
+from landscape.plotting.scales import color_scale
+from landscape.plotting.values import finite_or_nan
+from landscape.results import Surface, Topology
+
+__all__ = ["plot_basins", "plot_merge_tree", "plot_persistence"]
+
+WELL, SADDLE, NOISE = "#0072B2", "#D55E00", "0.55"  # blue and vermillion of the set of Okabe and Ito
+MOST = 40  # branches that a tree can show
+
+
+def plot_basins(topology: Topology, ax: Axes | None = None, *, levels: int = 30) -> Axes:
+    """Contours of the surface with the minimum and the saddle of every significant basin, and the ridges between them.
+
+    Ridges are where steepest descent begins to lead into another significant basin.
+
+    Raises:
+        InputError: the topology of a line.
+    """
+    if topology.betas is None:
+        raise InputError("this is the topology of a line; draw it with plot_persistence or plot_merge_tree")
+    values = finite_or_nan(topology.loss)
+    surface = Surface(
+        topology.alphas, topology.betas, topology.loss, np.full(values.shape, np.nan), None, None, topology.metadata
+    )
+    scale = color_scale([values], False, None, None)
+    ax = axes_or_new(ax, (5.4, 4.4))
+    filled = draw_plane(ax, surface, values, scale, levels=levels, mark_origin=False)
+    if filled is not None and scale is not None:
+        dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, "loss", False))
+    significant = np.flatnonzero(topology.significant)
+    _draw_ridges(ax, topology, (topology.alphas, topology.betas))
+    for points, marker, color, label in (
+        (topology.minima[significant], "o", WELL, "minimum"),
+        (topology.saddles[significant][np.isfinite(topology.deaths[significant])], "X", SADDLE, "saddle"),
+    ):
+        if len(points):
+            i, j = points.T
+            ax.plot(
+                topology.alphas[i], topology.betas[j], marker, color=color, markeredgecolor="white", markersize=7,
+                label=f"{label} ({len(points)})", scalex=False, scaley=False, zorder=4,
+            )  # fmt: skip
+    ax.legend(loc="upper right", fontsize=8, framealpha=0.85, handlelength=1.4)
+    label_axes(ax, title_of(topology), *axis_labels(surface))
+    return ax
+
+
+def plot_persistence(topology: Topology, ax: Axes | None = None) -> Axes:
+    """Loss at the saddle over loss at the minimum, one mark for every basin that ends, with two standard errors.
+
+    The height above the diagonal is the persistence. Basins within the noise are hollow.
+    """
+    ax = axes_or_new(ax, (4.6, 4.2))
+    ending = np.isfinite(topology.deaths)
+    ends = np.concatenate([topology.births, topology.deaths[ending]])
+    low, high = float(ends.min()), float(ends.max())
+    margin = 0.06 * ((high - low) or abs(high) or 1.0)
+    limits = (low - margin, high + 3 * margin)
+    ax.plot(limits, limits, color="0.7", linewidth=0.8, zorder=0.5)
+    for mask, color, label in (
+        (ending & topology.significant, WELL, "basin"),
+        (ending & ~topology.significant, NOISE, "within the noise"),
+    ):
+        if mask.any():
+            errors = np.nan_to_num(2 * topology.errors[mask])
+            known = ", ± 2 standard errors" if errors.any() else ""
+            ax.errorbar(
+                topology.births[mask], topology.deaths[mask], yerr=errors, fmt="o", color=color, markersize=5,
+                markerfacecolor=color if label == "basin" else "white", elinewidth=0.8,
+                label=f"{label} ({int(mask.sum())}){known}",
+            )  # fmt: skip
+    endless = topology.births[~ending]
+    ax.plot(
+        endless, np.full(len(endless), high + 2 * margin), "^", color=SADDLE, markersize=7,
+        label=f"never ends ({len(endless)})",
+    )  # fmt: skip
+    ax.set_xlim(limits)
+    ax.set_ylim(limits)
+    ax.legend(fontsize=8, framealpha=0.85, loc="lower right")
+    label_axes(ax, title_of(topology), "loss at the minimum", "loss at the saddle")
+    return ax
+
+
+def plot_merge_tree(topology: Topology, ax: Axes | None = None) -> Axes:
+    """Every significant basin as a vertical line from its minimum to its saddle, where it joins its parent.
+
+    Raises:
+        InputError: more basins than such a figure can show.
+    """
+    kept = np.flatnonzero(topology.significant)
+    if len(kept) > MOST:
+        raise InputError(f"{len(kept)} basins are too many for a tree (at most {MOST}); draw plot_persistence")
+    ax = axes_or_new(ax, (5.4, 4.0))
+    parents = _significant_parents(topology)
+    places = {basin: place for place, basin in enumerate(_leaf_order(kept, parents, topology.deaths))}
+    finite = topology.deaths[np.isfinite(topology.deaths)]
+    top = max(float(topology.births.max()), float(finite.max(initial=-np.inf)))
+    bottom = float(topology.births.min())
+    top += 0.08 * ((top - bottom) or abs(top) or 1.0)
+    for basin in map(int, kept):
+        x, saddle = places[basin], topology.deaths[basin]
+        ax.vlines(x, topology.births[basin], min(saddle, top), color=WELL, linewidth=1.4)
+        ax.plot(x, topology.births[basin], "o", color=WELL, markersize=5)
+        if np.isfinite(saddle):
+            ax.hlines(saddle, x, places[parents[basin]], color=SADDLE, linewidth=1.0)
+            if np.isfinite(topology.errors[basin]):
+                ax.errorbar(x, saddle, yerr=2 * topology.errors[basin], color=SADDLE, elinewidth=0.8, capsize=2)
+    ax.set_xticks([])
+    ax.margins(x=0.08)
+    noise = len(topology.births) - len(kept)
+    label_axes(ax, title_of(topology), f"basins{f' ({noise} within the noise left out)' if noise else ''}", "loss")
+    return ax
+
+
+def _significant_parents(topology: Topology) -> dict[int, int]:
+    """The nearest significant ancestor of every significant basin, -1 for those that never end."""
+    parents = {}
+    for basin in np.flatnonzero(topology.significant):
+        parent = int(topology.parents[basin])
+        while parent >= 0 and not topology.significant[parent]:
+            parent = int(topology.parents[parent])
+        parents[int(basin)] = parent
+    return parents
+
+
+def _leaf_order(kept: np.ndarray, parents: dict[int, int], deaths: np.ndarray) -> list[int]:
+    """Basins in an order in which no branch crosses another: each beside the one that it merges into."""
+    order = [int(basin) for basin in kept if parents[int(basin)] < 0]
+    for basin in sorted((int(b) for b in kept if parents[int(b)] >= 0), key=lambda b: -float(deaths[b])):
+        order.insert(order.index(parents[basin]) + 1, basin)
+    return order
+
+
+def _draw_ridges(ax: Axes, topology: Topology, axes: tuple[np.ndarray, np.ndarray]) -> None:
+    """The borders between the grid points that drain into different significant basins."""
+    ancestor = np.full(len(topology.births) + 1, -1)
+    for basin in range(len(topology.births)):
+        root = basin
+        while not topology.significant[root]:
+            root = int(topology.parents[root])
+        ancestor[basin] = root
+    basins = ancestor[topology.labels]
+    alphas, betas = map(_cell_edges, axes)
+    i, j = np.nonzero(basins[1:] != basins[:-1])
+    ax.vlines(alphas[i + 1], betas[j], betas[j + 1], color="white", linewidth=0.9, zorder=3)
+    i, j = np.nonzero(basins[:, 1:] != basins[:, :-1])
+    ax.hlines(betas[j + 1], alphas[i], alphas[i + 1], color="white", linewidth=0.9, zorder=3)
+
+
+def _cell_edges(axis: np.ndarray) -> np.ndarray:
+    """Where the cells of grid points meet, which end with the axis [n + 1]."""
+    return np.concatenate([axis[:1], (axis[1:] + axis[:-1]) / 2, axis[-1:]])

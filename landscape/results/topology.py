@@ -1,0 +1,86 @@
+"""The basins of a surface and the saddles between them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from landscape.presenting import sample_text, value_text
+from landscape.results.archive import Archived
+from landscape.storage.arrays import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Topology"]
+
+SIGNIFICANT = 2.0  # standard errors above which a persistence is not taken for noise
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Topology(Archived):
+    """The merge tree of the sublevel sets {loss <= t} of a surface, as one row for every basin.
+
+    A basin is born at its minimum, when t reaches the loss there, and dies at the saddle where it meets a basin with
+    a lower minimum. Its persistence is the loss at the saddle minus the loss at the minimum. Basins are sorted by
+    persistence, the most persistent first; the first is that of the lowest minimum, which never dies.
+    """
+
+    called = "topology"
+    forms: ClassVar = {
+        "alphas": Array("A", finite=True, increasing=True),
+        "betas": Array("B", finite=True, increasing=True, optional=True),
+        "loss": Array("A B"),
+        "minima": Array("K D", kinds="iu", low=0),
+        "births": Array("K", finite=True),
+        "saddles": Array("K D", kinds="iu", low=-1),
+        "deaths": Array("K"),
+        "errors": Array("K", low=0),
+        "parents": Array("K", kinds="iu", low=-1),
+        "labels": Array("A B", kinds="iu", low=-1),
+    }
+
+    alphas: np.ndarray  # [A] float64, coordinates along the first direction
+    betas: np.ndarray | None  # [B] float64, along the second direction; None for a line
+    loss: np.ndarray  # [A, B] float64, of the surface; on a line all arrays lack the axis of length B
+    minima: np.ndarray  # [K, D] int64, grid index of the minimum of every basin; D is 1 or 2
+    births: np.ndarray  # [K] float64, loss at the minima
+    saddles: np.ndarray  # [K, D] int64, grid index of the saddle where the basin ends; -1 where it never does
+    deaths: np.ndarray  # [K] float64, loss at the saddles; infinite where there is none
+    errors: np.ndarray  # [K] float64, standard errors of deaths - births; NaN where not known
+    parents: np.ndarray  # [K] int64, the basin that each one merges into; -1 where it merges into none
+    labels: np.ndarray  # [A, B] int64, the basin that steepest descent from a point ends in; -1 where not finite
+    metadata: dict[str, Any]  # of the surface, with the settings of the analysis under "topology"; JSON types only
+
+    @property
+    def persistence(self) -> np.ndarray:
+        """deaths - births [K], in units of the loss; infinite for a basin that never ends."""
+        heights: np.ndarray = self.deaths - self.births
+        return heights
+
+    @property
+    def significant(self) -> np.ndarray:
+        """Mask [K] of the basins that are more than two standard errors deep, or whose error is not known."""
+        with np.errstate(invalid="ignore"):
+            mask: np.ndarray = ~(self.persistence <= SIGNIFICANT * self.errors)
+        return mask
+
+    @property
+    def facts(self) -> dict[str, str]:
+        basins = int(self.significant.sum())
+        lesser = len(self.births) - basins
+        ending = np.flatnonzero(self.significant & np.isfinite(self.deaths))
+        deepest = value_text(self.persistence[ending[0]], self.errors[ending[0]]) if len(ending) else ""
+        return {
+            "points": " x ".join(map(str, self.loss.shape)),
+            "basins": f"{basins:,}" + (f" and {lesser:,} within the noise" if lesser else ""),
+            "lowest minimum": value_text(self.births.min()) if len(self.births) else "",
+            "persistence of the second": deepest,
+            "interpolated": "yes" if self.metadata.get("interpolation") else "",
+            "of": sample_text(self.metadata),
+        }
+
+    def draw(self, ax: "Axes") -> None:
+        from landscape.plotting import plot_persistence  # only here: results are used without pictures
+
+        plot_persistence(self, ax)

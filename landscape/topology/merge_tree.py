@@ -1,0 +1,203 @@
+"""The merge tree of the sublevel sets of a surface."""
+
+import itertools
+import warnings
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from landscape.errors import InputError, InputTypeError
+from landscape.results import Surface, Topology
+
+__all__ = ["Neighbours", "Pairs", "persistence_pairs", "topology"]
+
+Neighbours = Literal["faces", "corners"]
+NONE = -1
+
+
+def topology(surface: Surface, *, neighbours: Neighbours = "corners") -> Topology:
+    """Basins of ``surface`` and the saddles between them, each with its standard error.
+
+    The sublevel sets {loss <= t} of the grid grow with t. A component is born at a local minimum; where two meet, the
+    one with the higher minimum dies (the elder rule), and persistence = loss at that saddle - loss at its minimum.
+    Points whose loss is NaN or infinite belong to no sublevel set: they are gaps, and are never filled.
+
+    The standard error of a persistence is that of the mean over samples of l_n(saddle) - l_n(minimum) where the
+    surface holds the losses of single samples (``per_sample=True``); otherwise it is sqrt(s_1^2 + s_2^2) from the
+    standard errors at both points, which is too large where the losses there go together, as they mostly do.
+
+    Args:
+        surface: a line or a plane.
+        neighbours: which grid points touch: "corners" (8 neighbours in a plane, as of pixels that share a corner) or
+            "faces" (4, as of pixels that share an edge). Along a line both are the same.
+
+    Raises:
+        InputError: no value of the surface is finite, or a neighbourhood that is not known.
+
+    Source: Edelsbrunner & Harer, Computational Topology (2010), sections VII.1 (elder rule) and VI.3 (lower stars).
+
+    Example:
+        >>> from landscape_lib import Surface
+        >>> x = np.linspace(-2, 2, 81)
+        >>> wells = (x**2 - 1) ** 2 + 0.1 * x
+        >>> wells = topology(Surface(x, None, wells, np.full(81, 0.01), None, None, {}))
+        >>> len(wells.births), float(wells.persistence[1].round(2))
+        (2, 0.9)
+    """
+    if not isinstance(surface, Surface):
+        raise InputTypeError(f"topology takes a Surface, as ll.evaluate returns it, not {type(surface).__name__}")
+    if neighbours not in get_args(Neighbours):
+        raise InputError(f"unknown neighbours {neighbours!r}; use one of {', '.join(map(repr, get_args(Neighbours)))}")
+    if surface.nonfinite.all():
+        raise InputError("no loss of this surface is finite, so that it has no basins")
+    if surface.metadata.get("interpolation"):
+        warnings.warn(
+            "PART OF THIS SURFACE IS INTERPOLATED: basins smaller than the spacing of the evaluated points cannot be "
+            "seen; evaluate without a tolerance to see all that the grid can show",
+            stacklevel=2,
+        )
+    pairs = persistence_pairs(surface.loss, neighbours)
+    minima, saddles, shape = pairs.minima, pairs.saddles, surface.shape
+    return Topology(
+        alphas=surface.alphas,
+        betas=surface.betas,
+        loss=surface.loss,
+        minima=_indices(minima, shape),
+        births=surface.loss.ravel()[minima],
+        saddles=_indices(saddles, shape),
+        deaths=np.where(saddles == NONE, np.inf, surface.loss.ravel()[saddles]),
+        errors=_errors(surface, minima, saddles),
+        parents=pairs.parents,
+        labels=pairs.labels.reshape(shape),
+        metadata={**surface.metadata, "topology": {"neighbours": neighbours}},
+    )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Minima and the saddles at which their basins end, the most persistent first; points by their flat index."""
+
+    minima: np.ndarray  # [K] int64
+    saddles: np.ndarray  # [K] int64, -1 for a basin that never ends
+    parents: np.ndarray  # [K] int64, number of the basin that each one merges into, -1 for one that never ends
+    labels: np.ndarray  # [points] int64, number of the basin that steepest descent leads to, -1 in gaps
+
+
+def persistence_pairs(values: np.ndarray, neighbours: Neighbours) -> Pairs:
+    """Every minimum of ``values`` with the saddle at which its basin ends.
+
+    Steepest descent leads from every point to one minimum without leaving a sublevel set, so two basins meet at the
+    lowest edge between them, an edge being as high as its higher end. Only those edges go through union-find.
+    """
+    finite = np.isfinite(values).ravel()
+    heights = np.where(finite, values.ravel(), np.inf)
+    order = np.argsort(heights, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))  # a total order: of equal values the first counts as lower
+    edges = _edges(values.shape, neighbours)
+    edges = edges[finite[edges].all(1)]
+    minima, basin = _basins(rank, finite, edges)
+    parents, saddles = _merged(rank, order, minima, basin, edges)
+    return _sorted(heights, minima, saddles, parents, basin)
+
+
+def _edges(shape: tuple[int, ...], neighbours: Neighbours) -> np.ndarray:
+    """Pairs [E, 2] of the flat indices of grid points that touch."""
+    index = np.arange(np.prod(shape)).reshape(shape)
+    steps = [step for step in itertools.product((-1, 0, 1), repeat=len(shape)) if step > (0,) * len(shape)]
+    pairs = []
+    for step in steps:
+        if neighbours == "faces" and np.count_nonzero(step) > 1:
+            continue
+        first = tuple(slice(max(0, -s), n - max(0, s)) for s, n in zip(step, shape, strict=True))
+        second = tuple(slice(max(0, s), n - max(0, -s)) for s, n in zip(step, shape, strict=True))
+        pairs.append(np.stack([index[first].ravel(), index[second].ravel()], 1))
+    return np.concatenate(pairs)
+
+
+def _basins(rank: np.ndarray, finite: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The minima [K], lowest first, and the number of the basin [points] that every point drains into."""
+    lowest = rank.copy()  # rank of the lowest of a point and its neighbours
+    for here, there in (edges.T, edges.T[::-1]):
+        np.minimum.at(lowest, here, rank[there])
+    point = np.empty_like(rank)
+    point[rank] = np.arange(len(rank))
+    target = point[lowest]
+    while not np.array_equal(target, further := target[target]):
+        target = further
+    minima = np.flatnonzero((target == np.arange(len(rank))) & finite)
+    minima = minima[np.argsort(rank[minima])]
+    number = np.full(len(rank), NONE)
+    number[minima] = np.arange(len(minima))
+    return minima, np.where(finite, number[target], NONE)
+
+
+def _merged(
+    rank: np.ndarray, order: np.ndarray, minima: np.ndarray, basin: np.ndarray, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The basin [K] that every basin merges into and the saddle [K] where it does, -1 for those that never do."""
+    a, b = np.sort(basin[edges], axis=1).T
+    between = a != b
+    a, b, height = a[between], b[between], rank[edges[between]].max(1)
+    by_height = np.argsort(height, kind="stable")
+    parents, saddles = np.full(len(minima), NONE), np.full(len(minima), NONE)
+    roots = list(range(len(minima)))
+
+    def root(k: int) -> int:
+        while roots[k] != k:
+            roots[k] = roots[roots[k]]
+            k = roots[k]
+        return k
+
+    for k in _first_of_each_pair(a[by_height], b[by_height], len(minima)):
+        edge = by_height[k]
+        one, other = root(int(a[edge])), root(int(b[edge]))
+        if one != other:
+            elder, younger = min(one, other), max(one, other)  # minima are numbered from the lowest up
+            roots[younger], parents[younger], saddles[younger] = elder, elder, order[height[edge]]
+    return parents, saddles
+
+
+def _first_of_each_pair(a: np.ndarray, b: np.ndarray, count: int) -> list[int]:
+    """Positions of the first occurrence of every pair (a, b), in order."""
+    _, first = np.unique(a * count + b, return_index=True)
+    return sorted(first.tolist())
+
+
+def _sorted(
+    heights: np.ndarray, minima: np.ndarray, saddles: np.ndarray, parents: np.ndarray, basin: np.ndarray
+) -> Pairs:
+    """The pairs by falling persistence; equal values on both ends of a pair are one flat basin and are left out."""
+    persistence = np.where(saddles == NONE, np.inf, heights[saddles] - heights[minima])
+    into = np.arange(len(minima))
+    for k in range(len(minima)):  # parents have smaller numbers, so theirs are settled
+        if persistence[k] <= 0:
+            into[k] = into[parents[k]]
+    kept = np.flatnonzero(into == np.arange(len(minima)))
+    kept = kept[np.lexsort((kept, -persistence[kept]))]
+    number = np.full(len(minima) + 1, NONE)  # the last entry stands for -1
+    number[kept] = np.arange(len(kept))
+    number[:-1] = number[into]
+    return Pairs(minima[kept], saddles[kept], number[parents[kept]], number[basin])
+
+
+def _indices(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Grid indices [K, D] of flat ``points``; -1 for no point."""
+    indices = np.stack(np.unravel_index(np.maximum(points, 0), shape), 1)
+    return np.where((points == NONE)[:, None], NONE, indices)
+
+
+def _errors(surface: Surface, minima: np.ndarray, saddles: np.ndarray) -> np.ndarray:
+    """Standard errors [K] of the loss at ``saddles`` minus that at ``minima``, NaN where there is no saddle."""
+    if surface.per_sample is None:
+        squares = surface.standard_error.ravel() ** 2
+        errors = np.sqrt(squares[minima] + squares[saddles])
+    else:
+        losses = surface.per_sample.reshape(-1, surface.per_sample.shape[-1])
+        count = losses.shape[1]
+        errors = np.full(len(minima), np.nan)
+        for k, (minimum, saddle) in enumerate(zip(minima, saddles, strict=True)):
+            difference = losses[saddle].astype(np.float64) - losses[minimum]
+            errors[k] = difference.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
+    return np.where(saddles == NONE, np.nan, errors)

@@ -1,0 +1,67 @@
+"""Whether the basins of a surface are more than what exchangeable noise would show."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.results import Surface
+from landscape.topology.merge_tree import Neighbours, persistence_pairs
+
+__all__ = ["NullTest", "permutation_test"]
+
+
+@dataclass(frozen=True)
+class NullTest:
+    """The number of basins of a surface beside those of surfaces whose residuals are in random places."""
+
+    basins: int  # of the surface
+    permuted: tuple[int, ...]  # of every permutation
+    p_value: float  # (1 + number of permutations with at most as many basins) / (1 + number of permutations)
+
+
+def permutation_test(
+    surface: Surface, *, permutations: int = 199, seed: int = 0, neighbours: Neighbours = "corners"
+) -> NullTest:
+    """Test the null hypothesis that the loss is a quadratic function of the coordinates and exchangeable noise.
+
+    The residuals of the least-squares quadratic are put into random places, and basins are counted anew. Noise without
+    structure makes many basins. A small p-value says that the surface has fewer than that: what deviates from a bowl
+    is a smooth structure of the loss, so that its basins are not noise. A large one says that the basins are as many
+    as noise of this size would make.
+
+    Raises:
+        InputError: fewer than one permutation, gaps (points that are not finite), or too few points for a quadratic.
+    """
+    if permutations < 1:
+        raise InputError(f"a permutation test needs at least 1 permutation, not {permutations}")
+    if surface.nonfinite.any():
+        raise InputError("a permutation test needs a surface without gaps; evaluate a smaller range")
+    bowl = _quadratic(surface)
+    residuals = surface.loss - bowl
+    generator = np.random.default_rng(seed)
+    counts = tuple(
+        _count(bowl + generator.permutation(residuals.ravel()).reshape(bowl.shape), neighbours)
+        for _ in range(permutations)
+    )
+    basins = _count(surface.loss, neighbours)
+    return NullTest(basins, counts, (1 + sum(count <= basins for count in counts)) / (1 + permutations))
+
+
+def _count(values: np.ndarray, neighbours: Neighbours) -> int:
+    return len(persistence_pairs(values, neighbours).minima)
+
+
+def _quadratic(surface: Surface) -> np.ndarray:
+    """The least-squares quadratic function of the coordinates [A, B]."""
+    axes = [(axis - axis.mean()) / np.ptp(axis) for axis in surface.axes]
+    x, *rest = np.meshgrid(*axes, indexing="ij")
+    terms = [np.ones_like(x), x, x * x]
+    for y in rest:
+        terms += [y, y * y, x * y]
+    design = np.stack([term.ravel() for term in terms], 1)
+    if len(design) <= design.shape[1]:
+        raise InputError(f"{len(design)} points are too few for a quadratic of {design.shape[1]} coefficients")
+    coefficients = np.linalg.lstsq(design, surface.loss.ravel(), rcond=None)[0]
+    fitted: np.ndarray = (design @ coefficients).reshape(surface.shape)
+    return fitted
