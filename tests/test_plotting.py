@@ -13,6 +13,7 @@ from surfaces import METADATA, contours, hatched, line, new_axes, plane, star, t
 
 from landscape.errors import InputError
 from landscape.plotting import plot_contour, plot_slices, plot_surface, plot_tiles, save_figure
+from landscape.plotting.scales import Scale, level_text
 from landscape.results import Surface
 
 pytestmark = pytest.mark.usefixtures("clean_figures")
@@ -61,7 +62,7 @@ def test_contour_lines_lie_where_the_function_has_their_level():
     ax = new_axes()
     plot_contour(plane(lambda x, y: 1 + 2 * x + y), ax, levels=8)  # linear, so that interpolation is exact
     lines = contours(ax, filled=False)
-    assert len(lines.levels) == 7
+    assert lines.levels.tolist() == [-1, 0, 1, 2, 3, 4]  # inside the range, -1.5 to 5
     for level, segments in zip(lines.levels, lines.allsegs, strict=True):
         points = np.concatenate(segments)
         np.testing.assert_allclose(1 + 2 * points[:, 0] + points[:, 1], level, atol=1e-12)
@@ -74,14 +75,52 @@ def test_contour_axes_run_over_the_grid_first_axis_to_the_right():
     assert ax.get_ylim() == (-0.5, 2)
 
 
-def test_only_some_lines_are_labelled_with_their_level():
+ROUND = {
+    "0 to 1": ((0.0, 1.0), False, ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9"]),
+    "both signs": ((-0.3, 0.71), False, ["-0.2", "-0.1", "0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"]),
+    "narrow": ((0.31, 0.4456), False, ["0.32", "0.34", "0.36", "0.38", "0.4", "0.42", "0.44"]),
+    "far from zero": ((1000.001, 1000.00198), False, [f"1000.00{k}" for k in range(11, 20)]),
+    "large": ((0.0, 2.6e6), False, ["250000", "500000", "750000"] + [f"{k}" for k in range(10**6, 2600000, 250000)]),
+    "narrow log": ((0.31, 0.4456), True, ["0.32", "0.34", "0.36", "0.38", "0.4", "0.42", "0.44"]),
+    "one decade": ((0.9, 11.0), True, ["1", "1.5", "2", "2.5", "3", "4", "5", "6", "8", "10"]),
+    "four decades": (
+        (0.4, 2500.0),
+        True,
+        ["0.5", "1", "2", "5", "10", "20", "50", "100", "200", "500", "1000", "2000"],
+    ),
+    "ten decades": (
+        (5e-9, 50.0),
+        True,
+        ["1e-08", "1e-07", "1e-06", "1e-05", "0.0001", "0.001", "0.01", "0.1", "1", "10"],
+    ),
+    "forty decades": ((5e-21, 5e19), True, [f"{10.0**k:.10g}" for k in range(-20, 20, 4)]),
+}
+
+
+@pytest.mark.parametrize("case", ROUND)
+def test_contour_levels_are_round_numbers(case):
+    limits, log_scale, expected = ROUND[case]
+    levels = Scale(limits, log_scale).round_levels(12)
+    assert [level_text(level) for level in levels] == expected
+
+
+@pytest.mark.parametrize("log_scale", [False, True])
+def test_lines_are_labelled_with_the_number_of_their_level(log_scale):
     ax = new_axes()
-    plot_contour(plane(alphas=(-1, 1, 41), betas=(-0.5, 2, 31)), ax)
+    plot_contour(plane(alphas=(-1, 1, 41), betas=(-0.5, 2, 31)), ax, log_scale=log_scale)
     lines = contours(ax, filled=False)
-    labels = [float(text.get_text()) for text in lines.labelTexts]
-    assert 3 <= len(labels) <= 10 < len(lines.levels)
-    for value in labels:
-        assert np.abs(lines.levels - value).min() < 0.0051  # two decimals
+    labels = [text.get_text() for text in lines.labelTexts]
+    assert 3 <= len(labels) == len(set(labels)) <= len(lines.levels) <= 12
+    assert {*labels} <= {level_text(level) for level in lines.levels}
+
+
+def test_a_wide_title_keeps_clear_of_the_tick_labels():
+    title = "a title that is wider than the axes over which it stands, as those of many checkpoints"
+    ax = plot_contour(plane(metadata={"title": title}))
+    ax.figure.canvas.draw()
+    above, below = ax.title.get_window_extent(), ax.get_yticklabels()[-1].get_window_extent()
+    assert ax.get_yticks()[-1] == ax.get_ylim()[1] and above.x0 < below.x1  # the title stands over the highest label
+    assert above.y0 - below.y1 > 4  # pixels, at 100 an inch
 
 
 def test_a_label_says_the_loss_where_it_stands():

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from landscape.escaping import math_free
-from landscape.plotting.scales import Scale, log_ticks
+from landscape.plotting.scales import ROUND_STEPS, Scale, log_ticks
 
 __all__ = ["axes_or_new", "dress_bar", "label_axes", "legend_entries", "mark_nonfinite", "new_figure", "star_style"]
 
@@ -21,6 +21,7 @@ FILE_BACKENDS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # of py
 KEPT = 5  # figures that pyplot keeps there, of those made here
 _kept: deque[weakref.ref[Figure]] = deque()
 
+TITLE_PAD = 10  # points; matplotlib's 6 let a wide title touch the uppermost tick label of the y axis
 STAR_COLOR = "#D55E00"  # vermillion of the colour-blind-safe set of Okabe and Ito
 
 
@@ -51,7 +52,7 @@ def new_figure(size: tuple[float, float]) -> Figure:
 def label_axes(ax: Axes, title: str, x_label: str, y_label: str, *, size: float = 10) -> None:
     """Set title and labels that the caller has not set."""
     if not ax.get_title() and title:
-        ax.set_title(math_free(title), fontsize=10)
+        ax.set_title(math_free(title), fontsize=10, pad=TITLE_PAD)
     if not ax.get_xlabel():
         ax.set_xlabel(math_free(x_label), fontsize=size)
     if not ax.get_ylabel():
@@ -81,7 +82,7 @@ def mark_nonfinite(ax: Axes, x: np.ndarray, color: str, label: str, row: int = 0
 
 def dress_bar(bar: Colorbar, scale: Scale, label: str, ticks: int = 7, size: float = 9) -> None:
     """Ticks at round numbers, few enough to read, and the label."""
-    bar.locator = log_ticks(scale.limits) if scale.log_scale else MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10])
+    bar.locator = log_ticks(scale.limits) if scale.log_scale else MaxNLocator(ticks, steps=ROUND_STEPS)
     if scale.log_scale:
         bar.formatter = FuncFormatter(lambda value, _: f"{value:.4g}")
     elif hasattr(bar.formatter, "set_useOffset"):

@@ -11,13 +11,14 @@ from matplotlib.path import Path as Outline
 from landscape.errors import InputError
 from landscape.plotting.axes import axes_or_new, dress_bar, label_axes, legend_entries, star_style
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label, title_of
-from landscape.plotting.scales import Scale, color_scale, number_format, on_log_scale
+from landscape.plotting.scales import Scale, color_scale, level_text, on_log_scale
 from landscape.plotting.values import plane_values
 from landscape.results import Surface
 
 __all__ = ["check_style", "draw_plane", "plot_contour"]
 
 STYLES = ("contour", "heatmap")
+LINES = 12  # labelled contour lines at most, so that their labels have room
 
 
 def plot_contour(
@@ -30,18 +31,25 @@ def plot_contour(
     vmin: float | None = None,
     vmax: float | None = None,
 ) -> Axes:
-    """Filled contours of ``quantity`` over the plane, in ``levels`` bands with thin, partly labelled lines.
+    """Draw ``quantity`` over the plane as ``levels`` filled bands, with labelled contour lines at round numbers.
 
-    The first axis runs to the right, the second upwards; a star marks the origin, dots the points that were evaluated
-    where others are interpolated. Bands are equally wide from
-    ``vmin`` to ``vmax`` (default: the extremes of the finite values), in the logarithm for ``log_scale``, where values
-    at or below 0 are drawn at the smallest positive one, which a warning and the label say. Cells that touch a NaN or
-    infinite point are hatched. Without ``ax`` a new pyplot figure is made; where the backend shows none, such as in a
-    script, pyplot keeps the latest five.
+    The first axis runs to the right, the second upwards. A star marks the origin. If some points of the surface are
+    interpolated, dots mark those that were evaluated. Cells at a point whose value is NaN or infinite are hatched.
+
+    Args:
+        surface: Surface over a plane.
+        ax: Axes to draw into; None makes a new figure of pyplot. With a backend that shows no figures, as in a
+            script, pyplot keeps only the latest five.
+        levels: Number of bands of colour, all of one width, in the logarithm of the values for ``log_scale``.
+        log_scale: Logarithmic colours. Values at or below 0 are drawn like the smallest positive value; a warning and
+            the label of the colour bar say so.
+        quantity: "loss", "accuracy" or "standard_error".
+        vmin: Lower end of the colours; None: the smallest finite value.
+        vmax: Upper end of the colours; None: the largest finite value.
 
     Raises:
-        InputError: a line instead of a plane, fewer than two levels, limits in the wrong order, or a quantity
-            that is unknown or was not computed.
+        InputError: the surface is a line, there are fewer than two levels, the limits are in the wrong order, or the
+            quantity is unknown or was not computed.
     """
     (values,), log_scale, clipped = on_log_scale([plane_values(surface, quantity)], log_scale)
     check_style("contour", levels)
@@ -59,7 +67,7 @@ def plot_contour(
 
 
 def check_style(style: str, levels: int) -> None:
-    """Refuse a style that is unknown, and fewer than two levels."""
+    """Raise InputError if the style is unknown or there are fewer than two levels."""
     if style not in STYLES:
         raise InputError(f"unknown style {style!r}; use one of {', '.join(STYLES)}")
     if levels < 2:
@@ -77,12 +85,15 @@ def draw_plane(
     label_lines: bool = False,
     mark_origin: bool = True,
 ) -> QuadContourSet | QuadMesh | None:
-    """``values`` [A, B] on the grid of ``surface``, hatching and star; None when no value is finite."""
+    """Draw ``values`` [A, B] on the grid of ``surface`` with hatching and star; return the coloured artist.
+
+    None is returned if no value is finite.
+    """
     bad = ~np.isfinite(values)
     cells: tuple[np.ndarray, ...] = surface.axes
     if style == "heatmap":
         cells = tuple(_cell_edges(axis) for axis in surface.axes)
-    else:  # bands lie between the grid points and need all four corners of a cell
+    else:  # contours are interpolated inside the cells of the grid, each of which needs its four corners
         bad = bad[:-1, :-1] | bad[1:, :-1] | bad[:-1, 1:] | bad[1:, 1:]
     if bad.any():
         _draw_hatching(ax, cells, bad, count_text(int(np.isnan(values).sum()), values.size))
@@ -100,14 +111,14 @@ def draw_plane(
 def _draw_bands(
     ax: Axes, surface: Surface, values: np.ndarray, scale: Scale, levels: int, label_lines: bool
 ) -> QuadContourSet:
-    """Filled contours, and thin lines between (every third of thirty, where they have no label)."""
+    """Filled bands and thin lines: at round numbers if the lines are labelled, else at every third of 30 edges."""
     edges = scale.edges(levels)
     alphas, betas = surface.axes
     grid = (alphas, betas, np.ma.masked_invalid(values.T))
     filled = ax.contourf(
         *grid, levels=edges, cmap=scale.colormap, norm=scale.norm, extend=scale.extension(values)
     )  # fmt: skip
-    lines = edges[1:-1] if label_lines else edges[1 : -1 : max(1, levels // 10)]
+    lines = scale.round_levels(LINES) if label_lines else edges[1 : -1 : max(1, levels // 10)]
     crossed = lines[(lines > np.nanmin(values)) & (lines < np.nanmax(values))]
     if len(crossed):
         _draw_lines(ax, grid, crossed, scale, label_lines)
@@ -117,7 +128,7 @@ def _draw_bands(
 def _draw_lines(
     ax: Axes, grid: tuple[np.ndarray, np.ndarray, np.ndarray], levels: np.ndarray, scale: Scale, label_lines: bool
 ) -> None:
-    """Thin lines between the bands, light on dark colours and dark on light ones, some with their value."""
+    """Contour lines at ``levels``, light on dark colours and dark on light ones, with their values where asked for."""
     luminance = matplotlib.colormaps[scale.colormap](scale.norm(levels))[:, :3] @ (0.299, 0.587, 0.114)  # ITU-R BT.601
     tones = np.where(luminance < 0.5, 1.0, 0.0)
     colors = [(tone, tone, tone, 0.55) for tone in tones]
@@ -125,21 +136,18 @@ def _draw_lines(
     lines = ax.contour(*grid, levels=levels, colors=colors, linewidths=width, linestyles="solid")
     if not label_lines:
         return
-    every = max(1, round(len(levels) / 8))
-    chosen = slice(every // 2, None, every)
-    # All levels, and places on the chosen ones: of some levels, matplotlib before 3.10 writes the number of another.
     ax.clabel(
-        lines, levels, manual=_label_places(ax, lines.allsegs[chosen]), fmt=number_format(scale),
+        lines, levels, manual=_label_positions(ax, lines.allsegs), fmt=level_text,
         colors=[str(tone) for tone in tones], fontsize=7, inline_spacing=2,
     )  # fmt: skip
 
 
-def _label_places(ax: Axes, levels: list[list[np.ndarray]]) -> list[tuple[float, float]]:
-    """One place per level: away from the frame and the legend, as far as can be from the places before it."""
+def _label_positions(ax: Axes, levels: list[list[np.ndarray]]) -> list[tuple[float, float]]:
+    """One position per level: away from the frame and the legend, as far as possible from the positions before it."""
     to_fraction = ax.transData + ax.transAxes.inverted()
     taken = [np.array((0.5, 0.5))]  # the star
     for lines in levels:
-        # A line shorter than its own label would be swallowed by it.
+        # A line shorter than its label would vanish under it.
         lines = [to_fraction.transform(line) for line in lines if len(line)]
         long = [line for line in lines if np.ptp(line, axis=0).max() > 0.15]
         if not long:
@@ -150,17 +158,17 @@ def _label_places(ax: Axes, levels: list[list[np.ndarray]]) -> list[tuple[float,
         if len(points):
             distances = np.linalg.norm(points[:, None] - np.array(taken), axis=2).min(axis=1)
             taken.append(points[distances.argmax()])
-    return [tuple(place) for place in to_fraction.inverted().transform(taken[1:])] if taken[1:] else []
+    return [tuple(position) for position in to_fraction.inverted().transform(taken[1:])] if taken[1:] else []
 
 
 def _cell_edges(axis: np.ndarray) -> np.ndarray:
-    """The edges [n + 1] of cells whose middles are the grid points."""
+    """The edges [n + 1] of cells around the n grid points."""
     middles = (axis[:-1] + axis[1:]) / 2
     return np.concatenate([[2 * axis[0] - middles[0]], middles, [2 * axis[-1] - middles[-1]]])
 
 
 def _draw_evaluated(ax: Axes, axes: tuple[np.ndarray, ...], evaluated: np.ndarray) -> None:
-    """A dot at every point that is not interpolated."""
+    """Draw a dot at every evaluated point; the others are interpolated."""
     i, j = np.nonzero(evaluated)
     alphas, betas = axes
     ax.plot(
@@ -170,7 +178,7 @@ def _draw_evaluated(ax: Axes, axes: tuple[np.ndarray, ...], evaluated: np.ndarra
 
 
 def _draw_hatching(ax: Axes, edges: tuple[np.ndarray, ...], bad: np.ndarray, label: str) -> None:
-    """Hatch, beneath the colours, the cells ``bad`` [n, m] between the edges x [n + 1] and y [m + 1]."""
+    """Hatch the cells of the mask ``bad`` [n, m], which lie between the edges x [n + 1] and y [m + 1]."""
     x, y = edges
     i, j = np.nonzero(bad)
     corners = [(x[i + di], y[j + dj]) for di, dj in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]

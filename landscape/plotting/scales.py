@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +17,17 @@ __all__ = [
     "color_limits",
     "color_scale",
     "diverging_scale",
+    "level_text",
     "log_ticks",
-    "number_format",
     "on_log_scale",
 ]
 
 COLORMAP = "viridis"
 DIVERGING = "RdBu_r"
-LARGEST = 300.0  # logarithm of a ratio whose square still is a number
+LARGEST = 300.0  # logarithm of a ratio whose square is still finite
+ROUND_STEPS = (1, 2, 2.5, 5, 10)  # of linear axes: a power of ten times one of these
+# Round numbers within every decade of a logarithmic axis, from many to few.
+ROUND_FACTORS = ((1, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,24 @@ class Scale:
         """The edges of ``levels`` bands, [levels + 1]."""
         return (np.geomspace if self.log_scale else np.linspace)(*self.limits, levels + 1)
 
+    def round_levels(self, most: int) -> np.ndarray:
+        """At most ``most`` round numbers inside the limits, equally spaced, or in every decade on a log scale."""
+        low, high = self.limits
+        if not self.log_scale or high < 5 * low:
+            ticks = MaxNLocator(most, steps=ROUND_STEPS).tick_values(low, high)
+            step = ticks[1] - ticks[0]
+            levels = np.round(ticks / step) * step + 0.0  # an exact zero without a sign, not 1e-17
+            return levels[(levels > low) & (levels < high)]
+        decades = 10.0 ** np.arange(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        for factors in ROUND_FACTORS:
+            levels = np.outer(decades, factors).ravel()
+            levels = levels[(levels > low) & (levels < high)]
+            if len(levels) <= most:
+                return levels
+        return levels[:: math.ceil(len(levels) / most)]
+
     def extension(self, values: np.ndarray) -> str:
-        """Which ends of the scale the finite values go beyond, in matplotlib's words."""
+        """Which ends of the scale the finite values exceed: matplotlib's "neither", "min", "max" or "both"."""
         below, above = np.nanmin(values) < self.limits[0], np.nanmax(values) > self.limits[1]
         return {(False, False): "neither", (True, False): "min", (False, True): "max"}.get((below, above), "both")
 
@@ -118,17 +137,9 @@ def color_limits(
     return low, high
 
 
-def number_format(scale: Scale) -> Callable[[float], str]:
-    """Three digits, or as many as tell neighbouring levels apart."""
-    if scale.log_scale:
-        return lambda value: f"{value:.3g}"
-    low, high = scale.limits
-    size = math.floor(math.log10(max(abs(low), abs(high))))
-    step = math.floor(math.log10((high - low) / 30))
-    if not -3 <= size <= 4:
-        return lambda value: f"{value:.{max(3, size - step + 1)}g}"
-    decimals = max(0, 2 - size, -step)
-    return lambda value: f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0: no minus before zero
+def level_text(level: float) -> str:
+    """A round level with all its digits, without those that rounding has added."""
+    return f"{level:.10g}"
 
 
 def log_ticks(limits: tuple[float, float]) -> LogLocator | MaxNLocator:

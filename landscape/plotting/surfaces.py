@@ -12,7 +12,7 @@ from landscape.escaping import math_free
 from landscape.plotting.axes import axes_or_new, label_axes, star_style
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label, title_of
 from landscape.plotting.hidden import Star
-from landscape.plotting.scales import COLORMAP, color_limits, log_ticks, on_log_scale
+from landscape.plotting.scales import COLORMAP, ROUND_STEPS, color_limits, log_ticks, on_log_scale
 from landscape.plotting.values import plane_values, value_at
 from landscape.results import Surface
 
@@ -72,7 +72,7 @@ def _dress_axes(ax: Axes3D, log_limits: tuple[float, float] | None) -> None:
     ax.xaxis.labelpad = ax.yaxis.labelpad = 8
     # The lower end of y is pruned: its label would meet the upper end of x in the front corner.
     for axis, prune, most in ((ax.xaxis, None, 4), (ax.yaxis, "lower", 4), (ax.zaxis, None, 6)):
-        axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], prune=prune))
+        axis.set_major_locator(MaxNLocator(most, steps=ROUND_STEPS, prune=prune))
         axis.set_pane_color((0.97, 0.97, 0.97))
     ax.view_init(elev=38, azim=-55)
     # Layouts do not see 3-D labels in full, so the box makes room for them itself.
