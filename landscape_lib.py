@@ -24,6 +24,7 @@ from landscape.connectivity import (
 from landscape.curvature import (
     Product,
     eigenvector_plane,
+    faithfulness,
     ggn_product,
     hessian_product,
     spectral_density,
@@ -91,6 +92,7 @@ from landscape.points import (
 from landscape.results import (
     Barrier,
     Eigenpairs,
+    Faithfulness,
     Sharpness,
     SpectralDensity,
     Surface,
@@ -199,10 +201,12 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "spectral_density",
     "sharpness",
     "layer_sharpness",
+    "faithfulness",
     "Product",
     "Eigenpairs",
     "TraceEstimate",
     "SpectralDensity",
+    "Faithfulness",
     "Sharpness",
     # How networks are connected
     "align",

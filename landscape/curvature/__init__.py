@@ -2,6 +2,7 @@
 
 from landscape.curvature.density import spectral_density
 from landscape.curvature.eigenpairs import eigenvector_plane, top_eigenpairs
+from landscape.curvature.faithfulness import faithfulness
 from landscape.curvature.hutchinson import trace
 from landscape.curvature.products import Product, check_parameters, ggn_product, hessian_product
 from landscape.curvature.stored import load_or_measure
@@ -10,6 +11,7 @@ __all__ = [
     "Product",
     "check_parameters",
     "eigenvector_plane",
+    "faithfulness",
     "ggn_product",
     "hessian_product",
     "load_or_measure",

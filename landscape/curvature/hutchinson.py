@@ -18,7 +18,7 @@ from landscape.points import Point
 from landscape.results import TraceEstimate
 from landscape.runtime import own_torch_state
 
-__all__ = ["trace"]
+__all__ = ["rademacher", "trace"]
 
 Matvec = Callable[[np.ndarray], np.ndarray]
 
@@ -119,18 +119,19 @@ def _samples(
 
 def _sketched(matvec: Matvec, size: int, count: int, generator: np.random.Generator) -> tuple[float, np.ndarray]:
     """(tr Q^T H Q, Q) with orthonormal Q [D, count], the range of H S."""
-    images = [matvec(probe) for probe in _rademacher(generator, (min(count, size), size))]
+    images = [matvec(probe) for probe in rademacher(generator, (min(count, size), size))]
     basis = np.linalg.qr(np.stack(images, axis=1))[0]
     return float(sum(column @ matvec(column) for column in basis.T)), basis
 
 
 def _probe(matvec: Matvec, basis: np.ndarray, generator: np.random.Generator) -> float:
-    probe = _rademacher(generator, len(basis))
+    probe = rademacher(generator, len(basis))
     probe = probe - basis @ (basis.T @ probe)
     return float(probe @ matvec(probe))
 
 
-def _rademacher(generator: np.random.Generator, shape: int | tuple[int, int]) -> np.ndarray:
+def rademacher(generator: np.random.Generator, shape: int | tuple[int, int]) -> np.ndarray:
+    """Entries that are 1 or -1, each with probability 1/2."""
     return generator.integers(0, 2, shape) * 2.0 - 1.0
 
 

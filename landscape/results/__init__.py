@@ -2,6 +2,7 @@
 
 from landscape.results.barrier import Barrier
 from landscape.results.curvature import Eigenpairs, SpectralDensity, TraceEstimate
+from landscape.results.faithfulness import Faithfulness
 from landscape.results.sharpness import SHARPNESS_CAUTION, Sharpness
 from landscape.results.surface import Surface
 from landscape.results.topology import Topology
@@ -11,6 +12,7 @@ __all__ = [
     "SHARPNESS_CAUTION",
     "Barrier",
     "Eigenpairs",
+    "Faithfulness",
     "Sharpness",
     "SpectralDensity",
     "Surface",

@@ -1,0 +1,269 @@
+"""How much of the loss around a point a plane through it shows."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import torch
+from torch import nn
+
+from landscape.checks import check_count, check_seed
+from landscape.curvature.eigenpairs import top_eigenpairs
+from landscape.curvature.hutchinson import rademacher
+from landscape.curvature.products import Product, hessian_product
+from landscape.errors import InputError, InputTypeError
+from landscape.objective.gradients import MeanLoss
+from landscape.objective.objectives import Objective, check_objective
+from landscape.points import Point, as_float64, as_point, check_match
+from landscape.results import Faithfulness
+from landscape.results.faithfulness import Verdict
+from landscape.runtime import own_torch_state
+from landscape.runtime.progress import progress_bar
+from landscape.slices.planes import Slice
+
+__all__ = ["faithfulness"]
+
+KRYLOV_VECTORS = 20  # of the length of the parameters, in float64, that eigenpairs take at a time
+SIGNIFICANT = 2.0  # standard errors beyond which a number is not taken for noise
+ROUNDING = 0.25  # power of the machine epsilon that balances truncation and rounding of a second difference
+
+
+@own_torch_state()
+def faithfulness(
+    objective: Objective,
+    slice_: Slice,
+    *,
+    step: nn.Module | Point | None = None,
+    samples: int | None = None,
+    probes: int = 10,
+    tol: float = 1e-2,
+    seed: int = 0,
+    progress: bool = True,
+) -> Faithfulness:
+    """What ``slice_`` shows of the loss around its origin theta, beside what it leaves out.
+
+    With H the Hessian and g the gradient of the mean loss at theta, D the number of parameters, and u_1, u_2
+    orthonormal vectors that span the plane, these are the curvature along each axis, and the eigenvalues of H
+    restricted to the plane, beside tr H / D (the mean curvature, which random directions show on average) and the
+    outermost eigenvalues of H; the share (|H u_1|^2 + |H u_2|^2) / tr H^2 of the squared Hessian that the plane holds;
+    and the share of g, and of the last training step, that lies in it. Traces are estimated with random probes z, as
+    tr H = E z^T H z and tr H^2 = E |H z|^2.
+
+    The verdict on theta: no critical point, where the best step along g lowers the loss by more than two standard
+    errors of the loss; else a saddle, where the smallest eigenvalue is below zero by more than its residual and two
+    standard errors, hidden where the plane itself shows no such curvature; else a minimum within the noise.
+
+    Args:
+        objective: the losses; its own state does not change.
+        slice_: a plane or a line; its origin is where everything is measured.
+        step: the point before the last training step; the step is from there to the origin.
+        samples: use so many random samples of the objective, all by default.
+        probes: of the traces, at least 2.
+        tol: residual of the outermost eigenvalues.
+        seed: of the samples, the probes and the start vectors.
+        progress: show bars.
+
+    Raises:
+        InputError: a slice or a step of another network, a slice of one point, and what `hessian_product` raises.
+
+    Source: Boettcher & Wheeler 2024, "Visualizing high-dimensional loss landscapes with Hessian directions", sections
+    2 and 3 (random directions show the mean curvature, and saddles look like minima); Hutchinson 1989 for the traces.
+
+    Example:
+        >>> from landscape_lib import objective, random_plane
+        >>> model, data = torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
+        >>> result = faithfulness(objective(model, data), random_plane(model), progress=False)
+        >>> result.dimension, result.verdict
+        (15, 'no critical point')
+    """
+    check_objective(objective, "faithfulness(objective, plane)")
+    if not isinstance(slice_, Slice):
+        raise InputTypeError(f"faithfulness takes a plane or a line, not {type(slice_).__name__}; make a random_plane")
+    check_count("probes", probes, 2)
+    check_seed(seed)
+    check_match(slice_.origin, dict(objective.model.named_parameters()), "slice")
+    if samples is not None:
+        check_count("samples", samples, 2)
+        objective = objective.subset(samples, seed)
+    product = hessian_product(objective, slice_.origin)
+    try:
+        return _measured(objective, slice_, product, step, probes, tol, seed, progress)
+    finally:
+        product.release()
+
+
+def _measured(
+    objective: Objective,
+    slice_: Slice,
+    product: Product,
+    step: nn.Module | Point | None,
+    probes: int,
+    tol: float,
+    seed: int,
+    progress: bool,
+) -> Faithfulness:
+    origin = _vector(slice_.origin, product)
+    axes, basis = _bases(slice_, product)
+    walked = None if step is None else origin - _vector(as_point(step), product)
+    with progress_bar(progress, "faithfulness", probes + len(axes) + 1, unit="products") as bar:
+
+        def multiply(vector: np.ndarray) -> np.ndarray:
+            image = product.matvec(vector)
+            bar.update()
+            return image
+
+        images = np.stack([multiply(vector) for vector in basis])
+        trace, trace_error, squared = _traces(multiply, product.dimension, probes, seed)
+        loss, gradient = MeanLoss(objective).with_gradient(slice_.origin)
+        slope = _vector(gradient, product)
+        bend = float(slope @ multiply(slope)) if slope.any() else 0.0
+    restricted = basis @ images.T
+    values, vectors = np.linalg.eigh((restricted + restricted.T) / 2)
+    curvatures = [float(c @ restricted @ c) for c in (basis @ axis for axis in axes)]
+    sampled = _Sampled(objective, product, origin)
+    outer = _outermost(product, sampled, tol, seed, progress)
+    errors = [sampled.error(coefficients @ basis) for coefficients in vectors.T]
+    gain, shown = _gain(slope, bend), bool(values[0] < -SIGNIFICANT * _or_zero(errors[0]))
+    return Faithfulness(
+        axis_curvatures=tuple(curvatures),
+        plane_eigenvalues=tuple(map(float, values)),
+        plane_errors=tuple(errors),
+        average_eigenvalue=trace / product.dimension,
+        average_error=trace_error / product.dimension,
+        **vars(outer),
+        hessian_share=float((images**2).sum() / squared) if squared else 0.0,
+        gradient_share=_share(slope, basis),
+        step_share=None if walked is None else _share(walked, basis),
+        gradient_norm=float(np.linalg.norm(slope)),
+        gain=gain,
+        loss=loss,
+        loss_error=sampled.loss_error,
+        dimension=product.dimension,
+        verdict=_verdict(gain, sampled.loss_error, outer, shown),
+        metadata={
+            "slice": slice_.description,
+            **product.description,
+            "probes": probes,
+            "tol": tol,
+            "seed": seed,
+        },
+    )
+
+
+def _vector(point: Point, product: Product) -> np.ndarray:
+    """The pieces of ``point`` that the product moves, one after the other, in float64."""
+    check_match(point, product.point, "point")
+    flat: np.ndarray = torch.cat([as_float64(point[name].detach()).flatten().cpu() for name in product.names]).numpy()
+    return flat
+
+
+def _bases(slice_: Slice, product: Product) -> tuple[list[np.ndarray], np.ndarray]:
+    """Unit vectors along the axes, and orthonormal ones [1 or 2, D] that span the slice."""
+    axes = [_vector(direction, product) for direction in slice_.directions]
+    lengths = [float(np.linalg.norm(axis)) for axis in axes]
+    if not min(lengths) > 0:
+        raise InputError("a direction of this slice is zero, so that it shows nothing")
+    units = [axis / length for axis, length in zip(axes, lengths, strict=True)]
+    basis, triangle = np.linalg.qr(np.stack(units, 1))
+    if min(abs(np.diag(triangle))) < 1e-6:
+        raise InputError("the directions of this slice are parallel, so that it is no plane")
+    return units, np.ascontiguousarray(basis.T)
+
+
+def _traces(
+    multiply: Callable[[np.ndarray], np.ndarray], size: int, probes: int, seed: int
+) -> tuple[float, float, float]:
+    """tr H, its standard error, and tr H^2, each from the same random probes."""
+    generator = np.random.default_rng(seed)
+    traces, squares = [], []
+    for _ in range(probes):
+        probe = rademacher(generator, size)
+        image = multiply(probe)
+        traces.append(float(probe @ image))
+        squares.append(float(image @ image))
+    return float(np.mean(traces)), float(np.std(traces, ddof=1) / math.sqrt(probes)), float(np.mean(squares))
+
+
+def _outermost(product: Product, sampled: "_Sampled", tol: float, seed: int, progress: bool) -> "_Outermost":
+    """The ends of the spectrum with their errors; all None where the Krylov vectors do not fit into memory."""
+    if KRYLOV_VECTORS * 8 * product.dimension > psutil.virtual_memory().available:
+        return _Outermost(None, None, None, None, None)
+    ends = [
+        top_eigenpairs(product, k=1, which=which, tol=tol, seed=seed, progress=progress)
+        for which in ("largest", "smallest")
+    ]
+    (largest, largest_residual), (smallest, smallest_residual) = (
+        (float(pairs.values[0]), float(pairs.residuals[0])) for pairs in ends
+    )
+    error = sampled.error(ends[1].vectors[0].astype(np.float64))
+    return _Outermost(largest, largest_residual, smallest, smallest_residual, error)
+
+
+@dataclass(frozen=True)
+class _Outermost:
+    """The ends of the spectrum, with the fields of `Faithfulness`."""
+
+    largest: float | None
+    largest_residual: float | None
+    smallest: float | None
+    smallest_residual: float | None
+    smallest_error: float | None
+
+
+class _Sampled:
+    """How much u^T H u varies over samples, by second differences of the losses of single samples."""
+
+    def __init__(self, objective: Objective, product: Product, origin: np.ndarray):
+        self.objective, self.product, self.origin = objective.for_slice(None), product, origin
+        self.losses = self._losses(np.zeros_like(origin))
+        self.loss_error = self._standard_error(self.losses)
+        scale = max(1.0, float(np.linalg.norm(origin)))
+        self.length = float(torch.finfo(objective.dtype).eps) ** ROUNDING * scale
+
+    def error(self, direction: np.ndarray) -> float | None:
+        """The standard error over samples of u^T H u for the unit vector u = ``direction``."""
+        if not self.objective.independent:
+            return None
+        ahead, behind = (self._losses(sign * self.length * direction) for sign in (1, -1))
+        return self._standard_error((ahead - 2 * self.losses + behind) / self.length**2)
+
+    def _losses(self, move: np.ndarray) -> np.ndarray:
+        moved = self.product.unflatten(self.origin + move)
+        losses: np.ndarray = as_float64(self.objective(self.product.point | moved)).numpy()
+        return losses
+
+    def _standard_error(self, values: np.ndarray) -> float | None:
+        if not self.objective.independent or len(values) < 2:
+            return None
+        return float(values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def _gain(slope: np.ndarray, bend: float) -> float:
+    """|g|^4 / 2 g^T H g: how far the loss falls, to second order, at the best step along g."""
+    square = float(slope @ slope)
+    if square == 0:
+        return 0.0
+    return square**2 / (2 * bend) if bend > 0 else math.inf
+
+
+def _share(vector: np.ndarray, basis: np.ndarray) -> float | None:
+    """The squared length of the part of ``vector`` in the span of ``basis``, by that of the vector."""
+    square = float(vector @ vector)
+    return float(((basis @ vector) ** 2).sum() / square) if square else None
+
+
+def _verdict(gain: float, loss_error: float | None, outer: _Outermost, shown: bool) -> Verdict:
+    if gain > SIGNIFICANT * _or_zero(loss_error):
+        return "no critical point"
+    if outer.smallest is None or outer.smallest_residual is None:
+        return "saddle" if shown else "unknown"
+    noise = outer.smallest_residual * abs(outer.smallest) + SIGNIFICANT * _or_zero(outer.smallest_error)
+    if outer.smallest >= -noise:
+        return "minimum"
+    return "saddle" if shown else "hidden saddle"
+
+
+def _or_zero(error: float | None) -> float:
+    return 0.0 if error is None else error
