@@ -15,7 +15,6 @@ from landscape.cli import face as cli
 from landscape.connectivity import (
     Alignment,
     Connectivity,
-    Curve,
     align,
     barrier,
     connectivity,
@@ -107,6 +106,9 @@ from landscape.runtime.devices import (
 from landscape.sharpness import (
     layer_sharpness,
     sharpness,
+)
+from landscape.slices.curves import (
+    Curve,
 )
 from landscape.slices.directions import (
     filter_normalize,

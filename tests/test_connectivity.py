@@ -234,6 +234,53 @@ def test_a_curve_is_computed_once(tmp_path):
     assert other.metadata["slice"]["kind"] == "interpolation line"
 
 
+class Counting(nn.Module):
+    """A layer beside parameters of whole numbers and truth values, the first of all, which the forward pass reads."""
+
+    def __init__(self, factor=2):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor([factor]), requires_grad=False)
+        self.mask = nn.Parameter(torch.arange(32) % 2 == 0, requires_grad=False)
+        self.layer = nn.Linear(32, 3)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1) * self.mask) / self.factor
+
+
+def test_whole_numbers_stay_on_a_curve():
+    torch.manual_seed(0)
+    a, b = Counting(), Counting()
+    objective = ll.objective(Counting(), images(), device="cpu")
+    curve = ll.fit_curve(objective, a, b, epochs=2, lr=0.02, batch_size=4, progress=False)
+    middle = curve(0.5)
+    assert torch.equal(middle["factor"], a.factor) and torch.equal(middle["mask"], a.mask)
+    assert curve.moved == ["layer.weight", "layer.bias"]
+    surface = ll.evaluate(objective, curve, alpha_range=(0, 1), resolution=3, progress=False)
+    model = copy.deepcopy(a)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            value.copy_(middle[name])
+    assert surface.loss == pytest.approx([mean_loss(each, *images()) for each in (a, model, b)], rel=1e-5)
+    straight = ll.barrier(objective, a, b, **SMALL)
+    assert surface.loss[1] < straight.surface.loss[2]  # the bends were trained through the whole numbers
+    with pytest.raises(ll.InputError, match="'factor' holds whole numbers or truth values that differ"):
+        ll.fit_curve(objective, a, Counting(3), progress=False)
+
+
+def test_parameters_of_a_curve_keep_their_own_precision():
+    a, b = make("mlp", 0), make("mlp", 1)
+    for model in (a, b):
+        model[1].bfloat16()
+    points = [ll.parameters_of(model) for model in (a, b)]
+    curve = ll.Curve.through((points[0], points[1], points[0]), {"kind": "bezier curve"})
+    found = curve(0.25)
+    for name, value in points[0].items():
+        exact = (1 - 0.375) * value.double() + 0.375 * points[1][name].double()  # 2 t (1 - t) = 0.375
+        assert found[name].dtype == value.dtype
+        assert torch.equal(found[name], exact.float().to(value.dtype)) or value.dtype == torch.float32
+        torch.testing.assert_close(found[name].double(), exact, rtol=0.004, atol=1e-6)
+
+
 def test_a_curve_ends_at_its_networks():
     objective, curve = fitted()[2:]
     with pytest.raises(ll.InputError, match=r"from 0 to 1; evaluate it with alpha_range=\(0, 1\)"):
@@ -361,6 +408,11 @@ FAULTS = {
     "definition": (lambda: ll.barrier(target(), net(), net(), definition="mean"), "unknown definition 'mean'"),
     "definition of connectivity": (
         lambda: ll.connectivity(target(), net(), net(), definition="mean"), "unknown definition 'mean'"
+    ),
+    "form of a curve": (lambda: ll.connectivity(target(), net(), net(), curve="arc"), "unknown kind 'arc' of curve"),
+    "complex curve": (
+        lambda: ll.fit_curve(target(), net(), {k: v.cfloat() for k, v in ll.parameters_of(net()).items()}),
+        "real parameters",
     ),
     "barrier with swaps": (lambda: ll.barrier(net(), target(), net()), "an objective.*not Sequential"),
     "curve with swaps": (lambda: ll.fit_curve(net(), net(), target()), "an objective.*not Sequential"),

@@ -1,10 +1,13 @@
 """Lines and planes: where they pass, and what they refuse."""
 
+import json
+
 import pytest
 import torch
 from networks import images, make, plain_losses
 
 import landscape_lib as ll
+from landscape.results.axes import SliceAxes
 
 
 def points(count, seed=0):
@@ -91,6 +94,57 @@ def test_geometry_against_flat_vectors():
 
 
 A, B, C = points(3)
+SLICES = {
+    "random line": (lambda: ll.random_line(make("mlp"), normalize="layer"), ("units of layer-wise norms",), ()),
+    "random plane": (lambda: ll.random_plane(make("mlp"), normalize=None), ("direction not normalised",) * 2, ()),
+    "line": (
+        lambda: ll.interpolation_line(A, B),
+        ("0 = first model, 1 = second model",),
+        ("first model", "second model"),
+    ),
+    "towards": (
+        lambda: ll.interpolation_line(A, B, normalize="filter"),
+        ("filter-norm units towards the second model",),
+        ("first model",),
+    ),
+    "three points": (
+        lambda: ll.three_point_plane(A, B, C),
+        ("1 = second model", "1 = third model"),
+        ("first model", "second model", "third model"),
+    ),
+    "components": (
+        lambda: ll.pca_plane([A, B, C], normalize="model"),
+        ("principal component 1, units of the model's norm", "principal component 2, units of the model's norm"),
+        ("origin",),
+    ),
+    "curve": (
+        lambda: ll.Curve.through((A, C, B), {"kind": "polygon curve"}),
+        ("0 = first model, 1 = second model",),
+        ("first model", "second model"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SLICES)
+def test_a_slice_knows_its_axes_and_the_models_on_it(case):
+    build, units, models = SLICES[case]
+    slice_ = build()
+    assert (slice_.axes.units, slice_.axes.models) == (units, models)
+    assert SliceAxes.read(json.loads(json.dumps(slice_.description))) == slice_.axes
+    earlier = SliceAxes.read(slice_.recipe)  # which is what files of earlier versions hold
+    assert earlier.units[: len(units)] == units and earlier.models == models
+
+
+def test_a_slice_knows_what_it_moves():
+    model = make("mlp")
+    names = [name for name, _ in model.named_parameters()]
+    assert ll.random_line(model, ignore=("bias",)).moved == [name for name in names if name.endswith("weight")]
+    assert ll.random_line(model, ignore=()).moved == names
+    zero = torch.zeros_like
+    line = ll.Line(A, ({"w": zero(A["w"]), "b": B["b"]},))
+    assert line.moved == ["b"] and line.not_moved == {"zero": ["w"]} and line.axes == SliceAxes()
+
+
 BAD = {
     "other network": (lambda: ll.interpolation_line(make("mlp"), make("cnn")), "second model does not belong"),
     "other shape": (lambda: ll.interpolation_line(A, {**A, "b": torch.zeros(2)}), r"'b' has shape \(2,\) instead"),

@@ -2,7 +2,7 @@
 
 from landscape.connectivity.alignment import Alignment, align
 from landscape.connectivity.barriers import barrier
-from landscape.connectivity.curves import Curve, fit_curve
+from landscape.connectivity.curves import fit_curve
 from landscape.connectivity.report import Connectivity, barrier_table, connectivity
 
-__all__ = ["Alignment", "Connectivity", "Curve", "align", "barrier", "barrier_table", "connectivity", "fit_curve"]
+__all__ = ["Alignment", "Connectivity", "align", "barrier", "barrier_table", "connectivity", "fit_curve"]

@@ -1,11 +1,9 @@
-"""Curves of low loss between two networks."""
+"""Fit a curve of low loss between two networks."""
 
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,63 +13,14 @@ from landscape.errors import InputError
 from landscape.objective.batch_norm import use_batch_statistics
 from landscape.objective.objectives import Objective, check_objective
 from landscape.objective.settling import between
-from landscape.points import Point, as_point, check_finite, check_match, cut, in_precision
+from landscape.points import Point, as_point, check_finite, check_match, cut, is_continuous
 from landscape.runtime import own_torch_state, ranks
 from landscape.runtime.progress import progress_bar
 from landscape.runtime.seeds import checked_seed
+from landscape.slices.curves import Curve, CurveForm, check_form, control_weights
 from landscape.slices.networks import Networks, set_buffers
-from landscape.slices.planes import Slice
-from landscape.storage.provenance import fingerprint
 
-__all__ = ["Curve", "fit_curve"]
-
-KINDS = ("bezier", "polygon")
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Curve(Slice):
-    """t in [0, 1] -> sum_k w_k(t) points[k], k = 0..n: exactly the first point at 0 and exactly the last one at 1.
-
-    Bezier: w_k(t) = C(n, k) t^k (1 - t)^(n - k). Polygon: w_k(t) = max(0, 1 - |n t - k|). The weights add up to one, so
-    that it is the affine map of a `Slice` at w_1(t), ..., w_n(t), with directions points[k] - points[0].
-    """
-
-    points: tuple[Point, ...] = ()  # the first network, the bends, the second network
-
-    @classmethod
-    def through(cls, points: tuple[Point, ...], recipe: dict[str, Any], held: Networks | None = None) -> "Curve":
-        """The curve of these control points between two networks; ``recipe["kind"]`` says which."""
-        origin, *others = points
-        directions = tuple({name: point[name] - origin[name] for name in origin} for point in others)
-        return cls(origin, directions, recipe, 2, held, tuple(points))
-
-    @property
-    def dimension(self) -> int:
-        return 1
-
-    def weights(self, coordinates: Tensor) -> Tensor:
-        """w_1, ..., w_n [K, n] at ``coordinates`` t [K, 1]."""
-        return _control_weights(self.recipe["kind"], coordinates[:, 0], len(self.directions))[:, 1:]
-
-    @own_torch_state()
-    def __call__(self, *coordinates: float) -> Point:
-        (t,) = coordinates
-        time = torch.tensor([t], dtype=torch.float64)
-        weights = _control_weights(self.recipe["kind"], time, len(self.directions))[0].tolist()
-        return {
-            name: sum(weight * point[name] for weight, point in zip(weights, self.points, strict=True))
-            for name in self.origin
-        }
-
-    @own_torch_state()
-    def to(self, dtype: torch.dtype) -> "Curve":
-        points = tuple({name: in_precision(value, dtype) for name, value in point.items()} for point in self.points)
-        return Curve.through(points, self.recipe, self.held)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        kind = torch.tensor([*self.recipe["kind"].encode()])  # the same points make another curve of another kind
-        return fingerprint([kind, *(v for point in self.points for v in point.values()), *self._varying])
+__all__ = ["fit_curve"]
 
 
 @own_torch_state()
@@ -80,7 +29,7 @@ def fit_curve(
     a: nn.Module | Point,
     b: nn.Module | Point,
     *,
-    kind: Literal["bezier", "polygon"] = "bezier",
+    kind: CurveForm = "bezier",
     bends: int = 3,
     epochs: int = 10,
     lr: float = 1e-3,
@@ -112,10 +61,10 @@ def fit_curve(
         InputError: networks of other architectures or with buffers that cannot be mixed, a setting out of range, a
             loss that is not finite.
     """
-    seed = checked_seed(seed)
+    settings = {"bends": bends, "epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": checked_seed(seed)}
+    recipe = {"kind": f"{kind} curve", **settings}
     check_objective(objective, "fit_curve(objective, a, b)")
-    if kind not in KINDS:
-        raise InputError(f"unknown kind {kind!r} of curve; use {' or '.join(map(repr, KINDS))}")
+    check_form(kind)
     if min(bends, epochs, batch_size) < 1 or not 0 < lr < math.inf:
         raise InputError(
             f"bends is {bends}, epochs {epochs}, batch_size {batch_size} and lr {lr}; the first three must be at least "
@@ -123,36 +72,41 @@ def fit_curve(
         )
     held = Networks.between((a, b), ((0.0,), (1.0,)))
     held = held.bent(bends + 1) if held else None
-    ends, parameters = [as_point(end) for end in (a, b)], dict(objective.model.named_parameters())
-    for end, what in zip(ends, ("first model", "second model"), strict=True):
-        check_match(end, parameters, what)
-        check_finite(end, what)
-        for name, value in end.items():
-            if not value.is_floating_point():
-                raise InputError(f"a curve is trained in real parameters, but {name!r} is {value.dtype}")
-    objective.check_moves(parameters)
+    first, last = _checked_ends(objective, a, b)
+    straight = Curve.through((first,) * (bends + 1) + (last,), recipe, held)
     if objective.overwrites:
         raise InputError("the forward pass writes into its parameters, so no curve can be trained through it")
-    settings = {"bends": bends, "epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed}
-    recipe = {"kind": f"{kind} curve", **settings}
-    like = next(iter(parameters.values()))
-    straight = Curve.through((ends[0],) * (bends + 1) + (ends[1],), recipe, held)
     settled = objective.for_slice(straight)
     with objective.arithmetic():
-        control = torch.stack([torch.cat([end[name].flatten().to(like) for name in parameters]) for end in ends])
-        rows = _train(settled, control, recipe, progress).to(ends[0][next(iter(parameters))])
-    bent = ({name: part.clone() for name, part in _parts(row, parameters).items()} for row in rows)
-    first, last = ({name: end[name].detach().clone() for name in parameters} for end in ends)
+        trained = _train(settled, straight, progress)
+    bent = ({name: bend.get(name, value).to(value, copy=True) for name, value in first.items()} for bend in trained)
     return Curve.through((first, *bent, last), recipe, held)
 
 
-def _train(objective: Objective, ends: Tensor, recipe: dict[str, Any], progress: bool) -> Tensor:
-    """The bends [bends, P], trained; ``ends`` [2, P]."""
+def _checked_ends(objective: Objective, *ends: nn.Module | Point) -> list[Point]:
+    """Copies of the points between which a curve can be trained."""
+    parameters, points = dict(objective.model.named_parameters()), []
+    for end, what in zip(map(as_point, ends), ("first model", "second model"), strict=True):
+        check_match(end, parameters, what)
+        check_finite(end, what)
+        for name, value in end.items():
+            if value.is_complex():
+                raise InputError(f"a curve is trained in real parameters, but {name!r} is {value.dtype}")
+        points.append({name: end[name].detach().clone() for name in parameters})
+    objective.check_moves(name for name, value in parameters.items() if is_continuous(value))
+    return points
+
+
+def _train(objective: Objective, straight: Curve, progress: bool) -> list[Point]:
+    """The trained bends of a curve whose control points are the first network, but for the last one."""
+    network, recipe = _MeanLoss(objective, straight.origin), straight.recipe
+    moved = {name: value for name, value in objective.model.named_parameters() if is_continuous(value)}
+    like = next(iter(moved.values()))
+    networks = straight.points[0], straight.points[-1]
+    ends = torch.stack([torch.cat([end[name].flatten().to(like) for name in moved]) for end in networks])
     segments = recipe["bends"] + 1
     along = torch.linspace(0, 1, segments + 1).to(ends)[1:-1, None]
     bends = torch.lerp(ends[0], ends[1], along).requires_grad_()
-    network = _MeanLoss(objective)
-    parameters = dict(objective.model.named_parameters())
     optimizer = torch.optim.Adam([bends], lr=recipe["lr"])
     generator = torch.Generator().manual_seed(recipe["seed"])
     shown, total, seen = progress and ranks.is_first_rank(), recipe["epochs"] * objective.size, 0
@@ -161,12 +115,9 @@ def _train(objective: Objective, ends: Tensor, recipe: dict[str, Any], progress:
         for batch in itertools.chain.from_iterable(passes):
             optimizer.param_groups[0]["lr"] = recipe["lr"] * (1 + math.cos(math.pi * seen / total)) / 2
             t = torch.rand(1, generator=generator, dtype=torch.float64)
-            weights = _control_weights(recipe["kind"], t, segments).to(ends)
-            point = (weights @ torch.cat([ends[:1], bends, ends[1:]]))[0]
-            if network.objective.ends:
-                network.settle(_parts(point.detach(), parameters), weights[0, 1:].tolist())
-            moved = {f"model.{name}": part for name, part in _parts(point, parameters).items()}
-            loss = functional_call(network, moved, (batch,))
+            weights = control_weights(straight.form, t, segments).to(ends)
+            point = _parts((weights @ torch.cat([ends[:1], bends, ends[1:]]))[0], moved)
+            loss = network.at(point, weights[0, 1:].tolist(), batch)
             if not loss.isfinite():
                 raise InputError(f"the loss on the curve is {loss.item()} at t = {t.item():.3f}; lower lr")
             optimizer.zero_grad()
@@ -174,41 +125,37 @@ def _train(objective: Objective, ends: Tensor, recipe: dict[str, Any], progress:
             optimizer.step()
             seen += objective.count(batch)
             bar.update(objective.count(batch))
-    return bends.detach()
+    return [_parts(bend, moved) for bend in bends.detach()]
 
 
 class _MeanLoss(nn.Module):
     """The mean loss of a batch as a function of the parameters, BatchNorm by the batch at hand."""
 
-    def __init__(self, objective: Objective):
+    def __init__(self, objective: Objective, origin: Point):
         super().__init__()
         self.objective = objective.twin()
         self.model = self.objective.model
         use_batch_statistics(self.model)
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(origin[name])
 
-    def settle(self, point: Point, weights: list[float]) -> None:
+    def at(self, point: Point, weights: list[float], batch: Any) -> Tensor:
+        """The loss at ``point``, where the directions of the curve have such ``weights``."""
+        if self.objective.ends:
+            self._settle(point, weights)
+        loss: Tensor = functional_call(self, {f"model.{name}": value for name, value in point.items()}, (batch,))
+        return loss
+
+    def _settle(self, point: Point, weights: list[float]) -> None:
         """Set the buffers that lie between those of the two networks, and that the weights there decide."""
-        for name, parameter in self.model.named_parameters():
-            parameter.data = point[name]
+        parameters = dict(self.model.named_parameters())
+        for name, value in point.items():
+            parameters[name].data = value.detach()
         set_buffers(self.model, between(self.objective.ends, weights))
 
     def forward(self, batch: Any) -> Tensor:
         return self.objective.evaluate(batch).losses.mean()
-
-
-def _control_weights(kind: str, t: Tensor, count: int) -> Tensor:
-    """w_0, ..., w_n [K, n + 1] at ``t`` [K], for n = ``count``.
-
-    Raises:
-        InputError: a t outside [0, 1].
-    """
-    if bool(((t < 0) | (t > 1)).any()):
-        raise InputError("a curve runs from 0 to 1; evaluate it with alpha_range=(0, 1)")
-    k = torch.arange(count + 1, dtype=t.dtype)
-    if kind == "polygon curve":
-        return (1 - (count * t[:, None] - k).abs()).clamp(min=0)
-    binomial = torch.tensor([math.comb(count, i) for i in range(count + 1)], dtype=t.dtype)
-    return binomial * t[:, None] ** k * (1 - t[:, None]) ** (count - k)
 
 
 def _parts(vector: Tensor, like: Mapping[str, Tensor]) -> Point:

@@ -8,13 +8,14 @@ from torch import nn
 
 from landscape.connectivity.alignment import Alignment, align
 from landscape.connectivity.barriers import barrier
-from landscape.connectivity.curves import Curve, fit_curve
+from landscape.connectivity.curves import fit_curve
 from landscape.escaping import one_line
 from landscape.evaluation import evaluate
 from landscape.objective.objectives import Objective, check_objective
 from landscape.presenting import Pictured, value_text
 from landscape.results import Barrier
 from landscape.results.barrier import Definition, check_definition
+from landscape.slices.curves import Curve, CurveForm, check_form
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ def connectivity(
     b: nn.Module,
     *,
     methods: Sequence[Literal["weights", "activations"]] = ("weights", "activations"),
-    curve: Literal["bezier", "polygon"] | None = None,
+    curve: CurveForm | None = None,
     definition: Definition = "entezari",
     resolution: int = 25,
     seed: int = 0,
@@ -72,6 +73,8 @@ def connectivity(
     """
     check_definition(definition)
     check_objective(objective, "connectivity(objective, a, b)")
+    if curve is not None:
+        check_form(curve)
     options: dict[str, Any] = {"resolution": resolution, "progress": progress}
     alignments: dict[str, Alignment] = {
         method: align(a, b, method=method, data=objective, seed=seed) for method in methods
@@ -80,7 +83,7 @@ def connectivity(
     for method, aligned in alignments.items():
         barriers[f"aligned by {method}"] = barrier(objective, a, aligned.model, definition=definition, **options)
     fitted = None
-    if curve:
+    if curve is not None:
         fitted = fit_curve(objective, a, b, kind=curve, seed=seed, progress=progress, **training)
         barriers[f"{curve} curve"] = Barrier.of(evaluate(objective, fitted, alpha_range=(0, 1), **options), definition)
     return Connectivity(barriers, alignments, fitted)

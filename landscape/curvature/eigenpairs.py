@@ -16,6 +16,7 @@ from landscape.errors import InputError
 from landscape.objective.objectives import Objective
 from landscape.points import Point, as_point
 from landscape.results import Eigenpairs
+from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
 from landscape.slices.networks import Networks
 from landscape.slices.planes import Plane
@@ -141,7 +142,7 @@ def eigenvector_plane(
     shapes = pairs.metadata["parameters"]
     if any(name not in origin or list(origin[name].shape) != shape for name, shape in shapes.items()):
         raise InputError("the eigenpairs do not belong to this network; compute them at one of its points")
-    recipe = {
+    recipe: dict[str, Any] = {
         "kind": "eigenvector plane",
         "operator": pairs.metadata["operator"],
         "eigenvectors": [first, second],
@@ -149,7 +150,8 @@ def eigenvector_plane(
         "residuals": [float(pairs.residuals[first]), float(pairs.residuals[second])],
     }
     directions = tuple(_direction(origin, shapes, pairs.vectors[number]) for number in (first, second))
-    return Plane(origin, directions, recipe, 1, held)
+    axes = SliceAxes.eigenvectors(recipe["eigenvectors"], recipe["eigenvalues"])
+    return Plane(origin, directions, recipe, 1, held, axes)
 
 
 def _ritz_pairs(

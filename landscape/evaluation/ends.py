@@ -8,7 +8,7 @@ from torch import Tensor
 from landscape.errors import InputError
 from landscape.evaluation.proof import agree, rounded_otherwise
 from landscape.objective.objectives import Objective
-from landscape.points import named_parameters
+from landscape.points import as_float64, named_parameters
 from landscape.slices.planes import Slice
 
 __all__ = ["check_networks"]
@@ -53,5 +53,6 @@ def check_networks(objective: Objective, slice_: Slice) -> list[dict[str, Any]]:
 
 
 def _moved(value: torch.Tensor, expected: torch.Tensor) -> bool:
-    difference = value.detach().to(expected) - expected
-    return not float(difference.abs().double().norm()) <= MOVED * float(expected.abs().double().norm())
+    exact = as_float64(expected)
+    difference = as_float64(value.detach().to(expected)) - exact
+    return not float(difference.norm()) <= MOVED * float(exact.norm())

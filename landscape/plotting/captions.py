@@ -9,6 +9,7 @@ import numpy as np
 
 from landscape.plotting.values import grid_index
 from landscape.results import Surface, Trajectory
+from landscape.results.axes import SliceAxes
 
 __all__ = [
     "axis_labels",
@@ -27,16 +28,8 @@ __all__ = [
     "title_of",
 ]
 
-LINES_BETWEEN_MODELS = ("interpolation line", "bezier curve", "polygon curve")
-BETWEEN_MODELS = (*LINES_BETWEEN_MODELS, "three-point plane")
-TOWARDS_MODEL = "normalised interpolation line"
 LOSS_NAMES = {"cross_entropy": "cross-entropy", "mse": "mean squared error"}
 DOT = 0.03  # of an axis, below which a path is hidden by its own marks
-UNITS = {
-    "filter": "filter-norm units",
-    "layer": "units of layer-wise norms",
-    "model": "units of the model's norm",
-}
 
 
 class Described(Protocol):
@@ -187,11 +180,9 @@ def relative_norms(surface: Surface) -> str:
 
 def origin_name(surface: Surface) -> str:
     """What stands at the origin: "trained" only where a checkpoint says after how many epochs."""
-    kind, epoch = _section(surface, "slice").get("kind"), _section(surface, "checkpoint").get("epoch")
-    if kind in BETWEEN_MODELS or kind == TOWARDS_MODEL:
-        return "first model"
-    if kind == "pca plane":
-        return "origin"
+    epoch = _section(surface, "checkpoint").get("epoch")
+    if models := _axes(surface).models:
+        return models[0]
     if not isinstance(epoch, int | float):
         return "model"
     return "trained model" if epoch > 0 else "model at epoch 0"
@@ -221,9 +212,8 @@ def small_paths_note(surface: Surface, trajectories: Sequence[Trajectory]) -> st
 
 def marked_models(surface: Surface) -> dict[float, str]:
     """The models on a line: coordinate -> name."""
-    if _section(surface, "slice").get("kind") in LINES_BETWEEN_MODELS:
-        return {0.0: "first model", 1.0: "second model"}
-    return {0.0: origin_name(surface)}
+    others = _axes(surface).models[1:]
+    return {0.0: origin_name(surface)} | ({1.0: others[0]} if others else {})
 
 
 def count_text(count: int, total: int) -> str:
@@ -233,8 +223,7 @@ def count_text(count: int, total: int) -> str:
 def _norm(surface: Surface, k: int) -> float | None:
     """|d| / |θ| of direction ``k``; None where it is not known or the coordinates are no lengths."""
     norms = surface.metadata.get("relative_norms")
-    between_models = _section(surface, "slice").get("kind") in BETWEEN_MODELS  # fractions of the way
-    if between_models or not isinstance(norms, list | tuple) or len(norms) <= k:
+    if _axes(surface).between_models or not isinstance(norms, list | tuple) or len(norms) <= k:
         return None
     return norms[k] if isinstance(norms[k], int | float) and math.isfinite(norms[k]) else None
 
@@ -244,22 +233,12 @@ def _norms_text(norms: list[float | None]) -> str:
 
 
 def _unit(surface: Surface, k: int) -> str:
-    recipe = _section(surface, "slice")
-    kind = recipe.get("kind")
-    if kind in LINES_BETWEEN_MODELS:
-        return "0 = first model, 1 = second model"
-    if kind == "three-point plane":
-        return ("1 = second model", "1 = third model")[k]
-    if kind == "pca plane":
-        shares = recipe.get("explained_variance") or []
-        share = f"{shares[k]:.0%} of the variance" if k < len(shares) else ""
-        unit = UNITS.get(str(recipe.get("normalize")), share)  # the share is not that of a normalised direction
-        return ", ".join(filter(None, [f"principal component {k + 1}", unit]))
-    if kind == "eigenvector plane":
-        return f"eigenvector {recipe['eigenvectors'][k] + 1}, eigenvalue {recipe['eigenvalues'][k]:.3g}"
-    normalize = recipe.get("normalize", recipe.get("normalization", ""))
-    unit = "direction not normalised" if normalize is None else UNITS.get(str(normalize), "")
-    return f"{unit} towards the second model" if kind == TOWARDS_MODEL else unit
+    units = _axes(surface).units
+    return units[k] if k < len(units) else ""
+
+
+def _axes(surface: Surface) -> SliceAxes:
+    return SliceAxes.read(_section(surface, "slice"))
 
 
 def _loss_name(surface: Described) -> str:

@@ -28,7 +28,7 @@ def surface_facts(surface: Surface) -> dict[str, str]:
         "metrics of the checkpoint": lambda: meta.get("stored_metrics"),
         "loss": lambda: _loss(meta.get("objective", {})),
         **{key: functools.partial(str, value) for key, value in _numbers(surface).items()},
-        "slice": lambda: _pairs(meta.get("slice", {}), skip=("fingerprint", "explained_variance")),
+        "slice": lambda: _pairs(meta.get("slice", {}), skip=("axes", "fingerprint", "explained_variance")),
         "explained variance": lambda: _shares(meta.get("slice", {}).get("explained_variance") or []),
         "grid": lambda: " x ".join(f"{len(axis)} points from {axis[0]:g} to {axis[-1]:g}" for axis in surface.axes),
         "directions": lambda: _geometry(meta),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError, InputTypeError
 from landscape.points import Point, as_point, check_match, cosine, in_precision, is_continuous, norm, precise
 from landscape.presenting import Presented
+from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
 from landscape.runtime.seeds import checked_seed
 from landscape.slices.directions import Distribution, Normalize, normalize_direction, random_directions
@@ -24,6 +25,7 @@ __all__ = [
     "Line",
     "Plane",
     "Slice",
+    "difference",
     "interpolation_line",
     "random_line",
     "random_plane",
@@ -45,6 +47,9 @@ class Slice(Presented):
     recipe: dict[str, Any] = field(default_factory=dict)  # kind, seed, ...: what rebuilds the slice; JSON types only
     networks: int | None = None  # how many networks it goes through; None: not known
     held: Networks | None = None  # the buffers of these networks; None: not known, as of points
+    axes: SliceAxes = field(
+        default_factory=SliceAxes
+    )  # the units of the coordinates, and the models that lie on the slice
 
     def __post_init__(self) -> None:
         for direction in self.directions:
@@ -56,11 +61,10 @@ class Slice(Presented):
     @property
     def facts(self) -> dict[str, str]:
         unmoved = ", ".join(f"{reason} {len(names)}" for reason, names in self.not_moved.items())
-        moved = len(self.origin) - sum(map(len, self.not_moved.values()))
         return {
             "kind": str(self.recipe.get("kind", "made by hand")),
             **{key: str(self.recipe[key]) for key in ("seed", "normalize") if key in self.recipe},
-            "moves": f"{moved:,} of {len(self.origin):,} parameters{f', not: {unmoved}' if unmoved else ''}",
+            "moves": f"{len(self.moved):,} of {len(self.origin):,} parameters{f', not: {unmoved}' if unmoved else ''}",
         }
 
     @property
@@ -79,8 +83,7 @@ class Slice(Presented):
 
     @own_torch_state()
     def __call__(self, *coordinates: float) -> Point:
-        if len(coordinates) != self.dimension:
-            raise InputTypeError(f"this slice takes {self.dimension} coordinate(s), not {len(coordinates)}")
+        self.check_coordinates(coordinates)
         point = {}
         for name, value in self.origin.items():
             total = value.clone() if precise(value) is value else precise(value)
@@ -89,6 +92,11 @@ class Slice(Presented):
                     total += coordinate * direction[name]
             point[name] = total.to(value)
         return point
+
+    def check_coordinates(self, coordinates: tuple[float, ...]) -> None:
+        """Refuse more or fewer coordinates than a point has."""
+        if len(coordinates) != self.dimension:
+            raise InputTypeError(f"this slice takes {self.dimension} coordinate(s), not {len(coordinates)}")
 
     @own_torch_state()
     def to(self, dtype: torch.dtype) -> "Slice":
@@ -117,24 +125,35 @@ class Slice(Presented):
         return [end[name] for end in self.held.ends for name in self.held.varying] if self.held else []
 
     @cached_property
+    def moved(self) -> list[str]:
+        """Names of the parameters that some direction moves."""
+        return [name for name in self.origin if any(bool(direction[name].any()) for direction in self.directions)]
+
+    @cached_property
     def not_moved(self) -> dict[str, list[str]]:
         """Names of the parameters that no direction moves, by reason: those of `ignored_parameters`, "whole numbers",
         or "zero" (in filter normalisation because the weights are)."""
         known = self.recipe.get("not_moved", {})
         reasons = {name: reason for reason, names in known.items() for name in names}
-        found: dict[str, list[str]] = {}
+        by_reason: dict[str, list[str]] = {}
         for name, value in self.origin.items():
-            if not any(direction[name].any() for direction in self.directions):
+            if name not in self.moved:
                 reason = reasons.get(name, "zero") if is_continuous(value) else "whole numbers"
-                found.setdefault(reason, []).append(name)
-        return found
+                by_reason.setdefault(reason, []).append(name)
+        return by_reason
 
     @property
     def description(self) -> dict[str, Any]:
-        """The recipe, the fingerprint, what is not moved, and the number of networks; JSON types only."""
+        """The recipe, the fingerprint, the axes, what is not moved, and the number of networks; JSON types only."""
         varying = self.held.varying if self.held else []
         known = {"networks": self.networks, **({"varying_buffers": varying} if varying else {})}
-        return {**self.recipe, **known, "not_moved": self.not_moved, "fingerprint": self.fingerprint}
+        return {
+            **self.recipe,
+            **known,
+            "axes": self.axes.description,
+            "not_moved": self.not_moved,
+            "fingerprint": self.fingerprint,
+        }
 
     @cached_property
     @own_torch_state()
@@ -245,7 +264,8 @@ def _random_slice(
         "rule": rule,
         "not_moved": reasons_not_to_move(model, ignore, rule=rule),
     }
-    return slice_type(as_point(model), tuple(directions), recipe, 1, Networks.around(model))
+    axes = SliceAxes.random(normalize, count)
+    return slice_type(as_point(model), tuple(directions), recipe, 1, Networks.around(model), axes)
 
 
 @own_torch_state()
@@ -269,14 +289,14 @@ def interpolation_line(a: nn.Module | Point, b: nn.Module | Point, *, normalize:
     first, held = a, Networks.between((a, b), ((0.0,), (1.0,)))
     a, b = as_point(a), as_point(b)
     check_match(b, a, "second model")
-    difference = _difference(b, a)
+    towards = difference(b, a)
     if normalize is None:
-        return Line(a, (difference,), {"kind": "interpolation line"}, 2, held)
-    direction = normalize_direction(difference, a, normalize)
+        return Line(a, (towards,), {"kind": "interpolation line"}, 2, held, SliceAxes.between(2))
+    direction = normalize_direction(towards, a, normalize)
     if not norm(direction):
         raise InputError("the models are the same wherever the first one is not zero, so no direction is left")
     recipe = {"kind": "normalised interpolation line", "normalize": normalize}
-    return Line(a, (direction,), recipe, 1, Networks.around(first))
+    return Line(a, (direction,), recipe, 1, Networks.around(first), SliceAxes.towards(normalize))
 
 
 @own_torch_state()
@@ -290,7 +310,8 @@ def three_point_plane(a: nn.Module | Point, b: nn.Module | Point, c: nn.Module |
     a, b, c = as_point(a), as_point(b), as_point(c)
     check_match(b, a, "second model")
     check_match(c, a, "third model")
-    plane = Plane(a, (_difference(b, a), _difference(c, a)), {"kind": "three-point plane"}, 3, held)
+    directions, recipe = (difference(b, a), difference(c, a)), {"kind": "three-point plane"}
+    plane = Plane(a, directions, recipe, 3, held, SliceAxes.between(3))
     between = plane.geometry["cosine"]
     if not abs(between) < 1 - 1e-9:
         raise InputError("the three points lie on one line (or coincide), so they span no plane")
@@ -311,8 +332,13 @@ def _change(name: str, a: Tensor, b: Tensor) -> Tensor:
     return torch.zeros_like(a)
 
 
-def _difference(a: Point, b: Point) -> Point:
-    difference = {name: _change(name, a[name], b[name]) for name in b}
-    if not all(value.isfinite().all() for value in difference.values()):
+def difference(a: Point, b: Point) -> Point:
+    """a - b, in float32 for half precision.
+
+    Raises:
+        InputError: points that are not finite, on different devices, or whose whole numbers differ.
+    """
+    changes = {name: _change(name, a[name], b[name]) for name in b}
+    if not all(value.isfinite().all() for value in changes.values()):
         raise InputError("a model holds NaN or infinite parameters (did its training diverge?), so no line leads to it")
-    return difference
+    return changes

@@ -1,13 +1,14 @@
 """The plane in which points of one network spread most."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, InputTypeError
 from landscape.points import Point, as_point, as_real, check_match, is_continuous, precise, unflatten
+from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
 from landscape.slices.directions import Normalize, normalize_direction, orthogonalize_filters
 from landscape.slices.networks import Networks
@@ -73,7 +74,7 @@ def pca_plane(
     if normalize not in (None, "model"):  # which scales the two as they are
         orthogonalize_filters(directions, set(centre))
     directions = [normalize_direction(direction, centre, normalize) for direction in directions]
-    recipe = {
+    recipe: dict[str, Any] = {
         "kind": "pca plane",
         "origin": origin,
         "points": len(points),
@@ -81,7 +82,8 @@ def pca_plane(
         "normalize": normalize,
     }
     like = [{name: value.to(precise(centre[name])) for name, value in direction.items()} for direction in directions]
-    return Plane(centre, tuple(like), recipe, len(points), held.flat(index) if held else None)
+    axes = SliceAxes.principal(recipe["explained_variance"], normalize)
+    return Plane(centre, tuple(like), recipe, len(points), held.flat(index) if held else None, axes)
 
 
 class _Points(list[Point]):
