@@ -11,8 +11,8 @@ from torch.func import functional_call
 
 from landscape.errors import InputError
 from landscape.objective.batch_norm import use_batch_statistics
+from landscape.objective.network import between
 from landscape.objective.objectives import Objective, check_objective
-from landscape.objective.settling import between
 from landscape.points import Point, as_point, check_finite, check_match, cut, is_continuous
 from landscape.runtime import own_torch_state, ranks
 from landscape.runtime.progress import progress_bar
@@ -111,7 +111,7 @@ def _train(objective: Objective, straight: Curve, progress: bool) -> list[Point]
     generator = torch.Generator().manual_seed(recipe["seed"])
     shown, total, seen = progress and ranks.is_first_rank(), recipe["epochs"] * objective.size, 0
     with torch.enable_grad(), progress_bar(shown, "curve", total, unit="samples") as bar:
-        passes = (objective.shuffled(recipe["batch_size"], generator) for _ in range(recipe["epochs"]))
+        passes = (objective.batches.shuffled(recipe["batch_size"], generator) for _ in range(recipe["epochs"]))
         for batch in itertools.chain.from_iterable(passes):
             optimizer.param_groups[0]["lr"] = recipe["lr"] * (1 + math.cos(math.pi * seen / total)) / 2
             t = torch.rand(1, generator=generator, dtype=torch.float64)
@@ -123,8 +123,8 @@ def _train(objective: Objective, straight: Curve, progress: bool) -> list[Point]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            seen += objective.count(batch)
-            bar.update(objective.count(batch))
+            seen += objective.batches.count(batch)
+            bar.update(objective.batches.count(batch))
     return [_parts(bend, moved) for bend in bends.detach()]
 
 
@@ -142,7 +142,7 @@ class _MeanLoss(nn.Module):
 
     def at(self, point: Point, weights: list[float], batch: Any) -> Tensor:
         """The loss at ``point``, where the directions of the curve have such ``weights``."""
-        if self.objective.ends:
+        if self.objective.network.ends:
             self._settle(point, weights)
         loss: Tensor = functional_call(self, {f"model.{name}": value for name, value in point.items()}, (batch,))
         return loss
@@ -152,10 +152,10 @@ class _MeanLoss(nn.Module):
         parameters = dict(self.model.named_parameters())
         for name, value in point.items():
             parameters[name].data = value.detach()
-        set_buffers(self.model, between(self.objective.ends, weights))
+        set_buffers(self.model, between(self.objective.network.ends, weights))
 
     def forward(self, batch: Any) -> Tensor:
-        return self.objective.evaluate(batch).losses.mean()
+        return self.objective.losses(batch).mean()
 
 
 def _parts(vector: Tensor, like: Mapping[str, Tensor]) -> Point:

@@ -22,7 +22,7 @@ Pieces = Sequence[Tensor | None]  # one tensor a parameter; None stands for zero
 def hessian_of(objective: Objective, batch: object, parameters: list[Tensor]) -> Callable[[Pieces], Pieces]:
     """v -> sum over the batch of H_n v: the gradient of g v, g the gradient of the summed losses (Pearlmutter 1994)."""
     with replaced_forwards(fast_convolutions(objective.model)), exact_weight_norms(objective.model):
-        losses = objective.evaluate(batch).losses
+        losses = objective.losses(batch)
         # What flows back is made a variable, else a function that can be differentiated once would count as linear.
         one = torch.ones((), dtype=losses.dtype, device=losses.device, requires_grad=True)
         gradients = torch.autograd.grad(losses.sum(), parameters, one, create_graph=True, allow_unused=True)
@@ -51,7 +51,7 @@ def ggn_of(objective: Objective, batch: object, parameters: list[Tensor]) -> Cal
 
 def gradient_of(objective: Objective, batch: object, parameters: list[Tensor]) -> Pieces:
     """The gradient of the summed losses of a batch."""
-    return torch.autograd.grad(objective.evaluate(batch).losses.sum(), parameters, allow_unused=True)
+    return torch.autograd.grad(objective.losses(batch).sum(), parameters, allow_unused=True)
 
 
 BATCH_PRODUCTS = {"hessian": hessian_of, "ggn": ggn_of}
@@ -97,7 +97,7 @@ def _cut_at_outputs(objective: Objective, batch: object) -> tuple[Tensor, Tensor
 
     handle = objective.model.register_forward_hook(cut, with_kwargs=True)
     try:
-        losses = objective.evaluate(batch).losses.sum()
+        losses = objective.losses(batch).sum()
     finally:
         handle.remove()
     if len(seen) != 1:

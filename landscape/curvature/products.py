@@ -100,20 +100,12 @@ class Product:
         with self.objective.arithmetic():
             self.objective.move_to(point)
             self.objective.check_moves(self.names)
-            self._check_overwritten()
+            self.objective.settle_overwritten()
             self._shares = shares_of(self.objective, self.names, method)
 
     def __repr__(self) -> str:
         of = f"{len(self.names)} of {len(self.point)} parameters, {self.objective.size:,} samples"
         return f"Product({self.kind}, dimension {self.dimension:,}; {of})"
-
-    def _check_overwritten(self) -> None:
-        """At a point whose weights the forward pass leaves as they are, what it writes into them is no matter."""
-        if self.objective.overwrites:
-            for _, batch in self.objective.batches():
-                self.objective.evaluate(batch)
-                self.objective.check_overwritten()
-            self.objective.overwrites = False
 
     @own_torch_state()
     def __call__(self, direction: Point) -> Point:

@@ -81,7 +81,7 @@ def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, .
 
 def few_losses(evaluator: Affine | Direct, points: Tensor) -> Tensor:
     """Losses [K, n] of the first batch at ``points``, by the evaluator."""
-    batch = evaluator.objective.few_samples()
+    batch = evaluator.objective.batches.few()
     found = []
     for block in points.split(evaluator.largest_block):
         evaluator.prepare(block)

@@ -21,7 +21,7 @@ def check_networks(objective: Objective, slice_: Slice) -> list[dict[str, Any]]:
     """Compare the losses at every network of ``slice_`` with those of the network itself, run as it is.
 
     Both under the BatchNorm policy of ``objective``, which is settled for the slice, on the samples of
-    `Objective.few_samples`. Networks that have been changed since the slice was made are left out.
+    `Batches.few`. Networks that have been changed since the slice was made are left out.
 
     Returns:
         For every network its coordinates and both mean losses, for the metadata.

@@ -118,7 +118,7 @@ def evaluate(
     check_match(slice_.origin, dict(objective.model.named_parameters()), "slice")
     objective = objective.for_slice(slice_)
     objective.check_moves(perturbed_names(slice_.directions))
-    check_positive(objective.ends, slice_, axes)
+    check_positive(objective.network.ends, slice_, axes)
     if per_sample:
         _check_per_sample(objective, axes)
     identity = identity_of(objective, slice_, axes, per_sample)
@@ -419,11 +419,10 @@ class _Run:
     def _model_loss(self, point: Point) -> float:
         """The mean loss at ``point`` by plain forward passes; every rank takes its share of the batches."""
         objective = self.objective.in_full_precision()
-        objective.has_accuracy = False  # of this copy: hits are not asked for
         with objective.arithmetic():
             objective.move_to(point)
             mine = itertools.islice(objective.batches(), ranks.rank(), None, ranks.count())
-            total = sum(float(objective.evaluate(batch).losses.double().sum()) for _, batch in mine)
+            total = sum(float(objective.losses(batch).double().sum()) for _, batch in mine)
         return float(sum(ranks.gathered(total)) / objective.size)
 
     def surface(self, seconds: float, checks: dict[str, Any]) -> Surface:

@@ -35,7 +35,7 @@ class Proof:
     def __init__(self, objective: Objective, slice_: Slice, axes: tuple[np.ndarray, ...]):
         self.objective, self.slice, self.dtype = objective, slice_, objective.dtype
         self.points = _sample_points(objective, axes)
-        self.batch = objective.few_samples()
+        self.batch = objective.batches.few()
         self.expected = torch.stack([self._losses(place) for place in self.points.tolist()])
         self.walks = objective.batch_norm == "recalibrate"  # each pass walks through all data
         if self.walks:

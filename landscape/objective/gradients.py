@@ -31,15 +31,13 @@ class MeanLoss:
                 "batch_norm='recalibrate' makes the statistics depend on the weights, which this gradient would leave "
                 "out; use 'running' or 'batch'"
             )
-        self.objective = objective.for_slice(None).twin()
+        self.objective = objective.for_slice(None).twin().in_batches(BATCH)
         self.objective.check_moves(name for name, _ in self.objective.model.named_parameters())
         require_gradients(without_sparse_gradients(self.objective.model))
-        if not self.objective.batches_fixed:
-            self.objective.batch_size = min(self.objective.batch_size, BATCH)
         self.checked = False
         convolutional = any(isinstance(module, nn.Conv2d) for module in self.objective.model.modules())
-        if convolutional and objective.samples.tensors is not None:  # three times faster on a CPU
-            self.objective.samples = objective.samples.mapped(_channels_last)
+        if convolutional:  # three times faster on a CPU
+            self.objective = self.objective.mapped(_channels_last)
 
     def __call__(self, point: Point) -> float:
         """L at ``point``."""
@@ -59,8 +57,8 @@ class MeanLoss:
             moved = {name: sums[name] for name, value in own.items() if value.requires_grad}
             parameters = [own[name] for name in moved]
             for _, batch in objective.batches():
-                losses = objective.evaluate(batch).losses
-                objective.check_overwritten()
+                losses = objective.losses(batch)
+                objective.network.check_overwritten()
                 total += as_float64(losses.detach()).sum().item()
                 pieces = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
                 for sum_, piece in zip(moved.values(), pieces, strict=True):

@@ -16,7 +16,7 @@ SAME = 1e-3  # share of the first losses by which another machine's rounding may
 def objective_identity(objective: Objective) -> dict[str, Any]:
     """What the losses depend on besides point and data: network, loss with all it computes with, and settings."""
     code = {LOSS_CODE: digest_of(objective.loss)} if callable(objective.loss) else {}
-    return {"objective": objective.description, "first losses": objective.first_losses, **code}
+    return {"objective": objective.description, "first losses": objective.contract.first_losses, **code}
 
 
 def is_known(identity: dict[str, Any]) -> bool:

@@ -53,14 +53,14 @@ def check_gradients(objective: Objective, names: Sequence[str]) -> None:
 class _Trial:
     def __init__(self, objective: Objective, parameters: Mapping[str, Tensor], generator: torch.Generator):
         self.objective, self.parameters, self.generator = objective, parameters, generator
-        self.batch: Any = objective.few_samples()
+        self.batch: Any = objective.batches.few()
         self.sizes = {name: float(value.detach().abs().max()) or 0.1 for name, value in parameters.items()}
         self._shift({name: SHIFT * self.sizes[name] * self._noise(value) for name, value in parameters.items()})
         self.centre = {name: value.data for name, value in parameters.items()}
 
     def run(self) -> None:
         with torch.enable_grad(), explained_checkpoints():
-            losses = self.objective.evaluate(self.batch).losses
+            losses = self.objective.losses(self.batch)
             if not losses.requires_grad:
                 raise InputError(
                     f"the loss has no gradient with respect to {_listed(list(self.parameters))}: it is no smooth "
@@ -137,7 +137,7 @@ class _Trial:
         self._shift(steps)
         try:
             with torch.no_grad():
-                return as_float64(self.objective.evaluate(self.batch).losses)
+                return as_float64(self.objective.losses(self.batch))
         finally:
             for name in steps:
                 self.parameters[name].data = self.centre[name]

@@ -129,12 +129,15 @@ class Samples:
         tensors = map_parts(lambda t: rows_of(t, drawn), self.tensors)
         return _resident(tensors, {**self.description, "subset": [count, seed]}, own=True)
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> "Samples":
-        """Resident samples of our own on ``device`` when they take less than half of its free memory, else these."""
+    def to(self, device: torch.device, dtype: torch.dtype, copy: bool = True) -> "Samples":
+        """Resident samples on ``device`` when they take less than half of its free memory, else these.
+
+        With ``copy`` they lie in memory that nobody else reads, so that passes may write into them.
+        """
         if self.tensors is None or 2 * tree_bytes(self.tensors) > available_memory(device):
             return self
-        moved = self.mapped(mover(device, dtype, copy=not self.own))
-        moved.own = True
+        moved = self.mapped(mover(device, dtype, copy=copy and not self.own))
+        moved.own = copy or self.own
         return moved
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> "Samples":

@@ -1,10 +1,7 @@
 """Whose buffers a network has at the points of a slice: asked for, refused or taken from the networks themselves."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,21 +9,19 @@ from torch import nn
 
 from landscape.errors import InputError
 from landscape.objective.batch_norm import batch_norm_layers
+from landscape.objective.network import Network, between
 from landscape.objective.spectral_norm import spectral_layers
 from landscape.points import Point, check_match
 from landscape.slices.networks import persistent_buffers, statistics_names
 from landscape.slices.planes import Slice
 
-if TYPE_CHECKING:
-    from landscape.objective.objectives import Objective
-
-__all__ = ["between", "buffer_ends", "check_buffers", "check_point", "check_positive"]
+__all__ = ["buffer_ends", "check_buffers", "check_point", "check_positive"]
 
 MODELS = "give the models themselves, as in ll.interpolation_line(model_a, model_b)"
 
 
-def check_buffers(objective: Objective, slice_: Slice) -> None:
-    """Refuse a slice on which nothing says whose buffers the network of ``objective`` should have.
+def check_buffers(network: Network, slice_: Slice) -> None:
+    """Refuse a slice on which nothing says whose buffers the network of an objective should have.
 
     Raises:
         InputError: a slice made by hand that does not say through how many networks it goes; buffers that differ
@@ -34,11 +29,11 @@ def check_buffers(objective: Objective, slice_: Slice) -> None:
             several; a slice around a network with other buffers than those of the objective's.
     """
     if slice_.networks is None:
-        _check_by_hand(objective)
+        _check_by_hand(network)
     elif slice_.networks > 1:
-        _check_several(objective, slice_)
+        _check_several(network, slice_)
     elif slice_.held:
-        _check_one(objective, slice_.held.ends[0])
+        _check_one(network, slice_.held.ends[0])
 
 
 def buffer_ends(model: nn.Module, slice_: Slice) -> tuple[Point, ...]:
@@ -47,17 +42,6 @@ def buffer_ends(model: nn.Module, slice_: Slice) -> tuple[Point, ...]:
         return slice_.held.ends
     exact = {layer.left: torch.ones((), dtype=torch.float64) for layer in spectral_layers(model)}
     return (exact,) * (1 + len(slice_.directions)) if exact else ()
-
-
-def between(ends: Sequence[Point], weights: Sequence[float]) -> Point:
-    """(1 - sum_i w_i) ends[0] + sum_i w_i ends[i], exactly an end at that end; without ``weights``, ends[0]."""
-    first, *others = ends
-    weights = weights or [0.0] * len(others)
-    rest = 1 - sum(weights)
-    return {
-        name: sum((w * end[name] for w, end in zip(weights, others, strict=True)), rest * value)
-        for name, value in first.items()
-    }
 
 
 def check_positive(ends: Sequence[Point], slice_: Slice, axes: Sequence[np.ndarray]) -> None:
@@ -85,35 +69,35 @@ def _positive(value: torch.Tensor) -> bool:
     return not value.is_complex() and value.dtype != torch.bool and bool((value > 0).all())
 
 
-def _check_by_hand(objective: Objective) -> None:
-    if objective.has_batch_norm and objective.batch_norm is None:
+def _check_by_hand(network: Network) -> None:
+    if network.has_batch_norm and network.batch_norm is None:
         raise InputError(
             "a slice made by hand does not tell whose BatchNorm statistics hold on it: say through how many networks "
             "it goes, as in ll.Line(point, (direction,), networks=1) around one or networks=2 between two, or choose "
             "batch_norm='running' or 'recalibrate' for the objective"
         )
-    for name in persistent_buffers(objective.model):
+    for name in persistent_buffers(network.model):
         raise InputError(
             f"a slice made by hand does not tell whose buffer {name!r} holds on it: for that of the objective's "
             f"network say networks=1, as in ll.Line(point, (direction,), networks=1); between several, {MODELS}"
         )
 
 
-def _check_several(objective: Objective, slice_: Slice) -> None:
-    if objective.has_batch_norm and objective.batch_norm == "running":
+def _check_several(network: Network, slice_: Slice) -> None:
+    if network.has_batch_norm and network.batch_norm == "running":
         raise InputError(
             f"batch_norm='running' on the {slice_.recipe.get('kind', 'slice')} would use one network's statistics for "
             "all: a barrier that does not exist; use 'recalibrate' or 'batch'"
         )
     if slice_.held:
         slice_.held.check()
-        mine = {name: value for name, value in objective.model.named_buffers() if name in slice_.held.ends[0]}
-        layers = {layer.left for layer in spectral_layers(objective.model)}
+        mine = {name: value for name, value in network.model.named_buffers() if name in slice_.held.ends[0]}
+        layers = {layer.left for layer in spectral_layers(network.model)}
         known = {name: value for name, value in slice_.held.ends[0].items() if name not in layers}
         check_match(known, {name: value for name, value in mine.items() if name not in layers}, "slice", "buffer")
         return
-    recomputed = {name for layer in spectral_layers(objective.model) for name in (layer.left, layer.right)}
-    for name in persistent_buffers(objective.model):
+    recomputed = {name for layer in spectral_layers(network.model) for name in (layer.left, layer.right)}
+    for name in persistent_buffers(network.model):
         if name not in recomputed:
             raise InputError(
                 f"the slice goes through several networks of which only the parameters are known, not the buffer "
@@ -122,9 +106,9 @@ def _check_several(objective: Objective, slice_: Slice) -> None:
             )
 
 
-def _check_one(objective: Objective, held: Point) -> None:
-    by_policy = statistics_names(objective.model) if objective.batch_norm in ("recalibrate", "batch") else set()
-    for name, mine in objective.given_buffers.items():
+def _check_one(network: Network, held: Point) -> None:
+    by_policy = statistics_names(network.model) if network.batch_norm in ("recalibrate", "batch") else set()
+    for name, mine in network.given_buffers.items():
         theirs = held.get(name)
         if theirs is None or name in by_policy or name.endswith("num_batches_tracked"):
             continue
@@ -136,7 +120,7 @@ def _check_one(objective: Objective, held: Point) -> None:
             )
 
 
-def check_point(objective: Objective, settled: Objective, point: nn.Module | Point) -> None:
+def check_point(network: Network, settled: Network, point: nn.Module | Point) -> None:
     """Refuse a point off the plane, which has no buffers, where statistics of normalisation layers belong to it.
 
     Raises:
@@ -144,9 +128,9 @@ def check_point(objective: Objective, settled: Objective, point: nn.Module | Poi
     """
     if isinstance(point, nn.Module):
         return
-    chosen = objective.batch_norm or settled.batch_norm != "running"
-    by_policy = set(batch_norm_layers(objective.model)) if chosen else set()
-    for name, module in objective.model.named_modules():
+    chosen = network.batch_norm or settled.batch_norm != "running"
+    by_policy = set(batch_norm_layers(network.model)) if chosen else set()
+    for name, module in network.model.named_modules():
         norm = isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None
         if norm and module not in by_policy:
             raise InputError(

@@ -5,7 +5,7 @@ from torch.nn.modules import module as torch_module
 
 from landscape.objective.forwards import has_own_forward
 
-__all__ = ["is_plain", "works_by_row"]
+__all__ = ["is_plain", "only_reads", "works_by_row"]
 
 ELEMENTWISE = (
     *(nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh),
@@ -28,6 +28,11 @@ def is_plain(model: nn.Module) -> bool:
     compute in the dtype of their input, and keep nothing outside of the module that runs.
     """
     return not _has_global_hooks() and all(map(_is_unaltered, model.modules()))
+
+
+def only_reads(model: nn.Module) -> bool:
+    """Whether passes of ``model`` write into none of their inputs, by its layers."""
+    return is_plain(model) and not any(getattr(module, "inplace", False) for module in model.modules())
 
 
 def works_by_row(model: nn.Module) -> bool:

@@ -74,10 +74,10 @@ def _twins_are_independent(objective: Objective) -> bool:
 
     On batches of two lengths, and on two of one length: what is kept may be kept by its shape.
     """
-    proofs = objective.proofs
-    if "twins" not in proofs and is_plain(objective.model):
-        proofs["twins"] = True
-    if "twins" not in proofs:
+    proofs = objective.passes.proofs
+    if proofs.twins is None and is_plain(objective.model):
+        proofs.twins = True
+    if proofs.twins is None:
         fixed = objective.batches_fixed
         _, longer = next(iter(objective.batches(None if fixed else 3)))
         pieces = objective.batches(None if fixed else min(2, objective.size // 2))
@@ -88,7 +88,7 @@ def _twins_are_independent(objective: Objective) -> bool:
             return outputs
 
         with objective.arithmetic():
-            proofs["twins"] = not objective.overwrites and all(
+            proofs.twins = not objective.overwrites and all(
                 are_independent(objective.model, run, pair) for pair in ((longer, first), (first, second))
             )
-    return proofs["twins"]
+    return proofs.twins

@@ -72,7 +72,7 @@ def project(
             rows.append(_seen_from(plane, inverse, point))
             if objective is not None:
                 if rows[-1][3] > ON_PLANE:
-                    check_point(given_objective, objective, given)
+                    check_point(given_objective.network, objective.network, given)
                 loss[t] = _own_loss(objective, given)
                 shadow_loss[t] = float(objective.on(plane, *rows[-1][:2]).double().mean())
             bar.update()

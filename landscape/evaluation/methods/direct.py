@@ -122,14 +122,7 @@ class Direct:
     def can_run_together(self, coordinates: Tensor) -> bool:
         """Whether the forward pass can be vectorised over points (torch.func.vmap accepts it), tried at two."""
         objective = self.objective
-        if (
-            callable(objective.loss)
-            or objective.differentiates
-            or objective.writes
-            or objective.keeps
-            or objective.overwrites
-            or objective.renews
-        ):
+        if callable(objective.loss) or not objective.passes.are_pure or objective.renews:
             return False
         self.prepare(coordinates)
         before, self.together = self.together, 2
@@ -172,7 +165,7 @@ class Direct:
     def _move(self, index: int) -> None:
         pieces = self._pieces(self.stack[index])
         if self.objective.overwrites:
-            self.objective.place({**self.slice.origin, **pieces})
+            self.objective.network.place({**self.slice.origin, **pieces})
             return
         for name, value in pieces.items():
             self.moved[name].data = value
@@ -298,7 +291,7 @@ class Direct:
         def forward(weights: dict[str, Tensor], output: Tensor) -> Tensor:
             if self.first:
                 self.first.give(self._in_order(output))
-            with replaced_forwards(self.replacements), self._replaced(weights), self.objective.autocast():
+            with replaced_forwards(self.replacements), self._replaced(weights), self.objective.passes.autocast():
                 return self._in_order(self.objective.model(inputs))
 
         return forward

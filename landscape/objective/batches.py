@@ -1,0 +1,117 @@
+"""The samples of an objective, cut into batches as its loss takes them."""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.errors import InputError
+from landscape.objective.criteria import Criterion
+from landscape.objective.samples import Samples
+from landscape.objective.settings import BATCH, Settings
+from landscape.objective.trees import batch_length
+
+__all__ = ["Batches", "is_pair"]
+
+FEW = 16  # samples that checks run on
+TRIED = 32  # samples that are tried in several batches
+BATCH_BYTES = 2 * 2**20  # of inputs: with the activations, about what a cache takes
+
+
+class Batches:
+    """N = ``size`` samples in batches of ``batch_size`` where nothing else is said, on the device."""
+
+    def __init__(self, samples: Samples, settings: Settings, has_batch_norm: bool):
+        self.samples, self.device, self.dtype = samples, settings.device, settings.dtype
+        self.size = samples.size
+        self.by_batch = settings.batch_norm == "batch"
+        self.batch_size = settings.batch_size or (BATCH if self.by_batch else samples.count_in(BATCH_BYTES))
+        self.least = 2 if self.by_batch and has_batch_norm else 1  # samples that have statistics
+        self.indices = isinstance(settings.loss, str | Criterion)  # whether targets may be class labels
+        if samples.whole:
+            self.batch_size = self.size
+        elif self.least > 1 and samples.shortest == 1:
+            raise InputError(
+                "batch_norm='batch': a batch of the DataLoader holds one sample, of which there are no statistics; "
+                "use another batch_size, or drop_last=True"
+            )
+
+    @property
+    def fixed(self) -> bool:
+        """Whether there is one partition into batches for all: BatchNorm by batch, one batch, batches as they come."""
+        return self.by_batch or self.samples.whole or self.samples.tensors is None
+
+    def __call__(self, batch_size: int | None = None) -> Iterator[tuple[int, Any]]:
+        """(index of the first sample, batch) over all samples; ``batch_size`` is used if free."""
+        size = self.batch_size if self.fixed else batch_size or self.batch_size
+        for start, batch in self.samples.batches(size, self.device, self.dtype, self.least):
+            yield start, self._with_indices(batch)
+
+    def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Any]:
+        """Batches over all samples in an order drawn from ``generator``."""
+        return map(self._with_indices, self.samples.shuffled(batch_size, generator, self.device, self.dtype))
+
+    def few(self) -> Any:
+        """A first batch for checks: small, unless its size is part of the objective."""
+        return next(iter(self(min(self.batch_size, FEW))))[1]
+
+    def spread(self) -> list[Any]:
+        """Small batches of samples from all over the data."""
+        count = min(TRIED, max(2, self.batch_size))
+        return [self._with_indices(batch) for batch in self.samples.spread(count, self.device, self.dtype)]
+
+    def targets(self) -> Iterator[Tensor]:
+        """The targets of all samples of data of pairs."""
+        if self.samples.tensors is not None:
+            yield self._with_indices(self.samples.tensors)[1]
+        else:
+            yield from (batch[1] for _, batch in self())
+
+    def count(self, batch: Any) -> int:
+        """Number of samples in a batch."""
+        return self.size if self.samples.whole else batch_length(batch)
+
+    def of(self, samples: Samples, size: int | None = None) -> "Batches":
+        """Other ``samples`` in the same batches, ``size`` of them where they are whole."""
+        other = copy.copy(self)
+        other.samples, other.size = samples, samples.size if size is None else size
+        return other
+
+    def of_few(self) -> "Batches":
+        """The samples of `few` alone, as one batch."""
+        batch = self.few()
+        count = self.count(batch)
+        return self.of(Samples(count, self.samples.description, tensors=batch, whole=True))
+
+    def subset(self, count: int, seed: int) -> "Batches":
+        """``count`` random samples (all where there are fewer, or where they are streamed)."""
+        return self.of(self.samples.subset(count, seed), self.size if self.samples.whole else None)
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> "Batches":
+        """The same, with ``function`` applied to the tensors of resident samples."""
+        return self if self.samples.tensors is None else self.of(self.samples.mapped(function), self.size)
+
+    def at_most(self, batch_size: int) -> "Batches":
+        """The same in batches of at most ``batch_size`` samples, where these are free."""
+        other = copy.copy(self)
+        other.batch_size = self.batch_size if self.fixed else min(self.batch_size, batch_size)
+        return other
+
+    def declare(self, size: int) -> None:
+        """Count the one batch of all samples as ``size``."""
+        self.size = self.batch_size = size
+
+    def _with_indices(self, batch: Any) -> Any:
+        """The batch with class labels of any integer type as int64, which torch takes as indices everywhere."""
+        if not self.indices or not is_pair(batch) or not isinstance(batch[1], Tensor):
+            return batch
+        inputs, targets = batch
+        kept = targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool
+        return inputs, targets if kept else targets.long()
+
+
+def is_pair(batch: Any) -> bool:
+    """Whether ``batch`` is (inputs, targets)."""
+    return isinstance(batch, tuple | list) and len(batch) == 2

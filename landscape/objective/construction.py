@@ -1,0 +1,289 @@
+"""What is found out, and refused, when an objective is made: by few passes over a first batch and over all the data."""
+
+import contextlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import InputError
+from landscape.objective.batches import Batches, is_pair
+from landscape.objective.contract import Contract
+from landscape.objective.criteria import Criterion
+from landscape.objective.forward_watch import find_out
+from landscape.objective.independence import changed_buffer, check_independence
+from landscape.objective.losses import IGNORED, check_labels, check_range, is_classification
+from landscape.objective.passes import Passes
+from landscape.objective.private_network import held_by, require_gradients
+from landscape.objective.structure import is_plain, works_by_row
+from landscape.objective.terms import Term, named
+from landscape.objective.trees import leaves, map_tensors, tensors_of
+
+__all__ = ["one_pass", "settle", "watch"]
+
+RANDOM = "turn off dropout and other random parts in eval mode"
+KEPT = (
+    "something is kept from one pass to the next (a state, a cache, a counter), or drawn from a generator that is not "
+    "torch's; begin every pass anew"
+)
+FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+
+Terms = Mapping[str, Term]
+
+
+def watch(contract: Contract, passes: Passes, batches: Batches, source: nn.Module) -> None:
+    """Find out how a pass treats the memory of the parameters, and what else it depends on.
+
+    Raises:
+        InputError: a network or loss that computes in lower precision inside than an objective in float64.
+    """
+    network = passes.network
+    if not callable(contract.loss) and not contract.metrics and is_plain(network.model):
+        passes.touched = set(network.parameters)
+        network.note_memory(source, set(), set())
+        return
+    batch = batches.few()
+    run = partial(one_pass, contract, passes, batch)
+    found = find_out(passes.model, source, run, network.dtype)
+    if found.constants and network.dtype != passes.default_dtype:
+        passes.default_dtype = network.dtype
+        with passes.arithmetic():
+            found = find_out(passes.model, source, run, network.dtype)
+    passes.draws, passes.touched = found.draws, found.touched
+    if found.lowered and network.dtype == torch.float64:
+        raise InputError(
+            f"the network or the loss computes in lower precision inside ({found.lowered}), so that results would not "
+            "be those of float64; use dtype=torch.float32, or take the cast out"
+        )
+    network.note_memory(source, found.elsewhere, found.written)
+
+
+def one_pass(contract: Contract, passes: Passes, batch: Any) -> None:
+    """A forward pass with loss and metrics, where these are callables; they may ask for derivatives by parameters."""
+    try:
+        _run(contract, passes, batch)
+    except RuntimeError as error:
+        if "does not require grad" not in str(error):
+            raise
+        require_gradients(passes.model)
+        _run(contract, passes, batch)
+
+
+@torch.no_grad()
+def settle(contract: Contract, passes: Passes, batches: Batches) -> None:
+    """Let the three parts of an objective learn what passes over some samples tell.
+
+    Raises:
+        InputError: labels, shapes or weights that do not fit; a random forward pass; a loss or quantity that depends
+            on the batches.
+    """
+    batch = batches.few()
+    buffers = {name: buffer.clone() for name, buffer in passes.model.named_buffers()}
+    if not callable(contract.loss):
+        _settle_labels(contract, passes, batches, batch)
+    elif isinstance(contract.loss, Criterion):
+        _check_criterion(contract.loss, passes, batches, batch)
+    terms, again = _settle_gradients(contract, passes, batches, batch)
+    _settle_forms(contract, batches, batch, terms)
+    if not _close(terms, again):
+        advice = changed_buffer(passes.model, buffers) or (RANDOM if passes.draws else KEPT)
+        raise InputError(f"the forward pass is not deterministic (two passes over one batch differ): {advice}")
+    passes.keeps = _keeps(contract, passes, batch)
+    passes.writes = not passes.reads_only and _writes(contract, passes, batches, batch)
+    passes.proofs.unwritten = True
+    if isinstance(contract.loss, Criterion):
+        contract.loss.check(_outputs(passes, batch[0]), batch[1])
+    if not batches.samples.whole and not _is_by_row(contract, passes, batches, batch):
+        check_independence(contract, passes, batches.spread())
+    contract.learn_weights(passes, batches)
+
+
+def _run(contract: Contract, passes: Passes, batch: Any) -> None:
+    if callable(contract.loss):
+        passes(contract.loss, passes.model, batch)
+    else:
+        passes(passes.model, batch[0])
+    for metric in contract.metrics.values():
+        passes(metric, passes.model, batch)
+
+
+def _settle_gradients(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> tuple[Terms, Terms]:
+    """Find out whether the loss differentiates inside; the terms of two passes over ``batch``.
+
+    It does where the pass fails, or gives something else, without gradients. The parameters of the network take part
+    only where the loss asks for derivatives by them.
+    """
+    attempt = partial(_terms, contract, passes, batch, batches.count(batch))
+    try:
+        terms = attempt()
+    except RuntimeError as error:
+        if "does not require grad" not in str(error):
+            raise
+        require_gradients(passes.model)
+        return attempt(), attempt()
+    passes.differentiates = False
+    with contextlib.suppress(RuntimeError):
+        again = attempt()
+        if _close(terms, again):
+            return terms, again
+    passes.differentiates = True
+    return terms, attempt()
+
+
+def _settle_forms(contract: Contract, batches: Batches, batch: Any, terms: Terms) -> None:
+    """Take names and shapes of all terms, and of how many samples the loss is where all are one batch."""
+    contract.learn_forms(terms)
+    if batches.samples.whole:
+        lengths = {len(terms[name].values) if contract.forms[name] else None for name in contract.parts}
+        if len(lengths) == 1 and (length := lengths.pop()):
+            batches.declare(length)
+        if wrong := [name for name, (values, _) in terms.items() if values.ndim > 1 or not values.numel()]:
+            raise InputError(
+                f"{named(wrong[0])} gives shape {tuple(terms[wrong[0]].values.shape)}; it must be a vector or a scalar"
+            )
+        return
+    count = batches.count(batch)
+    for name, (values, _) in terms.items():
+        if values.shape not in ((), (count,)):
+            raise InputError(
+                f"{named(name)} gives shape {tuple(values.shape)}; it must be [{count}] (one value a sample) or a "
+                "scalar, the mean over the batch"
+            )
+
+
+def _keeps(contract: Contract, passes: Passes, batch: Any) -> bool:
+    """Whether a pass leaves something in the network: a buffer, a list, an attribute."""
+    before = held_by(passes.model)
+    contract.terms(passes, map_tensors(torch.clone, batch))
+    after = held_by(passes.model)
+    return len(before) != len(after) or any(a is not b for a, b in zip(before, after, strict=True))
+
+
+def _writes(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> bool:
+    """Whether the network or the loss writes into its batch, in which case every pass gets a copy.
+
+    So it does where the samples lie in memory of others.
+    """
+    if not batches.samples.own:
+        return True
+    passes.writes = False
+    for tried in [batch] if batches.samples.whole else [batch, *batches.spread()]:
+        copied = map_tensors(torch.clone, tried)
+        with contextlib.suppress(*FAILURES):  # reported later
+            contract.terms(passes, copied)
+        same = len(leaves(copied)) == len(leaves(tried))  # nothing taken out of a dictionary, or put in
+        if not (same and all(map(torch.equal, tensors_of(copied), tensors_of(tried))) and passes.proofs.unwritten):
+            return True
+    return False
+
+
+def _is_by_row(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> bool:
+    """Whether no loss can depend on the other samples of its batch, by structure."""
+    named_loss = not callable(contract.loss) and not contract.metrics and batches.samples.tensors is not None
+    return named_loss and isinstance(batch[0], Tensor) and batch[0].ndim > 1 and works_by_row(passes.model)
+
+
+def _check_pairs(name: str, batch: Any) -> None:
+    """Raise InputError unless a named loss, or a criterion, gets what it takes."""
+    if not is_pair(batch) or not isinstance(batch[1], Tensor):
+        raise InputError(f"loss={name} needs data of pairs of tensors (inputs, targets); pass a callable loss instead")
+
+
+def _settle_labels(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> None:
+    """Raise InputError unless the targets are labels for the outputs; find out which of them count."""
+    loss = str(contract.loss)
+    _check_pairs(repr(loss), batch)
+    inputs, targets = batch
+    outputs = _outputs(passes, inputs)
+    check_labels(outputs, targets, loss)
+    if targets.is_floating_point():
+        return
+    classes = outputs.ndim > 1 and (loss == "cross_entropy" or outputs.shape[1] > 1)
+    if not classes or (loss == "mse" and outputs.shape == targets.shape):
+        return
+    every = [*batches.targets()]
+    for part in every:
+        check_range(outputs.shape[1], part, IGNORED if loss == "cross_entropy" else None)
+    contract.ignores = loss == "cross_entropy" and any(bool((part < 0).any()) for part in every)
+    contract.has_accuracy = outputs.ndim == 2 and all(map(is_classification, every))
+
+
+def _check_criterion(criterion: Criterion, passes: Passes, batches: Batches, batch: Any) -> None:
+    """Raise InputError unless the targets are class labels where a criterion takes these."""
+    _check_pairs(criterion.name, batch)
+    if not criterion.by_class or batch[1].is_floating_point():
+        return
+    outputs = _outputs(passes, batch[0])
+    if outputs.ndim > 1:
+        for part in batches.targets():
+            check_range(outputs.shape[1], part, criterion.criterion.ignore_index)
+
+
+def _outputs(passes: Passes, inputs: Any) -> Tensor:
+    try:
+        outputs = passes(passes.model, inputs)
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise InputError(f"the model does not accept inputs of shape {shape}: {_reason(error)}") from error
+    if not isinstance(outputs, Tensor):
+        raise InputError(f"the model returns {type(outputs).__name__}, not a tensor; pass loss=callable(model, batch)")
+    return outputs
+
+
+def _terms(contract: Contract, passes: Passes, batch: Any, count: int) -> Terms:
+    """The terms of ``batch``; a failure of the loss in one line."""
+    if not callable(contract.loss) and not contract.metrics:
+        return contract.terms(passes, batch)[0]
+    try:
+        return contract.terms(passes, batch)[0]
+    except InputError:
+        raise
+    except FAILURES as error:
+        if "does not require grad" in str(error):
+            raise
+        what = _failing(contract, passes, batch)
+        text = f"{what} fails on a batch of {count} samples: {type(error).__name__}: {_reason(error)}"
+        raise InputError(text + _way_out(text, contract.loss, passes)) from error
+
+
+def _failing(contract: Contract, passes: Passes, batch: Any) -> str:
+    """What it is of a contract that fails on ``batch``."""
+    what = "the loss"
+    try:
+        contract.terms(passes, batch, metrics=False)
+        for name, metric in contract.metrics.items():
+            what = f"the metric {name!r}"
+            passes(metric, passes.model, batch)
+    except FAILURES:
+        pass
+    return what
+
+
+def _way_out(failure: str, loss: Any, passes: Passes) -> str:
+    """What to do about a loss that fails with this text, where that can be told."""
+    if "dtype" in failure:
+        return f"; network and data are in {passes.network.dtype} here, so tensors that it closes over must be, too"
+    if type(passes.model).__name__ in failure:  # the network in the place of its outputs
+        return "; a loss is called with (model, batch), not with (outputs, targets), and calls the model itself"
+    if isinstance(loss, Criterion) and "missing" in failure:
+        return "; pass loss=callable(model, batch), which can give the criterion all that it takes"
+    return ""
+
+
+def _close(terms: Terms, again: Terms) -> bool:
+    """Whether two passes over one batch agree."""
+    pairs = [(term.values, again[name].values) for name, term in terms.items() if name in again]
+    return terms.keys() == again.keys() and all(
+        one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-4, atol=1e-6, equal_nan=True)
+        for one, other in pairs
+    )
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an exception says."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,185 @@
+"""The private network of an objective: put at points, with the buffers that belong there."""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import InputError
+from landscape.objective.batch_norm import Policy, has_batch_norm, use_batch_statistics
+from landscape.objective.private_network import converted, private_copy, require_gradients
+from landscape.objective.spectral_norm import spectral_layers
+from landscape.points import Point, aligned, check_match, copy_of, named_parameters, without_wrapped_names
+from landscape.slices.networks import buffers_of, set_buffers, statistics_names, varying_names
+from landscape.storage.provenance import fingerprint
+
+__all__ = ["Network", "between"]
+
+
+class Network:
+    """A private copy of a network in eval mode, whose parameters are replaced by those of a point.
+
+    ``fixed`` are parameters whose values a pass reads from where no move shows. Where passes write into parameters
+    (``overwrites``), every pass gets copies of the values that were placed.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype, batch_norm: Policy | None):
+        self.device, self.dtype, self.batch_norm = device, dtype, batch_norm
+        self.has_batch_norm = has_batch_norm(model)
+        self.model = self._private(model)
+        self.given_buffers = buffers_of(self.model)
+        self.ends: tuple[Point, ...] = ()  # buffers at the ends of the slice that this is settled for
+        self.fixed: Point = {}
+        self.overwrites = False
+        self._values: Point = {}  # that were placed last, where passes overwrite them
+
+    @property
+    def renews(self) -> bool:
+        """Whether statistics or other buffers change from point to point."""
+        return self.batch_norm == "recalibrate" or bool(self.ends)
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters by name, tied ones once."""
+        return dict(self.model.named_parameters())
+
+    def move_to(self, point: Point) -> None:
+        """Put the network at ``point``.
+
+        Raises:
+            InputError: it does not belong to this network, or moves a parameter that the loss does not follow.
+        """
+        own = self.parameters
+        point = without_wrapped_names(point, own)
+        check_match(point, own)
+        self.place(point)
+
+    def place(self, point: Mapping[str, Tensor]) -> None:
+        """As `move_to`, for a point that has all names of this network."""
+        values = self._own(point)
+        for name, fixed in self.fixed.items():
+            if bool(((values[name] - fixed).abs() > 4 * torch.finfo(fixed.dtype).eps * fixed.abs()).any()):
+                raise InputError(_not_followed(name))
+        self._values = values if self.overwrites else {}
+        for name, parameter in self.model.named_parameters():
+            parameter.data = values[name].clone() if self.overwrites else values[name]
+
+    def renew(self) -> None:
+        """Put the values that were placed last into the parameters, where the last pass has overwritten them."""
+        if self.overwrites:
+            for name, parameter in self.model.named_parameters():
+                parameter.data = self._values[name].clone()
+
+    def check_overwritten(self) -> None:
+        """Raise InputError if the last pass gave a parameter another value: autograd would not see that step.
+
+        Losses at such a point are right all the same; derivatives are not.
+        """
+        if not self.overwrites:
+            return
+        for name, parameter in self.model.named_parameters():
+            if not torch.equal(parameter.data, self._values[name]):
+                raise InputError(
+                    f"the forward pass overwrites parameter {name!r} at this point, which derivatives would leave out; "
+                    "write the limited weights into the model first, or limit them in a differentiable way"
+                )
+
+    def note_memory(self, source: nn.Module, elsewhere: set[str], written: set[str]) -> None:
+        """Learn which parameters of ``source`` passes read from ``elsewhere``, and which are ``written``."""
+        own = {name: value.detach() for name, value in named_parameters(source)}
+        self.fixed = {name: self._converted(value).clone() for name, value in own.items() if name in elsewhere}
+        self.overwrites = bool(written)
+        self.place(own if self.overwrites else self.parameters)
+
+    def check_followed(self, names: Iterable[str]) -> None:
+        """Raise InputError where one of the parameters that are moved is read from elsewhere."""
+        for name in names:
+            if name in self.fixed:
+                raise InputError(_not_followed(name))
+
+    def set_between(self, weights: Sequence[float]) -> None:
+        """Set the buffers between several networks, at the ``weights`` of the directions of a slice."""
+        if self.ends:
+            set_buffers(self.model, between(self.ends, weights))
+
+    def take_buffers(self, ends: Sequence[Point]) -> None:
+        """Take the buffers that are equal at all ``ends``, and keep those that `set_between` sets at a point."""
+        moved = {layer.left for layer in spectral_layers(self.model)} | set(varying_names(ends))
+        set_buffers(self.model, {name: value for name, value in ends[0].items() if name not in moved})
+        if moved:
+            self.ends = tuple({name: end[name].to(self.device) for name in moved} for end in ends)
+
+    def buffer_fingerprint(self) -> str | None:
+        """Of the buffers that are the same at every point; None where there are none besides BatchNorm statistics."""
+        renewed = statistics_names(self.model) if self.batch_norm == "recalibrate" else set()
+        if self.ends:
+            layers = spectral_layers(self.model)
+            renewed |= self.ends[0].keys() | {layer.right for layer in layers}
+        kept = [buffer for name, buffer in self.model.named_buffers() if name not in renewed]
+        return fingerprint(kept) if kept or self.batch_norm != "recalibrate" else None
+
+    def of(self, model: nn.Module) -> "Network":
+        """A network for another ``model`` that is treated in the same way, with the buffers that it has now."""
+        other = copy.copy(self)
+        other.model, other.ends = self._private(model), ()
+        if any(parameter.requires_grad for parameter in self.model.parameters()):
+            require_gradients(other.model)
+        return other
+
+    def twin(self) -> "Network":
+        """A copy with parameters and buffers of its own."""
+        twin = copy.copy(self)
+        twin.model = copy_of(self.model)
+        return twin
+
+    def in_double(self) -> "Network":
+        """A copy in float64."""
+        double = self.twin()
+        double.model, double.dtype = double.model.double(), torch.float64
+        return double
+
+    def under(self, policy: Policy) -> "Network":
+        """The same network, its BatchNorm statistics by ``policy``."""
+        other = copy.copy(self)
+        other.batch_norm = policy
+        return other
+
+    def _private(self, model: nn.Module) -> nn.Module:
+        private = private_copy(model, self.device, self.dtype)
+        if self.batch_norm == "batch":
+            use_batch_statistics(private)
+        return private
+
+    def _own(self, point: Mapping[str, Tensor]) -> Point:
+        """The values of ``point`` on the device and in the dtype of the network."""
+        values = {}
+        for name, parameter in self.model.named_parameters():
+            value = aligned(self._converted(point[name].detach()))
+            whole = value.dtype != parameter.dtype
+            values[name] = value.round().to(parameter.dtype) if whole else value
+            if whole and not torch.allclose(values[name].to(value.dtype), value):
+                raise InputError(f"parameter {name!r} holds whole numbers ({parameter.dtype}), so it cannot be moved")
+        return values
+
+    def _converted(self, value: Tensor) -> Tensor:
+        return converted(value, self.device, self.dtype)
+
+
+def between(ends: Sequence[Point], weights: Sequence[float]) -> Point:
+    """(1 - sum_i w_i) ends[0] + sum_i w_i ends[i], exactly an end at that end; without ``weights``, ends[0]."""
+    first, *others = ends
+    weights = weights or [0.0] * len(others)
+    rest = 1 - sum(weights)
+    return {
+        name: sum((w * end[name] for w, end in zip(weights, others, strict=True)), rest * value)
+        for name, value in first.items()
+    }
+
+
+def _not_followed(name: str) -> str:
+    return (
+        f"the loss does not follow parameter {name!r}: forward, a hook or the loss reads it from the model that was "
+        "passed in, or keeps what was computed from it; use the network that each of them is called with, and compute "
+        "anew in every pass"
+    )

@@ -1,0 +1,74 @@
+"""What the caller of `objective` chooses, checked before any work."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+
+from landscape.errors import InputError
+from landscape.objective.batch_norm import POLICIES, Policy
+from landscape.objective.criteria import as_loss
+from landscape.objective.losses import LOSSES
+from landscape.objective.terms import LOSS, check_name
+from landscape.runtime.devices import has_bf16, select_device
+
+__all__ = ["Precision", "Settings"]
+
+Precision = Literal["full", "tf32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+BATCH = 256  # samples of one batch under batch_norm="batch"
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """See `landscape.objective.objectives.objective` for their meaning."""
+
+    loss: str | Callable[..., Any]  # the name of a loss, or a callable (model, batch)
+    metrics: Mapping[str, Callable[..., Any]]  # name -> callable (model, batch)
+    batch_norm: Policy | None
+    device: torch.device
+    dtype: torch.dtype
+    precision: Precision
+    batch_size: int | None
+    whole_batch: bool
+
+    @classmethod
+    def checked(
+        cls,
+        loss: str | Callable[..., Any],
+        metrics: Mapping[str, Callable[..., Any]],
+        batch_norm: Policy | None,
+        device: str | torch.device,
+        dtype: torch.dtype,
+        precision: Precision,
+        batch_size: int | None,
+        whole_batch: bool,
+    ) -> "Settings":
+        """The settings, once each of them is known to be possible.
+
+        Raises:
+            InputError: an unknown name, or a combination that does not exist.
+        """
+        loss = as_loss(loss)
+        if not callable(loss) and not (isinstance(loss, str) and loss in LOSSES):
+            raise InputError(f"unknown loss {loss!r}; use {', '.join(map(repr, LOSSES))} or a callable")
+        for name, metric in metrics.items():
+            check_name(name, "a metric")
+            if name == LOSS or not callable(metric):
+                raise InputError(f"the metric {name!r} must be a callable (model, batch) of another name than 'loss'")
+        if batch_norm not in (None, *POLICIES):
+            raise InputError(f"unknown BatchNorm policy {batch_norm!r}; use one of {', '.join(POLICIES)}")
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, not {batch_size}")
+        if dtype not in (torch.float32, torch.float64):
+            raise InputError(f"dtype is torch.float32 or torch.float64, not {dtype}; precision='bf16' is the lower one")
+        if precision not in PRECISIONS or (precision != "full" and dtype != torch.float32):
+            raise InputError(
+                f"precision {precision!r} with {dtype}: use {', '.join(PRECISIONS)}, lower ones for float32"
+            )
+        place = select_device(device)
+        if precision == "bf16" and not has_bf16(place):
+            warnings.warn("no bf16 instructions here: this is slower than full precision", stacklevel=4)
+        return cls(loss, metrics, batch_norm, place, dtype, precision, batch_size, whole_batch)
