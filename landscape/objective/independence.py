@@ -159,9 +159,13 @@ class _Trial:
                     f"{'one a sample' if self.contract.forms[name] else 'one mean'} for others"
                 )
         return {
-            name: Term(*(None if part is None else part.cpu().double() for part in term))
-            for name, term in found.items()
+            name: Term(_exact(values), None if weights is None else _exact(weights))
+            for name, (values, weights) in found.items()
         }
+
+
+def _exact(values: Tensor) -> Tensor:
+    return values.cpu().double()
 
 
 @dataclass
@@ -267,8 +271,8 @@ def _diagnosis(trial: _Trial, name: str, deviation: float) -> str:
             )
     size = "infinitely much" if math.isinf(deviation) else f"{deviation:.2g} of the spread of the losses"
     return (
-        f"{named(name)} of a sample depends on the others of its batch, by {size}: the loss or a layer couples them (as "
-        "contrastive losses, rankings and balancing terms do), or attends along the axis of the samples (see "
+        f"{named(name)} of a sample depends on the others of its batch, by {size}: the loss or a layer couples them "
+        "(as contrastive losses, rankings and balancing terms do), or attends along the axis of the samples (see "
         f"batch_first); return one loss a sample that depends on it alone, or Weighted(values, weights); {whole}"
     )
 

@@ -4,6 +4,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -87,9 +88,9 @@ class Passes:
         """
         device = self.network.device
         state = own_torch_state(self.default_dtype, tf32=self.precision == "tf32", device=device)
-        with self._lock as outermost, state:
-            with kept_random_state(lambda: self.draws, device) if outermost else contextlib.nullcontext():
-                yield
+        kept = partial(kept_random_state, lambda: self.draws, device)
+        with self._lock as outermost, state, kept() if outermost else contextlib.nullcontext():
+            yield
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """What a forward pass runs in; holds for one thread only."""

@@ -63,6 +63,7 @@ class Samples:
         self._loader = loader
         self._some = some  # batches of the loader, for trials
         self.shortest = shortest  # samples of the smallest batch of the loader
+        self._versions: list[tuple[Tensor, int]] = []  # of tensors in memory of the caller, and how often they changed
 
     def batches(
         self, batch_size: int, device: torch.device, dtype: torch.dtype, least: int = 1
@@ -72,6 +73,7 @@ class Samples:
         A last batch of fewer than ``least`` samples joins the one before it. Samples that have batches of their own
         come in these, whatever ``batch_size``.
         """
+        self._check_unchanged()
         move = mover(device, dtype)
         if self.whole:
             yield 0, map_tensors(move, self.tensors)
@@ -94,6 +96,7 @@ class Samples:
         if self.whole or self.tensors is None:
             yield from (batch for _, batch in self.batches(batch_size, device, dtype))
             return
+        self._check_unchanged()
         move, order = mover(device, dtype), torch.randperm(self.size, generator=generator)
         for picked in order.tensor_split(-(-self.size // batch_size)):
             yield self._moved(picked, move)
@@ -132,18 +135,28 @@ class Samples:
     def to(self, device: torch.device, dtype: torch.dtype, copy: bool = True) -> "Samples":
         """Resident samples on ``device`` when they take less than half of its free memory, else these.
 
-        With ``copy`` they lie in memory that nobody else reads, so that passes may write into them.
+        With ``copy`` they lie in memory that nobody else reads, so that passes may write into them. Without it they may
+        be the caller's own tensors, whose later changes are refused.
         """
         if self.tensors is None or 2 * tree_bytes(self.tensors) > available_memory(device):
             return self
         moved = self.mapped(mover(device, dtype, copy=copy and not self.own))
         moved.own = copy or self.own
+        if not moved.own:
+            moved._versions = [(tensor, tensor._version) for tensor in tensors_of(moved.tensors)]
         return moved
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> "Samples":
         """Resident samples with ``function`` applied to all their tensors."""
         tensors = map_tensors(function, self.tensors)
         return Samples(self.size, self.description, tensors=tensors, whole=self.whole, own=self.own)
+
+    def _check_unchanged(self) -> None:
+        if any(tensor._version != version for tensor, version in self._versions):
+            raise InputError(
+                "the tensors of the data were written into after the objective was made from them; make the objective "
+                "anew, or from copies (tensor.clone())"
+            )
 
     def _moved(self, rows: slice | Tensor, move: Callable[[Tensor], Tensor]) -> Any:
         """The batch of ``rows``."""

@@ -58,9 +58,7 @@ class Affine:
         self.objective = objective
         objective.move_to(slice_.origin)
         _, batch = next(objective.batches(2))
-        self.first = FirstLayer.find(
-            objective.model, lambda: objective.evaluate(batch), slice_.origin, slice_.directions
-        )
+        self.first = FirstLayer.find(objective.model, lambda: objective.losses(batch), slice_.origin, slice_.directions)
         self._prove_output(batch[0])
         self.batches_fixed = objective.batches_fixed
         self.batch_size = objective.batch_size if self.batches_fixed else LOAD

@@ -109,7 +109,7 @@ class Direct:
             batch = map_tensors(_channels_last, batch)
         self.batch = batch
         if self.first:
-            self.first.load(lambda: self.objective.evaluate(batch))
+            self.first.load(lambda: self.objective.losses(batch))
             self.terms = self.first.terms() if self.combines else []
         if self.layout == "features_first":
             self.terms = [term.mT.contiguous() for term in self.terms]
@@ -191,7 +191,7 @@ class Direct:
         return losses.view(count, -1), None if right is None else right.view(count, -1).sum(1)
 
     def _first_layer(self, batch: Any) -> FirstLayer:
-        forward = lambda: self.objective.evaluate(batch)  # noqa: E731
+        forward = lambda: self.objective.losses(batch)  # noqa: E731
         return FirstLayer.find(self.objective.model, forward, self.slice.origin, self.slice.directions)
 
     def _classifies_features(self) -> bool:
