@@ -388,3 +388,16 @@ def test_a_network_that_overwrites_samples_far_away_harms_none_and_is_refused_or
             with pytest.raises(ll.InputError, match=r"writes into its batch.*x = x\.clone"):
                 ll.evaluate(target, plane, **arguments)
     torch.testing.assert_close(rows, ROWS, rtol=0, atol=0)
+
+
+def test_data_that_change_later_are_refused_or_were_copied():
+    rows, labels = ROWS.float(), LABELS.clone()
+    plain = nn.Sequential(nn.Linear(rows.shape[1], 5), nn.ReLU(), nn.Linear(5, 3))
+    unknown = nn.Sequential(*plain, nn.Unflatten(1, (3,)))  # a layer whose passes nothing is known of
+    borrowed, copied = (ll.objective(model, (rows, labels), device="cpu") for model in (plain, unknown))
+    expected = F.cross_entropy(plain(rows), labels, reduction="none")
+    torch.testing.assert_close(borrowed(plain), expected)
+    rows += 1
+    with pytest.raises(ll.InputError, match=r"were written into after the objective was made .*tensor\.clone\(\)"):
+        borrowed(plain)
+    torch.testing.assert_close(copied(unknown), expected)

@@ -63,7 +63,7 @@ class Samples:
         self._loader = loader
         self._some = some  # batches of the loader, for trials
         self.shortest = shortest  # samples of the smallest batch of the loader
-        self._versions: list[tuple[Tensor, int]] = []  # of tensors in memory of the caller, and how often they changed
+        self._borrowed = _Borrowed(())
 
     def batches(
         self, batch_size: int, device: torch.device, dtype: torch.dtype, least: int = 1
@@ -143,7 +143,7 @@ class Samples:
         moved = self.mapped(mover(device, dtype, copy=copy and not self.own))
         moved.own = copy or self.own
         if not moved.own:
-            moved._versions = [(tensor, tensor._version) for tensor in tensors_of(moved.tensors)]
+            moved._borrowed = _Borrowed(tensors_of(moved.tensors))
         return moved
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> "Samples":
@@ -152,7 +152,7 @@ class Samples:
         return Samples(self.size, self.description, tensors=tensors, whole=self.whole, own=self.own)
 
     def _check_unchanged(self) -> None:
-        if any(tensor._version != version for tensor, version in self._versions):
+        if self._borrowed.changed():
             raise InputError(
                 "the tensors of the data were written into after the objective was made from them; make the objective "
                 "anew, or from copies (tensor.clone())"
@@ -162,6 +162,20 @@ class Samples:
         """The batch of ``rows``."""
         cut = map_parts(lambda t: t[rows] if isinstance(rows, slice) else rows_of(t, rows), self.tensors)
         return map_tensors(move, cut)
+
+
+class _Borrowed:
+    """Tensors that belong to the caller, whose changes by torch are noticed."""
+
+    def __init__(self, tensors: Iterable[Tensor]):
+        self.versions = [(tensor, tensor._version) for tensor in tensors]
+
+    def __deepcopy__(self, memo: Any) -> "_Borrowed":
+        return _Borrowed(())  # copies belong to nobody else
+
+    def changed(self) -> bool:
+        """Whether someone has written into one of them."""
+        return any(tensor._version != version for tensor, version in self.versions)
 
 
 def collect(data: Any, whole_batch: bool = False) -> Samples:
