@@ -115,13 +115,17 @@ from landscape.slices.directions import (
     normalize_direction,
     random_directions,
 )
+from landscape.slices.interpolations import (
+    interpolation_line,
+    three_point_plane,
+)
 from landscape.slices.planes import (
     Line,
     Plane,
-    interpolation_line,
+)
+from landscape.slices.random_slices import (
     random_line,
     random_plane,
-    three_point_plane,
 )
 from landscape.studies import face as studies
 from landscape.topology import (

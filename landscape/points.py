@@ -3,7 +3,7 @@
 import copy
 import itertools
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from landscape.runtime import own_torch_state
 
 __all__ = [
     "Point",
+    "SharedPoint",
     "aligned",
     "as_float64",
     "as_point",
@@ -31,18 +32,26 @@ __all__ = [
     "in_precision",
     "inner",
     "is_continuous",
+    "is_no_step",
+    "is_step",
     "model_at",
     "named_parameters",
+    "no_step",
     "norm",
     "parameters_of",
+    "point_moving",
     "precise",
     "unflatten",
     "unwrapped",
+    "whole_step",
     "with_wrapped_names",
     "without_wrapped_names",
+    "wrapped_by",
+    "wrapper_free",
 ]
 
-COMPILED = "_orig_mod"  # where a compiled module holds what was compiled
+# Where a module that is compiled, sharded by FSDP1 or checkpointed holds what was wrapped.
+INSIDE = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 Point = dict[str, Tensor]
 
@@ -64,10 +73,10 @@ def parameters_of(model: nn.Module) -> Point:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside of torch.compile, DataParallel, DistributedDataParallel and AveragedModel; else ``model``."""
+    """The network inside of torch.compile, DataParallel and DDP, FSDP1 and AveragedModel; else ``model`` itself."""
     while True:
-        if COMPILED in model._modules:
-            inner = model._modules[COMPILED]
+        if (held := wrapped_by(model)) is not None:
+            inner: nn.Module | Tensor = held
         elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
             inner = model.module
         else:
@@ -76,10 +85,20 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
+def wrapped_by(module: nn.Module) -> nn.Module | None:
+    """What ``module``, compiled, sharded or checkpointed, wraps; None where it is none of these."""
+    return next((module._modules[key] for key in INSIDE if key in module._modules), None)
+
+
+def wrapper_free(name: str) -> str:
+    """``name`` of a parameter without what modules that wrap others inside of a network add to it."""
+    return ".".join(part for part in name.split(".") if part not in INSIDE)
+
+
 def named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """(name, parameter) of what is in ``model``, whatever is compiled or wrapped."""
     for name, parameter in unwrapped(model).named_parameters():
-        yield name.replace(f"{COMPILED}.", ""), parameter
+        yield wrapper_free(name), parameter
 
 
 class _Renamed(dict[str, Tensor]):
@@ -91,9 +110,38 @@ class _Renamed(dict[str, Tensor]):
         return self[plain]
 
 
+class SharedPoint(_Renamed):
+    """A point that shares the memory of those parameters with its network that it does not move."""
+
+    def __init__(self, values: Mapping[str, Tensor], shared: Iterable[str]):
+        super().__init__(values)
+        self._versions = {name: values[name]._version for name in shared}
+
+    def check_unchanged(self, names: Container[str] | None = None) -> None:
+        """Raise InputError where the network has been changed since in what is shared, or in ``names`` of that."""
+        for name, version in self._versions.items():
+            if self[name]._version != version and (names is None or name in names):
+                raise InputError(
+                    f"the network has been changed since: its parameter {name!r} was not copied, as it is not moved "
+                    "here; make the slice and the objective anew"
+                )
+
+
+@own_torch_state()
+def point_moving(source: nn.Module | Point, names: Container[str]) -> SharedPoint:
+    """The point of ``source`` to move ``names`` of: copies of these, all others shared with it."""
+    if isinstance(source, nn.Module):
+        check_values(source)
+        values: Mapping[str, Tensor] = {name: value.detach() for name, value in named_parameters(source)}
+    else:
+        values = as_point(source)
+    own = {name: value.clone() if name in names or value.is_inference() else value for name, value in values.items()}
+    return SharedPoint(own, [name for name, value in own.items() if value is values[name]])
+
+
 def _without_wrappers(name: str, names: Container[str]) -> str:
     """``name`` without what wrappers add to it, where it is one of ``names`` then."""
-    parts = [part for part in name.split(".") if part != COMPILED]
+    parts = wrapper_free(name).split(".")
     while ".".join(parts) not in names and parts[:1] == ["module"]:
         parts = parts[1:]
     return ".".join(parts)
@@ -147,13 +195,13 @@ def check_finite(point: Point, what: str) -> None:
 def copy_of(model: nn.Module) -> nn.Module:
     """A deep copy; tensors that were computed (by weight_norm, or kept by forward) are detached.
 
-    Compiled submodules are copied as what was compiled.
+    Submodules that wrap another one, as compiled ones do, are copied as what they wrap.
     """
     memo: dict[int, Any] = {}
     with _DetachedCopies():
-        for module in model.modules():
-            if COMPILED in module._modules:
-                memo[id(module)] = copy.deepcopy(module._modules[COMPILED], memo)
+        for module in reversed([*model.modules()]):  # what is innermost first
+            if (held := wrapped_by(module)) is not None:
+                memo[id(module)] = copy.deepcopy(held, memo)
         return copy.deepcopy(model, memo)
 
 
@@ -213,6 +261,26 @@ def is_continuous(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
+def no_step(like: Tensor) -> Tensor:
+    """The step of a parameter that is not moved: zeros of the shape of ``like`` in the memory of one number."""
+    return torch.zeros((), dtype=precise(like.new_empty(0)).dtype, device=like.device).expand(like.shape)
+
+
+def whole_step(steps: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> Point:
+    """The direction at the point ``like`` that has these ``steps``, and is zero elsewhere, see `no_step`."""
+    return {name: steps[name] if name in steps else no_step(value) for name, value in like.items()}
+
+
+def is_no_step(tensor: Tensor) -> bool:
+    """Whether ``tensor`` is made by `no_step`, so that it need not be looked through."""
+    return tensor.numel() > 1 and not any(tensor.stride()) and not bool(tensor.as_strided((), ()).any())
+
+
+def is_step(tensor: Tensor) -> bool:
+    """Whether an entry of the direction ``tensor`` is not zero."""
+    return not is_no_step(tensor) and bool(tensor.any())
+
+
 def precise(tensor: Tensor) -> Tensor:
     """``tensor`` in float32 where it is in half precision, whose sums and differences are rounded too much."""
     return tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor
@@ -220,6 +288,8 @@ def precise(tensor: Tensor) -> Tensor:
 
 def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """``tensor`` in ``dtype``, complex numbers in its complex counterpart; whole numbers stay what they are."""
+    if is_no_step(tensor):
+        return in_precision(tensor.as_strided((), ()), dtype).expand(tensor.shape)
     if tensor.is_complex():
         return tensor.to(torch.complex128 if dtype == torch.float64 else torch.complex64)
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
@@ -242,6 +312,8 @@ def inner(a: Point, b: Point) -> float:
     """Inner product Re sum_i conj(a_i) b_i, in float64."""
     total = 0.0
     for name, value in a.items():
+        if is_no_step(value) or is_no_step(b[name]):
+            continue
         first, second = as_float64(value).flatten(), as_float64(b[name]).flatten()
         if first.is_complex() or second.is_complex():
             total += torch.vdot(first.to(torch.complex128), second.to(torch.complex128)).real.item()

@@ -18,7 +18,7 @@ from landscape.evaluation import find_span, load_or_evaluate, plan_budget
 from landscape.objective.objectives import objective
 from landscape.results import Surface
 from landscape.runtime import ranks
-from landscape.slices.planes import random_plane
+from landscape.slices.random_slices import random_plane
 from landscape.storage.forms import form_fault
 from landscape.storage.json_files import read_json, write_sealed
 from landscape.training.checkpoints import Checkpoint

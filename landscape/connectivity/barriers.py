@@ -9,7 +9,7 @@ from landscape.objective.objectives import Objective, check_objective
 from landscape.points import Point
 from landscape.results import Barrier
 from landscape.results.barrier import Definition, check_definition
-from landscape.slices.planes import interpolation_line
+from landscape.slices.interpolations import interpolation_line
 
 __all__ = ["barrier"]
 

@@ -27,7 +27,7 @@ def spectral_density(
     steps: int = 60,
     seed: int = 0,
     operator: Operator | None = None,
-    parameters: Sequence[str] | None = None,
+    parameters: str | Sequence[str] | None = None,
     progress: bool = True,
 ) -> SpectralDensity:
     """phi(t) = 1/D sum_i delta(t - l_i), as seen by ``probes`` random unit vectors after ``steps`` Lanczos steps each.

@@ -14,7 +14,7 @@ from landscape.curvature.products import Product
 from landscape.curvature.subject import Multiplications, Operator, counted, product_of, recorded
 from landscape.errors import InputError
 from landscape.objective.objectives import Objective
-from landscape.points import Point, as_point
+from landscape.points import Point, point_moving, precise, whole_step
 from landscape.results import Eigenpairs
 from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
@@ -50,7 +50,7 @@ def top_eigenpairs(
     seed: int = 0,
     which: End = "magnitude",
     operator: Operator | None = None,
-    parameters: Sequence[str] | None = None,
+    parameters: str | Sequence[str] | None = None,
     progress: bool = True,
 ) -> Eigenpairs:
     """The k outermost eigenpairs of the Hessian (or GGN) of ``product``: H v_i = l_i v_i, |v_i| = 1.
@@ -135,7 +135,7 @@ def eigenvector_plane(
             raise InputError("the eigenpairs are of another point than the product; compute them of this product")
         origin, held = point.point, point.networks
     else:
-        origin, held = as_point(point), Networks.around(point)
+        origin, held = point_moving(point, pairs.metadata["parameters"]), Networks.around(point)
     count = len(pairs.values)
     if first == second or not {first, second} <= set(range(count)):
         raise InputError(f"eigenvectors {first} and {second} of {count}: give two different ones from 0 to {count - 1}")
@@ -221,7 +221,6 @@ def _ritz_vectors(multiply: Multiplications, k: int, which: End, tol: float, see
 
 def _direction(point: Point, shapes: dict[str, Any], vector: np.ndarray) -> Point:
     pieces = iter(np.split(vector, np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1]))
-    return {
-        name: value.new_tensor(next(pieces)).reshape(value.shape) if name in shapes else value.new_zeros(value.shape)
-        for name, value in point.items()
-    }
+    moved = {name: precise(value) for name, value in point.items() if name in shapes}
+    steps = {name: value.new_tensor(next(pieces)).reshape(value.shape) for name, value in moved.items()}
+    return whole_step(steps, point)

@@ -41,7 +41,7 @@ def trace(
     max_products: int = 300,
     seed: int = 0,
     operator: Operator | None = None,
-    parameters: Sequence[str] | None = None,
+    parameters: str | Sequence[str] | None = None,
     progress: bool = True,
 ) -> TraceEstimate:
     """tr H = E[z^T H z] over Rademacher probes z, as many as make the standard error small enough.

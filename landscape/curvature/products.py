@@ -1,6 +1,5 @@
 """Products of the Hessian, or of the generalised Gauss-Newton matrix, with vectors; no matrix is ever formed."""
 
-import fnmatch
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +13,9 @@ from landscape.errors import InputError
 from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective, check_objective
 from landscape.objective.workers import Team
-from landscape.points import Point, as_point, check_match, cut, without_wrapped_names
+from landscape.points import Point, as_point, check_match, cut, point_moving, without_wrapped_names
 from landscape.runtime import own_torch_state
+from landscape.slices.chosen import chosen_parameters
 from landscape.slices.networks import Networks
 from landscape.storage.provenance import fingerprint, versions
 
@@ -23,7 +23,11 @@ __all__ = ["Product", "check_parameters", "ggn_product", "hessian_product"]
 
 
 def hessian_product(
-    objective: Objective, point: nn.Module | Point, *, parameters: Sequence[str] = ("*",), differences: bool = False
+    objective: Objective,
+    point: nn.Module | Point,
+    *,
+    parameters: str | Sequence[str] = ("*",),
+    differences: bool = False,
 ) -> "Product":
     """The map v -> H v, H = 1/N sum_n d^2 l_n / dtheta^2 at ``point``, over all samples.
 
@@ -35,7 +39,8 @@ def hessian_product(
     Args:
         objective: the losses l_n; its own state does not change.
         point: where H is taken; a later change of it has no effect.
-        parameters: glob patterns of the parameters that v moves, such as "layer3.*": H is then that diagonal block.
+        parameters: those that v moves, such as ("layer3.*",) or "trainable", see `chosen_parameters`: H is then that
+            diagonal block.
         differences: (g(theta + h v) - g(theta - h v)) / 2 h instead, g the gradient, for networks that can be
             differentiated only once; ``kind`` says so. h |v| = cbrt(eps) max(1, |theta|), eps that of the dtype.
 
@@ -57,7 +62,9 @@ def hessian_product(
     return Product(objective, point, parameters, "differences" if differences else "hessian")
 
 
-def ggn_product(objective: Objective, point: nn.Module | Point, *, parameters: Sequence[str] = ("*",)) -> "Product":
+def ggn_product(
+    objective: Objective, point: nn.Module | Point, *, parameters: str | Sequence[str] = ("*",)
+) -> "Product":
     """The map v -> G v, G = 1/N sum_n J_n^T (d^2 l_n / dz^2) J_n, J_n = dz / dtheta, z the outputs of the network.
 
     The part of the Hessian that has no second derivatives of the network; positive semidefinite where the loss is
@@ -83,22 +90,24 @@ class Product:
     """
 
     @own_torch_state()
-    def __init__(self, objective: Objective, point: nn.Module | Point, parameters: Sequence[str], method: Method):
+    def __init__(self, objective: Objective, point: nn.Module | Point, parameters: str | Sequence[str], method: Method):
         check_objective(objective, f"{'ggn' if method == 'ggn' else 'hessian'}_product(objective, model)")
         self.networks = Networks.around(point)
         own: dict[str, Tensor] = dict(objective.model.named_parameters())
-        point = without_wrapped_names(as_point(point), own)
-        point = {name: value.detach().clone() for name, value in point.items()}
-        check_match(point, own)
+        source = point if isinstance(point, nn.Module) else without_wrapped_names(as_point(point), own)
+        check_match(point_moving(source, ()), own)
         self.kind = "hessian by finite differences" if method == "differences" else method
-        self.names, self.count = _selected(own, parameters), 0
+        self.names, self.count = chosen_parameters(source, parameters), 0
+        self.point = point_moving(source, self.names)
         self.objective = objective.for_slice(None).in_full_precision().twin()
-        self._like = {name: point[name].to(self.objective.dtype) for name in self.names}
+        self._like = {name: self.point[name].to(self.objective.dtype) for name in self.names}
         self._sizes = [value.numel() for value in self._like.values()]
         self.dimension = sum(self._sizes)
-        self.point, self._fingerprint = point, fingerprint(point.values())
+        self._fingerprint = fingerprint(self.point.values())
         with self.objective.arithmetic():
-            self.objective.move_to(point)
+            # Copies of what the point shares with the network of the caller, who may train it further.
+            rest = {name: value.clone() for name, value in self.point.items() if name not in self.names}
+            self.objective.move_to({**self.point, **rest})
             self.objective.check_moves(self.names)
             self.objective.settle_overwritten()
             self._shares = shares_of(self.objective, self.names, method)
@@ -172,27 +181,5 @@ class Product:
 
 
 def check_parameters(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Raise InputError unless every one of the glob ``patterns`` matches a parameter of ``model``."""
-    _selected(dict(model.named_parameters()), patterns)
-
-
-def _selected(own: dict[str, Tensor], patterns: Sequence[str]) -> list[str]:
-    """The names in ``own`` that are one of ``patterns`` or matched by it, in their order; without integers."""
-    if isinstance(patterns, str):
-        raise InputError(f"parameters takes a sequence of patterns, not the string {patterns!r}; write ({patterns!r},)")
-    names = [name for name, value in own.items() if value.is_floating_point()]
-    chosen = set()
-    for pattern in patterns:
-        if not isinstance(pattern, str):
-            raise InputError(f"parameters takes patterns of names, not {type(pattern).__name__}")
-        # A name with brackets is no pattern that matches itself.
-        matched = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
-        if not matched:
-            raise InputError(
-                f"parameters: {pattern!r} matches no parameter; the network has {', '.join(names) or 'none'}"
-            )
-        chosen.update(matched)
-    if not any(own[name].numel() for name in chosen):
-        what = "matches only parameters without entries" if chosen else "is empty"
-        raise InputError(f"parameters {what}; give patterns of names, such as '*'")
-    return [name for name in names if name in chosen]
+    """Raise InputError unless every one of the ``patterns`` chooses a parameter of ``model``."""
+    chosen_parameters(model, patterns)

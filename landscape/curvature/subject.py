@@ -25,7 +25,7 @@ def product_of(
     subject: Product | Objective,
     point: nn.Module | Point | None,
     operator: Operator | None,
-    parameters: Sequence[str] | None,
+    parameters: str | Sequence[str] | None,
 ) -> Iterator[Product]:
     """Yield ``subject`` if it is a product, else one made of this objective at ``point``, and release only the latter.
 

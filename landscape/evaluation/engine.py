@@ -33,7 +33,7 @@ from landscape.evaluation.tuning import tune
 from landscape.objective.identity import is_known
 from landscape.objective.objectives import Objective
 from landscape.objective.samples import available_memory
-from landscape.objective.settling import check_positive
+from landscape.objective.settling import check_positive, whole_slice
 from landscape.objective.workers import Team
 from landscape.points import Point, check_match
 from landscape.results import Surface
@@ -115,6 +115,7 @@ def evaluate(
     if budget is not None and not (budget > 0 and tolerance):
         raise InputError(f"a budget of {budget} seconds: it must be positive and needs a tolerance")
     axes = grid_axes(slice_, alpha_range, beta_range, resolution)
+    slice_ = whole_slice(objective.network, slice_)
     check_match(slice_.origin, dict(objective.model.named_parameters()), "slice")
     objective = objective.for_slice(slice_)
     objective.check_moves(perturbed_names(slice_.directions))

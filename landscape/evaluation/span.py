@@ -8,6 +8,7 @@ import torch
 
 from landscape.errors import InputError
 from landscape.objective.objectives import Objective
+from landscape.objective.settling import whole_slice
 from landscape.slices.planes import Slice
 
 __all__ = ["find_span"]
@@ -39,6 +40,7 @@ def find_span(
     """
     if not 0 < rise < math.inf:
         raise InputError(f"rise must be a positive number, not {rise}")
+    slice_ = whole_slice(objective.network, slice_)
     objective = objective.for_slice(slice_).subset(samples, seed)
     slice_, count = slice_.to(objective.dtype), slice_.dimension
     evaluations = 0

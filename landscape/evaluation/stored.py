@@ -13,6 +13,7 @@ from landscape.evaluation.identity import identity_of
 from landscape.evaluation.refinement.tolerance import check_tolerance, serves
 from landscape.objective.identity import difference, is_known
 from landscape.objective.objectives import Objective
+from landscape.objective.settling import whole_slice
 from landscape.results import Surface
 from landscape.runtime import ranks
 from landscape.slices.planes import Slice
@@ -49,6 +50,7 @@ def load_or_evaluate(
     path, notes = Path(path), notes or {}
     grid = {"alpha_range": (-1, 1), "beta_range": (-1, 1), "resolution": 51, **options}
     axes = grid_axes(slice_, grid["alpha_range"], grid["beta_range"], grid["resolution"])
+    slice_ = whole_slice(objective.network, slice_)
     settled = objective.for_slice(slice_)
     per_sample, tolerance = options.get("per_sample", False), options.get("tolerance")
     check_tolerance(tolerance, settled, per_sample)

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 from torch.utils._pytree import tree_leaves
 
-from landscape.points import COMPILED, named_parameters, unwrapped
+from landscape.points import named_parameters, unwrapped, wrapped_by
 from landscape.runtime.watching import WatchingMode
 
 __all__ = ["Findings", "find_out", "parameters_touched"]
@@ -175,7 +175,7 @@ def _held(module: nn.Module) -> list[Tensor]:
 
 def _modules(given: nn.Module) -> list[nn.Module]:
     """The modules of ``given`` as its copy has them, without wrappers."""
-    return [module for module in unwrapped(given).modules() if COMPILED not in module._modules]
+    return [module for module in unwrapped(given).modules() if wrapped_by(module) is None]
 
 
 def _leaves_of(tensor: Tensor) -> Iterator[Tensor]:

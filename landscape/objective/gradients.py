@@ -1,5 +1,7 @@
 """The mean loss over all samples, and its gradient."""
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,8 @@ BATCH = 128  # samples of one backward pass; the activations of more leave the c
 class MeanLoss:
     """theta -> L(theta) = 1/N sum_n l_n(theta) and its gradient, summed over samples in float64.
 
+    The gradient is that by the parameters ``names``, by all where there are none.
+
     Works on a network of its own: the objective, and the network that it was made from, stay as they are.
 
     Raises:
@@ -25,15 +29,19 @@ class MeanLoss:
     """
 
     @own_torch_state()
-    def __init__(self, objective: Objective):
+    def __init__(self, objective: Objective, names: Collection[str] | None = None):
         if objective.has_batch_norm and objective.batch_norm == "recalibrate":
             raise InputError(
                 "batch_norm='recalibrate' makes the statistics depend on the weights, which this gradient would leave "
                 "out; use 'running' or 'batch'"
             )
         self.objective = objective.for_slice(None).twin().in_batches(BATCH)
-        self.objective.check_moves(name for name, _ in self.objective.model.named_parameters())
+        own = dict(self.objective.model.named_parameters())
+        self.names = [name for name in own if names is None or name in names]
+        self.objective.check_moves(self.names)
         require_gradients(without_sparse_gradients(self.objective.model))
+        for name in own.keys() - set(self.names):
+            own[name].requires_grad_(False)
         self.checked = False
         convolutional = any(isinstance(module, nn.Conv2d) for module in self.objective.model.modules())
         if convolutional:  # three times faster on a CPU
@@ -48,6 +56,7 @@ class MeanLoss:
         """L at ``point``, and its gradient in float64."""
         objective, total = self.objective, 0.0
         own = dict(objective.model.named_parameters())
+        own = {name: own[name] for name in self.names}
         sums = {name: torch.zeros_like(as_float64(value)) for name, value in own.items()}
         with objective.arithmetic(), torch.enable_grad(), explained_checkpoints():
             objective.move_to(point)

@@ -10,7 +10,15 @@ from landscape.errors import InputError
 from landscape.objective.batch_norm import Policy, has_batch_norm, use_batch_statistics
 from landscape.objective.private_network import converted, private_copy, require_gradients
 from landscape.objective.spectral_norm import spectral_layers
-from landscape.points import Point, aligned, check_match, copy_of, named_parameters, without_wrapped_names
+from landscape.points import (
+    Point,
+    aligned,
+    check_match,
+    copy_of,
+    named_parameters,
+    point_moving,
+    without_wrapped_names,
+)
 from landscape.slices.networks import buffers_of, set_buffers, statistics_names, varying_names
 from landscape.storage.provenance import fingerprint
 
@@ -28,6 +36,7 @@ class Network:
         self.device, self.dtype, self.batch_norm = device, dtype, batch_norm
         self.has_batch_norm = has_batch_norm(model)
         self.model = self._private(model)
+        self.given = point_moving(model, ())  # the parameters of that network, of which nothing is copied
         self.given_buffers = buffers_of(self.model)
         self.ends: tuple[Point, ...] = ()  # buffers at the ends of the slice that this is settled for
         self.fixed: Point = {}
@@ -123,6 +132,7 @@ class Network:
         """A network for another ``model`` that is treated in the same way, with the buffers that it has now."""
         other = copy.copy(self)
         other.model, other.ends = self._private(model), ()
+        other.given = point_moving(model, ())
         if any(parameter.requires_grad for parameter in self.model.parameters()):
             require_gradients(other.model)
         return other

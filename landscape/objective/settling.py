@@ -13,11 +13,19 @@ from landscape.objective.network import Network, between
 from landscape.objective.spectral_norm import spectral_layers
 from landscape.points import Point, check_match
 from landscape.slices.networks import persistent_buffers, statistics_names
-from landscape.slices.planes import Slice
+from landscape.slices.planes import AnySlice, Slice
 
-__all__ = ["buffer_ends", "check_buffers", "check_point", "check_positive"]
+__all__ = ["buffer_ends", "check_buffers", "check_point", "check_positive", "whole_slice"]
 
 MODELS = "give the models themselves, as in ll.interpolation_line(model_a, model_b)"
+
+
+def whole_slice(network: Network, slice_: AnySlice) -> AnySlice:
+    """``slice_``, with the parameters of the objective's network where it was made of recorded ones that lack some."""
+    if not slice_.is_partial:
+        return slice_
+    network.given.check_unchanged(network.given.keys() - slice_.origin.keys())
+    return slice_.within(network.given)
 
 
 def check_buffers(network: Network, slice_: Slice) -> None:
@@ -26,8 +34,9 @@ def check_buffers(network: Network, slice_: Slice) -> None:
     Raises:
         InputError: a slice made by hand that does not say through how many networks it goes; buffers that differ
             between networks and cannot be interpolated, or are not known; one network's BatchNorm statistics for
-            several; a slice around a network with other buffers than those of the objective's.
+            several; a slice around a network with other buffers than the objective's; a network that was changed since.
     """
+    slice_.check_unchanged()
     if slice_.networks is None:
         _check_by_hand(network)
     elif slice_.networks > 1:

@@ -107,6 +107,7 @@ def sharpness(
     steps: int | None = None,
     seed: int = 0,
     eta: float = 0.0,
+    parameters: str | Sequence[str] | None = None,
 ) -> Sharpness:
     """How much the mean loss L rises around ``point``, by the definition ``measure``.
 
@@ -133,6 +134,8 @@ def sharpness(
         steps: iterations of a search (10 of L-BFGS-B as in the paper, 20 of the ascent).
         seed: of the draws and the random starts.
         eta: what the adaptive measures add to every |theta_i|; the definition in the result names it.
+        parameters: those that are perturbed, such as ("*lora*",) or "trainable", see `chosen_parameters`; all by
+            default.
 
     Raises:
         InputError: an unknown measure, a value out of range, a point of another network or of a loss that is not
@@ -147,7 +150,7 @@ def sharpness(
     """
     check_objective(objective, "sharpness(objective, model, measure)")
     check_sharpness([measure], radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
-    around = Neighbourhood(objective, point)
+    around = Neighbourhood(objective, point, parameters)
     return sharpness_in(around, measure, radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
 
 
@@ -170,7 +173,7 @@ def sharpness_in(
             "ascent, or a loss that is not negative"
         )
     chosen = MEASURES[measure].named(eta)
-    neighbourhood.rescale({name: chosen.scale(value.detach()) for name, value in neighbourhood.point.items()})
+    neighbourhood.rescale({name: chosen.scale(value.detach()) for name, value in neighbourhood.moved.items()})
     return _measured(measure, chosen, neighbourhood, radius, samples, steps, seed)
 
 
@@ -205,7 +208,13 @@ def _check_settings(measure: Measure, radius: float | None, samples: int | None,
 
 @own_torch_state()
 def layer_sharpness(
-    objective: Objective, point: nn.Module | Point, *, radius: float = 0.1, samples: int = 10, seed: int = 0
+    objective: Objective,
+    point: nn.Module | Point,
+    *,
+    radius: float = 0.1,
+    samples: int = 10,
+    seed: int = 0,
+    parameters: str | Sequence[str] | None = None,
 ) -> tuple[Sharpness, ...]:
     """Average rise of the mean loss under Gaussian noise in one layer alone, for every layer in turn.
 
@@ -220,13 +229,15 @@ def layer_sharpness(
         radius: r, relative to the norm of every parameter.
         samples: pairs of opposite draws.
         seed: of the draws, the same for every layer.
+        parameters: those that are perturbed, layer by layer, see `chosen_parameters`; all by default.
 
     Raises:
         InputError: a value out of range, a point of another network or of a loss that is not finite.
     """
     check_objective(objective, "layer_sharpness(objective, model)")
     _check_settings(replace(LAYER, radius=radius, samples=samples), radius, samples, None, seed)
-    return layer_sharpness_in(Neighbourhood(objective, point), radius=radius, samples=samples, seed=seed)
+    around = Neighbourhood(objective, point, parameters)
+    return layer_sharpness_in(around, radius=radius, samples=samples, seed=seed)
 
 
 @own_torch_state()
@@ -236,7 +247,7 @@ def layer_sharpness_in(
     """`layer_sharpness` in a neighbourhood that other measures share."""
     measure = replace(LAYER, radius=radius, samples=samples)
     _check_settings(measure, radius, samples, None, seed)
-    point = neighbourhood.point
+    point = neighbourhood.moved
     layers = dict.fromkeys(name.rpartition(".")[0] for name, value in point.items() if value.numel())
     found = []
     for layer in layers:

@@ -1,6 +1,7 @@
 """The loss around a point, in coordinates in which the neighbourhood is a plain ball or box."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from landscape.errors import InputError
 from landscape.objective.gradients import MeanLoss
 from landscape.objective.objectives import Objective, check_objective
 from landscape.points import Point, as_point, check_match, flatten, unflatten
+from landscape.slices.chosen import chosen_parameters, entries_of
 
 __all__ = ["Neighbourhood", "NonFinite"]
 
@@ -21,18 +23,23 @@ class NonFinite(Exception):
 class Neighbourhood:
     """y -> L(theta + T y) with a diagonal matrix T (at first the identity), all vectors flat, in float64, on the CPU.
 
-    Made once for a point, it serves all measures there, each with a T of its own.
+    Made once for a point, it serves all measures there, each with a T of its own. Where ``parameters`` are chosen, y
+    holds only those; the others stay where they are. ``moved`` is the point as far as y moves it.
 
     Raises:
         InputError: a point of another network, or one whose own loss is not finite.
     """
 
-    def __init__(self, objective: Objective, point: nn.Module | Point):
+    def __init__(self, objective: Objective, point: nn.Module | Point, parameters: str | Sequence[str] | None = None):
         check_objective(objective, "Neighbourhood(objective, model)")
-        self.mean_loss, self.point = MeanLoss(objective), as_point(point)
-        check_match(self.point, dict(self.mean_loss.objective.model.named_parameters()))
-        self.origin = flatten(self.point)
-        self.rescale({name: torch.ones_like(value) for name, value in self.point.items()})
+        self.point = as_point(point)
+        check_match(self.point, dict(objective.model.named_parameters()))
+        self.parameters = None if parameters is None else entries_of(parameters)
+        names = self.point if parameters is None else chosen_parameters(point, parameters)
+        self.moved = {name: self.point[name] for name in names}
+        self.mean_loss = MeanLoss(objective, self.moved)
+        self.origin = flatten(self.moved)
+        self.rescale({name: torch.ones_like(value) for name, value in self.moved.items()})
         self.loss = self.mean_loss(self.point)
         if not math.isfinite(self.loss):
             raise InputError(
@@ -41,14 +48,15 @@ class Neighbourhood:
 
     def rescale(self, scale: Point) -> None:
         """Take another T; parameters of integers stay as they are."""
-        self.scale = flatten({name: value * self.point[name].is_floating_point() for name, value in scale.items()})
+        self.scale = flatten({name: value * self.moved[name].is_floating_point() for name, value in scale.items()})
 
     @property
     def description(self) -> dict[str, Any]:
-        """Which data and which loss; JSON types only."""
+        """Which data, which loss and which parameters, where these were chosen; JSON types only."""
         objective = self.mean_loss.objective
         data = {**objective.samples.description, "size": objective.size}
-        return {"data": data, "objective": objective.description}
+        chosen = {} if self.parameters is None else {"parameters": self.parameters}
+        return {"data": data, "objective": objective.description, **chosen}
 
     @property
     def size(self) -> int:
@@ -75,4 +83,4 @@ class Neighbourhood:
         return torch.randn(self.size, generator=generator, dtype=torch.float32).double()
 
     def _moved(self, y: Tensor) -> Point:
-        return unflatten(self.origin + self.scale * y, self.point)
+        return {**self.point, **unflatten(self.origin + self.scale * y, self.moved)}

@@ -12,8 +12,9 @@ from landscape.errors import InputError
 from landscape.points import Point, in_precision, is_continuous, precise
 from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
+from landscape.slices.interpolations import difference
 from landscape.slices.networks import Networks
-from landscape.slices.planes import Slice, difference
+from landscape.slices.planes import Slice
 from landscape.storage.provenance import fingerprint
 
 __all__ = ["Curve", "CurveForm", "check_form", "control_weights"]

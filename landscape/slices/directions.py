@@ -14,14 +14,17 @@ from landscape.points import (
     as_float64,
     as_real,
     check_match,
+    check_values,
     is_continuous,
+    named_parameters,
     norm,
-    parameters_of,
     precise,
+    whole_step,
     with_wrapped_names,
 )
 from landscape.runtime import own_torch_state
 from landscape.runtime.seeds import checked_seed
+from landscape.slices.chosen import chosen_parameters
 from landscape.slices.ignored import RULE, ignored_parameters
 
 __all__ = [
@@ -46,6 +49,7 @@ def random_directions(
     seed: int,
     normalize: Normalize | None = "filter",
     ignore: Sequence[str] = ("bias", "norm"),
+    parameters: str | Sequence[str] | None = None,
     distribution: Distribution = "gaussian",
     orthogonal: bool = False,
     rule: int = RULE,
@@ -54,7 +58,7 @@ def random_directions(
 
     Entries are independent draws (N(0, 1), uniform on [-1, 1], or +-1 with equal chance) from one CPU generator,
     all parameters of the first direction before those of the second, in ``named_parameters`` order and always
-    in float32: the same ``seed`` gives the same directions on every device and for every ``ignore``. With
+    in float32: the same ``seed`` gives the same entries on every device, whatever is ignored or chosen. With
     ``orthogonal`` the raw draws are orthogonalised filter by filter before they are normalised, so that the
     filter norms and the orthogonality both hold.
 
@@ -65,6 +69,8 @@ def random_directions(
         normalize: "filter" (|d_f| = |theta_f| for every filter f; Li et al. 2018, section 4), "layer"
             (|d_p| = |theta_p| for every parameter p), "model" (|d| = |theta|) or None.
         ignore: kinds or glob patterns of parameters whose direction is exactly zero, see `ignored_parameters`.
+        parameters: those that are moved at all, such as ("*lora*",) or "trainable", see `chosen_parameters`; all by
+            default. The directions of the others are zero and take no memory, and norms are those of the chosen.
         distribution: "gaussian", "uniform" or "rademacher".
         orthogonal: make every pair of directions orthogonal within every filter.
         rule: the version of what ``ignore`` stands for, see `ignored_parameters`; a recipe that names none is of 1.
@@ -75,20 +81,24 @@ def random_directions(
 
     Raises:
         InputError: unknown normalisation, distribution, pattern or seed; nothing left to perturb.
+
+    Warns:
+        UserWarning: weights that are zero, such as B of a fresh LoRA adapter, have no norm for a direction to take
+            over, so that they would not be moved.
     """
     if distribution not in _DRAWS:
         raise InputError(f"unknown distribution {distribution!r}; use one of {', '.join(_DRAWS)}")
-    reference = parameters_of(model)
-    ignored = ignored_parameters(model, ignore, rule=rule)
+    check_values(model)
+    values = {name: value.detach() for name, value in named_parameters(model)}
+    chosen = set(values if parameters is None else chosen_parameters(model, parameters))
+    reference = {name: value for name, value in values.items() if name in chosen}
+    ignored = ignored_parameters(model, ignore, rule=rule) & chosen
     ignored |= {name for name, value in reference.items() if not is_continuous(value)}
-    if not any(reference[name].any() for name in reference.keys() - ignored):
-        raise InputError(
-            f"no parameter is left to perturb: ignore={tuple(ignore)} matches all that are not zero; "
-            "pass a smaller ignore, for example ignore=()"
-        )
+    _check_moves(reference, ignored, ignore, normalize)
     generator = torch.Generator().manual_seed(checked_seed(seed))
     draw = functools.partial(_drawn, _DRAWS[distribution], generator, rule)
-    raw = [{name: draw(value) for name, value in reference.items()} for _ in range(count)]
+    drawn = [((name, draw(value)) for name, value in values.items()) for _ in range(count)]
+    raw = [{name: entries for name, entries in pairs if name in chosen} for pairs in drawn]
     if orthogonal:
         orthogonalize_filters(raw, reference.keys() - ignored)
     directions = []
@@ -97,8 +107,26 @@ def random_directions(
             direction[name].zero_()
         direction = _like(direction, reference, rule)
         direction = _like(normalize_direction(direction, reference, normalize), reference, rule)
-        directions.append(with_wrapped_names(direction, model))
+        directions.append(with_wrapped_names(whole_step(direction, values), model))
     return directions
+
+
+def _check_moves(reference: Point, ignored: set[str], ignore: Sequence[str], normalize: str | None) -> None:
+    """Refuse directions that move nothing; warn of weights that would not be moved because they are zero."""
+    zero = [name for name, value in reference.items() if name not in ignored and not value.any()]
+    if len(zero) == len(reference.keys() - ignored):
+        raise InputError(
+            f"no parameter is left to perturb: ignore={tuple(ignore)} matches all that are chosen and not zero; "
+            "pass a smaller ignore, for example ignore=()"
+        )
+    weights = [name for name in zero if reference[name].ndim > 1 and reference[name].numel()]
+    if weights and normalize in ("filter", "layer"):
+        warnings.warn(
+            f"{len(weights)} weight(s) are zero, first {weights[0]!r}, as in LoRA adapters before they are trained: "
+            f"normalize={normalize!r} takes over their norms, which are zero, so that they are not moved; train first, "
+            "or pass normalize='model' or None",
+            stacklevel=4,
+        )
 
 
 def _drawn(

@@ -1,15 +1,26 @@
 """The plane in which points of one network spread most."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError, InputTypeError
-from landscape.points import Point, as_point, as_real, check_match, is_continuous, precise, unflatten
+from landscape.points import (
+    Point,
+    as_point,
+    as_real,
+    check_match,
+    is_continuous,
+    point_moving,
+    precise,
+    unflatten,
+    whole_step,
+)
 from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
+from landscape.slices.chosen import choice_of, chosen_parameters
 from landscape.slices.directions import Normalize, normalize_direction, orthogonalize_filters
 from landscape.slices.networks import Networks
 from landscape.slices.planes import Plane
@@ -27,7 +38,7 @@ class _Columns(Protocol):
 
     def __getitem__(self, index: int, /) -> Point: ...
 
-    def columns(self, size: int) -> Iterator[Tensor]: ...
+    def columns(self, size: int, names: Collection[str]) -> Iterator[Tensor]: ...
 
 
 @own_torch_state()
@@ -35,6 +46,7 @@ def pca_plane(
     points: Sequence[nn.Module | Point],
     *,
     origin: Literal["last", "first"] | int = "last",
+    parameters: str | Sequence[str] | None = None,
     normalize: Normalize | None = None,
 ) -> Plane:
     """The plane through one of ``points`` along the two unit directions in which they spread most.
@@ -51,6 +63,8 @@ def pca_plane(
     Args:
         points: at least three models or points of one network, or a file of them (`RecordedPoints`).
         origin: "last", "first" or an index: the point that gets the coordinates (0, 0).
+        parameters: those in which the points are compared, and which the plane moves, see `chosen_parameters`; all by
+            default, of a file all that were recorded. The others are those of the origin.
         normalize: None, "filter", "layer" or "model".
 
     Raises:
@@ -67,50 +81,66 @@ def pca_plane(
         raise InputError(f"origin must be 'last', 'first' or an index below {len(points)}, not {origin!r}")
     held = Networks.between(points, [(0.0, 0.0)] * len(points)) if isinstance(points, list | tuple) else None
     columns = points if isinstance(points, _Columns) else _Points(points)
-    variances, vectors = _principal(_gram(columns))
-    basis = _directions(columns, vectors / variances[:2].sqrt())
-    centre = as_point(columns[index])
-    directions = [unflatten(row, centre) for row in basis]
+    centre, names, choice = _centre(points[index], parameters)
+    choice = (getattr(points, "choice", None) or {}) | choice
+    variances, vectors = _principal(_gram(columns, names))
+    basis = _directions(columns, names, vectors / variances[:2].sqrt())
+    moved = {name: centre[name] for name in names}
+    directions = [unflatten(row, moved) for row in basis]
     if normalize not in (None, "model"):  # which scales the two as they are
-        orthogonalize_filters(directions, set(centre))
-    directions = [normalize_direction(direction, centre, normalize) for direction in directions]
+        orthogonalize_filters(directions, set(moved))
+    directions = [normalize_direction(direction, moved, normalize) for direction in directions]
     recipe: dict[str, Any] = {
         "kind": "pca plane",
         "origin": origin,
         "points": len(points),
         "explained_variance": (variances / variances.sum()).tolist(),
         "normalize": normalize,
+        **choice,
     }
     like = [{name: value.to(precise(centre[name])) for name, value in direction.items()} for direction in directions]
+    whole = tuple(whole_step(direction, centre) for direction in like)
     axes = SliceAxes.principal(recipe["explained_variance"], normalize)
-    return Plane(centre, tuple(like), recipe, len(points), held.flat(index) if held else None, axes)
+    return Plane(centre, whole, recipe, len(points), held.flat(index) if held else None, axes)
+
+
+def _centre(
+    source: nn.Module | Point, parameters: str | Sequence[str] | None
+) -> tuple[Point, Collection[str], dict[str, Any]]:
+    """The origin, the names of the parameters to compare, and what the recipe tells of them where they are chosen."""
+    if parameters is None:
+        centre = as_point(source)
+        return centre, centre.keys(), {}
+    names = chosen_parameters(source, parameters)
+    centre = point_moving(source, names)
+    return centre, names, choice_of(centre, names, parameters)
 
 
 class _Points(list[Point]):
     """Points in memory, read as those of a file are."""
 
     def __init__(self, points: Sequence[nn.Module | Point]):
-        super().__init__(as_point(point) for point in points)
+        super().__init__(point_moving(point, ()) for point in points)
         for number, point in enumerate(self):
             check_match(point, self[0], f"point {number}")
             for name, value in point.items():
                 if not is_continuous(value) and not torch.equal(value, self[0][name]):
                     raise InputError(f"the parameter {name!r} holds whole numbers that differ in point {number}")
 
-    def columns(self, size: int) -> Iterator[Tensor]:
-        for name in self[0]:
+    def columns(self, size: int, names: Collection[str]) -> Iterator[Tensor]:
+        for name in names:
             rows = [as_real(point[name].cpu()).flatten().split(size) for point in self]
             yield from map(torch.stack, zip(*rows, strict=True))
 
 
-def _centred(points: _Columns) -> Iterator[Tensor]:
-    for block in points.columns(max(1, BLOCK // len(points))):
+def _centred(points: _Columns, names: Collection[str]) -> Iterator[Tensor]:
+    for block in points.columns(max(1, BLOCK // len(points)), names):
         yield block - block.mean(0)
 
 
-def _gram(points: _Columns) -> Tensor:
+def _gram(points: _Columns, names: Collection[str]) -> Tensor:
     gram = torch.zeros(len(points), len(points), dtype=torch.float64)
-    for block in _centred(points):
+    for block in _centred(points, names):
         gram += block @ block.T
     if not gram.isfinite().all():
         raise InputError("a point is not finite (did training diverge?); use the points before it")
@@ -126,9 +156,9 @@ def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
     return variances, vectors[:, :2]
 
 
-def _directions(points: _Columns, weights: Tensor) -> Tensor:
+def _directions(points: _Columns, names: Collection[str], weights: Tensor) -> Tensor:
     """The orthonormal rows [2, D] of (weights^T X), the first one from the first point towards the last one."""
-    raw = torch.cat([block.T @ weights for block in _centred(points)])
+    raw = torch.cat([block.T @ weights for block in _centred(points, names)])
     # QR restores the orthogonality that the squared condition number of the Gram matrix costs.
     basis: Tensor = torch.linalg.qr(raw).Q.T
     toward_last = weights[-1] - weights[0]  # in units of 1 / sqrt(l_k), which leaves the signs

@@ -8,8 +8,8 @@ from torch import nn
 
 from landscape.errors import InputError, InputTypeError
 from landscape.objective.objectives import Objective, check_objective
-from landscape.objective.settling import check_point
-from landscape.points import Point, as_float64, as_point, check_match, cosine, inner
+from landscape.objective.settling import check_point, whole_slice
+from landscape.points import Point, as_float64, as_point, check_match, cosine, inner, is_no_step
 from landscape.results import Trajectory
 from landscape.runtime import own_torch_state
 from landscape.runtime.progress import progress_bar
@@ -59,21 +59,25 @@ def project(
         raise InputError("there are no points to project")
     inverse = _inverse_gram(plane)
     if objective is not None:
+        plane = whole_slice(objective.network, plane)
         given_objective, objective = objective, objective.for_slice(plane)
     steps = np.asarray(getattr(points, "steps", np.arange(len(points))))
     rows, loss, shadow_loss = [], np.full(len(points), np.nan), np.full(len(points), np.nan)
     if objective is None:
         loss[:] = getattr(points, "losses", loss)
+    only_chosen = getattr(points, "choice", None) is not None
     with progress_bar(progress, "Projecting", len(points), unit="points") as bar:
         for t in range(len(points)):
             given = points[t]
             point = as_point(given)
+            if only_chosen:  # the others were not recorded: they are those of the plane
+                point = {**plane.origin, **point}
             check_match(point, plane.origin, f"point {t}")
             rows.append(_seen_from(plane, inverse, point))
             if objective is not None:
                 if rows[-1][3] > ON_PLANE:
                     check_point(given_objective.network, objective.network, given)
-                loss[t] = _own_loss(objective, given)
+                loss[t] = _own_loss(objective, point if only_chosen else given)
                 shadow_loss[t] = float(objective.on(plane, *rows[-1][:2]).double().mean())
             bar.update()
     alphas, betas, distance, relative = np.array(rows, dtype=np.float64).T
@@ -123,14 +127,21 @@ def _inverse_gram(plane: Plane) -> np.ndarray:
 
 def _seen_from(plane: Plane, inverse: np.ndarray, point: Point) -> tuple[float, float, float, float]:
     """Coordinates of the shadow, distance from it, and that as a share of the distance from the origin."""
-    offset = {name: as_float64(point[name]).cpu() - as_float64(value).cpu() for name, value in plane.origin.items()}
+    offset = {
+        name: as_float64(point[name]).cpu() - as_float64(value).cpu()
+        for name, value in plane.origin.items()
+        if point[name] is not value
+    }
     directions = [
-        {name: as_float64(value).cpu() for name, value in direction.items()} for direction in plane.directions
+        {name: as_float64(direction[name]).cpu() for name in offset if not is_no_step(direction[name])}
+        for direction in plane.directions
     ]
-    alpha, beta = inverse @ [inner(offset, direction) for direction in directions]
     away = math.sqrt(inner(offset, offset))
-    for name, value in offset.items():
-        value -= alpha * directions[0][name] + beta * directions[1][name]
+    coordinates = inverse @ [inner(direction, offset) for direction in directions]
+    for coordinate, direction in zip(coordinates, directions, strict=True):
+        for name, step in direction.items():
+            offset[name] -= coordinate * step
+    alpha, beta = coordinates
     distance = math.sqrt(inner(offset, offset))
     return float(alpha), float(beta), distance, distance / away if away else 0.0
 

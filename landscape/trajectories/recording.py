@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import shutil
 import warnings
 import weakref
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,15 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError
 from landscape.escaping import one_line
-from landscape.points import Point, as_point, cut
+from landscape.points import Point, cut, point_moving
 from landscape.runtime import own_torch_state
+from landscape.slices.chosen import chosen_parameters, entries_of
 from landscape.storage.files import make_folder, written_whole
 from landscape.storage.formats import foreign_format
-from landscape.storage.forms import form_fault
+from landscape.storage.forms import Optional, form_fault
 from landscape.storage.json_files import parsed
 from landscape.storage.locks import locked
+from landscape.storage.provenance import fingerprint
 from landscape.storage.reading import is_there, opened
 
 __all__ = ["JoinedPoints", "RecordedPoints", "TrajectoryRecorder"]
@@ -35,7 +38,13 @@ __all__ = ["JoinedPoints", "RecordedPoints", "TrajectoryRecorder"]
 MAGIC, EARLIER_MAGIC = b"landscape points 2\n", b"landscape points 1\n"  # which has no digest of the header
 HEX, LONGEST_HEADER = 64, 2**26  # bytes of a digest; of a header
 LARGEST = 2**40  # parameters
-FORM = {"shapes": {str: [int]}, "dtype": str, "unit": str, "notes": dict}
+FORM = {
+    "shapes": {str: [int]},
+    "dtype": str,
+    "unit": str,
+    "notes": dict,
+    "chosen": Optional({"parameters": [str], "rest": str}),  # where not all parameters are recorded
+}
 TYPES = {torch.float16: "<f2", torch.float32: "<f4", torch.float64: "<f8"}
 
 
@@ -55,6 +64,8 @@ class TrajectoryRecorder:
     Args:
         path: The file; one that exists is replaced, unless ``resume``.
         every: Keep every so many steps (or epochs), counted from 0.
+        parameters: Those that are recorded, such as ("*lora*",) or "trainable", see `chosen_parameters`; all by
+            default. Of the others the file holds a digest alone, as they were at its first point.
         dtype: torch.float32, torch.float64, or torch.float16 for half the space.
         resume: Go on after the last whole record. Where others are damaged, the file is kept under another name, and
             the whole records of it are gone on from.
@@ -70,6 +81,7 @@ class TrajectoryRecorder:
         path: str | Path,
         *,
         every: int = 1,
+        parameters: str | Sequence[str] | None = None,
         dtype: torch.dtype = torch.float32,
         resume: bool = False,
         notes: dict[str, Any] | None = None,
@@ -79,6 +91,9 @@ class TrajectoryRecorder:
         if every < 1:
             raise InputError(f"every is {every}; it must be at least 1")
         self.path, self.every, self.dtype, self.notes = Path(path), every, dtype, notes or {}
+        self.parameters = parameters
+        self._names: set[str] | None = None  # of the chosen parameters, once there was a network
+        self._choice: dict[str, Any] | None = None  # what the file tells of them
         self._unit, self._calls, self._head, self._steps = "step", 0, b"", []
         make_folder(self.path.parent)
         if resume and is_there(self.path):
@@ -86,6 +101,7 @@ class TrajectoryRecorder:
             if earlier.damaged:
                 earlier.keep_whole_records()
             self._head, self._steps, self._unit = earlier.head, earlier.steps.tolist(), earlier.unit
+            self._choice = earlier.choice
             self._calls = self._steps[-1] + 1 if self._steps else 0
         else:
             self._remove()
@@ -105,7 +121,7 @@ class TrajectoryRecorder:
         self._calls = step + 1
         if step % self.every:
             return
-        point = as_point(model)
+        point = self._chosen(model)
         head = self._header(point)
         if self._head and not _same_header(self._head, head):
             raise InputError(f"{self.path} holds points of another network or run; use one file for each")
@@ -127,6 +143,18 @@ class TrajectoryRecorder:
     def on_step(self, step: int, model: nn.Module, loss: Tensor) -> None:
         """The hook of `fit` after every step; the loss is that of its mini-batch, before the step."""
         self.record(model, loss=loss, step=step)
+
+    def _chosen(self, model: nn.Module | Point) -> Point:
+        """The present values of the parameters that are recorded; they share the memory of ``model``."""
+        point = point_moving(model, ())
+        if self.parameters is None:
+            return point
+        if self._names is None:
+            self._names = set(chosen_parameters(model, self.parameters))
+            rest = [value for name, value in point.items() if name not in self._names]
+            digest = self._choice["rest"] if self._choice else fingerprint(rest)
+            self._choice = {"parameters": entries_of(self.parameters), "rest": digest}
+        return {name: value for name, value in point.items() if name in self._names}
 
     def _append(self, head: bytes, record: bytes, place: int) -> None:
         """Write ``record`` at ``place``, and nothing behind it, unless the file is not as this recorder left it."""
@@ -156,6 +184,7 @@ class TrajectoryRecorder:
             "dtype": TYPES[self.dtype],
             "unit": self._unit,
             "notes": self.notes,
+            **({"chosen": self._choice} if self._choice else {}),
         }
         text = json.dumps(layout).encode()
         text += b" " * (-(len(MAGIC) + HEX + len(text) + 2) % 8)  # whole words, so that records are aligned
@@ -169,7 +198,8 @@ class RecordedPoints(Sequence[Any]):
     out, with a warning.
 
     Attributes: ``steps`` [T] int64, ``losses`` [T] float64 (NaN where none was given), ``unit`` ("step" or "epoch"),
-    ``notes``, ``damaged`` (number of records that are left out, without a half-written one at the end).
+    ``notes``, ``damaged`` (number of records that are left out, without a half-written one at the end), ``choice``
+    (where only some parameters were recorded: which, and a digest of the others; None otherwise).
 
     Raises:
         InputError: the file is missing or holds no points.
@@ -179,7 +209,7 @@ class RecordedPoints(Sequence[Any]):
         self.path = Path(path)
         self.head, layout = _read_header(self.path)
         self.shapes = {name: tuple(shape) for name, shape in layout["shapes"].items()}
-        self.unit, self.notes = layout["unit"], layout["notes"]
+        self.unit, self.notes, self.choice = layout["unit"], layout["notes"], layout.get("chosen")
         self._sizes = [math.prod(shape) for shape in self.shapes.values()]
         self._records, self._whole = self._whole_records(_layout(sum(self._sizes), layout["dtype"]))
         self.damaged = len(self._records) - len(self._whole)
@@ -204,11 +234,19 @@ class RecordedPoints(Sequence[Any]):
             digest.update(self._records[index].tobytes())
         return digest.hexdigest()
 
-    def columns(self, size: int) -> Iterator[Tensor]:
-        """The parameters, ``size`` at a time, of all points: blocks [T, size] float64."""
+    def columns(self, size: int, names: Collection[str] | None = None) -> Iterator[Tensor]:
+        """The parameters ``names``, at most ``size`` at a time, of all points: blocks [T, size] float64."""
         rows = self._whole if self.damaged else slice(None)
-        for start in range(0, sum(self._sizes), size):
-            yield torch.from_numpy(self._records["point"][rows, start : start + size].astype(np.float64))
+        for begin, end in self._ranges(names):
+            for start in range(begin, end, size):
+                yield torch.from_numpy(self._records["point"][rows, start : min(start + size, end)].astype(np.float64))
+
+    def _ranges(self, names: Collection[str] | None) -> list[tuple[int, int]]:
+        """Where the parameters ``names`` stand in a point; all in one where none is left out."""
+        ends = list(itertools.accumulate(self._sizes, initial=0))
+        if names is None or set(names) >= self.shapes.keys():
+            return [(0, ends[-1])]
+        return [place for name, place in zip(self.shapes, itertools.pairwise(ends), strict=True) if name in names]
 
     def keep_whole_records(self) -> None:
         """Replace the file by one of its whole records, and keep a copy of what it was beside it.
@@ -270,9 +308,13 @@ class JoinedPoints(Sequence[Any]):
             index -= len(run)
         return run[index]
 
-    def columns(self, size: int) -> Iterator[Tensor]:
-        """The parameters, ``size`` at a time, of all points: blocks [T, size] float64."""
-        for blocks in zip(*(run.columns(size) for run in self.runs), strict=True):
+    @property
+    def choice(self) -> dict[str, Any] | None:
+        return self.runs[0].choice
+
+    def columns(self, size: int, names: Collection[str] | None = None) -> Iterator[Tensor]:
+        """The parameters ``names``, at most ``size`` at a time, of all points: blocks [T, size] float64."""
+        for blocks in zip(*(run.columns(size, names) for run in self.runs), strict=True):
             yield torch.cat(blocks)
 
 

@@ -12,6 +12,7 @@ from landscape.datasets import Data
 from landscape.errors import InputError
 from landscape.models import build_model
 from landscape.objective.objectives import Objective
+from landscape.objective.settling import whole_slice
 from landscape.results import Trajectory
 from landscape.runtime import ranks
 from landscape.runtime.devices import seed_everything, select_device
@@ -115,6 +116,7 @@ def load_or_project(
     path: str | Path, points: RecordedPoints, plane: Plane, objective: Objective, *, name: str, force: bool = False
 ) -> Trajectory:
     """The trajectory stored at ``path`` if it is that of ``points`` on this plane, else a new one, stored there."""
+    plane = whole_slice(objective.network, plane)
     settled = objective.for_slice(plane)
     identity = {
         "points": points.fingerprint,

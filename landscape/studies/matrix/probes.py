@@ -18,7 +18,9 @@ from landscape.errors import InputError
 from landscape.evaluation import evaluate
 from landscape.objective.objectives import Objective, objective
 from landscape.sharpness import MEASURES, Neighbourhood, sharpness_in
-from landscape.slices.planes import Slice, interpolation_line, random_line, random_plane
+from landscape.slices.interpolations import interpolation_line
+from landscape.slices.planes import Slice
+from landscape.slices.random_slices import random_line, random_plane
 from landscape.studies.matrix.records import clear_record, is_current, plain, write_record
 from landscape.studies.matrix.runs import PROBES, StudyRun
 from landscape.training.checkpoints import load_checkpoint, load_checkpoint_data

@@ -1,0 +1,83 @@
+"""Lines and planes along random directions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from landscape.points import Point, as_point, point_moving
+from landscape.results.axes import SliceAxes
+from landscape.runtime import own_torch_state
+from landscape.runtime.seeds import checked_seed
+from landscape.slices.chosen import choice_of, chosen_parameters
+from landscape.slices.directions import Distribution, Normalize, random_directions
+from landscape.slices.ignored import RULE, reasons_not_to_move
+from landscape.slices.networks import Networks
+from landscape.slices.planes import Line, Plane
+
+__all__ = ["random_line", "random_plane"]
+
+
+@own_torch_state()
+def random_plane(
+    model: nn.Module,
+    *,
+    seed: int = 42,
+    normalize: Normalize | None = "filter",
+    ignore: Sequence[str] = ("bias", "norm"),
+    parameters: str | Sequence[str] | None = None,
+    orthogonal: bool = False,
+    distribution: Distribution = "gaussian",
+    rule: int = RULE,
+) -> Plane:
+    """The plane through the parameters of ``model`` along two random directions, see `random_directions`.
+
+    With ``parameters``, such as ``("*lora*",)`` or ``"trainable"``, only those are moved, see `chosen_parameters`; of
+    the others the plane keeps no copies.
+
+    Example:
+        >>> plane = random_plane(torch.nn.Linear(3, 2), seed=0)
+        >>> sorted(plane(0.5, -0.5))
+        ['bias', 'weight']
+    """
+    settings = {"seed": seed, "normalize": normalize, "ignore": ignore, "parameters": parameters}
+    settings |= {"orthogonal": orthogonal, "distribution": distribution, "rule": rule}
+    return Plane(*_random_slice("random plane", model, 2, settings))
+
+
+@own_torch_state()
+def random_line(
+    model: nn.Module,
+    *,
+    seed: int = 42,
+    normalize: Normalize | None = "filter",
+    ignore: Sequence[str] = ("bias", "norm"),
+    parameters: str | Sequence[str] | None = None,
+    distribution: Distribution = "gaussian",
+    rule: int = RULE,
+) -> Line:
+    """The line through the parameters of ``model`` along one random direction, see `random_plane`."""
+    settings = {"seed": seed, "normalize": normalize, "ignore": ignore, "parameters": parameters}
+    settings |= {"orthogonal": False, "distribution": distribution, "rule": rule}
+    return Line(*_random_slice("random line", model, 1, settings))
+
+
+def _random_slice(
+    kind: str, model: nn.Module, count: int, settings: dict[str, Any]
+) -> tuple[Point, tuple[Point, ...], dict[str, Any], int, Networks | None, SliceAxes]:
+    """The fields of the slice: origin, directions, recipe, one network, its buffers, axes."""
+    directions = random_directions(model, count, **settings)
+    parameters, ignore = settings.pop("parameters"), settings["ignore"]
+    not_moved = reasons_not_to_move(model, ignore, rule=settings["rule"])
+    recipe = {"kind": kind, **settings, "seed": checked_seed(settings["seed"]), "ignore": list(ignore)}
+    if parameters is None:
+        origin = as_point(model)
+    else:
+        names = chosen_parameters(model, parameters)
+        origin = point_moving(model, names)
+        choice = choice_of(origin, names, parameters)
+        others = {reason: [name for name in group if name in names] for reason, group in not_moved.items()}
+        recipe["parameters"], not_moved = choice["parameters"], choice["not_moved"] | others
+    recipe["not_moved"] = not_moved
+    axes = SliceAxes.random(settings["normalize"], count)
+    return origin, tuple(directions), recipe, 1, Networks.around(model), axes

@@ -1,0 +1,363 @@
+"""Chosen parameters: what is chosen, that only this is moved, kept and measured, and low-rank adapters among them."""
+
+import hashlib
+import math
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from networks import images, make
+from torch import nn
+
+import landscape_lib as ll
+from landscape.slices.chosen import chosen_parameters, kind_of
+
+DATA = torch.randn(23, 6, generator=torch.Generator().manual_seed(5)).double(), torch.arange(23) % 3
+
+
+class LoRA(nn.Module):
+    """W x + B A x with W frozen."""
+
+    def __init__(self, layer, rank=4):
+        super().__init__()
+        self.base = layer.requires_grad_(False)
+        self.lora_A = nn.Parameter(torch.randn(rank, layer.in_features).double() / 2)
+        self.lora_B = nn.Parameter(torch.randn(layer.out_features, rank).double() / 2)
+
+    def forward(self, x):
+        return self.base(x) + x @ self.lora_A.T @ self.lora_B.T
+
+
+def dense(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+
+
+def adapted(seed=0):
+    network = dense(seed)
+    network[0], network[2] = LoRA(network[0]), LoRA(network[2])
+    return network
+
+
+def objective(model, **options):
+    return ll.objective(model, DATA, dtype=torch.float64, device="cpu", **options)
+
+
+def digest(model, without="lora"):
+    values = [value for name, value in model.named_parameters() if without not in name]
+    return hashlib.sha256(b"".join(value.detach().numpy().tobytes() for value in values)).hexdigest()
+
+
+def stored(point):
+    """Bytes that the memory of ``point`` takes."""
+    return sum(value.untyped_storage().nbytes() for value in point.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("transformer.h.0.attn.c_attn.weight", "attention"),
+        ("transformer.h.0.ln_1.weight", "norm"),
+        ("transformer.wte.weight", "embedding"),
+        ("lm_head.weight", "head"),
+        ("model.layers.0.self_attn.q_proj.weight", "attention"),
+        ("model.layers.0.post_attention_layernorm.weight", "norm"),
+        ("model.layers.0.mlp.gate_proj.weight", "mlp"),
+        ("model.embed_tokens.weight", "embedding"),
+        ("bert.encoder.layer.0.attention.output.dense.weight", "attention"),
+        ("bert.encoder.layer.0.output.dense.weight", "mlp"),
+        ("bert.embeddings.LayerNorm.bias", "norm"),
+        ("decoder.block.0.layer.1.EncDecAttention.q.weight", "attention"),
+        ("encoder.block.0.layer.1.DenseReluDense.wi.weight", "mlp"),
+        ("vit.embeddings.cls_token", "embedding"),
+        ("blocks.0.attn.qkv.weight", "attention"),
+        ("classifier.weight", "head"),
+        ("fc.weight", "head"),
+        ("ensemble.0.weight", None),
+        ("layer1.0.conv1.weight", None),
+    ],
+)
+def test_names_tell_the_kind_of_a_layer(name, kind):
+    assert kind_of(name) == kind
+
+
+def test_patterns_names_and_words_choose():
+    model = adapted()
+    assert chosen_parameters(model, "trainable") == ["0.lora_A", "0.lora_B", "2.lora_A", "2.lora_B"]
+    assert chosen_parameters(model, ("*lora_B", "0.lora_A")) == ["0.lora_A", "0.lora_B", "2.lora_B"]
+    tied = make("tied")
+    assert chosen_parameters(tied, ("b.weight",)) == ["a.weight"]  # under the name that a point has
+    encoder = nn.TransformerEncoderLayer(8, 2, 16)
+    assert chosen_parameters(encoder, "attention")[0] == "self_attn.in_proj_weight"
+    assert chosen_parameters(encoder, "mlp") == ["linear1.weight", "linear1.bias", "linear2.weight", "linear2.bias"]
+    assert chosen_parameters(encoder, "norm")[0] == "norm1.weight"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (("*lora_C",), r"'\*lora_C' matches no parameter; near names are 0.lora_A, 0.lora_B"),
+        (("0.lora_a",), "'0.lora_a' matches no parameter; near names are 0.lora_A"),
+        (("0",), r"'0' matches no parameter; '0\.\*' matches the 4 of that module"),
+        (("*base*",), r"matches only frozen parameters.* trainable ones \(0.lora_A, 0.lora_B, 2.lora_A, 2.lora_B\)"),
+        ("0.lora_A", r"write \('0.lora_A',\)"),
+        ("attention", "no name of this network tells that it is 'attention'"),
+        ((), "parameters is empty"),
+        ((1,), "patterns of names, not int"),
+        (3, "a sequence of patterns of names, not int"),
+    ],
+)
+@pytest.mark.parametrize("maker", ["random_plane", "random_line", "hessian_product", "sharpness", "recorder"])
+def test_what_chooses_nothing_is_refused_in_one_line(maker, parameters, message, tmp_path):
+    model = adapted()
+    makers = {
+        "random_plane": lambda: ll.random_plane(model, parameters=parameters),
+        "random_line": lambda: ll.random_line(model, parameters=parameters),
+        "hessian_product": lambda: ll.hessian_product(objective(model), model, parameters=parameters),
+        "sharpness": lambda: ll.sharpness(objective(model), model, "sam", parameters=parameters),
+        "recorder": lambda: ll.TrajectoryRecorder(tmp_path / "a.points", parameters=parameters).record(model),
+    }
+    with pytest.raises(ll.InputError, match=message) as refused:
+        makers[maker]()
+    assert "\n" not in str(refused.value)
+
+
+def test_nothing_trainable_and_points_are_told():
+    model = dense().requires_grad_(False)
+    with pytest.raises(ll.InputError, match="no parameter of this network is"):
+        ll.random_plane(model, parameters="trainable")
+    assert ll.random_plane(model, parameters=("2.*",)).not_moved["not chosen"] == ["0.weight", "0.bias"]
+    with pytest.raises(ll.InputError, match="a point does not tell what is trainable"):
+        ll.interpolation_line(ll.parameters_of(model), ll.parameters_of(dense(1)), parameters="trainable")
+
+
+@pytest.mark.parametrize("normalize", ["filter", "layer", "model", None])
+@pytest.mark.parametrize("distribution", ["gaussian", "uniform", "rademacher"])
+def test_only_the_chosen_are_drawn_normalised_and_stored(normalize, distribution):
+    model = adapted()
+    settings = {"seed": 3, "normalize": normalize, "ignore": (), "distribution": distribution}
+    plane = ll.random_plane(model, parameters=("*lora*",), **settings)
+    whole = ll.random_plane(model, **settings)
+    lora = {name: value for name, value in ll.parameters_of(model).items() if "lora" in name}
+    for direction, other in zip(plane.directions, whole.directions, strict=True):
+        assert list(direction) == list(ll.parameters_of(model))
+        for name in direction:
+            if name not in lora:
+                assert not direction[name].any() and direction[name].shape == plane.origin[name].shape
+            elif normalize != "model":  # whose norm is that of what moves
+                torch.testing.assert_close(direction[name], other[name], rtol=0, atol=0)
+        moved = {name: direction[name] for name in lora}
+        if normalize == "model":
+            assert ll.norm(moved) == pytest.approx(ll.norm(lora), rel=1e-6)
+            ratio = {name: (direction[name] / other[name]).flatten() for name in lora}
+            assert torch.cat([*ratio.values()]).std() < 1e-6
+        assert stored(direction) == stored(moved) + 4 * 8  # one number for each of four others
+    assert plane.recipe["parameters"] == ["*lora*"]
+    assert plane.not_moved == {"not chosen": ["0.base.weight", "0.base.bias", "2.base.weight", "2.base.bias"]}
+    assert "moves 4 of 8 parameters, not: not chosen 4" in str(plane).replace("moves: ", "moves ")
+
+
+def test_a_plane_of_adapters_is_that_of_the_dense_network():
+    model = adapted()
+    before = digest(model)
+    plane = ll.random_plane(model, seed=1, parameters="trainable")
+    ranges = {"alpha_range": (-1, 1.5), "beta_range": (-0.5, 1)}
+    surface = ll.evaluate(objective(model), plane, resolution=(5, 4), progress=False, **ranges)
+    for i, alpha in enumerate(surface.alphas):
+        for j, beta in enumerate(surface.betas):
+            network = dense()
+            for layer, name in ((network[0], "0"), (network[2], "2")):
+                a, b = (
+                    plane.origin[f"{name}.lora_{key}"]
+                    + alpha * plane.directions[0][f"{name}.lora_{key}"]
+                    + beta * plane.directions[1][f"{name}.lora_{key}"]
+                    for key in "AB"
+                )
+                layer.weight.data += b @ a
+            expected = F.cross_entropy(network(DATA[0]), DATA[1]).item()
+            assert surface.loss[i, j] == pytest.approx(expected, abs=1e-10)
+    assert digest(model) == before
+    assert surface.metadata["slice"]["parameters"] == ["trainable"]
+
+
+def test_fresh_adapters_are_warned_about_and_move_when_told_how():
+    model = adapted()
+    for layer in (model[0], model[2]):
+        layer.lora_B.data.zero_()
+    with pytest.warns(UserWarning, match=r"2 weight\(s\) are zero, first '0.lora_B'.* pass normalize='model' or None"):
+        plane = ll.random_plane(model, parameters=("*lora*",))
+    flat = ll.evaluate(objective(model), plane, resolution=3, progress=False)
+    assert flat.loss.std() < 1e-12
+    for normalize in ("model", None):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            plane = ll.random_plane(model, parameters=("*lora*",), normalize=normalize)
+        assert ll.evaluate(objective(model), plane, resolution=3, progress=False).loss.std() > 1e-3
+
+
+def test_a_network_that_was_changed_since_is_noticed():
+    model = adapted()
+    target, plane = objective(model), ll.random_plane(model, parameters=("*lora*",))
+    with torch.no_grad():
+        model[0].lora_A.mul_(2)  # copied: of no matter
+    before = ll.evaluate(target, plane, resolution=3, progress=False).loss
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model.requires_grad_(True)
+    F.cross_entropy(model(DATA[0]), DATA[1]).backward()
+    optimizer.step()
+    with pytest.raises(ll.InputError, match=r"the network has been changed since: its parameter '0\.base\.w"):
+        ll.evaluate(target, plane, resolution=3, progress=False)
+    fresh = ll.evaluate(objective(model), ll.random_plane(model, parameters=("*lora*",)), resolution=3, progress=False)
+    assert abs(fresh.loss - before).max() > 1e-3
+
+
+def test_ignored_parameters_are_left_out_of_the_chosen():
+    model = dense()
+    plane = ll.random_plane(model, parameters=("2.*",))
+    assert plane.not_moved == {"not chosen": ["0.weight", "0.bias"], "bias": ["2.bias"]}
+    with pytest.raises(ll.InputError, match="no parameter is left to perturb"):
+        ll.random_plane(model, parameters=("*.bias",))
+    assert ll.random_plane(model, parameters=("*.bias",), ignore=()).directions[0]["0.bias"].any()
+
+
+def test_lines_through_networks_move_the_chosen():
+    a, b = adapted(), adapted(1)
+    for layer, other in ((a[0], b[0]), (a[2], b[2])):
+        other.base.load_state_dict(layer.base.state_dict())
+    line = ll.interpolation_line(a, b, parameters="trainable")
+    surface = ll.evaluate(objective(a), line, alpha_range=(0, 1), resolution=3, progress=False)
+    for loss, model in ((surface.loss[0], a), (surface.loss[2], b)):
+        assert loss == pytest.approx(F.cross_entropy(model(DATA[0]), DATA[1]).item(), abs=1e-12)
+    assert [network["coordinates"] for network in surface.metadata["checks"]["networks"]] == [[0.0], [1.0]]
+    assert stored(line.directions[0]) < stored(ll.interpolation_line(a, b).directions[0])
+    c = adapted(2)
+    with pytest.warns(UserWarning, match=r"differ in 4 parameter\(s\) that are not chosen, first '0.base.weight'"):
+        plane = ll.three_point_plane(a, b, c, parameters=("*lora*",))
+    mixed = adapted()
+    mixed.load_state_dict({**a.state_dict(), **{k: v for k, v in c.state_dict().items() if "lora" in k}})
+    found = ll.evaluate(objective(a), plane, alpha_range=(0, 1), beta_range=(0, 1), resolution=2, progress=False)
+    assert found.loss[0, 1] == pytest.approx(F.cross_entropy(mixed(DATA[0]), DATA[1]).item(), abs=1e-12)
+    scaled = ll.interpolation_line(a, b, parameters="trainable", normalize="layer")
+    assert scaled.directions[0]["0.lora_A"].norm() == pytest.approx(a[0].lora_A.norm().item())
+
+
+def test_products_are_blocks_of_the_dense_hessian():
+    model = adapted()
+    product = ll.hessian_product(objective(model), model, parameters="trainable")
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+
+    def loss(vector):
+        pieces = vector.split([value.numel() for name, value in parameters.items() if "lora" in name])
+        moved = iter(pieces)
+        point = {n: next(moved).reshape(v.shape) if "lora" in n else v for n, v in parameters.items()}
+        return F.cross_entropy(torch.func.functional_call(model, point, DATA[0]), DATA[1])
+
+    vector = torch.cat([value.flatten() for name, value in parameters.items() if "lora" in name])
+    matrix = torch.autograd.functional.hessian(loss, vector)
+    assert product.dimension == len(vector) == 4 * (6 + 8 + 8 + 3)
+    torch.testing.assert_close(torch.from_numpy(product.matvec(vector.numpy())), matrix @ vector)
+    assert ll.trace(product, seed=1).value == pytest.approx(matrix.trace().item(), rel=0.3)
+    pairs = ll.top_eigenpairs(product, k=2, progress=False)
+    assert max(abs(pairs.values)) == pytest.approx(torch.linalg.eigvalsh(matrix).abs().max().item())
+    plane = ll.eigenvector_plane(product, pairs)
+    assert stored(plane.directions[0]) == 8 * len(vector) + 4 * 8
+    assert not plane.directions[0]["0.base.weight"].any()
+
+
+def test_a_product_is_not_changed_with_the_network():
+    model = dense()
+    product = ll.hessian_product(objective(model), model, parameters=("2.*",))
+    vector = torch.ones(product.dimension).numpy()
+    before = product.matvec(vector)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    product.release()
+    assert (product.matvec(vector) == before).all()
+
+
+def test_sharpness_perturbs_the_chosen_alone():
+    model = adapted()
+    found = ll.sharpness(objective(model), model, "sam", radius=0.3, parameters="trainable")
+    lora = [value for name, value in model.named_parameters() if "lora" in name]
+    loss = F.cross_entropy(model(DATA[0]), DATA[1])
+    gradient = torch.autograd.grad(loss, lora)
+    length = math.sqrt(sum(float(piece.square().sum()) for piece in gradient))
+    with torch.no_grad():
+        for value, piece in zip(lora, gradient, strict=True):
+            value += 0.3 * piece / length
+    risen = F.cross_entropy(model(DATA[0]), DATA[1]).item()
+    assert found.value == pytest.approx(risen - loss.item(), abs=1e-10)
+    assert found.metadata["parameters"] == ["trainable"]
+    layers = ll.layer_sharpness(objective(model), model, samples=2, parameters=("2.lora*",))
+    assert [one.layer for one in layers] == ["2"]
+
+
+def trained(model, recorder, steps=6):
+    """Points of training of the adapters, as dictionaries; ``recorder`` records them, too."""
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.3)
+    kept = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(DATA[0]), DATA[1])
+        loss.backward()
+        optimizer.step()
+        recorder.record(model)
+        kept.append(ll.parameters_of(model))
+    return kept
+
+
+def test_a_recorder_keeps_the_chosen_alone_and_their_plane_is_evaluated(tmp_path):
+    model, path = adapted(), tmp_path / "run.points"
+    target = objective(model)
+    kept = trained(model, ll.TrajectoryRecorder(path, parameters="trainable", dtype=torch.float64))
+    points = ll.RecordedPoints(path)
+    assert list(points[0]) == ["0.lora_A", "0.lora_B", "2.lora_A", "2.lora_B"] and len(points) == 6
+    assert path.stat().st_size < 6 * 8 * 110 + 2000
+    plane, expected = ll.pca_plane(points), ll.pca_plane(kept)
+    for direction, other in zip(plane.directions, expected.directions, strict=True):
+        for name, value in direction.items():
+            torch.testing.assert_close(value, other[name])
+    assert plane.recipe["parameters"] == ["trainable"]
+    path_found = ll.project(points, plane, target, progress=False)
+    path_expected = ll.project(kept, expected, target, progress=False)
+    for name in ("coordinates", "distance", "loss", "shadow_loss"):
+        torch.testing.assert_close(
+            torch.from_numpy(getattr(path_found, name)),
+            torch.from_numpy(getattr(path_expected, name)),
+            atol=1e-9,
+            rtol=1e-9,
+        )
+    surface = ll.evaluate(target, plane, resolution=3, progress=False)
+    reference = ll.evaluate(target, expected, resolution=3, progress=False)
+    assert abs(surface.loss - reference.loss).max() < 1e-12
+    random = ll.project(points, ll.random_plane(model, parameters="trainable"), progress=False)
+    assert random.relative_distance.max() > 0
+
+
+def test_a_run_of_chosen_parameters_is_resumed_and_others_are_refused(tmp_path):
+    model, path = adapted(), tmp_path / "run.points"
+    trained(model, ll.TrajectoryRecorder(path, parameters=("*lora*",)), 3)
+    more = ll.TrajectoryRecorder(path, parameters=("*lora*",), resume=True)
+    more.record(model)
+    assert ll.RecordedPoints(path).steps.tolist() == [0, 1, 2, 3]
+    for parameters in (None, ("*lora_A",)):
+        with pytest.raises(ll.InputError, match="points of another network or run"):
+            ll.TrajectoryRecorder(path, parameters=parameters, resume=True).record(model)
+    points = ll.RecordedPoints(path)
+    with pytest.warns(UserWarning, match="4 parameters were not recorded, first '0.base.weight'"):
+        ll.evaluate(objective(adapted(3)), ll.pca_plane(points), resolution=2, progress=False)
+
+
+def test_pca_planes_take_chosen_parameters_of_models():
+    models = [make("mlp", seed) for seed in range(4)]
+    plane = ll.pca_plane(models, parameters=("5.*",))
+    rows = torch.stack([torch.cat([model[5].weight.flatten(), model[5].bias]).detach() for model in models]).double()
+    vectors = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)[2]
+    for direction, vector in zip(plane.directions, vectors, strict=False):
+        found = torch.cat([direction["5.weight"].flatten(), direction["5.bias"]]).double()
+        assert abs(found @ vector) == pytest.approx(1, abs=1e-5)
+        assert not direction["1.weight"].any()
+    surface = ll.evaluate(ll.objective(models[3], images(), device="cpu"), plane, resolution=3, progress=False)
+    assert surface.loss.std() > 0
