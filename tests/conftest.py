@@ -1,7 +1,6 @@
 """Fixtures that several test files share."""
 
 import gzip
-import importlib
 import os
 import shutil
 import sys
@@ -62,6 +61,5 @@ def clean_figures():
 @pytest.fixture
 def patient_planner(monkeypatch):
     """Refinements of grids so cheap that they would be evaluated whole."""
-    module = importlib.import_module("landscape.evaluation.engine")
-    monkeypatch.setattr(module, "QUICK", 0.0)
-    monkeypatch.setattr(module, "PLANNING", float("inf"))
+    monkeypatch.setattr("landscape.evaluation.filling.QUICK", 0.0)
+    monkeypatch.setattr("landscape.evaluation.filling.PLANNING", float("inf"))

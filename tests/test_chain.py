@@ -7,7 +7,8 @@ from torch.func import functional_call
 
 import landscape_lib as ll
 from landscape.evaluation.methods.chain import ELEMENTWISE, Chain
-from landscape.evaluation.methods.direct import Direct
+from landscape.evaluation.methods.prefix import Prefix
+from landscape.evaluation.methods.protocol import Arrangement
 
 
 def network(*middle):
@@ -34,8 +35,8 @@ def test_a_chain_gives_what_plain_passes_give(activation, bias):
     model = network(activation(), nn.Linear(5, 5, bias=bias), activation()).double()
     inputs, targets = samples()
     plane = ll.random_plane(model, seed=1, ignore=())
-    evaluator = Direct(ll.objective(model, (inputs, targets), device="cpu", dtype=torch.float64), plane, prefix=True)
-    evaluator.arrange(4, "features_first", 3)
+    evaluator = Prefix(ll.objective(model, (inputs, targets), device="cpu", dtype=torch.float64), plane)
+    evaluator.arrange(Arrangement(4, "features_first", 3))
     assert isinstance(evaluator.chain, Chain)
     points = torch.randn(7, 2, dtype=torch.float64)
     evaluator.prepare(points)
@@ -61,8 +62,8 @@ def test_a_chain_of_which_only_some_parameters_move():
         plane.origin, [{**kept, "1.weight": d["1.weight"], "1.bias": kept["1.bias"] + 1} for d in plane.directions]
     )
     target = ll.objective(model, samples(), device="cpu", dtype=torch.float64)
-    evaluator = Direct(target, plane, prefix=True)
-    evaluator.arrange(11, "features_first", 2)
+    evaluator = Prefix(target, plane)
+    evaluator.arrange(Arrangement(11, "features_first", 2))
     assert isinstance(evaluator.chain, Chain)
     evaluator.prepare(torch.tensor([[0.3, -0.7], [0.0, 1.0]], dtype=torch.float64))
     evaluator.load(next(target.batches(11))[1])

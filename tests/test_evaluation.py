@@ -3,7 +3,6 @@
 import copy
 import functools
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -13,8 +12,11 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 import landscape_lib as ll
-from landscape.evaluation.methods.direct import Direct
+from landscape.evaluation.choice import METHODS
+from landscape.evaluation.methods.first_outputs import FirstOutputs
 from landscape.evaluation.methods.pooling import fast_pools
+from landscape.evaluation.methods.prefix import Prefix
+from landscape.evaluation.methods.protocol import Arrangement
 from landscape.objective.workers import Team
 
 GRID = {"alpha_range": (-1.0, 0.5), "beta_range": (-0.75, 1.5), "resolution": (7, 5), "progress": False}
@@ -124,15 +126,15 @@ def test_linear_regression_along_a_line_in_closed_form():
 @pytest.mark.parametrize("together", [1, 3, 7])
 @pytest.mark.parametrize("batch_size", [4, 13])
 @pytest.mark.parametrize("points", [1, 2, 7])
-@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize("method", ["prefix", "direct"])
 @pytest.mark.parametrize("name", ["mlp", "cnn", "batch_norm_cnn", "residual", "tied"])
-def test_layout_batch_size_and_points_together_do_not_change_the_losses(name, prefix, points, batch_size, together):
+def test_layout_batch_size_and_points_together_do_not_change_the_losses(name, method, points, batch_size, together):
     model, (inputs, targets) = make(name).double(), images()
     plane = ll.random_plane(model, seed=1)
-    evaluator = Direct(exact_objective(model, (inputs, targets)), plane, prefix=prefix)
+    evaluator = METHODS[method](exact_objective(model, (inputs, targets)), plane)
     coordinates = torch.randn(points, 2, dtype=torch.float64)
-    for layout in evaluator.layouts:
-        evaluator.arrange(batch_size, layout, together)
+    for order in evaluator.orders:
+        evaluator.arrange(Arrangement(batch_size, order, together))
         losses, hits = run_all(evaluator, coordinates)
         for k, (a, b) in enumerate(coordinates.tolist()):
             expected, logits = plain_losses(model, plane, (a, b), inputs, targets)
@@ -143,7 +145,7 @@ def test_layout_batch_size_and_points_together_do_not_change_the_losses(name, pr
 def test_points_that_share_rows_and_points_by_themselves():
     model, (inputs, targets) = make("cnn").double(), images()
     plane = ll.random_plane(model, seed=1)
-    evaluator = Direct(exact_objective(model, (inputs, targets)), plane, prefix=True)
+    evaluator = Prefix(exact_objective(model, (inputs, targets)), plane)
     rows = [0.3, 0.3, 0.7, -0.2, -0.2, -0.2, 0.3, 0.5]
     coordinates = torch.tensor([rows, torch.arange(8.0).tolist()], dtype=torch.float64).T
     losses, _ = run_all(evaluator, coordinates)
@@ -155,7 +157,7 @@ def run_all(evaluator, coordinates):
     """Losses [K, N] and hits [K] of ``evaluator`` over all batches."""
     evaluator.prepare(coordinates)
     losses, hits = [], 0
-    for _, batch in evaluator.objective.batches(evaluator.batch_size):
+    for _, batch in evaluator.objective.batches(evaluator.arrangement.batch_size):
         evaluator.load(batch)
         for values, right in evaluator.run():
             losses.append(values.clone())
@@ -169,8 +171,8 @@ def test_equal_logits_count_as_argmax_counts_them(layout, together):
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3, bias=False)).double()
     nn.init.zeros_(model[2].weight)
     data = (torch.randn(6, 3, dtype=torch.float64), torch.tensor([0, 0, 0, 1, 2, 2]))
-    evaluator = Direct(exact_objective(model, data), ll.random_plane(model, seed=1), prefix=True)
-    evaluator.arrange(6, layout, together)
+    evaluator = Prefix(exact_objective(model, data), ll.random_plane(model, seed=1))
+    evaluator.arrange(Arrangement(6, layout, together))
     losses, hits = run_all(evaluator, torch.tensor([[0.0, 0.0], [0.0, 0.0]], dtype=torch.float64))
     assert hits.tolist() == [3, 3]
     torch.testing.assert_close(losses, torch.full((2, 6), math.log(3), dtype=torch.float64))
@@ -191,9 +193,9 @@ def test_a_zero_start_is_as_accurate_as_argmax_says(method):
 def test_what_decides_by_its_values_is_evaluated_as_it_decides(layout):
     model, (inputs, targets) = Decides(make("mlp"), bound=1).double(), images(1)
     plane = ll.random_plane(model, seed=1)
-    evaluator = Direct(exact_objective(model, (inputs, targets)), plane, prefix=True)
+    evaluator = Prefix(exact_objective(model, (inputs, targets)), plane)
     coordinates = 2 * torch.randn(20, 2, dtype=torch.float64)
-    evaluator.arrange(1, layout)
+    evaluator.arrange(Arrangement(1, layout))
     losses, _ = run_all(evaluator, coordinates)
     doubled = 0
     for found, place in zip(losses, coordinates.tolist(), strict=True):
@@ -205,16 +207,16 @@ def test_what_decides_by_its_values_is_evaluated_as_it_decides(layout):
 
 def test_a_classifier_of_features_can_be_stored_features_first():
     objective = exact_objective(make("mlp").double(), images())
-    assert "features_first" in Direct(objective, ll.random_plane(objective.model, seed=1), prefix=True).layouts
+    assert "features_first" in Prefix(objective, ll.random_plane(objective.model, seed=1)).orders
 
 
-@pytest.mark.parametrize(("prefix", "width"), [(True, 5), (False, 3)])
-def test_the_width_of_a_sample_is_that_of_where_the_points_part(prefix, width):
+@pytest.mark.parametrize(("method", "width"), [("prefix", 5), ("direct", 3)])
+def test_the_width_of_a_sample_is_that_of_where_the_points_part(method, width):
     objective = exact_objective(
         nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)).double(),
         (torch.randn(7, 3, dtype=torch.float64), torch.arange(7) % 2),
     )
-    assert Direct(objective, ll.random_plane(objective.model, seed=1), prefix=prefix).width == width
+    assert METHODS[method](objective, ll.random_plane(objective.model, seed=1)).width == width
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 6, 8), (2, 1, 7, 5), (1, 3, 2, 3)])
@@ -288,11 +290,11 @@ def test_at_few_points_the_first_layer_runs_once_a_point(name, bias):
     model(inputs)
     targets = torch.tensor([0, 1, 2, 0, 1])
     plane = ll.random_plane(model, seed=3, ignore=())
-    evaluator = Direct(exact_objective(model, (inputs, targets)), plane, prefix=True)
+    evaluator = Prefix(exact_objective(model, (inputs, targets)), plane)
     for points in (1, 2, 3):
         coordinates = torch.randn(points, 2, dtype=torch.float64)
         losses, _ = run_all(evaluator, coordinates)
-        assert len(evaluator.terms) == (3 if points == 3 else 0)  # those of the origin and of two directions
+        assert len(evaluator.outputs.terms) == (3 if points == 3 else 0)  # those of the origin and of two directions
         for k, place in enumerate(coordinates.tolist()):
             torch.testing.assert_close(losses[k], plain_losses(model, plane, place, inputs, targets)[0])
 
@@ -391,7 +393,7 @@ class Flaky(nn.Module):
 
 
 def test_an_interrupted_evaluation_goes_on_and_gives_the_same_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["landscape.evaluation.engine"], "ROUND_SECONDS", 0)  # a point a round
+    monkeypatch.setattr("landscape.evaluation.filling.ROUND_SECONDS", 0)  # a point a round
     model, data, path = Flaky(), images(), tmp_path / "progress.npz"
     target, plane = exact_objective(model, data, batch_size=4), ll.random_plane(model)
     target.model.calls = 0
@@ -432,8 +434,13 @@ def test_a_resume_file_of_something_else_is_refused(tmp_path):
 def test_a_method_that_gives_wrong_numbers_is_not_returned(monkeypatch):
     model, data = make("mlp").double(), images()
     target, plane = exact_objective(model, data), ll.random_plane(model)
-    original = Direct._combine
-    monkeypatch.setattr(Direct, "_combine", lambda self, index: original(self, index) * 1.01)
+    load = FirstOutputs.load
+
+    def load_wrongly(outputs, forward):
+        load(outputs, forward)
+        outputs.terms = [1.01 * term for term in outputs.terms]
+
+    monkeypatch.setattr(FirstOutputs, "load", load_wrongly)
     surface = ll.evaluate(target, plane, **GRID)
     assert surface.metadata["method"] == "direct"
     assert "differs from a plain forward pass" in surface.metadata["methods_rejected"]["prefix"]

@@ -20,18 +20,18 @@ ALONE = {name: value for name, value in os.environ.items() if name not in ("RANK
 KILLED_ONCE = """
 import os, runpy, signal, sys
 sys.path.insert(0, {root!r})
-import landscape_lib
-run = sys.modules["landscape.evaluation.engine"]._Run
-sys.modules["landscape.evaluation.engine"].ROUND_SECONDS = 0  # a point a round
-plain, rounds = run._evaluate_round, []
+from landscape.evaluation import filling
+from landscape.evaluation.ledger import Ledger
+filling.ROUND_SECONDS = 0  # a point a round
+plain, rounds = Ledger.save, []
 
-def evaluate_round(*arguments):
+def save(*arguments):
     plain(*arguments)
     rounds.append(1)
     if (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"], len(rounds)) == ("1", "0", 4):
         os.kill(os.getpid(), signal.SIGKILL)
 
-run._evaluate_round = evaluate_round
+Ledger.save = save
 sys.argv[0] = {script!r}
 runpy.run_path({script!r}, run_name="__main__")
 """
@@ -39,8 +39,8 @@ runpy.run_path({script!r}, run_name="__main__")
 KILLED_WHILE_SAVING = """
 import os, runpy, signal, sys
 sys.path.insert(0, {root!r})
-import landscape_lib
-sys.modules["landscape.evaluation.engine"].ROUND_SECONDS = 0  # a point a round
+from landscape.evaluation import filling
+filling.ROUND_SECONDS = 0  # a point a round
 replace, saves = os.replace, []
 
 def killed(*arguments):
@@ -58,9 +58,8 @@ runpy.run_path({script!r}, run_name="__main__")
 PATIENT = """
 import runpy, sys
 sys.path.insert(0, {root!r})
-import landscape_lib
-module = sys.modules["landscape.evaluation.engine"]
-module.QUICK, module.PLANNING = 0.0, float("inf")
+from landscape.evaluation import filling
+filling.QUICK, filling.PLANNING = 0.0, float("inf")
 sys.argv[0] = {script!r}
 runpy.run_path({script!r}, run_name="__main__")
 """
@@ -105,7 +104,8 @@ def broken(*_):
 
 if os.environ["RANK"] == "1":
     if os.environ["FAULT"] == "exception":
-        sys.modules["landscape.evaluation.engine"]._Run._evaluate_round = broken
+        from landscape.evaluation.ledger import Ledger
+        Ledger.exchange = broken
     else:
         sys.argv += os.environ["FAULT"].split()
 sys.argv[0] = {script!r}

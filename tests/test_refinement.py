@@ -10,6 +10,7 @@ from random_surfaces import random_surface
 from torch import nn
 
 import landscape_lib as ll
+from landscape.evaluation import budget, ledger, workers
 from landscape.evaluation.refinement.radial_basis import interpolate
 from landscape.evaluation.refinement.selection import VERIFICATION_POINTS, Refinement, _graded
 from landscape.evaluation.refinement.tolerance import LOSS_FLOOR, error_bound, relative_error, scale_of
@@ -228,8 +229,7 @@ def test_single_samples_are_within_the_tolerance_too(trained):
 def test_an_interrupted_refinement_goes_on_to_the_same_surface(trained, tmp_path, monkeypatch):
     _, whole = surfaces_of(trained, 0.02)
     path, saves = tmp_path / "progress.npz", []
-    module = __import__("sys").modules["landscape.evaluation.engine"]
-    plain = module.save_progress
+    plain = ledger.save_progress
 
     def interrupted(*arguments):
         plain(*arguments)
@@ -237,7 +237,7 @@ def test_an_interrupted_refinement_goes_on_to_the_same_surface(trained, tmp_path
         if len(saves) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "save_progress", interrupted)
+    monkeypatch.setattr(ledger, "save_progress", interrupted)
     model, data = trained
     target, plane = ll.objective(model, data, device="cpu"), ll.random_plane(model, seed=1)
     options = {"resolution": (31, 27), "progress": False, "tolerance": 0.02, "resume": path}
@@ -250,10 +250,9 @@ def test_an_interrupted_refinement_goes_on_to_the_same_surface(trained, tmp_path
 
 
 def test_settings_are_tuned_again_where_the_rest_of_the_grid_is_evaluated(trained, monkeypatch):
-    module, counts = __import__("sys").modules["landscape.evaluation.engine"], []
-    plain = module.tune
+    plain, counts = workers.tune, []
     monkeypatch.setattr(
-        module,
+        workers,
         "tune",
         lambda evaluators, points, *rest, **kw: counts.append(len(points)) or plain(evaluators, points, *rest, **kw),
     )
@@ -366,9 +365,8 @@ def test_a_plan_divides_the_time_by_the_points_that_a_trial_lets_expect(trained,
             metadata={"seconds": 1e-5 * part.size * np.prod(shape), "data": {"size": part.size}, "method": method},
         )  # fmt: skip
 
-    module = __import__("sys").modules["landscape.evaluation.budget"]
-    monkeypatch.setattr(module, "evaluate", evaluate)
-    monkeypatch.setattr(module, "_seconds", lambda part, _: 1e-5 * part.size)
+    monkeypatch.setattr(budget, "evaluate", evaluate)
+    monkeypatch.setattr(budget, "_seconds", lambda part, _: 1e-5 * part.size)
     model, (inputs, targets) = trained
     target = ll.objective(model, (inputs.repeat(4000, 1, 1, 1), targets.repeat(4000)), device="cpu")
     planned = ll.cli.plan_budget(target, ll.random_plane(model), 60.0)
@@ -378,9 +376,8 @@ def test_a_plan_divides_the_time_by_the_points_that_a_trial_lets_expect(trained,
 
 
 def test_a_budget_that_a_forward_pass_shows_to_be_too_short_is_refused_at_once(trained, monkeypatch):
-    module = __import__("sys").modules["landscape.evaluation.budget"]
-    monkeypatch.setattr(module, "_seconds", lambda *_: 3.2)  # 0.1 s a sample: 32 of them at 200 points take 640 s
-    monkeypatch.setattr(module, "evaluate", None)
+    monkeypatch.setattr(budget, "_seconds", lambda *_: 3.2)  # 0.1 s a sample: 32 of them at 200 points take 640 s
+    monkeypatch.setattr(budget, "evaluate", None)
     model, (inputs, targets) = trained
     data = (inputs.repeat(3, 1, 1, 1), targets.repeat(3))
     with pytest.raises(ll.InputError, match=r"a budget of 60 s is too short here; about 6\d\d s"):
@@ -442,8 +439,7 @@ def test_what_interpolated_accuracies_are_off_by_stays_within_what_is_said():
 
 
 def test_a_grid_that_takes_no_longer_than_a_plan_is_evaluated_whole(trained, monkeypatch):
-    module = __import__("sys").modules["landscape.evaluation.engine"]
-    monkeypatch.setattr(module, "QUICK", 1e9)
+    monkeypatch.setattr("landscape.evaluation.filling.QUICK", 1e9)
     exact, found = surfaces_of(trained, 0.05)
     assert found.evaluated.all() and found.metadata["interpolation"]["method"] is None
     np.testing.assert_allclose(found.loss, exact.loss, rtol=1e-5)

@@ -1,7 +1,6 @@
 """No shortcut changes a number: what it takes for granted is proved, else the plain forward pass is used."""
 
 import copy
-import sys
 
 import numpy as np
 import pytest
@@ -10,8 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.methods.direct import Direct
-from landscape.evaluation.methods.first_layer import NotApplicable
+from landscape.evaluation.methods.first_outputs import FirstOutputs
+from landscape.evaluation.methods.prefix import Prefix
+from landscape.evaluation.methods.protocol import Arrangement, NotApplicable
 from landscape.objective.forwards import replaced_forwards
 
 GRID = {"alpha_range": (-1.0, 0.5), "beta_range": (-0.75, 1.5), "resolution": (4, 3), "progress": False}
@@ -79,20 +79,22 @@ def test_a_loss_that_asks_only_for_the_device_of_the_weights_keeps_the_prefix():
 
 
 @pytest.mark.parametrize("coefficient", [1.0, 1e-6])
-def test_the_size_of_the_loss_does_not_matter_to_the_proof(coefficient):
+def test_the_size_of_the_loss_does_not_matter_to_the_proof(coefficient, monkeypatch):
     """A first layer whose output is off by 2 % far out is wrong whatever the scale, or the constant beside."""
     model, samples = perceptron(), data()
     loss = lambda m, batch: 5 * coefficient + coefficient * entropies(m, batch)  # noqa: E731
     plane = ll.random_plane(model, seed=3)
     prove = ll.objective(model, samples, loss=loss, device="cpu")
     assert ll.evaluate(prove, plane, **GRID).metadata["method"] == "prefix"
-    right, Direct._combine_right = Direct._combine, Direct._combine
-    try:
-        Direct._combine = lambda self, index: right(self, index) + 0.02 * self.coordinates[index][0]
-        wrong = ll.evaluate(prove, plane, **GRID)
-    finally:
-        Direct._combine = Direct._combine_right
-        del Direct._combine_right
+    right = FirstOutputs.load
+
+    def load(outputs, forward):
+        right(outputs, forward)
+        if outputs.terms:
+            outputs.terms[1] = outputs.terms[1] + 0.02
+
+    monkeypatch.setattr(FirstOutputs, "load", load)
+    wrong = ll.evaluate(prove, plane, **GRID)
     assert wrong.metadata["method"] == "direct"
     assert "differs from a plain forward pass" in wrong.metadata["methods_rejected"]["prefix"]
 
@@ -308,10 +310,10 @@ def small_batches(monkeypatch):
 
     def tune(evaluators, *_, **__):
         for evaluator in evaluators:
-            evaluator.arrange(4)
+            evaluator.arrange(Arrangement(4))
         return 1e-6
 
-    monkeypatch.setattr(sys.modules["landscape.evaluation.engine"], "tune", tune)
+    monkeypatch.setattr("landscape.evaluation.workers.tune", tune)
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -321,7 +323,7 @@ def test_a_batch_that_takes_another_way_than_the_trial_ends_the_prefix_not_the_e
     fixed = [name for name, _ in model.named_parameters() if not name.startswith("experts.0")]
     plane = ll.random_plane(model, seed=3, ignore=("bias", *fixed))
     target = ll.objective(model, (inputs[order], targets[order]), device="cpu", batch_size=4)
-    evaluator = Direct(target, plane, prefix=True)
+    evaluator = Prefix(target, plane)
     evaluator.prepare(torch.rand(4, 2, dtype=torch.float64))
     *_, (_, last) = target.batches(4)
     with pytest.raises(NotApplicable, match="does not run on every batch"):
@@ -374,15 +376,15 @@ def test_layouts_that_a_network_does_not_take_are_left_out():
 @pytest.mark.usefixtures("small_batches")
 def test_a_faster_way_that_fails_in_the_middle_falls_back_and_says_so(monkeypatch):
     model, samples = perceptron(), data()
-    right, calls = Direct.load, []
+    right, calls = Prefix.load, []
 
     def load(self, batch):
         calls.append(1)
-        if self.first and len(calls) > 7:
+        if len(calls) > 7:
             raise ZeroDivisionError("in the middle")
         return right(self, batch)
 
-    monkeypatch.setattr(Direct, "load", load)
+    monkeypatch.setattr(Prefix, "load", load)
     surface = check(model, samples, "cross_entropy")
     assert surface.metadata["method"] == "direct"
     assert surface.metadata["methods_rejected"]["prefix"] == "ZeroDivisionError: in the middle"
@@ -428,4 +430,4 @@ def test_a_layer_with_a_forward_of_its_own_is_run_as_it_is():
     # torch copies the attribute with the network it is bound to, so the private copy gets one of its own
     target.model[0].forward = lambda x: F.linear(x, target.model[0].weight, target.model[0].bias).round(decimals=1)
     with pytest.raises(NotApplicable, match="a forward method of its own"):
-        Direct(target, ll.random_plane(model, seed=1), prefix=True)
+        Prefix(target, ll.random_plane(model, seed=1))

@@ -16,7 +16,7 @@ import landscape_lib as ll
 from landscape.evaluation.refinement.tolerance import serves
 from landscape.objective.code import digest_of
 
-module = importlib.import_module("landscape.evaluation.engine")
+module = importlib.import_module("landscape.evaluation.ledger")
 SCALE = 1.0
 
 

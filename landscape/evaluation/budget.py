@@ -62,7 +62,7 @@ def plan_budget(
         raise InputError("a budget needs the standard error of a mean over samples; give a tolerance")
     began = time.perf_counter()
     grid: dict[str, Any] = {"alpha_range": alpha_range, "beta_range": beta_range}
-    points = min(POINTS, math.prod(map(len, grid_axes(slice_, resolution=resolution, **grid))))
+    points = min(POINTS, math.prod(map(len, grid_axes(slice_.dimension, resolution=resolution, **grid))))
 
     def look(samples: int, resolution: Any, **options: Any) -> tuple[Surface, float]:
         part, options = objective.subset(samples, seed), {"progress": False, **grid, **options}

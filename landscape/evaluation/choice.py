@@ -1,7 +1,10 @@
 """Which method evaluates a slice: the fastest that applies by structure and agrees with plain forward passes."""
 
+import contextlib
+import math
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,30 +14,30 @@ from torch import Tensor
 from landscape.errors import InputError
 from landscape.evaluation.methods.affine import Affine
 from landscape.evaluation.methods.direct import Direct
-from landscape.evaluation.methods.first_layer import NotApplicable
+from landscape.evaluation.methods.prefix import Prefix
+from landscape.evaluation.methods.protocol import Evaluator, NotApplicable, faster_way, reason_of
 from landscape.evaluation.proof import Proof, deviation
 from landscape.objective.objectives import Objective
 from landscape.slices.planes import Slice
 
-__all__ = ["METHODS", "Choice", "choose_method", "few_losses", "reason_of"]
+__all__ = ["METHODS", "PLAIN", "Choice", "Method", "choose_method", "does_not_fit", "few_losses"]
 
 Method = Literal["auto", "affine", "prefix", "direct"]
-METHODS: dict[str, Callable[[Objective, Slice], Affine | Direct]] = {
-    "affine": Affine,
-    "prefix": lambda objective, slice_: Direct(objective, slice_, prefix=True),
-    "direct": lambda objective, slice_: Direct(objective, slice_, prefix=False),
-}
+METHODS: dict[str, Callable[[Objective, Slice], Evaluator]] = {"affine": Affine, "prefix": Prefix, "direct": Direct}
+PLAIN = "direct"  # needs nothing of a network and can replace every other method
+ROUNDED = 0.01  # share of the loss that rounding may change before that is worth a warning
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
     """An evaluation method and the reasons for it."""
 
-    evaluator: Affine | Direct
+    evaluator: Evaluator
     proof: Proof
     deviation: float  # largest difference to plain forward passes in full precision, relative to the mean loss
     precision_error: float | None  # largest relative error of the mean loss that a lower precision causes
-    rejected: dict[str, str] = field(default_factory=dict)  # faster methods, and why they do not apply
+    rejected: dict[str, str]  # faster methods, and why they do not apply
+    named: bool  # whether the method was named by the caller, so that no other one may replace it
 
 
 def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, ...], method: Method) -> Choice:
@@ -49,27 +52,32 @@ def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, .
     full = objective.in_full_precision()
     with full.arithmetic():
         proof = Proof(full, slice_, axes)
+    if proof.rounding_share > ROUNDED:
+        share = f"{proof.rounding_share:.1%}"
+        warnings.warn(
+            f"ROUNDING ALONE CHANGES THE LOSS BY {share} HERE: these are few digits; use dtype=torch.float64",
+            stacklevel=4,
+        )
+    off = math.nan
     for name in METHODS if method == "auto" else [method]:
         try:
-            evaluator = METHODS[name](full, slice_)
-            with full.arithmetic():
-                found = few_losses(evaluator, proof.points)
-        except Exception as error:
-            if name == "direct" or isinstance(error, torch.OutOfMemoryError | InputError):
-                raise
+            with contextlib.nullcontext() if name == PLAIN else faster_way():
+                evaluator = METHODS[name](full, slice_)
+                with full.arithmetic():
+                    losses = few_losses(evaluator, proof.points)
+        except NotApplicable as error:
             rejected[name] = reason_of(error)
             continue
-        off = deviation(found, proof.expected)
-        if proof.holds(found):
-            error_of_precision = None
+        off = deviation(losses, proof.expected)
+        if proof.holds(losses):
+            precision_error = None
             if objective.precision != "full":
                 evaluator = METHODS[name](objective, slice_)
-                means = [losses.cpu().double().mean(1)[:, None] for losses in (few_losses(evaluator, proof.points),)]
-                error_of_precision = deviation(means[0], proof.expected.mean(1)[:, None])
-            return Choice(evaluator, proof, off, error_of_precision, rejected)
+                precision_error = _precision_error(evaluator, proof)
+            return Choice(evaluator, proof, off, precision_error, rejected, method != "auto")
         rejected[name] = f"differs from a plain forward pass by {off:.2g} of the loss"
-    if method in ("affine", "prefix"):
-        raise InputError(f"method {method!r} does not fit: {rejected[method]}; use method='auto'")
+    if method not in ("auto", PLAIN):
+        raise does_not_fit(method, rejected[method])
     remedy = (
         "use dtype=torch.float64" if objective.dtype == torch.float32 else "does the network or the loss keep state?"
     )
@@ -79,18 +87,22 @@ def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, .
     )
 
 
-def few_losses(evaluator: Affine | Direct, points: Tensor) -> Tensor:
+def does_not_fit(method: str, reason: str) -> InputError:
+    """The error that a method named by the caller does not fit."""
+    return InputError(f"method {method!r} does not fit: {reason}; use method='auto'")
+
+
+def _precision_error(evaluator: Evaluator, proof: Proof) -> float:
+    means = few_losses(evaluator, proof.points).cpu().double().mean(1)
+    return deviation(means[:, None], proof.expected.mean(1)[:, None])
+
+
+def few_losses(evaluator: Evaluator, points: Tensor) -> Tensor:
     """Losses [K, n] of the first batch at ``points``, by the evaluator."""
     batch = evaluator.objective.batches.few()
-    found = []
+    blocks = []
     for block in points.split(evaluator.largest_block):
         evaluator.prepare(block)
         evaluator.load(batch)
-        found.append(torch.cat([losses.clone() for losses, _ in evaluator.run()], dim=1))
-    return torch.cat(found)
-
-
-def reason_of(error: Exception) -> str:
-    """Why a faster method is not used, in a line."""
-    line = (str(error).splitlines() or [""])[0]
-    return line if isinstance(error, NotApplicable) else f"{type(error).__name__}: {line}"
+        blocks.append(torch.cat([scores.losses.clone() for scores in evaluator.run()], dim=1))
+    return torch.cat(blocks)

@@ -5,26 +5,24 @@ import math
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.slices.planes import Slice
 
 __all__ = ["grid_axes"]
 
 
 def grid_axes(
-    slice_: Slice,
+    dimension: int,
     alpha_range: tuple[float, float],
     beta_range: tuple[float, float],
     resolution: int | tuple[int, int],
 ) -> tuple[np.ndarray, ...]:
-    """Equally spaced coordinates along every direction of ``slice_``, ends included.
+    """Equally spaced coordinates along every axis of a slice of this ``dimension``, ends included.
 
     Raises:
         InputError: a range that is reversed, empty or infinite, fewer than two points, or one size too many.
     """
-    count = slice_.dimension
-    sizes = (resolution,) * count if isinstance(resolution, int) else tuple(resolution)
-    if len(sizes) != count:
-        raise InputError(f"resolution {resolution!r} does not fit a slice of {count} direction(s)")
+    sizes = (resolution,) * dimension if isinstance(resolution, int) else tuple(resolution)
+    if len(sizes) != dimension:
+        raise InputError(f"resolution {resolution!r} does not fit a slice of {dimension} direction(s)")
     return tuple(
         _axis(name, limits, size)
         for name, limits, size in zip(("alpha", "beta"), (alpha_range, beta_range), sizes, strict=False)

@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from landscape.evaluation.agreement import check_ranks
 from landscape.evaluation.engine import evaluate
 from landscape.evaluation.grid import grid_axes
-from landscape.evaluation.identity import identity_of
+from landscape.evaluation.identity import check_ranks, identity_of
 from landscape.evaluation.refinement.tolerance import check_tolerance, serves
 from landscape.objective.identity import difference, is_known
 from landscape.objective.objectives import Objective
@@ -49,7 +48,7 @@ def load_or_evaluate(
     """
     path, notes = Path(path), notes or {}
     grid = {"alpha_range": (-1, 1), "beta_range": (-1, 1), "resolution": 51, **options}
-    axes = grid_axes(slice_, grid["alpha_range"], grid["beta_range"], grid["resolution"])
+    axes = grid_axes(slice_.dimension, grid["alpha_range"], grid["beta_range"], grid["resolution"])
     slice_ = whole_slice(objective.network, slice_)
     settled = objective.for_slice(slice_)
     per_sample, tolerance = options.get("per_sample", False), options.get("tolerance")

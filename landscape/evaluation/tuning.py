@@ -1,10 +1,19 @@
-"""Micro-batch size and memory layout, picked by timing the first points."""
+"""Micro-batch size, memory order and points per operation, picked by timing the first points."""
 
 import time
+from collections.abc import Sequence
 
 import torch
 
-from landscape.evaluation.methods.direct import Direct
+from landscape.evaluation.methods.protocol import (
+    Arrangement,
+    Choices,
+    Evaluator,
+    NotApplicable,
+    Order,
+    faster_way,
+    is_out_of_memory,
+)
 from landscape.objective.workers import Team
 
 __all__ = ["tune"]
@@ -17,120 +26,135 @@ CHAINED = {"cpu": (1024, 2**21), "other": (8192, 2**25)}  # samples, and values 
 LEAST = 64  # samples of a chain, however wide
 SHORT = 2**27  # values of the widest layer of a chain, at all points, that are computed sooner than a try is worth
 VALUE = 4e-9  # seconds that one of them takes, roughly
-FINALISTS, ROUNDS = 4, 5  # settings that are timed again, and how often
+FINALISTS, ROUNDS = 4, 5  # arrangements that are timed again, and how often
 SHARE = 0.05  # of the expected work that may be spent on timing
 
-Setting = tuple[int, str, int]  # samples a batch, layout, points per operation
 
+def tune(members: Sequence[Evaluator], coordinates: torch.Tensor, team: Team, *, plain: bool = False) -> float:
+    """Arrange all ``members`` of a ``team`` for the points ``coordinates``; the seconds that a point takes.
 
-def tune(evaluators: list[Direct], coordinates: torch.Tensor, team: Team, *, plain: bool = False) -> float:
-    """Set layout, micro-batch size and points per operation of all for the points ``coordinates``; seconds a point.
-
-    ``plain`` leaves layout and points per operation as they are in a plain forward pass.
-
-    The settings of a `Chain` follow from its width; for other networks they are the fastest seen. All members of the
-    ``team`` are timed at once, because they share the cache and the memory of the machine.
+    ``plain`` leaves all but the batch size as it is in a plain forward pass. The arrangement of a `Chain` follows
+    from its width; for other networks it is the fastest one seen. All members are timed at once, because they share
+    the cache and the memory of the machine. 0 where a method leaves nothing to choose.
     """
-    evaluator = evaluators[0]
-    together = not plain and not evaluator.batches_fixed and evaluator.can_run_together(coordinates[:2])
-    if not (together and (setting := _for_chain(evaluator, len(coordinates)))):
-        return _search(evaluators, coordinates, team, together, ("default",) if plain else evaluator.layouts)
-    _arrange(evaluators, setting)
-    size, width = evaluator.objective.size, evaluator.chain.width if evaluator.chain else 1
-    short = size * len(coordinates) * width < SHORT
-    return size * (VALUE * width if short else _seconds(evaluators, coordinates, team))
+    evaluator = members[0]
+    choices = evaluator.choices(coordinates[:2], plain)
+    if choices is None:
+        return 0.0
+    size = evaluator.objective.size
+    if not choices.chain_width:
+        return _Search(members, coordinates, team, choices).run()
+    _arrange(members, _for_chain(evaluator, choices.chain_width, len(coordinates)))
+    short = size * len(coordinates) * choices.chain_width < SHORT
+    return size * (VALUE * choices.chain_width if short else _seconds(members, coordinates, team))
 
 
-def _for_chain(evaluator: Direct, points: int) -> Setting | None:
-    """What keeps a `Chain` in the cache, two points an operation or more; None for other networks."""
-    if "features_first" not in evaluator.layouts:
-        return None
-    evaluator.arrange(evaluator.batch_size, "features_first", 2)
-    if not evaluator.chain:
-        return None
+def _for_chain(evaluator: Evaluator, width: int, points: int) -> Arrangement:
+    """What keeps a chain of this ``width`` in the cache, two points an operation or more."""
     most, values = CHAINED[_kind(evaluator)]
-    columns = values // evaluator.chain.width
+    columns = values // width
     samples = min(evaluator.objective.size, most, max(LEAST, columns // 2))
-    return samples, "features_first", max(2, min(points, columns // samples))
+    return Arrangement(samples, "features_first", max(2, min(points, columns // samples)))
 
 
-def _search(
-    evaluators: list[Direct], coordinates: torch.Tensor, team: Team, together: bool, layouts: tuple[str, ...]
-) -> float:
-    """The fastest settings seen, as long as the timing takes less than a small share of the work.
+class _Search:
+    """The fastest arrangement seen, as long as the timing takes less than a small share of the work.
 
-    Points ``together`` first, where the network is so small that they pay most likely, then the layout, then the batch
-    size (until it got worse twice). The fastest of these are timed in turn again: the speed of a machine changes from
-    moment to moment. Batches that are part of the objective keep their size. Settings that fail count as slow.
+    Points together first, where the network is so small that they pay most likely, then the order of memory, then the
+    batch size (until it got worse twice). The fastest of these are timed in turn again: the speed of a machine changes
+    from moment to moment. Batches that are part of the objective keep their size. What fails counts as slow.
     """
-    evaluator, kind = evaluators[0], _kind(evaluators[0])
-    objective = evaluator.objective
-    work = objective.size * len(coordinates)
-    times: dict[Setting, float] = {}
-    began = time.perf_counter()
 
-    def attempt(setting: Setting) -> float:
-        if times and time.perf_counter() - began > SHARE * min(times.values()) * work:
+    def __init__(self, members: Sequence[Evaluator], coordinates: torch.Tensor, team: Team, choices: Choices):
+        self.members, self.coordinates, self.team, self.choices = members, coordinates, team, choices
+        self.evaluator, self.kind = members[0], _kind(members[0])
+        self.size = self.evaluator.objective.size
+        fixed = self.evaluator.batches_fixed
+        self.start = self.evaluator.objective.batch_size if fixed else min(64, self.size)
+        self.times: dict[Arrangement, float] = {}
+        self.began = time.perf_counter()
+
+    def run(self) -> float:
+        """Arrange all members in the fastest way; the seconds that a point takes."""
+        self._try_together()
+        for order in self.choices.orders:
+            self._attempt(Arrangement(self.start, order))
+        if not self.evaluator.batches_fixed:
+            self._try_batch_sizes(self._fastest()[0].order)
+        for arrangement in self._fastest()[:FINALISTS] * ROUNDS:
+            self._attempt(arrangement)
+        best = self._fastest()[0]
+        _arrange(self.members, best)
+        prepared = time.perf_counter()
+        self.evaluator.prepare(self.coordinates[:1])  # renews BatchNorm statistics where every point has its own
+        return self.times[best] * self.size + time.perf_counter() - prepared
+
+    def _try_together(self) -> None:
+        if not self.choices.together:
+            return
+        for points, size in TOGETHER:
+            points, size = min(points, len(self.coordinates)), min(size, self.size)
+            if points * size * self.choices.width <= VOLUME[self.kind]:
+                self._attempt(Arrangement(size, self.choices.orders[-1], points))
+
+    def _try_batch_sizes(self, order: Order) -> None:
+        worse, least = 0, float("inf")
+        for size in BATCH_SIZES[self.kind]:
+            if size > self.size or size * self.choices.width > VOLUME[self.kind] or worse == 2:
+                break
+            seconds = self._attempt(Arrangement(size, order))
+            worse, least = (worse + 1 if seconds > least else 0), min(least, seconds)
+
+    def _attempt(self, arrangement: Arrangement) -> float:
+        """Seconds for one sample at one point; infinite where the arrangement fails, or where the time is used up."""
+        spent = time.perf_counter() - self.began
+        if self.times and spent > SHARE * min(self.times.values()) * self.size * len(self.coordinates):
             return float("inf")
-        _arrange(evaluators, setting)
-        try:
-            seconds = _seconds(evaluators, coordinates, team)
-        except Exception:
-            if setting[1:] == ("default", 1) and setting[0] <= start:  # of which all others are variants
-                raise
-            seconds = float("inf")
-        times[setting] = min(seconds, times.get(setting, seconds))
+        _arrange(self.members, arrangement)
+        if arrangement.is_plain and arrangement.batch_size <= self.start:  # of which all others are variants
+            seconds = _seconds(self.members, self.coordinates, self.team)
+        else:
+            seconds = self._seconds_or_never()
+        self.times[arrangement] = min(seconds, self.times.get(arrangement, seconds))
         return seconds
 
-    def fastest() -> list[Setting]:
-        return sorted(times, key=times.__getitem__)
+    def _seconds_or_never(self) -> float:
+        try:
+            with faster_way():
+                return _seconds(self.members, self.coordinates, self.team)
+        except NotApplicable:
+            return float("inf")
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return float("inf")
 
-    start = objective.batch_size if evaluator.batches_fixed else min(64, objective.size)
-    for points, size in TOGETHER if together else ():
-        points, size = min(points, len(coordinates)), min(size, objective.size)
-        if points * size * evaluator.width <= VOLUME[kind]:
-            attempt((size, layouts[-1], points))
-    for layout in layouts:
-        attempt((start, layout, 1))
-    layout = fastest()[0][1]
-    if not evaluator.batches_fixed:
-        worse, least = 0, float("inf")
-        for size in BATCH_SIZES[kind]:
-            if size > objective.size or size * evaluator.width > VOLUME[kind] or worse == 2:
-                break
-            seconds = attempt((size, layout, 1))
-            worse, least = (worse + 1 if seconds > least else 0), min(least, seconds)
-    for setting in fastest()[:FINALISTS] * ROUNDS:
-        attempt(setting)
-    best = fastest()[0]
-    _arrange(evaluators, best)
-    prepared = time.perf_counter()
-    evaluator.prepare(coordinates[:1])  # includes the BatchNorm statistics where they are renewed at every point
-    return times[best] * objective.size + time.perf_counter() - prepared
+    def _fastest(self) -> list[Arrangement]:
+        return sorted(self.times, key=self.times.__getitem__)
 
 
-def _kind(evaluator: Direct) -> str:
+def _kind(evaluator: Evaluator) -> str:
     return "cpu" if evaluator.objective.device.type == "cpu" else "other"
 
 
-def _arrange(evaluators: list[Direct], setting: Setting) -> None:
-    for evaluator in evaluators:
-        evaluator.arrange(*setting)
+def _arrange(members: Sequence[Evaluator], arrangement: Arrangement) -> None:
+    for member in members:
+        member.arrange(arrangement)
 
 
-def _seconds(evaluators: list[Direct], coordinates: torch.Tensor, team: Team) -> float:
-    """Seconds for one sample at one point, with all ``evaluators`` at work."""
-    seconds: list[float] = team.map(lambda _, member: _seconds_of(member, coordinates), evaluators)
+def _seconds(members: Sequence[Evaluator], coordinates: torch.Tensor, team: Team) -> float:
+    """Seconds for one sample at one point, with all ``members`` at work."""
+    seconds: list[float] = team.map(lambda _, member: _seconds_of(member, coordinates), members)
     return sum(seconds) / team.size**2
 
 
 @torch.no_grad()  # which holds for one thread only
-def _seconds_of(evaluator: Direct, coordinates: torch.Tensor) -> float:
+def _seconds_of(evaluator: Evaluator, coordinates: torch.Tensor) -> float:
     """The same with one of them, the better of two tries where they are short."""
-    count = max(evaluator.together, 3)
+    count = max(evaluator.arrangement.together, 3)
     few = coordinates[:: max(1, len(coordinates) // count)][:count][: evaluator.largest_block]
     evaluator.prepare(few)
-    _, batch = next(evaluator.objective.batches(evaluator.batch_size))
+    _, batch = next(evaluator.objective.batches(evaluator.arrangement.batch_size))
     evaluator.load(batch)
     times = []
     for _ in range(2):
@@ -138,7 +162,7 @@ def _seconds_of(evaluator: Direct, coordinates: torch.Tensor) -> float:
         began = time.perf_counter()
         if evaluator.largest_block <= len(few):
             evaluator.load(batch)  # which all points of a block share: here that is no more than these
-        samples = sum(losses.shape[1] for losses, _ in evaluator.run())
+        samples = sum(scores.losses.shape[1] for scores in evaluator.run())
         _wait(evaluator.objective.device)
         times.append(time.perf_counter() - began)
         if times[-1] > PLENTY:

@@ -3,7 +3,7 @@
 import itertools
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from typing import Any
 
@@ -52,7 +52,7 @@ class Team:
         self.stopped = True
         self.pool.shutdown()
 
-    def map(self, work: Callable[..., Any], members: list[Any]) -> list[Any]:
+    def map(self, work: Callable[..., Any], members: Sequence[Any]) -> list[Any]:
         """[work(rank, member), ...] for all ``members``, at the same time; the first exception is raised."""
         futures = [self.pool.submit(work, rank, member) for rank, member in enumerate(members)]
         try:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from landscape.evaluation.methods.chebyshev import ChebyshevNodes
-from landscape.evaluation.methods.first_layer import FirstLayer, NotApplicable
+from landscape.evaluation.methods.first_layer import FirstLayer
+from landscape.evaluation.methods.protocol import Arrangement, Choices, NotApplicable, Scores
 from landscape.evaluation.statistics import Sums
 from landscape.objective.objectives import Objective
 from landscape.objective.reads import Decisions
@@ -37,14 +38,14 @@ class Affine:
     the axes only, and a matrix product over classes. Large grids are cut into tiles about whose centres the
     exponents stay below ``SPREAD``, so that nothing overflows and terms lost to underflow are below 1e-11.
 
-    The mean and the variance of these losses are analytic: where few `ChebyshevNodes` determine them to rounding,
-    `node_sets` offers these and `at_points` goes from them to all points.
+    The mean and the variance of these losses are analytic: where few `ChebyshevNodes` determine them to
+    rounding, `node_sets` offers these and `at_points` goes from them to all points.
 
     Accuracy: along a row every class c bounds the b for which the true class wins by -u_c / v_c, so the hits of a
     sample are one interval.
     """
 
-    name = "affine"
+    name, is_plain, cheap = "affine", False, True
 
     def __init__(self, objective: Objective, slice_: Slice):
         if objective.loss != "cross_entropy" or not objective.has_accuracy:
@@ -55,46 +56,50 @@ class Affine:
             raise NotApplicable("BatchNorm statistics or other buffers change from point to point")
         if slice_.dimension < len(slice_.directions):
             raise NotApplicable("the slice is a curve")
-        self.objective = objective
+        self.objective, self.slice = objective, slice_
         objective.move_to(slice_.origin)
         _, batch = next(objective.batches(2))
         self.first = FirstLayer.find(objective.model, lambda: objective.losses(batch), slice_.origin, slice_.directions)
         self._prove_output(batch[0])
         self.batches_fixed = objective.batches_fixed
-        self.batch_size = objective.batch_size if self.batches_fixed else LOAD
+        self.arrangement = Arrangement(objective.batch_size if self.batches_fixed else LOAD)
         # A network before the layer takes memory for its activations, so that it runs on smaller batches.
         whole = self.batches_fixed or self.first.reads(tensors_of(batch)[0])
         self.forward_size = None if whole else objective.batch_size
         self.accuracy = ROUNDING * torch.finfo(objective.dtype).eps
+        self.grid: tuple[np.ndarray, ...] = ()  # rows and columns that hold the prepared points
+        self.picked: np.ndarray | slice = slice(None)  # of the points of the grid, the prepared ones
         self.nodes: ChebyshevNodes | None = None  # where `run` computes the losses, instead of at the prepared points
+        self.logits: list[Tensor] = []  # L_0, L_1, L_2 [n, C] of the loaded batch, relative to the true class
         self._buffer: Tensor | None = None  # losses of one batch; fresh memory each time costs a third of the speed
 
     @property
     def settings(self) -> dict[str, Any]:
         points = {} if self.nodes is None else {"chebyshev_points": list(self.nodes.counts)}
-        return {"batch_size": self.batch_size, **points}
+        return {"batch_size": self.arrangement.batch_size, **points}
 
     @property
     def largest_block(self) -> int:
         return 2**17
 
-    def node_sets(self, coordinates: Tensor) -> Iterator[ChebyshevNodes | None]:
-        """Where to compute the losses: at few points first, at more where those are not enough, at all in the end."""
-        self.nodes = None
+    def arrange(self, arrangement: Arrangement) -> None:
+        self.arrangement = arrangement
+
+    def choices(self, coordinates: Tensor, plain: bool) -> Choices | None:
+        return None
+
+    def node_sets(self, coordinates: Tensor) -> Iterator[ChebyshevNodes]:
+        if self.objective.size < WORTHWHILE * PILOT:
+            return
         self.prepare(coordinates)
-        if self.objective.size >= WORTHWHILE * PILOT:
-            _, batch = next(self.objective.batches(self.batch_size if self.batches_fixed else PILOT))
-            self.load(batch)
-            nodes = ChebyshevNodes.smallest(self.grid, self._moments, self.accuracy)
-            while nodes is not None and nodes.worthwhile:
-                self.nodes = nodes
-                yield nodes
-                nodes = nodes.finer()
-        self.nodes = None
-        yield None
+        _, batch = next(self.objective.batches(self.arrangement.batch_size if self.batches_fixed else PILOT))
+        self.load(batch)
+        nodes = ChebyshevNodes.smallest(self.grid, self._moments, self.accuracy)
+        while nodes is not None and nodes.worthwhile:
+            yield nodes
+            nodes = nodes.finer()
 
     def at_points(self, sums: Sums) -> Sums | None:
-        """``sums`` at the nodes as sums at the prepared points; None if these need more nodes."""
         if self.nodes is None:
             return sums
         moments = sums.moments.numpy()
@@ -103,7 +108,7 @@ class Affine:
         mean, variance = (self.nodes.interpolate(values)[self.picked] for values in moments)
         return sums.at_other_points(np.stack([mean, variance.clip(0)]))
 
-    def prepare(self, coordinates: Tensor) -> None:
+    def prepare(self, coordinates: Tensor, nodes: ChebyshevNodes | None = None) -> None:
         """Lay ``coordinates`` [K, axes] out as the smallest grid of rows and columns that holds them."""
         array = coordinates.numpy()
         alphas, rows = np.unique(array[:, 0], return_inverse=True)
@@ -111,7 +116,7 @@ class Affine:
         betas, columns = np.unique(columns, return_inverse=True)
         picked = rows * len(betas) + columns
         self.picked = slice(None) if np.array_equal(picked, np.arange(len(alphas) * len(betas))) else picked
-        self.grid = (alphas, betas)
+        self.grid, self.nodes = (alphas, betas), nodes
 
     def load(self, batch: Any) -> None:
         """Compute L_0, L_1, L_2 [n, C] of the batch, relative to the true class."""
@@ -130,11 +135,11 @@ class Affine:
         pieces = []
         for start in range(0, count, size):
             piece = map_tensors(operator.itemgetter(slice(start, start + size)), batch)
-            self.first.load(functools.partial(self.objective.evaluate, piece))
+            self.first.load(functools.partial(self.objective.losses, piece))
             pieces.append(self.first.terms())
         return [torch.cat(parts) for parts in zip(*pieces, strict=True)]
 
-    def run(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def run(self) -> Iterator[Scores]:
         """Losses [K, n] at the prepared points for piece after piece of the loaded batch; hits [K] with the first."""
         values = CHUNK_VALUES["cpu" if self.objective.device.type == "cpu" else "other"]
         axes = self.grid if self.nodes is None else self.nodes.axes
@@ -151,16 +156,19 @@ class Affine:
             losses = self._buffer[: len(logits[0])]
             for rows, columns in tiles:
                 self._tile(logits, (axes[0][rows], axes[1][columns]), losses[:, rows, columns])
-            yield losses.view(len(losses), -1).T[picked], hits
+            yield Scores(losses.view(len(losses), -1).T[picked], hits)
             hits = None
 
     def _moments(self, nodes: ChebyshevNodes) -> np.ndarray:
         """Mean and variance [2, points] of the loss over the loaded batch, at ``nodes``."""
         self.nodes = nodes
         sums = Sums()
-        for losses, _ in self.run():
-            sums.add(losses, None)
+        for scores in self.run():
+            sums.add(scores.losses, None)
         return sums.moments.numpy()
+
+    def twin(self) -> "Affine":
+        return Affine(self.objective.twin(), self.slice)
 
     def _prove_output(self, inputs: Tensor) -> None:
         """The logits are affine in the coordinates only if they are the output of the one perturbed layer."""

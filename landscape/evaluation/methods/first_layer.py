@@ -9,17 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from landscape.evaluation.methods.products import linear
+from landscape.evaluation.methods.protocol import NotApplicable
 from landscape.objective.forwards import has_own_forward, input_of, replaced_forwards
 from landscape.objective.reads import Read, Reads, is_differentiated
 from landscape.points import Point
 
-__all__ = ["FirstLayer", "NotApplicable", "perturbed_names"]
+__all__ = ["FirstLayer", "perturbed_names"]
 
 LINEAR_MAPS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-class NotApplicable(Exception):
-    """An evaluation method does not fit this network and slice; the message says why."""
 
 
 class _Reached(BaseException):

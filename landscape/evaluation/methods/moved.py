@@ -1,0 +1,96 @@
+"""The moved parameters of a network as one vector, so that many points are one matrix product."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.objective.objectives import Objective
+from landscape.points import Point
+from landscape.slices.planes import Slice
+
+__all__ = ["MovedParameters"]
+
+STACK_BYTES = 64 * 2**20  # weights of the points of one block, side by side
+MOST_POINTS = 4096  # of one block
+
+
+class MovedParameters:
+    """origin + sum_i c_i directions[i] at K points, [K, P], over the parameters ``names`` of the network.
+
+    Every parameter starts at an even place of the vector, where torch can view pairs of numbers as complex ones.
+    """
+
+    def __init__(self, objective: Objective, slice_: Slice, names: Sequence[str]):
+        self.slice, self.names = slice_, list(names)
+        self._attach(objective)
+        self.sizes = [(parameter.numel(), parameter.numel() % 2) for parameter in self.parameters.values()]
+        self.origin, *directions = (self._in_a_row(point) for point in (slice_.origin, *slice_.directions))
+        self.directions = torch.stack(directions)
+
+    def twin(self, objective: Objective) -> "MovedParameters":
+        """The same vectors, which are most of the memory of large networks, for the network of ``objective``."""
+        twin = object.__new__(MovedParameters)
+        vars(twin).update(vars(self))
+        twin._attach(objective)
+        return twin
+
+    @property
+    def largest_block(self) -> int:
+        """How many points fit into one block."""
+        return max(1, min(MOST_POINTS, STACK_BYTES // max(1, self.origin.numel() * self.origin.element_size())))
+
+    def at(self, weights: Tensor) -> Tensor:
+        """The parameters [K, P] at points with the ``weights`` [K, directions] of the directions."""
+        return torch.addmm(self.origin, weights.to(self.origin), self.directions)
+
+    def put(self, values: Tensor) -> None:
+        """Put the parameters ``values`` [P] into the network."""
+        pieces = self.pieces(values)
+        if self.objective.overwrites:
+            self.objective.network.place({**self.slice.origin, **pieces})
+            return
+        for name, value in pieces.items():
+            self.parameters[name].data = value
+
+    def pieces(self, stack: Tensor) -> dict[str, Tensor]:
+        """Views of the parameters, by name, in ``stack`` [..., P]."""
+        pieces = stack.split([*itertools.chain.from_iterable(self.sizes)], dim=-1)[::2]
+        return {
+            name: piece.view((*stack.shape[:-1], *parameter.shape))
+            for (name, parameter), piece in zip(self.parameters.items(), pieces, strict=True)
+        }
+
+    @contextlib.contextmanager
+    def replaced(self, weights: dict[str, Tensor]) -> Iterator[None]:
+        """Put ``weights`` wherever a module holds the parameters of these names, and put those back."""
+        try:
+            for held, key, name in self.places:
+                held[key] = weights[name]
+            yield
+        finally:
+            for held, key, name in self.places:
+                held[key] = self.parameters[name]
+
+    def _attach(self, objective: Objective) -> None:
+        self.objective = objective
+        parameters = dict(objective.model.named_parameters())
+        self.parameters = {name: parameters[name] for name in self.names}
+        names = {id(parameter): name for name, parameter in self.parameters.items()}
+        self.places: list[tuple[dict[str, Any], str, str]] = [
+            (module._parameters, key, names[id(parameter)])
+            for module in objective.model.modules()
+            for key, parameter in module._parameters.items()
+            if id(parameter) in names
+        ]
+
+    def _in_a_row(self, point: Point) -> Tensor:
+        """The parameters of ``point`` as one vector [P]."""
+        row = torch.zeros(1, dtype=self.objective.dtype, device=self.objective.device)
+        parts = [
+            (point[name].flatten().to(row), row[:pad]) for name, (_, pad) in zip(self.names, self.sizes, strict=True)
+        ]
+        return torch.cat([row[:0], *itertools.chain.from_iterable(parts)])

@@ -1,0 +1,184 @@
+"""Forward passes at the points of a block: one point after the other, or several in every operation."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from landscape.evaluation.methods import features_first
+from landscape.evaluation.methods.chain import Chain
+from landscape.evaluation.methods.first_layer import FirstLayer
+from landscape.evaluation.methods.first_outputs import FirstOutputs
+from landscape.evaluation.methods.moved import MovedParameters
+from landscape.evaluation.methods.pooling import fast_pools
+from landscape.evaluation.methods.protocol import Arrangement, Scores
+from landscape.objective.forwards import replaced_forwards
+from landscape.objective.objectives import Objective
+
+__all__ = ["OneByOne", "Passes", "Together", "chain_of", "passes_of"]
+
+SCORED_VALUES = 2**18  # outputs whose losses are computed in one call
+
+
+class Passes(Protocol):
+    """A way to run the forward passes of one batch at all points of a block."""
+
+    def scores(self, stack: Tensor, batch: Any) -> Scores:
+        """The scores of ``batch`` at the parameters ``stack`` [K, P]."""
+
+
+def passes_of(
+    objective: Objective,
+    moved: MovedParameters,
+    arrangement: Arrangement,
+    first: FirstOutputs | None = None,
+    chain: Chain | None = None,
+) -> Passes:
+    """The way of ``arrangement``; with ``first`` the passes begin after the first moved layer, as a ``chain`` does."""
+    by_features = arrangement.order == "features_first"
+    replacements = fast_pools(objective.model)
+    if by_features:
+        replacements |= features_first.linears(objective.model)
+    if first:
+        replacements |= first.replacements
+    if arrangement.together == 1:
+        return OneByOne(objective, moved, first, replacements, by_features)
+    return Together(
+        objective, moved, first, replacements, by_features, arrangement.together, chain if by_features else None
+    )
+
+
+class OneByOne:
+    """A forward pass at one point after the other; the outputs of several points are scored in one call."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        moved: MovedParameters,
+        first: FirstOutputs | None,
+        replacements: dict[nn.Module, Callable[..., Any]],
+        by_features: bool,
+    ):
+        self.objective, self.moved, self.first, self.replacements = objective, moved, first, replacements
+        self.scorer = _Scorer(objective, by_features)
+
+    def scores(self, stack: Tensor, batch: Any) -> Scores:
+        if callable(self.objective.loss):
+            return Scores(torch.stack([self.objective.measure(batch).losses for _ in self._visit(stack)]), None)
+        inputs, targets = batch
+        scored: list[Scores] = []
+        held: Tensor | None = None
+        self.scorer.load(targets)
+        for index in self._visit(stack):
+            outputs = self.scorer.in_order(self.objective.forward(self.objective.model, inputs))
+            if held is None:
+                group = max(1, min(len(stack), SCORED_VALUES // outputs.numel()))
+                held = outputs.new_empty(group, *outputs.shape)
+            held[index % group] = outputs  # a copy: the next point may use the memory of these again
+            if index % group == group - 1 or index == len(stack) - 1:
+                scored.append(self.scorer(held[: index % group + 1]))
+        return Scores(torch.cat([part.losses for part in scored]), _joined([part.hits for part in scored]))
+
+    def _visit(self, stack: Tensor) -> Iterator[int]:
+        """Put the network at point after point; yields the index of the point."""
+        with replaced_forwards(self.replacements):
+            for index, values in enumerate(stack):
+                self.moved.put(values)
+                if self.first:
+                    self.first.give(index)
+                yield index
+
+
+class Together:
+    """``count`` points in every operation: by `torch.func.vmap`, or by the products of a chain where there is one."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        moved: MovedParameters,
+        first: FirstOutputs | None,
+        replacements: dict[nn.Module, Callable[..., Any]],
+        by_features: bool,
+        count: int,
+        chain: Chain | None = None,
+    ):
+        self.objective, self.moved, self.first, self.replacements = objective, moved, first, replacements
+        self.scorer = _Scorer(objective, by_features)
+        self.count, self.chain = count, chain
+        self._losses: Tensor | None = None
+
+    def scores(self, stack: Tensor, batch: Any) -> Scores:
+        inputs, targets = batch
+        self.scorer.load(targets)
+        forward = self.chain.run if self.chain else vmap(self._forward_with(inputs))
+        losses: Tensor | None = None
+        hits: list[Tensor | None] = []
+        for start in range(0, len(stack), self.count):
+            part = stack[start : start + self.count]
+            # Without a layer to begin after, vmap gets something of the right length that nobody reads.
+            outputs = self.first.at(start, len(part)) if self.first else stack.new_empty(len(part))
+            values, right = self.scorer(forward(self.moved.pieces(part), outputs))
+            losses = self._room(len(stack), values) if losses is None else losses
+            losses[start : start + len(part)] = values
+            hits.append(right)
+        if losses is None:
+            raise ValueError("there is no point")
+        return Scores(losses, _joined(hits))
+
+    def _room(self, points: int, like: Tensor) -> Tensor:
+        """Memory for the losses [points, n], the same again and again: fresh memory costs more than to fill it."""
+        shape = (points, like.shape[1])
+        if self._losses is None or self._losses.shape != shape:
+            self._losses = like.new_empty(shape)
+        return self._losses
+
+    def _forward_with(self, inputs: Any) -> Callable[..., Tensor]:
+        def forward(weights: dict[str, Tensor], output: Tensor) -> Tensor:
+            if self.first:
+                self.first.first.give(self.scorer.in_order(output))
+            with replaced_forwards(self.replacements), self.moved.replaced(weights), self.objective.passes.autocast():
+                return self.scorer.in_order(self.objective.model(inputs))
+
+        return forward
+
+
+class _Scorer:
+    """Losses and hits of outputs [K, n, ...] at K points, [K, C, n] features first, in one call."""
+
+    def __init__(self, objective: Objective, by_features: bool):
+        self.objective, self.by_features = objective, by_features
+        self.targets = torch.empty(0)
+        self._by_features: features_first.Scorer | None = None
+
+    def load(self, targets: Tensor) -> None:
+        if self.targets is not targets:
+            self.targets = targets
+            self._by_features = features_first.Scorer(targets) if self.by_features else None
+
+    def __call__(self, outputs: Tensor) -> Scores:
+        if self._by_features:
+            return Scores(*self._by_features(outputs.to(self.objective.dtype)))
+        count = len(outputs)
+        repeated = self.targets.repeat(count, *[1] * (self.targets.ndim - 1))
+        losses, right = self.objective.score(outputs.flatten(0, 1), repeated)
+        return Scores(losses.view(count, -1), None if right is None else right.view(count, -1).sum(1))
+
+    def in_order(self, tensor: Tensor) -> Tensor:
+        """[F, n] from [n, F] and the reverse, where activations are stored features first."""
+        return tensor.mT if self.by_features else tensor
+
+
+def chain_of(objective: Objective, first: FirstLayer) -> Chain | None:
+    """What follows the first moved layer, where that is a `Chain`."""
+    if objective.precision != "full":
+        return None
+    inputs, _ = next(objective.batches(2))[1]
+    return Chain.find(objective.model, first.layer, lambda: objective.model(inputs))
+
+
+def _joined(hits: list[Tensor | None]) -> Tensor | None:
+    """One tensor of all parts, None where the first is None, as the others are then."""
+    known = [part for part in hits if part is not None]
+    return torch.cat(known) if known else None

@@ -1,0 +1,174 @@
+"""Evaluators at work: side by side on the batches, with smaller batches or simpler ways where they fail."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from landscape.errors import InputError
+from landscape.evaluation.choice import METHODS, PLAIN, Choice, does_not_fit, few_losses
+from landscape.evaluation.ledger import Ledger
+from landscape.evaluation.methods.chebyshev import ChebyshevNodes
+from landscape.evaluation.methods.protocol import (
+    Arrangement,
+    Evaluator,
+    NotApplicable,
+    faster_way,
+    is_out_of_memory,
+    reason_of,
+)
+from landscape.evaluation.progress import Attempt, Progress
+from landscape.evaluation.statistics import Sums
+from landscape.evaluation.tuning import tune
+from landscape.objective.objectives import Objective
+from landscape.objective.workers import Team
+from landscape.slices.planes import Slice
+
+__all__ = ["Workers"]
+
+
+class Workers:
+    """The chosen evaluator and its twins, one for each thread of a team.
+
+    A way of evaluating that fails is replaced by a simpler one: the plain arrangement of the same method, then forward
+    passes of the whole network, whose failures are the caller's to know.
+    """
+
+    def __init__(self, objective: Objective, slice_: Slice, choice: Choice, team: Team, progress: Progress):
+        self.objective, self.slice, self.choice = objective, slice_, choice
+        self.team, self.progress = team, progress
+        self.rejected = dict(choice.rejected)  # ways of evaluating, and why they do not apply
+        self._employ(choice.evaluator)
+
+    def prepare(self, coordinates: Tensor) -> float:
+        """Arrange all members for points such as ``coordinates``; the seconds a point takes, 0 where not known."""
+        seconds = self._tune(coordinates) if len(coordinates) else 0.0
+        if not self.evaluator.batches_fixed:
+            for member in self.members:
+                even = self.team.even(member.arrangement.batch_size, self.objective.size)
+                member.arrange(member.arrangement.with_batch_size(even))
+        return seconds
+
+    def evaluate(self, points: Tensor, ledger: Ledger, share: float) -> Iterator[tuple[Tensor, Sums]]:
+        """Block after block of ``points`` with the sums over all samples.
+
+        ``share`` is what the progress of one point counts for: that of all ranks, which work at the same pace.
+        """
+        start = 0
+        while start < len(points):
+            block = points[start : start + self.evaluator.largest_block]
+            try:
+                with self._failures():
+                    sums = self._sums(block, ledger, share * len(block) / self.objective.size)
+            except NotApplicable as error:
+                self._fall_back(reason_of(error))
+                continue
+            yield block, sums
+            start += len(block)
+
+    def _employ(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
+        self.members = [evaluator, *(evaluator.twin() for _ in range(self.team.size - 1))]
+
+    def _failures(self) -> contextlib.AbstractContextManager[None]:
+        """Where failures speak against the present way of evaluating, and not against network or data."""
+        return contextlib.nullcontext() if self._is_simplest else faster_way()
+
+    @property
+    def _is_simplest(self) -> bool:
+        return self.evaluator.is_plain and self.evaluator.arrangement.is_plain
+
+    def _fall_back(self, reason: str) -> None:
+        """Go on in a simpler way, because of ``reason``: the plain arrangement first, then plain passes."""
+        if not self.evaluator.arrangement.is_plain:
+            self.rejected[str(self.evaluator.settings)] = reason
+            for member in self.members:
+                member.arrange(Arrangement(self.objective.batch_size))
+        elif not self.evaluator.is_plain:
+            if self.choice.named:
+                raise does_not_fit(self.evaluator.name, reason)
+            self.rejected[self.evaluator.name] = reason
+            self._employ(METHODS[PLAIN](self.objective, self.slice))
+
+    def _tune(self, coordinates: Tensor) -> float:
+        """Pick an arrangement by timing, a plainer one where it fails or gives other losses; seconds a point."""
+        plain = False
+        while True:
+            try:
+                with contextlib.nullcontext() if plain and self.evaluator.is_plain else faster_way():
+                    seconds = tune(self.members, coordinates, self.team, plain=plain)
+                    if plain or self._arrangement_holds():
+                        return seconds
+                    raise NotApplicable("differs from a plain forward pass")
+            except NotApplicable as error:
+                self._fall_back(reason_of(error))
+            plain = not plain
+
+    def _arrangement_holds(self) -> bool:
+        """Whether the arrangement that was picked gives the losses of plain passes, where it could differ."""
+        free = self.objective.precision == "full" and self.objective.batch_norm != "recalibrate"
+        if self.evaluator.arrangement.is_plain or not free:
+            return True
+        return self.choice.proof.holds(few_losses(self.evaluator, self.choice.proof.points))
+
+    def _sums(self, block: Tensor, ledger: Ledger, sample: float) -> Sums:
+        """Sums over all samples at the points of ``block``; computed at fewer points where those determine them."""
+        coordinates = ledger.coordinates[block]
+        for nodes in self.evaluator.node_sets(coordinates) if not ledger.keeps_losses else ():
+            with self.progress.attempt() as attempt:
+                sums = self.evaluator.at_points(self._merged(block, ledger, nodes, sample, attempt))
+                if sums is not None:
+                    return sums
+                attempt.take_back()
+        with self.progress.attempt() as attempt:
+            return self._merged(block, ledger, None, sample, attempt)
+
+    def _merged(
+        self, block: Tensor, ledger: Ledger, nodes: ChebyshevNodes | None, sample: float, attempt: Attempt
+    ) -> Sums:
+        """The sums of all members of the team, with smaller batches where memory runs out."""
+        while True:
+            share = functools.partial(self._share, block, ledger, nodes, sample, attempt)
+            try:
+                return Sums.merged(self.team.map(share, self.members))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(error)
+            attempt.take_back()
+
+    def _halve(self, error: BaseException) -> None:
+        """Let all members take half as many samples at a time."""
+        size = self.evaluator.arrangement.batch_size
+        if self.evaluator.batches_fixed or size == 1:
+            raise InputError(f"out of memory with batches of {size}: {error}") from error
+        for member in self.members:
+            member.arrange(member.arrangement.with_batch_size(max(1, size // 2)))
+
+    @torch.no_grad()  # which holds for one thread only
+    def _share(
+        self,
+        block: Tensor,
+        ledger: Ledger,
+        nodes: ChebyshevNodes | None,
+        sample: float,
+        attempt: Attempt,
+        rank: int,
+        member: Evaluator,
+    ) -> Sums:
+        """Sums over every ``team.size``-th batch, from batch ``rank`` on."""
+        sums = Sums()
+        member.prepare(ledger.coordinates[block], nodes)
+        for number, (start, batch) in enumerate(self.objective.batches(member.arrangement.batch_size)):
+            if number % self.team.size != rank or self.team.stopped:
+                continue
+            member.load(batch)
+            for losses, hits in member.run():
+                ledger.keep(block, start, losses)
+                stop = start + losses.shape[1]
+                sums.add(losses, hits, self.objective.weights_of(start, stop))
+                start = stop
+                attempt.advance(sample * losses.shape[1])
+        return sums
