@@ -123,8 +123,8 @@ def within_budgets(path: Path, data_dir: Path, rounds: int) -> list[dict]:
             began = time.perf_counter()
             whole = ll.objective(task.model, data, device="cpu")
             planned = ll.cli.plan_budget(whole, task.plane, entry["budget"], SEED, resolution=(51, 51))
-            part = whole.subset(planned["samples"], SEED)
-            options = {"tolerance": planned["tolerance"], "budget": planned["seconds"]}
+            part = whole.subset(planned.samples, SEED)
+            options = {"tolerance": planned.tolerance, "budget": planned.seconds}
             surface = ll.evaluate(part, task.plane, resolution=(51, 51), progress=False, **options)
             entry["seconds"].append(time.perf_counter() - began)
             entry["surfaces"].append(

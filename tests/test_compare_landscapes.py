@@ -9,6 +9,7 @@ import torch
 from test_visualize import explored, run, stamps
 
 import landscape_lib as ll
+from landscape.evaluation.budget import BudgetPlan
 
 ARGUMENTS = {"input_shape": (1, 8, 8), "classes": 10}
 
@@ -179,7 +180,7 @@ def test_a_budget_gives_every_checkpoint_the_samples_that_the_dearest_affords(fo
 
     def planned(target, slice_, seconds, seed, **grid):
         assert seconds == 120 and set(grid) == {"alpha_range", "beta_range", "resolution"}
-        return {"samples": next(affordable), "tolerance": 0.05, "relative_standard_error": 0.06, "seconds": 100.0}
+        return BudgetPlan(next(affordable), tolerance=0.05, relative_standard_error=0.06, seconds=100.0)
 
     monkeypatch.setattr("landscape.cli.checkpoint_surfaces.plan_budget", planned)
     options = ("end.pth", "cnn.pth", "--budget", "2min", "--no-figures")

@@ -345,8 +345,8 @@ def test_a_plan_for_a_budget_balances_both_errors(trained):
     data = (inputs.repeat(300, 1, 1, 1), targets.repeat(300))
     target, plane = ll.objective(model, data, device="cpu"), ll.random_plane(model, seed=1)
     planned = ll.cli.plan_budget(target, plane, 5.0, resolution=(31, 31))
-    assert 32 <= planned["samples"] <= len(data[0]) and 0 < planned["seconds"] < 5.0
-    assert planned["tolerance"] == pytest.approx(np.clip(planned["relative_standard_error"], 0.003, 0.1), rel=0.05)
+    assert 32 <= planned.samples <= len(data[0]) and 0 < planned.seconds < 5.0
+    assert planned.tolerance == pytest.approx(np.clip(planned.relative_standard_error, 0.003, 0.1), rel=0.05)
     with pytest.raises(ll.InputError, match="too short here; about"):
         ll.cli.plan_budget(target, plane, 1e-3, resolution=(31, 31))
 
@@ -370,9 +370,9 @@ def test_a_plan_divides_the_time_by_the_points_that_a_trial_lets_expect(trained,
     model, (inputs, targets) = trained
     target = ll.objective(model, (inputs.repeat(4000, 1, 1, 1), targets.repeat(4000)), device="cpu")
     planned = ll.cli.plan_budget(target, ll.random_plane(model), 60.0)
-    assert planned["samples"] == pytest.approx(0.95 * 60 / points / 1e-5, rel=0.05)
-    assert planned["relative_standard_error"] == pytest.approx(2 / np.sqrt(planned["samples"]))
-    assert planned["tolerance"] == pytest.approx(planned["relative_standard_error"], rel=0.05)
+    assert planned.samples == pytest.approx(0.95 * 60 / points / 1e-5, rel=0.05)
+    assert planned.relative_standard_error == pytest.approx(2 / np.sqrt(planned.samples))
+    assert planned.tolerance == pytest.approx(planned.relative_standard_error, rel=0.05)
 
 
 def test_a_budget_that_a_forward_pass_shows_to_be_too_short_is_refused_at_once(trained, monkeypatch):

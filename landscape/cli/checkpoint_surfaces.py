@@ -5,7 +5,7 @@ import glob
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,8 @@ def settle_budget(
         if not known:
             target = objective(checkpoint.model, samples, **evaluation.arguments)
             slice_ = random_plane(checkpoint.model, **plane.directions)
-            known = {**plan_budget(target, slice_, seconds, plane.seed, **plane.grid), "asked": asked}
+            plan = plan_budget(target, slice_, seconds, plane.seed, **plane.grid)
+            known = {**asdict(plan), "asked": asked}
             ranks.from_first(partial(_keep_plan, path, checkpoint, known))
         plans.append(known)
     planned = min(plans, key=lambda found: found["samples"])

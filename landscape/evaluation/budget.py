@@ -1,7 +1,8 @@
-"""How many samples and which tolerance a given time pays for, with both errors of one size."""
+"""Choose subset size and tolerance for a time budget, balancing sampling and interpolation error."""
 
 import math
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from landscape.results import Surface
 from landscape.runtime import ranks
 from landscape.slices.planes import Slice
 
-__all__ = ["plan_budget"]
+__all__ = ["BudgetPlan", "plan_budget"]
 
 PILOT = 256  # samples of the first small grids, at the most
 SMALL = 0.1  # of the time, which they take at the most
@@ -24,8 +25,19 @@ LONGEST = 0.2  # of the time, which that takes at the most
 ROUGHER = 2  # times the points that the final samples take, about: few samples are rougher than many
 POINTS = 200  # that a smooth surface takes at the tolerance that comes out: lattice, some rounds, verification
 SHARE = 0.95  # of the time that is planned for
+LEAST_SHARE = 0.2  # of the time of a small grid that its points take at the least, whatever a difference of times says
 FINEST, COARSEST = 0.003, 0.1  # tolerances
 FEWEST = 32  # samples
+
+
+@dataclass(frozen=True)
+class BudgetPlan:
+    """What a given time pays for."""
+
+    samples: int  # of the subset
+    tolerance: float  # for `evaluate`
+    relative_standard_error: float  # expected, as a share of the loss
+    seconds: float  # left for `evaluate`
 
 
 def plan_budget(
@@ -37,7 +49,7 @@ def plan_budget(
     alpha_range: tuple[float, float] = (-1, 1),
     beta_range: tuple[float, float] = (-1, 1),
     resolution: int | tuple[int, int] = 51,
-) -> dict[str, Any]:
+) -> BudgetPlan:
     """Subset size and tolerance such that `evaluate` takes about ``seconds``.
 
     A forward pass, small grids on few samples, then one on more give the seconds of a sample at a point, t, and the
@@ -52,65 +64,127 @@ def plan_budget(
         seed: draws the subset.
         alpha_range, beta_range, resolution: the grid, as in `evaluate`.
 
-    Returns:
-        {"samples", "tolerance", "relative_standard_error", "seconds" (left for `evaluate`)}.
-
     Raises:
         InputError: the time is not enough for ``FEWEST`` samples, or the loss has no standard error.
     """
     if not objective.independent or objective.size < 2:
         raise InputError("a budget needs the standard error of a mean over samples; give a tolerance")
-    began = time.perf_counter()
-    grid: dict[str, Any] = {"alpha_range": alpha_range, "beta_range": beta_range}
-    points = min(POINTS, math.prod(map(len, grid_axes(slice_.dimension, resolution=resolution, **grid))))
+    pilot = _Pilot(objective, slice_, seed, {"alpha_range": alpha_range, "beta_range": beta_range})
+    purse = _Purse(seconds)
+    points = min(POINTS, math.prod(map(len, grid_axes(slice_.dimension, resolution=resolution, **pilot.ranges))))
+    cost = _small_grids(pilot, purse, points)
+    samples = min(objective.size, purse.affordable(cost, points))
+    trial = int(TRIAL * samples)
+    if trial >= FEWEST and not cost.cheap:  # a cheap method takes all points
+        look = pilot.look(trial, resolution, tolerance=cost.tolerance(samples), budget=LONGEST * seconds)
+        points = max(points, look.evaluated // ROUGHER)
+        samples = min(objective.size, purse.affordable(cost, points))
+    return BudgetPlan(samples, cost.tolerance(samples), cost.error(samples), purse.left)
 
-    def look(samples: int, resolution: Any, **options: Any) -> tuple[Surface, float]:
-        part, options = objective.subset(samples, seed), {"progress": False, **grid, **options}
-        surface = evaluate(part, slice_, resolution=resolution, **options)
-        # One rank decides: the others have other clocks.
-        return surface, ranks.from_first(lambda: surface.metadata["seconds"])
 
-    def left() -> float:
-        return ranks.from_first(lambda: seconds - (time.perf_counter() - began))
+@dataclass(frozen=True)
+class _Look:
+    """A small evaluation: how much work it was, how long it took, and what it shows."""
 
-    def affordable(each: float, fixed: float = 0.0) -> int:
-        samples = max(0, int((SHARE * left() - fixed) / (points * each)))
+    points: int
+    samples: int
+    seconds: float
+    variation: float  # standard deviation of the losses of single samples, as a share of their mean
+    evaluated: int  # points that were not interpolated; 0 where all had to be evaluated anyway
+    cheap: bool  # whether the method takes all points in little time
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """seconds = fixed + each * points * samples, and how much the losses of single samples vary."""
+
+    each: float
+    fixed: float
+    variation: float
+    cheap: bool
+
+    @classmethod
+    def fitted(cls, fixed: float, less: _Look, more: _Look) -> "_Cost":
+        """From two looks, of which the second one was more work."""
+        work, more_work = less.points * less.samples, more.points * more.samples
+        each = max((more.seconds - less.seconds) / (more_work - work), LEAST_SHARE * more.seconds / more_work)
+        return cls(each, fixed, more.variation, more.cheap)
+
+    def error(self, samples: int) -> float:
+        """The standard error of the mean over so many ``samples``, as a share of the mean."""
+        return self.variation / math.sqrt(samples)
+
+    def tolerance(self, samples: int) -> float:
+        """The tolerance of the same size."""
+        return float(f"{np.clip(self.error(samples), FINEST, COARSEST):.2g}")
+
+
+class _Purse:
+    """The time that is left, by the clock of the first rank: the others have other clocks."""
+
+    def __init__(self, seconds: float):
+        self.seconds, self.began = seconds, time.perf_counter()
+
+    @property
+    def left(self) -> float:
+        return ranks.from_first(lambda: self.seconds - (time.perf_counter() - self.began))
+
+    def affordable(self, cost: _Cost, points: int) -> int:
+        """How many samples ``points`` points can be evaluated on.
+
+        Raises:
+            InputError: fewer than ``FEWEST``.
+        """
+        left = self.left
+        samples = max(0, int((SHARE * left - cost.fixed) / (points * cost.each)))
         if samples < FEWEST:
-            need = (FEWEST * points * each + fixed) / SHARE + seconds - left()
-            raise InputError(f"a budget of {seconds:g} s is too short here; about {math.ceil(need)} s are needed")
+            need = (FEWEST * points * cost.each + cost.fixed) / SHARE + self.seconds - left
+            raise InputError(f"a budget of {self.seconds:g} s is too short here; about {math.ceil(need)} s are needed")
         return samples
 
-    def tolerance(samples: int) -> float:
-        return float(f"{np.clip(variation / math.sqrt(samples), FINEST, COARSEST):.2g}")
 
-    few = objective.subset(FEWEST, seed)
-    each = ranks.from_first(lambda: min(_seconds(few, slice_) for _ in range(2))) / few.size  # at the most
-    looks = 2 * 3**slice_.dimension + 5**slice_.dimension
-    if FEWEST * looks * each > left():
-        affordable(each)
-    pilot = max(FEWEST, min(PILOT, int(SMALL * left() / (looks * each))))
-    small, large = (3,) * slice_.dimension, (5,) * slice_.dimension
-    look(pilot, small)  # slow, as the first one is
-    (coarse, short), (surface, long) = look(pilot, small), look(pilot, large)
-    size = surface.metadata["data"]["size"]
-    variation = _variation(surface, size)
-    each = max((long - short) / (surface.loss.size - coarse.loss.size), 0.2 * long / surface.loss.size) / size
-    if (more := min(objective.size, int(SECOND * affordable(each, short)))) > 2 * size:
-        surface, longer = look(more, large)
-        each = max((longer - long) / (more - size), 0.2 * longer / more) / surface.loss.size
-        variation = _variation(surface, more)
-    samples = min(objective.size, affordable(each, short))
-    if (trial := int(TRIAL * samples)) >= FEWEST and surface.metadata["method"] != "affine":  # which takes all points
-        tried, _ = look(trial, resolution, tolerance=tolerance(samples), budget=LONGEST * seconds)
-        if tried.evaluated is not None:
-            points = max(points, int(tried.evaluated.sum()) // ROUGHER)
-        samples = min(objective.size, affordable(each, short))
-    return {
-        "samples": samples,
-        "tolerance": tolerance(samples),
-        "relative_standard_error": variation / math.sqrt(samples),
-        "seconds": left(),
-    }
+class _Pilot:
+    """Small evaluations on random samples of the data."""
+
+    def __init__(self, objective: Objective, slice_: Slice, seed: int, ranges: dict[str, Any]):
+        self.objective, self.slice, self.seed, self.ranges = objective, slice_, seed, ranges
+
+    def look(self, samples: int, resolution: Any, **options: Any) -> _Look:
+        """Evaluate a grid of this ``resolution`` on so many ``samples``."""
+        part = self.objective.subset(samples, self.seed)
+        surface = evaluate(part, self.slice, resolution=resolution, progress=False, **self.ranges, **options)
+        size = surface.metadata["data"]["size"]
+        return _Look(
+            surface.loss.size,
+            size,
+            ranks.from_first(lambda: surface.metadata["seconds"]),
+            _variation(surface, size),
+            0 if surface.evaluated is None else int(surface.evaluated.sum()),
+            surface.metadata["method"] == "affine",
+        )
+
+    def pass_seconds(self) -> float:
+        """The seconds that one sample takes in a plain forward pass, at the most."""
+        few = self.objective.subset(FEWEST, self.seed)
+        return ranks.from_first(lambda: min(_seconds(few, self.slice) for _ in range(2))) / few.size
+
+
+def _small_grids(pilot: _Pilot, purse: _Purse, points: int) -> _Cost:
+    """The cost from small grids on few samples and, where there is time, from one on more."""
+    dimension = pilot.slice.dimension
+    each = pilot.pass_seconds()
+    looks = 2 * 3**dimension + 5**dimension
+    if FEWEST * looks * each > purse.left:
+        purse.affordable(_Cost(each, 0.0, 0.0, False), points)
+    samples = max(FEWEST, min(PILOT, int(SMALL * purse.left / (looks * each))))
+    small, large = (3,) * dimension, (5,) * dimension
+    pilot.look(samples, small)  # slow, as the first one is
+    coarse, fine = pilot.look(samples, small), pilot.look(samples, large)
+    cost = _Cost.fitted(coarse.seconds, coarse, fine)
+    more = min(pilot.objective.size, int(SECOND * purse.affordable(cost, points)))
+    if more > 2 * fine.samples:
+        cost = _Cost.fitted(coarse.seconds, fine, pilot.look(more, large))
+    return cost
 
 
 def _variation(surface: Surface, samples: int) -> float:
