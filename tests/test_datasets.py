@@ -132,7 +132,7 @@ def test_cifar10_reads_the_checked_batches(tmp_path, monkeypatch, offline):
     np.testing.assert_allclose(data.image(2) * 255, pixels[2].transpose(1, 2, 0), atol=1e-3)
 
     (base / "data_batch_1").write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"CIFAR10 is not whole .*offline"):
+    with pytest.raises(InputError, match=r"CIFAR10 is not complete .*offline"):
         load_dataset("cifar10", data_dir=tmp_path)
 
 

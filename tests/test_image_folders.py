@@ -106,7 +106,7 @@ def test_links_that_lead_back_are_refused(root, target):
     inner.mkdir()
     (inner / "link").symlink_to(target)
     (root / "train" / "b" / "back").symlink_to("../a")
-    assert_refused(root, "is a link to a folder that is read already")
+    assert_refused(root, "is a link to a folder that was read before")
 
 
 def test_a_linked_class_is_read(root):
@@ -133,7 +133,7 @@ def test_names_that_cannot_be_decoded_are_read_in_files_and_refused_in_classes(r
         file.write(b"no image")
     assert_refused(root, "a/\\udcff.png is a damaged image")
     os.rename(place, place + b"\xff")
-    assert_refused(root, "train/a\\udcff: the name of this class is no text")
+    assert_refused(root, "train/a\\udcff: the name of this class cannot be decoded as text")
     assert_refused(root.parent / "set\udcff", "the name of the folder")
 
 

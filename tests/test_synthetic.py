@@ -97,8 +97,8 @@ def test_a_checkpoint_rebuilds_its_points(tmp_path):
         ("xor:noise=-0.1", "noise is -0.1"),
         ("xor:noise=nan", "noise is nan"),
         ("circles:seed=-1", "seed -1"),
-        ("gaussians:clusters=5", "clusters is 5; gaussians, and no other, have 2 to 4"),
-        ("moons:clusters=2", "clusters is 2; gaussians, and no other, have 2 to 4"),
+        ("gaussians:clusters=5", "clusters is 5; only gaussians have clusters, 2 to 4"),
+        ("moons:clusters=2", "clusters is 2; only gaussians have clusters, 2 to 4"),
         ("spirals", "unknown dataset 'spirals'; use one of auto, mnist"),
     ],
 )

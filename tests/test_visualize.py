@@ -246,7 +246,7 @@ WRONG = {
     "surface": (["--from", "garbage.pth"], "garbage.pth is no surface file"),
     "pattern": (["--ignore", "layer7.*"], "matches no parameter"),
     "nothing moves": (["--ignore", "*"], "no parameter"),
-    "mini-batches": (["--minibatches", "3", "--batch-size", "50"], "3 mini-batches of 50 samples: digits train has"),
+    "mini-batches": (["--minibatches", "3", "--batch-size", "50"], "cannot draw 3 mini-batches of 50 samples: digits"),
     "rise": (["--range", "auto", "--rise", "-1"], "rise must be a positive number"),
     "tolerance": (["--tolerance", "2"], "tolerance is a share"),
     "budget": (["--budget", "soon"], "write 60s, 10min or 1h"),

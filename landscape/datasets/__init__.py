@@ -1,4 +1,4 @@
-"""Data sets by name: ``load_dataset("mnist")`` gives one normalised tensor with its labels."""
+"""Data sets by name: ``load_dataset("mnist")`` returns normalised inputs with their labels."""
 
 import warnings
 from pathlib import Path
@@ -27,19 +27,20 @@ DATASETS = {
 
 @own_torch_state()
 def load_dataset(name: str, split: str = "train", data_dir: str | Path = "data", limit: int | None = None) -> Data:
-    """The ``split`` ("train" or "test") of the data set ``name``, downloaded into ``data_dir`` when needed.
+    """Load the ``split`` ("train" or "test") of the data set ``name``, downloading it into ``data_dir`` when needed.
 
-    ``name`` is a key of ``DATASETS``, "folder:PATH" for an ImageFolder, points of the plane (moons, circles,
-    gaussians, xor, with settings such as "moons:train=500,noise=0.1", see `PointRecipe`), or "auto": all of MNIST, and
-    where that is neither there nor downloadable the 5,000 digits of "mnist-5k", with a warning. ``limit`` takes the
-    first samples in the data set's order.
+    ``name`` is a key of ``DATASETS``; "folder:PATH" for a folder of images in the layout of torchvision's ImageFolder;
+    points in the plane (moons, circles, gaussians or xor, with settings such as "moons:train=500,noise=0.1", see
+    `PointRecipe`); or "auto", which means all of MNIST or, if that is neither stored nor downloadable, the 5,000 digits
+    of "mnist-5k", with a warning. ``limit`` keeps only the first samples of the split.
 
     Example:
         >>> load_dataset("digits", split="test", limit=100).inputs.shape
         torch.Size([100, 1, 8, 8])
 
     Raises:
-        InputError: unknown name or split, no network, damaged files, ``limit`` out of range.
+        InputError: the name or split is unknown, the files are missing and cannot be downloaded, a file is damaged, or
+            ``limit`` is out of range.
     """
     if split not in ("train", "test"):
         raise InputError(f"unknown split {split!r}; use train or test")

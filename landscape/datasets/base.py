@@ -1,4 +1,4 @@
-"""What a data set is once loaded: one normalised tensor that knows where it came from."""
+"""A loaded data set: normalised inputs and labels in memory, with their origin."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ class Data(Presented):
     inputs: Tensor  # [N, ...] float32; images are [N, C, H, W], normalised: (pixel in [0, 1] - mean) / std
     targets: Tensor  # [N] int64, index into classes
     classes: tuple[str, ...]
-    name: str  # what load_dataset takes, after "auto" is resolved: "mnist", "folder:PATH", "moons:noise=0.1"
+    name: str  # the name for load_dataset, never "auto": "mnist", "folder:PATH", "moons:noise=0.1"
     split: str  # "train" or "test"
-    source: str  # where the samples came from, for people
+    source: str  # a sentence on the origin of the samples, for logs
     mean: tuple[float, ...]  # per channel, of pixels in [0, 1]; per coordinate of points
     std: tuple[float, ...]  # likewise
     indices: Tensor  # [N] int64, position of each sample in the full split
@@ -50,7 +50,7 @@ class Data(Presented):
         """The samples at positions ``indices`` [K], in that order.
 
         Raises:
-            InputError: a position outside the data.
+            InputError: a position is outside the data.
         """
         indices = torch.as_tensor(indices, dtype=torch.int64)
         if len(wrong := indices[(indices < 0) | (indices >= len(self))]):
@@ -58,7 +58,7 @@ class Data(Presented):
         return replace(self, inputs=self.inputs[indices], targets=self.targets[indices], indices=self.indices[indices])
 
     def subset(self, n: int, seed: int) -> "Data":
-        """``n`` samples drawn without replacement from ``seed``, in increasing position.
+        """``n`` random samples, drawn without replacement from ``seed``, ordered by their position.
 
         Raises:
             InputError: ``n`` is below 1 or above the number of samples.
@@ -68,10 +68,10 @@ class Data(Presented):
         return self.select(drawn.sort().values)
 
     def divided(self, share: float, seed: int) -> tuple["Data", "Data"]:
-        """All but ``share`` of every class, and that share: training and validation data, drawn from ``seed``.
+        """A random division into training and validation data; ``share`` of every class becomes validation data.
 
         Raises:
-            InputError: one of them would be empty.
+            InputError: one of the two parts would be empty.
         """
         parts = stratified_split(self.targets.numpy(), test_share=share, seed=seed)
         if not all(map(len, parts.values())):
@@ -80,28 +80,30 @@ class Data(Presented):
         return train, test
 
     def minibatches(self, count: int, size: int, seed: int) -> list["Data"]:
-        """``count`` mini-batches of ``size`` samples drawn without replacement from ``seed``, as training draws them.
+        """``count`` disjoint mini-batches of ``size`` random samples, drawn without replacement from ``seed``.
 
         Raises:
-            InputError: fewer than one, or more samples than there are.
+            InputError: ``count`` or ``size`` is below 1, or the data have too few samples.
         """
         if count < 1 or size < 1 or count * size > len(self):
-            raise InputError(f"{count} mini-batches of {size} samples: {self.name} {self.split} has {len(self)}")
+            raise InputError(
+                f"cannot draw {count} mini-batches of {size} samples: {self.name} {self.split} has {len(self)}"
+            )
         drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return [self.select(batch) for batch in drawn[: count * size].split(size)]
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over shape, type and bytes of inputs and targets."""
+        """SHA-256 digest (hexadecimal) of shape, type and bytes of inputs and targets."""
         return fingerprint((self.inputs, self.targets))
 
     @property
     def description(self) -> dict[str, Any]:
-        """Which data these are: name, split, size and fingerprint."""
+        """The entry that identifies these data in the metadata of results: name, split, size and fingerprint."""
         return {"name": self.name, "split": self.split, "size": len(self), "fingerprint": self.fingerprint}
 
     def image(self, i: int) -> np.ndarray | None:
-        """Sample ``i`` before normalising, [H, W] or [H, W, 3] in [0, 1]; None if it is no image."""
+        """Sample ``i`` before normalisation, [H, W] or [H, W, 3] in [0, 1]; None if it is not an image."""
         sample = self.inputs[i]
         if sample.ndim != 3 or len(sample) not in (1, 3) or len(self.mean) != len(sample):
             return None
@@ -119,7 +121,7 @@ def from_pixels(
     scale: float = 255,
     **fields: Any,
 ) -> Data:
-    """Data with inputs (pixels / scale - mean) / std from ``pixels`` [N, H, W, C]; one copy in float32."""
+    """Data with inputs (pixels / scale - mean) / std from ``pixels`` [N, H, W, C]; makes one copy, in float32."""
     inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     inputs = inputs.to(torch.float32, memory_format=torch.contiguous_format, copy=True).div_(scale)
     inputs.sub_(torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
@@ -129,10 +131,10 @@ def from_pixels(
 
 
 def checked_limit(limit: int | None, available: int, name: str) -> int:
-    """``limit`` when 1 <= limit <= available; ``available`` when it is None.
+    """``limit``, which must lie from 1 to ``available``; ``available`` if it is None.
 
     Raises:
-        InputError: ``limit`` is out of that range.
+        InputError: ``limit`` is out of range.
     """
     if limit is None:
         return available
@@ -142,7 +144,7 @@ def checked_limit(limit: int | None, available: int, name: str) -> int:
 
 
 def round_robin(targets: np.ndarray | Sequence[int]) -> np.ndarray:
-    """Positions [N] that deal out one sample of each class in turn, so that every beginning is balanced."""
+    """Positions [N] that take one sample of each class in turn, so that the first n samples are balanced for all n."""
     targets = np.asarray(targets)
     turn = np.empty(len(targets), dtype=np.int64)
     for label in np.unique(targets):
@@ -152,7 +154,7 @@ def round_robin(targets: np.ndarray | Sequence[int]) -> np.ndarray:
 
 
 def stratified_split(targets: np.ndarray, *, test_share: float, seed: int) -> dict[str, np.ndarray]:
-    """Positions of a random train and test split with ``test_share`` of every class, dealt round robin."""
+    """Positions of a random "train" and "test" split with ``test_share`` of every class, ordered by `round_robin`."""
     targets = np.asarray(targets)
     generator = np.random.default_rng(seed)
     parts: dict[str, list[np.ndarray]] = {"train": [], "test": []}

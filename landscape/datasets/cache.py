@@ -1,4 +1,4 @@
-"""Decoded pixels kept on disk, where decoding is slow; unsigned integers in .npz, no pickle."""
+"""A cache on disk for decoded images, whose decoding is slow; arrays in .npz files without pickle."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,15 +23,15 @@ FORMS = {
 def cached_arrays(
     path: Path, names: Sequence[str], decode: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """The arrays ``names`` (of `FORMS`) in ``path``; when it is missing or damaged, those of ``decode()``, kept then.
+    """The arrays ``names`` (keys of `FORMS`) from the file ``path``, or from ``decode()`` if it is missing or damaged.
 
-    A folder that cannot be written costs a warning and the time to decode again, never the data.
+    The results of ``decode`` are stored in ``path``. If that fails, a warning says so and the arrays are returned.
     """
     try:
         if is_there(path):
             forms = {name: FORMS[name] for name in names}
-            found = read_arrays(path, forms, "cache of decoded images", "they are decoded again")
-            return {name: found[name] for name in names}
+            stored = read_arrays(path, forms, "cache of decoded images", "they are decoded again")
+            return {name: stored[name] for name in names}
     except InputError as error:
         warnings.warn(str(error), stacklevel=2)
     arrays = decode()

@@ -10,7 +10,7 @@ __all__ = ["load_digits"]
 
 
 def load_digits(split: str, data_dir: Path, limit: int | None) -> Data:
-    """A fixed stratified split 80 / 20, inputs [N, 1, 8, 8], normalised by the training images."""
+    """Digits [N, 1, 8, 8] of a fixed stratified split, 80% for training, normalised by the training images."""
     from sklearn import datasets  # a second to import, needed only here
 
     digits = datasets.load_digits()

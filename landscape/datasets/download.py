@@ -1,4 +1,4 @@
-"""torchvision's downloads, with every way in which they fail turned into one line."""
+"""Downloads by torchvision, whose many kinds of failure become one InputError."""
 
 import contextlib
 import socket
@@ -15,10 +15,11 @@ PATIENCE = 30.0  # seconds without a byte; torchvision itself sets no limit
 
 
 def downloaded(dataset: str, data_dir: Path, train: bool = True) -> Any:
-    """The torchvision data set of class ``dataset``, fetched into ``data_dir`` when it is not whole there.
+    """The torchvision data set of the class ``dataset``, downloaded if its files in ``data_dir`` are not complete.
 
     Raises:
-        InputError: no network, a refused or broken download, files of the wrong checksum, no room to write.
+        InputError: the machine is offline, the download is refused or breaks off, a file has a wrong checksum, or
+            ``data_dir`` cannot be written.
     """
     from torchvision import datasets  # seconds to import, needed only here
 
@@ -26,9 +27,9 @@ def downloaded(dataset: str, data_dir: Path, train: bool = True) -> Any:
         with _patience(PATIENCE):
             return getattr(datasets, dataset)(data_dir, train=train, download=True)
     except (RuntimeError, OSError, EOFError, ValueError, AssertionError, HTTPException) as error:
-        reason = " ".join(str(error).split()).rpartition("got: ")[2]  # torchvision lists mirror by mirror
+        reason = " ".join(str(error).split()).rpartition("got: ")[2]  # the error of the last of torchvision's mirrors
         raise InputError(
-            f"{dataset} is not whole in {data_dir} and cannot be downloaded ({reason}); "
+            f"{dataset} is not complete in {data_dir} and cannot be downloaded ({reason}); "
             "go online, or put its files there (see data/README.md)"
         ) from error
 

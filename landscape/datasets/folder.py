@@ -18,29 +18,32 @@ from landscape.runtime.progress import progress_bar
 
 __all__ = ["load_folder"]
 
-# Mean, std, size and grey or colour come from the first training images (all, if fewer), dealt round robin
-# over the classes: the same numbers for both splits and every limit, without decoding the rest.
+# Mean, standard deviation, image size and the choice of grey or colour come from the first images of the training
+# split, one of each class in turn: so they are the same for both splits and every limit, and the rest is not decoded.
 STATISTICS_IMAGES = 5000
-DECODING = b"upright, over white, up to 16 bits\n"  # how files become pixels; part of the name of their cache
+DECODING = b"upright, over white, up to 16 bits\n"  # version of the decoding; part of the name of the cache file
 
 
 def load_folder(path: str, split: str, data_dir: Path, limit: int | None) -> Data:
     """Images [N, C, H, W] of ``path``/``split``, one sample of each class in turn, normalised per channel.
 
-    C is 1 when all images are grey, else 3. Images stand upright as their camera noted, transparent parts are laid
-    over white with a warning, grey images of 16 bits keep them. Decoded once and kept below ``data_dir``/cache.
+    C is 1 if all images are grey, else 3. Images are turned upright by their EXIF orientation; transparent parts are
+    laid over white, with a warning; grey images of 16 bits keep their depth. The decoded images are cached in
+    ``data_dir``/cache.
 
     Raises:
-        InputError: a folder is missing or empty, the splits have other classes, an image is damaged, has
-            another size or colour in a grey set, or ``limit`` exceeds the number of images.
+        InputError: a folder is missing or empty, the splits have different classes, an image is damaged, has another
+            size or is in colour where the training images are grey, or ``limit`` exceeds the number of images.
     """
     if not is_text(path):
-        raise InputError(f"the name of the folder {one_line(path)} is no text; rename it, or set PYTHONUTF8=1")
+        raise InputError(
+            f"the name of the folder {one_line(path)} cannot be decoded as text; rename it, or set PYTHONUTF8=1"
+        )
     root, name = Path(path), f"folder:{path}"
     training, _, classes = _listed(_split_folder(root, "train"))
-    files, targets, found = _listed(_split_folder(root, split))
-    if found != classes:
-        raise InputError(f"{root}: train has the classes {list(classes)}, {split} has {list(found)}")
+    files, targets, split_classes = _listed(_split_folder(root, split))
+    if split_classes != classes:
+        raise InputError(f"{root}: train has the classes {list(classes)}, {split} has {list(split_classes)}")
     count = checked_limit(limit, len(files), f"{name} {split}")
     sample, _ = _pixels(training[:STATISTICS_IMAGES], data_dir, training[0], "Measuring mean and std")
     pixels, transparent = _pixels(files[:count], data_dir, training[0], f"Decoding {split} images")
@@ -70,14 +73,14 @@ def _split_folder(root: Path, split: str) -> Path:
 
 
 def _listed(folder: Path) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
-    """Files, class numbers [N] and class names, dealt round robin over the classes."""
+    """Files, class numbers [N] and class names; the files are ordered by `round_robin`."""
     files, targets, classes = list_images(folder)
     order = round_robin(targets)
     return [files[i] for i in order], np.asarray(targets)[order], classes
 
 
 def _pixels(files: list[str], data_dir: Path, first: str, what: str) -> tuple[np.ndarray, int]:
-    """Decoded ``files`` [N, H, W, 3], all of the size of ``first``, and how many were partly transparent; cached."""
+    """Decoded ``files`` [N, H, W, 3], all of the size of ``first``, and how many are partly transparent; cached."""
     key = hashlib.sha256(DECODING)
     for file in (first, *files):
         status = os.stat(file)
@@ -88,13 +91,13 @@ def _pixels(files: list[str], data_dir: Path, first: str, what: str) -> tuple[np
 
 
 def _decoded(files: list[str], first: str, what: str) -> dict[str, np.ndarray]:
-    """``pixels``, uint16 where any image has 16 bits, else uint8, and the number of ``transparent`` images."""
+    """``pixels`` (uint16 if any image has 16 bits, else uint8) and the number of ``transparent`` images."""
     example, _ = read_image(first)
     _check_memory(len(files), example)
     pixels, transparent = np.empty((len(files), *example.shape), example.dtype), 0
     with progress_bar(True, what, len(files), unit="images") as bar:
         for k, file in enumerate(files):
-            image, seen_through = read_image(file)
+            image, is_transparent = read_image(file)
             if image.shape != example.shape:
                 (h, w, _), (height, width, _) = example.shape, image.shape
                 names = one_line(first), one_line(file)
@@ -104,18 +107,18 @@ def _decoded(files: list[str], first: str, what: str) -> dict[str, np.ndarray]:
             if image.dtype != pixels.dtype:
                 pixels, image = _deepened(pixels), _deepened(image)
             pixels[k] = image
-            transparent += seen_through
+            transparent += is_transparent
             bar.update()
     return {"pixels": pixels, "transparent": np.array(transparent)}
 
 
 def _deepened(pixels: np.ndarray) -> np.ndarray:
-    """As 16 bits: 255 becomes 65,535."""
+    """``pixels`` in 16 bits: 255 becomes 65,535."""
     return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16) * np.uint16(257)
 
 
 def _check_memory(count: int, example: np.ndarray) -> None:
-    """Refuse images that do not fit into memory, decoded and as float32."""
+    """Raise InputError if the images do not fit into memory, both decoded and in float32."""
     needed, free = count * (example.nbytes + 4 * example.size), psutil.virtual_memory().available
     if needed > free:
         height, width, _ = example.shape
@@ -126,14 +129,14 @@ def _check_memory(count: int, example: np.ndarray) -> None:
 
 
 def _colour(pixels: np.ndarray) -> np.ndarray:
-    """Mask [N] of the images whose three channels differ anywhere."""
+    """Mask [N] of the images whose three channels differ in any pixel."""
     red = pixels[..., :1]
     coloured: np.ndarray = (pixels[..., 1:] != red).any(axis=(1, 2, 3))
     return coloured
 
 
 def _statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of pixels in [0, 1], exact from counts of all levels."""
+    """Mean and standard deviation per channel of pixels in [0, 1], computed exactly from a histogram of all levels."""
     top = np.iinfo(pixels.dtype).max
     levels = np.arange(top + 1) / top
     mean, std = [], []

@@ -1,4 +1,4 @@
-"""One image file as pixels, upright, opaque and at its own depth; everything else is refused by name."""
+"""Reading one image file: upright, opaque, at its own bit depth; files that cannot be read exactly are refused."""
 
 import warnings
 from typing import TYPE_CHECKING
@@ -13,25 +13,26 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "read_image"]
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # those of torchvision
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as in torchvision
 TRANSPARENT = ("RGBA", "RGBa", "LA", "La", "PA")  # modes with an alpha channel
-GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N")  # how 16 bits of grey are stored
+GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N")  # Pillow's names of the layouts of 16-bit grey images
 
 
 def read_image(file: str) -> tuple[np.ndarray, bool]:
-    """The pixels [H, W, 3] of ``file``, and whether parts of them were transparent and are now laid over white.
+    """The pixels [H, W, 3] of ``file``, and whether parts of it are transparent; those are laid over white.
 
-    uint8, or uint16 for grey images of 16 bits. The orientation that a camera noted is applied.
+    The pixels are uint8, or uint16 for grey images of 16 bits. The image is turned upright by its EXIF orientation.
 
     Raises:
-        InputError: a file that is damaged, no image, too large, of several frames, or deeper than can be read exactly.
+        InputError: the file is damaged, not an image, too large, has several frames, or has more bits than can be read
+            exactly.
     """
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            # From a stream: opened by name, Pillow 13 maps uncompressed TIFFs that a camera has turned wrongly.
+            # Opened as a stream: given a name, Pillow 13 decodes uncompressed TIFFs with an EXIF rotation wrongly.
             with open(file, "rb") as stream, Image.open(stream) as image:
                 return _pixels(image, one_line(file))
     except InputError:
@@ -43,7 +44,7 @@ def read_image(file: str) -> tuple[np.ndarray, bool]:
             f"{one_line(file)} has more than {Image.MAX_IMAGE_PIXELS:,} pixels, which may be an attack; resize it, or "
             "set PIL.Image.MAX_IMAGE_PIXELS if you trust it"
         ) from error
-    except Exception as error:  # decoders of damaged files raise anything
+    except Exception as error:  # decoders raise errors of many types for damaged files
         reason = one_line(str(error)) or type(error).__name__
         raise InputError(f"{one_line(file)} is a damaged image, or none: {reason}; replace or remove it") from error
 
@@ -51,9 +52,9 @@ def read_image(file: str) -> tuple[np.ndarray, bool]:
 def _pixels(opened: "ImageFile", name: str) -> tuple[np.ndarray, bool]:
     from PIL import Image, ImageOps
 
-    # A photograph of several sizes (MPO) begins with the one that viewers show.
+    # The first frame of an MPO photograph is the full picture, which viewers show.
     if opened.format != "MPO" and (frames := getattr(opened, "n_frames", 1)) > 1:
-        raise InputError(f"{name} holds {frames} pictures; save the one that is meant to a file of its own")
+        raise InputError(f"{name} holds {frames} pictures; save the one to use in a separate file")
     deep = _is_deep(opened, name)
     image = ImageOps.exif_transpose(opened)
     if deep:
@@ -68,15 +69,15 @@ def _pixels(opened: "ImageFile", name: str) -> tuple[np.ndarray, bool]:
 
 
 def _is_deep(image: "ImageFile", name: str) -> bool:
-    """Whether the image is grey of 16 bits; others of more than 8 bits, which would be cut, are refused."""
+    """Whether the image is a 16-bit grey image; others of more than 8 bits, which would lose bits, are refused."""
     storage = [tile[3] if isinstance(tile[3], tuple) else (tile[3],) for tile in image.tile]
     raw = str(storage[0][0]) if storage else image.mode
-    highest = storage[0][1] if image.format == "PPM" and storage and len(storage[0]) == 2 else 0  # of a portable map
+    highest = storage[0][1] if image.format == "PPM" and storage and len(storage[0]) == 2 else 0
     grey = image.mode.startswith("I")
     if not grey and image.mode != "F" and highest <= 255 and (";16" not in raw or raw.startswith("BGR")):
         return False
     exact = raw in GREY_16 or highest > 255
-    white_is_zero = getattr(image, "tag_v2", {}).get(262) == 0  # which is not undone at this depth
+    white_is_zero = getattr(image, "tag_v2", {}).get(262) == 0  # TIFF photometry that Pillow inverts at 8 bits only
     if not grey or not exact or white_is_zero or "transparency" in image.info:
         raise InputError(
             f"{name} has more than 8 bits a channel and is not plain grey of 16 bits; convert it to 8 bits"

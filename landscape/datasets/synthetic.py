@@ -1,4 +1,4 @@
-"""Points of the plane in two or more classes, drawn anew from a name that holds their recipe: "moons:noise=0.1"."""
+"""Synthetic points in the plane, in two or more classes, drawn from the recipe in their name: "moons:noise=0.1"."""
 
 import math
 from collections.abc import Callable
@@ -13,51 +13,51 @@ from landscape.errors import InputError
 
 __all__ = ["KINDS", "PointRecipe", "load_points"]
 
-FEWEST = 10  # points of a split; fewer have no useful mean and spread
-MOST = 10**7  # which take half a gigabyte: a name, perhaps one in a file of others, decides
+FEWEST = 10  # points of a split; fewer give no useful mean and standard deviation
+MOST = 10**7  # points of a split, half a gigabyte: a checkpoint from elsewhere may name such data
 SPREAD = 0.5  # distance of the clusters' centres from the origin, along each axis for xor
 
 
 @dataclass(frozen=True)
 class PointRecipe:
-    """What points are drawn from."""
+    """The distribution and seed from which points are drawn."""
 
     kind: str
     """moons, circles, gaussians or xor."""
     train: int = 1000
     """Training points."""
     test: int = 1000
-    """Test points, drawn apart from the training points."""
+    """Test points, independent of the training points."""
     noise: float = 0.2
     """Standard deviation of the Gaussian noise that is added to every coordinate."""
     seed: int = 0
     """Seed of the points."""
     clusters: int = 3
-    """Clusters of gaussians, 2 to 4; each is a class."""
+    """Number of clusters of gaussians, 2 to 4; each cluster is a class."""
 
     @classmethod
     def parse(cls, name: str) -> "PointRecipe":
-        """The recipe that ``name`` stands for: a kind, and after a colon the settings that are not the default.
+        """The recipe in ``name``: a kind and, after a colon, settings that differ from their defaults.
 
         Raises:
-            InputError: unknown kind or setting, a value out of range.
+            InputError: the kind or a setting is unknown, or a value is out of range.
         """
         kind, _, text = name.partition(":")
         types: dict[str, Any] = {field.name: field.type for field in fields(cls)[1:]}
-        given: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         for part in filter(None, text.split(",")):
             key, _, value = part.partition("=")
             try:
-                given[key] = types[key](value)
+                settings[key] = types[key](value)
             except (KeyError, ValueError):
                 known = ", ".join(f"{known}={getattr(cls, known)}" for known in types)
                 raise InputError(f"dataset {name!r}: {part!r} is no setting of points; use {known}") from None
-        recipe = cls(kind, **given)
+        recipe = cls(kind, **settings)
         recipe.check()
         return recipe
 
     def check(self) -> None:
-        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        """Raise InputError if a value is out of range; the message says what to change."""
         if self.kind not in KINDS:
             raise InputError(f"unknown points {self.kind!r}; use one of {', '.join(KINDS)}")
         if min(self.train, self.test) < FEWEST or max(self.train, self.test) > MOST:
@@ -66,11 +66,11 @@ class PointRecipe:
         if not 0 <= self.noise < math.inf or self.seed < 0:
             raise InputError(f"{self.kind}: noise is {self.noise} and seed {self.seed}; both must be 0 or more")
         if not 2 <= self.clusters <= 4 or (self.kind != "gaussians" and self.clusters != type(self).clusters):
-            raise InputError(f"{self.kind}: clusters is {self.clusters}; gaussians, and no other, have 2 to 4")
+            raise InputError(f"{self.kind}: clusters is {self.clusters}; only gaussians have clusters, 2 to 4")
 
     @property
     def name(self) -> str:
-        """The shortest name that stands for this recipe."""
+        """The shortest name of this recipe, without the settings that equal their defaults."""
         pairs = [(field.name, getattr(self, field.name), field.default) for field in fields(self)[1:]]
         settings = ",".join(f"{key}={value}" for key, value, default in pairs if value != default)
         return f"{self.kind}:{settings}" if settings else self.kind
@@ -83,7 +83,7 @@ class PointRecipe:
 
 
 def load_points(name: str, split: str, limit: int | None) -> Data:
-    """Inputs [N, 2], normalised by mean and standard deviation of all training points, see `PointRecipe`."""
+    """Points [N, 2] of the `PointRecipe` in ``name``, normalised by mean and deviation of the training points."""
     recipe = PointRecipe.parse(name)
     training, _ = recipe.draw("train")
     mean, std = training.mean(0), training.std(0)
@@ -126,7 +126,7 @@ def _gaussians(recipe: PointRecipe, count: int, seed: int) -> tuple[np.ndarray, 
 
 
 def _xor(recipe: PointRecipe, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Four clusters; the class tells whether the signs of their coordinates differ."""
+    """Four clusters, one in each quadrant; the class is 1 if the signs of the two coordinates differ."""
     generator = np.random.default_rng(seed)
     corners = generator.permutation(np.arange(count) % 4)
     signs = np.stack([corners % 2, corners // 2], axis=1)

@@ -1,4 +1,4 @@
-"""Models by name, so that a checkpoint can say which one it holds."""
+"""Models by name: a checkpoint stores the name and arguments from which its network is rebuilt."""
 
 import inspect
 import re
@@ -52,14 +52,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 @own_torch_state()
 def build_model(name: str, **arguments: Any) -> nn.Module:
-    """A new model ``name``, its weights drawn from torch's global generator.
+    """Build a new network of the kind ``name``; its weights are drawn from torch's global random generator.
 
     ``name`` is a key of ``MODELS``, "resnet14" or any other "resnet<6n+2>", "torchvision:NAME", or
-    "FILE.py:FUNCTION", a function of the user's own: THAT FILE IS RUN. Arguments: ``input_shape`` and ``classes``
-    for all; ``activation`` (relu, sigmoid, tanh, gelu) for simplenet, mlp, vgg and resnet; ``normalization`` (batch,
-    layer, group, rms, dyt, piecewise, none) for vgg, resnet and norm-cnn; ``shortcuts`` for resnet; ``hidden`` for
-    simplenet; ``depth`` and ``width`` for mlp, of which shallow-small (1 x 50), shallow-wide (1 x 500), medium (2 x
-    100), deep-small (4 x 100) and deep-large (4 x 250) are variants.
+    "FILE.py:FUNCTION" for a function in the user's own file: THAT FILE IS RUN. Arguments: ``input_shape`` and
+    ``classes`` for all; ``activation`` (relu, sigmoid, tanh, gelu) for simplenet, mlp, vgg and resnet;
+    ``normalization`` (batch, layer, group, rms, dyt, piecewise, none) for vgg, resnet and norm-cnn; ``shortcuts`` for
+    resnet; ``hidden`` for simplenet; ``depth`` and ``width`` for mlp. The names shallow-small (1 x 50), shallow-wide
+    (1 x 500), medium (2 x 100), deep-small (4 x 100) and deep-large (4 x 250) stand for mlp with that depth x width.
 
     Example:
         >>> build_model("linear-mnist", input_shape=(1, 8, 8)).fc.in_features
@@ -68,13 +68,13 @@ def build_model(name: str, **arguments: Any) -> nn.Module:
         269722
 
     Raises:
-        InputError: unknown name, or arguments that the model does not take.
+        InputError: the name is unknown, or the model does not take the arguments.
     """
     return construct(name, **arguments)
 
 
 def construct(name: str, **arguments: Any) -> nn.Module:
-    """As `build_model`, in the state of torch that is there: modes that watch what is created stay."""
+    """Like `build_model`, but inside the caller's torch modes, such as those that bound what may be allocated."""
     if is_own(name):
         return build_own(name, **arguments)
     builder = _builder(name)
@@ -87,9 +87,9 @@ def construct(name: str, **arguments: Any) -> nn.Module:
 
 
 def check_model(name: str, **arguments: Any) -> None:
-    """Raise InputError for a model that cannot be built whatever the data are; no code of FILE.py is run.
+    """Raise InputError if the model cannot be built for any data; the code of a FILE.py is not run.
 
-    ``arguments`` are those of `build_model` but input_shape and classes.
+    ``arguments`` are those of `build_model` except input_shape and classes.
     """
     if is_own(name):
         check_own(name)
@@ -102,7 +102,7 @@ def check_model(name: str, **arguments: Any) -> None:
         raise InputError(f"model {name!r} cannot be built with {arguments}: {reason}") from error
     if name.startswith("torchvision:"):
         check_torchvision(name.removeprefix("torchvision:"))
-    if name.startswith("resnet"):  # of any depth that fits; on the meta device nothing is allocated or drawn
+    if name.startswith("resnet"):  # the constructor checks the depth; the meta device allocates and draws nothing
         with torch.device("meta"):
             builder(**shape, **arguments)
 

@@ -10,9 +10,12 @@ __all__ = ["TinyCNN"]
 
 
 class TinyCNN(nn.Module):
-    """Three times 3 x 3 convolution, ReLU and 2 x 2 max-pool (16, 32, 32 channels), then one linear layer.
+    """Three blocks of a 3 x 3 convolution, ReLU and a 2 x 2 max-pool (16, 32, 32 channels), then one linear layer.
 
-    19,466 parameters by default. Inputs [N, C, H, W] with H and W of at least 8.
+    It has 19,466 parameters by default and takes inputs [N, C, H, W] with H and W of at least 8.
+
+    Raises:
+        InputError: the inputs are not images, or they are too small.
     """
 
     def __init__(self, input_shape: Sequence[int] = (3, 32, 32), classes: int = 10):

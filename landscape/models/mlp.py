@@ -22,14 +22,14 @@ VARIANTS = {
 
 
 class MLPClassifier(nn.Module):
-    """Flattened inputs, ``depth`` hidden layers of ``width`` units, one linear layer: 2-100-100-2 by default.
+    """Fully connected network with ``depth`` hidden layers of ``width`` units: 2-100-100-2 by default.
 
-    Hidden weights are Gaussian with variance 2 / n_in for relu and gelu (He et al. 2015, equation 10) and
-    2 / (n_in + n_out) for the others (Glorot and Bengio 2010, equation 12), as are those of the last layer; biases
-    are 0.
+    Inputs are flattened. Hidden weights are Gaussian with variance 2 / n_in for relu and gelu (He et al. 2015,
+    equation 10) and 2 / (n_in + n_out) for the other activations (Glorot and Bengio 2010, equation 12), which is also
+    used for the last layer; biases are 0.
 
     Raises:
-        InputError: no hidden layer or unit, unknown activation.
+        InputError: there is no hidden layer or no unit in it, or the activation is unknown.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One small network for every normalisation layer."""
+"""A small convolutional network that can be built with any normalisation layer."""
 
 from collections.abc import Sequence
 
@@ -16,15 +16,16 @@ GROUPS = 8  # of GroupNorm
 
 
 class NormCNN(nn.Module):
-    """Three 3 x 3 convolutions (32, 64, 64 channels), a hidden layer of 128 units and a linear one, to compare norms.
+    """Three 3 x 3 convolutions (32, 64, 64 channels), a hidden layer of 128 units and a linear layer.
 
-    A 2 x 2 max-pool follows the second and the third convolution, dropout of 0.25 comes before the last layer.
-    ``normalization`` (see `normalization_layer`; "group" has 8 groups) stands between each of the first four layers
-    and its ReLU. All layers keep their biases under every normalisation, so that nothing else differs: 458,570
-    parameters without one, at most 868 more with one. Inputs [N, C, H, W] with H and W of at least 4.
+    A 2 x 2 max-pool follows the second and the third convolution, and dropout with probability 0.25 precedes the last
+    layer. The layer ``normalization`` (see `normalization_layer`; "group" has 8 groups) is placed between each of the
+    first four layers and its ReLU. So that networks with different normalisations differ in nothing else, all layers
+    keep their biases: there are 458,570 parameters without normalisation and at most 868 more with it. Inputs are
+    [N, C, H, W] with H and W of at least 4.
 
     Raises:
-        InputError: inputs that are no images or too small, unknown normalisation.
+        InputError: the inputs are not images or too small, or the normalisation is unknown.
     """
 
     def __init__(self, input_shape: Sequence[int] = (1, 28, 28), classes: int = 10, *, normalization: str = "batch"):

@@ -1,4 +1,4 @@
-"""Normalisation layers by name: torch's own where they exist, and those that squash instead of normalising."""
+"""Normalisation layers by name, among them two pointwise layers that squash their inputs instead of normalising."""
 
 from typing import Literal, get_args
 
@@ -19,17 +19,17 @@ __all__ = [
 
 Normalization = Literal["batch", "layer", "group", "rms", "dyt", "piecewise", "none"]
 NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
-WITHOUT_SHIFT = ("rms", "none")  # those after which a layer keeps its bias
-EPSILON = 1e-5  # that of torch's BatchNorm and GroupNorm
+WITHOUT_SHIFT = ("rms", "none")  # normalisations that add no shift, so that the layer before them keeps its bias
+EPSILON = 1e-5  # as in torch's BatchNorm and GroupNorm
 ALPHA = 0.5  # Zhu et al. 2025, section 4: the initial scale of the input
-TAIL = 0.1  # the initial slope of the tails: squashing, and yet no gradient is zero
+TAIL = 0.1  # the initial slope of the tails: small, but above zero, so that no gradient vanishes
 
 
 class ChannelRMSNorm(nn.RMSNorm):
-    """y_c = w_c x_c / sqrt(mean over channels of x^2 + 1e-5), at every position of inputs [N, C, ...] alone.
+    """y_c = w_c x_c / sqrt(mean over channels of x^2 + 1e-5), separately at every position of inputs [N, C, ...].
 
-    Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", section 4. Neither a mean is subtracted nor a
-    shift added.
+    No mean is subtracted and no shift is added.
+    Source: Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", section 4.
     """
 
     def __init__(self, channels: int):
@@ -40,9 +40,9 @@ class ChannelRMSNorm(nn.RMSNorm):
 
 
 class DynamicTanhNorm(nn.Module):
-    """y_c = w_c tanh(alpha x_c) + b_c for inputs [N, C, ...]; alpha is one number, 0.5 at the start.
+    """y_c = w_c tanh(alpha x_c) + b_c for inputs [N, C, ...]; alpha is one learnable number, 0.5 at the start.
 
-    Zhu et al. 2025, "Transformers without Normalization", section 4.
+    Source: Zhu et al. 2025, "Transformers without Normalization", section 4.
     """
 
     def __init__(self, channels: int):
@@ -51,18 +51,18 @@ class DynamicTanhNorm(nn.Module):
         self.weight, self.bias = _scale_and_shift(channels)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        weight, bias = (_beside(value, inputs) for value in (self.weight, self.bias))
+        weight, bias = (_per_channel(value, inputs) for value in (self.weight, self.bias))
         return weight * torch.tanh(self.alpha * inputs) + bias
 
 
 class PiecewiseNorm(nn.Module):
     """y_c = w_c h(alpha x_c) + b_c for inputs [N, C, ...], h piecewise linear with learnable tails.
 
-    h(u) = u for |u| <= 1 and sign(u) (1 + s_c (|u| - 1)) beyond: three pieces that meet at u = -1 and 1 for every
-    value of the parameters, so that a step of training can neither tear them apart nor swap them. One number alpha
-    (0.5 at the start, as in dynamic tanh) sets where the knots lie, x = -1 / alpha and 1 / alpha; s_c is the slope of
-    the tails of channel c relative to the middle (0.1 at the start; 0 is a hard tanh, 1 the identity), w_c = 1 and
-    b_c = 0 at the start are scale and shift.
+    h(u) = u for |u| <= 1 and sign(u) (1 + s_c (|u| - 1)) beyond. The three pieces meet at u = -1 and 1 for all values
+    of the parameters, so h stays continuous during training. The learnable number alpha (0.5 at the start, as in
+    dynamic tanh) places the knots at x = -1 / alpha and 1 / alpha. s_c is the slope of the tails of channel c relative
+    to the middle (0.1 at the start; 0 gives a hard tanh, 1 the identity); the scale w_c starts at 1 and the shift b_c
+    at 0.
     """
 
     def __init__(self, channels: int):
@@ -72,22 +72,22 @@ class PiecewiseNorm(nn.Module):
         self.weight, self.bias = _scale_and_shift(channels)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        weight, bias, tail = (_beside(value, inputs) for value in (self.weight, self.bias, self.tail))
+        weight, bias, tail = (_per_channel(value, inputs) for value in (self.weight, self.bias, self.tail))
         scaled = self.alpha * inputs
         middle = scaled.clamp(-1, 1)
         return weight * (middle + tail * (scaled - middle)) + bias
 
 
 def normalization_layer(name: str, channels: int, *, images: bool = True, groups: int | None = None) -> nn.Module:
-    """The layer ``name`` for inputs [N, ``channels``, H, W], or [N, ``channels``] if no ``images``.
+    """The layer ``name`` for inputs [N, ``channels``, H, W], or [N, ``channels``] if ``images`` is false.
 
     "batch" (BatchNorm), "layer" (GroupNorm with one group: over channels and positions of a sample), "group"
     (GroupNorm), "rms" (`ChannelRMSNorm`), "dyt" (`DynamicTanhNorm`), "piecewise" (`PiecewiseNorm`) or "none".
-    GroupNorm has ``groups``, by default 32 (Wu and He 2018, section 4.1), or fewer where a group would have less
+    GroupNorm has ``groups`` groups; by default 32 (Wu and He 2018, section 4.1), or fewer if a group would have less
     than 4 channels.
 
     Raises:
-        InputError: unknown name.
+        InputError: the name is unknown.
     """
     if name not in NORMALIZATIONS:
         raise InputError(f"unknown normalization {name!r}; use one of {', '.join(NORMALIZATIONS)}")
@@ -103,6 +103,6 @@ def _scale_and_shift(channels: int) -> tuple[nn.Parameter, nn.Parameter]:
     return nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
 
 
-def _beside(value: Tensor, inputs: Tensor) -> Tensor:
+def _per_channel(value: Tensor, inputs: Tensor) -> Tensor:
     """``value`` [C] in a shape that broadcasts over ``inputs`` [N, C, ...]."""
     return value.view(-1, *[1] * (inputs.ndim - 2))

@@ -1,4 +1,4 @@
-"""Networks of the user's own: FILE.py:FUNCTION."""
+"""Networks built by a function in a file of the user: FILE.py:FUNCTION."""
 
 import contextlib
 import importlib.util
@@ -16,7 +16,7 @@ from landscape.errors import InputError
 
 __all__ = ["build_own", "check_own", "is_own"]
 
-OFFERED = ("input_shape", "classes")  # a function may do without them; it must take whatever else is asked for
+OPTIONAL = ("input_shape", "classes")  # left out if the function does not take them; it must take all others
 
 
 def is_own(name: str) -> bool:
@@ -27,12 +27,12 @@ def is_own(name: str) -> bool:
 def build_own(name: str, **arguments: Any) -> nn.Module:
     """Run FILE.py and return the network that its FUNCTION builds, for ``name`` = "FILE.py:FUNCTION".
 
-    The function is called with those of ``input_shape`` and ``classes`` that its signature takes, and with all
-    other arguments. Files beside FILE.py can be imported by it.
+    The function is called with ``input_shape`` and ``classes``, if its signature takes them, and with all other
+    arguments. FILE.py can import the files in its folder.
 
     Raises:
-        InputError: no such file, no such function, it does not take the arguments, or returns no ``nn.Module``; an
-            error of the code itself, with the line of the file and as the cause.
+        InputError: the file or the function does not exist; the function does not take the arguments, or does not
+            return an ``nn.Module``; or the code raises an error, which is chained and reported with its line.
     """
     path, function = check_own(name)
     print(f"Running {path}, whose function {function} builds the model", flush=True)
@@ -40,9 +40,9 @@ def build_own(name: str, **arguments: Any) -> nn.Module:
         build = getattr(_imported(path), function, None)
     if not callable(build):
         raise InputError(f"{path} has no function {function!r}")
-    taken = _taken(build, name, arguments)
+    accepted = _accepted(build, name, arguments)
     with _explained(path):
-        model = build(**taken)
+        model = build(**accepted)
     if not isinstance(model, nn.Module):
         kind = f"the class {model.__name__} itself" if isinstance(model, type) else f"a {type(model).__name__}"
         raise InputError(f"{name} returned {kind}; it must return a torch.nn.Module")
@@ -69,7 +69,7 @@ def check_own(name: str) -> tuple[Path, str]:
 def _imported(path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
-        sys.path.append(folder)  # at the end, so that nothing there hides a module of another name
+        sys.path.append(folder)  # at the end, so that no file there hides an installed module of the same name
     spec = importlib.util.spec_from_file_location(f"own_model_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"Python cannot import {path}")
@@ -81,7 +81,7 @@ def _imported(path: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn whatever the code in ``path`` raises into an InputError with the line at which it did."""
+    """Turn any error of the code in ``path`` into an InputError that names the file and the line."""
     try:
         yield
     except InputError:
@@ -92,17 +92,18 @@ def _explained(path: Path) -> Iterator[None]:
         lines = [call.lineno for call in calls if Path(call.filename).resolve() == path.resolve()]
         place = ", line ".join(str(part) for part in (path, lines[-1] if lines else line) if part)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{place}: {reason}; mend the code that builds the model") from error
+        raise InputError(f"{place}: {reason}; correct the code that builds the model") from error
 
 
-def _taken(build: Callable[..., Any], name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def _accepted(build: Callable[..., Any], name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those of ``arguments`` with which the function ``build`` is called."""
     try:
         signature = inspect.signature(build)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} tells no signature; make it a function") from error
+        raise InputError(f"{name} has no signature that Python can read; make it a function") from error
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
-        taken = signature.parameters.keys()
-        arguments = {key: value for key, value in arguments.items() if key in taken or key not in OFFERED}
+        names = signature.parameters.keys()
+        arguments = {key: value for key, value in arguments.items() if key in names or key not in OPTIONAL}
     if "input_shape" in arguments:
         arguments["input_shape"] = tuple(arguments["input_shape"])
     try:

@@ -1,4 +1,4 @@
-"""What the networks are made of, by name: activations, initial weights."""
+"""Parts that the networks share: activations by name, initial weights, the check of image shapes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,16 +16,16 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
 }
 
-# relu: 1 / sqrt(mean of relu(z)^2), z Gaussian (He et al. 2015, section 2.2), and gelu likewise; tanh: that of
-# nn.init.calculate_gain; sigmoid: one over its slope at zero (Glorot and Bengio 2010, section 4.2.1).
+# relu and gelu: 1 / sqrt(mean of f(z)^2) for the activation f and a standard Gaussian z (He et al. 2015, section
+# 2.2); tanh: as in nn.init.calculate_gain; sigmoid: one over its slope at zero (Glorot and Bengio 2010, section 4.2.1).
 GAINS = {"relu": math.sqrt(2), "gelu": 1.5335, "tanh": 5 / 3, "sigmoid": 4.0}
 
 
 def activation_layer(name: str) -> nn.Module:
-    """The activation ``name``, never in place.
+    """The activation ``name`` as a module that does not overwrite its inputs.
 
     Raises:
-        InputError: unknown name.
+        InputError: the name is unknown.
     """
     if name not in ACTIVATIONS:
         raise InputError(f"unknown activation {name!r}; use one of {', '.join(ACTIVATIONS)}")
@@ -33,10 +33,10 @@ def activation_layer(name: str) -> nn.Module:
 
 
 def initialize(model: nn.Module, activation: str, *, last: nn.Linear) -> None:
-    """Draw the weights of all linear layers from a Gaussian that keeps the variance of the signal; biases are 0.
+    """Draw the weights of all convolutions and linear layers from a Gaussian that preserves the signal's variance.
 
-    The standard deviation is gain / sqrt(inputs of a unit), with the gain of ``activation``, and 1 for the
-    ``last`` layer, which none follows.
+    The standard deviation is gain / sqrt(number of inputs of a unit). The gain belongs to ``activation``; it is 1 for
+    the ``last`` layer, which no activation follows. Biases are set to 0.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -50,7 +50,7 @@ def checked_images(input_shape: Sequence[int], model: str) -> tuple[int, int, in
     """``input_shape`` as (channels, height, width).
 
     Raises:
-        InputError: it is no shape of an image.
+        InputError: it is not the shape of an image.
     """
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise InputError(f"{model} needs images (channels, height, width), not inputs {tuple(input_shape)}")

@@ -17,16 +17,19 @@ __all__ = ["ResNet"]
 class ResNet(nn.Module):
     """The ResNet for CIFAR of depth 6n + 2: 3 x 3 convolutions in three stages of n blocks (16, 32, 64 channels).
 
-    He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2. Where a stage halves the image,
-    the shortcut takes every second pixel and pads the channels with zeros (their option A, without parameters).
-    ``shortcuts=False`` leaves all shortcuts out, as in "ResNet-noshort" of Li et al. 2018, "Visualizing the Loss
-    Landscape of Neural Nets", section 5. Inputs [N, C, H, W] of any size; 269,722 parameters at depth 20.
+    At the start of a stage that halves the image, the shortcut takes every second pixel and pads the channels with
+    zeros (option A, which has no parameters). ``shortcuts=False`` removes all shortcuts, as in "ResNet-noshort" of Li
+    et al. 2018, "Visualizing the Loss Landscape of Neural Nets", section 5. Inputs are [N, C, H, W] of any size;
+    there are 269,722 parameters at depth 20.
 
-    Without normalisation the last convolution of each of the L residual branches starts 1 / sqrt(L) times smaller,
-    so that the signal does not grow with the depth (Hanin and Rolnick 2018, "How to Start Training", section 5).
+    Without normalisation the last convolution of each of the L residual branches is initialised 1 / sqrt(L) times
+    smaller, so that the signal does not grow with the depth (Hanin and Rolnick 2018, "How to Start Training",
+    section 5).
+
+    Source: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2.
 
     Raises:
-        InputError: another depth, inputs that are no images, unknown activation or normalisation.
+        InputError: the depth is not 6n + 2, the inputs are not images, or activation or normalisation are unknown.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class ResNet(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions, each normalised, the input added before the last activation where asked for."""
+    """Two normalised 3 x 3 convolutions; with ``shortcut`` the input is added before the last activation."""
 
     def __init__(self, before: int, after: int, stride: int, shortcut: bool, activation: str, normalization: str):
         super().__init__()
@@ -88,5 +91,5 @@ class Block(nn.Module):
 
 
 def _convolution(before: int, after: int, stride: int, normalization: str) -> nn.Conv2d:
-    """3 x 3; with a bias only where none follows in the normalisation."""
+    """A 3 x 3 convolution; it has a bias only if the normalisation after it adds no shift."""
     return nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=normalization in WITHOUT_SHIFT)

@@ -12,10 +12,10 @@ __all__ = ["SimpleNet"]
 
 
 class SimpleNet(nn.Module):
-    """Flattened inputs, one hidden layer of ``hidden`` units, one linear layer: 784-20-10 by default.
+    """Fully connected network with one hidden layer of ``hidden`` units: 784-20-10 by default; inputs are flattened.
 
     Raises:
-        InputError: no hidden units, unknown activation.
+        InputError: ``hidden`` is below 1, or the activation is unknown.
     """
 
     def __init__(

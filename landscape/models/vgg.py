@@ -22,14 +22,15 @@ STAGES = {
 class VGG(nn.Module):
     """3 x 3 convolutions in stages that end in a max-pool, then fully connected layers; ``depth`` layers in all.
 
-    The convolutions of 11 and 16 are configurations A and D of Simonyan and Zisserman 2015, "Very Deep
-    Convolutional Networks for Large-Scale Image Recognition", table 1; 9 is that of Li et al. 2018, "Visualizing
-    the Loss Landscape of Neural Nets": the first seven of 16 and one hidden layer. The hidden layers are as wide as
-    the last convolution, for small images, and every layer but the last is normalised; there is no dropout. Inputs
-    [N, C, H, W] of any size: pooling rounds up.
+    The convolutions of depths 11 and 16 are configurations A and D of Simonyan and Zisserman 2015, "Very Deep
+    Convolutional Networks for Large-Scale Image Recognition", table 1. Depth 9 is the network of Li et al. 2018,
+    "Visualizing the Loss Landscape of Neural Nets": the first seven convolutions of depth 16 and one hidden layer.
+    For small images the hidden layers are only as wide as the last convolution. Every layer but the last is
+    normalised, and there is no dropout. Inputs are [N, C, H, W] of any size: pooling rounds up.
 
     Raises:
-        InputError: another depth, inputs that are no images, unknown activation or normalisation.
+        InputError: the depth is not 9, 11 or 16, the inputs are not images, or activation or normalisation are
+            unknown.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class VGG(nn.Module):
         if depth not in STAGES:
             raise InputError(f"a VGG has depth {', '.join(map(str, STAGES))}, not {depth}")
         before, height, width = checked_images(input_shape, f"vgg{depth}")
-        bias, stages = normalization in WITHOUT_SHIFT, STAGES[depth]  # the others have a bias of their own
+        bias, stages = normalization in WITHOUT_SHIFT, STAGES[depth]  # the other normalisations add a shift themselves
         layers: list[nn.Module] = []
         for stage in stages:
             for after in stage:

@@ -9,16 +9,16 @@ from landscape.errors import InputError
 
 __all__ = ["build_torchvision", "check_torchvision"]
 
-# Their second outputs exist only while training, where a loss on the logits cannot use them.
+# The auxiliary outputs exist only in training mode and cannot be used by a loss that takes the logits alone.
 WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": True}
 OPTIONS = {"googlenet": WITHOUT_AUXILIARY, "inception_v3": WITHOUT_AUXILIARY}
 
 
 def build_torchvision(name: str, input_shape: Sequence[int] = (3, 224, 224), classes: int = 10) -> nn.Module:
-    """torchvision's model ``name`` with ``classes`` outputs and new weights, proved to take one such input.
+    """torchvision's model ``name`` with ``classes`` outputs and new weights, after a trial with one input.
 
     Raises:
-        InputError: unknown name, or the network does not take inputs of ``input_shape``.
+        InputError: the name is unknown, or the network does not take inputs of ``input_shape``.
     """
     from torchvision import models  # seconds to import, needed only here
 
@@ -37,7 +37,7 @@ def build_torchvision(name: str, input_shape: Sequence[int] = (3, 224, 224), cla
 
 
 def check_torchvision(name: str) -> None:
-    """Raise InputError where torchvision has no classification network ``name``."""
+    """Raise InputError if torchvision has no classification network ``name``."""
     from torchvision import models
 
     if name not in models.list_models(module=models):
