@@ -94,7 +94,7 @@ def test_the_error_of_interpolation_stands_beside_that_of_sampling():
 @pytest.mark.parametrize(
     ("points", "off", "note"),
     [
-        (3, 1e-9, "3 points lie on one plane whatever they are"),
+        (3, 1e-9, "3 points always lie on one plane"),
         (3, 0.4, "off the plane by up to"),
         (4, 1e-9, "off the plane by up to less than 0.1% of the path's extent"),
         (4, 0, "off the plane by up to 0.0% of the path's extent"),

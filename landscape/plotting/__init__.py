@@ -1,9 +1,9 @@
-"""Figures of surfaces: numpy in, matplotlib out; drawing saves nothing and needs no torch."""
+"""Figures of results with matplotlib; drawing functions write no files and need no torch."""
 
 from landscape.plotting import backend  # noqa: F401 (before anything else imports matplotlib)
 from landscape.plotting.backend import import_matplotlib
 
-import_matplotlib()  # before the modules below, which need it
+import_matplotlib()  # before the modules below import it
 
 # ruff: noqa: E402
 from landscape.plotting.animation import animate_path, animate_surfaces, animation_formats

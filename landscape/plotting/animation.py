@@ -1,4 +1,4 @@
-"""Paths and surfaces that move: GIF, and MP4 where ffmpeg is installed."""
+"""Animations of paths and surfaces: GIF, and MP4 if ffmpeg is installed."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,8 +22,8 @@ from landscape.storage.files import written_whole
 
 __all__ = ["animate_path", "animate_surfaces", "animation_formats"]
 
-FRAMES = 120  # most frames of a path
-DPI = 110
+FRAMES = 120  # of the animation of a path, at most
+DPI = 110  # dots per inch
 
 
 def animate_path(
@@ -35,10 +35,10 @@ def animate_path(
     log_scale: bool = False,
     fps: int = 10,
 ) -> Path:
-    """Write the growth of one or more paths over the contours of their plane to ``path`` (.gif or .mp4).
+    """Write an animation of one or more training paths over the contours of their plane to ``path`` (.gif or .mp4).
 
     Raises:
-        InputError: a suffix that cannot be written here, and what `plot_path` refuses.
+        InputError: files with the suffix cannot be written on this machine, or `plot_path` would refuse the arguments.
     """
     check_counts("animate_path", trajectories)
     figure = new_figure((5.8, 4.6))
@@ -55,9 +55,9 @@ def animate_path(
 
     def draw(frame: int) -> None:
         for trajectory, line, head in zip(trajectories, lines, heads, strict=True):
-            shown = trajectory.coordinates[: frame + 1].T
-            line.set_data(*shown)
-            head.set_data(shown[:, -1:])
+            steps = trajectory.coordinates[: frame + 1].T
+            line.set_data(*steps)
+            head.set_data(steps[:, -1:])
         text.set_text(f"{unit} {longest.steps[frame]}")
 
     frames = np.unique(np.linspace(0, last, min(FRAMES, last + 1)).round().astype(int))
@@ -73,15 +73,18 @@ def animate_surfaces(
     log_scale: bool = False,
     fps: int = 2,
 ) -> Path:
-    """Write one plane after the other, such as those of several epochs, on one colour scale to ``path``.
+    """Write an animation that shows one plane after the other, such as those of several epochs, to ``path``.
+
+    All planes share one colour scale.
 
     Raises:
-        InputError: a suffix that cannot be written here, and what `plot_comparison` refuses.
+        InputError: files with the suffix cannot be written on this machine, or `plot_comparison` would refuse the
+            arguments.
     """
     check_counts("animate_surfaces", surfaces, titles=titles)
     check_style("contour", levels)
-    found = [plane_values(surface, "loss") for surface in surfaces]
-    planes, log_scale, clipped = on_log_scale(found, log_scale)
+    losses = [plane_values(surface, "loss") for surface in surfaces]
+    planes, log_scale, clipped = on_log_scale(losses, log_scale)
     scale = color_scale(planes, log_scale)
     figure = new_figure((5.6, 4.6))
     ax = figure.add_subplot()
@@ -101,19 +104,19 @@ def animate_surfaces(
 
 
 def animation_formats() -> tuple[str, ...]:
-    """The suffixes that can be written here."""
+    """The suffixes of the animations that can be written on this machine."""
     return (".gif", ".mp4") if FFMpegWriter.isAvailable() else (".gif",)
 
 
 def _save(figure: Figure, draw: Callable[[int], None], frames: list[int], path: Path, fps: int) -> Path:
-    import matplotlib.pyplot as plt  # the figure was made through it
+    import matplotlib.pyplot as plt  # the figure belongs to it and is closed below
 
     if path.suffix not in animation_formats():
         known = " or ".join(animation_formats())
         raise InputError(f"cannot write {path}: use {known} (.mp4 needs ffmpeg on the PATH)")
     draw(frames[0])
     figure.canvas.draw()
-    figure.set_layout_engine("none")  # the layout of the first frame holds, so that nothing jumps
+    figure.set_layout_engine("none")  # keep the layout of the first frame, so that the axes do not move
     animation = FuncAnimation(figure, draw, frames=frames, init_func=lambda: None)
     writer = (PillowWriter if path.suffix == ".gif" else FFMpegWriter)(fps=fps)
     with written_whole(path) as temporary, matplotlib.rc_context({"savefig.bbox": None}):

@@ -1,4 +1,4 @@
-"""What the figures share: new axes, labels, the star, legend entries and colour bars."""
+"""Elements that the figures share: new axes, labels, the star, legend entries and colour bars."""
 
 import weakref
 from collections import deque
@@ -17,8 +17,8 @@ from landscape.plotting.scales import ROUND_STEPS, Scale, log_ticks
 
 __all__ = ["axes_or_new", "dress_bar", "label_axes", "legend_entries", "mark_nonfinite", "new_figure", "star_style"]
 
-FILE_BACKENDS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # of pyplot, which show nothing
-KEPT = 5  # figures that pyplot keeps there, of those made here
+FILE_BACKENDS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # of pyplot, which show no windows
+KEPT = 5  # figures made here that pyplot keeps with such a backend
 _kept: deque[weakref.ref[Figure]] = deque()
 
 TITLE_PAD = 10  # points; matplotlib's 6 let a wide title touch the uppermost tick label of the y axis
@@ -30,16 +30,17 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float], projection: str | No
 
 
 def new_figure(size: tuple[float, float]) -> Figure:
-    """A figure of pyplot, which notebooks and ``pyplot.show`` show.
+    """A new figure of pyplot, which notebooks and ``pyplot.show`` display.
 
-    Where nothing shows figures, pyplot keeps the latest few of these only, so that loops do not fill the memory; the
-    others stay usable by who holds them. Without a usable backend the figure is none of pyplot.
+    With a backend that only writes files, pyplot keeps just the latest of these figures, so that loops do not fill the
+    memory; earlier ones remain usable through references to them. If the backend cannot be loaded, the figure does
+    not belong to pyplot.
     """
     try:
-        import matplotlib.pyplot as plt  # only here, so that drawing into given axes leaves pyplot alone
+        import matplotlib.pyplot as plt  # only here, so that drawing into the caller's axes does not load pyplot
 
         figure = plt.figure(figsize=size, layout="constrained")
-    except (ImportError, ValueError):  # a backend inherited from another environment
+    except (ImportError, ValueError):  # the environment names a backend that is not installed
         return Figure(figsize=size, layout="constrained")
     if matplotlib.get_backend().lower() in FILE_BACKENDS:
         _kept.append(weakref.ref(figure))
@@ -50,7 +51,7 @@ def new_figure(size: tuple[float, float]) -> Figure:
 
 
 def label_axes(ax: Axes, title: str, x_label: str, y_label: str, *, size: float = 10) -> None:
-    """Set title and labels that the caller has not set."""
+    """Set the title and labels, except those that the caller has set already."""
     if not ax.get_title() and title:
         ax.set_title(math_free(title), fontsize=10, pad=TITLE_PAD)
     if not ax.get_xlabel():
@@ -67,13 +68,13 @@ def star_style(size: float) -> dict[str, Any]:
 
 
 def legend_entries(ax: Axes) -> list[Artist]:
-    """The legend entries of a plane: the star and the hatching."""
+    """The labelled artists of a plane, for its legend: star, dots, paths and hatching."""
     artists: list[Artist] = [*ax.lines, *ax.patches]
     return [artist for artist in artists if not str(artist.get_label()).startswith("_")]
 
 
 def mark_nonfinite(ax: Axes, x: np.ndarray, color: str, label: str, row: int = 0) -> None:
-    """Crosses at ``x`` along the upper edge, in one of several rows, for points that have no place on the curve."""
+    """Draw crosses at ``x`` along the upper edge, in row ``row``, for points whose value is NaN or infinite."""
     ax.plot(
         x, np.full(len(x), 0.975 - 0.035 * row), transform=ax.get_xaxis_transform(), color=color, marker="x",
         markersize=4, linestyle="none", label=label,
@@ -81,7 +82,7 @@ def mark_nonfinite(ax: Axes, x: np.ndarray, color: str, label: str, row: int = 0
 
 
 def dress_bar(bar: Colorbar, scale: Scale, label: str, ticks: int = 7, size: float = 9) -> None:
-    """Ticks at round numbers, few enough to read, and the label."""
+    """Give the colour bar its label and about ``ticks`` ticks at round numbers."""
     bar.locator = log_ticks(scale.limits) if scale.log_scale else MaxNLocator(ticks, steps=ROUND_STEPS)
     if scale.log_scale:
         bar.formatter = FuncFormatter(lambda value, _: f"{value:.4g}")

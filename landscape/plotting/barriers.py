@@ -1,4 +1,4 @@
-"""The loss on several ways between two networks."""
+"""The loss along several paths between two networks."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,25 +20,25 @@ STYLES = ("--", "-", "-.", ":", (0, (5, 1)))
 def plot_barriers(
     barriers: dict[str, Barrier], ax: Axes | None = None, *, log_scale: bool = False, quantity: str = "loss"
 ) -> Axes:
-    """The loss on every way from the first network to the second one, with its barrier in the legend.
+    """Draw the loss along every path from the first network to the second, with the barrier of each in the legend.
 
-    Dashed and black is the first entry, such as the unaligned control. Stars mark the networks, with the straight line
-    between their losses that a barrier is measured from. Points that are NaN or infinite are gaps, with a cross at the
-    upper edge. ``quantity`` is "loss" or "accuracy". On a log scale, values at or below 0 stand at the smallest
-    positive one, which a warning and the label say.
+    The first entry, such as the unaligned networks, is dashed and black. Stars mark the two networks; the grey line
+    between them is the chord above which a barrier is measured. Points whose value is NaN or infinite are gaps with a
+    cross at the upper edge. ``quantity`` is "loss" or "accuracy". On a log scale, values at or below 0 are drawn at the
+    smallest positive one; a warning and the label say so.
 
     Raises:
-        InputError: no barriers, or a quantity that is unknown or was not computed.
+        InputError: there are no barriers, or the quantity is unknown or was not computed.
     """
-    surfaces = [found.surface for found in barriers.values()]
+    surfaces = [barrier.surface for barrier in barriers.values()]
     check_counts("plot_barriers", surfaces)
     lines, log_scale, clipped = on_log_scale([line_values(surface, quantity) for surface in surfaces], log_scale)
     ax = axes_or_new(ax, (5.6, 4.4))
     if log_scale:
         ax.set_yscale("log", nonpositive="clip")
-    for k, ((name, found), values) in enumerate(zip(barriers.items(), lines, strict=True)):
-        rise = found.accuracy if quantity == "accuracy" else found.value
-        color, style, t = COLORS[k % len(COLORS)], STYLES[k % len(STYLES)], found.surface.alphas
+    for k, ((name, barrier), values) in enumerate(zip(barriers.items(), lines, strict=True)):
+        rise = barrier.accuracy if quantity == "accuracy" else barrier.value
+        color, style, t = COLORS[k % len(COLORS)], STYLES[k % len(STYLES)], barrier.surface.alphas
         ax.plot(
             t, values, color=color, linestyle=style, linewidth=1.8, label=legend_text(f"{name}: barrier {rise:.3g}")
         )
@@ -48,7 +48,7 @@ def plot_barriers(
     chord = np.linspace(0, 1, 101)
     ax.plot(chord, ends[0] + chord * (ends[1] - ends[0]), color="0.7", linewidth=0.8, zorder=0.5)
     ax.plot([0, 1], ends, label="the two networks", **star_style(11))
-    # Below the axes, as the curves go everywhere.
+    # The legend stands below the axes, because the curves may fill all of them.
     ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     label = quantity_label(surfaces, quantity, log_scale, clipped)
     label_axes(ax, common_title(surfaces), axis_labels(surfaces[0])[0], label)

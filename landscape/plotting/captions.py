@@ -1,4 +1,4 @@
-"""Words and labels, from the metadata of a surface; whatever is missing there is left out."""
+"""Titles, labels and notes from the metadata of results; parts whose metadata are missing are left out."""
 
 import math
 from collections.abc import Sequence
@@ -29,26 +29,26 @@ __all__ = [
 ]
 
 LOSS_NAMES = {"cross_entropy": "cross-entropy", "mse": "mean squared error"}
-DOT = 0.03  # of an axis, below which a path is hidden by its own marks
+DOT = 0.03  # share of an axis; the markers of a smaller path hide it
 
 
 class Described(Protocol):
-    """A result that says in its metadata how it came about."""
+    """A result with metadata on how it was computed."""
 
     @property
     def metadata(self) -> dict[str, Any]: ...
 
 
 def title_of(result: Described) -> str:
-    """The title in the metadata, or the data, its size and the loss."""
+    """The title in the metadata, or one composed of checkpoint, data, number of samples and loss."""
     return common_title([result])
 
 
 def common_title(surfaces: Sequence[Described]) -> str:
-    """What of their titles all ``surfaces`` agree on; networks without BatchNorm agree with any policy."""
-    named = {str(surface.metadata.get("title") or "") for surface in surfaces}
-    if len(named) == 1 and any(named):
-        return named.pop()
+    """The parts that the titles of all ``surfaces`` have in common; networks without BatchNorm fit any policy."""
+    titles = {str(surface.metadata.get("title") or "") for surface in surfaces}
+    if len(titles) == 1 and any(titles):
+        return titles.pop()
     *parts, batch_norm, precision = (set(parts) for parts in zip(*map(_title_parts, surfaces), strict=True))
     title = ", ".join(part for values in parts if len(values) == 1 for part in values if part)
     policies = batch_norm - {""}
@@ -70,19 +70,19 @@ def common_title(surfaces: Sequence[Described]) -> str:
 
 
 def _interpolation_note(surfaces: Sequence[Surface]) -> str:
-    """How much is interpolated, how far off that may be, and how far off any point is as samples are few."""
-    found = [surface.metadata.get("interpolation") or {} for surface in surfaces]
-    if not any(entry.get("method") for entry in found):
+    """The number of evaluated points, the interpolation error of the others, and the standard error of the loss."""
+    entries = [surface.metadata.get("interpolation") or {} for surface in surfaces]
+    if not any(entry.get("method") for entry in entries):
         return ""
     sizes = [surface.loss.size for surface in surfaces]
-    evaluated = sum(entry.get("evaluated_points", size) for entry, size in zip(found, sizes, strict=True))
-    total, error = sum(sizes), max(entry.get("error_bound", 0) for entry in found)
+    evaluated = sum(entry.get("evaluated_points", size) for entry, size in zip(entries, sizes, strict=True))
+    total, error = sum(sizes), max(entry.get("error_bound", 0) for entry in entries)
     evaluated_text = f"{evaluated:,} of {total:,} points evaluated, the others within {_share(error)}"
     return f"{evaluated_text}\n{_sampling_note(surfaces)}"
 
 
 def _sampling_note(surfaces: Sequence[Surface]) -> str:
-    """The median standard error as a share of the loss."""
+    """The median of standard error / loss over all points, as text."""
     shares = [
         surface.standard_error / np.where(surface.loss == 0, np.nan, np.abs(surface.loss)) for surface in surfaces
     ]
@@ -95,12 +95,12 @@ def _sampling_note(surfaces: Sequence[Surface]) -> str:
 
 
 def _share(value: float) -> str:
-    """Per cent with one decimal, never 0.0 for what is not zero."""
+    """``value`` in per cent with one decimal; "less than 0.1%" where that would be 0.0 for a positive value."""
     return "less than 0.1%" if 0 < value < 0.0005 else f"{value:.1%}"
 
 
 def _title_parts(surface: Described) -> tuple[str, str, str, str, str, str]:
-    """Checkpoint, data, number of samples, loss and BatchNorm policy, empty where unknown; precision."""
+    """Checkpoint, data, number of samples, loss and BatchNorm policy, empty if unknown, and the precision."""
     data, objective = _section(surface, "data"), _section(surface, "objective")
     name = str(data.get("name") or "")
     if name.startswith("folder:"):
@@ -115,13 +115,13 @@ def _title_parts(surface: Described) -> tuple[str, str, str, str, str, str]:
 
 
 def _checkpoint_name(surface: Described) -> str:
-    """Folder and name of the file, as every run has an epoch_000.pth; empty where unknown."""
+    """Folder and name of the checkpoint file (every run has an epoch_000.pth); empty if unknown."""
     path = PurePath(str(surface.metadata.get("checkpoint_file") or ""))
     return "/".join(part for part in path.with_suffix("").parts[-2:] if part != path.anchor) if path.name else ""
 
 
 def axis_labels(surface: Surface, separator: str = ", ", lengths: bool = True) -> list[str]:
-    """The labels of the axes: coordinate, unit, and the length of the direction where it is known."""
+    """The labels of the axes: coordinate, unit and, if known, the relative length of the direction."""
     labels = []
     for k, name in enumerate("αβ"[: len(surface.axes)]):
         unit, length = _unit(surface, k), relative_norm(surface, k) if lengths else ""
@@ -130,7 +130,7 @@ def axis_labels(surface: Surface, separator: str = ", ", lengths: bool = True) -
 
 
 def common_labels(surfaces: Sequence[Surface]) -> list[str] | None:
-    """Axis labels that hold for all ``surfaces``, without lengths where only these differ; None if units differ."""
+    """Axis labels that hold for all ``surfaces``, without the lengths if these differ; None if the units differ."""
     for lengths in (True, False):
         labels = [axis_labels(surface, lengths=lengths) for surface in surfaces]
         if all(label == labels[0] for label in labels):
@@ -144,7 +144,7 @@ def shared_label(surface: Surface) -> str:
 
 
 def quantity_label(surfaces: Surface | Sequence[Surface], quantity: str, log_scale: bool, note: str = "") -> str:
-    """The quantity, the loss where it is that of all ``surfaces``, the scale, and in a second line a ``note``."""
+    """The quantity with the name of the loss, if all ``surfaces`` share one, and the scale; below it a ``note``."""
     losses = {_loss_name(surface) for surface in ([surfaces] if isinstance(surfaces, Surface) else surfaces)}
     notes = [losses.pop() if quantity == "loss" and len(losses) == 1 else "", "log scale" if log_scale else ""]
     known = ", ".join(part for part in notes if part)
@@ -152,7 +152,7 @@ def quantity_label(surfaces: Surface | Sequence[Surface], quantity: str, log_sca
 
 
 def numbers_text(surface: Surface, values: np.ndarray) -> str:
-    """The value at the centre and the range of the finite ``values``, with digits enough to tell its ends apart."""
+    """The value at the centre and the range of the finite ``values``, with enough digits to distinguish its ends."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return "no finite value"
@@ -174,12 +174,12 @@ def relative_norm(surface: Surface, k: int) -> str:
 
 
 def relative_norms(surface: Surface) -> str:
-    """The lengths of all directions, where all are known."""
+    """The relative lengths of all directions; empty unless all are known."""
     return _norms_text([_norm(surface, k) for k in range(len(surface.axes))])
 
 
 def origin_name(surface: Surface) -> str:
-    """What stands at the origin: "trained" only where a checkpoint says after how many epochs."""
+    """The name of the model at the origin; it is called trained only if the checkpoint has an epoch above 0."""
     epoch = _section(surface, "checkpoint").get("epoch")
     if models := _axes(surface).models:
         return models[0]
@@ -189,16 +189,16 @@ def origin_name(surface: Surface) -> str:
 
 
 def off_plane_note(trajectories: Sequence[Trajectory]) -> str:
-    """How far the points of all paths lie off the plane; nothing where they span it and cannot lie off it."""
+    """The largest distance of a point of the paths from the plane; three points or fewer always lie on it."""
     points = sum(len(path.steps) for path in trajectories)
     share = max(float(path.share_off_plane.max()) for path in trajectories)
     if points <= 3 and share < 1e-6:  # rounding
-        return f"{points} points lie on one plane whatever they are"
+        return f"{points} points always lie on one plane"
     return f"off the plane by up to {_share(share)} of the path's extent"
 
 
 def small_paths_note(surface: Surface, trajectories: Sequence[Trajectory]) -> str:
-    """Which paths are too small to be seen as such at the scale of the plane."""
+    """A note on paths that are so small on the plane that their markers hide them."""
     extents = [
         max(np.ptp(values) / np.ptp(axis) for values, axis in zip(path.coordinates.T, surface.axes, strict=True))
         for path in trajectories
@@ -211,7 +211,7 @@ def small_paths_note(surface: Surface, trajectories: Sequence[Trajectory]) -> st
 
 
 def marked_models(surface: Surface) -> dict[float, str]:
-    """The models on a line: coordinate -> name."""
+    """The models on a line, as coordinate -> name."""
     others = _axes(surface).models[1:]
     return {0.0: origin_name(surface)} | ({1.0: others[0]} if others else {})
 
@@ -221,7 +221,7 @@ def count_text(count: int, total: int) -> str:
 
 
 def _norm(surface: Surface, k: int) -> float | None:
-    """|d| / |θ| of direction ``k``; None where it is not known or the coordinates are no lengths."""
+    """|d| / |θ| of direction ``k``; None if it is unknown, or between models, where coordinates are fractions."""
     norms = surface.metadata.get("relative_norms")
     if _axes(surface).between_models or not isinstance(norms, list | tuple) or len(norms) <= k:
         return None

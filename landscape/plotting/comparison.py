@@ -1,4 +1,4 @@
-"""Several planes on one colour scale, and what tells them apart."""
+"""Several planes on one colour scale, their difference, and their mean and spread."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from landscape.results.comparability import check_same_plane_kind, differences
 
 __all__ = ["plot_comparison", "plot_difference", "plot_spread"]
 
-PANEL = 2.5  # inches, the width of a panel with the space beside it
+PANEL = 2.5  # inches: the width of a panel and of the space beside it
 TITLE_WIDTH = 0.9 * 72 * PANEL  # points
 
 
@@ -45,26 +45,34 @@ def plot_comparison(
     vmin: float | None = None,
     vmax: float | None = None,
 ) -> Figure:
-    """One panel per plane, all on one colour scale with the same levels and one colour bar.
+    """Draw one panel per plane, all with the same colours, the same levels and one colour bar.
 
-    The scale runs from ``vmin`` to ``vmax`` (default: the extremes of the finite values of all planes); where values
-    go beyond it, the bar ends in arrows. Above each panel stand its title, its own value at the centre and range, and
-    |d|/|θ| where that differs between panels. Networks on other data, with another loss or BatchNorm policy are drawn,
-    but the head says so. ``style`` is "contour" (``levels`` bands) or "heatmap" (cells whose middles are the grid
-    points); points that are NaN or infinite are hatched. On a log scale, values at or below 0 are drawn at the
-    smallest positive one of all planes, which a warning and the label say. The figure is made through pyplot.
+    The text above each panel is its title, its value at the centre, its range and, if it differs between panels,
+    |d|/|θ|. If the planes differ in their data, loss or BatchNorm policy, the head of the figure says so. Points whose
+    value is NaN or infinite are hatched. The figure belongs to pyplot.
+
+    Args:
+        surfaces: Surfaces over planes.
+        titles: Title of each panel.
+        levels: Number of bands of colour for the style "contour".
+        log_scale: Logarithmic colours. Values at or below 0 are drawn like the smallest positive one of all planes; a
+            warning and the label say so.
+        style: "contour", or "heatmap" for one cell around each grid point.
+        quantity: "loss", "accuracy" or "standard_error".
+        vmin: Lower end of the colours; None: the smallest finite value of all planes.
+        vmax: Upper end of the colours; None: the largest. Arrows on the bar show that values exceed the limits.
 
     Raises:
-        InputError: no surfaces, titles of another number, a line among the planes, fewer than two levels, limits in
-            the wrong order, an unknown style, or a quantity that is unknown or was not computed.
+        InputError: there are no surfaces, a number of titles that is not theirs, a line among the planes, fewer than
+            two levels, limits in the wrong order, an unknown style, or a quantity that is unknown or not computed.
     """
     check_counts("plot_comparison", surfaces, titles=titles)
     check_style(style, levels)
-    found = [plane_values(surface, quantity) for surface in surfaces]
-    planes, log_scale, clipped = on_log_scale(found, log_scale)
+    exact = [plane_values(surface, quantity) for surface in surfaces]
+    planes, log_scale, clipped = on_log_scale(exact, log_scale)
     scale = color_scale(planes, log_scale, vmin, vmax)
     rows = max(1, round(math.sqrt(len(surfaces) / 1.4)))
-    heads = _heads(titles or [""] * len(surfaces), _notes(surfaces, found))
+    heads = _heads(titles or [""] * len(surfaces), _notes(surfaces, exact))
     figure, axes = _panels(surfaces, math.ceil(len(surfaces) / rows), heads)
     for ax, surface, values in zip(axes, surfaces, planes, strict=True):
         draw_plane(ax, surface, values, scale, levels=levels, style=style)
@@ -84,23 +92,23 @@ def plot_difference(
     style: str = "contour",
     quantity: str = "loss",
 ) -> Figure:
-    """Two planes on one colour scale, and beside them the second minus the first.
+    """Draw two planes on one colour scale, and beside them the second minus the first.
 
-    The third panel has its own diverging scale, centred at zero: red where the second is higher, blue where it is
-    lower. With ``log_scale`` it is the ratio, second divided by first, on a log scale centred at one. A point that is
-    NaN or infinite in either plane is hatched. The other arguments are as in `plot_comparison`.
+    The third panel has its own diverging colours, centred at zero: red where the second plane is higher, blue where it
+    is lower. With ``log_scale`` it shows the second divided by the first, in logarithmic colours centred at one. Points
+    whose value is NaN or infinite in either plane are hatched. The other arguments are those of `plot_comparison`.
 
     Raises:
-        InputError: planes on different grids, of other networks or along other random directions, where no point of
-            one belongs to a point of the other; and what `plot_comparison` refuses.
+        InputError: the planes have different grids; they belong to different networks or random directions, so that
+            their points do not correspond; or `plot_comparison` would refuse the arguments.
     """
     surfaces = [first, second]
     check_counts("plot_difference", surfaces, titles=titles)
     check_style(style, levels)
     check_same_grid(surfaces)
     check_same_plane_kind(surfaces)
-    found = [plane_values(surface, quantity) for surface in surfaces]
-    planes, log_scale, clipped = on_log_scale(found, log_scale)
+    exact = [plane_values(surface, quantity) for surface in surfaces]
+    planes, log_scale, clipped = on_log_scale(exact, log_scale)
     scale = color_scale(planes, log_scale)
     contrast = _ratio(planes[1], planes[0]) if log_scale else planes[1] - planes[0]
     names = titles or ("first", "second")
@@ -112,7 +120,7 @@ def plot_difference(
         f"{name}, second ÷ first (log scale)" if log_scale else f"{name}, second − first",
     ]
     scales = [scale, scale, diverging_scale(contrast, log_scale)]
-    heads = _heads(titles, [*_notes(surfaces, found), numbers_text(second, contrast)])
+    heads = _heads(titles, [*_notes(surfaces, exact), numbers_text(second, contrast)])
     return _row(surfaces, [*planes, contrast], scales, bars, heads, levels, style)
 
 
@@ -124,14 +132,15 @@ def plot_spread(
     style: str = "contour",
     quantity: str = "loss",
 ) -> Figure:
-    """Mean over several planes on one grid, such as random planes of several seeds, and their standard deviation.
+    """Draw the mean of P planes on one grid, such as random planes of several seeds, and their standard deviation.
 
-    The standard deviation over P planes is that of a sample (division by P - 1). With ``log_scale`` the mean has a
-    log scale and the second panel shows the standard deviation divided by the mean. Every panel has its own bar. A
-    point that is NaN or infinite in any plane is hatched.
+    The standard deviation is that of a sample (division by P - 1). With ``log_scale`` the mean has logarithmic colours
+    and the second panel shows the standard deviation divided by the mean. Every panel has its own colour bar. Points
+    whose value is NaN or infinite in any plane are hatched.
 
     Raises:
-        InputError: fewer than two planes, planes on different grids, and what `plot_comparison` refuses.
+        InputError: there are fewer than two planes, they have different grids, or `plot_comparison` would refuse the
+            arguments.
     """
     check_counts("plot_spread", surfaces, least=2)
     check_style(style, levels)
@@ -158,7 +167,7 @@ def _row(
     levels: int,
     style: str,
 ) -> Figure:
-    """Panels of what was computed from ``surfaces`` on one grid, each with its own scale and, where named, bar."""
+    """One panel for each of ``planes``, computed from ``surfaces``; each has its scale and, if labelled, its bar."""
     surface = surfaces[0]
     figure, axes = _panels([surface] * len(planes), len(planes), heads, margin=1.6)
     for ax, values, scale, label in zip(axes, planes, scales, bars, strict=True):
@@ -170,21 +179,21 @@ def _row(
 
 
 def _ratio(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """NaN where it is too large or too small for a number."""
+    """``first`` / ``second``, NaN where that overflows, underflows or is not positive."""
     with np.errstate(over="ignore", under="ignore"):
         ratio = first / second
     return np.where(np.isfinite(ratio) & (ratio > 0), ratio, np.nan)
 
 
 def _notes(surfaces: Sequence[Surface], planes: list[np.ndarray]) -> list[str]:
-    """The numbers of each panel, and in a second line the lengths of its directions where these differ."""
+    """The numbers above each panel and, in a second line, the lengths of its directions if these differ."""
     notes = [numbers_text(surface, values) for surface, values in zip(surfaces, planes, strict=True)]
     lengths = [relative_norms(surface) for surface in surfaces]
     return notes if len(set(lengths)) == 1 else [f"{a}\n{b}" for a, b in zip(notes, lengths, strict=True)]
 
 
 def _heads(titles: Sequence[str], notes: list[str]) -> list[tuple[str, str]]:
-    """Title and notes of every panel, wrapped to its width."""
+    """Title and notes of every panel, wrapped to the width of a panel."""
     return [
         (
             wrapped(title, TITLE_WIDTH, TITLE_SIZE),
@@ -197,19 +206,19 @@ def _heads(titles: Sequence[str], notes: list[str]) -> list[tuple[str, str]]:
 def _panels(
     surfaces: Sequence[Surface], columns: int, heads: list[tuple[str, str]], margin: float = 1.2
 ) -> tuple[Figure, list[Axes]]:
-    """Axes under their titles and notes."""
+    """A figure of axes with their titles and notes."""
     lines = [max(text.count("\n") + 1 if text else 0 for text in texts) for texts in zip(*heads, strict=True)]
     height = PANEL + (lines[0] * TITLE_SIZE + lines[1] * NOTE_SIZE) * 1.3 / 72
     figure, axes = panel_axes(surfaces, columns, (PANEL, height), margin=(margin, 0.95), tick_size=8)
     if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
-        engine.set(w_pad=0.07)  # or the last tick label of a panel would meet the first of the next
+        engine.set(w_pad=0.07)  # keeps the last tick label of a panel apart from the first of the next
     for ax, head in zip(axes, heads, strict=True):
         draw_title(ax, *head)
     return figure, axes
 
 
 def _dress(figure: Figure, axes: list[Axes], surfaces: Sequence[Surface]) -> None:
-    """Labels and the head, which warns where the losses are not of one kind."""
+    """Draw the axis labels and the head, which warns if the losses of the panels are not comparable."""
     label_panels(figure, axes, surfaces)
     aspects = differences([surface.metadata for surface in surfaces])
     warning = f"Caution: the panels differ in {' and '.join(aspects)}" if aspects else None

@@ -16,13 +16,13 @@ __all__ = ["plot_density", "plot_eigenvalues"]
 COLOR = "#0072B2"  # blue and vermillion of the colour-blind-safe set of Okabe and Ito
 NEGATIVE = "#D55E00"
 NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton matrix", "hessian by finite differences": "Hessian (differences)"}
-DECADES = 7  # that a density spans at most below its peak
+DECADES = 7  # of the vertical axis below the peak of a density
 
 
 def plot_eigenvalues(pairs: Eigenpairs, ax: Axes | None = None) -> Axes:
-    """A stem for every eigenvalue, with a bar of residual x |eigenvalue|, in which a true eigenvalue lies.
+    """Draw a stem for every eigenvalue, with an error bar of residual x |eigenvalue|, which contains a true eigenvalue.
 
-    Those that have not converged are hollow, negative ones of another colour.
+    Markers of eigenvalues that have not converged are hollow; negative eigenvalues have another colour.
     """
     ax = axes_or_new(ax, (5.6, 3.8))
     numbers = np.arange(1, len(pairs.values) + 1)
@@ -33,12 +33,12 @@ def plot_eigenvalues(pairs: Eigenpairs, ax: Axes | None = None) -> Axes:
     )  # fmt: skip
     for sign, color in ((1, COLOR), (-1, NEGATIVE)):
         for converged in (True, False):
-            chosen = (np.where(pairs.values < 0, -1, 1) == sign) & (pairs.converged == converged)
-            if chosen.any():
-                ax.vlines(numbers[chosen], 0, pairs.values[chosen], color=color, linewidth=1.2)
+            mask = (np.where(pairs.values < 0, -1, 1) == sign) & (pairs.converged == converged)
+            if mask.any():
+                ax.vlines(numbers[mask], 0, pairs.values[mask], color=color, linewidth=1.2)
                 label = ("positive" if sign > 0 else "negative") + ("" if converged else ", not converged")
                 ax.plot(
-                    numbers[chosen], pairs.values[chosen], "o", color=color, markersize=5, label=label,
+                    numbers[mask], pairs.values[mask], "o", color=color, markersize=5, label=label,
                     markerfacecolor=color if converged else "white",
                 )  # fmt: skip
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -49,15 +49,15 @@ def plot_eigenvalues(pairs: Eigenpairs, ax: Axes | None = None) -> Axes:
 
 
 def plot_density(density: SpectralDensity, ax: Axes | None = None, *, width: float | None = None) -> Axes:
-    """The density of the eigenvalues on a logarithmic scale: its mean over the probes in the band of all of them.
+    """Draw the spectral density on a logarithmic scale: its mean over the probes, and the range over all of them.
 
     Args:
-        density: nodes and weights.
-        ax: where to draw; None makes a new pyplot figure.
-        width: standard deviation of the Gaussian that widens every node, see `SpectralDensity.curve`.
+        density: Nodes and weights of the quadrature.
+        ax: Axes to draw into; None makes a new figure of pyplot.
+        width: Standard deviation of the Gaussian that widens every node, see `SpectralDensity.curve`.
 
     Raises:
-        InputError: a width that is not positive.
+        InputError: the width is not positive, or the density is not finite.
     """
     grid, mean, low, high = density.curve(width=width)
     if not np.isfinite(mean).all():

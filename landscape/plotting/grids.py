@@ -1,4 +1,4 @@
-"""A figure of titled panels, for drawings that take an axes."""
+"""A figure of titled panels for functions that draw into axes."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,10 +16,10 @@ __all__ = ["plot_panels"]
 def plot_panels(
     panels: Mapping[str, Callable[[Axes], object]], *, columns: int = 4, size: tuple[float, float] = (2.9, 2.4)
 ) -> Figure:
-    """One panel a title, drawn by its function into the axes that it gets; ``size`` is that of a panel in inches.
+    """Draw one panel for each title, whose function is called with the axes; ``size`` of a panel is in inches.
 
     Raises:
-        InputError: no panels.
+        InputError: there are no panels.
     """
     if not panels:
         raise InputError("plot_panels needs at least one panel")

@@ -1,4 +1,4 @@
-"""A star on a 3-D surface that shows whether the surface hides it."""
+"""A star on a 3-D surface, drawn hollow if the surface hides it."""
 
 import numpy as np
 from matplotlib.backend_bases import RendererBase
@@ -7,11 +7,11 @@ from mpl_toolkits.mplot3d.art3d import Line3D
 
 __all__ = ["Star"]
 
-NEAR = 1e-3  # of the depth of the surface: the cells that the star lies on are not before it
+NEAR = 1e-3  # share of the surface's depth: cells nearer to the star than this do not hide it
 
 
 class Star(Line3D):  # type: ignore[misc]  # mpl_toolkits has no types
-    """A marker at (0, 0, z), filled where the camera sees it, hollow where the surface x, y, z [A, B] hides it."""
+    """A marker at (0, 0, z), filled if the camera sees it, hollow if the surface x, y, heights [A, B] hides it."""
 
     def __init__(self, z: float, x: np.ndarray, y: np.ndarray, heights: np.ndarray, **style: object):
         super().__init__([0], [0], [z], **style)
@@ -23,7 +23,7 @@ class Star(Line3D):  # type: ignore[misc]  # mpl_toolkits has no types
         super().draw(renderer)
 
     def show_from(self, ax: Axes3D) -> bool:
-        """Fill or empty the star as the camera of ``ax`` sees it; whether it is hidden."""
+        """Make the star filled or hollow for the camera of ``ax``, and return whether it is hidden."""
         hidden = self.is_hidden(ax)
         self.set_markerfacecolor("none" if hidden else self.get_color())
         self.set_markeredgecolor(self.get_color() if hidden else self._edge)
@@ -35,13 +35,11 @@ class Star(Line3D):  # type: ignore[misc]  # mpl_toolkits has no types
         (x0,), (y0,), (depth,) = (np.atleast_1d(value) for value in proj3d.proj_transform(*self._place, projection))
         x, y, z = (values.reshape(self._surface[0].shape) for values in _projected(self._surface, projection))
         corners = (slice(None, -1), slice(1, None))
-        quarters = [np.stack([values[i, j] for values in (x, y, z)]) for i in corners for j in corners]
+        corner_points = [np.stack([values[i, j] for values in (x, y, z)]) for i in corners for j in corners]
         extent = np.nanmax(z) - np.nanmin(z)
-        for triangle in ((quarters[0], quarters[1], quarters[2]), (quarters[3], quarters[1], quarters[2])):
-            before = _depth_at(triangle, x0, y0)  # NaN outside the triangle
-            if (before < depth - NEAR * extent).any():
-                return True
-        return False
+        a, b, c, d = corner_points  # of every cell of the grid, which is drawn as two triangles
+        triangles = ((a, b, c), (d, b, c))
+        return any((_depth_at(triangle, x0, y0) < depth - NEAR * extent).any() for triangle in triangles)
 
 
 def _projected(surface: tuple[np.ndarray, ...], projection: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -50,7 +48,7 @@ def _projected(surface: tuple[np.ndarray, ...], projection: np.ndarray) -> tuple
 
 
 def _depth_at(triangle: tuple[np.ndarray, ...], x0: float, y0: float) -> np.ndarray:
-    """The depth of every triangle (three corners [3, A, B] of x, y, z) at the place (x0, y0); NaN outside it."""
+    """The depth of every triangle (three corners [3, A, B] of x, y, z) at the position (x0, y0); NaN outside it."""
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = triangle
     with np.errstate(divide="ignore", invalid="ignore"):
         area = (by - cy) * (ax - cx) + (cx - bx) * (ay - cy)

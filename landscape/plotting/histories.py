@@ -12,7 +12,7 @@ from landscape.plotting.scales import on_log_scale
 
 __all__ = ["plot_histories"]
 
-# Eight colours and four dashes: distinct also where two colours look alike.
+# Eight colours and four dash patterns, so that curves are distinct even if two colours look alike.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 DASHES = ("-", "--", "-.", ":")
 
@@ -26,28 +26,27 @@ def plot_histories(
     first: int = 1,
     log_scale: bool = False,
 ) -> Axes:
-    """One colour a name: a curve for each of its histories (one a seed) and, where there are several, their mean.
+    """Draw training histories, one colour for each name: a thin curve per history and a thick one for their mean.
 
     Args:
-        histories: name -> histories, each a sequence of values that counts from ``first``; those of one name are of
-            one length.
-        ax: axes to draw into.
-        x_label: what the values are counted by.
-        y_label: what they are.
-        first: number of the first value.
-        log_scale: a logarithmic scale for the values; those at or below 0 stand at the smallest positive one, which a
-            warning and the label say.
+        histories: name -> histories, such as one for each seed; the histories of one name have one length.
+        ax: Axes to draw into; None makes a new figure of pyplot.
+        x_label: Label of the horizontal axis, the number of the value.
+        y_label: Label of the vertical axis, the value.
+        first: Number of the first value of every history.
+        log_scale: Logarithmic vertical axis. Values at or below 0 are drawn at the smallest positive one; a warning
+            and the label say so.
 
     Raises:
-        InputError: no histories, or lengths that differ under one name.
+        InputError: there are no histories, or those of one name have different lengths.
     """
     if not histories or not all(histories.values()):
         raise InputError("plot_histories needs at least one name with at least one history")
     for name, curves in histories.items():
         if len({len(curve) for curve in curves}) > 1:
             raise InputError(f"the histories of {name!r} have different lengths")
-    found = [np.array(curves, dtype=np.float64) for curves in histories.values()]
-    drawn, log_scale, clipped = on_log_scale(found, log_scale)
+    stacked = [np.array(curves, dtype=np.float64) for curves in histories.values()]
+    drawn, log_scale, clipped = on_log_scale(stacked, log_scale)
     ax = axes_or_new(ax, (5.6, 3.8))
     for k, (name, values) in enumerate(zip(histories, drawn, strict=True)):
         x, color = first + np.arange(values.shape[1]), COLORS[k % len(COLORS)]

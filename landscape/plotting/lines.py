@@ -1,4 +1,4 @@
-"""Many lines in one figure."""
+"""Several lines in one figure, with their mean and spread."""
 
 from collections.abc import Sequence
 
@@ -20,21 +20,21 @@ COLOR = "#0072B2"  # blue of the colour-blind-safe set of Okabe and Ito
 def plot_lines(
     surfaces: Sequence[Surface], ax: Axes | None = None, *, log_scale: bool = False, quantity: str = "loss"
 ) -> Axes:
-    """Several lines on one grid, such as random lines of several seeds: each thin, their mean and their spread.
+    """Draw L lines on one grid, such as random lines of several seeds, with their mean and standard deviation.
 
-    The band is the mean plus and minus one standard deviation over the lines (of a sample: division by their number
-    less one). Where any line is NaN or infinite, mean and band have a gap and a cross stands at the upper edge. Stars
-    mark the lines at the origin. On a log scale, values at or below 0 stand at the smallest positive one, which a
-    warning and the label say.
+    The band is the mean plus and minus one standard deviation of a sample (division by L - 1). At points where any
+    line is NaN or infinite, mean and band have a gap and a cross is drawn at the upper edge. Stars mark the lines at
+    the origin. On a log scale, values at or below 0 are drawn at the smallest positive one; a warning and the label
+    say so.
 
     Raises:
-        InputError: fewer than two lines, a plane among them, different grids, or a quantity that is unknown or was
-            not computed.
+        InputError: there are fewer than two lines, a plane among them, different grids, or a quantity that is unknown
+            or was not computed.
     """
     check_counts("plot_lines", surfaces, least=2)
-    found = [line_values(surface, quantity) for surface in surfaces]
+    exact = [line_values(surface, quantity) for surface in surfaces]
     check_same_grid(surfaces)
-    drawn, log_scale, clipped = on_log_scale(found, log_scale)
+    drawn, log_scale, clipped = on_log_scale(exact, log_scale)
     values, axis = np.stack(drawn), surfaces[0].alphas
     mean, deviation = values.mean(0), values.std(0, ddof=1)
     ax = axes_or_new(ax, (5.6, 3.8))
@@ -57,7 +57,7 @@ def plot_lines(
 
 
 def _draw_band(ax: Axes, axis: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> None:
-    """One standard deviation to both sides; a lower end near zero does not stretch a log scale."""
+    """Draw the band of one standard deviation; its lower edge does not extend the range of a log scale."""
     lowest = ax.get_ylim()[0]
     ax.fill_between(
         axis, mean - deviation, mean + deviation, color=COLOR, alpha=0.2, linewidth=0,

@@ -1,4 +1,4 @@
-"""Panels in rows: their axes, labels, titles, colour bars and common head."""
+"""Figures of several panels: axes, labels, titles, colour bars and a common head."""
 
 import math
 import re
@@ -41,7 +41,7 @@ TITLE_SIZE, NOTE_SIZE = 9, 7  # points
 def check_counts(
     function: str, surfaces: Sequence[Surface] | Sequence[Trajectory], least: int = 1, **lists: Sequence[Any] | None
 ) -> None:
-    """Refuse too few surfaces, and lists that are not as long as they are."""
+    """Raise InputError if there are fewer than ``least`` surfaces, or a list has another length than they."""
     if len(surfaces) < least:
         raise InputError(f"{function} got {len(surfaces) or 'no'} surface{'s' * (len(surfaces) != 1)}, needs {least}")
     for name, items in lists.items():
@@ -50,7 +50,7 @@ def check_counts(
 
 
 def check_same_grid(surfaces: Sequence[Surface]) -> None:
-    """Refuse surfaces that are not on one grid, up to the rounding of its coordinates, in one unit."""
+    """Raise InputError unless all surfaces have the same grid, up to rounding, and the same units."""
     if common_labels(surfaces) is None:
         units = dict.fromkeys(axis_labels(surface, lengths=False)[0] for surface in surfaces)
         raise InputError(f"the axes of the surfaces differ: {'; '.join(units)}; evaluate them on slices of one kind")
@@ -65,9 +65,9 @@ def check_same_grid(surfaces: Sequence[Surface]) -> None:
 def panel_axes(
     surfaces: Sequence[Surface], columns: int, size: tuple[float, float], margin: tuple[float, float], tick_size: float
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with one square axes per surface; tick labels only at the edge where all share one grid.
+    """A figure with square axes for every surface; if all share one grid, only the outer axes have tick labels.
 
-    ``size`` is that of a panel and ``margin`` what the figure adds to all of them, in inches.
+    ``size`` is the size of a panel and ``margin`` the space around all panels, in inches.
     """
     rows = math.ceil(len(surfaces) / columns)
     # The head (title, note, legend) needs 4 inches even above a single panel.
@@ -80,13 +80,13 @@ def panel_axes(
     for k, ax in enumerate(axes):
         ax.set_box_aspect(1)
         ax.tick_params(labelsize=tick_size)
-        # The lowest panel of a column may stand above a place that the last row leaves empty.
+        # The last row may be shorter than the others, so that the lowest panel of a column stands in the row before.
         ax.tick_params(labelbottom=not shared or k + columns >= len(axes))
     return figure, axes
 
 
 def label_panels(figure: Figure, axes: list[Axes], surfaces: Sequence[Surface], size: float = 9) -> None:
-    """One label for all x axes and one for all y axes, or one on every axis where their units differ."""
+    """Draw one label for all x axes and one for all y axes, or one at every axis if the units differ."""
     if labels := common_labels(surfaces):
         figure.supxlabel(math_free(labels[0]), fontsize=size)
         figure.supylabel(math_free(labels[1]), fontsize=size)
@@ -98,7 +98,7 @@ def label_panels(figure: Figure, axes: list[Axes], surfaces: Sequence[Surface], 
 
 
 def draw_title(ax: Axes, title: str, notes: str) -> None:
-    """``title`` above small ``notes``; both may have several lines."""
+    """Draw ``title`` above small ``notes``; both may have several lines."""
     ax.annotate(
         notes, (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha="center", va="bottom",
         fontsize=NOTE_SIZE, color="0.25",
@@ -110,7 +110,7 @@ def draw_title(ax: Axes, title: str, notes: str) -> None:
 def draw_shared_bar(
     figure: Figure, axes: list[Axes], planes: list[np.ndarray], scale: Scale, label: str, size: float = 8
 ) -> None:
-    """One colour bar for all ``axes``, with arrows where a value goes beyond it."""
+    """Draw one colour bar for all ``axes``; arrows at its ends show that values exceed the limits."""
     extend = scale.extension(np.concatenate([values.ravel() for values in planes]))
     mappable = ScalarMappable(scale.norm, scale.colormap)
     grid = axes[0].get_gridspec()
@@ -122,18 +122,18 @@ def draw_shared_bar(
 
 
 def draw_bar_beside(filled: ContourSet | QuadMesh, scale: Scale, label: str, ticks: int = 7, size: float = 8) -> None:
-    """The colour bar of one drawn plane."""
-    drawn: Any = filled  # its figure and axes are there, as it is drawn
+    """Draw the colour bar of one plane at the right of its axes."""
+    drawn: Any = filled  # its figure and axes, which the type allows to be None, exist once it is drawn
     dress_bar(drawn.figure.colorbar(drawn, cax=_beside(drawn.axes)), scale, label, ticks, size)
 
 
 def draw_head(figure: Figure, axes: list[Axes], title: str, note: str | None) -> None:
-    """The title, and below it the legend under its note."""
+    """Draw the title of the figure, and below it the note and the legend."""
     figure.suptitle(math_free(title), fontsize=10)
     handles = {str(handle.get_label()).split(" (")[0]: handle for ax in axes for handle in legend_entries(ax)}
     if not handles and not note:
         return
-    # Layouts put title and legend into the same place at the top; blank lines in the legend, as high as those of
+    # The layout engine puts title and legend at the same position; blank lines in the legend, as high as those of
     # the title (8 x 1.5 = 10 x 1.2 points), keep them apart.
     lines = [" "] * len(title.splitlines()) + ([math_free(note)] if note else [])
     legend = figure.legend(
@@ -164,7 +164,7 @@ def wrapped(text: str, width: float, size: float, most: int = 3) -> str:
 
 
 def _pieces(text: str, fits: Callable[[str], bool], breaks: tuple[str, ...] = (" ", "[,/_-]", ".")) -> list[str]:
-    """``text`` cut behind blanks; words that do not fit also behind punctuation, and where need be anywhere."""
+    """``text`` cut after blanks; words that do not fit are also cut after punctuation and, at last, anywhere."""
     pieces: list[str] = []
     for piece in re.split(f"(?<={breaks[0]})", text):
         pieces += [piece] if fits(piece) or not breaks[1:] else _pieces(piece, fits, breaks[1:])
@@ -172,7 +172,7 @@ def _pieces(text: str, fits: Callable[[str], bool], breaks: tuple[str, ...] = ("
 
 
 def _beside(ax: Axes) -> Axes:
-    """A place for a colour bar at the right of ``ax``, as high as the panel, which no layout reaches."""
+    """Axes for a colour bar at the right of ``ax``, as high as the panel; layout engines do not move them."""
     return ax.inset_axes((1.03, 0, 0.06, 1))
 
 

@@ -1,4 +1,4 @@
-"""Training trajectories on the surface over their plane, and their losses."""
+"""Training trajectories on the contours of their plane, and their losses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,8 +21,8 @@ from landscape.results.trajectory import check_same_plane
 __all__ = ["draw_paths", "path_canvas", "path_colors", "plot_path", "plot_path_losses"]
 
 COLORS = ("#E31A1C", "#FF7F00", "#FB9AC5", "#FFFFFF", "#7FDBFF", "#B15928", "#A6CEE3", "#000000")  # seen on viridis
-MARKED = 5  # points of a path whose step is written beside them
-DOTS = 80  # points up to which each one is a dot
+NUMBERED = 5  # points of a path that are labelled with their step
+DOTS = 80  # a path of at most so many points has a dot at each of them
 
 
 def plot_path(
@@ -33,14 +33,15 @@ def plot_path(
     levels: int = 30,
     log_scale: bool = False,
 ) -> Axes:
-    """The shadows of one or more training runs on filled contours of the loss over their plane.
+    """Draw the projections of one or more training runs onto their plane over filled contours of the loss.
 
-    A diamond marks the start of every run, a square its end, numbers some of its steps. The title says how far the
-    points lie off the plane, as a share of the largest distance from the origin: the contours hold at the shadow of a
-    point, not at the point itself.
+    A diamond marks the start of every run, a square its end; some points are labelled with their step. The contours
+    show the loss at the projection (the shadow) of a point, not at the point itself; so the title gives the largest
+    distance of a point from the plane, as a share of its largest distance from the origin.
 
     Raises:
-        InputError: no trajectory, one that was projected onto another plane, and what `plot_contour` refuses.
+        InputError: there is no trajectory, one was projected onto another plane, or `plot_contour` would refuse the
+            arguments.
     """
     trajectories = _several(trajectories)
     ax = path_canvas(surface, trajectories, ax, levels=levels, log_scale=log_scale)
@@ -50,13 +51,13 @@ def plot_path(
 
 
 def plot_path_losses(trajectories: Trajectory | Sequence[Trajectory], *, log_scale: bool = False) -> Figure:
-    """The true loss of every point and that of its shadow over the steps, and below the distance off the plane.
+    """Draw the loss at every point of a path and at its shadow on the plane, and below it the distance from the plane.
 
-    That distance is given as a share of the largest distance of any point from the origin, the extent of the path.
-    On a log scale, losses at or below 0 stand at the smallest positive one, which a warning and the label say.
+    That distance is a share of the extent of the path, the largest distance of its points from the origin. On a log
+    scale, losses at or below 0 are drawn at the smallest positive one; a warning and the label say so.
 
     Raises:
-        InputError: no trajectory.
+        InputError: there is no trajectory.
     """
     trajectories = _several(trajectories)
     losses = [values for path in trajectories for values in (path.loss, path.shadow_loss)]
@@ -82,7 +83,7 @@ def plot_path_losses(trajectories: Trajectory | Sequence[Trajectory], *, log_sca
 def path_canvas(
     surface: Surface, trajectories: Sequence[Trajectory], ax: Axes | None, *, levels: int, log_scale: bool
 ) -> Axes:
-    """The contours that `plot_path` and the animation draw on."""
+    """The filled contours beneath the paths of `plot_path` and `animate_path`."""
     check_same_plane(surface, trajectories)
     check_style("contour", levels)
     (values,), log_scale, clipped = on_log_scale([plane_values(surface, "loss")], log_scale)
@@ -99,14 +100,14 @@ def path_canvas(
 
 
 def draw_paths(ax: Axes, trajectories: Sequence[Trajectory]) -> None:
-    """Line, dots, start, end and some steps of every path."""
+    """Draw the line, dots, start, end and some step numbers of every path."""
     halo = [withStroke(linewidth=3, foreground="0.15", alpha=0.6)]
     for path, color in zip(trajectories, path_colors(trajectories), strict=True):
         x, y = path.coordinates.T
         name = legend_text(path.metadata.get("name") or "path of training")
         dot = "." if len(x) <= DOTS else None
         ax.plot(x, y, color=color, linewidth=1.6, marker=dot, markersize=4, label=name, path_effects=halo, zorder=8)
-        last = path is trajectories[-1]  # so that the legend names the paths first
+        last = path is trajectories[-1]  # only its ends are labelled, so that the legend lists the paths first
         ends: tuple[dict[str, Any], ...] = {"marker": "D", "color": "#1A9850"}, {"marker": "s", "color": "#2166AC"}
         for at, style, label in zip((0, -1), ends, ("start", "end"), strict=True):
             ax.plot(
@@ -117,21 +118,21 @@ def draw_paths(ax: Axes, trajectories: Sequence[Trajectory]) -> None:
 
 
 def path_colors(trajectories: Sequence[Trajectory], *, dark: bool = True) -> list[str]:
-    """One colour a path, on the colours of a surface (``dark``) or on white."""
+    """One colour for each path, visible on the colours of a surface (``dark``) or on white."""
     colors = COLORS if dark else [color for color in COLORS if color not in ("#FFFFFF", "#7FDBFF", "#A6CEE3")]
     return [colors[k % len(colors)] for k in range(len(trajectories))]
 
 
 def _number_steps(ax: Axes, path: Trajectory) -> None:
-    """The numbers of some steps, where they are not closer than a label to one before."""
+    """Label some points with their step; points too close to a labelled one are left out."""
     to_pixels = ax.transData.transform
-    shown: list[np.ndarray] = [to_pixels(path.coordinates[0]), to_pixels(path.coordinates[-1])]
+    labelled: list[np.ndarray] = [to_pixels(path.coordinates[0]), to_pixels(path.coordinates[-1])]
     unit = math_free(path.metadata.get("unit", "step"))
-    for t in np.linspace(0, len(path.steps) - 1, MARKED + 2).round().astype(int)[1:-1]:
-        place = to_pixels(path.coordinates[t])
-        if min(np.hypot(*(place - other)) for other in shown) < 0.06 * ax.bbox.width:
+    for t in np.linspace(0, len(path.steps) - 1, NUMBERED + 2).round().astype(int)[1:-1]:
+        position = to_pixels(path.coordinates[t])
+        if min(np.hypot(*(position - other)) for other in labelled) < 0.06 * ax.bbox.width:
             continue
-        shown.append(place)
+        labelled.append(position)
         ax.annotate(
             f"{unit} {path.steps[t]}", path.coordinates[t], xytext=(5, 5), textcoords="offset points", fontsize=7,
             color="white", path_effects=[withStroke(linewidth=2, foreground="0.15")], zorder=11,

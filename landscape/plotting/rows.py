@@ -1,4 +1,4 @@
-"""Numbers with error bars, one row a label."""
+"""Numbers with error bars, one row for each label."""
 
 import math
 from collections.abc import Sequence
@@ -13,33 +13,32 @@ from landscape.plotting.axes import axes_or_new, label_axes
 __all__ = ["plot_rows"]
 
 COLOR = "#0072B2"  # blue of the colour-blind-safe set of Okabe and Ito
-WIDE = 20  # largest / smallest value beyond which a linear axis hides the small ones
+WIDE = 20  # ratio of the largest to the smallest value, above which a linear axis would hide the small ones
 
 
 def plot_rows(
     rows: Sequence[tuple[str, float, float | None]], ax: Axes | None = None, *, x_label: str = "", title: str = ""
 ) -> Axes:
-    """One row a label, one point for each (label, value, error) with plus and minus its error, where it has one.
+    """Draw one point for each (label, value, error), with an error bar unless the error is None.
 
-    Points of equal label share a row. The axis is logarithmic where all values are positive and span more than a
-    factor of 20, otherwise it starts at zero where all are positive. A value that is NaN or infinite is written into
-    its row.
+    Points of equal label share a row. If all values are positive, the axis starts at zero or, for values that span
+    more than a factor of 20, is logarithmic. A value that is NaN or infinite is written into its row as text.
 
     Raises:
-        InputError: nothing to draw.
+        InputError: there are no rows.
     """
     if not rows:
         raise InputError("plot_rows needs at least one value")
-    places = {label: place for place, label in enumerate(dict.fromkeys(label for label, _, _ in rows))}
-    ax = axes_or_new(ax, (5.6, 0.9 + 0.34 * len(places)))
+    positions = {label: position for position, label in enumerate(dict.fromkeys(label for label, _, _ in rows))}
+    ax = axes_or_new(ax, (5.6, 0.9 + 0.34 * len(positions)))
     for label, value, error in rows:
         if math.isfinite(value):
-            ax.errorbar(value, places[label], xerr=error, fmt="o", color=COLOR, markersize=4.5, capsize=3)
+            ax.errorbar(value, positions[label], xerr=error, fmt="o", color=COLOR, markersize=4.5, capsize=3)
         else:
-            ax.text(0.02, places[label], f"{value}", fontsize=8, va="center", transform=ax.get_yaxis_transform())
+            ax.text(0.02, positions[label], f"{value}", fontsize=8, va="center", transform=ax.get_yaxis_transform())
     _scale_axis(ax, [value for _, value, _ in rows if math.isfinite(value)])
-    ax.set_yticks(range(len(places)), [math_free(label) for label in places])
-    ax.set_ylim(len(places) - 0.5, -0.5)
+    ax.set_yticks(range(len(positions)), [math_free(label) for label in positions])
+    ax.set_ylim(len(positions) - 0.5, -0.5)
     ax.grid(axis="x", color="0.9", linewidth=0.8)
     ax.set_axisbelow(True)
     label_axes(ax, title, x_label, "")
@@ -47,7 +46,7 @@ def plot_rows(
 
 
 def _scale_axis(ax: Axes, values: list[float]) -> None:
-    """Logarithmic where the values need it, else from zero where all are positive; few ticks, as panels are small."""
+    """Choose a logarithmic axis or one that starts at zero, see `plot_rows`, with few ticks for small panels."""
     if not values:
         return
     low, high = min(values), max(values)

@@ -1,4 +1,4 @@
-"""Figures to files."""
+"""Writing figures to files."""
 
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ __all__ = ["save_figure"]
 
 
 def save_figure(figure: Figure | Axes, path: str | Path, dpi: int = 200) -> Path:
-    """Write the figure (or that of an axes) to ``path``, whole or not at all; the suffix picks the format.
+    """Write a figure, or the figure of the axes, to ``path``; its suffix determines the format.
 
-    A figure drawn and saved again gives the same bytes: no date is stored. The figure stays open and usable;
-    one made by pyplot is freed with ``pyplot.close(figure)``.
+    The file is written completely or not at all. It holds no date, so that drawing and saving a figure again gives the
+    same bytes. The figure stays open; ``pyplot.close(figure)`` frees one that belongs to pyplot.
 
     Raises:
-        InputError: a suffix that matplotlib cannot write, or a path that cannot be written.
+        InputError: matplotlib cannot write files with this suffix, or ``path`` cannot be written.
     """
     path = Path(path)
     drawn: Figure | SubFigure | Axes = figure
@@ -31,7 +31,7 @@ def save_figure(figure: Figure | Axes, path: str | Path, dpi: int = 200) -> Path
     if suffix not in formats:
         raise InputError(f"cannot write {path}: no figure format {path.suffix!r}; use .png, .pdf or .svg")
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix)
-    # Type 42 embeds TrueType outlines, which journals ask for; a fixed salt makes svg names repeatable.
+    # Journals require TrueType outlines, which type 42 embeds; a fixed salt makes the ids in an svg reproducible.
     style: dict[Any, object] = {"pdf.fonttype": 42, "svg.hashsalt": "landscape"}
     with written_whole(path) as temporary, matplotlib.rc_context(style):
         drawn.savefig(temporary, dpi=dpi, metadata=undated)

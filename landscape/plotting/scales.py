@@ -1,4 +1,4 @@
-"""Limits, colours, levels, ticks and number format of a scale."""
+"""Colour scales: limits, colours, levels and ticks."""
 
 import math
 import warnings
@@ -32,7 +32,7 @@ ROUND_FACTORS = ((1, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 1.5, 2, 3, 5, 7), (1, 2, 5
 
 @dataclass(frozen=True)
 class Scale:
-    """What turns values into colours, the same for every panel that shares it."""
+    """A mapping of values to colours, which several panels can share."""
 
     limits: tuple[float, float]
     log_scale: bool = False
@@ -69,10 +69,11 @@ class Scale:
 
 
 def on_log_scale(planes: Sequence[np.ndarray], log_scale: bool) -> tuple[list[np.ndarray], bool, str]:
-    """What of ``planes`` is drawn where a log scale was asked for, whether there is one, and what to say about it.
+    """The values to draw, whether the scale is logarithmic, and a note for the label.
 
-    A value at or below 0 stands at the smallest positive value of all planes. Without a positive value the scale is
-    linear. Both are said in a warning as well, as a drawing must not end the computation before it.
+    If a log scale is requested, values at or below 0 are replaced by the smallest positive value of all planes; if no
+    value is positive, the scale is linear. Both cases are warned of and not refused, because a drawing must not end
+    the program after a long computation.
     """
     everything = np.concatenate([np.ravel(values) for values in planes]) if planes else np.empty(0)
     finite = everything[np.isfinite(everything)]
@@ -95,14 +96,14 @@ def color_scale(
     vmax: float | None = None,
     percentiles: tuple[float, float] = (0, 100),
 ) -> Scale | None:
-    """One scale over the finite values of all ``planes``; None when there are none."""
+    """One scale over the finite values of all ``planes``; None if there are none."""
     everything = np.concatenate([values.ravel() for values in planes])
     limits = color_limits(everything, log_scale, vmin, vmax, percentiles)
     return Scale(limits, log_scale) if limits else None
 
 
 def diverging_scale(values: np.ndarray, log_scale: bool) -> Scale | None:
-    """A scale centred at no difference: at 0, or for ratios (``log_scale``) at 1; None when no value is finite."""
+    """A scale centred at 0, or for ratios (``log_scale``) at 1; None if no value is finite."""
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return None
@@ -121,7 +122,7 @@ def color_limits(
     vmax: float | None = None,
     percentiles: tuple[float, float] = (0, 100),
 ) -> tuple[float, float] | None:
-    """Lower and upper end of the colour scale, apart from each other; None when no value is finite."""
+    """Lower and upper end of the colour scale, which always differ; None if no value is finite."""
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return None
@@ -130,7 +131,7 @@ def color_limits(
     narrow = high - low <= 1e-12 * max(abs(low), abs(high))
     if (narrow and vmin is not None and vmax is not None) or (log_scale and low <= 0):
         raise InputError(f"the colour scale cannot run from vmin={low:g} to vmax={high:g}")
-    if narrow:  # constant up to rounding, or all values beyond the one limit that was given
+    if narrow:  # the values are constant up to rounding, or all lie beyond vmin or vmax
         anchor = low if vmin is not None else high
         low = anchor - (abs(anchor) or 1) / 2 if vmin is None else low
         high = anchor + (abs(anchor) or 1) / 2 if vmax is None else high

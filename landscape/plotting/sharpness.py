@@ -14,17 +14,17 @@ __all__ = ["plot_sharpness"]
 def plot_sharpness(
     results: Sequence[Sharpness], ax: Axes | None = None, *, labels: Sequence[str] | None = None
 ) -> Axes:
-    """One row a label, one point a result with its value and, where it is random, plus and minus one standard error.
+    """Draw one point for each result, with an error bar of one standard error if the measure is random.
 
-    ``labels`` default to the layers, or the measures with their radius; results of equal label share a row, such as
-    those of several seeds. The scale is that of `plot_rows`.
+    ``labels`` default to the names of the layers, or of the measures with their radius. Results of equal label, such
+    as those of several seeds, share a row. The axis is that of `plot_rows`.
 
     Raises:
-        InputError: no results, or labels of another number.
+        InputError: there are no results, or the number of labels differs from theirs.
     """
     labels = labels or [result.layer or _name(result) for result in results]
     if not results or len(labels) != len(results):
-        raise InputError(f"plot_sharpness got {len(results)} results, {len(labels)} labels; give one each")
+        raise InputError(f"plot_sharpness got {len(results)} results, {len(labels)} labels; pass one label per result")
     names = {_name(result) for result in results}
     percent = {result.measure for result in results} == {"keskar"}
     return plot_rows(

@@ -1,4 +1,4 @@
-"""The loss along the axes, as curves."""
+"""The loss along the axes of a surface, as curves."""
 
 import math
 
@@ -25,10 +25,10 @@ CURVE_COLORS = ("#0072B2", "#E69F00")  # blue and orange of the colour-blind-saf
 
 
 def plot_slices(surface: Surface, ax: Axes | None = None, *, log_scale: bool = False) -> Axes:
-    """The loss along each axis through the grid point nearest the origin, in a band of 2 standard errors.
+    """Draw the loss along each axis through the grid point nearest the origin, with a band of 2 standard errors.
 
-    A line gives its one curve. NaN and infinite points are gaps in the curve, with a cross at the upper edge. On a log
-    scale, losses at or below 0 stand at the smallest positive one, which a warning and the label say.
+    A line has one curve. Points whose loss is NaN or infinite are gaps in the curve, with a cross at the upper edge. On
+    a log scale, losses at or below 0 are drawn at the smallest positive one; a warning and the label say so.
     """
     curves = _curves(surface)
     drawn, log_scale, clipped = on_log_scale([finite_or_nan(curve[1]) for curve in curves], log_scale)
@@ -38,7 +38,7 @@ def plot_slices(surface: Surface, ax: Axes | None = None, *, log_scale: bool = F
     ax.axvline(0, color="0.8", linewidth=0.8, zorder=0.5)
     for k, ((axis, _, error, name), loss) in enumerate(zip(curves, drawn, strict=True)):
         _draw_curve(ax, axis, loss, error, name, k)
-    # Between the grid points of a plane the curves pass beside the origin, so a star would not lie on them.
+    # If the origin is not on the grid of a plane, the curves do not pass through it, and a star would not lie on them.
     if surface.betas is None or all(grid_index(axis) is not None for axis in surface.axes):
         _mark_models(ax, surface, lowest=min(map(_lowest, drawn)) if log_scale else -math.inf)
     if any(np.isfinite(error).any() for _, _, error, _ in curves):
@@ -51,7 +51,7 @@ def plot_slices(surface: Surface, ax: Axes | None = None, *, log_scale: bool = F
 
 
 def _curves(surface: Surface) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
-    """Coordinates, loss, standard error and name of every slice through the point nearest the origin."""
+    """Coordinates, loss, standard error and name of every curve through the grid point nearest the origin."""
     if surface.betas is None:
         return [(surface.alphas, surface.loss, surface.standard_error, "loss along α")]
     i, j = surface.centre
@@ -66,7 +66,7 @@ def _curves(surface: Surface) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, 
 
 
 def _draw_curve(ax: Axes, axis: np.ndarray, loss: np.ndarray, error: np.ndarray, name: str, k: int) -> None:
-    """One slice: curve, band, and a cross at the upper edge (a row per curve) for every non-finite point."""
+    """Draw one curve with its band, and for every non-finite point a cross at the upper edge, in a row per curve."""
     color, style = CURVE_COLORS[k], ("-", "--")[k]
     bad, shown, error = ~np.isfinite(loss), finite_or_nan(loss), finite_or_nan(error)
     marker = "." if len(axis) <= 15 else None
@@ -82,7 +82,7 @@ def _lowest(values: np.ndarray) -> float:
 
 
 def _mark_models(ax: Axes, surface: Surface, lowest: float) -> None:
-    """A star at the origin; between two models also a diamond at the second one, and the loss of both."""
+    """Draw a star at the origin; between two models also a diamond at the second, and the losses in the legend."""
     models = marked_models(surface)
     for (at, name), style in zip(models.items(), ({}, {"marker": "D", "markersize": 6.5}), strict=False):
         loss = value_at(surface, surface.loss, *[at] * len(surface.axes))

@@ -1,4 +1,4 @@
-"""Surfaces made smooth for the eye."""
+"""Smoothing of surfaces for display."""
 
 from dataclasses import replace
 
@@ -12,11 +12,12 @@ __all__ = ["smooth"]
 
 
 def smooth(surface: Surface, sigma: float) -> Surface:
-    """A copy of ``surface`` for display only, its loss averaged with Gaussian weights of ``sigma`` grid steps.
+    """A copy of ``surface`` for display, whose loss is averaged with Gaussian weights of ``sigma`` grid steps.
 
-    Points that are not finite stay so and lend no weight to their neighbours: L = G(m l) / G(m) with the mask m of the
-    finite points. Beyond the edge the outermost values are repeated. Titles name the smoothing; accuracy and standard
-    errors, which it does not hold for, are left out.
+    The loss l becomes G(m l) / G(m), where G is the Gaussian filter and m is 1 at points with a finite loss, else 0:
+    other points keep their value and have no influence on their neighbours. Beyond the edge the outermost values are
+    repeated. Titles mention the smoothing. Accuracy and standard errors are removed, because they belong to the
+    original loss.
 
     Raises:
         InputError: ``sigma`` is not positive.

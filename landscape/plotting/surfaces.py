@@ -20,14 +20,14 @@ __all__ = ["plot_surface"]
 
 
 def plot_surface(surface: Surface, ax: Axes | None = None, *, log_scale: bool = False) -> Axes:
-    """The loss over the plane as a 3-D surface with a star at the model; non-finite points are gaps.
+    """Draw the loss over the plane as a 3-D surface with a star at the model; non-finite points are gaps.
 
-    The star is hollow where the surface stands before it. ``ax`` must be a 3-D axes; without it a new pyplot figure is
-    made. ``log_scale`` draws log10 of the loss; losses at or below 0 stand at the smallest positive one, which a
-    warning and the label say.
+    The star is hollow if the surface hides it. ``ax`` must have three dimensions; None makes a new figure of pyplot.
+    With ``log_scale`` the height is log10 of the loss; losses at or below 0 are drawn at the smallest positive one, and
+    a warning and the label say so.
 
     Raises:
-        InputError: a line instead of a plane, or ``ax`` without a third axis.
+        InputError: the surface is a line, or ``ax`` has no third axis.
     """
     (values,), log_scale, clipped = on_log_scale([plane_values(surface, "loss")], log_scale)
     limits = color_limits(values, log_scale)
@@ -60,7 +60,7 @@ def _draw_star(ax: Axes3D, surface: Surface, x: np.ndarray, y: np.ndarray, heigh
     z = value_at(surface, height, 0, 0)
     if not math.isfinite(z):
         return
-    # A line artist keeps its zorder in 3-D, where collections are re-sorted by depth and would hide the star.
+    # In 3-D matplotlib sorts collections by depth, which would hide a star among them; lines keep their zorder.
     star = Star(z, x, y, height, **star_style(13))
     ax.add_line(star)
     star.set_label(origin_name(surface) + " (behind the surface)" * star.show_from(ax))
@@ -70,16 +70,16 @@ def _draw_star(ax: Axes3D, surface: Surface, x: np.ndarray, y: np.ndarray, heigh
 def _dress_axes(ax: Axes3D, log_limits: tuple[float, float] | None) -> None:
     ax.tick_params(pad=0, labelsize=8)
     ax.xaxis.labelpad = ax.yaxis.labelpad = 8
-    # The lower end of y is pruned: its label would meet the upper end of x in the front corner.
+    # The lowest label of y is left out: it would touch the highest label of x in the front corner.
     for axis, prune, most in ((ax.xaxis, None, 4), (ax.yaxis, "lower", 4), (ax.zaxis, None, 6)):
         axis.set_major_locator(MaxNLocator(most, steps=ROUND_STEPS, prune=prune))
         axis.set_pane_color((0.97, 0.97, 0.97))
     ax.view_init(elev=38, azim=-55)
-    # Layouts do not see 3-D labels in full, so the box makes room for them itself.
+    # Layout engines do not reserve enough space for 3-D labels, so the box is drawn smaller.
     ax.set_box_aspect(None, zoom=0.9)
     if log_limits is not None:
         ticks = log_ticks(log_limits).tick_values(*log_limits)
-        lowest = log_limits[0] * (log_limits[1] / log_limits[0]) ** 0.03  # lower, the label would meet that of y
+        lowest = log_limits[0] * (log_limits[1] / log_limits[0]) ** 0.03  # a lower label would touch that of y
         shown = [tick for tick in ticks if lowest <= tick <= log_limits[1]]
         ax.zaxis.set_major_locator(FixedLocator(np.log10(shown).tolist()))
         ax.zaxis.set_major_formatter(FuncFormatter(lambda height, _: f"{10**height:.4g}"))

@@ -1,4 +1,4 @@
-"""Many planes side by side."""
+"""Many planes as small tiles in one figure."""
 
 from collections.abc import Sequence
 
@@ -36,22 +36,27 @@ def plot_tiles(
     columns: int = 5,
     log_scale: bool = False,
 ) -> Figure:
-    """One contour tile per plane, row by row, with an image [H, W] or [H, W, 3] in [0, 1] in its corner.
+    """Draw one contour tile for each plane, row by row, with an optional image in its corner.
 
-    Colours run from the smallest to the largest finite loss of all tiles ("global"), over the 2nd to 98th
-    percentile of all ("quantile", the bar ends in arrows), or over each tile's own range with a bar beside it
-    ("individual"). On a log scale, losses at or below 0 are drawn at the smallest positive one of all tiles, which a
-    warning and the label say. The figure is made through pyplot.
+    Args:
+        surfaces: Surfaces over planes.
+        images: Image of each tile, [H, W] or [H, W, 3] in [0, 1], or None.
+        titles: Title of each tile.
+        color_scale: Range of the colours: "global" (the finite losses of all tiles), "quantile" (the 2nd to 98th
+            percentile of all; the ends of the bar are arrows) or "individual" (each tile has its own range and bar).
+        columns: Number of tiles in a row.
+        log_scale: Logarithmic colours. Losses at or below 0 are drawn like the smallest positive one of all tiles; a
+            warning and the label say so.
 
     Raises:
-        InputError: no surfaces, lists of different lengths, an unknown colour scale, fewer than one column,
+        InputError: there are no surfaces, lists of different lengths, an unknown colour scale, fewer than one column,
             or a line among the planes.
     """
     check_counts("plot_tiles", surfaces, images=images, titles=titles)
     if columns < 1:
         raise InputError(f"columns must be at least 1, not {columns}")
-    found = [plane_values(surface, "loss") for surface in surfaces]
-    planes, log_scale, clipped = on_log_scale(found, log_scale)
+    losses = [plane_values(surface, "loss") for surface in surfaces]
+    planes, log_scale, clipped = on_log_scale(losses, log_scale)
     scales = _tile_scales(planes, color_scale, log_scale)
     size = (2.35 if color_scale == "individual" else 1.95, 2.15)
     figure, axes = panel_axes(surfaces, min(columns, len(surfaces)), size, margin=(1.2, 1), tick_size=7)

@@ -1,4 +1,4 @@
-"""The numbers to draw, with every value that is not finite as NaN."""
+"""The values of a surface to draw; those that are not finite become NaN."""
 
 import math
 
@@ -13,7 +13,7 @@ QUANTITIES = ("loss", "accuracy", "standard_error")
 
 
 def plane_values(surface: Surface, quantity: str) -> np.ndarray:
-    """The quantity [A, B] over a plane, NaN wherever it or the loss is not finite."""
+    """The quantity [A, B] over a plane, NaN where it or the loss is not finite."""
     if surface.betas is None:
         raise InputError("this surface is a line (one axis); draw it with plot_slices")
     if min(surface.shape) < 2:
@@ -22,7 +22,7 @@ def plane_values(surface: Surface, quantity: str) -> np.ndarray:
 
 
 def line_values(surface: Surface, quantity: str) -> np.ndarray:
-    """The quantity [A] along a line, NaN wherever it or the loss is not finite."""
+    """The quantity [A] along a line, NaN where it or the loss is not finite."""
     if surface.betas is not None:
         raise InputError("this surface is a plane (two axes); draw it with plot_contour or plot_spread")
     return _values(surface, quantity)
@@ -32,12 +32,12 @@ def finite_or_nan(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def value_at(surface: Surface, values: np.ndarray, *place: float) -> float:
-    """The value at ``place``, linear between grid points; NaN outside the axes or beside NaN."""
-    for axis, at in zip(surface.axes, place, strict=True):
+def value_at(surface: Surface, values: np.ndarray, *coordinates: float) -> float:
+    """The value at ``coordinates``, linear between grid points; NaN outside the axes or next to a NaN."""
+    for axis, at in zip(surface.axes, coordinates, strict=True):
         if not axis[0] <= at <= axis[-1]:
             return math.nan
-        # Take the grid point itself where there is one: weights of zero would let a NaN beside it through.
+        # At a grid point its value is used alone: a NaN next to it would make the sum NaN even with a weight of zero.
         if (index := grid_index(axis, at)) is not None:
             values = values[index]
         else:
@@ -48,7 +48,7 @@ def value_at(surface: Surface, values: np.ndarray, *place: float) -> float:
 
 
 def grid_index(axis: np.ndarray, at: float = 0.0) -> int | None:
-    """Index of the grid point at ``at``, up to the rounding of linspace; None where there is none."""
+    """Index of the grid point at ``at``, up to the rounding of linspace; None if there is none."""
     nearest = int(np.abs(axis - at).argmin())
     return nearest if abs(axis[nearest] - at) <= 1e-9 * np.ptp(axis) else None
 
