@@ -63,6 +63,7 @@ from landscape.plotting import (
     animate_path,
     animate_surfaces,
     plot_barriers,
+    plot_basin_radii,
     plot_basins,
     plot_comparison,
     plot_contour,
@@ -90,6 +91,7 @@ from landscape.points import (
 )
 from landscape.results import (
     Barrier,
+    BasinRadii,
     Eigenpairs,
     Faithfulness,
     Sharpness,
@@ -104,6 +106,7 @@ from landscape.runtime.devices import (
     select_device,
 )
 from landscape.sharpness import (
+    basin_radii,
     layer_sharpness,
     sharpness,
 )
@@ -208,12 +211,14 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "sharpness",
     "layer_sharpness",
     "faithfulness",
+    "basin_radii",
     "Product",
     "Eigenpairs",
     "TraceEstimate",
     "SpectralDensity",
     "Faithfulness",
     "Sharpness",
+    "BasinRadii",
     # How networks are connected
     "align",
     "barrier",
@@ -245,6 +250,7 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "plot_density",
     "plot_sharpness",
     "plot_barriers",
+    "plot_basin_radii",
     "plot_basins",
     "plot_persistence",
     "plot_merge_tree",

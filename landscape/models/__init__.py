@@ -11,6 +11,7 @@ from torch import nn
 
 from landscape.errors import InputError
 from landscape.models.cnn import TinyCNN
+from landscape.models.gpt import GPT
 from landscape.models.linear import LinearMNIST
 from landscape.models.mlp import VARIANTS, MLPClassifier
 from landscape.models.norm_cnn import NormCNN
@@ -22,6 +23,7 @@ from landscape.models.vision import build_torchvision, check_torchvision
 from landscape.runtime import own_torch_state
 
 __all__ = [
+    "GPT",
     "MODELS",
     "VARIANTS",
     "VGG",
@@ -46,6 +48,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "vgg11": partial(VGG, 11),
     "vgg16": partial(VGG, 16),
     "mlp": MLPClassifier,
+    "gpt": GPT,
     **{name: partial(MLPClassifier, depth=sizes["depth"], width=sizes["width"]) for name, sizes in VARIANTS.items()},
 }
 
@@ -60,6 +63,7 @@ def build_model(name: str, **arguments: Any) -> nn.Module:
     ``normalization`` (batch, layer, group, rms, dyt, piecewise, none) for vgg, resnet and norm-cnn; ``shortcuts`` for
     resnet; ``hidden`` for simplenet; ``depth`` and ``width`` for mlp. The names shallow-small (1 x 50), shallow-wide
     (1 x 500), medium (2 x 100), deep-small (4 x 100) and deep-large (4 x 250) stand for mlp with that depth x width.
+    A gpt takes ``layers``, ``heads``, ``width`` and ``tied``; its input_shape is (positions,), its classes are tokens.
 
     Example:
         >>> build_model("linear-mnist", input_shape=(1, 8, 8)).fc.in_features

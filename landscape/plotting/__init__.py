@@ -8,6 +8,7 @@ import_matplotlib()  # before the modules below import it
 # ruff: noqa: E402
 from landscape.plotting.animation import animate_path, animate_surfaces, animation_formats
 from landscape.plotting.barriers import plot_barriers
+from landscape.plotting.basin_radii import plot_basin_radii
 from landscape.plotting.comparison import plot_comparison, plot_difference, plot_spread
 from landscape.plotting.curvature import plot_density, plot_eigenvalues
 from landscape.plotting.grids import plot_panels
@@ -29,6 +30,7 @@ __all__ = [
     "animate_surfaces",
     "animation_formats",
     "plot_barriers",
+    "plot_basin_radii",
     "plot_basins",
     "plot_comparison",
     "plot_contour",

@@ -1,6 +1,7 @@
 """Results: numpy arrays with the recipe that made them, saved without pickle; nothing here loads torch."""
 
 from landscape.results.barrier import Barrier
+from landscape.results.basin_radii import BasinRadii, share_bound
 from landscape.results.curvature import Eigenpairs, SpectralDensity, TraceEstimate
 from landscape.results.faithfulness import Faithfulness
 from landscape.results.sharpness import SHARPNESS_CAUTION, Sharpness
@@ -11,6 +12,7 @@ from landscape.results.trajectory import Trajectory
 __all__ = [
     "SHARPNESS_CAUTION",
     "Barrier",
+    "BasinRadii",
     "Eigenpairs",
     "Faithfulness",
     "Sharpness",
@@ -19,4 +21,5 @@ __all__ = [
     "Topology",
     "TraceEstimate",
     "Trajectory",
+    "share_bound",
 ]

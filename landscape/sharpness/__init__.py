@@ -1,5 +1,6 @@
 """Sharpness: how much the loss rises around a point, by several definitions under one interface."""
 
+from landscape.sharpness.basin_radii import basin_radii
 from landscape.sharpness.measures import MEASURES, layer_sharpness, layer_sharpness_in, sharpness, sharpness_in
 from landscape.sharpness.neighbourhood import Neighbourhood
 from landscape.sharpness.stored import load_or_measure_sharpness
@@ -7,6 +8,7 @@ from landscape.sharpness.stored import load_or_measure_sharpness
 __all__ = [
     "MEASURES",
     "Neighbourhood",
+    "basin_radii",
     "layer_sharpness",
     "layer_sharpness_in",
     "load_or_measure_sharpness",
