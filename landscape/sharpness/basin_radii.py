@@ -15,7 +15,7 @@ from landscape.points import as_point
 from landscape.results import BasinRadii, Surface
 from landscape.runtime import ranks
 from landscape.runtime.progress import progress_bar
-from landscape.slices.planes import random_line
+from landscape.slices.random_slices import random_line
 from landscape.storage.provenance import fingerprint
 from landscape.storage.reading import is_there
 
