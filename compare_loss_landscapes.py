@@ -90,8 +90,8 @@ def main(
     remarks = [cli.confirm_metrics(checkpoint, evaluation, accept=accept_mismatch) for checkpoint in trained]
     view = split if plane.zoom == 1 else f"{split}_zoom{plane.zoom:g}"
     label = label_of(out, view, trained, evaluation.force)
-    plane, notes = cli.settle_range(trained[0], data[0], plane, evaluation)
     paths = [out / f"{checkpoint.path.stem}_{checkpoint.sha256[:8]}_{view}.npz" for checkpoint in trained]
+    plane, notes = cli.settle_range(paths[0], trained[0], data[0], plane, evaluation)
     data, evaluation, planned = cli.settle_budget(budget, paths, trained, data, plane, evaluation)
     surfaces = []
     for checkpoint, name, samples, path, remark in zip(trained, names, data, paths, remarks, strict=True):

@@ -13,8 +13,10 @@ What has not converged is said, marked in the figure and flagged in the .json. P
 other; the time of the first one tells how long all of it will take at most.
 """
 
+import functools
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -28,7 +30,6 @@ from landscape_lib import (
     TraceEstimate,
     cli,
     eigenvector_plane,
-    find_span,
     ggn_product,
     hessian_product,
     load_or_evaluate,
@@ -124,11 +125,12 @@ def main(
     if k > product.dimension:
         print(f"Note: a matrix of dimension {product.dimension:,} has no {k:,} eigenpairs; all it has are computed")
     k = min(k, product.dimension)
-    announce(product, 6 * k + 30 + max_products + probes * steps)
+    before = functools.cache(partial(announce, product, 6 * k + 30 + max_products + probes * steps))
 
-    def measured(name: str, measure: Callable[..., Result], **options: object) -> Result:
+    def measured(name: str, measure: Callable[..., Result], **options: Any) -> Result:
         path = out / f"{name}{suffix}.npz"
-        found = cli.load_or_measure(path, measure, product, force=evaluation.force, seed=seed, **options)
+        options |= {"force": evaluation.force, "before": before, "seed": seed}
+        found = cli.load_or_measure(path, measure, product, **options)
         wrote(path)
         return found
 
@@ -215,7 +217,8 @@ def evaluated_plane(
 ) -> Surface:
     """The loss over the plane along the first two eigenvectors, as far as it rises by ``rise``."""
     slice_ = eigenvector_plane(product, pairs)
-    span = find_span(target, slice_, rise=rise)["span"]
+    found = cli.load_or_find_span(path, target, slice_, rise=rise, force=evaluation.force)
+    span, notes = found["span"], {**notes, "range": found}
     surface = load_or_evaluate(
         path, target, slice_, force=evaluation.force, notes=notes, method=evaluation.method,
         tolerance=evaluation.tolerance, resolution=resolution, alpha_range=(-span, span), beta_range=(-span, span),

@@ -102,7 +102,7 @@ def main(
         data = {split: samples.subset(subset, seed=plane.seed) for split, samples in data.items()}
     batches = draw_minibatches(data["train"], minibatches, plane, evaluation)
     remarks = cli.confirm_metrics(trained, evaluation, data["test"] if subset is None else None, accept=accept_mismatch)
-    plane, notes = cli.settle_range(trained, data["train"], plane, evaluation)
+    plane, notes = cli.settle_range(out / f"loss_grid_train{suffix}.npz", trained, data["train"], plane, evaluation)
     settled, surfaces = {}, {}
     for split, samples in data.items():
         path = out / f"loss_grid_{split}{suffix}.npz"

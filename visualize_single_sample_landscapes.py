@@ -71,8 +71,8 @@ def main(
     data = cli.load_checkpoint_data(trained, split, evaluation.data_dir)
     remarks = cli.confirm_metrics(trained, evaluation, data if split == "test" else None, accept=accept_mismatch)
     data = data.select(indices) if indices else data.subset(samples, seed=plane.seed)
-    plane, notes = cli.settle_range(trained, data, plane, evaluation)
     path = out / f"samples_loss_grid{suffix}.npz"
+    plane, notes = cli.settle_range(path, trained, data, plane, evaluation)
     surface = cli.checkpoint_surface(path, trained, data, plane, evaluation, notes, remarks, per_sample=True)
     wrote(path)
     surfaces, records = single_surfaces(surface, data, predict(trained.model, data))

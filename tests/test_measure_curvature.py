@@ -66,9 +66,18 @@ def test_the_script_writes_every_file_and_computes_once(checkpoint, capsys):
     assert ll.Surface.load(out / "eigenvector_plane.npz").shape == (4, 4)
     stored = [*out.glob("*.npz"), out / "sharpness.json"]
     stamps = {path.name: path.stat().st_mtime_ns for path in stored}
-    assert run("--trace-error", "1e-9", "--no-figures") == 0
+    with pytest.MonkeyPatch.context() as patch:  # a second run makes no product and evaluates no loss on a slice
+        patch.setattr(ll.Product, "_multiply", None)
+        patch.setattr("landscape.evaluation.stored.find_span", None)
+        patch.setattr("landscape.evaluation.stored.evaluate", None)
+        assert run("--trace-error", "1e-9", "--no-figures") == 0
+    assert "computed again" not in capsys.readouterr().out
     assert stamps == {path.name: path.stat().st_mtime_ns for path in stored}
     assert run("--trace-error", "1e-9", "--no-figures", "--operator", "ggn", "--no-plane") == 0
+    assert "trace.npz is computed again: its operator is hessian, not ggn" in capsys.readouterr().out
+    for name, other in (("--rise", "its rise is 1.0, not 0.5"), ("--resolution", "its axes is ")):
+        assert run("--trace-error", "1e-9", "--no-figures", name, "0.5" if name == "--rise" else "5") == 0
+        assert f"is computed again: {other}" in capsys.readouterr().out
     assert all(path.stat().st_mtime_ns != stamps[path.name] for path in out.glob("*.npz") if "plane" not in path.name)
 
 

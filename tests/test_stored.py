@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import landscape_lib as ll
-from landscape.evaluation.refinement.tolerance import serves
+from landscape.evaluation.refinement.tolerance import shortfall
 from landscape.objective.code import digest_of
 
 module = importlib.import_module("landscape.evaluation.ledger")
@@ -226,7 +226,7 @@ def said(tolerance, *, reached=True, bound=0.01, budget=None, method="cubic"):
     ],
 )
 def test_a_stored_surface_serves_calls_that_ask_for_no_more(found, tolerance, budget, expected):
-    assert serves(found, tolerance, budget) is expected
+    assert (shortfall(found, tolerance, budget) is None) is expected
 
 
 @pytest.mark.usefixtures("patient_planner")

@@ -14,7 +14,7 @@ from landscape.cli.settings import Evaluation, PlaneChoice
 from landscape.cli.stored_metrics import input_scaling
 from landscape.datasets import Data
 from landscape.errors import InputError
-from landscape.evaluation import find_span, load_or_evaluate, plan_budget
+from landscape.evaluation import load_or_evaluate, load_or_find_span, plan_budget
 from landscape.objective.objectives import objective
 from landscape.results import Surface
 from landscape.runtime import ranks
@@ -146,13 +146,17 @@ def _plan_path(path: Path) -> Path:
 
 
 def settle_range(
-    checkpoint: Checkpoint, data: Data, plane: PlaneChoice, evaluation: Evaluation
+    path: Path, checkpoint: Checkpoint, data: Data, plane: PlaneChoice, evaluation: Evaluation
 ) -> tuple[PlaneChoice, dict[str, Any]]:
-    """``plane`` with the ranges that it asks to be found, and how they were found, for `checkpoint_surface`."""
+    """``plane`` with the ranges that it asks to be found, and notes of how they were found, for `checkpoint_surface`.
+
+    The surface at ``path`` may know them from an earlier run.
+    """
     if plane.range is None:
         return plane, {}
     target = objective(checkpoint.model, data, **evaluation.arguments)
-    found = find_span(target, random_plane(checkpoint.model, **plane.directions), rise=plane.rise, seed=plane.seed)
+    slice_ = random_plane(checkpoint.model, **plane.directions)
+    found = load_or_find_span(path, target, slice_, rise=plane.rise, seed=plane.seed, force=evaluation.force)
     print(f"Range: the loss has risen by {plane.rise:g} at {found['span']:g}", flush=True)
     ends = (-found["span"], found["span"])
     return replace(plane, alpha_range=ends, beta_range=ends, range=None), {"range": found}

@@ -54,6 +54,7 @@ from landscape.curvature import (
 )
 from landscape.evaluation import (
     check_tolerance,
+    load_or_find_span,
     plan_budget,
 )
 from landscape.models import (
@@ -166,6 +167,7 @@ __all__ = [
     "input_scaling",
     "is_first_rank",
     "load_checkpoint_data",
+    "load_or_find_span",
     "load_or_measure",
     "load_or_measure_sharpness",
     "load_or_project",

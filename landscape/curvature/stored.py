@@ -1,4 +1,4 @@
-"""Results that are computed once: recognised by what they are of, never by the name of their file."""
+"""Second derivatives that are computed once."""
 
 from collections.abc import Callable
 from inspect import Parameter, signature
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from landscape.curvature.products import Product
-from landscape.objective.identity import difference
 from landscape.results import Eigenpairs, SpectralDensity, TraceEstimate
+from landscape.storage import cached
 
 __all__ = ["load_or_measure"]
 
@@ -17,7 +17,13 @@ INCIDENTAL = {"batch_size", "device", "versions", "progress"}  # numbers do not 
 
 
 def load_or_measure(
-    path: str | Path, measure: Callable[..., Result], product: Product, *, force: bool = False, **settings: Any
+    path: str | Path,
+    measure: Callable[..., Result],
+    product: Product,
+    *,
+    force: bool = False,
+    before: Callable[[], object] = lambda: None,
+    **settings: Any,
 ) -> Result:
     """``measure`` (`top_eigenpairs`, `trace` or `spectral_density`) of the matrix of ``product``, found or computed.
 
@@ -29,18 +35,22 @@ def load_or_measure(
         measure: what to compute.
         product: of which matrix.
         force: compute it again in any case.
+        before: called before anything is computed.
         settings: keywords of ``measure``; those left out are compared too, as its defaults.
     """
-    path = Path(path)
     options = {name: option.default for name, option in signature(measure).parameters.items() if option.kind is KEYWORD}
     recipe = {**options, **settings, **product.description}
-    if path.exists() and not force:
-        stored: Result = RESULTS[measure.__name__].load(path)
-        if not difference(stored.metadata, {key: recipe[key] for key in recipe.keys() - INCIDENTAL}):
-            return stored
-    result = measure(product, **settings)
-    result.save(path)
-    return result
+    recipe = {name: value for name, value in recipe.items() if name not in INCIDENTAL}
+
+    def read(place: Path) -> tuple[Result, dict[str, Any]]:
+        stored: Result = RESULTS[measure.__name__].load(place)
+        return stored, {name: value for name, value in stored.metadata.items() if name in recipe}
+
+    def compute() -> Result:
+        before()
+        return measure(product, **settings)
+
+    return cached(path, recipe, compute, read=read, write=lambda place, new: new.save(place), force=force)
 
 
 RESULTS: dict[str, Any] = {"top_eigenpairs": Eigenpairs, "trace": TraceEstimate, "spectral_density": SpectralDensity}

@@ -21,7 +21,6 @@ from landscape.evaluation.methods.first_layer import perturbed_names
 from landscape.evaluation.progress import Progress
 from landscape.evaluation.refinement.tolerance import check_tolerance
 from landscape.evaluation.workers import Workers
-from landscape.objective.identity import is_known
 from landscape.objective.objectives import Objective
 from landscape.objective.samples import available_memory
 from landscape.objective.settling import check_positive, whole_slice
@@ -30,6 +29,7 @@ from landscape.points import check_match
 from landscape.results import Surface
 from landscape.runtime import own_torch_state, ranks
 from landscape.slices.planes import Slice
+from landscape.storage.recipe import is_identified
 
 __all__ = ["evaluate"]
 
@@ -144,7 +144,7 @@ def _check_request(
 
 
 def _check_resume(resume: str | Path | None, identity: dict[str, Any]) -> None:
-    if resume and not is_known(identity):
+    if resume and not is_identified(identity):
         raise InputError(
             "resume cannot be used with this loss: it holds something whose content cannot be told (an open file, a "
             "generator, compiled code), so that a later run could not know it again; leave that out, or resume"

@@ -9,11 +9,11 @@ import numpy as np
 
 from landscape.errors import InputError
 from landscape.evaluation.statistics import Statistics
-from landscape.objective.identity import difference
 from landscape.storage.arrays import Array, arrays_fault, read_arrays, write_arrays
 from landscape.storage.digests import DIGEST
 from landscape.storage.json_files import parsed
 from landscape.storage.reading import is_there
+from landscape.storage.recipe import difference
 
 __all__ = ["load_progress", "save_progress"]
 

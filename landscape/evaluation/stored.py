@@ -1,23 +1,28 @@
 """Surfaces that are computed once: recognised by what they are of, never by the name of their file."""
 
 import dataclasses
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
+from landscape.errors import InputError
 from landscape.evaluation.engine import evaluate
 from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import check_ranks, identity_of
-from landscape.evaluation.refinement.tolerance import check_tolerance, serves
-from landscape.objective.identity import difference, is_known
+from landscape.evaluation.refinement.tolerance import check_tolerance, shortfall
+from landscape.evaluation.span import find_span
+from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective
 from landscape.objective.settling import whole_slice
 from landscape.results import Surface
 from landscape.runtime import ranks
 from landscape.slices.planes import Slice
+from landscape.storage import cached
+from landscape.storage.forms import form_fault
+from landscape.storage.recipe import is_identified, unfinished_path
 
-__all__ = ["load_or_evaluate"]
+__all__ = ["load_or_evaluate", "load_or_find_span"]
+
+RANGE_FORM = {"span": (int, float), "recipe": dict}
 
 
 def load_or_evaluate(
@@ -33,9 +38,9 @@ def load_or_evaluate(
     """The surface stored at ``path`` if it is the one asked for, else a new one, evaluated and stored there.
 
     It is the one asked for when slice, data, objective, grid and ``notes`` are the same, whatever the file's name
-    says, and when it is as good as ``tolerance`` and ``budget`` ask, see `serves`. A callable loss counts as the same
-    when its code and all values it uses are; where that cannot be told, the surface is computed. While it is computed,
-    finished points are kept beside ``path``, and an interrupted call goes on there.
+    says, and when it is as good as ``tolerance`` and ``budget`` ask. A callable loss counts as the same when its code
+    and all values it uses are; where that cannot be told, the surface is computed. While it is computed, finished
+    points are kept beside ``path``, and an interrupted call goes on there.
 
     Args:
         path: the .npz file.
@@ -53,41 +58,64 @@ def load_or_evaluate(
     settled = objective.for_slice(slice_)
     per_sample, tolerance = options.get("per_sample", False), options.get("tolerance")
     check_tolerance(tolerance, settled, per_sample)
-    wanted = {"identity": identity_of(settled, slice_, axes, per_sample), **notes}
+    identity = identity_of(settled, slice_, axes, per_sample)
+    if taken := notes.keys() & identity.keys():
+        raise InputError(f"notes has the key {min(taken)!r}, under which every surface says what it is of; rename it")
     quality = {"tolerance": tolerance, "budget": options.get("budget")}
-    check_ranks(wanted["identity"], slice_, **{**quality, **notes, "path": str(path), "force": force})
-    if not force and (surface := ranks.from_first(lambda: _stored(path, wanted, quality))):
-        return surface
-    unfinished = _unfinished(path, wanted["identity"]) if is_known(wanted["identity"]) else None
+    check_ranks(identity, slice_, **{**quality, **notes, "path": str(path), "force": force})
+    unfinished = unfinished_path(path, identity, ".npz") if is_identified(identity) else None
     if force and unfinished and ranks.is_first_rank():
         unfinished.unlink(missing_ok=True)
-    surface = evaluate(objective, slice_, resume=unfinished, **options)
-    surface = dataclasses.replace(surface, metadata={**surface.metadata, **(remarks or {}), **notes})
-    surface.save(path)
-    if unfinished and ranks.is_first_rank():
-        unfinished.unlink(missing_ok=True)
-    return surface
+
+    def read(place: Path) -> tuple[Surface, dict[str, Any]]:
+        surface = Surface.load(place)
+        stored = {key: value for key, value in surface.metadata.items() if key in notes}
+        return surface, {**surface.metadata.get("identity", {}), **stored}
+
+    def compute() -> Surface:
+        surface = evaluate(objective, slice_, resume=unfinished, **options)
+        return dataclasses.replace(surface, metadata={**surface.metadata, **(remarks or {}), **notes})
+
+    def write(place: Path, surface: Surface) -> None:
+        surface.save(place)
+        if unfinished and ranks.is_first_rank():
+            unfinished.unlink(missing_ok=True)
+
+    def accept(surface: Surface) -> str | None:
+        return shortfall(surface.metadata.get("interpolation"), **quality)
+
+    return cached(path, {**identity, **notes}, compute, read=read, write=write, accept=accept, force=force)
 
 
-def _unfinished(path: Path, identity: dict[str, Any]) -> Path:
-    """Where the finished points of a surface with ``identity`` are kept until all are there."""
-    stable = {key: value for key, value in identity.items() if key != "first losses"}
-    recipe = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:8]
-    return path.with_suffix(f".{recipe}.unfinished.npz")
+def load_or_find_span(
+    path: str | Path,
+    objective: Objective,
+    slice_: Slice,
+    *,
+    rise: float = 1.0,
+    samples: int = 1000,
+    seed: int = 0,
+    force: bool = False,
+) -> dict[str, Any]:
+    """`find_span`, or what it gave before: the surface at ``path`` may hold it under "range" in its metadata.
 
+    Give the result to `load_or_evaluate` as ``notes={"range": ...}``, for the next call to find it.
+    """
+    path, settled = Path(path), objective.for_slice(slice_)
+    recipe = {
+        "slice": slice_.fingerprint,
+        "data": settled.samples.description["fingerprint"],
+        "rise": rise,
+        "samples": min(samples, settled.size),
+        "seed": seed,
+        **objective_identity(settled),
+    }
 
-def _stored(path: Path, wanted: dict[str, Any], quality: dict[str, Any]) -> Surface | None:
-    """The surface at ``path`` if it is the one wanted; why it is replaced is printed otherwise."""
-    if not path.exists():
-        return None
-    surface = Surface.load(path)
-    reason = difference(surface.metadata.get("identity", {}), wanted["identity"])
-    if reason is None and not serves(surface.metadata.get("interpolation"), **quality):
-        reason = "it is less exact than asked for"
-    for key, value in wanted.items():
-        if reason is None and key != "identity" and surface.metadata.get(key) != value:
-            reason = f"its {key} is {surface.metadata.get(key)}, not {value}"
-    if reason is None:
-        return surface
-    print(f"{path} is computed again: {reason}", flush=True)
-    return None
+    def read(place: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        found: Any = Surface.load(place).metadata.get("range")
+        return (found, found["recipe"]) if form_fault(found, RANGE_FORM) is None else None
+
+    def compute() -> dict[str, Any]:
+        return {**find_span(objective, slice_, rise=rise, samples=samples, seed=seed), "recipe": recipe}
+
+    return cached(path, recipe, compute, read=read, force=force, entry="range")

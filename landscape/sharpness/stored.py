@@ -1,23 +1,28 @@
-"""Measures of sharpness that are computed once: recognised by what they are of, never by the name of their file."""
+"""Measures of sharpness that are computed once, in one file for all measures of a point."""
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from landscape.errors import InputError
-from landscape.objective.identity import difference, objective_identity
+from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective
 from landscape.points import Point, as_point
 from landscape.results import Sharpness
-from landscape.runtime import ranks
 from landscape.sharpness.measures import MEASURES, check_sharpness, sharpness_in
 from landscape.sharpness.neighbourhood import Neighbourhood
+from landscape.storage import cached
 from landscape.storage.json_files import read_json, write_sealed
+from landscape.storage.locks import locked
 from landscape.storage.provenance import fingerprint
+from landscape.storage.reading import is_there
+from landscape.storage.recipe import difference
 
 __all__ = ["load_or_measure_sharpness"]
 
@@ -60,38 +65,66 @@ def load_or_measure_sharpness(
     """
     check_sharpness(measures, seed=seed)
     path, point = Path(path), as_point(point)
-    identity = {
+    subject = {
         "point": fingerprint(point.values()),
         "data": {**objective.samples.description, "size": objective.size},
         **objective_identity(objective),
     }
-    stored = {} if force else ranks.from_first(lambda: _stored(path, identity, seed))
     around = functools.cache(lambda: Neighbourhood(objective, point))  # only where something is missing
+    results: list[Sharpness] = []
     for name in measures:
-        if name in stored:
-            continue
-        stored[name] = sharpness_in(around(), name, seed=seed)
-        write_sealed(path, {"identity": identity, "measures": [found.record for found in stored.values()]})
-    return [stored[name] for name in measures]
+        found = cached(
+            path,
+            {**subject, **_settings(name, seed)},
+            partial(_measured, around, name, seed),
+            read=partial(_stored, name=name),
+            write=lambda place, new: _keep(place, [*results, new], subject),
+            force=force,
+            entry=name,
+        )
+        results.append(found)
+    return results
 
 
-def _stored(path: Path, identity: dict[str, Any], seed: int) -> dict[str, Sharpness]:
-    """The measures in ``path`` that are those of ``identity`` with the settings that they have now."""
-    if not path.exists():
-        return {}
+def _measured(around: Callable[[], Neighbourhood], name: str, seed: int) -> Sharpness:
+    return sharpness_in(around(), name, seed=seed)
+
+
+def _settings(name: str, seed: int) -> dict[str, Any]:
+    """What the measure ``name`` depends on besides its subject."""
+    usual = MEASURES[name]
+    definition = usual.named(0.0).definition
+    return {
+        "radius": usual.radius, "samples": usual.samples, "steps": usual.steps, "seed": seed, "definition": definition
+    }  # fmt: skip
+
+
+def _stored(path: Path, name: str) -> tuple[Sharpness, dict[str, Any]] | None:
+    """The measure ``name`` of the whole network in ``path``, with its recipe."""
+    subject, results = _content(path)
+    found = [result for result in results if result.measure == name and result.layer is None]
+    if not found:
+        return None
+    return found[0], {**subject, **{key: getattr(found[0], key) for key in _settings(name, 0)}}
+
+
+def _keep(path: Path, results: Sequence[Sharpness], subject: dict[str, Any]) -> None:
+    """Write ``results`` into ``path``, beside its other measures of the same subject."""
+    with locked(path):
+        others: list[Sharpness] = []
+        if is_there(path):
+            with contextlib.suppress(InputError):  # a damaged file, which the caller has chosen to replace
+                known, others = _content(path)
+                others = others if difference(known, subject) is None else []
+        new = {result.measure for result in results}
+        kept = [other for other in others if other.measure not in new]
+        write_sealed(path, {"identity": subject, "measures": [entry.record for entry in (*kept, *results)]})
+
+
+def _content(path: Path) -> tuple[dict[str, Any], list[Sharpness]]:
+    """The subject of all measures in ``path``, and the measures."""
     content = read_json(path, FORM, "sharpness", WAY_OUT)
     names = {field.name for field in fields(Sharpness)}
     if any(record.keys() != names for record in content["measures"]):
         raise InputError(f"{path} holds no sharpness, or is damaged: a measure has other fields; {WAY_OUT}")
-    if difference(content["identity"], identity):
-        return {}
-    found = [Sharpness(**record) for record in content["measures"]]
-    return {one.measure: one for one in found if _is_usual(one, seed)}
-
-
-def _is_usual(found: Sharpness, seed: int) -> bool:
-    measure = MEASURES.get(found.measure)
-    if measure is None or found.layer is not None:
-        return False
-    settings = (found.radius, found.samples, found.steps, found.seed, found.definition)
-    return settings == (measure.radius, measure.samples, measure.steps, seed, measure.named(0.0).definition)
+    return content["identity"], [Sharpness(**record) for record in content["measures"]]

@@ -18,7 +18,7 @@ __all__ = [
     "floored",
     "relative_error",
     "scale_of",
-    "serves",
+    "shortfall",
 ]
 
 LOSS_FLOOR = 0.01  # of the median loss, below which errors count as those of a loss of this size
@@ -68,23 +68,26 @@ def error_bound(tolerance: float | str, errors: np.ndarray, reached: bool) -> fl
     return min(doubled, float(tolerance)) if reached and tolerance != "noise" else doubled
 
 
-def serves(stored: dict[str, Any] | None, tolerance: float | str | None, budget: float | None) -> bool:
-    """Whether a surface whose ``interpolation`` metadata are ``stored`` is as good as is asked.
+def shortfall(stored: dict[str, Any] | None, tolerance: float | str | None, budget: float | None) -> str | None:
+    """In what a surface with the ``interpolation`` metadata ``stored`` is less than is asked for; None where it is not.
 
     One of which every point is evaluated serves any call. Another one does where it has reached a tolerance as small,
     or was cut short by a budget no smaller than that which is asked now.
     """
     if stored is None or (stored.get("method") is None and stored.get("reached")):
-        return True
+        return None
     if tolerance in (None, 0):
-        return False
+        return "its points are interpolated, not all evaluated"
     reached, spent = stored.get("reached", False), stored.get("budget")
     paid = budget is not None and spent is not None and budget <= spent
     if not reached and paid and stored["tolerance"] == tolerance:
-        return True
+        return None
     if "noise" in (tolerance, stored["tolerance"]):
-        return bool(reached and stored["tolerance"] == tolerance)
-    return bool((stored["tolerance"] if reached else stored.get("error_bound", math.inf)) <= tolerance)
+        if reached and stored["tolerance"] == tolerance:
+            return None
+        return f"its tolerance is {stored['tolerance']}{'' if reached else ', which it did not reach'}, not {tolerance}"
+    bound = stored["tolerance"] if reached else stored.get("error_bound", math.inf)
+    return None if bound <= tolerance else f"its error is up to {bound:.2g} of the loss, not {tolerance}"
 
 
 def relative_error(interpolated: np.ndarray, values: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -1,0 +1,128 @@
+"""What a result is of: a recipe of plain values, and the one rule by which two recipes are the same."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from landscape.escaping import one_line
+
+__all__ = ["Rounded", "Unidentified", "difference", "is_identified", "short_digest", "unfinished_path"]
+
+ROUNDING = 1e-3  # share of its size by which another machine's rounding may change a number of `Rounded`
+LONGEST = 60  # characters of a value in a message
+DIGEST, DIGEST_SHOWN = re.compile("[0-9a-f]{64}"), 12
+
+
+class Rounded(list[float]):
+    """Numbers in a recipe that are computed, so that another machine may round them differently."""
+
+
+class Unidentified(str):
+    """A part of a recipe, by its name, that cannot be identified: it may have changed and is never the same."""
+
+
+def difference(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> str | None:
+    """The first entry in which two recipes differ, such as "its loss is mse, not cross_entropy"; None without one.
+
+    Recipes are JSON values; ``stored`` may have gone through a file. Numbers of `Rounded` in ``requested`` are the same
+    within a thousandth of their size and of the mean size of all of them, everything else where it is equal. An entry
+    that is absent is None.
+
+    Example:
+        >>> difference({"training": {"lr": 0.1, "seed": 0}}, {"training": {"lr": 0.2, "seed": 0}})
+        'its training lr is 0.1, not 0.2'
+    """
+    for part in _parts(requested):
+        if isinstance(part, Unidentified):
+            return f"{part} cannot be identified, so that it may have changed"
+    found = _first_difference(stored, requested, ())
+    if found is None:
+        return None
+    place, old, new = found
+    name, was, wanted = " ".join(place), _shown(old), _shown(new)
+    return f"its {name} is {was}, not {wanted}" if was != wanted else f"its {name} is another one"
+
+
+def is_identified(recipe: Mapping[str, Any]) -> bool:
+    """Whether a result of this ``recipe`` can be recognised later: no part of it is `Unidentified`."""
+    return not any(isinstance(part, Unidentified) for part in _parts(recipe))
+
+
+def short_digest(recipe: Mapping[str, Any]) -> str:
+    """Eight hex digits that tell ``recipe`` from others in the name of a file; numbers of `Rounded` do not count."""
+    return hashlib.sha256(json.dumps(_exact(recipe), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def unfinished_path(path: Path, recipe: Mapping[str, Any], suffix: str | None = None) -> Path:
+    """Where work on ``path`` with this ``recipe`` is kept until it is finished, so that a killed run goes on with it.
+
+    Example:
+        >>> unfinished_path(Path("out/surface.npz"), {"seed": 0}).name
+        'surface.de7d7744.unfinished.npz'
+    """
+    return path.with_name(f"{path.stem}.{short_digest(recipe)}.unfinished{path.suffix if suffix is None else suffix}")
+
+
+Difference = tuple[tuple[str, ...], Any, Any]
+
+
+def _first_difference(stored: Any, requested: Any, place: tuple[str, ...]) -> Difference | None:
+    """(names of the entry from outside to inside, stored value, requested value) of the first one that differs."""
+    if isinstance(stored, Mapping) and isinstance(requested, Mapping):
+        requested = {str(key): value for key, value in requested.items()}  # as JSON writes it
+        for key in dict.fromkeys((*requested, *stored)):
+            if found := _first_difference(stored.get(key), requested.get(key), (*place, str(key))):
+                return found
+        return None
+    return None if _same(stored, requested) else (place, stored, requested)
+
+
+def _same(stored: Any, requested: Any) -> bool:
+    if isinstance(requested, Rounded):
+        return isinstance(stored, list) and len(stored) == len(requested) and _close(stored, requested)
+    if isinstance(stored, list | tuple) and isinstance(requested, list | tuple):
+        return len(stored) == len(requested) and all(map(_same, stored, requested))
+    if isinstance(stored, Mapping) and isinstance(requested, Mapping):
+        return _first_difference(stored, requested, ()) is None
+    if isinstance(stored, bool) != isinstance(requested, bool):
+        return False
+    return bool(stored == requested or (_is_nan(stored) and _is_nan(requested)))
+
+
+def _close(stored: list[Any], requested: Rounded) -> bool:
+    """Equal but for the rounding of another machine."""
+    finite = [abs(number) for number in requested if math.isfinite(number)]
+    mean = math.fsum(finite) / len(requested) if requested else 0.0
+    return all(
+        isinstance(old, int | float)
+        and (old == new or (_is_nan(old) and _is_nan(new)) or abs(old - new) <= ROUNDING * (abs(new) + mean))
+        for old, new in zip(stored, requested, strict=True)
+    )
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _parts(value: Any) -> list[Any]:
+    """``value`` and all values inside it."""
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return [value, *(part for entry in inside for part in _parts(entry))]
+
+
+def _exact(value: Any) -> Any:
+    """``value`` without numbers of `Rounded`."""
+    if isinstance(value, Mapping):
+        return {str(key): _exact(entry) for key, entry in value.items() if not isinstance(entry, Rounded)}
+    return [_exact(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _shown(value: Any) -> str:
+    text = one_line(str(value))
+    if DIGEST.fullmatch(text):
+        return text[:DIGEST_SHOWN]
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
