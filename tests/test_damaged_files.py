@@ -124,7 +124,7 @@ def read_recording(path):
 
 
 def write_cache(path):
-    cached_arrays(path, ("pixels", "targets"), decoded)
+    cached_arrays(path, ("pixels", "targets"), {"images": "two"}, decoded)
 
 
 def decoded():
@@ -132,7 +132,7 @@ def decoded():
 
 
 def read_cache(path):
-    return cached_arrays(path, ("pixels", "targets"), decoded)
+    return cached_arrays(path, ("pixels", "targets"), {"images": "two"}, decoded)
 
 
 def write_summary(path):

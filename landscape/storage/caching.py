@@ -8,7 +8,7 @@ from landscape.runtime import ranks
 from landscape.storage.reading import is_there
 from landscape.storage.recipe import difference
 
-__all__ = ["cached", "kept_result"]
+__all__ = ["Reading", "cached", "kept_result"]
 
 Result = TypeVar("Result")
 Recipe = Mapping[str, Any]

@@ -1,8 +1,6 @@
 """Runs to look at: trained and recorded here, or made of checkpoints; done once, then found again."""
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -11,12 +9,18 @@ from typing import Any
 from landscape.datasets import Data
 from landscape.errors import InputError
 from landscape.models import build_model
+from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective
 from landscape.objective.settling import whole_slice
 from landscape.results import Trajectory
 from landscape.runtime import ranks
 from landscape.runtime.devices import seed_everything, select_device
 from landscape.slices.planes import Plane
+from landscape.storage import cached
+from landscape.storage.caching import Reading, kept_result
+from landscape.storage.files import make_folder
+from landscape.storage.locks import locked
+from landscape.storage.recipe import unfinished_path
 from landscape.training.checkpoints import Checkpoint
 from landscape.training.loop import Training, fit
 from landscape.trajectories.projection import project
@@ -58,27 +62,32 @@ def load_or_record(
         InputError: points were lost while the network was trained.
     """
     path, notes = Path(path), run_notes(model, arguments, train, test, training, device=device)
-    state = path.with_suffix(f".{_digest(notes)}.unfinished.pth")
+    state, count = unfinished_path(path, notes, ".pth"), training.epochs + 1
 
-    def record() -> None:
-        if force:
+    def record() -> int:
+        make_folder(path.parent)
+        with locked(path):  # another process that trains this run is waited for
+            if not force and kept_result(path, notes, _counted, _of(count))[0] is not None:
+                return count
+            if force or not _holds_points_of(path, notes):  # without its points there is nothing to go on from
+                state.unlink(missing_ok=True)
+            seed_everything(training.seed)
+            network = build_model(model, **arguments)
+            recorder = TrajectoryRecorder(path, notes=notes, resume=state.exists())
+            fit(
+                network, train, test, device=device, on_epoch=recorder.on_epoch, epoch_zero=True, state=state,
+                **asdict(training),
+            )  # fmt: skip
             state.unlink(missing_ok=True)
-        elif is_recorded(path, notes, training.epochs + 1):
-            return
-        if not is_recorded(path, notes):  # without its points there is nothing to go on from
-            state.unlink(missing_ok=True)
-        seed_everything(training.seed)
-        network = build_model(model, **arguments)
-        recorder = TrajectoryRecorder(path, notes=notes, resume=state.exists())
-        fit(
-            network, train, test, device=device, on_epoch=recorder.on_epoch, epoch_zero=True, state=state,
-            **asdict(training),
-        )  # fmt: skip
-        state.unlink(missing_ok=True)
-        if not is_recorded(path, notes, training.epochs + 1):
-            raise InputError(f"{path} has lost points of epochs before; run again, to train the network anew")
+            if (found := len(RecordedPoints(path))) != count:
+                advice = "run again, to train the network anew"
+                raise InputError(f"{path} has lost points of epochs before ({found} of {count} are there); {advice}")
+        return count
 
-    ranks.from_first(record)
+    def read(place: Path) -> tuple[int, dict[str, Any]] | None:
+        return None if state.exists() else _counted(place)  # a run that was interrupted goes on
+
+    _recorded(path, notes, count, record, read, force=force)
     return RecordedPoints(path)
 
 
@@ -100,15 +109,14 @@ def record_checkpoints(path: str | Path, checkpoints: Sequence[Checkpoint]) -> R
             raise InputError(f"{one.path} and {other.path} are both of epoch {one.metadata['epoch']}; give one of them")
     notes = checkpoint_notes(checkpoints)
 
-    def record() -> None:
-        if is_recorded(path, notes, len(ordered)):
-            return
+    def record() -> int:
         recorder = TrajectoryRecorder(path, notes=notes)
         for checkpoint in ordered:
             metrics = {"test_loss": float("nan"), **checkpoint.metadata["metrics"]}
             recorder.on_epoch(checkpoint.metadata["epoch"], checkpoint.model, metrics)
+        return len(ordered)
 
-    ranks.from_first(record)
+    _recorded(path, notes, len(ordered), record, _counted)
     return RecordedPoints(path)
 
 
@@ -121,24 +129,49 @@ def load_or_project(
     identity = {
         "points": points.fingerprint,
         "slice": plane.fingerprint,
-        "data": objective.samples.description["fingerprint"],
-        "objective": settled.description,
+        "data": settled.samples.description["fingerprint"],
         "name": name,
+        **objective_identity(settled),
     }
-    if not force and Path(path).exists() and (found := Trajectory.load(path)).metadata.get("identity") == identity:
-        return found
-    found = project(points, plane, objective, name=name)
-    found.metadata["identity"] = identity
-    found.save(path)
-    return found
+
+    def read(place: Path) -> tuple[Trajectory, dict[str, Any]]:
+        stored = Trajectory.load(place)
+        return stored, stored.metadata.get("identity", {})
+
+    def compute() -> Trajectory:
+        new = project(points, plane, objective, name=name)
+        new.metadata["identity"] = identity
+        return new
+
+    return cached(path, identity, compute, read=read, write=lambda place, new: new.save(place), force=force)
 
 
-def is_recorded(path: str | Path, notes: dict[str, Any], count: int | None = None) -> bool:
-    """Whether the file holds points of the run with these ``notes``; all ``count`` of them where that is given."""
-    if not Path(path).exists():
-        return False
-    found = RecordedPoints(path)
-    return found.notes == notes and count in (None, len(found))
+def _recorded(
+    path: str | Path,
+    notes: dict[str, Any],
+    count: int,
+    record: Callable[[], int],
+    read: Reading[int],
+    *,
+    force: bool = False,
+) -> None:
+    """Call ``record`` on the first rank unless ``path`` holds ``count`` points of the run with these ``notes``."""
+    cached(path, notes, lambda: ranks.from_first(record), read=read, accept=_of(count), force=force)
+
+
+def _counted(path: Path) -> tuple[int, dict[str, Any]]:
+    """How many points a file holds, and of which run."""
+    points = RecordedPoints(path)
+    return len(points), points.notes
+
+
+def _of(count: int) -> Callable[[int], str | None]:
+    """The judgement of a number of points where ``count`` make the run complete."""
+    return lambda found: None if found == count else f"its number of points is {found}, not {count}"
+
+
+def _holds_points_of(path: str | Path, notes: dict[str, Any]) -> bool:
+    return kept_result(Path(path), notes, _counted)[0] is not None
 
 
 def recorded_owner(paths: Mapping[str | Path, dict[str, Any]], mine: str) -> str | None:
@@ -146,11 +179,7 @@ def recorded_owner(paths: Mapping[str | Path, dict[str, Any]], mine: str) -> str
     there = {path: notes for path, notes in paths.items() if Path(path).exists()}
     if not there:
         return None
-    return mine if all(is_recorded(path, notes) for path, notes in there.items()) else ""
-
-
-def _digest(notes: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(notes, sort_keys=True).encode()).hexdigest()[:8]
+    return mine if all(_holds_points_of(path, notes) for path, notes in there.items()) else ""
 
 
 def _plain(value: object) -> object:
