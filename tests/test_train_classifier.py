@@ -96,7 +96,7 @@ def test_a_run_is_never_overwritten_and_a_finished_one_stays_as_it_is(here, caps
     with pytest.raises(SystemExit) as caught:
         train("--model", "linear-mnist", "--resume", "--lr", "0.2", "--save-epochs", "1")
     error = capsys.readouterr().err
-    assert "lr was 0.1 and is 0.2" in error and "save_epochs was [0, 2] and is [1, 2]" in error
+    assert "its lr is 0.1, not 0.2" in error and "its save_epochs is [0, 2], not [1, 2]" in error
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

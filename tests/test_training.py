@@ -263,13 +263,13 @@ def test_a_state_of_another_run_is_refused(tmp_path):
     fit(linear(), toy(), toy(seed=1), state=path, notes={"model": "linear"}, **QUICK)
     same = {"state": path, "notes": {"model": "linear"}, **QUICK}
     for changes, message in (
-        ({"lr": 0.2, "momentum": 0.5}, "lr was 0.1 and is 0.2, momentum was 0.0 and is 0.5; use the stored settings"),
-        ({"notes": {"model": "cubic"}}, "model was 'linear' and is 'cubic'"),
-        ({"notes": None}, "model was 'linear' and is None"),
+        ({"lr": 0.2, "momentum": 0.5}, "its lr is 0.1, not 0.2, its momentum is 0.0, not 0.5; use the stored settings"),
+        ({"notes": {"model": "cubic"}}, "its model is linear, not cubic"),
+        ({"notes": None}, "its model is linear, not None"),
     ):
         with pytest.raises(InputError, match=re.escape(message)):
             fit(linear(), toy(), toy(seed=1), **same | changes)
-    with pytest.raises(InputError, match="settings: training data was"):
+    with pytest.raises(InputError, match="settings: its training data is"):
         fit(linear(), toy(seed=3), toy(seed=1), **same)
     with pytest.raises(InputError, match=r"belongs to a run with another model: .*size mismatch"):
         fit(build_model("linear-mnist", input_shape=(1, 8, 8), classes=4), toy(), toy(seed=1), **same)

@@ -4,13 +4,13 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from landscape.escaping import one_line
 
-__all__ = ["Rounded", "Unidentified", "difference", "is_identified", "short_digest", "unfinished_path"]
+__all__ = ["Rounded", "Unidentified", "difference", "differences", "is_identified", "short_digest", "unfinished_path"]
 
 ROUNDING = 1e-3  # share of its size by which another machine's rounding may change a number of `Rounded`
 LONGEST = 60  # characters of a value in a message
@@ -36,15 +36,15 @@ def difference(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> str |
         >>> difference({"training": {"lr": 0.1, "seed": 0}}, {"training": {"lr": 0.2, "seed": 0}})
         'its training lr is 0.1, not 0.2'
     """
+    return next(iter(differences(stored, requested)), None)
+
+
+def differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> list[str]:
+    """Every entry in which two recipes differ, see `difference`."""
     for part in _parts(requested):
         if isinstance(part, Unidentified):
-            return f"{part} cannot be identified, so that it may have changed"
-    found = _first_difference(stored, requested, ())
-    if found is None:
-        return None
-    place, old, new = found
-    name, was, wanted = " ".join(place), _shown(old), _shown(new)
-    return f"its {name} is {was}, not {wanted}" if was != wanted else f"its {name} is another one"
+            return [f"{part} cannot be identified, so that it may have changed"]
+    return [_told(*entry) for entry in _different(stored, requested, ())]
 
 
 def is_identified(recipe: Mapping[str, Any]) -> bool:
@@ -67,18 +67,19 @@ def unfinished_path(path: Path, recipe: Mapping[str, Any], suffix: str | None = 
     return path.with_name(f"{path.stem}.{short_digest(recipe)}.unfinished{path.suffix if suffix is None else suffix}")
 
 
-Difference = tuple[tuple[str, ...], Any, Any]
-
-
-def _first_difference(stored: Any, requested: Any, place: tuple[str, ...]) -> Difference | None:
-    """(names of the entry from outside to inside, stored value, requested value) of the first one that differs."""
+def _different(stored: Any, requested: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """(names of the entry from outside to inside, stored value, requested value) of each one that differs."""
     if isinstance(stored, Mapping) and isinstance(requested, Mapping):
         requested = {str(key): value for key, value in requested.items()}  # as JSON writes it
         for key in dict.fromkeys((*requested, *stored)):
-            if found := _first_difference(stored.get(key), requested.get(key), (*place, str(key))):
-                return found
-        return None
-    return None if _same(stored, requested) else (place, stored, requested)
+            yield from _different(stored.get(key), requested.get(key), (*place, str(key)))
+    elif not _same(stored, requested):
+        yield place, stored, requested
+
+
+def _told(place: tuple[str, ...], stored: Any, requested: Any) -> str:
+    name, was, wanted = " ".join(place), _shown(stored), _shown(requested)
+    return f"its {name} is {was}, not {wanted}" if was != wanted else f"its {name} is another one"
 
 
 def _same(stored: Any, requested: Any) -> bool:
@@ -87,7 +88,7 @@ def _same(stored: Any, requested: Any) -> bool:
     if isinstance(stored, list | tuple) and isinstance(requested, list | tuple):
         return len(stored) == len(requested) and all(map(_same, stored, requested))
     if isinstance(stored, Mapping) and isinstance(requested, Mapping):
-        return _first_difference(stored, requested, ()) is None
+        return not any(_different(stored, requested, ()))
     if isinstance(stored, bool) != isinstance(requested, bool):
         return False
     return bool(stored == requested or (_is_nan(stored) and _is_nan(requested)))

@@ -2,8 +2,6 @@
 
 import contextlib
 import glob
-import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +14,7 @@ from landscape.models import build_model
 from landscape.runtime.devices import seed_everything, select_device
 from landscape.storage.files import make_folder
 from landscape.storage.locks import locked
+from landscape.storage.recipe import unfinished_path
 from landscape.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from landscape.training.loop import Training, fit
 
@@ -59,7 +58,8 @@ def train_checkpoint(
     }
     place = select_device(device).type
     with locked(path):
-        state = _state_path(path, {**record, "data": [train.fingerprint, test.fingerprint], "on": place, "keep": keep})
+        identity = {**record, "data": [train.fingerprint, test.fingerprint], "on": place, "keep": keep}
+        state = unfinished_path(path, identity, ".pth")
         best = _best_so_far(path, state) if keep == "best" else -1.0
 
         def keep_best(epoch: int, network: nn.Module, metrics: dict[str, Any]) -> None:
@@ -85,12 +85,6 @@ def _save(path: Path, network: nn.Module, epoch: int, metrics: dict[str, Any], r
     save_checkpoint(path, network, epoch=epoch, metrics=metrics, **record)
     name, accuracy = record["data"]["name"], metrics["test_accuracy"]
     print(f"Wrote {path} ({name}, epoch {epoch}, test accuracy {accuracy:.2%})", flush=True)
-
-
-def _state_path(path: Path, identity: dict[str, Any]) -> Path:
-    """Where the state of unfinished training with these settings and data is kept."""
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    return path.with_name(f"{path.stem}.{digest}.unfinished.pth")
 
 
 def _best_so_far(path: Path, state: Path) -> float:

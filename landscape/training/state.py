@@ -11,6 +11,7 @@ from landscape.errors import InputError
 from landscape.runtime.devices import random_state, restore_random_state
 from landscape.storage.forms import form_fault
 from landscape.storage.reading import is_there
+from landscape.storage.recipe import differences
 from landscape.storage.tensors import read_tensors, write_tensors
 
 __all__ = ["TrainingState"]
@@ -60,7 +61,9 @@ class TrainingState:
             raise InputError(
                 f"{self.path} is no state of a training run, or a damaged one ({fault}); start another run"
             )
-        self._compare(state["settings"])
+        if changed := differences(state["settings"], self.settings):
+            advice = "use the stored settings, or start another run"
+            raise InputError(f"{self.path} belongs to a run with other settings: {', '.join(changed)}; {advice}")
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -75,13 +78,3 @@ class TrainingState:
             raise InputError(f"{self.path}: its random generators are damaged: {reason}; start another run") from error
         history: list[dict[str, Any]] = state["history"]
         return history
-
-    def _compare(self, stored: dict[str, Any]) -> None:
-        changed = [
-            f"{key} was {stored.get(key)!r} and is {self.settings.get(key)!r}"
-            for key in {**stored, **self.settings}
-            if stored.get(key) != self.settings.get(key)
-        ]
-        if changed:
-            advice = "use the stored settings, or start another run"
-            raise InputError(f"{self.path} belongs to a run with other settings: {', '.join(changed)}; {advice}")
