@@ -27,7 +27,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def cached_arrays(path: Path, names: tuple[str, ...], recipe: dict[str, Any], decode: Callable[[], Arrays]) -> Arrays:
-    """The arrays ``names`` (keys of `FORMS`) from the file ``path``, or from ``decode()`` where it is missing or damaged.
+    """The arrays ``names`` (keys of `FORMS`) of the file ``path``, or of ``decode()`` where it is missing or damaged.
 
     ``recipe`` says what they are of. The results of ``decode`` are stored in ``path``. If that fails, a warning says so
     and the arrays are returned.

@@ -101,7 +101,8 @@ def load_or_find_span(
 
     Give the result to `load_or_evaluate` as ``notes={"range": ...}``, for the next call to find it.
     """
-    path, settled = Path(path), objective.for_slice(slice_)
+    path, slice_ = Path(path), whole_slice(objective.network, slice_)
+    settled = objective.for_slice(slice_)
     recipe = {
         "slice": slice_.fingerprint,
         "data": settled.samples.description["fingerprint"],
