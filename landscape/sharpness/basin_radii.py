@@ -9,15 +9,15 @@ from torch import nn
 
 from landscape.checks import check_count, check_number, check_seed
 from landscape.evaluation import evaluate, find_span
-from landscape.objective.identity import difference, objective_identity
+from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective, check_objective
 from landscape.points import as_point
 from landscape.results import BasinRadii, Surface
 from landscape.runtime import ranks
 from landscape.runtime.progress import progress_bar
 from landscape.slices.random_slices import random_line
+from landscape.storage.caching import look_up
 from landscape.storage.provenance import fingerprint
-from landscape.storage.reading import is_there
 
 __all__ = ["basin_radii"]
 
@@ -81,7 +81,7 @@ def basin_radii(
         **objective_identity(objective.for_slice(first)),
     }
     path = Path(path) if path else None
-    known = ranks.from_first(lambda: _stored(path, identity)) if path and not force else None
+    known = look_up(path, identity, read=_stored) if path and not force else None
     if reach is None:
         reach = known.reach if known else BEYOND * find_span(objective, first, rise=rise, seed=seed)["span"]
     begun = len(known) if known else 0
@@ -109,15 +109,10 @@ def _check(directions: int, rise: float, reach: float | None, points: int, seed:
         check_number("reach", reach, above=0)
 
 
-def _stored(path: Path, identity: dict[str, Any]) -> BasinRadii | None:
-    """The lines in ``path``, if they are those of ``identity``; why they are replaced is printed otherwise."""
-    if not is_there(path):
-        return None
+def _stored(path: Path) -> tuple[BasinRadii, dict[str, Any]]:
+    """The lines in ``path``, and what they are of."""
     known = BasinRadii.load(path)
-    if reason := difference(known.metadata.get("identity", {}), identity):
-        print(f"{path} is computed again: {reason}", flush=True)
-        return None
-    return known
+    return known, known.metadata.get("identity", {})
 
 
 def _with_line(

@@ -8,7 +8,7 @@ from landscape.runtime import ranks
 from landscape.storage.reading import is_there
 from landscape.storage.recipe import difference
 
-__all__ = ["Reading", "cached", "kept_result"]
+__all__ = ["Reading", "cached", "kept_result", "look_up"]
 
 Result = TypeVar("Result")
 Recipe = Mapping[str, Any]
@@ -48,6 +48,25 @@ def cached(
         entry: which result it is of those in the file, for the message.
         alone: do not decide together with the other ranks, inside what a single one of them does.
     """
+    kept = None if force else look_up(path, recipe, read=read, accept=accept, entry=entry, alone=alone)
+    if kept is not None:
+        return kept
+    result = compute()
+    if write is not None:
+        write(Path(path), result)
+    return result
+
+
+def look_up(
+    path: str | Path,
+    recipe: Recipe,
+    *,
+    read: Reading[Result],
+    accept: Judgement[Result] = accepted,
+    entry: str = "",
+    alone: bool = False,
+) -> Result | None:
+    """What `cached` would serve, None where it would compute; why one that is there does not serve is printed."""
     path = Path(path)
 
     def look() -> Result | None:
@@ -57,14 +76,7 @@ def cached(
             print(f"{path}{f' ({entry})' if entry else ''} is computed again: {reason}", flush=True)
         return result
 
-    if not force:
-        kept = look() if alone else ranks.from_first(look)
-        if kept is not None:
-            return kept
-    result = compute()
-    if write is not None:
-        write(path, result)
-    return result
+    return look() if alone else ranks.from_first(look)
 
 
 def kept_result(
