@@ -105,6 +105,9 @@ from landscape.runtime.devices import (
     seed_everything,
     select_device,
 )
+from landscape.selftest import (
+    selftest,
+)
 from landscape.sharpness import (
     basin_radii,
     layer_sharpness,
@@ -236,6 +239,8 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "fit_stacked",
     "predict",
     "Training",
+    # Check it
+    "selftest",
     # Draw it
     "plot_contour",
     "plot_surface",
