@@ -50,17 +50,19 @@ class Scale:
         """At most ``most`` round numbers inside the limits, equally spaced, or in every decade on a log scale."""
         low, high = self.limits
         if not self.log_scale or high < 5 * low:
-            ticks = MaxNLocator(most, steps=ROUND_STEPS).tick_values(low, high)
+            ticks = np.asarray(MaxNLocator(most, steps=ROUND_STEPS).tick_values(low, high))
             step = ticks[1] - ticks[0]
             levels = np.round(ticks / step) * step + 0.0  # an exact zero without a sign, not 1e-17
-            return levels[(levels > low) & (levels < high)]
+            inside: np.ndarray = levels[(levels > low) & (levels < high)]
+            return inside
         decades = 10.0 ** np.arange(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         for factors in ROUND_FACTORS:
             levels = np.outer(decades, factors).ravel()
             levels = levels[(levels > low) & (levels < high)]
             if len(levels) <= most:
-                return levels
-        return levels[:: math.ceil(len(levels) / most)]
+                break
+        thinned: np.ndarray = levels[:: math.ceil(len(levels) / most)]
+        return thinned
 
     def extension(self, values: np.ndarray) -> str:
         """Which ends of the scale the finite values exceed: matplotlib's "neither", "min", "max" or "both"."""

@@ -11,7 +11,8 @@ from landscape.curvature import ggn_product, hessian_product, spectral_density, 
 from landscape.evaluation import evaluate
 from landscape.objective.objectives import objective
 from landscape.sharpness import sharpness
-from landscape.slices.planes import interpolation_line, random_plane, three_point_plane
+from landscape.slices.interpolations import interpolation_line, three_point_plane
+from landscape.slices.random_slices import random_plane
 from landscape.trajectories import project
 
 __all__ = ["TOOLKIT", "Place", "Toolkit"]
