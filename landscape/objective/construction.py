@@ -17,7 +17,7 @@ from landscape.objective.independence import changed_buffer, check_independence
 from landscape.objective.losses import IGNORED, check_labels, check_range, is_classification
 from landscape.objective.passes import Passes
 from landscape.objective.private_network import held_by, require_gradients
-from landscape.objective.structure import is_plain, works_by_row
+from landscape.objective.structure import works_by_row
 from landscape.objective.terms import Term, named
 from landscape.objective.trees import leaves, map_tensors, tensors_of
 
@@ -40,9 +40,8 @@ def watch(contract: Contract, passes: Passes, batches: Batches, source: nn.Modul
         InputError: a network or loss that computes in lower precision inside than an objective in float64.
     """
     network = passes.network
-    if not callable(contract.loss) and not contract.metrics and is_plain(network.model):
+    if passes.is_plain:
         passes.touched = set(network.parameters)
-        network.note_memory(source, set(), set())
         return
     batch = batches.few()
     run = partial(one_pass, contract, passes, batch)
@@ -90,8 +89,8 @@ def settle(contract: Contract, passes: Passes, batches: Batches) -> None:
     if not _close(terms, again):
         advice = changed_buffer(passes.model, buffers) or (RANDOM if passes.draws else KEPT)
         raise InputError(f"the forward pass is not deterministic (two passes over one batch differ): {advice}")
-    passes.keeps = _keeps(contract, passes, batch)
-    passes.writes = not passes.reads_only and _writes(contract, passes, batches, batch)
+    passes.keeps = not passes.is_plain and _keeps(contract, passes, batch)
+    passes.writes = not passes.only_reads and _writes(contract, passes, batches, batch)
     passes.proofs.unwritten = True
     if isinstance(contract.loss, Criterion):
         contract.loss.check(_outputs(passes, batch[0]), batch[1])
@@ -181,8 +180,8 @@ def _writes(contract: Contract, passes: Passes, batches: Batches, batch: Any) ->
 
 def _is_by_row(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> bool:
     """Whether no loss can depend on the other samples of its batch, by structure."""
-    named_loss = not callable(contract.loss) and not contract.metrics and batches.samples.tensors is not None
-    return named_loss and isinstance(batch[0], Tensor) and batch[0].ndim > 1 and works_by_row(passes.model)
+    resident = passes.is_plain and batches.samples.tensors is not None
+    return resident and isinstance(batch[0], Tensor) and batch[0].ndim > 1 and works_by_row(passes.model)
 
 
 def _check_pairs(name: str, batch: Any) -> None:

@@ -19,6 +19,7 @@ from landscape.points import (
     point_moving,
     without_wrapped_names,
 )
+from landscape.runtime import own_torch_state
 from landscape.slices.networks import buffers_of, set_buffers, statistics_names, varying_names
 from landscape.storage.provenance import fingerprint
 
@@ -32,6 +33,7 @@ class Network:
     (``overwrites``), every pass gets copies of the values that were placed.
     """
 
+    @own_torch_state()
     def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype, batch_norm: Policy | None):
         self.device, self.dtype, self.batch_norm = device, dtype, batch_norm
         self.has_batch_norm = has_batch_norm(model)

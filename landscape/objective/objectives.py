@@ -23,7 +23,6 @@ from landscape.objective.passes import Passes
 from landscape.objective.samples import Samples, collect
 from landscape.objective.settings import Precision, Settings
 from landscape.objective.settling import buffer_ends, check_buffers
-from landscape.objective.structure import only_reads
 from landscape.points import Point, as_point
 from landscape.presenting import Presented
 from landscape.runtime import own_torch_state
@@ -101,18 +100,16 @@ class Objective(Presented):
     def __init__(self, model: nn.Module, data: Any, settings: Settings) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
-        with own_torch_state():
-            network = Network(model, settings.device, settings.dtype, settings.batch_norm)
-        self.passes = Passes(network, settings.precision)
+        network = Network(model, settings.device, settings.dtype, settings.batch_norm)
+        self.passes = Passes(network, settings.precision, settings.is_plain)
         self.contract = Contract(settings.loss, settings.metrics, settings.whole_batch)
         self.order: Order | None = None  # of the BatchNorm layers, once it has been watched on all samples
         with self.arithmetic():
-            self.passes.reads_only = isinstance(settings.loss, str) and not settings.metrics and only_reads(self.model)
-            samples = collect(data, settings.whole_batch).to(self.device, self.dtype, copy=not self.passes.reads_only)
+            samples = collect(data, settings.whole_batch).to(self.device, self.dtype, copy=not self.passes.only_reads)
             self.batches = Batches(samples, settings, network.has_batch_norm)
             watch(self.contract, self.passes, self.batches, model)
-        with self.arithmetic():
-            settle(self.contract, self.passes, self.batches)
+            with self.arithmetic():  # the default dtype may be another one by now
+                settle(self.contract, self.passes, self.batches)
 
     @own_torch_state()
     @torch.no_grad()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError
 from landscape.objective.network import Network
 from landscape.objective.settings import Precision
+from landscape.objective.structure import changes_inputs, is_plain
 from landscape.objective.trees import map_tensors, tensors_of
 from landscape.runtime import OwnLock, kept_random_state, own_torch_state
 
@@ -30,7 +31,8 @@ class Proofs:
 class Passes:
     """Runs ``network`` and callable losses; what it knows of them is found out when an objective is made."""
 
-    def __init__(self, network: Network, precision: Precision):
+    def __init__(self, network: Network, precision: Precision, loss_is_plain: bool):
+        plain = loss_is_plain and is_plain(network.model)
         self.network, self.precision = network, precision
         self.proofs = Proofs()
         self.default_dtype = torch.float32  # of the constants that a pass makes
@@ -38,8 +40,9 @@ class Passes:
         self.touched: set[str] | None = None  # parameters that passes read; None where that could not be watched
         self.differentiates = True  # whether the loss takes derivatives inside
         self.writes = True  # whether passes may write into their batch
-        self.reads_only = False  # whether the layers prove that they do not
         self.keeps = True  # whether a pass leaves something in the network: a buffer, a list, an attribute
+        self.is_plain = plain  # whether the layers prove that passes keep nothing and read each parameter in its place
+        self.only_reads = plain and not changes_inputs(network.model)  # whether they prove that nothing is written
         self._lock = OwnLock()
 
     @property
@@ -54,7 +57,7 @@ class Passes:
         One that writes into its batch gets a copy.
         """
         self.network.renew()
-        if self.reads_only:
+        if self.only_reads:
             return self._run(function, *arguments)
         if self.writes:
             return self._run(function, *(map_tensors(torch.clone, argument) for argument in arguments))
@@ -102,6 +105,7 @@ class Passes:
         """The same passes of another network; see `Network.of`."""
         other = copy.copy(self)
         other.network = network
+        other.only_reads = self.only_reads and is_plain(network.model) and not changes_inputs(network.model)
         return other
 
     def twin(self) -> "Passes":

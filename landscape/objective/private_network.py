@@ -8,14 +8,12 @@ from torch.utils._pytree import tree_leaves
 
 from landscape.errors import InputError
 from landscape.points import check_values, copy_of, unwrapped
-from landscape.runtime import own_torch_state
 
 __all__ = ["converted", "held_by", "private_copy", "require_gradients"]
 
 COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
-@own_torch_state()
 def private_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """A copy of ``model`` in eval mode, without the wrappers of compilation and of parallel training.
 

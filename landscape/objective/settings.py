@@ -34,6 +34,11 @@ class Settings:
     batch_size: int | None
     whole_batch: bool
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the loss is one of ours, of the outputs of the network and nothing else."""
+        return isinstance(self.loss, str) and not self.metrics
+
     @classmethod
     def checked(
         cls,

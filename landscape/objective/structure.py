@@ -5,7 +5,7 @@ from torch.nn.modules import module as torch_module
 
 from landscape.objective.forwards import has_own_forward
 
-__all__ = ["is_plain", "only_reads", "works_by_row"]
+__all__ = ["changes_inputs", "is_plain", "works_by_row"]
 
 ELEMENTWISE = (
     *(nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh),
@@ -30,9 +30,9 @@ def is_plain(model: nn.Module) -> bool:
     return not _has_global_hooks() and all(map(_is_unaltered, model.modules()))
 
 
-def only_reads(model: nn.Module) -> bool:
-    """Whether passes of ``model`` write into none of their inputs, by its layers."""
-    return is_plain(model) and not any(getattr(module, "inplace", False) for module in model.modules())
+def changes_inputs(model: nn.Module) -> bool:
+    """Whether a layer of a plain ``model`` writes into its input, which may be that of the network."""
+    return any(getattr(module, "inplace", False) for module in model.modules())
 
 
 def works_by_row(model: nn.Module) -> bool:
