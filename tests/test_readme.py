@@ -34,6 +34,8 @@ def test_the_python_examples_run(page, tmp_path, monkeypatch):
         settings={},
     )
     names = {"model": ll.LinearMNIST(), "train_one_epoch": shaken, "data": ll.load_dataset("mnist-5k", limit=100)}
+    if "import lightning" in "".join(EXAMPLES[page]):
+        names |= for_lightning()
     for code in EXAMPLES[page]:
         exec(code, names)
     for result in names.values():
@@ -43,6 +45,25 @@ def test_the_python_examples_run(page, tmp_path, monkeypatch):
             assert np.isfinite(result.shadow_loss).all() and len(result.steps) == 5
     for path in re.findall(r'"(\w+\.png)"', "".join(EXAMPLES[page])):
         assert Path(path).stat().st_size > 10_000
+
+
+def for_lightning():
+    """A stand-in for a module of Lightning and its data."""
+    lightning = pytest.importorskip("lightning")
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = torch.nn.Linear(4, 2)
+
+        def training_step(self, batch, _):
+            return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    data = torch.utils.data.TensorDataset(torch.randn(40, 4), torch.arange(40) % 2)
+    return {"module": Module(), "loader": torch.utils.data.DataLoader(data, batch_size=8)}
 
 
 def shaken(model):

@@ -32,6 +32,7 @@ from landscape.storage.json_files import parsed
 from landscape.storage.locks import locked
 from landscape.storage.provenance import fingerprint
 from landscape.storage.reading import is_there, opened
+from landscape.trajectories.callbacks import hook_of
 
 __all__ = ["JoinedPoints", "RecordedPoints", "TrajectoryRecorder"]
 
@@ -58,6 +59,11 @@ class TrajectoryRecorder:
 
         ll.fit(model, train, test, on_epoch=recorder.on_epoch, epoch_zero=True, **settings)
         ll.fit(model, train, test, on_step=ll.TrajectoryRecorder("steps.points", every=50).on_step, **settings)
+
+    As a callback of the Trainer of Hugging Face, or of that of Lightning::
+
+        transformers.Trainer(model, arguments, train_dataset=data, callbacks=[ll.TrajectoryRecorder("run.points")])
+        lightning.Trainer(callbacks=[ll.TrajectoryRecorder("run.points", every=50, parameters="trainable")])
 
     Every record carries its step, its loss and a checksum; `RecordedPoints` reads what has been written so far.
 
@@ -134,6 +140,17 @@ class TrajectoryRecorder:
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {error.strerror or error}") from error
         self._head, self._steps = head, [*kept, step]
+
+    @property
+    def next_step(self) -> int:
+        """The step after the last one that `record` was called for."""
+        return self._calls
+
+    def __getattr__(self, name: str) -> Any:
+        """The hook ``name`` of a training loop that has been imported, see `landscape.trajectories.callbacks`."""
+        if (hook := hook_of(self, name)) is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return hook
 
     def on_epoch(self, epoch: int, model: nn.Module, metrics: dict[str, Any]) -> None:
         """The hook of `fit` after every epoch; the loss is that of the test data at this point."""

@@ -1,0 +1,33 @@
+"""The callback of the Trainer of Lightning."""
+
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Callback
+
+if TYPE_CHECKING:
+    from landscape.trajectories.recording import TrajectoryRecorder
+
+__all__ = ["RecorderCallback"]
+
+
+class RecorderCallback(Callback):
+    """Records the module before the first step and after every step of the optimizer, on the first process.
+
+    The loss is that of the mini-batch, before the step; none where several make one step. A run that goes on from a
+    checkpoint goes on from its step, see `TrajectoryRecorder`, whose ``resume`` must be set then.
+    """
+
+    def __init__(self, recorder: "TrajectoryRecorder"):
+        self.recorder = recorder
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            self.recorder.record(pl_module, step=trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if not trainer.is_global_zero or trainer.global_step < self.recorder.next_step:
+            return
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        self.recorder.record(
+            pl_module, loss=loss if trainer.accumulate_grad_batches == 1 else None, step=trainer.global_step
+        )
