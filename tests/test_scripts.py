@@ -80,10 +80,10 @@ def toy(count: int = 3, size: tuple[float, float] = (1.0, 2.0), names: str = "x"
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--count", "three"], "--count: invalid literal for int() with base 10: 'three'"),
-        (["--cont", "3"], "Unrecognized options: --cont, 3; perhaps --count is meant; -h explains the options"),
-        (["--count"], "Missing value for argument '--count'"),
-        (["--size", "1"], "Missing value for argument '--size'"),
+        (["--count", "three"], r"--count: invalid literal for int\(\) with base 10: 'three'"),
+        (["--cont", "3"], r"Unrecognized options: --cont.*; perhaps --count is meant; -h explains the options"),
+        (["--count"], r"[Aa]rgument '?--count.*-h explains the options"),  # in the words of several versions of tyro
+        (["--size", "1"], r"[Aa]rgument '?--size.*-h explains the options"),
         (["--count", "4"], "out of memory; use fewer samples"),
         (["--count", "5"], "Error: two lines"),
         (["--count", "6"], "out of memory; use fewer samples"),
@@ -93,7 +93,7 @@ def toy(count: int = 3, size: tuple[float, float] = (1.0, 2.0), names: str = "x"
 def test_every_error_is_one_line(capsys, monkeypatch, arguments, message, encoding):
     monkeypatch.setattr(type(sys.stdout), "encoding", encoding, raising=False)
     code, line = said(capsys, toy, arguments)
-    assert code == 2 and message in line and line.startswith("Error: ")
+    assert code == 2 and re.search(message, line) and line.startswith("Error: ")
 
 
 def test_a_console_that_cannot_print_a_name_gets_its_escape(tmp_path):
