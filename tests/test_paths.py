@@ -238,7 +238,7 @@ def test_lost_points_are_noticed_and_the_next_run_trains_anew(tmp_path, small_da
     monkeypatch.setattr(TrainingState, "save", saved)
     with pytest.raises(SystemExit, match="2"):
         run(*options)
-    assert "has lost points of epochs before" in capsys.readouterr().err
+    assert "has lost points recorded before" in capsys.readouterr().err
     run(*options)
     assert len(ll.RecordedPoints("trajectory_results/trajectory_seed-42.points")) == 5
 

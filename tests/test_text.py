@@ -1,5 +1,7 @@
 """Text as sequences of tokens, and the training of a language model on them."""
 
+import functools
+import importlib
 import math
 from itertools import pairwise
 
@@ -128,7 +130,7 @@ def test_training_learns_the_text_and_gives_the_same_bits_after_a_break(letters,
     again = fit_language_model(broken, train, held_out, training, device="cpu", state=state)
     assert all(map(torch.equal, whole.state_dict().values(), broken.state_dict().values()))
     assert again[1:] == history[1:]
-    with pytest.raises(ll.InputError, match=r"lr was 0\.003 and is 0.1"):
+    with pytest.raises(ll.InputError, match=r"its lr is 0\.003, not 0\.1"):
         fit_language_model(
             small(), train, held_out, LanguageTraining(steps=60, batch_size=4, points=4, lr=0.1), state=state
         )
@@ -176,3 +178,27 @@ def test_text_describes_itself_to_an_objective(letters):
     assert text.description == {
         "name": "letters.txt", "split": "train", "size": 5, "fingerprint": text.fingerprint,
     }  # fmt: skip
+
+
+def test_a_recorded_run_is_found_again_or_gone_on_with(letters, tmp_path, monkeypatch):
+    train, held_out = load_text(letters, Bytes(), 16)
+    training, path = LanguageTraining(steps=12, batch_size=2, points=3), tmp_path / "run.points"
+    record = functools.partial(
+        ll.cli.load_or_record_language_model, build=lambda: GPT((16,), layers=1, heads=2, width=16),
+        identity={"name": "gpt"}, train=train, held_out=held_out, training=training, device="cpu",
+    )  # fmt: skip
+    whole = record(path)
+    assert whole.steps.tolist() == [0, 4, 8, 12] and whole.unit == "step"
+    torch.manual_seed(training.seed)
+    model = GPT((16,), layers=1, heads=2, width=16)
+    fit_language_model(model, train, held_out, training, device="cpu")
+    assert all(torch.equal(whole[-1][name], value) for name, value in model.named_parameters())
+    assert whole.losses[-1] == token_loss(model, held_out, device="cpu")
+
+    module = importlib.import_module("landscape.trajectories.runs")
+    monkeypatch.setattr(module, "fit_language_model", lambda *_, **__: pytest.fail("it was trained again"))
+    assert record(path).fingerprint == whole.fingerprint
+    monkeypatch.undo()
+    some = record(tmp_path / "some.points", parameters=("mlp",))
+    assert {name for name in whole.shapes if "mlp" in name} == set(some.shapes)
+    assert torch.equal(some[-1]["blocks.0.mlp.expansion.weight"], whole[-1]["blocks.0.mlp.expansion.weight"])

@@ -6,7 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from landscape.datasets import Data
+from landscape.datasets.text import Text
 from landscape.errors import InputError
 from landscape.models import build_model
 from landscape.objective.identity import objective_identity
@@ -22,11 +25,20 @@ from landscape.storage.files import make_folder
 from landscape.storage.locks import locked
 from landscape.storage.recipe import unfinished_path
 from landscape.training.checkpoints import Checkpoint
+from landscape.training.language import LanguageTraining, fit_language_model
 from landscape.training.loop import Training, fit
 from landscape.trajectories.projection import project
 from landscape.trajectories.recording import RecordedPoints, TrajectoryRecorder
 
-__all__ = ["checkpoint_notes", "load_or_project", "load_or_record", "record_checkpoints", "recorded_owner", "run_notes"]
+__all__ = [
+    "checkpoint_notes",
+    "load_or_project",
+    "load_or_record",
+    "load_or_record_language_model",
+    "record_checkpoints",
+    "recorded_owner",
+    "run_notes",
+]
 
 
 def run_notes(
@@ -61,8 +73,66 @@ def load_or_record(
     Raises:
         InputError: points were lost while the network was trained.
     """
-    path, notes = Path(path), run_notes(model, arguments, train, test, training, device=device)
-    state, count = unfinished_path(path, notes, ".pth"), training.epochs + 1
+    notes = run_notes(model, arguments, train, test, training, device=device)
+
+    def run(state: Path) -> None:
+        network = build_model(model, **arguments)
+        recorder = TrajectoryRecorder(path, notes=notes, resume=state.exists())
+        fit(
+            network, train, test, device=device, on_epoch=recorder.on_epoch, epoch_zero=True, state=state,
+            **asdict(training),
+        )  # fmt: skip
+
+    return _load_or_run(Path(path), notes, training.epochs + 1, run, training.seed, force=force)
+
+
+def load_or_record_language_model(
+    path: str | Path,
+    build: Callable[[], nn.Module],
+    identity: dict[str, Any],
+    train: Text,
+    held_out: Text,
+    training: LanguageTraining,
+    *,
+    device: str = "auto",
+    parameters: str | Sequence[str] | None = None,
+    force: bool = False,
+) -> RecordedPoints:
+    """As `load_or_record`, for the recorded points of `fit_language_model`, whose losses are those held out.
+
+    Args:
+        path: the file of the points.
+        build: gives the network before training; the global generators are seeded for it.
+        identity: what tells this network from others; JSON types.
+        train: the sequences to learn.
+        held_out: scored at every recorded point.
+        training: the settings.
+        device: as for ``select_device``.
+        parameters: what is recorded, as for `TrajectoryRecorder`; all by default.
+        force: train again in any case.
+    """
+    data = {"train": train.fingerprint, "held-out": held_out.fingerprint}
+    notes = {"model": identity, "data": data, "training": asdict(training), "device": select_device(device).type}
+
+    def run(state: Path) -> None:
+        recorder = TrajectoryRecorder(path, notes=notes, resume=state.exists(), parameters=parameters)
+
+        def keep(step: int, model: nn.Module, metrics: dict[str, float]) -> None:
+            recorder.record(model, loss=metrics["held_out_loss"], step=step)
+
+        fit_language_model(build(), train, held_out, training, device=device, on_point=keep, state=state)
+
+    return _load_or_run(Path(path), notes, training.points + 1, run, training.seed, force=force)
+
+
+def _load_or_run(
+    path: Path, notes: dict[str, Any], count: int, run: Callable[[Path], None], seed: int, *, force: bool
+) -> RecordedPoints:
+    """The ``count`` points at ``path`` of the run with these ``notes``, recorded by ``run`` where they are missing.
+
+    ``run`` gets the file that keeps what it needs to go on after a break.
+    """
+    state = unfinished_path(path, notes, ".pth")
 
     def record() -> int:
         make_folder(path.parent)
@@ -71,17 +141,12 @@ def load_or_record(
                 return count
             if force or not _holds_points_of(path, notes):  # without its points there is nothing to go on from
                 state.unlink(missing_ok=True)
-            seed_everything(training.seed)
-            network = build_model(model, **arguments)
-            recorder = TrajectoryRecorder(path, notes=notes, resume=state.exists())
-            fit(
-                network, train, test, device=device, on_epoch=recorder.on_epoch, epoch_zero=True, state=state,
-                **asdict(training),
-            )  # fmt: skip
+            seed_everything(seed)
+            run(state)
             state.unlink(missing_ok=True)
             if (found := len(RecordedPoints(path))) != count:
                 advice = "run again, to train the network anew"
-                raise InputError(f"{path} has lost points of epochs before ({found} of {count} are there); {advice}")
+                raise InputError(f"{path} has lost points recorded before ({found} of {count} are there); {advice}")
         return count
 
     def read(place: Path) -> tuple[int, dict[str, Any]] | None:
