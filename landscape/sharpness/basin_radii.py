@@ -109,9 +109,10 @@ def _check(directions: int, rise: float, reach: float | None, points: int, seed:
         check_number("reach", reach, above=0)
 
 
-def _read(path: Path) -> tuple[BasinRadii, dict[str, Any]]:
-    stored = BasinRadii.load(path)
-    return stored, stored.metadata.get("identity", {})
+def _stored(path: Path) -> tuple[BasinRadii, dict[str, Any]]:
+    """The lines in ``path``, and what they are of."""
+    known = BasinRadii.load(path)
+    return known, known.metadata.get("identity", {})
 
 
 def _with_line(
