@@ -1,4 +1,4 @@
-"""Refusals of single values, in the same words everywhere, before any work."""
+"""Checks of single arguments, which raise InputError with the same wording everywhere."""
 
 import math
 
@@ -6,8 +6,8 @@ from landscape.errors import InputError
 
 __all__ = ["MOST_LEVELS", "check_count", "check_distinct", "check_number", "check_seed"]
 
-MOST_LEVELS = 1000  # bands or panels of one figure
-MOST = 2**31 - 1  # samples, steps or draws that torch can count everywhere
+MOST_LEVELS = 1000  # largest number of bands or panels of one figure
+MOST = 2**31 - 1  # largest number of samples, steps or random draws: torch counts some of them in 32 bits
 
 
 def check_count(name: str, value: int | None, least: int = 1, most: int = MOST) -> None:
@@ -31,12 +31,12 @@ def check_number(name: str, value: float, *, above: float = -math.inf, least: fl
 
 
 def check_seed(value: int, name: str = "seed") -> None:
-    """Raise InputError unless ``value`` is what every random generator takes: a whole number below 2**64."""
+    """Raise InputError unless ``value`` is a whole number from 0 to 2**64 - 1, which every generator accepts."""
     if not isinstance(value, int) or not 0 <= value < 2**64:
         raise InputError(f"{name} is {value}; it must be a whole number from 0 to 2**64 - 1")
 
 
 def check_distinct(name: str, values: tuple[object, ...]) -> None:
-    """Raise InputError where one of ``values`` is there twice."""
+    """Raise InputError if one of ``values`` occurs twice."""
     if twice := [value for value in values if values.count(value) > 1]:
-        raise InputError(f"{name} has {twice[0]!r} twice; give every one once")
+        raise InputError(f"{name} has {twice[0]!r} twice; every value may occur only once")

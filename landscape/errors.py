@@ -1,4 +1,4 @@
-"""The one exception for input that a person can mend."""
+"""The exception for input that the user can correct."""
 
 __all__ = ["InputError", "InputTypeError"]
 

@@ -1,4 +1,4 @@
-"""Text from outside, made safe for where it goes: one function for each border."""
+"""Escaping of text from outside for HTML, JSON, Markdown, figures and messages: one function for each."""
 
 import html
 import json
@@ -22,57 +22,57 @@ __all__ = [
 ]
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
-# Everything that begins something in Markdown, as HTML would write it: tables, links, code and formulas stay whole.
+# Characters with a meaning in Markdown, as HTML entities, so that they cannot begin a table, link, code or formula.
 MARKUP = {ord(character): f"&#{ord(character)};" for character in "\\`*[]|~$#@<>"} | {ord("&"): "&amp;"}
 
 OUTER_UNDERSCORES = re.compile(r"(?<![^\W_])(?<!_)_+(?!_)|(?<!_)_+(?!_)(?![^\W_])")
 
 
 def is_text(text: str) -> bool:
-    """Whether ``text`` has a form in UTF-8, which names of files that cannot be decoded have not."""
+    """Whether ``text`` can be written in UTF-8; the names of files that cannot be decoded cannot."""
     return not any(0xD800 <= ord(character) <= 0xDFFF for character in text)
 
 
 def printable(text: str) -> str:
-    """``text`` with a mark for every character that cannot be shown or stored; line breaks stay."""
+    """``text`` with every control character but line breaks replaced by the replacement character."""
     text = text.replace("\t", " ")
     return "".join(UNKNOWN if c != "\n" and unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
 
 
 def one_line(text: str) -> str:
-    """``text`` for a message of one line, with escapes for characters that cannot be printed."""
-    shown = (c if c.isprintable() or c.isspace() else c.encode("unicode_escape").decode() for c in text)
-    return " ".join("".join(shown).split())
+    """``text`` in one line for a message; characters that cannot be printed are escaped."""
+    characters = (c if c.isprintable() or c.isspace() else c.encode("unicode_escape").decode() for c in text)
+    return " ".join("".join(characters).split())
 
 
 def math_free(text: object) -> str:
-    """``text`` for a figure, where a pair of dollars would begin a formula."""
+    """``text`` for a figure of matplotlib, in which a pair of dollar signs would enclose a formula."""
     return printable(str(text)).replace("$", r"\$")
 
 
 def legend_text(text: object) -> str:
-    """``text`` for a legend, which leaves out what is empty or begins with an underscore."""
+    """``text`` for a legend of matplotlib, which would leave out an empty text or one that begins with "_"."""
     text = math_free(text)
     return f" {text}" if text.startswith("_") or not text else text
 
 
 def html_text(text: object) -> str:
-    """``text`` for an element or an attribute of a page."""
+    """``text`` for the content or an attribute of an HTML element."""
     return html.escape(printable(str(text)))
 
 
 def script_json(content: dict[str, Any]) -> str:
-    """JSON inside a script element that no text in it can end."""
+    """``content`` as JSON for a script element, which no text in it can close."""
     return json.dumps(content, allow_nan=False).replace("<", "\\u003c")
 
 
 def markdown_text(text: object) -> str:
-    """``text`` inside a paragraph, a heading, a list item or a table cell of Markdown, as one line."""
+    """``text`` in one line for a paragraph, heading, list item or table cell of Markdown."""
     text = " ".join(printable(str(text)).split()).translate(MARKUP)
-    text = OUTER_UNDERSCORES.sub(lambda found: "&#95;" * len(found[0]), text)  # within a word they stand for themselves
-    return re.sub(r"(?i)\b(www)\.|:(?=//)", lambda found: f"{found[1]}&#46;" if found[1] else "&#58;", text)
+    text = OUTER_UNDERSCORES.sub(lambda match: "&#95;" * len(match[0]), text)  # inside a word they have no meaning
+    return re.sub(r"(?i)\b(www)\.|:(?=//)", lambda match: f"{match[1]}&#46;" if match[1] else "&#58;", text)
 
 
 def link_target(path: str | Path) -> str:
-    """The address of the file at a relative ``path``, for a link in HTML or Markdown."""
+    """The URL of the file at a relative ``path``, for a link in HTML or Markdown."""
     return quote(os.fsencode(Path(path).as_posix()), safe="/=,+")

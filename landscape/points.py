@@ -1,4 +1,4 @@
-"""A point in parameter space is a plain ``dict[str, Tensor]`` keyed like ``named_parameters()``."""
+"""Points in parameter space, each a plain ``dict[str, Tensor]`` keyed like ``named_parameters()``."""
 
 import copy
 import itertools
@@ -58,12 +58,12 @@ Point = dict[str, Tensor]
 
 @own_torch_state()
 def parameters_of(model: nn.Module) -> Point:
-    """Copies of all parameters of ``model``, detached, in ``named_parameters`` order; tied weights once.
+    """Detached copies of all parameters of ``model`` in the order of ``named_parameters``, tied weights once.
 
-    Wrappers of compilation and of parallel training are left out of the names, see `unwrapped`.
+    The names are those without wrappers of compilation or parallel training, see `unwrapped`.
 
     Raises:
-        InputError: parameters without values of their own, see `check_values`.
+        InputError: a parameter has no values that can be copied, for instance on the meta device.
     """
     if not isinstance(model, nn.Module):
         raise InputTypeError(f"parameters_of takes a torch.nn.Module, not {type(model).__name__}")
@@ -73,7 +73,7 @@ def parameters_of(model: nn.Module) -> Point:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside of torch.compile, DataParallel and DDP, FSDP1 and AveragedModel; else ``model`` itself."""
+    """``model`` without the wrappers torch.compile, DataParallel, DistributedDataParallel, FSDP1 and AveragedModel."""
     while True:
         if (held := wrapped_by(model)) is not None:
             inner: nn.Module | Tensor = held
@@ -96,13 +96,13 @@ def wrapper_free(name: str) -> str:
 
 
 def named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """(name, parameter) of what is in ``model``, whatever is compiled or wrapped."""
+    """(name, parameter) of all parameters of ``model``; the names are those without compilation and wrappers."""
     for name, parameter in unwrapped(model).named_parameters():
         yield wrapper_free(name), parameter
 
 
 class _Renamed(dict[str, Tensor]):
-    """A point whose values are found under the names that a wrapper gives them, too."""
+    """A point whose values can also be looked up under the names that a wrapper gives them."""
 
     def __missing__(self, name: str) -> Tensor:
         if (plain := _without_wrappers(name, self)) not in self:
@@ -140,7 +140,7 @@ def point_moving(source: nn.Module | Point, names: Container[str]) -> SharedPoin
 
 
 def _without_wrappers(name: str, names: Container[str]) -> str:
-    """``name`` without what wrappers add to it, where it is one of ``names`` then."""
+    """``name`` without the prefixes of wrappers, removed until it is one of ``names``."""
     parts = wrapper_free(name).split(".")
     while ".".join(parts) not in names and parts[:1] == ["module"]:
         parts = parts[1:]
@@ -148,27 +148,27 @@ def _without_wrappers(name: str, names: Container[str]) -> str:
 
 
 def without_wrapped_names(point: Point, names: Container[str]) -> Point:
-    """``point`` under ``names``, where its own are those with what wrappers add, as in `"module.weight"`."""
+    """``point`` without the prefixes of wrappers, as in `"module.weight"`, in names that are not in ``names``."""
     if all(name in names for name in point):
         return point
     return {_without_wrappers(name, names): value for name, value in point.items()}
 
 
 def with_wrapped_names(point: Point, model: nn.Module) -> Point:
-    """``point`` of ``model``; where that is wrapped, `"module.weight"` finds `"weight"` as well."""
+    """``point`` of ``model``; if the model is wrapped, `"module.weight"` also looks up `"weight"`."""
     own = (name for name, _ in model.named_parameters())
     return point if all(name in point for name in own) else _Renamed(point)
 
 
 def check_values(model: nn.Module) -> None:
-    """Raise InputError where a parameter or buffer of ``model`` has no values that can be moved."""
+    """Raise InputError if a parameter or buffer of ``model`` has no values that can be changed."""
     for name, value in itertools.chain(model.named_parameters(), model.named_buffers()):
         if (trouble := _trouble(value)) is not None:
             raise InputError(f"the parameter {name!r} {trouble}")
 
 
 def _trouble(value: Tensor) -> str | None:
-    """What is in the way of moving ``value``, and the way out; None where nothing is."""
+    """Why ``value`` cannot be changed, and what to do; None if it can."""
     if is_lazy(value):
         return "has no shape yet; run one batch through the model first"
     if type(value).__name__ == "FakeTensor" or value.device.type == "meta":
@@ -183,7 +183,7 @@ def _trouble(value: Tensor) -> str | None:
 
 
 def check_finite(point: Point, what: str) -> None:
-    """Raise InputError where a parameter of ``point`` is NaN or infinite; it is named."""
+    """Raise InputError, with the name of the parameter, if ``point`` has NaN or infinite values."""
     for name, value in point.items():
         if not value.isfinite().all():
             raise InputError(
@@ -193,9 +193,9 @@ def check_finite(point: Point, what: str) -> None:
 
 @own_torch_state()
 def copy_of(model: nn.Module) -> nn.Module:
-    """A deep copy; tensors that were computed (by weight_norm, or kept by forward) are detached.
+    """A deep copy of ``model``; computed tensors that it holds (such as those of weight_norm) are detached.
 
-    Submodules that wrap another one, as compiled ones do, are copied as what they wrap.
+    Submodules that wrap another module, such as compiled ones, are replaced by copies of that module.
     """
     memo: dict[int, Any] = {}
     with _DetachedCopies():
@@ -206,7 +206,7 @@ def copy_of(model: nn.Module) -> nn.Module:
 
 
 class _DetachedCopies(TorchFunctionMode):
-    """Copies of tensors that have a history, which torch refuses to copy, are without it."""
+    """Detaches tensors with a gradient history when they are copied, which torch would refuse."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is Tensor.__deepcopy__ and not args[0].is_leaf:
@@ -220,7 +220,7 @@ def model_at(model: nn.Module, point: Point) -> nn.Module:
     """A copy of ``model``, buffers included, with the parameters of ``point``.
 
     Raises:
-        InputError: ``point`` does not belong to this network.
+        InputError: ``point`` has other names or shapes than the parameters of ``model``.
     """
     moved = copy_of(unwrapped(model))
     check_match(point, dict(moved.named_parameters()))
@@ -257,7 +257,7 @@ def check_match(
 
 
 def is_continuous(tensor: Tensor) -> bool:
-    """Whether ``tensor`` holds real or complex numbers, and no whole ones or truth values, which never move."""
+    """Whether ``tensor`` holds real or complex numbers; integers and booleans are never moved."""
     return tensor.is_floating_point() or tensor.is_complex()
 
 
@@ -282,12 +282,12 @@ def is_step(tensor: Tensor) -> bool:
 
 
 def precise(tensor: Tensor) -> Tensor:
-    """``tensor`` in float32 where it is in half precision, whose sums and differences are rounded too much."""
+    """``tensor`` in float32 if it is in half precision, whose sums and differences are rounded too coarsely."""
     return tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor
 
 
 def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """``tensor`` in ``dtype``, complex numbers in its complex counterpart; whole numbers stay what they are."""
+    """``tensor`` in ``dtype``, or in its complex counterpart; integers and booleans are left unchanged."""
     if is_no_step(tensor):
         return in_precision(tensor.as_strided((), ()), dtype).expand(tensor.shape)
     if tensor.is_complex():
@@ -296,13 +296,13 @@ def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def as_float64(tensor: Tensor) -> Tensor:
-    """``tensor`` in float64 (complex128), on the CPU where its device has no float64 (Apple's MPS)."""
+    """``tensor`` in float64 (complex128); on the CPU if its device is Apple's MPS, which has no float64."""
     moved = tensor.cpu() if tensor.device.type == "mps" else tensor
     return moved.to(torch.complex128) if moved.is_complex() else moved.double()
 
 
 def as_real(tensor: Tensor) -> Tensor:
-    """``tensor`` in float64, a last axis of two for the real and imaginary parts of complex numbers."""
+    """``tensor`` in float64; complex numbers get a last axis of size 2 for their real and imaginary parts."""
     exact = as_float64(tensor.detach()).resolve_conj().resolve_neg()
     return torch.view_as_real(exact) if exact.is_complex() else exact
 
@@ -328,33 +328,33 @@ def norm(point: Point) -> float:
 
 
 def cosine(a: Point, b: Point) -> float:
-    """Cosine of the angle between two directions; NaN where one of them is zero."""
+    """Cosine of the angle between two directions; NaN if one of them is zero."""
     lengths = norm(a) * norm(b)
     return inner(a, b) / lengths if lengths else math.nan
 
 
 @own_torch_state()
 def flatten(point: Point) -> Tensor:
-    """All parameters in one vector, in float64, on the CPU; a complex number is two, its real and imaginary part."""
+    """All parameters as one vector in float64 on the CPU; complex numbers become their real and imaginary parts."""
     return torch.cat([as_real(value.cpu()).flatten() for value in point.values()])
 
 
 def aligned(tensor: Tensor) -> Tensor:
-    """``tensor``, copied where it starts at an odd place of its memory: there torch views no complex numbers."""
+    """``tensor``, copied if its storage offset is odd, at which torch cannot view pairs as complex numbers."""
     return tensor.clone() if tensor.storage_offset() % 2 else tensor
 
 
 def cut(vector: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """``vector`` [D] in pieces of ``sizes``, see `aligned`."""
+    """``vector`` [D] split into pieces of ``sizes``, see `aligned`."""
     return [aligned(piece) for piece in vector.split(list(sizes))]
 
 
 @own_torch_state()
 def unflatten(vector: Tensor, like: Point) -> Point:
-    """The parts of ``vector`` [D], as `flatten` makes it, under the names and in the shapes of ``like``."""
+    """The inverse of `flatten`: ``vector`` [D] as a point with the names and shapes of ``like``."""
     pieces = cut(vector, [value.numel() * (1 + value.is_complex()) for value in like.values()])
-    found = {}
+    point = {}
     for (name, value), piece in zip(like.items(), pieces, strict=True):
         pairs = value.is_complex()
-        found[name] = torch.view_as_complex(piece.reshape(*value.shape, 2)) if pairs else piece.reshape(value.shape)
-    return found
+        point[name] = torch.view_as_complex(piece.reshape(*value.shape, 2)) if pairs else piece.reshape(value.shape)
+    return point

@@ -1,4 +1,4 @@
-"""Objects that tell their main facts: in one line where they are printed, as a table with a picture in a notebook."""
+"""Display of objects: one line of facts where they are printed, a table with a picture in a notebook."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Pictured", "Presented", "range_text", "sample_text", "value_text"]
 
-LINE = 180  # characters, at most
-PART = 80  # of one fact
-SIZE, DPI = (4.8, 3.6), 80  # of pictures in a notebook: inches, and dots an inch
+LINE = 180  # characters of the line, at most
+PART = 80  # characters of one fact, at most
+SIZE, DPI = (4.8, 3.6), 80  # size of pictures in a notebook, in inches, and dots per inch
 
 
 class Presented:
-    """A base class of everything that says its ``facts``."""
+    """Base class of objects that display their ``facts``."""
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What it is, how large, and its main numbers: name -> text, never whole arrays."""
+        """The kind, size and main numbers of the object, name -> text, without whole arrays."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -45,20 +45,20 @@ class Presented:
 
 
 class Pictured(Presented):
-    """A base class of everything that can also be drawn."""
+    """Base class of objects that can also be drawn."""
 
     def draw(self, ax: Axes) -> None:
         """Draw the main picture of the object into ``ax``."""
         raise NotImplementedError
 
     def _picture_html(self) -> str:
-        """The picture as an image that holds its own bytes; nothing where the values cannot be drawn."""
-        from landscape.plotting.backend import import_matplotlib  # only here: results are used without pictures
+        """The picture as an image with embedded data; empty if the values cannot be drawn."""
+        from landscape.plotting.backend import import_matplotlib  # only here: results are often used without pictures
 
         import_matplotlib()
         from matplotlib.figure import Figure
 
-        figure = Figure(SIZE, layout="constrained")  # none of pyplot, which notebooks would show a second time
+        figure = Figure(SIZE, layout="constrained")  # notebooks would show a figure of pyplot a second time
         try:
             self.draw(figure.add_subplot())
         except InputError:
@@ -70,18 +70,18 @@ class Pictured(Presented):
 
 
 def value_text(value: float, error: float | None = None) -> str:
-    """``value`` to four digits, with its standard error where there is one."""
+    """``value`` to four digits, with its standard error if that is finite."""
     return f"{value:.4g}" + ("" if error is None or not np.isfinite(error) else f" ± {error:.2g}")
 
 
 def range_text(values: np.ndarray) -> str:
-    """The smallest and the largest finite of ``values``."""
+    """The smallest and the largest finite value, as text."""
     finite = values[np.isfinite(values)]
     return f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "nowhere finite"
 
 
 def sample_text(metadata: Mapping[str, object]) -> str:
-    """Name, split and size of the data that a result with this ``metadata`` was computed on; empty if not known."""
+    """Name, split and size of the data on which a result with this ``metadata`` was computed; empty if unknown."""
     data = metadata.get("data")
     if not isinstance(data, Mapping):
         return ""

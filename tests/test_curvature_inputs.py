@@ -303,7 +303,9 @@ def test_the_constant_of_adaptive_measures_is_added_and_named():
         expected = F.cross_entropy(moved(inputs.double()), targets).item() - loss.item()
         found = ll.sharpness(target, model, "adaptive-sam", eta=eta)
         assert found.value == pytest.approx(expected, rel=1e-9) and found.definition.endswith(f"eta = {eta:g}")
-    with pytest.raises(ll.InputError, match="sam has no eta; adaptive-sam, adaptive-ascent, adaptive-gaussian have"):
+    with pytest.raises(
+        ll.InputError, match="sam has no eta; only adaptive-sam, adaptive-ascent, adaptive-gaussian have one"
+    ):
         ll.sharpness(target, model, "sam", eta=0.01)
 
 

@@ -208,11 +208,11 @@ def test_a_product_tells_what_it_is():
         (lambda t, m, p: (m,), {}, "an objective is needed, not Sequential; make one with product = hessian_product"),
         (lambda t, m, p: (m, t), {}, "a product or an objective is needed, not Sequential"),
         (lambda t, m, p: ((1, 2), m), {}, "an objective is needed, not tuple"),
-        (lambda t, m, p: (t,), {}, r"says nothing of the point; make product = hessian_product\(objective, model\)"),
+        (lambda t, m, p: (t,), {}, r"an objective needs a point; make product = hessian_product\(objective, model\)"),
         (lambda t, m, p: (t, 3), {}, r"a point is a module or a dict\[str, Tensor\], not int"),
-        (lambda t, m, p: (p, m), {}, "point was given beside a product, which has its own; leave it out"),
-        (lambda t, m, p: (p,), {"operator": "ggn"}, "operator was given beside a product"),
-        (lambda t, m, p: (p,), {"parameters": ("*",)}, "parameters was given beside a product"),
+        (lambda t, m, p: (p, m), {}, "point was passed with a product, which already has one; leave it out"),
+        (lambda t, m, p: (p,), {"operator": "ggn"}, "operator was passed with a product"),
+        (lambda t, m, p: (p,), {"parameters": ("*",)}, "parameters was passed with a product"),
         (lambda t, m, p: (t, m), {"operator": "fisher"}, "unknown operator 'fisher'; use 'hessian' or 'ggn'"),
         (lambda t, m, p: (t, m), {"operator": ["ggn"]}, r"unknown operator \['ggn'\]"),
         (lambda t, m, p: (t, m), {"parameters": "*"}, r"not the string '\*'"),
@@ -239,7 +239,7 @@ def test_an_eigenvector_plane_takes_the_point_of_the_product():
     with torch.no_grad():
         next(model.parameters()).add_(0.1)
     elsewhere = ll.hessian_product(target_of(model, torch.float64), model)
-    with pytest.raises(ll.InputError, match="of another point than the product"):
+    with pytest.raises(ll.InputError, match="belong to another point than the product"):
         ll.eigenvector_plane(elsewhere, pairs)
 
 

@@ -1,4 +1,4 @@
-"""Products with the second derivatives of one batch, from the graph of its first ones."""
+"""Products with the second derivatives of one batch, from the graph of its first derivatives."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,35 +16,42 @@ from landscape.objective.trees import tensors_of
 
 __all__ = ["BATCH_PRODUCTS", "gradient_of"]
 
-Pieces = Sequence[Tensor | None]  # one tensor a parameter; None stands for zero
+Pieces = Sequence[Tensor | None]  # one tensor for each parameter; None stands for zero
 
 
 def hessian_of(objective: Objective, batch: object, parameters: list[Tensor]) -> Callable[[Pieces], Pieces]:
-    """v -> sum over the batch of H_n v: the gradient of g v, g the gradient of the summed losses (Pearlmutter 1994)."""
+    """v -> sum over the batch of H_n v, the gradient of g^T v for the gradient g of the summed losses.
+
+    Source: Pearlmutter 1994, "Fast Exact Multiplication by the Hessian".
+    """
     with replaced_forwards(fast_convolutions(objective.model)), exact_weight_norms(objective.model):
         losses = objective.losses(batch)
-        # What flows back is made a variable, else a function that can be differentiated once would count as linear.
+        # The incoming gradient requires grad: otherwise torch would take a function that can be differentiated only
+        # once for a linear one, without an error.
         one = torch.ones((), dtype=losses.dtype, device=losses.device, requires_grad=True)
         gradients = torch.autograd.grad(losses.sum(), parameters, one, create_graph=True, allow_unused=True)
     _check_twice_differentiable(gradients)
-    return lambda direction: _pulled_back(gradients, parameters, direction)
+    return lambda direction: _vjp(gradients, parameters, direction)
 
 
 def ggn_of(objective: Objective, batch: object, parameters: list[Tensor]) -> Callable[[Pieces], Pieces]:
-    """v -> sum over the batch of J_n^T (d^2 l_n / dz^2) J_n v, z the outputs of the network (Schraudolph 2002)."""
+    """v -> sum over the batch of J_n^T (d^2 l_n / dz^2) J_n v for the outputs z of the network.
+
+    Source: Schraudolph 2002, "Fast Curvature Matrix-Vector Products for Second-Order Gradient Descent", section 3.
+    """
     with replaced_forwards(fast_convolutions(objective.model, linear=True)):
         outputs, free, losses = _cut_at_outputs(objective, batch)
         seed = torch.zeros_like(outputs, requires_grad=True)
-        # J^T seed is linear in the seed: its own transpose is J.
-        pulled = torch.autograd.grad(outputs, parameters, seed, create_graph=True, allow_unused=True)
+        # J^T seed is linear in the seed, so that differentiating it by the seed multiplies with J.
+        pullback = torch.autograd.grad(outputs, parameters, seed, create_graph=True, allow_unused=True)
     if any(part is not None for part in torch.autograd.grad(losses, parameters, retain_graph=True, allow_unused=True)):
-        raise InputError("the loss depends on the weights beside the outputs of the network; use the Hessian")
+        raise InputError("the loss depends on the weights not only through the network's outputs; use the Hessian")
     (slope,) = torch.autograd.grad(losses, free, create_graph=True)
 
     def product(direction: Pieces) -> Pieces:
-        (moved,) = _pulled_back(pulled, [seed], direction)
-        (curved,) = _pulled_back([slope], [free], [moved])
-        return _pulled_back([outputs], parameters, [curved])
+        (tangent,) = _vjp(pullback, [seed], direction)  # J v
+        (curved,) = _vjp([slope], [free], [tangent])
+        return _vjp([outputs], parameters, [curved])
 
     return product
 
@@ -58,20 +65,23 @@ BATCH_PRODUCTS = {"hessian": hessian_of, "ggn": ggn_of}
 
 
 def _check_twice_differentiable(gradients: Pieces) -> None:
-    """Find the node that torch leaves where a function refuses a second derivative, which autograd may pass by."""
-    waiting, seen = [gradient.grad_fn for gradient in gradients if gradient is not None], set()
+    """Raise RuntimeError if a function allows no second derivative; autograd itself may not notice that.
+
+    torch marks such functions by a node with the name Error or DelayedError in the graph.
+    """
+    waiting, visited = [gradient.grad_fn for gradient in gradients if gradient is not None], set()
     while waiting:
         node = waiting.pop()
-        if node is None or node in seen:
+        if node is None or node in visited:
             continue
-        seen.add(node)
+        visited.add(node)
         if node.name().rpartition("::")[2] in ("Error", "DelayedError"):
             raise RuntimeError("a function of it is marked once_differentiable")
-        waiting += [following for following, _ in node.next_functions]
+        waiting += [parent for parent, _ in node.next_functions]
 
 
-def _pulled_back(values: Pieces, inputs: list[Tensor], weights: Pieces) -> Pieces:
-    """sum_i weights_i d values_i / d inputs, None where it does not depend on them."""
+def _vjp(values: Pieces, inputs: list[Tensor], weights: Pieces) -> Pieces:
+    """Vector-Jacobian product sum_i weights_i d values_i / d inputs; None for inputs on which no value depends."""
     pairs = [
         (value, weight)
         for value, weight in zip(values, weights, strict=True)
@@ -84,25 +94,25 @@ def _pulled_back(values: Pieces, inputs: list[Tensor], weights: Pieces) -> Piece
 
 
 def _cut_at_outputs(objective: Objective, batch: object) -> tuple[Tensor, Tensor, Tensor]:
-    """(outputs z of the network, the same as a variable of its own, summed losses as a function of the latter)."""
-    seen: list[tuple[Tensor, Tensor]] = []
+    """(outputs z of the network, z as a detached leaf tensor, summed losses computed from that leaf)."""
+    calls: list[tuple[Tensor, Tensor]] = []
 
     def cut(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], outputs: object) -> Tensor:
         if any(map(is_differentiated, tensors_of((arguments, keywords)))):
             raise InputError("the GGN needs a loss that does not differentiate the network by inputs; use the Hessian")
         if not isinstance(outputs, Tensor):
             raise InputError(f"the GGN needs a network that returns one tensor, not {type(outputs).__name__}")
-        seen.append((outputs, outputs.detach().requires_grad_()))
-        return seen[-1][1]
+        calls.append((outputs, outputs.detach().requires_grad_()))
+        return calls[-1][1]
 
     handle = objective.model.register_forward_hook(cut, with_kwargs=True)
     try:
         losses = objective.losses(batch).sum()
     finally:
         handle.remove()
-    if len(seen) != 1:
+    if len(calls) != 1:
         raise InputError(
-            f"the GGN needs a loss of the outputs of the network, but this one calls it {len(seen)} times; "
-            "use the Hessian"
+            f"the GGN needs a loss that calls the network once for each batch, but this one calls it {len(calls)} "
+            "times; use the Hessian"
         )
-    return *seen[0], losses
+    return *calls[0], losses

@@ -1,6 +1,6 @@
-"""Convolutions whose second derivatives are convolutions of the same shape, as fast as the first ones.
+"""Convolutions whose second derivatives are convolutions of the same shape, and as fast as the first derivatives.
 
-torch's own differentiates the gradient of the weight by a convolution with a kernel as large as the image.
+torch's own second derivative of the weight gradient is a slow convolution with a kernel as large as the image.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from landscape.objective.forwards import has_own_forward
 __all__ = ["fast_convolutions"]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-Settings = tuple[Any, ...]  # what torch.convolution takes behind inputs, weight and bias
+Settings = tuple[Any, ...]  # the arguments of torch.convolution after inputs, weight and bias
 
 
 def fast_convolutions(model: nn.Module, *, linear: bool = False) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
-    """A forward for every plain convolution of ``model`` that can be differentiated twice at low cost.
+    """A forward function for every plain convolution of ``model``, which can be differentiated twice at low cost.
 
-    With ``linear`` the gradient counts as a function of what flows back alone, its inputs and weights as constants:
-    what products with the Jacobian need.
+    With ``linear`` inputs and weights are constants for the second derivative, which then is that of a function linear
+    in the incoming gradient: products with the Jacobian need no more.
     """
     return {
         module: partial(_forward, module, linear)
@@ -46,7 +46,7 @@ def _forward(module: Any, linear: bool, input: Tensor) -> Tensor:  # ``module`` 
 
 
 class _Convolution(torch.autograd.Function):
-    """z = a * W + b."""
+    """The convolution z = a * W + b of inputs a with a weight W and a bias b."""
 
     @staticmethod
     def forward(
@@ -70,7 +70,7 @@ class _Convolution(torch.autograd.Function):
 
 
 class _Gradient(torch.autograd.Function):
-    """(dz, a, W) -> (da, dW), each only where it is needed."""
+    """The gradients (da, dW) of a convolution for (dz, a, W); each is computed only if it is needed."""
 
     @staticmethod
     def forward(
@@ -83,7 +83,7 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, of_inputs: Tensor | None, of_weight: Tensor | None) -> tuple[Tensor | None, ...]:
-        """With u, V flowing back to da, dW: u * W + a * V for dz, dz and V for a, dz and u for W."""
+        """For the incoming gradients u of da and V of dW: u * W + a * V, and the gradients for (dz, V) and (dz, u)."""
         gradient, inputs, weight = ctx.saved_tensors
         groups = ctx.settings[-1]
         to_gradient, to_inputs, to_weight = ctx.needs_input_grad[:3]

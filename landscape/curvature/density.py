@@ -30,26 +30,28 @@ def spectral_density(
     parameters: str | Sequence[str] | None = None,
     progress: bool = True,
 ) -> SpectralDensity:
-    """phi(t) = 1/D sum_i delta(t - l_i), as seen by ``probes`` random unit vectors after ``steps`` Lanczos steps each.
+    """Estimate the density phi(t) = 1/D sum_i delta(t - l_i) of the eigenvalues l_i of a D x D matrix H.
 
-    A probe z gives sum_k w_k delta(t - n_k), its Gauss quadrature: the nodes n_k are the eigenvalues of the Lanczos
-    matrix, the weights w_k the squared first entries of its eigenvectors; moments up to degree 2 steps - 1 are those
-    of z^T H^j z. Source: Ghorbani et al. 2019, "An Investigation into Neural Net Optimization via Hessian Eigenvalue
-    Density", section 2; Ubaru et al. 2017.
+    Stochastic Lanczos quadrature: for each random unit vector z, the density is approximated by the Gauss quadrature
+    sum_k w_k delta(t - n_k). The nodes n_k are the eigenvalues of the Lanczos matrix and the weights w_k the squared
+    first entries of its eigenvectors, so that the moments z^T H^j z are exact up to j = 2 steps - 1. Source: Ghorbani
+    et al. 2019, "An Investigation into Neural Net Optimization via Hessian Eigenvalue Density", section 2; Ubaru et al.
+    2017, "Fast Estimation of tr(f(A)) via Stochastic Lanczos Quadrature".
 
     Args:
-        product: the matrix, as `hessian_product` or `ggn_product` makes it; its graphs serve the next measurement too.
-            Or an objective, of which a product is made for this one measurement, with the three options below.
-        point: beside an objective: where.
-        probes: Gaussian start vectors, normalised; the spread over them is the band of the density.
-        steps: Lanczos steps a probe, at most the dimension.
-        seed: of the probes.
-        operator: beside an objective: "hessian" (the default) or "ggn".
-        parameters: beside an objective: glob patterns; the density of that diagonal block (default: of all).
-        progress: show a bar.
+        product: The matrix, from `hessian_product` or `ggn_product`; the graphs that it keeps also serve later
+            measurements. Or an objective, from which a product is made for this measurement.
+        point: With an objective only: the point at which the matrix is taken.
+        probes: Number of start vectors, normalised Gaussian; the spread over them gives the band of the density.
+        steps: Lanczos steps for each probe, at most D.
+        seed: Seed of the probes.
+        operator: With an objective only: "hessian" (the default) or "ggn".
+        parameters: With an objective only: the parameters of the diagonal block, see `hessian_product`; default: all.
+        progress: Show a progress bar.
 
     Raises:
-        InputError: numbers below one, options of an objective beside a product, and what `hessian_product` raises.
+        InputError: a number is below one, options of an objective are passed with a product, or `hessian_product`
+            refuses the arguments.
 
     Example:
         >>> import torch
@@ -77,27 +79,27 @@ def spectral_density(
 def lanczos(matvec: Callable[[np.ndarray], np.ndarray], start: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """(diagonal [m], off-diagonal [m - 1]) of Q^T H Q, Q the orthonormal Krylov basis of ``start``; m <= ``steps``.
 
-    Every new vector is orthogonalised against all before it, twice; the basis has the dtype of ``start``. It ends
-    early where no direction is left.
+    Every new vector is orthogonalised twice against all earlier ones; the basis has the dtype of ``start``. The
+    iteration ends early if the Krylov space is exhausted.
     """
     basis = np.empty((steps, len(start)), start.dtype)
-    vector, diagonal, beside = start / np.linalg.norm(start), [], []
+    vector, diagonal, off_diagonal = start / np.linalg.norm(start), [], []
     for step in range(steps):
         basis[step] = vector
         image = matvec(vector)
         diagonal.append(float(image @ vector))
-        done = basis[: step + 1]
+        earlier = basis[: step + 1]
         for _ in range(2):
-            image = image - (done @ image.astype(basis.dtype)) @ done
-        beside.append(float(np.linalg.norm(image)))
-        if beside[-1] <= 1e-10 * max(map(abs, (*diagonal, *beside))):
+            image = image - (earlier @ image.astype(basis.dtype)) @ earlier
+        off_diagonal.append(float(np.linalg.norm(image)))
+        if off_diagonal[-1] <= 1e-10 * max(map(abs, (*diagonal, *off_diagonal))):
             break
-        vector = (image / beside[-1]).astype(basis.dtype)
-    return np.array(diagonal), np.array(beside[: len(diagonal) - 1])
+        vector = (image / off_diagonal[-1]).astype(basis.dtype)
+    return np.array(diagonal), np.array(off_diagonal[: len(diagonal) - 1])
 
 
-def _quadrature(diagonal: np.ndarray, beside: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights [steps]; where Lanczos ended early, the last node again with the weight zero."""
-    nodes, vectors = eigh_tridiagonal(diagonal, beside)
+def _quadrature(diagonal: np.ndarray, off_diagonal: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights [steps]; if Lanczos ended early, the last node is repeated with weights of zero."""
+    nodes, vectors = eigh_tridiagonal(diagonal, off_diagonal)
     missing = steps - len(nodes)
     return np.pad(nodes, (0, missing), mode="edge"), np.pad(vectors[0] ** 2, (0, missing))

@@ -1,4 +1,4 @@
-"""The outermost eigenvalues with their eigenvectors, each with its residual, and planes along them."""
+"""The outermost eigenvalues with their eigenvectors and residuals, and planes along eigenvectors."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -24,20 +24,20 @@ from landscape.slices.planes import Plane
 __all__ = ["eigenvector_plane", "top_eigenpairs"]
 
 End = Literal["magnitude", "largest", "smallest"]
-Seed = tuple[int, int]  # of the caller, and number of the attempt
+Seed = tuple[int, int]  # seed of the caller, number of the attempt
 
-# ARPACK's name, and the order of the values: a key by which they increase.
+# ARPACK's name of each end of the spectrum, and the key by which the eigenvalues are sorted.
 ENDS: dict[End, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "magnitude": ("LM", lambda values: -np.abs(values)),
     "largest": ("LA", lambda values: -values),
     "smallest": ("SA", lambda values: values),
 }
-SMALLEST_BASIS = 8  # Krylov vectors between two restarts; few, because convergence is seen at restarts only
-DENSE = 24  # dimension up to which the whole matrix takes no more products
-BASIS_BYTES = 512 * 2**20  # that the Krylov basis may take
-ATTEMPTS = 4  # at pairs beyond which nothing was passed over, each with a Krylov basis twice as large
-RESTARTS = 40  # of the Krylov basis, before what was found is reported as it is
-LAST_BASIS = 100  # vectors of the last basis, from which pairs that have not converged are taken
+SMALLEST_BASIS = 8  # Krylov vectors between two restarts; few, because convergence is checked only at restarts
+DENSE = 24  # up to this dimension computing the whole matrix takes no more products than ARPACK
+BASIS_BYTES = 512 * 2**20  # memory of the Krylov basis, at most
+ATTEMPTS = 4  # computations, each with a Krylov basis twice as large, until no eigenvalue farther out was missed
+RESTARTS = 40  # of the Krylov basis, after which pairs that have not converged are reported and flagged
+LAST_BASIS = 100  # vectors of the last Krylov basis, from which pairs that have not converged are taken
 
 
 @own_torch_state()
@@ -53,32 +53,32 @@ def top_eigenpairs(
     parameters: str | Sequence[str] | None = None,
     progress: bool = True,
 ) -> Eigenpairs:
-    """The k outermost eigenpairs of the Hessian (or GGN) of ``product``: H v_i = l_i v_i, |v_i| = 1.
+    """The k outermost eigenpairs of the Hessian (or GGN) matrix H: H v_i = l_i v_i with |v_i| = 1.
 
-    Implicitly restarted Lanczos (ARPACK through scipy), started from a Gaussian vector. The
-    residual |H v_i - l_i v_i| / |l_i| is then measured with one more product each, with l_i = v_i^T H v_i. An
-    eigenvalue lies within residual x |l_i| of l_i; its error is about the square of the residual where the next
-    eigenvalue is far. Pairs above ``tol`` are kept and flagged.
+    They are computed by the implicitly restarted Lanczos method (ARPACK through scipy) from a Gaussian start vector.
+    Then l_i = v_i^T H v_i and the residual |H v_i - l_i v_i| / |l_i| are measured with one more product for each pair.
+    An eigenvalue lies within residual x |l_i| of l_i; if the next eigenvalue is far away, the relative error of l_i is
+    about the square of the residual. Pairs whose residual exceeds ``tol`` are returned, but flagged.
 
-    A small residual does not tell whether an eigenvalue farther out was passed over. So a second Lanczos run, from
-    another random vector, looks beyond every pair: where it finds an eigenvalue, the pairs are computed again with a
-    larger basis; where it cannot exclude one with a risk of 1 % within as many products again, the pair is flagged.
+    A small residual does not exclude that an eigenvalue farther out was missed. So a second Lanczos run, from another
+    random vector, searches beyond every pair. If it finds an eigenvalue, the pairs are computed again with a larger
+    basis; if, after as many products again, the risk of a missed eigenvalue still exceeds 1 %, the pair is flagged.
 
     Args:
-        product: the matrix, as `hessian_product` or `ggn_product` makes it; its graphs serve the next measurement too.
-            Or an objective, of which a product is made for this one measurement, with the three options below.
-        point: beside an objective: where.
-        k: number of pairs, at most the dimension.
-        tol: residual asked for.
-        seed: of the start vector.
+        product: The matrix, from `hessian_product` or `ggn_product`; the graphs that it keeps also serve later
+            measurements. Or an objective, from which a product is made for this measurement.
+        point: With an objective only: the point at which the matrix is taken.
+        k: Number of pairs, at most the dimension.
+        tol: Largest residual of a converged pair.
+        seed: Seed of the start vector.
         which: "magnitude" (largest |l|), "largest", or "smallest" (most negative).
-        operator: beside an objective: "hessian" (the default) or "ggn".
-        parameters: beside an objective: glob patterns; eigenpairs of that diagonal block (default: of all).
-        progress: show a bar.
+        operator: With an objective only: "hessian" (the default) or "ggn".
+        parameters: With an objective only: the parameters of the diagonal block, see `hessian_product`; default: all.
+        progress: Show a progress bar.
 
     Raises:
-        InputError: k beyond the dimension, an unknown option, options of an objective beside a product, and what
-            `hessian_product` raises.
+        InputError: k exceeds the dimension, an option is unknown, options of an objective are passed with a product,
+            or `hessian_product` refuses the arguments.
 
     Example:
         >>> import torch
@@ -102,8 +102,8 @@ def top_eigenpairs(
         with counted(matrix, "eigenpairs", progress) as multiply:
             for attempt in range(ATTEMPTS):
                 values, vectors, residuals = pairs = _ritz_pairs(multiply, k, which, tol, (seed, attempt))
-                outermost, passed_over = _examined(multiply, pairs, which, tol, (seed, attempt))
-                if not passed_over.any():
+                outermost, missed = _check_outermost(multiply, pairs, which, tol, (seed, attempt))
+                if not missed.any():
                     break
         metadata = recorded(matrix, began, k=k, which=which, tol=tol, seed=seed)
     return Eigenpairs(
@@ -120,25 +120,25 @@ def top_eigenpairs(
 def eigenvector_plane(
     point: Product | nn.Module | Point, pairs: Eigenpairs, *, first: int = 0, second: int = 1
 ) -> Plane:
-    """The plane through a point along two unit eigenvectors as they are: one unit is a step of length one.
+    """The plane through a point along two unit eigenvectors, without normalisation: coordinates are lengths.
 
-    Instead of the point, the product that the pairs are of may be given. Along each axis alone the loss is, to second
-    order, l(0) + g v t + l_i t^2 / 2 with the eigenvalues l_i of the recipe. Parameters that the pairs leave out are
-    not moved.
+    Along the axis of eigenvector v_i with eigenvalue l_i the loss is L(0) + g^T v_i t + l_i t^2 / 2 to second order.
+    Instead of the point, the product from which the pairs were computed can be passed. Parameters outside the block of
+    the pairs are not moved.
 
     Raises:
-        InputError: numbers of pairs that are not there or the same; pairs of another network, or of another point
-            than that of the product.
+        InputError: ``first`` or ``second`` is not the number of a pair, or both are equal; the pairs belong to another
+            network, or to another point than the product.
     """
     if isinstance(point, Product):
         if pairs.metadata["point"] != point.description["point"]:
-            raise InputError("the eigenpairs are of another point than the product; compute them of this product")
+            raise InputError("the eigenpairs belong to another point than the product; compute them from this product")
         origin, held = point.point, point.networks
     else:
         origin, held = point_moving(point, pairs.metadata["parameters"]), Networks.around(point)
     count = len(pairs.values)
     if first == second or not {first, second} <= set(range(count)):
-        raise InputError(f"eigenvectors {first} and {second} of {count}: give two different ones from 0 to {count - 1}")
+        raise InputError(f"eigenvectors {first} and {second} of {count}: use two different ones from 0 to {count - 1}")
     shapes = pairs.metadata["parameters"]
     if any(name not in origin or list(origin[name].shape) != shape for name, shape in shapes.items()):
         raise InputError("the eigenpairs do not belong to this network; compute them at one of its points")
@@ -157,7 +157,7 @@ def eigenvector_plane(
 def _ritz_pairs(
     multiply: Multiplications, k: int, which: End, tol: float, seed: Seed
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values [k], orthonormal vectors [k, D] and residuals [k], in the order asked for."""
+    """Values [k], orthonormal vectors [k, D] and residuals [k], in the order of the end ``which``."""
     vectors = _ritz_vectors(multiply, k, which, tol, seed)
     images = np.stack([multiply(vector) for vector in vectors])
     values = (vectors * images).sum(1)
@@ -167,14 +167,14 @@ def _ritz_pairs(
     return values, vectors, np.linalg.norm(images - values[:, None] * vectors, axis=1) / sizes
 
 
-def _examined(
+def _check_outermost(
     multiply: Multiplications,
     pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
     which: End,
     tol: float,
     seed: Seed,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each pair, whether no eigenvalue beyond it was passed over [k], and whether one was [k]."""
+    """Two masks [k]: the pairs beyond which an eigenvalue can be excluded, and those beyond which one was found."""
     values, vectors, residuals = pairs
     close = residuals <= tol
     if _is_dense(multiply.dimension, len(values)) or not close.any():
@@ -194,12 +194,12 @@ def _examined(
 
 
 def _is_dense(size: int, k: int) -> bool:
-    """Whether the whole matrix takes no more products than its outermost eigenpairs."""
+    """Whether computing the whole matrix takes no more products than its outermost eigenpairs."""
     return size <= max(2 * k + 1, DENSE)
 
 
 def _ritz_vectors(multiply: Multiplications, k: int, which: End, tol: float, seed: Seed) -> np.ndarray:
-    """k orthonormal vectors [k, D] in float64: eigenvectors, or the best that the allowed products give."""
+    """k orthonormal vectors [k, D] in float64: eigenvectors, or the best approximations that the restarts allow."""
     size, name, dtype = multiply.dimension, ENDS[which][0], multiply.dtype
     basis = min(size, max(2 * k + 1, SMALLEST_BASIS) * 2 ** seed[1])
     if _is_dense(size, k):
@@ -209,12 +209,12 @@ def _ritz_vectors(multiply: Multiplications, k: int, which: End, tol: float, see
     operator = LinearOperator((size, size), matvec=lambda vector: multiply(vector).astype(dtype), dtype=dtype)
     start = np.random.default_rng(seed[0] if not seed[1] else seed).standard_normal(size).astype(dtype)
     try:
-        # Half of what is asked for, as the estimate of ARPACK and the residual differ by rounding.
+        # Half of the tolerance, because the estimate of ARPACK and the residual differ by rounding.
         vectors = eigsh(operator, k, which=name, tol=tol / 2, v0=start, ncv=basis, maxiter=RESTARTS)[1]
     except ArpackNoConvergence:
         last = min(size - 1, max(basis, min(LAST_BASIS, BASIS_BYTES // (size * dtype.itemsize))))
         vectors = eigsh(operator, k, which=name, tol=np.inf, v0=start, ncv=last, maxiter=RESTARTS)[1]
-    except ArpackError:  # which a matrix of zeros raises; of any other the residuals tell
+    except ArpackError:  # raised for a matrix of zeros; in any other case the residuals show the failure
         vectors = np.eye(size, k)
     return np.asarray(np.linalg.qr(vectors.astype(np.float64))[0].T)
 

@@ -1,4 +1,4 @@
-"""Whether eigenvalues are the outermost ones, by a second Lanczos run over what their eigenvectors leave."""
+"""Checking that eigenvalues are the outermost ones, by a Lanczos run in the complement of their eigenvectors."""
 
 import math
 from collections.abc import Callable
@@ -7,8 +7,8 @@ import numpy as np
 
 __all__ = ["are_outermost"]
 
-RISK = 0.01  # probability that a random vector hides an eigenvalue which was passed over
-FEWEST = 30  # products that the second run may take in any case
+RISK = 0.01  # probability that the random vector is too nearly orthogonal to a missed eigenvector to show it
+FEWEST = 30  # products that the run may always take
 
 
 def are_outermost(
@@ -20,24 +20,25 @@ def are_outermost(
     generator: np.random.Generator,
     dtype: np.dtype,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether no eigenvalue mu outside ``vectors`` has s mu above each of ``limits`` [n], and where one does [n].
+    """Two masks [n]: where eigenvalues mu with s mu > limit can be excluded, and where one exists.
 
-    Lanczos steps on P H P, P = I - V^T V, from a Gaussian vector z in the range of P. With the polynomials p_j that
-    are orthonormal under its spectral measure, an eigenvalue mu has weight (z u)^2 / |z|^2 <= 1 / sum_j p_j(mu)^2
-    there (Christoffel function). That sum grows beyond the zeros of the p_j, so where it is large at a limit, an
-    eigenvalue above would take a vector z that is nearly orthogonal to u, of which the probability is `RISK`. Where a
-    p_j is not positive, a Ritz value, and so an eigenvalue, lies above the limit. No basis is kept: lost
-    orthogonality gives copies of Ritz values, which change neither. Sources: Parlett 1998, "The Symmetric Eigenvalue
-    Problem", chapter 12; Szego 1939, "Orthogonal Polynomials", section 3.4.
+    Only eigenvalues other than those of ``vectors`` count. The function takes Lanczos steps with P H P, P = I - V^T V,
+    from a Gaussian vector z in the range of P. Let p_j be the polynomials that are orthonormal under the spectral
+    measure of z. An eigenvalue mu with unit eigenvector u has the weight (z^T u)^2 / |z|^2 <= 1 / sum_j p_j(mu)^2 in
+    that measure (Christoffel function). The sum grows beyond the zeros of the p_j. If it is large at a limit, an
+    eigenvalue above the limit would require a z nearly orthogonal to u, which has probability `RISK`. If some p_j is
+    not positive at the limit, a Ritz value, and therefore an eigenvalue, lies above it. The basis is not stored: the
+    loss of orthogonality only repeats Ritz values, which changes neither conclusion. Sources: Parlett 1998, "The
+    Symmetric Eigenvalue Problem", chapter 12; Szego 1939, "Orthogonal Polynomials", section 3.4.
 
     Args:
-        matvec: the product with H.
-        vectors: orthonormal rows V [k, D].
-        limits: what no further eigenvalue, times its sign, may exceed.
-        signs: s [n], 1 at the upper end of the spectrum and -1 at the lower one.
-        most: products to spend at most, if more than `FEWEST`.
-        generator: of z.
-        dtype: of the vectors that are multiplied.
+        matvec: The product with H.
+        vectors: Orthonormal rows V [k, D], the known eigenvectors.
+        limits: The limits [n] of s mu.
+        signs: The signs s [n]: 1 for the upper end of the spectrum, -1 for the lower end.
+        most: Largest number of products; at least `FEWEST` are allowed.
+        generator: Generator of z.
+        dtype: Dtype of the vectors passed to ``matvec``.
     """
     size = vectors.shape[1] - len(vectors)
     enough = 2 * size / (math.pi * RISK**2)  # P(weight < 1 / enough) = RISK for one direction of `size`
@@ -50,7 +51,7 @@ def are_outermost(
     for _ in range(min(size, max(most, FEWEST))):
         image = matvec(vector.astype(dtype))
         diagonal = float(image @ vector)
-        # Last, as what rounding leaves along V would grow to an eigenvalue of zero.
+        # Project last: components along V left by rounding would grow and appear as an eigenvalue of zero.
         image = _without(vectors, image - diagonal * vector - beside * before)
         length = float(np.linalg.norm(image))
         scale = max(scale, abs(diagonal), length)

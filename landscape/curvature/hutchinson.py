@@ -1,4 +1,4 @@
-"""The trace by random probes, with a standard error."""
+"""Estimates of the trace from random probes, with a standard error."""
 
 import math
 import time
@@ -23,12 +23,12 @@ __all__ = ["rademacher", "trace"]
 Matvec = Callable[[np.ndarray], np.ndarray]
 
 METHODS = ("hutch++", "hutchinson")
-PILOT = 20  # probes from which the number of all probes is planned
-LEAST_PRODUCTS = 30  # a sketch and a pilot
-COCHRAN = 25  # Cochran 1977, "Sampling Techniques", section 2.15
-MOST = 10**9  # probes: more than there will ever be
-DOUBT = 0.1  # probability that the planned number is too small
-SKETCH = 16  # vectors of the sketch: a little more than the outliers of a classifier of ten classes
+PILOT = 20  # probes from which the total number of probes is planned
+LEAST_PRODUCTS = 30  # products for a sketch and the pilot probes
+COCHRAN = 25  # factor of the squared skewness: Cochran 1977, "Sampling Techniques", section 2.15
+MOST = 10**9  # largest planned number of probes, never reached
+DOUBT = 0.1  # probability that the planned number of probes is too small
+SKETCH = 16  # vectors of the sketch, a few more than the outlying eigenvalues of a classifier with ten classes
 
 
 @own_torch_state()
@@ -44,33 +44,35 @@ def trace(
     parameters: str | Sequence[str] | None = None,
     progress: bool = True,
 ) -> TraceEstimate:
-    """tr H = E[z^T H z] over Rademacher probes z, as many as make the standard error small enough.
+    """Estimate tr H = E[z^T H z] from Rademacher probes z (entries 1 or -1), until its standard error is small enough.
 
-    "hutchinson" averages z^T H z (Hutchinson 1990). "hutch++" takes the trace on the range Q of H S exactly, S a
-    sketch of up to 16 Rademacher vectors, and averages z^T P H P z, P = I - Q Q^T, for the rest (Meyer et al. 2021,
-    "Hutch++: Optimal Stochastic Trace Estimation", algorithm 1): fewer probes where few eigenvalues dominate.
+    "hutchinson" averages z^T H z (Hutchinson 1990, "A Stochastic Estimator of the Trace of the Influence Matrix").
+    "hutch++" computes the trace on the range Q of H S exactly, where S is a sketch of up to 16 Rademacher vectors, and
+    averages z^T P H P z with P = I - Q Q^T for the rest (Meyer et al. 2021, "Hutch++: Optimal Stochastic Trace
+    Estimation", algorithm 1); it needs fewer probes if few eigenvalues dominate.
 
-    Probes that were drawn until their own standard error happened to be small would be wrong more often than it says.
-    So their number is planned from the first 20, with the variance at its upper confidence limit of 90 % (after Stein
-    1945, "A Two-Sample Test for a Linear Hypothesis Whose Power is Independent of the Variance"), and all of them are
-    drawn; only where they miss the error is a larger number planned from them. Probes with a skewed law, which a few
-    large eigenvalues give them, are drawn until their mean is about normal (25 times their squared skewness).
+    If probes were drawn until their own standard error is small, the standard error would be too small on average. So
+    the number of probes is planned from the first 20, with the upper 90 % confidence limit of their variance (after
+    Stein 1945, "A Two-Sample Test for a Linear Hypothesis Whose Power is Independent of the Variance"), and all of them
+    are drawn; if their standard error is still too large, a larger number is planned from them. If the distribution of
+    z^T H z is skewed, which a few large eigenvalues cause, at least 25 times its squared skewness probes are drawn,
+    after which their mean is nearly normal.
 
     Args:
-        product: the matrix, as `hessian_product` or `ggn_product` makes it; its graphs serve the next measurement too.
-            Or an objective, of which a product is made for this one measurement, with the three options below.
-        point: beside an objective: where.
+        product: The matrix, from `hessian_product` or `ggn_product`; the graphs that it keeps also serve later
+            measurements. Or an objective, from which a product is made for this measurement.
+        point: With an objective only: the point at which the matrix is taken.
         method: "hutch++" or "hutchinson".
-        relative_error: standard error asked for, as a share of |trace|; at least 20 probes are drawn.
-        max_products: products to spend at most; ``converged`` says whether they were enough.
-        seed: of the probes.
-        operator: beside an objective: "hessian" (the default) or "ggn".
-        parameters: beside an objective: glob patterns; the trace of that diagonal block (default: of all).
-        progress: show a bar.
+        relative_error: Standard error to reach, as a share of |trace|; at least 20 probes are drawn.
+        max_products: Largest number of products; ``converged`` says whether they were enough.
+        seed: Seed of the probes.
+        operator: With an objective only: "hessian" (the default) or "ggn".
+        parameters: With an objective only: the parameters of the diagonal block, see `hessian_product`; default: all.
+        progress: Show a progress bar.
 
     Raises:
-        InputError: an unknown method, too few products, options of an objective beside a product, and what
-            `hessian_product` raises.
+        InputError: the method is unknown, ``max_products`` is too small, options of an objective are passed with a
+            product, or `hessian_product` refuses the arguments.
 
     Example:
         >>> import torch
@@ -104,7 +106,7 @@ def trace(
 def _samples(
     multiply: Multiplications, method: str, relative_error: float, most: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Unbiased estimates of the trace [n], as many as ``relative_error`` takes and ``most`` products allow."""
+    """Unbiased estimates [n] of the trace, as many as ``relative_error`` requires and ``most`` products allow."""
     known, basis = 0.0, np.zeros((multiply.dimension, 0))
     if method == "hutch++":
         known, basis = _sketched(multiply, multiply.dimension, min(SKETCH, most // 6), generator)
@@ -145,7 +147,7 @@ def _enough(samples: np.ndarray, relative_error: float) -> bool:
 
 
 def _planned(samples: np.ndarray, relative_error: float) -> int:
-    """How many probes the error takes, where the variance is at its upper confidence limit under a normal law."""
+    """Number of probes for the relative error, from the upper confidence limit of a normal distribution's variance."""
     count = len(samples)
     allowed = (relative_error * samples.mean()) ** 2
     variance = samples.var(ddof=1)
@@ -156,7 +158,7 @@ def _planned(samples: np.ndarray, relative_error: float) -> int:
 
 
 def _normal(samples: np.ndarray) -> int:
-    """How many probes have a mean whose law is normal enough for an interval: 25 times the squared skewness."""
+    """Number of probes whose mean is nearly normal: 25 times the squared skewness of ``samples``."""
     if np.ptp(samples) <= 1e-9 * np.abs(samples).max():
         return 0
     return math.ceil(COCHRAN * float(skew(samples)) ** 2)

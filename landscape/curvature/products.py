@@ -1,4 +1,4 @@
-"""Products of the Hessian, or of the generalised Gauss-Newton matrix, with vectors; no matrix is ever formed."""
+"""Products of the Hessian, or of the generalised Gauss-Newton matrix, with vectors; the matrix is never formed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,28 +29,28 @@ def hessian_product(
     parameters: str | Sequence[str] = ("*",),
     differences: bool = False,
 ) -> "Product":
-    """The map v -> H v, H = 1/N sum_n d^2 l_n / dtheta^2 at ``point``, over all samples.
+    """The linear map v -> H v for the Hessian H = 1/N sum_n d^2 l_n / dtheta^2 of the mean loss at ``point``.
 
-    Exact up to rounding: the gradient is differentiated once more (Pearlmutter 1994, "Fast Exact Multiplication by
-    the Hessian"). Batches are summed in float64, so that their size does not matter. Statistics of BatchNorm are
-    constants at ``point`` under "running" and "recalibrate"; under "batch" they are functions of the weights, and a
-    batch of ``objective.batch_size`` samples is the unit.
+    The product is exact up to rounding: the gradient is differentiated once more (Pearlmutter 1994, "Fast Exact
+    Multiplication by the Hessian"). Batches are summed in float64, so that their size does not matter. With the
+    BatchNorm policies "running" and "recalibrate" the statistics are constants, taken at ``point``; with "batch" they
+    are functions of the weights, and batches have ``objective.batch_size`` samples.
 
     Args:
-        objective: the losses l_n; its own state does not change.
-        point: where H is taken; a later change of it has no effect.
-        parameters: those that v moves, such as ("layer3.*",) or "trainable", see `chosen_parameters`: H is then that
-            diagonal block.
-        differences: (g(theta + h v) - g(theta - h v)) / 2 h instead, g the gradient, for networks that can be
-            differentiated only once; ``kind`` says so. h |v| = cbrt(eps) max(1, |theta|), eps that of the dtype.
+        objective: The losses l_n; it is not changed.
+        point: The network or point at which H is taken; later changes of it have no effect.
+        parameters: The parameters of v, such as ("layer3.*",) or "trainable", see `chosen_parameters`; H is the
+            corresponding diagonal block.
+        differences: Compute (g(theta + h v) - g(theta - h v)) / 2 h from the gradient g instead, for networks that can
+            be differentiated only once; h |v| = cbrt(eps) max(1, |theta|) with the machine epsilon of the dtype.
 
     Raises:
-        InputError: a point of another network, a pattern that matches nothing; on the first product, a loss without
-            second derivatives, or values that are not finite.
+        InputError: the point belongs to another network, or a pattern matches no parameter; at the first product,
+            the loss has no second derivatives or they are not finite.
 
     Warns:
-        UserWarning: on some samples u.Hv differs from v.Hu: torch differentiates an operation wrongly the second
-            time, or the loss is so small that rounding is all that is left of H.
+        UserWarning: u^T H v differs from v^T H u on some samples. Then torch's second derivative of an operation is
+            wrong, or the loss is so small that H consists of rounding errors.
 
     Example:
         >>> from landscape_lib import objective, parameters_of
@@ -65,14 +65,14 @@ def hessian_product(
 def ggn_product(
     objective: Objective, point: nn.Module | Point, *, parameters: str | Sequence[str] = ("*",)
 ) -> "Product":
-    """The map v -> G v, G = 1/N sum_n J_n^T (d^2 l_n / dz^2) J_n, J_n = dz / dtheta, z the outputs of the network.
+    """The linear map v -> G v for the generalised Gauss-Newton matrix G = 1/N sum_n J_n^T (d^2 l_n / dz^2) J_n.
 
-    The part of the Hessian that has no second derivatives of the network; positive semidefinite where the loss is
-    convex in z. Arguments as in `hessian_product`. Source: Schraudolph 2002, "Fast Curvature Matrix-Vector Products
-    for Second-Order Gradient Descent", section 3.
+    Here z are the outputs of the network and J_n = dz / dtheta. G is the Hessian without the second derivatives of the
+    network; it is positive semidefinite if the loss is convex in z. The arguments are those of `hessian_product`.
+    Source: Schraudolph 2002, "Fast Curvature Matrix-Vector Products for Second-Order Gradient Descent", section 3.
 
     Raises:
-        InputError: as `hessian_product`; a loss that is no function of the outputs of one call of the network.
+        InputError: as for `hessian_product`; or the loss is not a function of the outputs of one call of the network.
     """
     return Product(objective, point, parameters, "ggn")
 
@@ -80,12 +80,12 @@ def ggn_product(
 class Product:
     """A symmetric D x D matrix that can be multiplied with vectors; see `hessian_product` and `ggn_product`.
 
-    Made once, it answers many questions: `top_eigenpairs`, `trace` and `spectral_density` take it, and share the graphs
-    that it keeps from one multiplication to the next until `release`.
+    `top_eigenpairs`, `trace` and `spectral_density` take a product. It keeps the graphs of the derivatives from one
+    multiplication to the next, until `release` is called, so that all measurements share them.
 
-    ``point`` is where it is taken, ``names`` are the parameters that make up a vector, in the order of its pieces,
-    ``dimension`` is D, ``count`` the number of products so far, ``networks`` what the network at the point holds
-    besides its parameters (None where it was given as a point), ``kind`` "hessian", "ggn" or "hessian by finite
+    Attributes: ``point`` is the point of the derivatives; ``names`` are the parameters of a vector, in the order of its
+    pieces; ``dimension`` is D; ``count`` is the number of products computed so far; ``networks`` holds the buffers of
+    the network at the point (None if the point is a plain dict); ``kind`` is "hessian", "ggn" or "hessian by finite
     differences".
     """
 
@@ -105,7 +105,7 @@ class Product:
         self.dimension = sum(self._sizes)
         self._fingerprint = fingerprint(self.point.values())
         with self.objective.arithmetic():
-            # Copies of what the point shares with the network of the caller, who may train it further.
+            # Copied, because the caller may go on training the network with which the point shares these tensors.
             rest = {name: value.clone() for name, value in self.point.items() if name not in self.names}
             self.objective.move_to({**self.point, **rest})
             self.objective.check_moves(self.names)
@@ -118,14 +118,14 @@ class Product:
 
     @own_torch_state()
     def __call__(self, direction: Point) -> Point:
-        """The product with ``direction``, whose names are ``names``, in the dtype of the objective."""
+        """The product with ``direction``, keyed like ``names``, in the dtype of the objective."""
         check_match(direction, self._like, "direction")
-        found = self._multiply(torch.cat([direction[name].detach().flatten().cpu() for name in self.names]))
-        return self.unflatten(found)
+        vector = torch.cat([direction[name].detach().flatten().cpu() for name in self.names])
+        return self.unflatten(self._multiply(vector))
 
     @own_torch_state()
     def matvec(self, vector: ArrayLike) -> np.ndarray:
-        """The product [D] float64 with ``vector`` [D], the pieces of all ``names`` one after the other."""
+        """The product [D], in float64, with ``vector`` [D], the concatenated parameters of ``names``."""
         array = np.asarray(vector)
         if array.dtype.kind not in "fiub":
             raise InputError(f"the vector holds {array.dtype}; it must hold real numbers")
@@ -135,13 +135,13 @@ class Product:
         return self._multiply(torch.from_numpy(np.ascontiguousarray(array).reshape(-1))).numpy()
 
     def release(self) -> None:
-        """Free the graphs that are kept from product to product; the next product makes them again."""
+        """Free the graphs of the derivatives; the next product computes them again."""
         for share in self._shares:
             share.kept.clear()
 
     @own_torch_state()
     def unflatten(self, vector: Tensor | np.ndarray) -> Point:
-        """The point that ``vector`` [D] stands for, in the dtype of the objective."""
+        """``vector`` [D] as a dict keyed like ``names``, in the dtype of the objective."""
         pieces = cut(torch.as_tensor(vector), self._sizes)
         return {
             name: piece.reshape(like.shape).to(like)
@@ -150,12 +150,12 @@ class Product:
 
     @property
     def numpy_dtype(self) -> np.dtype:
-        """The dtype of the objective, in which longer computations may keep their vectors."""
+        """The dtype of the objective as a numpy dtype."""
         return np.dtype(str(self.objective.dtype).removeprefix("torch."))
 
     @property
     def description(self) -> dict[str, Any]:
-        """What the matrix depends on, and how it was multiplied with; JSON types only."""
+        """What the matrix depends on and how products are computed, as metadata of JSON types."""
         return {
             "operator": self.kind,
             "parameters": {name: list(value.shape) for name, value in self._like.items()},
@@ -181,5 +181,5 @@ class Product:
 
 
 def check_parameters(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Raise InputError unless every one of the ``patterns`` chooses a parameter of ``model``."""
+    """Raise InputError unless every pattern matches a parameter of ``model``."""
     chosen_parameters(model, patterns)

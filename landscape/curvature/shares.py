@@ -1,4 +1,4 @@
-"""The share of a product that one thread computes: every so many batches, with a network of its own."""
+"""The shares of a product: each thread computes some of the batches, with a copy of the network."""
 
 import contextlib
 import warnings
@@ -22,17 +22,17 @@ __all__ = ["Method", "Share", "differentiating", "shares_of"]
 
 Method = Literal["hessian", "ggn", "differences"]
 
-MOST_GRAPHS = 768 * 2**20  # bytes of graphs that are kept from product to product, all threads together
-CACHED = 24 * 2**20  # bytes of the graph of one batch, above which its parts leave the cache before they are used
-BATCHES = (16, 4096)  # fewest and most samples of a batch
-SYMMETRIC = 0.05  # asymmetry that the rounding of float32 may cause; a wrong derivative causes more
+MOST_GRAPHS = 768 * 2**20  # bytes of the graphs kept between products, all threads together
+CACHED = 24 * 2**20  # bytes of the graph of one batch; a larger graph does not fit into the processor's cache
+BATCHES = (16, 4096)  # smallest and largest number of samples in a batch
+SYMMETRIC = 0.05  # largest asymmetry that rounding in float32 causes; a wrong derivative causes more
 
 
 class Share:
-    """Every ``team``-th batch from batch ``rank`` on.
+    """The part of a product that comes from every ``team``-th batch, beginning with batch ``rank``.
 
-    The graph of a gradient is the same for every product at one point, so the graphs of as many batches as fit into
-    ``memory`` bytes are kept; those of the others are made anew.
+    The graph of a gradient is the same for all products at one point. So the graphs of the first ``most_kept`` batches
+    are kept between products; the others are computed again.
     """
 
     def __init__(self, objective: Objective, names: list[str], method: Method):
@@ -42,27 +42,27 @@ class Share:
         self.kept: dict[int, Callable[[Pieces], Pieces]] = {}
 
     def arrange(self, rank: int, team: int, batch_size: int, most_kept: int) -> None:
-        """Set which batches this share computes, and the graphs of how many it keeps."""
+        """Set the batches of this share, and the number of batches whose graphs it keeps."""
         self.rank, self.team, self.batch_size, self.most_kept = rank, team, batch_size, most_kept
 
     def product(self, vector: Tensor, team: Team) -> Tensor:
-        """Sum [D] over the samples of this share, in float64."""
-        with torch.enable_grad():  # which holds for one thread only
+        """The sum [D] over the samples of this share, in float64."""
+        with torch.enable_grad():  # needed here, because the setting belongs to the thread
             if self.method == "differences":
                 return self._difference(vector, team)
             direction = self._pieces(vector)
             return self._sum(lambda number, batch: self._batch_product(number, batch)(direction), team)
 
     def try_out(self, batch: object) -> int:
-        """One product with a batch; the bytes that its graph holds beside weights and data."""
-        known = {tensor.untyped_storage().data_ptr() for tensor in (*tensors_of(batch), *self.parameters)}
-        seen: dict[int, int] = {}
+        """Compute one product with a batch, and return the bytes of its graph without weights and data."""
+        inputs = {tensor.untyped_storage().data_ptr() for tensor in (*tensors_of(batch), *self.parameters)}
+        sizes: dict[int, int] = {}
 
         def pack(tensor: Tensor) -> Tensor:
-            with contextlib.suppress(RuntimeError):  # what torch.func wraps has no memory that could be told
+            with contextlib.suppress(RuntimeError):  # tensors wrapped by torch.func have no storage
                 storage = tensor.untyped_storage()
-                if storage.data_ptr() not in known:
-                    seen[storage.data_ptr()] = storage.nbytes()
+                if storage.data_ptr() not in inputs:
+                    sizes[storage.data_ptr()] = storage.nbytes()
             return tensor
 
         with torch.enable_grad():
@@ -72,9 +72,9 @@ class Share:
             except RuntimeError as error:
                 if "saved tensor hooks" not in str(error):
                     raise
-                self._try(batch)  # a loss that uses torch.func, of whose graph nothing can be seen
+                self._try(batch)  # the loss uses torch.func, which does not allow hooks on its graph
                 return CACHED
-        return sum(seen.values())
+        return sum(sizes.values())
 
     def _try(self, batch: object) -> None:
         if self.method == "differences":
@@ -83,14 +83,14 @@ class Share:
             BATCH_PRODUCTS[self.method](self.objective, batch, self.parameters)(self.parameters)
 
     def asymmetry(self, batch: object) -> float:
-        """Largest |u.Hv - v.Hu| / |Hv| over three random vectors, H the Hessian on ``batch``: rounding, or error."""
+        """Largest |u^T H v - v^T H u| / |H v| over three random vectors, for the Hessian H on ``batch``."""
         with torch.enable_grad():
             product = BATCH_PRODUCTS["hessian"](self.objective, batch, self.parameters)
             size = sum(parameter.numel() for parameter in self.parameters)
             vectors = torch.randn(3, size, generator=torch.Generator().manual_seed(0)).to(self.parameters[0])
             products = torch.stack([self._flattened(product(self._pieces(vector))) for vector in vectors])
-        found = as_float64(vectors) @ products.T
-        return float(((found - found.T).abs() / products.norm(dim=1)).nan_to_num(0.0).max())
+        forms = as_float64(vectors) @ products.T  # u^T H v for every pair of vectors
+        return float(((forms - forms.T).abs() / products.norm(dim=1)).nan_to_num(0.0).max())
 
     def _batch_product(self, number: int, batch: object) -> Callable[[Pieces], Pieces]:
         if number in self.kept:
@@ -101,7 +101,7 @@ class Share:
         return product
 
     def _difference(self, vector: Tensor, team: Team) -> Tensor:
-        """(g(theta + h v) - g(theta - h v)) / 2 h, with the network put back."""
+        """(g(theta + h v) - g(theta - h v)) / 2 h; the parameters are restored afterwards."""
         origin = [parameter.detach().clone() for parameter in self.parameters]
         eps, length = torch.finfo(vector.dtype).eps, vector.norm()
         if not length:
@@ -122,7 +122,7 @@ class Share:
             parameter.data = value + step * piece
 
     def _sum(self, function: Callable[[int, object], Pieces], team: Team) -> Tensor:
-        """Sum [D] in float64 of ``function`` (number of a batch, batch) over the batches of this share."""
+        """The sum [D], in float64, of ``function(number of the batch, batch)`` over the batches of this share."""
         total = as_float64(torch.zeros_like(torch.cat([value.detach().flatten() for value in self.parameters])))
         for number, (_, batch) in enumerate(self.objective.batches(self.batch_size)):
             if number % self.team == self.rank and not team.stopped:
@@ -130,11 +130,11 @@ class Share:
         return total
 
     def _flattened(self, pieces: Pieces) -> Tensor:
-        found = [
+        dense = [
             torch.zeros_like(parameter) if piece is None else piece.to_dense() if piece.is_sparse else piece
             for parameter, piece in zip(self.parameters, pieces, strict=True)
         ]
-        return as_float64(torch.cat([piece.detach().flatten() for piece in found]))
+        return as_float64(torch.cat([piece.detach().flatten() for piece in dense]))
 
     def _pieces(self, vector: Tensor) -> list[Tensor]:
         parts = cut(vector, [parameter.numel() for parameter in self.parameters])
@@ -142,7 +142,7 @@ class Share:
 
 
 def shares_of(objective: Objective, names: list[str], method: Method) -> list[Share]:
-    """One share for every thread of a team, with batches sized for the cache where their size is free."""
+    """One share for each thread of a team; unless the batch size is fixed, batches are sized for the cache."""
     team = Team(objective).size
     first, fixed = Share(objective, names, method), objective.batches_fixed
     with differentiating():
@@ -152,7 +152,7 @@ def shares_of(objective: Objective, names: list[str], method: Method) -> list[Sh
         if method == "hessian" and (asymmetry := first.asymmetry(batch)) > SYMMETRIC:
             warnings.warn(
                 f"THE HESSIAN PRODUCT IS NOT SYMMETRIC ({asymmetry:.0%} off): the second derivative of some operation "
-                "is wrong, or lost in rounding; try hessian_product(..., differences=True), or dtype=torch.float64",
+                "is wrong or lost in rounding; try hessian_product(..., differences=True), or dtype=torch.float64",
                 stacklevel=4,
             )
     batch_size = objective.batch_size
@@ -168,21 +168,21 @@ def shares_of(objective: Objective, names: list[str], method: Method) -> list[Sh
 
 @contextlib.contextmanager
 def differentiating() -> Iterator[None]:
-    """Use kernels that can be differentiated twice, and say in a line what cannot be differentiated."""
+    """Use kernels that can be differentiated twice, and turn errors of differentiation into InputError."""
     try:
         with math_attention(), explained_checkpoints():
             yield
     except InputError:
         raise
     except torch.OutOfMemoryError as error:
-        raise InputError(f"out of memory: {error}; give the objective a smaller batch_size") from error
+        raise InputError(f"out of memory: {error}; make the objective with a smaller batch_size") from error
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         if not any(hint in reason for hint in UNDIFFERENTIABLE):
             raise
         raise InputError(
             f"the loss has no second derivatives here ({reason}); use a smooth loss of the network's outputs, or "
-            "hessian_product(..., differences=True) where a kernel can be differentiated once"
+            "hessian_product(..., differences=True) if it can be differentiated once"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The subject of a measurement: a product, or an objective with a point that one is made of; its count and record."""
+"""The subject of a measurement: a product, or an objective with a point from which a product is made."""
 
 import contextlib
 import time
@@ -27,18 +27,18 @@ def product_of(
     operator: Operator | None,
     parameters: str | Sequence[str] | None,
 ) -> Iterator[Product]:
-    """Yield ``subject`` if it is a product, else one made of this objective at ``point``, and release only the latter.
+    """Yield ``subject`` if it is a product, else a product of this objective at ``point``, released afterwards.
 
     Raises:
-        InputError: a point, an operator or parameters beside a product, which has its own; an unknown operator.
-        InputTypeError: a subject that is neither.
+        InputError: a point, operator or parameters are passed with a product, or the operator is unknown.
+        InputTypeError: ``subject`` is neither a product nor an objective, or an objective is passed without a point.
     """
     if isinstance(subject, Product):
         for name, value in {"point": point, "operator": operator, "parameters": parameters}.items():
             if value is not None:
                 raise InputError(
-                    f"{name} was given beside a product, which has its own; leave it out, or make another product with "
-                    "hessian_product or ggn_product"
+                    f"{name} was passed with a product, which already has one; leave it out, or make another product "
+                    "with hessian_product or ggn_product"
                 )
         yield subject
         return
@@ -49,7 +49,7 @@ def product_of(
         )
     if point is None:
         raise InputTypeError(
-            "an objective says nothing of the point; make product = hessian_product(objective, model) and give that"
+            "an objective needs a point; make product = hessian_product(objective, model) and pass the product"
         )
     if operator is not None and operator not in tuple(MAKERS):
         raise InputError(f"unknown operator {operator!r}; use {' or '.join(map(repr, MAKERS))}")
@@ -61,7 +61,7 @@ def product_of(
 
 
 class Multiplications:
-    """v -> H v, counted from zero whatever ``product`` was multiplied with before."""
+    """The map v -> H v of ``product``, with its own count of multiplications."""
 
     def __init__(self, product: Product, update: Callable[[], object]):
         self.product, self.update, self.count = product, update, 0
@@ -77,7 +77,7 @@ class Multiplications:
 
 @contextlib.contextmanager
 def counted(product: Product, name: str, progress: bool, total: int | None = None) -> Iterator[Multiplications]:
-    """Yield the multiplications with ``product``, with a bar if ``progress``; ``total`` is None where it is unknown."""
+    """Yield the map v -> H v with a progress bar; ``total`` is the number of products, None if it is unknown."""
     with progress_bar(progress, name, total, unit="products") as bar:
         yield Multiplications(product, bar.update)
 

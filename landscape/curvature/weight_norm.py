@@ -1,4 +1,4 @@
-"""Weight normalisation that can be differentiated twice: torch's own takes the norm for a constant the second time."""
+"""Weight normalisation with correct second derivatives; torch's own takes the norm for a constant in them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ __all__ = ["exact_weight_norms"]
 
 @contextlib.contextmanager
 def exact_weight_norms(model: nn.Module) -> Iterator[None]:
-    """Let every weight_norm of ``model``, a parametrization or a hook, consist of elementary operations meanwhile."""
+    """Compute every weight_norm of ``model``, parametrization or hook, by elementary operations inside the block."""
     parts = [module for module in model.modules() if isinstance(module, parametrizations._WeightNorm)]
     hooks = [hook for module in model.modules() for hook in module._forward_pre_hooks.values()]
     older = [hook for hook in hooks if isinstance(hook, WeightNorm)]
@@ -35,5 +35,5 @@ def _of_hook(hook: WeightNorm, module: nn.Module) -> Tensor:
 
 
 def _forward(axis: int, length: Tensor, direction: Tensor) -> Tensor:
-    """g v / |v|, the norm over all axes but ``axis`` (all, for -1); Salimans and Kingma 2016, section 2."""
+    """g v / |v| with the norm over all axes but ``axis`` (over all for -1); Salimans and Kingma 2016, section 2."""
     return direction * (length / torch.norm_except_dim(direction, 2, axis))

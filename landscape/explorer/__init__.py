@@ -1,4 +1,4 @@
-"""Surfaces in the browser: numpy in, one HTML file out that needs no network; nothing here loads torch."""
+"""Interactive pages of surfaces: one HTML file that also works offline; nothing here loads torch."""
 
 from landscape.explorer.pages import explore, plot_path_html
 

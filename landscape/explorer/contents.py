@@ -1,4 +1,4 @@
-"""What a page shows of surfaces and trajectories: their numbers, and words about them."""
+"""The content of a page: the numbers of surfaces and trajectories with their labels and facts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +15,8 @@ __all__ = ["page_title", "surface_content", "surface_names", "trajectory_content
 
 
 def surface_content(surface: Surface, name: str, picture: np.ndarray | None) -> dict[str, Any]:
-    """Axes, every quantity that is known, labels and facts of a plane."""
-    plane_values(surface, "loss")  # which refuses what is no plane
+    """Axes, quantities, labels and facts of a plane; quantities without finite values are left out."""
+    plane_values(surface, "loss")  # raises InputError for a line
     known = [key for key in QUANTITIES if (values := getattr(surface, key)) is not None and np.isfinite(values).any()]
     bad = int(surface.nonfinite.sum())
     return {
@@ -35,24 +35,24 @@ def surface_content(surface: Surface, name: str, picture: np.ndarray | None) -> 
 
 
 def page_title(surfaces: Sequence[Surface]) -> str:
-    """The model, and its epoch, where all surfaces are of one."""
+    """A title with the model and the epoch, if they are the same for all surfaces."""
     model, epoch, _ = map(set, zip(*map(_name_parts, surfaces), strict=True))
     known = [values.pop() for values in (model, epoch) if len(values) == 1]
     return " of ".join(filter(None, ["Loss landscape", ", ".join(filter(None, known))]))
 
 
 def surface_names(surfaces: Sequence[Surface]) -> list[str]:
-    """What in their metadata tells the surfaces apart, of model, epoch and data; a number where nothing does."""
+    """Names from those of model, epoch and data that differ between the surfaces; numbers if these are not unique."""
     columns = list(zip(*map(_name_parts, surfaces), strict=True))
-    told = [column for column in columns if len(set(column)) > 1] or columns[-1:]
-    names = [", ".join(filter(None, parts)) for parts in zip(*told, strict=True)]
+    distinct = [column for column in columns if len(set(column)) > 1] or columns[-1:]
+    names = [", ".join(filter(None, parts)) for parts in zip(*distinct, strict=True)]
     if len(set(names)) == len(names) and all(names):
         return names
     return [f"surface {number}" for number in range(1, len(surfaces) + 1)]
 
 
 def trajectory_content(trajectory: Trajectory, surfaces: Sequence[Surface]) -> dict[str, Any]:
-    """The points of a training run, and on which of ``surfaces`` they may stand at their true loss."""
+    """The points of a training run, and for which of ``surfaces`` their losses are comparable with the surface."""
     unit, off = str(trajectory.metadata.get("unit") or "point"), trajectory.relative_distance
     finite = off[np.isfinite(off)]
     spans = len(trajectory.steps) <= 3 and finite.size and finite.max() < 1e-6  # three points lie on one plane
@@ -85,9 +85,9 @@ def _name_parts(surface: Surface) -> tuple[str, str, str]:
 
 
 def _same_data(surface: Surface, trajectory: Trajectory) -> bool:
-    """Whether both are of the same data, as far as these are known."""
-    found = {_section(result, "data").get("fingerprint") for result in (surface, trajectory)}
-    return len(found - {None}) < 2
+    """Whether both were computed on the same data; unknown data count as the same."""
+    fingerprints = {_section(result, "data").get("fingerprint") for result in (surface, trajectory)}
+    return len(fingerprints - {None}) < 2
 
 
 def _section(result: Surface | Trajectory, key: str) -> dict[str, Any]:

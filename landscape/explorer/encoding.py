@@ -1,4 +1,4 @@
-"""Numbers, pictures and words in a form that is safe inside a page."""
+"""Encoding of arrays and pictures for a page."""
 
 import base64
 import io
@@ -12,18 +12,18 @@ __all__ = ["array_content", "numbers", "picture_uri"]
 
 
 def array_content(array: np.ndarray) -> dict[str, Any]:
-    """Shape and values, little-endian float64 in base64, NaN and infinities as they are."""
+    """Shape and values, in base64 of little-endian float64, which preserves NaN and infinities."""
     array = np.ascontiguousarray(array, "<f8")
     return {"shape": list(array.shape), "base64": base64.b64encode(array.tobytes()).decode()}
 
 
 def numbers(values: np.ndarray) -> list[float | None]:
-    """``values`` [N] for JSON, None where one is not finite."""
+    """``values`` [N] for JSON; those that are not finite become None."""
     return [value if np.isfinite(value) else None for value in np.asarray(values).tolist()]
 
 
 def picture_uri(picture: np.ndarray) -> str:
-    """``picture`` [H, W] or [H, W, 3], uint8 or floats in [0, 1], as the address of a PNG that it holds itself."""
+    """``picture`` [H, W] or [H, W, 3], uint8 or floats in [0, 1], as a data URI of a PNG file."""
     from matplotlib.image import imsave
 
     pixels = np.asarray(picture)

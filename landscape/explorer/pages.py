@@ -1,4 +1,4 @@
-"""Surfaces and training paths as one HTML file that opens without a network."""
+"""Surfaces and training paths as one HTML file that also opens offline."""
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -20,7 +20,7 @@ from landscape.storage.files import written_whole
 
 __all__ = ["explore", "page_script", "plot_path_html"]
 
-SCRIPTS = ("state", "words", "figures", "paths", "cursor", "panels", "controls")  # each uses those before it
+SCRIPTS = ("state", "words", "figures", "paths", "cursor", "panels", "controls")  # later files use earlier ones
 
 
 def explore(
@@ -32,25 +32,26 @@ def explore(
     pictures: Sequence[np.ndarray | None] | None = None,
     title: str | None = None,
 ) -> Path:
-    """Write planes as one page to look around in: 3-D surface, contours and the slices through a shared cursor.
+    """Write an interactive page of planes: 3-D surface, contours, and slices of both through a shared cursor.
 
-    A slider walks over the surfaces, any two stand side by side with linked cameras on one colour scale; loss, accuracy
-    or standard error, linear or logarithmic; light or dark. Every value is embedded as it is, in float64, NaN and
-    infinite ones are gaps in 3-D and crossed grey cells in the contours. The page says what was computed on which data
-    and how far to trust it, can be used by keyboard, and forbids itself any network.
+    A slider selects the surface, and two surfaces can be shown side by side with linked cameras and one colour scale.
+    The page shows loss, accuracy or standard error, on a linear or logarithmic scale, in light or dark colours, and can
+    be operated by keyboard. All values are embedded in float64; NaN and infinite values are gaps in 3-D and crossed
+    grey cells in the contours. A table says how the values were computed and how accurate they are. The page works
+    offline and blocks all connections.
 
     Args:
-        results: one plane, several (of any grids), or names with planes.
+        results: One plane, several planes (their grids may differ), or a mapping name -> plane.
         path: The file to write.
-        trajectories: training runs projected onto the plane of these surfaces, drawn on each: the points at their true
-            loss where it is that of the surface's data, and their shadows on the surface.
-        names: of the surfaces; default: the keys, or what in the metadata tells them apart.
-        pictures: [H, W] or [H, W, 3], one (or None) a surface: uint8, or floats in [0, 1].
+        trajectories: Training runs projected onto the plane of the surfaces and drawn on each of them: the projections
+            on the surface and, if both were computed on the same data, the points at their true losses.
+        names: Names of the surfaces; default: the keys of the mapping, or the metadata in which they differ.
+        pictures: Picture (or None) of each surface, [H, W] or [H, W, 3], uint8 or floats in [0, 1].
         title: Heading of the page; default: the model and epoch of the surfaces.
 
     Raises:
-        InputError: no surfaces, a line among them, names or pictures of another number, a picture of another shape, a
-            trajectory of another plane.
+        InputError: there are no surfaces, a line is among them, the number of names or pictures is not theirs, a
+            picture has another shape, or a trajectory belongs to another plane.
 
     Example:
         >>> axis = np.linspace(-1, 1, 5)
@@ -68,12 +69,12 @@ def explore(
 def plot_path_html(
     surface: Surface, trajectories: Trajectory | Sequence[Trajectory], path: str | Path = "loss_landscape.html"
 ) -> Path:
-    """Write one plane in 3-D with training runs on it: every point at its true loss, above or below its shadow.
+    """Write a page with one plane in 3-D and training runs: every point at its true loss, above or below the plane.
 
-    The page of `explore`, reduced to its 3-D surface and the slider over the steps.
+    It is the page of `explore` with only the 3-D surface and the slider over the steps of the runs.
 
     Raises:
-        InputError: no trajectory, and what `explore` refuses.
+        InputError: there is no trajectory, or `explore` would refuse the arguments.
     """
     trajectories = _listed(trajectories)
     if not trajectories:
@@ -82,7 +83,7 @@ def plot_path_html(
 
 
 def page_script() -> str:
-    """The script of every page: its files joined within one function, so that no name of theirs is global."""
+    """The script of every page: its files joined inside one function, which keeps their names from being global."""
     files = "\n".join(_page_file(f"{name}.js") for name in SCRIPTS)
     return f'(() => {{\n"use strict";\n\n{files}}})();\n'
 
@@ -104,8 +105,8 @@ def _write(
     pictures: Sequence[np.ndarray | None] | None,
     title: str,
 ) -> Path:
-    """Fill the page: the library and our own files as they are, everything that came from outside escaped."""
-    from plotly.offline import get_plotlyjs  # only here, for it takes long and most runs write no page
+    """Fill the page with plotly's library and our own files unchanged, and with everything else escaped."""
+    from plotly.offline import get_plotlyjs  # only here: importing it takes long, and most runs write no page
 
     for surface in surfaces:
         check_same_plane(surface, trajectories)

@@ -1,4 +1,4 @@
-"""What a computation runs in: the state of torch, whatever the caller has set, and the state of several threads."""
+"""The state in which computations run: torch's settings, random generators, threads, devices and ranks."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Load torch with the first name that needs it: results and pictures use this package without torch."""
+    """Load torch only when a name that needs it is used: results and figures import this package without torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = "random_state" if name == "kept_random_state" else "torch_state"

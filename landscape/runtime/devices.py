@@ -1,4 +1,4 @@
-"""Where the work runs, and the seeds of every random generator."""
+"""The choice of the device, and the state of the global random generators."""
 
 import os
 import random
@@ -19,12 +19,12 @@ __all__ = [
 
 
 def select_device(name: str | torch.device = "auto") -> torch.device:
-    """The device called ``name``; "auto" takes the first that is there of CUDA, MPS (Apple), CPU.
+    """The device called ``name``; "auto" chooses CUDA if available, else MPS (Apple), else the CPU.
 
-    Among several processes of torchrun each takes the CUDA device of its local rank.
+    If torchrun has started several processes, "auto" chooses the CUDA device of the local rank.
 
     Raises:
-        InputError: no such device in this machine, or no device of that name at all.
+        InputError: the name is unknown, or this machine does not have the device.
     """
     if str(name) == "auto":
         if torch.cuda.is_available():
@@ -42,7 +42,7 @@ def select_device(name: str | torch.device = "auto") -> torch.device:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether ``device`` multiplies in bf16 itself; others imitate it slowly."""
+    """Whether the hardware of ``device`` multiplies in bf16; on other devices torch emulates that slowly."""
     if device.type == "cpu":
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
@@ -57,7 +57,7 @@ def seed_everything(seed: int) -> None:
 
 def random_state() -> dict[str, Any]:
     """The state of the global generators of Python, numpy and torch (CPU and CUDA), as plain values and tensors."""
-    legacy: Any = np.random.get_state(legacy=True)  # a tuple, whatever its stub says
+    legacy: Any = np.random.get_state(legacy=True)  # a tuple, although the type stub allows a dict
     kind, keys, *rest = legacy
     return {
         "python": random.getstate(),
@@ -68,7 +68,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Put the global generators where :func:`random_state` found them."""
+    """Restore the global generators to a state from :func:`random_state`."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])

@@ -1,4 +1,4 @@
-"""How far along work is, and how long the rest of it will take."""
+"""Progress bars, and the time that is left."""
 
 import contextlib
 import sys
@@ -12,11 +12,11 @@ from tqdm import TqdmWarning, tqdm
 __all__ = ["progress_bar", "with_time_left"]
 
 Job = TypeVar("Job")
-SHORT = 5.0  # seconds below which nothing is said
+SHORT = 5.0  # seconds; no time left is printed before
 FIRST_LINE = 10.0  # seconds until the first line of a log
 KNOWN = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total:.0f} {unit}, {remaining} left"
-UNKNOWN = "{desc}: {n:.0f} {unit} | {elapsed}, {rate_fmt}"  # how many there will be
-SPARSE = 1.1  # ratio of the times of one line of a log and the next: some fifty lines an hour
+UNKNOWN = "{desc}: {n:.0f} {unit} | {elapsed}, {rate_fmt}"  # without a total
+SPARSE = 1.1  # ratio of the times of successive lines in a log, which gives about fifty lines an hour
 
 
 def progress_bar(
@@ -28,11 +28,11 @@ def progress_bar(
     initial: float = 0,
     lines: bool = True,
 ) -> "tqdm[Any] | Lines":
-    """A bar with `update(n)`, to be used in a ``with`` statement.
+    """A progress bar with the method `update(n)`, to be used in a ``with`` statement.
 
-    On a terminal and in a notebook it moves; where the standard error is a file or a pipe it is a few lines, the last
-    one when the work ends, or nothing without ``lines``. Without ``show``, or without a standard error, nothing is
-    written.
+    On a terminal and in a notebook the bar moves. If the standard error is a file or a pipe, a few lines are written
+    instead, the last one at the end of the work; without ``lines`` they are left out. Nothing is written without
+    ``show`` or without a standard error.
     """
     moves = "ipykernel" in sys.modules or _on_terminal()
     if not show or sys.stderr is None or not (moves or lines):
@@ -44,7 +44,7 @@ def progress_bar(
 
 
 class Lines:
-    """A bar where a moving one cannot be read: few lines, further and further apart, and one when the work ends."""
+    """A progress bar for logs: a few lines at growing intervals, and one at the end of the work."""
 
     def __init__(self, name: str, total: float | None, unit: str, initial: float = 0):
         self.name, self.total, self.unit, self.n = name, total, unit.strip(), initial
@@ -74,31 +74,31 @@ class Lines:
         return f"{self.n:,.0f} of {self.total:,.0f}{unit}" if self.total else f"{self.n:,.0f}{unit}"
 
     def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # a log that is gone must not end the work
+        with contextlib.suppress(OSError, ValueError):  # a closed log must not end the work
             print(f"{self.name}: {text}", file=sys.stderr, flush=True)
 
 
 def _on_terminal() -> bool:
     try:
         return sys.stderr.isatty()
-    except (AttributeError, ValueError):  # none, another object in its place, or a closed file
+    except (AttributeError, ValueError):  # the standard error is missing, replaced or closed
         return False
 
 
 def _notebook_bar() -> "type[tqdm[Any]]":
-    """The bar of the notebook's own widgets, or the one of text where these are not installed."""
+    """tqdm's bar of notebook widgets, or its text bar if the widgets are not installed."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TqdmWarning)  # of missing widgets
+        warnings.simplefilter("ignore", TqdmWarning)  # about missing widgets
         from tqdm.auto import tqdm as bar
     return bar
 
 
 def with_time_left(jobs: Sequence[Job]) -> Iterator[Job]:
-    """Yield ``jobs`` and print, after each that took long, how many are done and the time that the others will take."""
+    """Yield ``jobs``; before each but the first, print the number of finished jobs and the estimated time left."""
     began = time.perf_counter()
-    for done, job in enumerate(jobs):
+    for finished, job in enumerate(jobs):
         seconds = time.perf_counter() - began
-        if done and seconds > SHORT:
-            left = seconds / done * (len(jobs) - done)
-            print(f"{done} of {len(jobs)} done, about {max(1, round(left / 60))} min left", flush=True)
+        if finished and seconds > SHORT:
+            left = seconds / finished * (len(jobs) - finished)
+            print(f"{finished} of {len(jobs)} done, about {max(1, round(left / 60))} min left", flush=True)
         yield job

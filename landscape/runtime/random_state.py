@@ -1,4 +1,4 @@
-"""The global random generators, put back where they were, but never under the hands of another thread."""
+"""Restoring the global random generators, unless another thread may be using them."""
 
 import contextlib
 import random
@@ -11,17 +11,17 @@ import torch
 
 __all__ = ["THREAD_NAME", "kept_random_state"]
 
-THREAD_NAME = "landscape"  # by which the threads of a computation are told from those of the caller
-IDLE = ("TMonitor",)  # classes of threads that never draw: that of tqdm
+THREAD_NAME = "landscape"  # prefix of the names of our threads, which distinguishes them from the caller's
+IDLE = ("TMonitor",)  # classes of threads that never draw random numbers: the monitor of tqdm
 
 
 @contextlib.contextmanager
 def kept_random_state(draws: bool | Callable[[], bool] = False, device: torch.device | None = None) -> Iterator[None]:
-    """Leave the global generators of Python, numpy and torch as they were, also when something raises.
+    """Restore the global generators of Python, numpy and torch after the block, also if it raises.
 
-    Where other threads are at work, these may have drawn from the generators in the meantime: to put them back would
-    make those threads draw the same numbers again, so that this is done only where the computation itself
-    ``draws``, which may be found out on the way.
+    Other threads may have drawn random numbers during the block, and restoring the generators would make them draw the
+    same numbers again. So, while other threads are running, the generators are restored only if the block itself
+    ``draws`` random numbers; a function is called after the block to decide that.
     """
     before = _states(device)
     try:
@@ -35,8 +35,8 @@ def kept_random_state(draws: bool | Callable[[], bool] = False, device: torch.de
 
 
 def _states(device: torch.device | None) -> dict[str, tuple[Any, Callable[[], None]]]:
-    """name -> (state, function that puts it back) of every generator."""
-    legacy: Any = np.random.get_state(legacy=True)  # a tuple, whatever its stub says
+    """name -> (state, function that restores it) of every generator."""
+    legacy: Any = np.random.get_state(legacy=True)  # a tuple, although the type stub allows a dict
     python, cpu = random.getstate(), torch.get_rng_state()
     states = {
         "python": (python, lambda: random.setstate(python)),
@@ -57,7 +57,7 @@ def _equal(a: object, b: object) -> bool:
 
 
 def _alone() -> bool:
-    """Whether no thread but this one, and those of the computation, can draw."""
+    """Whether no threads are running that could draw random numbers, except this one and those of the computation."""
     return all(
         thread is threading.current_thread() or thread.name.startswith(THREAD_NAME) or type(thread).__name__ in IDLE
         for thread in threading.enumerate()

@@ -1,9 +1,9 @@
-"""The processes that torchrun started, where it did: they share the points of a grid, and the first one writes.
+"""Several processes (ranks) started by torchrun, which share the points of a grid.
 
-Every rank runs the whole script. Evaluations are split between them and end with the same result on all; files,
-standard output and progress bars come from rank 0 only. What the ranks exchange are sums on the CPU, so that gloo
-serves every device. They compare what they are about to compute (`check_agreement`), and what ends one of them ends the
-job with one line that names it.
+Every rank runs the whole script. Evaluations are divided among the ranks and end with the same result on all of them;
+only rank 0 writes files, standard output and progress bars. The ranks exchange only values on the CPU, so that the gloo
+backend works for every device. Before an evaluation they compare their settings (`check_agreement`). If one rank fails,
+all end, with one line that names it.
 """
 
 import contextlib
@@ -28,15 +28,15 @@ __all__ = [
     "rank",
 ]
 
-PATIENCE = timedelta(hours=12)  # for the slowest rank, which may be training a model
-START = timedelta(minutes=5)  # for all ranks to begin
+PATIENCE = timedelta(hours=12)  # time to wait for the slowest rank, which may be training a model
+START = timedelta(minutes=5)  # time to wait for all ranks to begin
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-LOST = ("onnection", "gloo", "Broken pipe")  # in what torch says of a rank that does not answer any more
-FAILED = 2  # exit code of the ranks that end because another one has failed
+LOST = ("onnection", "gloo", "Broken pipe")  # parts of torch's messages about a rank that no longer answers
+FAILED = 2  # exit code of ranks that end because another one has failed
 
 
 class Disagreement(InputError):
-    """A rank is about to do something else than rank 0; of all ranks, which see it together, that one tells."""
+    """A rank is about to do something else than rank 0. All ranks raise this error; only that rank prints it."""
 
     def __init__(self, number: int, what: str):
         super().__init__(f"rank {number} {what}; start all ranks with the same options, checkpoints and data")
@@ -44,18 +44,19 @@ class Disagreement(InputError):
 
 
 Result = TypeVar("Result")
-# torch.distributed inside `joined`, else None: elsewhere a collective call could wait for ever, and drawing a figure
-# must not load torch.
-_distributed: Any = None  # torch.distributed, which may lack its parts, once a process group is joined
+# The module torch.distributed inside `joined`, else None: outside, a collective call could wait for ever, and drawing a
+# figure must not load torch. Of type Any, because builds of torch may lack parts of the module.
+_distributed: Any = None
 
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Work together with the other ranks inside the block; without torchrun, alone.
+    """Work together with the other ranks inside the block; without torchrun the block is run as usual.
 
     Raises:
-        InputError: some variables of a launcher are set, but not all; the other ranks do not begin in time; whatever
-            fails on this rank, with its number, unless another one failed before: then this one ends quietly.
+        InputError: only some of the launcher's environment variables are set; the other ranks do not begin in time; or
+            the block fails on this rank, whose number is in the message. If another rank failed before, this one ends
+            without a message.
     """
     global _distributed
     if _distributed or not _launched():
@@ -85,7 +86,7 @@ def joined() -> Iterator[None]:
                 silence = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(silence))
                 stack.enter_context(warnings.catch_warnings())
-                warnings.simplefilter("ignore")  # rank 0 gives the same ones
+                warnings.simplefilter("ignore")  # rank 0 shows the same warnings
             yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt if is_first_rank() else SystemExit(130) from None
@@ -97,7 +98,7 @@ def joined() -> Iterator[None]:
 
 
 def _launched() -> bool:
-    """Whether a launcher started this process together with others."""
+    """Whether a launcher such as torchrun started several processes."""
     size = os.environ.get("WORLD_SIZE") or "1"
     if size == "1":
         return False
@@ -118,20 +119,20 @@ def _told_once(error: Exception, number: int, store: Any) -> BaseException:
         return error if error.number == number else SystemExit(FAILED)
     try:
         first = store.add("failures", 1) == 1
-    except RuntimeError:  # the rank that kept the store is gone
+    except RuntimeError:  # the rank that held the store has ended
         first = False
     if not first:
         return SystemExit(FAILED)
     if isinstance(error, InputError):
         reason = str(error)
     elif isinstance(error, RuntimeError) and any(word in str(error) for word in LOST):
-        reason = "another rank is gone (killed, or out of memory), so that this one cannot go on"
+        reason = "another rank has ended (killed, or out of memory), so that this one cannot continue"
     elif isinstance(error, OSError):
         reason = f"{error.filename or 'input/output'}: {error.strerror or error}"
     else:
-        place = traceback.extract_tb(error.__traceback__)[-1]
+        frame = traceback.extract_tb(error.__traceback__)[-1]
         line = (str(error).splitlines() or [""])[0]
-        reason = f"{type(error).__name__}: {line} ({place.filename}, line {place.lineno})"
+        reason = f"{type(error).__name__}: {line} ({frame.filename}, line {frame.lineno})"
     return InputError(f"rank {number}: {reason}")
 
 
@@ -141,7 +142,7 @@ def rank() -> int:
 
 
 def count() -> int:
-    """How many processes work together."""
+    """The number of processes that work together."""
     return _distributed.get_world_size() if _distributed else 1
 
 
@@ -151,10 +152,10 @@ def is_first_rank() -> bool:
 
 
 def from_first(work: Callable[[], Result]) -> Result:
-    """What ``work`` gives on rank 0, on all ranks; the others wait and do not run it."""
+    """Run ``work`` on rank 0 only and return its result on all ranks."""
     if not _distributed:
         return work()
-    _check_way("waits for rank 0")
+    _check_same_step("waits for rank 0")
     result: list[Any] = [work() if is_first_rank() else None]
     _distributed.broadcast_object_list(result)
     value: Result = result[0]
@@ -162,23 +163,23 @@ def from_first(work: Callable[[], Result]) -> Result:
 
 
 def first_ahead(work: Callable[[], Result]) -> Result:
-    """What ``work`` gives on every rank, run on rank 0 before the others: it may leave files that they find."""
+    """Run ``work`` on rank 0 first and then on the other ranks, which can read the files that it has written."""
     ahead = [work()] if is_first_rank() else []
     from_first(lambda: None)
     return ahead[0] if ahead else work()
 
 
 def gathered(value: Result) -> list[Result]:
-    """The ``value`` of every rank, in the order of ranks, on all of them."""
+    """The values of all ranks, in the order of the ranks; every rank gets the same list."""
     if not _distributed:
         return [value]
-    _check_way("exchanges values")
+    _check_same_step("exchanges values")
     return _all_of(value)
 
 
-def _check_way(way: str) -> None:
-    """Raise Disagreement unless all ranks have come to the same kind of exchange: others would wait for ever."""
-    first, *others = _all_of(way)
+def _check_same_step(step: str) -> None:
+    """Raise Disagreement unless all ranks are at the same kind of exchange: otherwise they would wait for ever."""
+    first, *others = _all_of(step)
     for number, other in enumerate(others, 1):
         if other != first:
             raise Disagreement(number, f"{other} where rank 0 {first}")
@@ -190,9 +191,9 @@ def _all_of(value: Result) -> list[Result]:
     return values
 
 
-def check_agreement(what: dict[str, Any]) -> None:
-    """Raise Disagreement unless all ranks are about to compute the same: ``what``, by the names of its parts."""
-    first, *others = gathered(what)
+def check_agreement(settings: dict[str, Any]) -> None:
+    """Raise Disagreement unless the ``settings`` of the computation, name -> value, are equal on all ranks."""
+    first, *others = gathered(settings)
     for number, other in enumerate(others, 1):
         for name in first:
             if first[name] != other.get(name):

@@ -9,10 +9,10 @@ __all__ = ["checked_seed"]
 
 
 def checked_seed(seed: Any) -> int:
-    """``seed`` as a plain int from 0 to 2**64 - 1; a negative one stands for seed + 2**64, as in torch.
+    """``seed`` as a plain int from 0 to 2**64 - 1; a negative seed stands for seed + 2**64, as in torch.
 
     Raises:
-        InputError: no whole number (True and 1.0 are none), or one of more than 64 bits.
+        InputError: it is not a whole number (True and 1.0 are refused), or it has more than 64 bits.
     """
     try:
         number = operator.index(seed)

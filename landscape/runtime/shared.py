@@ -1,4 +1,4 @@
-"""State of the whole process, changed for as long as some thread needs it and put back by the last one."""
+"""Process-wide state that threads change together: the first thread sets it, the last one restores it."""
 
 import contextlib
 import threading
@@ -9,14 +9,14 @@ __all__ = ["OwnLock", "Shared"]
 
 
 class Shared:
-    """A value of process-wide state that several threads may hold at once, as long as they need the same one.
+    """A value of process-wide state that several threads can hold at the same time if they need the same value.
 
-    The first holder applies its value, the last one undoes it. Who needs another value waits until nobody holds this
-    one. A thread that holds a value and needs another inside gives its own up while it waits, so that two threads
-    never wait for each other.
+    The first holder applies its value, the last one restores the earlier state. A thread that needs another value waits
+    until no thread holds the present one. If a thread that holds a value requests another one, it releases its own
+    while it waits, so that two threads never wait for each other.
 
     Args:
-        apply: takes the value, sets the state, and returns what puts the earlier state back.
+        apply: Function that sets the state to a value and returns the function that restores the earlier state.
     """
 
     def __init__(self, apply: Callable[[Any], Callable[[], None]]):
@@ -33,7 +33,7 @@ class Shared:
 
     @contextlib.contextmanager
     def held(self, value: Hashable) -> Iterator[None]:
-        """Hold ``value``, which is not None."""
+        """Hold ``value``, which must not be None, inside the block."""
         outer = getattr(self._of_thread, "value", None)
         if outer == value:
             yield
@@ -44,13 +44,13 @@ class Shared:
         finally:
             self._switch(self._of_thread.value, outer)
 
-    def _switch(self, given_up: Hashable, taken: Hashable) -> None:
+    def _switch(self, old: Hashable, new: Hashable) -> None:
         with self._changed:
-            if given_up is not None:
-                self._give_up()
-            if taken is not None:
-                self._changed.wait_for(lambda: self._holders == 0 or self._value == taken)
-                self._take(taken)
+            if old is not None:
+                self._release()
+            if new is not None:
+                self._changed.wait_for(lambda: self._holders == 0 or self._value == new)
+                self._take(new)
 
     def _take(self, value: Hashable) -> None:
         if not self._holders:
@@ -58,7 +58,7 @@ class Shared:
         self._holders += 1
         self._of_thread.value = value
 
-    def _give_up(self) -> None:
+    def _release(self) -> None:
         self._holders -= 1
         self._of_thread.value = None
         if not self._holders and self._undo is not None:
@@ -68,9 +68,9 @@ class Shared:
 
 
 class OwnLock:
-    """A lock that one thread may enter again; a copy of its owner gets one of its own.
+    """A reentrant lock that can be an attribute of objects to copy: the copy gets a new lock.
 
-    As a context manager it tells whether this is the outermost entry.
+    The ``with`` statement yields whether this is the thread's outermost entry.
     """
 
     def __init__(self) -> None:

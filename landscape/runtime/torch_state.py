@@ -1,4 +1,4 @@
-"""The state of torch in which everything is computed, whatever the caller has set."""
+"""The state of torch in which everything is computed, independent of the caller's settings."""
 
 import contextlib
 import threading
@@ -17,23 +17,23 @@ __all__ = ["float32_products", "math_attention", "own_torch_state", "started_thr
 
 
 class Numerics(NamedTuple):
-    """Process-wide settings that numbers depend on."""
+    """Process-wide settings of torch on which results depend."""
 
     default_dtype: torch.dtype
     tf32: bool
-    cuda: bool  # whether the flags that only CUDA looks at matter
+    cuda: bool  # whether the settings of CUDA matter
 
 
 @contextlib.contextmanager
 def own_torch_state(
     default_dtype: torch.dtype = torch.float32, *, tf32: bool = False, device: torch.device | None = None
 ) -> Iterator[None]:
-    """Compute as in a fresh process: what the caller has set changes no number, and is as before afterwards.
+    """Compute in the state of torch of a new process, and restore the caller's settings afterwards.
 
-    Of this thread: autocast, inference mode (gradients stay off inside it), the default device, and modes that watch
-    or replace the operations, such as FakeTensorMode. Of the process, only where it differs, and for as long as some
-    thread needs it: the default dtype, the precision of float32 products, deterministic algorithms, anomaly detection.
-    Also a decorator.
+    In this thread that concerns autocast, inference mode (gradients stay off inside it), the default device, and modes
+    that watch or replace operations, such as FakeTensorMode. In the whole process it concerns the default dtype, the
+    precision of float32 products, deterministic algorithms and anomaly detection; these are changed only if they
+    differ, and for as long as some thread needs them. The function can also be used as a decorator.
     """
     numerics = Numerics(default_dtype, tf32, device is not None and device.type == "cuda")
     if _NUMERICS.is_held(numerics) and _is_own_thread_state():
@@ -62,15 +62,15 @@ def float32_products(tf32: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def math_attention() -> Iterator[None]:
-    """Use the one kernel of attention that can be differentiated twice."""
+    """Use torch's "math" kernel of attention, the only one that can be differentiated twice."""
     with _ATTENTION.held("math"):
         yield
 
 
 def started_threads(count: int, torch_threads: int) -> ThreadPoolExecutor:
-    """``count`` threads at work with ``torch_threads`` of torch each, without a change for any other thread.
+    """``count`` running threads, each of which uses ``torch_threads`` threads of torch; others are not affected.
 
-    The setting of one thread is also that of every thread that is born later, so that it is put back at once.
+    torch passes the setting of one thread on to all threads started later, so it is restored at once.
     """
     with _THREADS_LOCK:
         before = torch.get_num_threads()
@@ -78,7 +78,7 @@ def started_threads(count: int, torch_threads: int) -> ThreadPoolExecutor:
         together = threading.Barrier(count)
 
         def start() -> None:
-            torch.get_num_threads()  # a thread takes the setting of the process at its first use of torch
+            torch.get_num_threads()  # at its first use of torch a thread copies the setting of the process
             torch.set_num_threads(torch_threads)
             together.wait()
 
@@ -91,13 +91,13 @@ def started_threads(count: int, torch_threads: int) -> ThreadPoolExecutor:
 
 
 def _is_own_thread_state() -> bool:
-    """Whether nothing that `own_torch_state` would change is set for this thread."""
+    """Whether `own_torch_state` would have nothing to change in this thread."""
     modes = torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack()
     return not (modes or torch.is_inference_mode_enabled() or _autocast_kinds())
 
 
 def _autocast_kinds() -> list[str]:
-    """The kinds of devices for which autocast is on in this thread."""
+    """The types of devices for which autocast is enabled in this thread."""
     return [kind for kind in _AUTOCAST if torch.is_autocast_enabled(kind)]
 
 
@@ -111,15 +111,15 @@ def _no_function_modes() -> Iterator[None]:
             torch._C._push_on_torch_function_stack(mode)
 
 
-def _set_numerics(wanted: Numerics) -> Callable[[], None]:
-    """Set what differs; gives what puts that back."""
+def _set_numerics(numerics: Numerics) -> Callable[[], None]:
+    """Change the settings that differ from ``numerics``, and return the function that restores them."""
     undo = contextlib.ExitStack()
-    undo.callback(_set_precisions, _precisions())  # put back last: the settings below change these as well
+    undo.callback(_set_precisions, _precisions())  # restored last, because the settings below change them as well
     _set_precisions({pair: "ieee" for pair, value in _precisions().items() if pair in _ON_CPU and value != "none"})
-    for read, write, value in _settings(wanted):
+    for read, write, value in _settings(numerics):
         try:
             before = read()
-        except RuntimeError:  # the old and the new interface of the precision were mixed
+        except RuntimeError:  # the caller has used both the old and the new interface of the precision
             before = None
         if before == value:
             continue
@@ -129,9 +129,9 @@ def _set_numerics(wanted: Numerics) -> Callable[[], None]:
     return undo.close
 
 
-def _settings(wanted: Numerics) -> Iterator[tuple[Callable[[], Any], Callable[[Any], Any], Any]]:
-    """(read, write, value) of every setting; values are compared with what is read."""
-    yield torch.get_default_dtype, torch.set_default_dtype, wanted.default_dtype
+def _settings(numerics: Numerics) -> Iterator[tuple[Callable[[], Any], Callable[[Any], Any], Any]]:
+    """(function that reads, function that writes, value in ``numerics``) of every setting."""
+    yield torch.get_default_dtype, torch.set_default_dtype, numerics.default_dtype
     yield (
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         lambda mode: torch.use_deterministic_algorithms(mode[0], warn_only=mode[1]),
@@ -145,13 +145,13 @@ def _settings(wanted: Numerics) -> Iterator[tuple[Callable[[], Any], Callable[[A
     yield (
         torch.get_float32_matmul_precision,
         torch.set_float32_matmul_precision,
-        "high" if wanted.tf32 else "highest",
+        "high" if numerics.tf32 else "highest",
     )
-    if wanted.cuda:
+    if numerics.cuda:
         yield (
             lambda: torch.backends.cudnn.allow_tf32,
             lambda value: setattr(torch.backends.cudnn, "allow_tf32", value),
-            wanted.tf32,
+            numerics.tf32,
         )
 
 
@@ -160,7 +160,7 @@ _ON_CPU = (("mkldnn", "conv"), ("mkldnn", "rnn"))
 
 
 def _precisions() -> dict[tuple[str, str], str]:
-    """The precisions of the newer interface of torch, where it has one."""
+    """The precisions in the newer interface of torch; empty if this version does not have it."""
     if not hasattr(torch._C, "_get_fp32_precision_getter"):
         return {}
     pairs = [(backend, kind) for backend in ("mkldnn", "cuda") for kind in ("matmul", "conv", "rnn")]

@@ -1,4 +1,4 @@
-"""Sharpness: how much the loss rises around a point, by several definitions under one interface."""
+"""Sharpness: the rise of the loss around a point, by several definitions with one interface."""
 
 from landscape.sharpness.basin_radii import basin_radii
 from landscape.sharpness.measures import MEASURES, layer_sharpness, layer_sharpness_in, sharpness, sharpness_in

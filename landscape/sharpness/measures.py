@@ -1,4 +1,4 @@
-"""The measures of sharpness by name, each with its definition and its paper."""
+"""The measures of sharpness by name, each with its definition and source."""
 
 import math
 import statistics
@@ -17,7 +17,7 @@ from landscape.points import Point
 from landscape.results import Sharpness
 from landscape.runtime import own_torch_state
 from landscape.sharpness.neighbourhood import Neighbourhood, NonFinite
-from landscape.sharpness.searches import Found, ascend_ball, average_noise, search_box, step_once
+from landscape.sharpness.searches import SearchResult, ascend_ball, average_noise, search_box, step_once
 
 __all__ = ["MEASURES", "check_sharpness", "layer_sharpness", "layer_sharpness_in", "sharpness", "sharpness_in"]
 
@@ -26,18 +26,18 @@ MeasureName = Literal["keskar", "sam", "ascent", "gaussian", "adaptive-sam", "ad
 
 @dataclass(frozen=True)
 class Measure:
-    """A neighbourhood, what is done in it, and the values of the paper."""
+    """A neighbourhood, the search or average in it, and the default settings, which are those of the source."""
 
-    search: Callable[..., Found]
-    scale: Callable[[Tensor], Tensor]  # the diagonal of T at a parameter: the neighbourhood is theta + T y
+    search: Callable[..., SearchResult]
+    scale: Callable[[Tensor], Tensor]  # the diagonal of T for a parameter; the neighbourhood consists of theta + T y
     radius: float
-    samples: int | None  # pairs of draws, or starts; None for a single step
-    steps: int | None  # of a search
+    samples: int | None  # pairs of draws of an average, or starts of a search; None for a single step
+    steps: int | None  # iterations of a search
     definition: str
     source: str
 
     def named(self, eta: float) -> "Measure":
-        """This measure with the constant ``eta``, which its definition then names, where it is adaptive."""
+        """This measure with the constant ``eta`` in its scale and definition, if it is adaptive."""
         if self.scale is not torch.abs:
             return self
         return replace(self, scale=lambda w: w.abs() + eta, definition=f"{self.definition}; eta = {eta:g}")
@@ -49,7 +49,7 @@ ANDRIUSHCHENKO = (
     "Andriushchenko et al. 2023, A Modern Look at the Relationship between Sharpness and Generalization, section 2"
 )
 KESKAR = "Keskar et al. 2017, On Large-Batch Training for Deep Learning, metric 2.1"
-FOUND = "a lower bound, found by projected gradient ascent"
+LOWER_BOUND = "a lower bound, found by projected gradient ascent"
 
 MEASURES = {
     "keskar": Measure(
@@ -65,7 +65,7 @@ MEASURES = {
     ),
     "ascent": Measure(
         ascend_ball, torch.ones_like, 0.05, 2, 20,
-        f"max L(theta + e) - L(theta) over |e| <= r; {FOUND}",
+        f"max L(theta + e) - L(theta) over |e| <= r; {LOWER_BOUND}",
         f"{FORET}, section 2",
     ),
     "gaussian": Measure(
@@ -80,7 +80,7 @@ MEASURES = {
     ),
     "adaptive-ascent": Measure(
         ascend_ball, torch.abs, 0.5, 2, 20,
-        f"max L(theta + e) - L(theta) over |T^-1 e| <= r, T = diag (|theta_i| + eta); {FOUND}",
+        f"max L(theta + e) - L(theta) over |T^-1 e| <= r, T = diag (|theta_i| + eta); {LOWER_BOUND}",
         f"{KWON}, section 3",
     ),
     "adaptive-gaussian": Measure(
@@ -109,43 +109,43 @@ def sharpness(
     eta: float = 0.0,
     parameters: str | Sequence[str] | None = None,
 ) -> Sharpness:
-    """How much the mean loss L rises around ``point``, by the definition ``measure``.
+    """The rise of the mean loss L around ``point`` theta, by the definition ``measure``.
 
-    With e the perturbation, r the radius and g the gradient at theta (papers in `MEASURES` and in the result):
+    With the perturbation e, the radius r and the gradient g at theta (`MEASURES` and the result name the papers):
 
     - keskar: 100 (max L(theta + e) - L(theta)) / (1 + L(theta)) over |e_i| <= r (|theta_i| + 1)
     - sam: L(theta + r g / |g|) - L(theta)
     - ascent: max L(theta + e) - L(theta) over |e| <= r
     - gaussian: E L(theta + e) - L(theta), e_i ~ N(0, r^2)
-    - adaptive-sam, adaptive-ascent, adaptive-gaussian: the same for e_i / (|theta_i| + eta) in the place of e_i
+    - adaptive-sam, adaptive-ascent, adaptive-gaussian: the same with e_i / (|theta_i| + eta) instead of e_i
 
-    Maxima are lower bounds, found by a search. The adaptive measures do not change where a ReLU unit is rescaled
-    (its incoming weights and bias times a, its outgoing ones divided by a): that moves the network, not its function.
-    This holds for eta = 0; Kwon et al. train with eta = 0.01, which moves weights of zero as well.
-    Sharpness alone does not predict generalisation, see `SHARPNESS_CAUTION`.
+    Maxima are found by a search and therefore are lower bounds. With eta = 0 the adaptive measures do not change when a
+    ReLU unit is rescaled (its incoming weights and bias multiplied by a, its outgoing weights divided by a), which
+    changes the weights, but not the function of the network. Kwon et al. train with eta = 0.01, for which weights of
+    zero are perturbed as well. Sharpness alone does not predict generalisation, see `SHARPNESS_CAUTION`.
 
     Args:
-        objective: the loss and the data; its own network does not move.
-        point: a module or a point of the objective's network.
-        measure: a key of `MEASURES`.
-        radius: None is 0.001 for keskar, 0.05 for sam and ascent, 0.5 for their adaptive versions (the values of the
-            papers), 0.01 for gaussian and 0.1 for adaptive-gaussian.
-        samples: pairs of opposite draws of an average (20), starts of a search (2).
-        steps: iterations of a search (10 of L-BFGS-B as in the paper, 20 of the ascent).
-        seed: of the draws and the random starts.
-        eta: what the adaptive measures add to every |theta_i|; the definition in the result names it.
-        parameters: those that are perturbed, such as ("*lora*",) or "trainable", see `chosen_parameters`; all by
-            default.
+        objective: The loss and the data; its network is not changed.
+        point: A module, or a point of the objective's network.
+        measure: A key of `MEASURES`.
+        radius: Radius r; None: 0.001 for keskar, 0.05 for sam and ascent, 0.5 for their adaptive versions (the values
+            of the papers), 0.01 for gaussian and 0.1 for adaptive-gaussian.
+        samples: Pairs of opposite draws of an average (default 20), or starts of a search (default 2).
+        steps: Iterations of a search (default 10 of L-BFGS-B, as in the paper, or 20 of the ascent).
+        seed: Seed of the draws and random starts.
+        eta: Constant that the adaptive measures add to every |theta_i|; it is part of the definition in the result.
+        parameters: The parameters to perturb, such as ("*lora*",) or "trainable", see `chosen_parameters`; default:
+            all.
 
     Raises:
-        InputError: an unknown measure, a value out of range, a point of another network or of a loss that is not
-            finite; keskar where the loss is -1 or less, as its divisor is not positive there.
+        InputError: the measure is unknown, a value is out of range, the point belongs to another network, its loss is
+            not finite, or keskar is requested for a loss of -1 or less, for which its divisor is not positive.
 
     Example:
         >>> from landscape_lib import objective
         >>> model, data = nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
-        >>> found = sharpness(objective(model, data), model, "gaussian", samples=5)
-        >>> found.samples, found.standard_error > 0
+        >>> result = sharpness(objective(model, data), model, "gaussian", samples=5)
+        >>> result.samples, result.standard_error > 0
         (5, True)
     """
     check_objective(objective, "sharpness(objective, model, measure)")
@@ -165,7 +165,7 @@ def sharpness_in(
     seed: int = 0,
     eta: float = 0.0,
 ) -> Sharpness:
-    """`sharpness` in a neighbourhood that several measures share; it takes the T of this one."""
+    """Like `sharpness`, in a neighbourhood that several measures share; its T becomes that of this measure."""
     check_sharpness([measure], radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
     if measure == "keskar" and neighbourhood.loss <= -1:
         raise InputError(
@@ -192,7 +192,7 @@ def check_sharpness(
             raise InputError(f"unknown measure {name!r}; use one of {', '.join(MEASURES)}")
         if eta and MEASURES[name].scale is not torch.abs:
             adaptive = ", ".join(key for key, value in MEASURES.items() if value.scale is torch.abs)
-            raise InputError(f"{name} has no eta; {adaptive} have")
+            raise InputError(f"{name} has no eta; only {adaptive} have one")
         _check_settings(MEASURES[name], radius, samples, steps, seed)
     check_number("eta", eta, least=0)
 
@@ -216,23 +216,23 @@ def layer_sharpness(
     seed: int = 0,
     parameters: str | Sequence[str] | None = None,
 ) -> tuple[Sharpness, ...]:
-    """Average rise of the mean loss under Gaussian noise in one layer alone, for every layer in turn.
+    """The average rise of the mean loss under Gaussian noise in a single layer, for each layer.
 
-    A layer is what shares a prefix of ``named_parameters``. Its parameters p get e_p ~ N(0, r^2 |theta_p|^2 / n_p) on
-    their n_p entries, so that |e_p| is about r |theta_p|: layers of all sizes and scales can be compared.
-    Source: the average-case sharpness of Neyshabur et al. 2017, "Exploring Generalization in Deep Learning",
-    section 2.2, one layer at a time.
+    A layer consists of the parameters whose names share the part before the last dot. The noise in a parameter p with
+    n_p entries is e_p ~ N(0, r^2 |theta_p|^2 / n_p), so that |e_p| is about r |theta_p| and layers of different size
+    and scale are comparable. Source: the average-case sharpness of Neyshabur et al. 2017, "Exploring Generalization in
+    Deep Learning", section 2.2, applied to one layer at a time.
 
     Args:
-        objective: the loss and the data; its own network does not move.
-        point: a module or a point of the objective's network.
+        objective: The loss and the data; its network is not changed.
+        point: A module, or a point of the objective's network.
         radius: r, relative to the norm of every parameter.
-        samples: pairs of opposite draws.
-        seed: of the draws, the same for every layer.
-        parameters: those that are perturbed, layer by layer, see `chosen_parameters`; all by default.
+        samples: Pairs of opposite draws.
+        seed: Seed of the draws, the same for every layer.
+        parameters: The parameters to perturb, layer by layer, see `chosen_parameters`; default: all.
 
     Raises:
-        InputError: a value out of range, a point of another network or of a loss that is not finite.
+        InputError: a value is out of range, the point belongs to another network, or its loss is not finite.
     """
     check_objective(objective, "layer_sharpness(objective, model)")
     _check_settings(replace(LAYER, radius=radius, samples=samples), radius, samples, None, seed)
@@ -244,16 +244,16 @@ def layer_sharpness(
 def layer_sharpness_in(
     neighbourhood: Neighbourhood, *, radius: float = 0.1, samples: int = 10, seed: int = 0
 ) -> tuple[Sharpness, ...]:
-    """`layer_sharpness` in a neighbourhood that other measures share."""
+    """Like `layer_sharpness`, in a neighbourhood that other measures share."""
     measure = replace(LAYER, radius=radius, samples=samples)
     _check_settings(measure, radius, samples, None, seed)
     point = neighbourhood.moved
     layers = dict.fromkeys(name.rpartition(".")[0] for name, value in point.items() if value.numel())
-    found = []
+    results = []
     for layer in layers:
         neighbourhood.rescale({name: _rms(value, name.rpartition(".")[0] == layer) for name, value in point.items()})
-        found.append(_measured("layer", measure, neighbourhood, None, None, None, seed, layer))
-    return tuple(found)
+        results.append(_measured("layer", measure, neighbourhood, None, None, None, seed, layer))
+    return tuple(results)
 
 
 def _measured(
@@ -268,12 +268,12 @@ def _measured(
 ) -> Sharpness:
     random = measure.search is average_noise
     radius = measure.radius if radius is None else radius
-    samples, steps = _settled(samples, measure.samples), _settled(steps, measure.steps)
+    samples, steps = _setting(samples, measure.samples), _setting(steps, measure.steps)
     try:
-        found = measure.search(neighbourhood, radius, samples=samples, steps=steps, seed=seed)
-    except NonFinite as beyond:
-        found = Found([beyond.args[0]], converged=False)
-    losses, loss = found.losses, neighbourhood.loss
+        result = measure.search(neighbourhood, radius, samples=samples, steps=steps, seed=seed)
+    except NonFinite as error:
+        result = SearchResult([error.args[0]], converged=False)
+    losses, loss = result.losses, neighbourhood.loss
     value = (statistics.fmean(losses) if random else max(losses)) - loss
     if not math.isfinite(value):
         warnings.warn(
@@ -284,7 +284,7 @@ def _measured(
         measure=name,
         value=100 * value / (1 + loss) if name == "keskar" else value,
         standard_error=(_standard_error(losses) if finite else math.nan) if random else None,
-        converged=found.converged,
+        converged=result.converged,
         radius=radius,
         definition=measure.definition,
         source=measure.source,
@@ -298,9 +298,9 @@ def _measured(
     )
 
 
-def _settled(asked: int | None, usual: int | None) -> int | None:
-    """What was asked for, or the usual value; None where the measure has no such number."""
-    return usual if usual is None or asked is None else asked
+def _setting(requested: int | None, default: int | None) -> int | None:
+    """The requested value or, if it is None, the default; None if the measure has no such setting."""
+    return default if default is None or requested is None else requested
 
 
 def _standard_error(values: list[float]) -> float:
@@ -308,6 +308,6 @@ def _standard_error(values: list[float]) -> float:
 
 
 def _rms(value: Tensor, moved: bool) -> Tensor:
-    """The root mean square of ``value`` at every entry, or zero where it is not moved."""
+    """A tensor like ``value`` whose entries are all its root mean square, or zero unless ``moved``."""
     rms = value.detach().double().square().mean().sqrt() if moved and value.numel() else 0.0
     return torch.ones_like(value, dtype=torch.float64) * rms

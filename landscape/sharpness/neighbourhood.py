@@ -1,4 +1,4 @@
-"""The loss around a point, in coordinates in which the neighbourhood is a plain ball or box."""
+"""The loss around a point, in coordinates in which the neighbourhood is a ball or a cube."""
 
 import math
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ class NonFinite(Exception):
 
 
 class Neighbourhood:
-    """y -> L(theta + T y) with a diagonal matrix T (at first the identity), all vectors flat, in float64, on the CPU.
+    """The map y -> L(theta + T y) with a diagonal matrix T; vectors are flat, in float64, on the CPU.
 
-    Made once for a point, it serves all measures there, each with a T of its own. Where ``parameters`` are chosen, y
-    holds only those; the others stay where they are. ``moved`` is the point as far as y moves it.
+    T is the identity at first; `rescale` changes it. One neighbourhood serves all measures at a point. With
+    ``parameters``, y holds only those, and the others stay fixed. The attribute ``moved`` holds the parameters of y.
 
     Raises:
-        InputError: a point of another network, or one whose own loss is not finite.
+        InputError: the point belongs to another network, or its loss is not finite.
     """
 
     def __init__(self, objective: Objective, point: nn.Module | Point, parameters: str | Sequence[str] | None = None):
@@ -47,12 +47,12 @@ class Neighbourhood:
             )
 
     def rescale(self, scale: Point) -> None:
-        """Take another T; parameters of integers stay as they are."""
+        """Set the diagonal of T; it is zero for integer parameters, which therefore do not move."""
         self.scale = flatten({name: value * self.moved[name].is_floating_point() for name, value in scale.items()})
 
     @property
     def description(self) -> dict[str, Any]:
-        """Which data, which loss and which parameters, where these were chosen; JSON types only."""
+        """The data, the objective and, if they were chosen, the parameters, as metadata of JSON types."""
         objective = self.mean_loss.objective
         data = {**objective.samples.description, "size": objective.size}
         chosen = {} if self.parameters is None else {"parameters": self.parameters}
@@ -64,14 +64,14 @@ class Neighbourhood:
         return len(self.origin)
 
     def loss_at(self, y: Tensor) -> float:
-        """L(theta + T y), finite or not."""
+        """L(theta + T y), which may be NaN or infinite."""
         return self.mean_loss(self._moved(y))
 
     def slope_at(self, y: Tensor) -> tuple[float, Tensor]:
-        """L(theta + T y) and its gradient in y.
+        """L(theta + T y) and its gradient with respect to y.
 
         Raises:
-            NonFinite: that loss is NaN or infinite.
+            NonFinite: the loss is NaN or infinite.
         """
         loss, gradient = self.mean_loss.with_gradient(self._moved(y))
         if not math.isfinite(loss):
@@ -79,7 +79,7 @@ class Neighbourhood:
         return loss, self.scale * flatten(gradient)
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        """Independent N(0, 1) for every coordinate, in ``named_parameters`` order, from float32."""
+        """Independent N(0, 1) numbers for all coordinates, drawn in float32."""
         return torch.randn(self.size, generator=generator, dtype=torch.float32).double()
 
     def _moved(self, y: Tensor) -> Point:

@@ -1,4 +1,4 @@
-"""Searches for the highest loss of a neighbourhood, and averages over it."""
+"""Searches for the highest loss in a neighbourhood, and averages over it."""
 
 import math
 from dataclasses import dataclass
@@ -10,33 +10,33 @@ from torch import Tensor
 
 from landscape.sharpness.neighbourhood import Neighbourhood
 
-__all__ = ["Found", "ascend_ball", "average_noise", "search_box", "step_once"]
+__all__ = ["SearchResult", "ascend_ball", "average_noise", "search_box", "step_once"]
 
-REST = 0.01  # a search has come to rest where its last step raised the sharpness by less than this share
+REST = 0.01  # a search has converged if its last step changed the sharpness by at most this share
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search came to; a maximum is a lower bound of the true one."""
+class SearchResult:
+    """The losses of a search or an average; the maximum of a search is a lower bound of the true maximum."""
 
-    losses: list[float]  # the highest loss of every start, or that of every draw
-    converged: bool | None = None
+    losses: list[float]  # the highest loss from every start of a search, or the loss of every draw of an average
+    converged: bool | None = None  # None for an average and for a single step
 
 
-def step_once(around: Neighbourhood, radius: float, **_: object) -> Found:
-    """The loss at y = r g / |g|, g the gradient at the point; at y = 0 where that is zero."""
+def step_once(around: Neighbourhood, radius: float, **_: object) -> SearchResult:
+    """The loss at y = r g / |g| for the gradient g at the point; at y = 0 if g is zero."""
     slope = around.slope_at(torch.zeros(around.size, dtype=torch.float64))[1]
-    return Found([around.loss_at(_onto_sphere(slope, radius))])
+    return SearchResult([around.loss_at(_onto_sphere(slope, radius))])
 
 
-def ascend_ball(around: Neighbourhood, radius: float, samples: int, steps: int, seed: int) -> Found:
-    """The highest loss of |y| <= r that projected gradient ascent finds: y <- project(y + s g / |g|).
+def ascend_ball(around: Neighbourhood, radius: float, samples: int, steps: int, seed: int) -> SearchResult:
+    """The highest loss over |y| <= r that projected gradient ascent y <- project(y + s g / |g|) reaches.
 
-    The first start is the one-step solution, the others random points on the sphere. A step that does not rise is
-    taken back and s, 2 r at the start (Croce and Hein 2020, section 3.1), halved.
+    The first start is the point of `step_once`, the others are random points on the sphere. If a step does not raise
+    the loss, it is undone and s, which is 2 r at the start (Croce and Hein 2020, section 3.1), is halved.
     """
     generator = torch.Generator().manual_seed(seed)
-    losses, at_rest = [], True
+    losses, converged = [], True
     for start in range(samples):
         if start == 0:
             y = _onto_sphere(around.slope_at(torch.zeros(around.size, dtype=torch.float64))[1], radius)
@@ -46,19 +46,19 @@ def ascend_ball(around: Neighbourhood, radius: float, samples: int, steps: int, 
         size, gain = 2 * radius, math.inf
         for _ in range(steps - 1):
             candidate = _into_ball(y + _onto_sphere(slope, size), radius)
-            higher, turned = around.slope_at(candidate)
-            gain = higher - loss
+            candidate_loss, candidate_slope = around.slope_at(candidate)
+            gain = candidate_loss - loss
             if gain > 0:
-                y, loss, slope = candidate, higher, turned
+                y, loss, slope = candidate, candidate_loss, candidate_slope
             else:
                 size /= 2
         losses.append(loss)
-        at_rest &= abs(gain) <= REST * abs(loss - around.loss)
-    return Found(losses, at_rest)
+        converged &= abs(gain) <= REST * abs(loss - around.loss)
+    return SearchResult(losses, converged)
 
 
-def search_box(around: Neighbourhood, radius: float, samples: int, steps: int, seed: int) -> Found:
-    """The highest loss of |y_i| <= r that L-BFGS-B finds, from the point itself and from random points of the box."""
+def search_box(around: Neighbourhood, radius: float, samples: int, steps: int, seed: int) -> SearchResult:
+    """The highest loss over |y_i| <= r that L-BFGS-B reaches from the point itself and from random points."""
     generator = torch.Generator().manual_seed(seed)
     searches = []
     for start in range(samples):
@@ -66,14 +66,14 @@ def search_box(around: Neighbourhood, radius: float, samples: int, steps: int, s
         if start:
             first = radius * (2 * torch.rand(around.size, generator=generator, dtype=torch.float64) - 1)
         searches.append(_climb_box(around, first, radius, steps))
-    losses, at_rest = zip(*searches, strict=True)
-    return Found(list(losses), all(at_rest))
+    losses, converged = zip(*searches, strict=True)
+    return SearchResult(list(losses), all(converged))
 
 
 def _climb_box(around: Neighbourhood, first: Tensor, radius: float, steps: int) -> tuple[float, bool]:
-    """The highest loss seen from ``first`` on, and whether the search ended before its last step."""
+    """The highest loss on the way of a search from ``first``, and whether it ended before its last step."""
     highest, slope = around.slope_at(first)
-    unit = slope.abs().mean().item() / radius  # so that the first step, minus the gradient, is as long as the box
+    unit = slope.abs().mean().item() / radius  # scales the gradient, which is the first step, to the size of the box
     if not unit:
         return highest, True
 
@@ -85,18 +85,18 @@ def _climb_box(around: Neighbourhood, first: Tensor, radius: float, steps: int) 
 
     options = {"maxiter": steps, "maxfun": 2 * steps}
     bounds = Bounds(np.full(around.size, -radius), np.full(around.size, radius))
-    found = minimize(descent, first.numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    return highest, bool(found.success)
+    optimum = minimize(descent, first.numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return highest, bool(optimum.success)
 
 
-def average_noise(around: Neighbourhood, radius: float, samples: int, seed: int, **_: object) -> Found:
-    """Losses under Gaussian noise y ~ N(0, r^2 I): of every draw the mean over y and -y, whose odd part cancels."""
+def average_noise(around: Neighbourhood, radius: float, samples: int, seed: int, **_: object) -> SearchResult:
+    """Losses under Gaussian noise y ~ N(0, r^2 I); each is the mean over y and -y, in which odd terms cancel."""
     generator = torch.Generator().manual_seed(seed)
     losses = []
     for _pair in range(samples):
         noise = radius * around.draw(generator)
         losses.append((around.loss_at(noise) + around.loss_at(-noise)) / 2)
-    return Found(losses)
+    return SearchResult(losses)
 
 
 def _onto_sphere(vector: Tensor, radius: float) -> Tensor:

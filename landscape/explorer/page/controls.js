@@ -1,8 +1,8 @@
-// What people do: controls, pointer and keys; then the page starts.
+// Input: controls, pointer and keys; at the end of the file the page starts.
 
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
-/** Draw at the next frame, once, however many events come before it. */
+/** A function that draws once at the next frame, however often it is called before. */
 function scheduled(drawing) {
   let waiting = false;
   return () => {
@@ -17,7 +17,7 @@ function scheduled(drawing) {
 const drawSoon = scheduled(draw);
 const drawCursorSoon = scheduled(drawCursor);
 
-/** Move the cursor to the grid point of the panel's surface that is nearest to a place. */
+/** Move the cursor to the grid point of the panel's surface that is nearest to the coordinates. */
 function moveCursor(panel, alpha, beta) {
   if (!isExplorer) return;
   const surface = surfaces[panel.index];
@@ -46,7 +46,7 @@ function moveByKey(panel, event) {
   moveCursor(panel, inside(surface.alphas, i + right), inside(surface.betas, j + up));
 }
 
-/** Turn every other surface as this one was turned. */
+/** Give the other 3-D surfaces the camera of this one. */
 function linkCameras(panel, event) {
   if (!Object.hasOwn(event, "scene.camera")) return;
   const camera = event["scene.camera"];
@@ -62,7 +62,7 @@ function showSurface(index) {
   drawSoon();
 }
 
-/** Light or dark colours; the figures take them at their next drawing. */
+/** Set light or dark colours; the figures use them from their next drawing on. */
 function setTheme(isDark) {
   document.documentElement.dataset.theme = isDark ? "dark" : "light";
   const other = isDark ? "Light" : "Dark";
@@ -99,7 +99,7 @@ function listenToControls() {
   setTheme(preference.matches);
 }
 
-/** Everything that stays as it is while people look around. */
+/** Fill in the parts of the page that do not change. */
 function fillPage() {
   document.body.classList.toggle("path", !isExplorer);
   byId("subtitle").textContent = content.subtitle;

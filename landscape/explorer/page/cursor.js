@@ -16,7 +16,7 @@ function cursor3d(surface) {
   };
 }
 
-/** The cursor in the contours, white with a dark edge. */
+/** The cursor in the contours, white with dark edges. */
 function crosshair(surface) {
   const [i, j] = cursorIndices(surface);
   const [x, y] = [surface.alphas[i], surface.betas[j]];
@@ -29,7 +29,7 @@ function crosshair(surface) {
   return [...look("rgba(0,0,0,0.55)", 3), ...look("white", 1.2)];
 }
 
-/** The curve of a surface along one axis, the cursor on it, and a band of two standard errors. */
+/** The curve of a surface along one axis through the cursor, a mark at the cursor, and a band of two standard errors. */
 function sliceTraces(surface, axis, isFirst) {
   const cursor = cursorIndices(surface);
   const along = axis === 0 ? surface.alphas : surface.betas;
@@ -52,7 +52,7 @@ function sliceTraces(surface, axis, isFirst) {
   return [curve, mark, { ...errorBand(along, y, errors), ...silent, fillcolor: `${color}40` }];
 }
 
-/** Traces and layout of the slices of every surface on display along one axis. */
+/** Traces and layout of the slices of all displayed surfaces along one axis. */
 function sliceFigure(axis) {
   const shown = shownIndices().map((index) => surfaces[index]);
   const traces = shown.flatMap((surface, n) => sliceTraces(surface, axis, n === 0));
@@ -77,7 +77,7 @@ function sliceFigure(axis) {
   }];
 }
 
-/** Two standard errors to both sides, one polygon for every stretch of a curve without gaps. */
+/** The band of two standard errors, as one polygon for every stretch of a curve without gaps. */
 function errorBand(along, y, errors) {
   const lowest = scale.log ? scale.limits[0] / 1000 : -Infinity;
   const outline = { x: [], y: [] };

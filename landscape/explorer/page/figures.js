@@ -1,8 +1,8 @@
-// Figures of a surface: in 3-D and as contours, with their gaps marked.
+// Figures of a surface: in 3-D and as contours, with marks at NaN and infinite values.
 
 const ORIGIN_COLOR = "#d55e00";
-const FLOOR = 0.35; // of the range of the values: the room below the surface for its projected contours
-const LIFT = 0.004; // of the same: lines that lie on the surface would flicker
+const FLOOR = 0.35; // share of the range of values: the space below the surface for its projected contours
+const LIFT = 0.004; // share of the range of values: lines exactly on the surface would flicker
 const BANDS = 30;
 
 const cssValue = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -29,7 +29,7 @@ function colorbar(surface) {
 }
 
 function hoverTexts(surface) {
-  const text = (i, j) => `${valueText(surface, i, j)}<br>${placeText(surface.alphas[i], surface.betas[j])}`;
+  const text = (i, j) => `${valueText(surface, i, j)}<br>${coordinatesText(surface.alphas[i], surface.betas[j])}`;
   return rowsOverBeta(surface, text);
 }
 
@@ -63,7 +63,7 @@ function surfaceFigure(index) {
   return [data, { ...figureLayout({ l: 0, r: 0, t: trajectories.length ? 34 : 4, b: 0 }), scene }];
 }
 
-/** Level lines on the floor, cell by cell; the library's own take seconds a frame where the surface has gaps. */
+/** Contour lines on the floor, cell by cell; plotly's own take seconds per frame if the surface has gaps. */
 function floorContours(surface, floor) {
   const [low, high] = heightLimits();
   const heights = heightsOf(surface);
@@ -88,7 +88,7 @@ function floorContours(surface, floor) {
   return { type: "scatter3d", mode: "lines", x, y, z, line, hoverinfo: "skip", showlegend: false };
 }
 
-/** Where a level crosses the edges of a cell: two places, or four, in the order of the edges. */
+/** The points where a level crosses the edges of a cell: two or four, in the order of the edges. */
 function crossings(surface, corners, values, level) {
   return corners.flatMap(([i, j], k) => {
     const [m, n] = corners[(k + 1) % 4];
@@ -127,18 +127,18 @@ function contourFigure(index) {
   }];
 }
 
-/** Crosses where the loss is not finite; the contours leave out the cells around, which show the grey below. */
+/** Crosses where the loss is not finite; the contours leave out the cells around them, which stay grey. */
 function gapMarks(surface) {
-  const places = surface.alphas.flatMap((a, i) =>
+  const points = surface.alphas.flatMap((a, i) =>
     surface.betas.flatMap((b, j) => (valueAt(surface, i, j) === null ? [[a, b]] : [])));
-  return !places.length ? [] : [{
-    type: "scatter", mode: "markers", x: places.map((at) => at[0]), y: places.map((at) => at[1]), hoverinfo: "skip",
+  return !points.length ? [] : [{
+    type: "scatter", mode: "markers", x: points.map(([a]) => a), y: points.map(([, b]) => b), hoverinfo: "skip",
     marker: { symbol: "x-thin", size: 6, line: { width: 1, color: cssValue("--cross") } }, name: "NaN or infinite",
     showlegend: true,
   }];
 }
 
-/** A star at the origin of the plane, where the surface has it and no path ends there. */
+/** A star at the origin of the plane, if it is inside the axes and no path is drawn. */
 function originMark(surface) {
   const crossesZero = (axis) => axis[0] <= 0 && axis.at(-1) >= 0;
   if (trajectories.length || !crossesZero(surface.alphas) || !crossesZero(surface.betas)) return [];

@@ -1,6 +1,6 @@
-// Drawing: a panel for each surface on display, the slices, the controls and the table of facts.
+// Drawing: one panel for each displayed surface, the slices, the controls and the table of facts.
 
-const panels = []; // { index, root, surface, contours } of each surface on display
+const panels = []; // { index, root, surface, contours } of each displayed surface
 const CONFIG = { displaylogo: false, modeBarButtons: [["toImage"]], doubleClick: "reset" };
 
 function draw() {
@@ -32,7 +32,7 @@ function drawPanel(panel) {
   panel.contours.setAttribute("aria-label", `Contours: ${what}; arrow keys move the cursor`);
 }
 
-/** Make or remove panels until there is one for each surface on display. */
+/** Add or remove panels until there is one for each displayed surface. */
 function fitPanels() {
   const indices = shownIndices();
   while (panels.length > indices.length) {
@@ -67,7 +67,7 @@ function newPanel() {
   }
   surface.on("plotly_relayouting", (event) => linkCameras(panel, event));
   surface.on("plotly_relayout", (event) => linkCameras(panel, event));
-  // Plotly loses a click during which it redraws; the hover before has brought the cursor there already.
+  // Plotly drops a click during a redraw; the hover event before it has already moved the cursor to the point.
   contours.addEventListener("click", ({ target }) => {
     if (target.closest(".nsewdrag")) holdCursor();
   });
@@ -106,7 +106,7 @@ function drawReadout() {
   byId("readout").textContent = panels.map(({ index }) => readoutText(surfaces[index])).join("\n");
 }
 
-/** Everything that says what is chosen; browsers may have kept the controls of an earlier visit. */
+/** Set all controls to the state; browsers may have restored those of an earlier visit. */
 function updateControls() {
   const hasLogarithm = scale.limits[0] > 0;
   byId("log").disabled = !hasLogarithm;
@@ -131,7 +131,7 @@ function updateControls() {
   });
 }
 
-/** What is known of the surfaces on display: a row for each fact, a column for each surface. */
+/** The table of facts about the displayed surfaces: a row for each fact, a column for each surface. */
 function drawFacts() {
   const columns = shownIndices().map((index) => surfaces[index]);
   const rows = [...new Set(columns.flatMap((surface) => Object.keys(surface.facts)))];

@@ -1,6 +1,6 @@
-// Training paths: their points up to the chosen step, in 3-D and in the contours.
+// Training paths: their points up to the selected step, in 3-D and in the contours.
 
-const PATH_COLORS = ["#e31a1c", "#ff7f00", "#fb9ac5", "#ffffff", "#7fdbff", "#b15928"]; // seen on viridis
+const PATH_COLORS = ["#e31a1c", "#ff7f00", "#fb9ac5", "#ffffff", "#7fdbff", "#b15928"]; // visible on viridis
 const SHADOW_COLOR = "#20242c";
 const START = { symbol: "diamond", color: "#2ca02c" };
 const END = { symbol: "square", color: "#1f6fff" };
@@ -8,7 +8,7 @@ const END = { symbol: "square", color: "#1f6fff" };
 const pathColor = (path) => PATH_COLORS[trajectories.indexOf(path) % PATH_COLORS.length];
 const pathPrefix = (path) => (trajectories.length > 1 ? `${escaped(path.name)}, ` : "");
 
-/** The points of a path up to the chosen step: shadow, its height on a surface, and the drawn true loss. */
+/** The points of a path up to the selected step: position on the plane, drawn heights of loss and shadow, text. */
 function pathPoints(path, surfaceIndex) {
   const comparable = state.quantity === "loss" && path.comparable[surfaceIndex];
   const shadowHeight = (n) => {
@@ -29,11 +29,11 @@ function pathText(path, n) {
   const off = path.distance[n] === null ? "" : `<br>off the plane by ${numberText(path.distance[n], 4)}`;
   const relative = path.relative[n] === null ? "" : numberText(100 * path.relative[n], 3);
   const share = off && relative ? ` (${relative} % of its distance from the origin)` : "";
-  const at = path.alphas[n] === null ? "" : `<br>${placeText(path.alphas[n], path.betas[n])}`;
+  const at = path.alphas[n] === null ? "" : `<br>${coordinatesText(path.alphas[n], path.betas[n])}`;
   return `${escaped(path.name)}, ${escaped(path.unit)} ${path.steps[n]}<br>loss ${loss}${shadow}${at}${off}${share}`;
 }
 
-/** The traces of a path in 3-D: its shadow, and where it stands at its true loss, with stems down to the shadow. */
+/** The traces of a path in 3-D: its shadow on the surface, its points at their true losses, and stems between both. */
 function path3d(path, points) {
   const color = pathColor(path);
   const index = trajectories.indexOf(path);

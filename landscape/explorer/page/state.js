@@ -1,27 +1,27 @@
-// State: the content of the page, what is chosen to be shown, and the scale and heights that follow from both.
+// State: the content of the page, the selection of the user, and the scale and heights that follow from both.
 
-// Python put surfaces, trajectories and words about them into #content; nothing is fetched.
+// Python has written surfaces, trajectories and their labels into #content; nothing is loaded from elsewhere.
 const byId = (id) => document.getElementById(id);
 const content = JSON.parse(byId("content").textContent);
 const { surfaces, trajectories } = content;
-const isExplorer = content.view === "explorer"; // or the 3-D figure alone
+const isExplorer = content.view === "explorer"; // otherwise the page has only the 3-D figure
 const steps = [...new Set(trajectories.flatMap((path) => path.steps))].sort((a, b) => a - b);
 
 const CAMERA = { eye: { x: 1.08, y: -1.55, z: 1.15 }, center: { x: 0, y: 0, z: -0.12 }, up: { x: 0, y: 0, z: 1 } };
 
 const state = {
-  shown: 0, // index of the surface of the slider
+  shown: 0, // index of the surface that the slider selects
   beside: -1, // index of the surface beside it, or -1
   quantity: "loss",
-  log: false, // what was asked for
-  shared: true, // one scale for all surfaces, or for those on display
-  step: steps.length - 1, // trajectories are drawn up to this index of steps
+  log: false, // whether a logarithmic scale is selected; it is used only for positive values
+  shared: true, // whether the scale fits all surfaces, or only those displayed
+  step: steps.length - 1, // index into steps; trajectories are drawn up to it
   follow: true, // the cursor follows the pointer
   cursor: [0, 0],
   camera: CAMERA,
   resets: 0,
 };
-let scale = { limits: [0, 1], log: false }; // of what is drawn, updated before every drawing
+let scale = { limits: [0, 1], log: false }; // of the values, updated before every drawing
 
 const shownIndices = () => (state.beside < 0 ? [state.shown] : [state.shown, state.beside]);
 
@@ -42,19 +42,19 @@ function decodeArray({ shape, base64 }) {
   return Array.from({ length: shape[0] }, (_, i) => flat.subarray(i * shape[1], (i + 1) * shape[1]));
 }
 
-/** The quantity [A][B] of a surface as it was computed; loss[i][j] is at (alphas[i], betas[j]). */
+/** A quantity [A][B] of a surface, NaN and infinities included; loss[i][j] is at (alphas[i], betas[j]). */
 const valuesOf = remembered((surface, quantity) => decodeArray(surface.values[quantity]));
 
-/** [A][B], zero where a value is interpolated; null where all were evaluated. */
+/** Mask [A][B], zero where a value is interpolated; null if all points were evaluated. */
 const evaluatedPoints = remembered((surface) => (surface.evaluated ? decodeArray(surface.evaluated) : null));
 
-/** The value of a quantity at a grid point, null where it or the loss is not finite. */
+/** The value of a quantity at a grid point; null if it or the loss is not finite. */
 function valueAt(surface, i, j, quantity = state.quantity) {
   const value = valuesOf(surface, quantity)[i][j];
   return Number.isFinite(valuesOf(surface, "loss")[i][j]) && Number.isFinite(value) ? value : null;
 }
 
-/** Smallest and largest finite value of a quantity on a surface; null without any. */
+/** Smallest and largest finite value of a quantity on a surface; null if there are none. */
 const valueRange = remembered((surface, quantity) => {
   const values = surface.alphas.flatMap((_, i) => surface.betas.map((_, j) => valueAt(surface, i, j, quantity)));
   const finite = values.filter((value) => value !== null);
@@ -62,7 +62,7 @@ const valueRange = remembered((surface, quantity) => {
   return finite.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 });
 
-/** What turns the values of the surfaces on display into heights and colours. */
+/** Update the scale that maps the values of the displayed surfaces to heights and colours. */
 function updateScale() {
   const scaled = state.shared ? surfaces : shownIndices().map((index) => surfaces[index]);
   const ranges = scaled.map((surface) => valueRange(surface, state.quantity)).filter((range) => range !== null);
@@ -77,7 +77,7 @@ function updateScale() {
   scale = { limits: [low, high], log: state.log && low > 0 };
 }
 
-/** The height at which a value is drawn: itself or its logarithm; null where there is none. */
+/** The height at which a value is drawn: the value or its logarithm; null if it has none. */
 function heightOf(value) {
   if (value === null || !scale.log) return value;
   return value > 0 ? Math.log10(value) : null;
@@ -85,17 +85,17 @@ function heightOf(value) {
 const heightLimits = () => scale.limits.map(heightOf);
 const heightSpan = () => heightLimits()[1] - heightLimits()[0];
 
-/** Rows over beta, as the plotting library wants them. */
+/** Values in rows of constant beta, the layout that plotly needs. */
 const rowsOverBeta = (surface, value) => surface.betas.map((_, j) => surface.alphas.map((_, i) => value(i, j)));
 
 const nearestIndex = (axis, at) =>
   axis.reduce((best, value, index) => (Math.abs(value - at) < Math.abs(axis[best] - at) ? index : best), 0);
 
-/** The grid point of a surface at the cursor. */
+/** The indices of the grid point of a surface that is nearest to the cursor. */
 const cursorIndices = (surface) =>
   [nearestIndex(surface.alphas, state.cursor[0]), nearestIndex(surface.betas, state.cursor[1])];
 
-/** Index of the grid point before a place on an axis, and the share of the way to the next; null outside. */
+/** Index of the grid point before a coordinate, and the fraction of the cell up to it; null outside the axis. */
 function cellOf(axis, at) {
   if (at === null || at < axis[0] || at > axis.at(-1)) return null;
   const next = axis.findIndex((value) => value >= at);
@@ -103,7 +103,7 @@ function cellOf(axis, at) {
   return [next - 1, (at - axis[next - 1]) / (axis[next] - axis[next - 1])];
 }
 
-/** The drawn height of a surface at any place, bilinear; null outside and beside a gap. */
+/** The bilinear height of a surface at any coordinates; null outside the axes and next to a gap. */
 function heightBetweenPoints(surface, alpha, beta) {
   const [a, b] = [cellOf(surface.alphas, alpha), cellOf(surface.betas, beta)];
   if (a === null || b === null) return null;

@@ -1,9 +1,9 @@
-// Words: numbers, places and values as text, and round ticks for the scale.
+// Text: numbers, coordinates and values, and round ticks for the scale.
 
 const numberText = (value, digits = 6) => String(Number(value.toPrecision(digits))).replace("-", "−");
-const placeText = (alpha, beta) => `α = ${numberText(alpha, 4)}, β = ${numberText(beta, 4)}`;
+const coordinatesText = (alpha, beta) => `α = ${numberText(alpha, 4)}, β = ${numberText(beta, 4)}`;
 
-/** Names come from anywhere; the library would read them as HTML. */
+/** Text from outside, escaped because plotly reads it as HTML. */
 function escaped(text) {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
@@ -14,7 +14,7 @@ function quantityLabel(surface) {
   return surface.labels[state.quantity][scale.log ? 1 : 0];
 }
 
-/** The loss at a grid point, and its error and accuracy where they are known. */
+/** The loss at a grid point, with its standard error and accuracy if they are finite. */
 function valueText(surface, i, j) {
   const value = (key) => (surface.values[key] ? valuesOf(surface, key)[i][j] : NaN);
   let text = `loss ${numberText(value("loss"))}`;
@@ -24,28 +24,28 @@ function valueText(surface, i, j) {
   return evaluated !== null && !evaluated[i][j] ? `${text} (interpolated)` : text;
 }
 
-/** The value of a surface at the cursor, where it is, and of which surface, if there are several. */
+/** The value of a surface at the cursor with its coordinates, and the name of the surface if there are several. */
 function readoutText(surface) {
   const [i, j] = cursorIndices(surface);
   const name = surfaces.length > 1 ? `${nameInLine(surface)}: ` : "";
-  return `${name}${valueText(surface, i, j)} at ${placeText(surface.alphas[i], surface.betas[j])}`;
+  return `${name}${valueText(surface, i, j)} at ${coordinatesText(surface.alphas[i], surface.betas[j])}`;
 }
 
-/** Round places between the limits, where they are drawn, and their words. */
+/** Round values between the limits, with the heights at which they are drawn and their text. */
 function scaleTicks() {
   const [low, high] = scale.limits;
   const decades = scale.log ? Math.log10(high / low) : 0;
-  let places = [];
+  let values = [];
   if (decades < 0.7) {
     const power = 10 ** Math.floor(Math.log10((high - low) / 5));
     const step = power * [1, 2, 5, 10].find((factor) => (high - low) / (factor * power) <= 8);
-    for (let n = Math.ceil(low / step); n * step <= high; n++) places.push(n * step);
+    for (let n = Math.ceil(low / step); n * step <= high; n++) values.push(n * step);
   } else {
     const every = Math.ceil(decades / 8);
     for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += every) {
-      places.push(...(decades < 4 ? [1, 2, 5] : [1]).map((factor) => factor * 10 ** power));
+      values.push(...(decades < 4 ? [1, 2, 5] : [1]).map((factor) => factor * 10 ** power));
     }
-    places = places.filter((value) => value >= low && value <= high);
+    values = values.filter((value) => value >= low && value <= high);
   }
-  return { tickmode: "array", tickvals: places.map(heightOf), ticktext: places.map((value) => numberText(value, 4)) };
+  return { tickmode: "array", tickvals: values.map(heightOf), ticktext: values.map((value) => numberText(value, 4)) };
 }
