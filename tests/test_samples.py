@@ -58,6 +58,16 @@ def objective(model, data, **options):
     return ll.objective(model, data, device="cpu", **{"dtype": torch.float64, **options})
 
 
+class Walked:
+    """A loader that is none of torch's."""
+
+    def __init__(self, rows, labels):
+        self.rows, self.labels = rows, labels
+
+    def __iter__(self):
+        return zip(self.rows.split(9), self.labels.split(9), strict=True)
+
+
 def losses(model, rows=ROWS):
     return F.cross_entropy(model(rows), LABELS, reduction="none").detach()
 
@@ -88,6 +98,21 @@ KINDS = {
     "list of samples": (lambda: list(zip(ROWS, LABELS, strict=True)), "cross_entropy"),
     "tuple of samples": (lambda: tuple(zip(ROWS, LABELS, strict=True)), "cross_entropy"),
     "arrays": (lambda: (ROWS.flip(0).numpy()[::-1], LABELS.numpy()), "cross_entropy"),
+    "lists of numbers": (lambda: {"x": ROWS.tolist(), "y": LABELS.tolist()}, by_name),
+    "labels in a list": (lambda: (ROWS, LABELS.tolist()), "cross_entropy"),
+    "constants beside tensors": (
+        lambda: {"x": ROWS, "y": LABELS, "split": "train", "scale": 0.5, "flag": True, "rank": 4, "none": None},
+        by_name,
+    ),
+    "list of dataclasses": (lambda: [Fields(x, y) for x, y in zip(ROWS, LABELS, strict=True)], by_name),
+    "list of rows of numbers": (
+        lambda: [{"x": x.tolist(), "y": int(y)} for x, y in zip(ROWS, LABELS, strict=True)], by_name,
+    ),
+    "batches of arrays": (
+        lambda: DataLoader(TensorDataset(ROWS, LABELS), 10, collate_fn=collated(lambda x, y: (x.numpy(), y.numpy()))),
+        "cross_entropy",
+    ),
+    "batches that can be walked through": (lambda: Walked(ROWS, LABELS), "cross_entropy"),
     "stream": (Stream, "cross_entropy"),
     "dataset with inputs and targets": (lambda: Items(lambda x, y: (x, y)), "cross_entropy"),
     "nested": (lambda: ({"a": (ROWS[:, :2], ROWS[:, 2:])}, LABELS, None), lambda net, b: F.cross_entropy(
@@ -100,6 +125,89 @@ def test_every_kind_of_batch_gives_the_same_losses(kind):
     data, loss = KINDS[kind]
     model = network()
     torch.testing.assert_close(objective(model, data(), loss=loss, batch_size=7)(model), losses(model))
+
+
+def test_columns_of_pandas_are_arrays():
+    pandas, model = pytest.importorskip("pandas"), network()
+    data = pandas.DataFrame(ROWS.numpy()), pandas.Series(LABELS.numpy(), index=range(50, 93))
+    torch.testing.assert_close(objective(model, data)(model), losses(model))
+    alone = objective(model, data[0], loss=lambda net, x: net(x).square().mean(1))
+    torch.testing.assert_close(alone(model), model(ROWS).square().mean(1).detach())
+
+
+def data_set():
+    datasets = pytest.importorskip("datasets")
+    return datasets, datasets.Dataset.from_dict({"x": ROWS.tolist(), "y": LABELS.tolist(), "text": ["a"] * 43})
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda data: data,
+        lambda data: data.remove_columns("text").with_format("torch"),
+        lambda data: data.with_format("torch", columns=["x", "y"]),
+        lambda data: data.with_format("numpy"),
+        lambda data: data.to_iterable_dataset(),
+        lambda data: DataLoader(data.with_format("torch"), batch_size=5),
+    ],
+)
+def test_data_sets_of_the_datasets_library_are_taken(form):
+    _, data = data_set()
+    model = network().float()
+    found = ll.objective(model, form(data), loss=by_name, device="cpu", dtype=torch.float64)(model)
+    torch.testing.assert_close(found, losses(network(), ROWS.float().double()), rtol=1e-5, atol=1e-6)
+
+
+def test_a_data_set_keeps_the_transform_that_it_has():
+    datasets, data = data_set()
+    model = network()
+    doubled = data.with_transform(lambda rows: {"x": 2 * torch.tensor(rows["x"]).double(), "y": rows["y"]})
+    torch.testing.assert_close(objective(model, doubled, loss=by_name)(model), losses(model, 2 * ROWS.float().double()))
+    with pytest.raises(ll.InputError, match=r"several data sets \(train\); pass one of them, such as data\['train'\]"):
+        objective(model, datasets.DatasetDict(train=data), loss=by_name)
+
+
+def test_samples_that_a_loader_leaves_out_are_told():
+    model, data = network(), TensorDataset(ROWS, LABELS)
+    with pytest.warns(UserWarning, match=r"leaves out 3 of 43 samples \(drop_last=True\)"):
+        found = objective(model, DataLoader(data, batch_size=10, drop_last=True))
+    torch.testing.assert_close(found(model), losses(model)[:40])
+
+
+def test_batches_of_several_lengths_are_weighted_by_what_counts():
+    """Padded to the longest of each batch: the mean over all tokens is neither that over sentences nor over batches."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(11, 6), nn.Linear(6, 11)).double()
+    sentences = [torch.randint(0, 11, (length,)) for length in torch.randint(2, 13, (17,)).tolist()]
+
+    def padded(rows):
+        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return {"ids": ids, "labels": nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-100)}
+
+    def tokens(net, batch):
+        each = F.cross_entropy(net(batch["ids"]).transpose(1, 2)[:, :, :-1], batch["labels"][:, 1:], reduction="none")
+        counts = (batch["labels"][:, 1:] != -100).sum(1)
+        return ll.Weighted(each.sum(1) / counts, counts)
+
+    plane = ll.random_plane(model, seed=1)
+    data = DataLoader(sentences, batch_size=3, collate_fn=padded)
+    surface = ll.evaluate(objective(model, data, loss=tokens), plane, resolution=3, progress=False)
+    moved = ll.model_at(model, plane(1.0, -1.0))
+    each = torch.cat([F.cross_entropy(moved(row)[:-1], row[1:], reduction="none") for row in sentences])
+    assert surface.loss[2, 0] == pytest.approx(each.mean().item(), rel=1e-12)
+    found = ll.top_eigenpairs(ll.hessian_product(objective(model, data, loss=tokens), model), k=1).values[0]
+    parameters = dict(model.named_parameters())
+    shapes = [value.shape for value in parameters.values()]
+
+    def mean(vector):
+        pieces = vector.split([shape.numel() for shape in shapes])
+        point = {n: p.reshape(s) for n, p, s in zip(parameters, pieces, shapes, strict=True)}
+        out = [torch.func.functional_call(model, point, row)[:-1] for row in sentences]
+        return F.cross_entropy(torch.cat(out), torch.cat([row[1:] for row in sentences]))
+
+    vector = torch.cat([value.detach().flatten() for value in parameters.values()])
+    matrix = torch.autograd.functional.hessian(mean, vector)
+    assert found == pytest.approx(torch.linalg.eigvalsh(matrix)[-1].item(), rel=1e-6)
 
 
 def test_a_single_tensor_is_its_own_target():
@@ -198,8 +306,12 @@ REFUSED = {
     "empty list": (list, "not an empty list"),
     "no samples": (lambda: (ROWS[:0], LABELS[:0]), "no samples"),
     "empty dataset": (lambda: TensorDataset(ROWS[:0], LABELS[:0]), "no samples"),
-    "text": (lambda: (ROWS.numpy(), np.array(["a"] * 43)), "array of <U1; give numbers"),
-    "text beside tensors": (lambda: {"x": ROWS, "split": "train"}, "hold str beside tensors: leave these out"),
+    "text": (lambda: (ROWS.numpy(), np.array(["a"] * 43)), "in '1' an array of <U1; give numbers"),
+    "names beside tensors": (lambda: {"x": ROWS, "id": ["a"] * 43}, "hold 'id', a list of 43, beside tensors: leave"),
+    "a count beside tensors": (lambda: {"x": ROWS, "t": {"n": 43}}, r"hold 't\.n', 43, beside tensors: leave it out"),
+    "ragged lists": (lambda: {"x": ROWS, "ids": [[1, 2], [3]]}, "hold in 'ids' lists of unequal lengths; pad them"),
+    "several data sets": (lambda: {"train": TensorDataset(ROWS, LABELS), "test": [1]}, r"\(train, test\); pass one"),
+    "generator": (lambda: (row for row in ROWS), "a generator is gone after one pass; pass a list"),
     "sparse": (lambda: (ROWS.to_sparse(), LABELS), "sparse_coo tensor; convert it first"),
     "meta": (lambda: (ROWS.to("meta"), LABELS), "a meta tensor"),
     "nested": (lambda: (torch.nested.nested_tensor([ROWS[0], ROWS[1]]), LABELS[:2]), "a nested tensor"),

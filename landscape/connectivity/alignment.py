@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from landscape.connectivity.coupling import Group, trace_coupling
 from landscape.connectivity.matching import inputs_of, match_activations, match_weights, permute
 from landscape.errors import InputError
+from landscape.objective.collecting import collect
 from landscape.objective.objectives import Objective
-from landscape.objective.samples import Samples, collect
+from landscape.objective.samples import Samples
 from landscape.points import check_finite, check_match, copy_of, parameters_of
 from landscape.presenting import Presented, value_text
 from landscape.runtime import own_torch_state

@@ -146,7 +146,8 @@ class Contract:
         """N w_n v_n / sum w [batch], whose mean over all data is the weighted mean."""
         if name not in self.scales or term.weights is None:
             return term.values
-        share = (term.weights * self.scales[name]).to(term.values)
+        # The weights may be whole numbers, whose product with a number is float32.
+        share = term.weights.to(term.values) * self.scales[name]
         return torch.where(term.weights > 0, term.values, 0) * share
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError, InputTypeError
 from landscape.objective.batch_norm import Policy, recalibrate
 from landscape.objective.batches import Batches
+from landscape.objective.collecting import collect
 from landscape.objective.construction import one_pass, settle, watch
 from landscape.objective.contract import Contract
 from landscape.objective.forward_watch import parameters_touched
@@ -20,7 +21,7 @@ from landscape.objective.layer_order import Order
 from landscape.objective.measured import Measured
 from landscape.objective.network import Network
 from landscape.objective.passes import Passes
-from landscape.objective.samples import Samples, collect
+from landscape.objective.samples import Samples
 from landscape.objective.settings import Precision, Settings
 from landscape.objective.settling import buffer_ends, check_buffers
 from landscape.points import Point, as_point
@@ -53,9 +54,9 @@ def objective(
 
     Args:
         model: any module; its parameters are replaced by those of the point, its buffers are kept.
-        data: a `Data`, a pair (inputs, targets) or other tuple, mapping or dataclass of tensors, a Dataset, or a
-            DataLoader that gives the same data each pass. Batches that hold numbers, strings or lists beside their
-            tensors stay as they are; others are cut as suits.
+        data: a `Data`, a pair (inputs, targets) or other tuple, mapping or dataclass of tensors, arrays or lists of
+            numbers, a Dataset, or a DataLoader that gives the same data each pass. Batches that hold numbers, strings
+            or lists beside their tensors stay as they are; others are cut as suits.
         loss: "cross_entropy" (targets of -100 do not count, as in torch), "mse" (mean over output units; one-hot for
             class labels of several outputs), a criterion such as torch.nn.CrossEntropyLoss(weight=w), or a callable
             (model, batch) -> losses [batch], a `Weighted`, or a scalar that is the mean over the batch. It may

@@ -14,9 +14,13 @@ from landscape.errors import InputError
 from landscape.storage.provenance import fingerprint
 
 __all__ = [
+    "arrays_as_tensors",
     "batch_length",
     "check_tree",
     "concatenate",
+    "is_array",
+    "is_plain_list",
+    "leaf_names",
     "leaves",
     "map_leaves",
     "map_parts",
@@ -34,18 +38,21 @@ SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: to
 PLAIN = (Number, str, bytes, type(None), np.ndarray, np.generic, torch.dtype, torch.device)
 
 
-def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
-    """Apply ``function`` to everything inside nested tuples, named tuples, lists, mappings and dataclasses."""
-    if isinstance(tree, Tensor):  # the most frequent first: this runs in every forward pass
+def map_leaves(function: Callable[[Any], Any], tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
+    """Apply ``function`` to everything inside nested tuples, named tuples, lists, mappings and dataclasses.
+
+    ``is_leaf`` tells of further things that they are not looked into.
+    """
+    if isinstance(tree, Tensor) or (is_leaf and is_leaf(tree)):  # tensors first: this runs in every forward pass
         return function(tree)
     if isinstance(tree, Mapping):
-        return _as_mapping(tree, {key: map_leaves(function, value) for key, value in tree.items()})
+        return _as_mapping(tree, {key: map_leaves(function, value, is_leaf) for key, value in tree.items()})
     if isinstance(tree, tuple | list):
-        return _as_sequence(tree, [map_leaves(function, value) for value in tree])
+        return _as_sequence(tree, [map_leaves(function, value, is_leaf) for value in tree])
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         made = copy.copy(tree)
         for field in dataclasses.fields(tree):
-            object.__setattr__(made, field.name, map_leaves(function, getattr(tree, field.name)))
+            object.__setattr__(made, field.name, map_leaves(function, getattr(tree, field.name), is_leaf))
         return made
     return function(tree)
 
@@ -60,11 +67,71 @@ def map_parts(function: Callable[[Tensor], Any], tree: Any) -> Any:
     return map_leaves(lambda leaf: function(leaf) if _is_part(leaf) else leaf, tree)
 
 
-def leaves(tree: Any) -> list[Any]:
+def leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[Any]:
     """Tensors and values of ``tree``, in order."""
     found: list[Any] = []
-    map_leaves(found.append, tree)
+    map_leaves(found.append, tree, is_leaf)
     return found
+
+
+def leaf_names(tree: Any, is_leaf: Callable[[Any], bool] | None = None, name: str = "") -> list[str]:
+    """Where the `leaves` of ``tree`` stand: their keys, fields and indices, joined by dots."""
+    entries: Iterable[tuple[Any, Any]]
+    if isinstance(tree, Tensor) or (is_leaf and is_leaf(tree)):
+        return [name]
+    if isinstance(tree, Mapping):
+        entries = tree.items()
+    elif isinstance(tree, tuple | list):
+        entries = zip(getattr(tree, "_fields", range(len(tree))), tree, strict=True)
+    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        entries = [(field.name, getattr(tree, field.name)) for field in dataclasses.fields(tree)]
+    else:
+        return [name]
+    return [found for key, part in entries for found in leaf_names(part, is_leaf, f"{name}.{key}".lstrip("."))]
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether ``leaf`` is an array of NumPy or what gives one, as columns of pandas do."""
+    return hasattr(leaf, "__array__") and not isinstance(leaf, Tensor | np.generic)
+
+
+def is_plain_list(value: Any) -> bool:
+    """Whether ``value`` is a list or tuple, not of tensors or arrays, so that it is one entry of a batch."""
+    if not isinstance(value, list | tuple) or hasattr(value, "_fields"):
+        return False
+    return not any(isinstance(leaf, Tensor) or is_array(leaf) for leaf in leaves(value))
+
+
+def arrays_as_tensors(tree: Any) -> Any:
+    """``tree`` with its arrays, and lists of numbers, as tensors.
+
+    Raises:
+        InputError: an array of text or objects, lists of unequal lengths; where it stands is named.
+    """
+    names = iter(leaf_names(tree, is_plain_list))
+    return map_leaves(lambda leaf: _as_tensor(leaf, next(names)), tree, is_plain_list)
+
+
+def _as_tensor(leaf: Any, name: str) -> Any:
+    if not is_array(leaf) and not _holds_numbers(leaf):
+        return leaf
+    where = f"the data hold in {name!r}" if name else "the data hold"
+    try:
+        array = np.asarray(leaf)
+        # A copy in the byte order of this machine: arrays may be read-only, or run backwards.
+        return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
+    except TypeError as error:
+        raise InputError(f"{where} an array of {array.dtype}; give numbers") from error
+    except ValueError as error:
+        raise InputError(f"{where} lists of unequal lengths; pad them to one length, and make a tensor") from error
+
+
+def _holds_numbers(value: Any) -> bool:
+    """Whether ``value`` is a list, perhaps of lists, that begins with a number."""
+    first = value
+    while isinstance(first, list) and first:
+        first = first[0]
+    return isinstance(value, list) and isinstance(first, Number)
 
 
 def tensors_of(tree: Any) -> list[Tensor]:

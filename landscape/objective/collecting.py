@@ -1,0 +1,175 @@
+"""Samples from whatever holds data."""
+
+import copy
+import dataclasses
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from numbers import Number
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+
+from landscape.errors import InputError
+from landscape.objective.loaders import from_loader
+from landscape.objective.samples import Samples, resident
+from landscape.objective.trees import (
+    arrays_as_tensors,
+    check_tree,
+    is_array,
+    is_plain_list,
+    leaf_names,
+    leaves,
+    map_tensors,
+    tensors_of,
+)
+
+__all__ = ["collect"]
+
+LOADED = 256  # samples of a batch that is made of a Dataset
+
+
+def collect(data: Any, whole_batch: bool = False) -> Samples:
+    """Samples from a `Data`, tensors (bare, or in tuples, mappings, dataclasses), a Dataset or a DataLoader.
+
+    Arrays, columns of pandas and lists of numbers count as tensors. A DataLoader, or another loader that can be walked
+    through again, is read twice: the passes must agree, else its surface would be of no data set in particular.
+
+    Args:
+        data: the samples.
+        whole_batch: all of them are one batch, whose tensors may then have several lengths.
+
+    Raises:
+        InputError: no samples, lengths that differ, or other data on the second pass; ``whole_batch`` of batches that
+            cannot be joined.
+    """
+    if isinstance(data, Samples):
+        return data
+    if _has_fields(data):
+        description = {key: getattr(data, key, None) for key in ("name", "split", "source")}
+        known = getattr(data, "fingerprint", None)
+        return resident(check_tree(arrays_as_tensors((data.inputs, data.targets))), description, known, whole_batch)
+    if _is_tree(data):
+        return resident(_tensors(data), {"name": "tensors"}, None, whole_batch)
+    if hasattr(data, "with_format") and not isinstance(data, Mapping):  # of the datasets library
+        data = _formatted(data)
+    if isinstance(data, Dataset | IterableDataset) or (_is_sequence(data) and len(data)):
+        _refuse_batches(data)
+        data = DataLoader(data, batch_size=LOADED, collate_fn=_collate)
+    if isinstance(data, DataLoader) or _can_be_walked_again(data):
+        samples = from_loader(data, whole_batch)
+        _warn_of_dropped(data, samples)
+        return samples
+    raise InputError(_why_not(data))
+
+
+def _has_fields(data: Any) -> bool:
+    """Whether ``data`` is a `Data`, or holds inputs and targets like one and is not read item by item."""
+    items = isinstance(data, Dataset) or hasattr(data, "__getitem__")
+    return hasattr(data, "inputs") and hasattr(data, "targets") and not items
+
+
+def _is_sequence(data: Any) -> bool:
+    """Whether ``data`` is read item by item: what has a length and items, other than text, arrays and mappings."""
+    plain = isinstance(data, str | bytes | Mapping | Tensor) or is_array(data)
+    return hasattr(data, "__getitem__") and hasattr(data, "__len__") and not plain
+
+
+def _can_be_walked_again(data: Any) -> bool:
+    """Whether ``data`` is a loader of another kind: what can be walked through, and is no iterator."""
+    plain = isinstance(data, str | bytes | Mapping | Tensor | nn.Module | type | list | tuple) or is_array(data)
+    return isinstance(data, Iterable) and not isinstance(data, Iterator) and not plain
+
+
+def _is_tree(data: Any) -> bool:
+    """Whether ``data`` is a tensor or array, or a tuple, pair, mapping or dataclass that holds some."""
+    if isinstance(data, list):
+        return len(data) == 2 and all((isinstance(part, Tensor) or is_array(part)) and part.ndim for part in data)
+    if isinstance(data, Dataset | DataLoader | str | bytes | nn.Module) or type(data) is type:
+        return False
+    if isinstance(data, tuple) and data and all(type(item) in (tuple, list) for item in data):
+        return False
+    parts = leaves(data, is_plain_list)
+    if any(isinstance(part, Dataset | DataLoader) for part in parts):
+        return False
+    held = [isinstance(part, Tensor) or is_array(part) for part in parts]
+    return any(held) or (isinstance(data, Mapping) and any(isinstance(part, list) and part for part in parts))
+
+
+def _tensors(data: Any) -> Any:
+    """``data`` as a tree of tensors, with what is the same for all samples: numbers, words, None.
+
+    Raises:
+        InputError: something that belongs to single samples and makes no tensor; it is named.
+    """
+    tree = map_tensors(check_tree, arrays_as_tensors(data))
+    lengths = {len(tensor) for tensor in tensors_of(tree) if tensor.ndim}
+    for name, leaf in zip(leaf_names(tree, is_plain_list), leaves(tree, is_plain_list), strict=True):
+        same = leaf is None or isinstance(leaf, Tensor | str | bytes | bool | np.generic | Number)
+        if not same or (isinstance(leaf, int) and not isinstance(leaf, bool) and leaf in lengths):
+            kind = f"a {type(leaf).__name__} of {len(leaf)}" if isinstance(leaf, list | tuple) else repr(leaf)[:60]
+            raise InputError(
+                f"the data hold {name!r}, {kind}, beside tensors: leave it out, or pass DataLoader([data], "
+                "batch_size=None), which gives all data as one batch with such values in it"
+            )
+    return check_tree(tree)
+
+
+def _formatted(data: Any) -> Any:
+    """A data set of the datasets library that gives tensors, unless it has a format or a transform of its own."""
+    own = getattr(data, "format", None) or getattr(data, "_formatting", None)
+    kind = own.get("type") if isinstance(own, Mapping) else own
+    return data if kind else data.with_format("torch")
+
+
+def _collate(samples: list[Any]) -> Any:
+    """One batch of ``samples``; their lists of numbers are tensors, and dataclasses are batched field by field."""
+    samples = [arrays_as_tensors(sample) for sample in samples]
+    first = samples[0]
+    if not dataclasses.is_dataclass(first) or isinstance(first, type | Mapping):
+        return default_collate(samples)
+    batch = copy.copy(first)
+    for field in dataclasses.fields(first):
+        object.__setattr__(batch, field.name, default_collate([getattr(sample, field.name) for sample in samples]))
+    return batch
+
+
+def _refuse_batches(data: Any) -> None:
+    """Raise InputError for a list of what may be batches as well as samples."""
+    if not isinstance(data, list | tuple) or not tensors_of(data[0]):
+        return
+    lengths = {len(tensor) if tensor.ndim else None for tensor in tensors_of(data[0])}
+    if len(lengths) == 1 and None not in lengths and len(tensors_of(data[0])) > 1:
+        raise InputError(
+            f"each item of this {type(data).__name__} may be a sample or a batch of {lengths.pop()}; say which by "
+            "DataLoader(data, batch_size=256) or DataLoader(data, batch_size=None)"
+        )
+
+
+def _warn_of_dropped(loader: Any, samples: Samples) -> None:
+    if getattr(loader, "drop_last", False) and not isinstance(loader.dataset, IterableDataset):
+        total = len(loader.sampler)
+        if samples.size < total and not samples.whole:
+            warnings.warn(
+                f"the DataLoader leaves out {total - samples.size} of {total} samples (drop_last=True): the loss is "
+                "the mean over the others",
+                stacklevel=5,
+            )
+
+
+def _why_not(data: Any) -> str:
+    """Why ``data`` cannot be taken, and what to give."""
+    kind = type(data)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(data, Iterator):
+        return f"a {name} is gone after one pass; pass a list, a Dataset or a DataLoader of its samples"
+    parts = [*data.values()] if isinstance(data, Mapping) else []
+    if parts and all(isinstance(part, Dataset) or _is_sequence(part) for part in parts):
+        first, names = next(iter(data)), ", ".join(map(str, data))
+        return f"the data are several data sets ({names}); pass one of them, such as data[{first!r}]"
+    return (
+        "data must be a Data, a tensor or a tuple, mapping or dataclass of tensors with one row a sample, a "
+        f"torch.utils.data.Dataset or a DataLoader, not {'an empty ' if _is_sequence(data) else ''}{name}; a loss that "
+        "needs no data takes torch.zeros(1, 1)"
+    )

@@ -1,0 +1,109 @@
+"""Samples from a loader of batches: joined where they fit into memory together, else batch by batch."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from landscape.errors import InputError
+from landscape.objective import samples
+from landscape.objective.trees import (
+    batch_length,
+    concatenate,
+    map_tensors,
+    select,
+    tree_bytes,
+    tree_fingerprint,
+    values_of,
+)
+from landscape.objective.walks import walked
+
+__all__ = ["from_loader"]
+
+SPREAD_BATCHES = 3  # batches of streamed samples that are kept for trials
+
+
+def from_loader(loader: Iterable[Any], whole: bool) -> samples.Samples:
+    """The samples of ``loader``, which is walked through twice; ``whole`` ones are one batch.
+
+    Raises:
+        InputError: no samples, other data on the second pass, batches that cannot be joined to one.
+    """
+    description: dict[str, Any] = {"name": type(getattr(loader, "dataset", loader)).__name__}
+    read = _Reading(loader, whole)
+    if not read.count:
+        raise InputError("the DataLoader gives no samples")
+    if read.prints != [tree_fingerprint(batch) for batch in walked(loader)]:
+        raise InputError(
+            "the DataLoader gives other data on a second pass (shuffle=True, or random augmentation); "
+            "pass one with shuffle=False, or the Dataset itself with fixed transforms"
+        )
+    if whole and read.count == 1 and read.kept:
+        return samples.resident(read.kept[0], description, whole=True)
+    reason = "they do not fit into memory together"
+    if read.kept:
+        try:
+            joined = _joined(read.kept)
+        except (RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+        else:
+            return samples.resident(joined, description, whole=whole, own=True)
+    if whole:
+        raise InputError(f"whole_batch=True needs batches that can be joined to one: {reason}")
+    description["fingerprint"] = hashlib.sha256("".join(read.prints).encode()).hexdigest()
+    kept, own = [map_tensors(torch.clone, batch) for batch in read.kept], bool(read.kept)
+    return samples.Samples(
+        read.size, description, loader=kept or loader, some=tuple(read.some), shortest=read.shortest, own=own
+    )
+
+
+class _Reading:
+    """One walk through a loader: the batches as long as they fit into memory, some of them in any case."""
+
+    def __init__(self, loader: Iterable[Any], whole: bool):
+        self.size = self.count = volume = 0
+        self.shortest: int | None = None
+        self.prints: list[str] = []
+        self.kept: list[Any] = []
+        self.some: list[Any] = []
+        limit = (
+            samples.available_memory(torch.device("cpu")) // 4
+        )  # the batches and their concatenation live side by side
+        generator = torch.Generator().manual_seed(0)
+        for batch in walked(loader):
+            self.count += 1
+            if not whole:
+                length = batch_length(batch)
+                self.size, self.shortest = self.size + length, min(length, self.shortest or length)
+            volume += tree_bytes(batch)
+            self.prints.append(tree_fingerprint(batch))
+            if volume <= limit:
+                self.kept.append(batch)
+            else:
+                self.kept.clear()
+            self._sample(batch, generator)
+
+    def _sample(self, batch: Any, generator: torch.Generator) -> None:
+        """Keep ``batch`` with the chance that makes the kept ones spread evenly over the walk."""
+        if len(self.some) < SPREAD_BATCHES:
+            self.some.append(batch)
+        elif (place := int(torch.randint(self.count, (), generator=generator))) < SPREAD_BATCHES:
+            self.some[place] = batch
+
+
+def _joined(batches: list[Any]) -> Any:
+    """One tree of all samples.
+
+    Raises:
+        ValueError: values beside the tensors that belong to single batches.
+    """
+    first = tree_fingerprint(values_of(batches[0]))
+    for batch in batches:
+        if tree_fingerprint(values_of(batch)) != first:
+            raise ValueError("values beside the tensors differ from batch to batch")
+        length = batch_length(batch)
+        longer = select(batch, torch.zeros(length + 1, dtype=torch.int64), length)
+        if tree_fingerprint(values_of(longer)) != first:
+            raise ValueError("values beside the tensors, such as a list or a count, belong to the samples of one batch")
+    return concatenate(batches)
