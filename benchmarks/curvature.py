@@ -83,7 +83,7 @@ def ours(model: nn.Module, data: ll.Data) -> tuple[np.ndarray, int]:
 
 
 def pyhessian(model: nn.Module, data: ll.Data) -> tuple[np.ndarray, None]:
-    """Power iteration with deflation, all samples as one batch, as in its tutorial."""
+    """PyHessian: power iteration with deflation, all samples as one batch, as in its tutorial."""
     from pyhessian import hessian
 
     operator = hessian(model, nn.CrossEntropyLoss(), data=(data.inputs, data.targets), cuda=False)
@@ -91,7 +91,7 @@ def pyhessian(model: nn.Module, data: ll.Data) -> tuple[np.ndarray, None]:
 
 
 def curvlinops(model: nn.Module, data: ll.Data) -> tuple[np.ndarray, int]:
-    """Its Hessian, all samples as one batch, with scipy's eigsh at its defaults (machine precision)."""
+    """curvlinops: its Hessian, all samples as one batch, with scipy's eigsh and its default tolerance."""
     from curvlinops import HessianLinearOperator
 
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -115,16 +115,16 @@ TOOLS: dict[str, tuple[str, Callable]] = {
 
 
 def eigenvalues(model: nn.Module, data: ll.Data, reference: list[float], repeats: int) -> dict:
-    """Seconds and errors of every tool that is there, in turns."""
-    found = {}
+    """Seconds and errors of every installed tool, timed in turns."""
+    records = {}
     for name, (package, _) in TOOLS.items():
         try:
             version = importlib.metadata.version(package) if package else ""
-            found[name] = {"version": version, "seconds": [], "products": None, "largest_error": 0.0}
+            records[name] = {"version": version, "seconds": [], "products": None, "largest_error": 0.0}
         except importlib.metadata.PackageNotFoundError:
-            found[name] = {"skipped": "not installed"}
+            records[name] = {"skipped": "not installed"}
     for _ in range(repeats):
-        for name, record in found.items():
+        for name, record in records.items():
             if "skipped" in record:
                 continue
             network = copy.deepcopy(model).requires_grad_(True)
@@ -134,7 +134,7 @@ def eigenvalues(model: nn.Module, data: ll.Data, reference: list[float], repeats
             error = float(np.abs(by_size(values) / reference - 1).max())
             record["largest_error"] = max(record["largest_error"], error)
             print(f"  {name}: {record['seconds'][-1]:.3g} s, largest relative error {error:.1e}", flush=True)
-    return found
+    return records
 
 
 def products(model: nn.Module, data: ll.Data, repeats: int) -> dict:
@@ -189,7 +189,7 @@ def plain_product(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor,
 
 
 def by_size(values: np.ndarray) -> np.ndarray:
-    """The largest magnitude first."""
+    """``values`` in the order of decreasing magnitude."""
     return values[np.argsort(-np.abs(values))]
 
 
@@ -208,15 +208,16 @@ def trained(data: ll.Data, steps: int) -> nn.Module:
 
 
 def markdown(results: dict) -> str:
-    """The tables, from the numbers alone."""
+    """Tables from the content of curvature.json."""
     quick = " **A quick run: the numbers mean nothing.**" if results["quick"] else ""
-    found, product = results["environment"], results["product"]
+    environment, product = results["environment"], results["product"]
     one = [p / g for p, g in zip(product["product"], product["gradient, one batch"], strict=True)]
     small = [p / g for p, g in zip(product["product"], product["gradient, batches of 100"], strict=True)]
     lines = [
         f"{results['model']}, {results['parameters']:,} parameters, {results['samples']:,} samples.{quick} "
-        f"{found['date']}, commit {found['commit']}, {found['cpu']}, {found['cores']} cores, "
-        f"{found['threads']} threads, load {found['load_average']:.1f}, torch {found['versions']['torch']}.",
+        f"{environment['date']}, commit {environment['commit']}, {environment['cpu']}, {environment['cores']} cores, "
+        f"{environment['threads']} threads, load {environment['load_average']:.1f}, "
+        f"torch {environment['versions']['torch']}.",
         "",
         f"The reference, in float64: {', '.join(f'{value:.5g}' for value in results['reference'])}; residuals at most "
         f"{max(results['reference_residuals']):.1e} of them.",

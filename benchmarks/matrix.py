@@ -118,13 +118,13 @@ def script_seconds(chosen: dict) -> dict[str, float]:
 
 def markdown(results: dict) -> str:
     """Tables from the content of matrix.json."""
-    found = results["environment"]
+    environment = results["environment"]
     lines = ["# The matrix of small networks", ""]
     if results["quick"]:
         lines += ["**A quick look: these numbers mean nothing.**", ""]
     lines += [
-        f"{found['date']}, commit {found['commit']}, {found['cpu']}, {found['cores']} cores, torch "
-        f"{found['versions']['torch']}. Training for {results['epochs']} epochs on one core.",
+        f"{environment['date']}, commit {environment['commit']}, {environment['cpu']}, {environment['cores']} cores, "
+        f"torch {environment['versions']['torch']}. Training for {results['epochs']} epochs on one core.",
         "",
         f"| architecture | networks | one by one, s | stacked, s | times faster (asked {RATIO_ASKED:g}) | |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -70,7 +70,7 @@ def main(
 
 
 def measured(name: str, data: ll.Data, dataset: str, data_dir: Path, samples: int, points, repeats: int) -> dict:
-    """Everything about one network, as JSON types."""
+    """All measurements of one network, as JSON types."""
     print(f"{name}: training a few steps", flush=True)
     model = trained(name, data)
     record = {
@@ -160,13 +160,14 @@ def convolution_peak(seconds: float) -> float:
 
 def markdown(results: dict) -> str:
     """A table from the content of networks.json."""
-    found = results["environment"]
+    environment = results["environment"]
     lines = ["# Deep networks", ""]
     if results["quick"]:
         lines += ["**A quick look: these numbers mean nothing.**", ""]
     lines += [
-        f"{found['date']}, commit {found['commit']}, {found['cpu']}, {found['cores']} cores, torch "
-        f"{found['versions']['torch']}. Convolution peak of the machine: {results['peak'] / 1e9:.0f} GFLOP/s.",
+        f"{environment['date']}, commit {environment['commit']}, {environment['cpu']}, {environment['cores']} cores, "
+        f"torch {environment['versions']['torch']}. "
+        f"Convolution peak of the machine: {results['peak'] / 1e9:.0f} GFLOP/s.",
         "",
         "| network | samples x points | seconds | share of the convolution peak "
         f"| two processes / two threads (asked at most {RATIO_ASKED}) | bf16 (asked {BF16_ASKED} x) |",

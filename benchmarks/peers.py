@@ -1,4 +1,4 @@
-"""What others do and what one writes by hand: the loss at points of a plane, one point after the other."""
+"""Other tools and loops written by hand that evaluate the loss at the points of a plane, one after the other."""
 
 import contextlib
 import copy
@@ -54,7 +54,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to get the losses on a grid."""
+    """Another tool, or a loop, that evaluates the losses on a grid."""
 
     name: str
     run: Callable[[Task, Coordinates, Visit], None]
@@ -74,7 +74,7 @@ class Timing:
     points: int
 
     def seconds_for(self, points: int) -> float:
-        """Seconds for ``points`` points: measured when as many were run, else in proportion after the first."""
+        """Seconds for ``points`` points, measured if so many were run, else extrapolated linearly after the first."""
         if points == self.points:
             return self.last
         return self.first + (points - 1) * (self.last - self.first) / (self.points - 1)
@@ -125,7 +125,7 @@ def logits_of(task: Task) -> list[Tensor]:
 
 
 def relative_logits_of(task: Task) -> list[Tensor]:
-    """As `logits_of`, less the logit of the true class, transposed to [C, N]."""
+    """The result of `logits_of` minus the logit of the true class, transposed to [C, N]."""
     picked = task.targets[:, None]
     return [(logits - logits.gather(1, picked)).T.contiguous() for logits in logits_of(task)]
 
@@ -209,7 +209,7 @@ def loss_landscapes_plane(task: Task, coordinates: Coordinates, visit: Visit) ->
             return loss
 
     metric = Visited(nn.CrossEntropyLoss(), task.inputs, task.targets)
-    # The package moves the weights of the model that it is given, in place.
+    # The package moves the weights of the model in place.
     loss_landscapes.random_plane(copy.deepcopy(task.model), metric, steps=math.isqrt(len(coordinates)))
 
 

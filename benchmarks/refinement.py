@@ -115,11 +115,11 @@ def beside_a_peer(path: Path, data_dir: Path, samples: int, rounds: int) -> dict
 
 
 def within_budgets(path: Path, data_dir: Path, rounds: int) -> list[dict]:
-    """What is left of all training samples for a given time on 51 x 51 points, both errors, and the time taken."""
+    """Samples, sampling error, interpolation error and time of a 51 x 51 surface under each time budget."""
     checkpoint, task, data = loaded(path, data_dir, None)
-    found = [{"budget": seconds, "seconds": [], "surfaces": []} for seconds in BUDGETS]
+    records = [{"budget": seconds, "seconds": [], "surfaces": []} for seconds in BUDGETS]
     for _ in range(rounds):
-        for entry in found:
+        for entry in records:
             began = time.perf_counter()
             whole = ll.objective(task.model, data, device="cpu")
             planned = ll.cli.plan_budget(whole, task.plane, entry["budget"], SEED, resolution=(51, 51))
@@ -135,7 +135,7 @@ def within_budgets(path: Path, data_dir: Path, rounds: int) -> list[dict]:
                 }
             )
             print(f"  budget {entry['budget']} s: {entry['seconds'][-1]:.1f} s", flush=True)
-    return [{"model": checkpoint.model_name, "of_samples": len(data), **entry} for entry in found]
+    return [{"model": checkpoint.model_name, "of_samples": len(data), **entry} for entry in records]
 
 
 def beside_the_exact_grid(path: Path, data_dir: Path, samples: int, rounds: int) -> dict:
@@ -187,13 +187,13 @@ def ratios(these: list[float], those: list[float]) -> list[float]:
 
 def markdown(results: dict) -> str:
     """Text and a table from the content of refinement.json."""
-    found, analytic = results["environment"], results["analytic"]
+    environment, analytic = results["environment"], results["analytic"]
     beyond = analytic["beyond_by_half"]
     lines = [
         "# Evaluation with a tolerance",
         "",
-        f"{found['date']}, commit {found['commit']}, {found['cpu']}, {found['cores']} cores, torch "
-        f"{found['versions']['torch']}.",
+        f"{environment['date']}, commit {environment['commit']}, {environment['cpu']}, {environment['cores']} cores, "
+        f"torch {environment['versions']['torch']}.",
         "",
         f"{analytic['surfaces']} random analytic surfaces at tolerances of 0.5 to 5 %: on "
         f"{analytic['mean_share_evaluated']:.0%} of the points on average; the true error went beyond one and a half "
@@ -215,11 +215,12 @@ def markdown(results: dict) -> str:
             f"{spread(ratios(smooth['peer_seconds'], smooth['seconds']))} x (asked 40 x) |"
         )
     for entry in (results["rough"] or {}).get("tolerances", []):
-        rough, found = results["rough"], entry["interpolation"]
+        rough, interpolation = results["rough"], entry["interpolation"]
         lines.append(
             f"| {rough['model']}, {rough['samples']:,} samples, 31 x 31, loss {rough['loss'][0]:.3g} to "
-            f"{rough['loss'][1]:.3g} | {found['tolerance']:.0%} | {found['evaluated_points']:,} of 961 | "
-            f"{found['largest_error']:.2%} | {found['error_bound']:.2%} | {entry['true_error']:.2%} | "
+            f"{rough['loss'][1]:.3g} | {interpolation['tolerance']:.0%} | "
+            f"{interpolation['evaluated_points']:,} of 961 | {interpolation['largest_error']:.2%} | "
+            f"{interpolation['error_bound']:.2%} | {entry['true_error']:.2%} | "
             f"{spread(entry['seconds'])} | {planning(entry)} | every point: "
             f"{statistics.median(rough['exact_seconds']):.0f} s, "
             f"{spread(ratios(entry['seconds'], rough['exact_seconds']))} of it |"

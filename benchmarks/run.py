@@ -62,7 +62,7 @@ def mlp(*widths: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Work:
-    """One row of the speed contract."""
+    """One benchmark: a network, data and a grid, and the speed that is required."""
 
     title: str
     build: Callable[[], nn.Module]
@@ -199,11 +199,11 @@ def write(path: Path, content: str) -> None:
 
 
 def run_work(key: str, work: Work, dataset: str, data_dir: Path, repeats: int) -> dict:
-    """Everything that is measured for one work, as JSON types."""
+    """All measurements of one benchmark, as JSON types."""
     print(f"\n{work.title}: loading data, training {work.training_steps} steps", flush=True)
     data = load(dataset, work, data_dir)
     began = time.perf_counter()
-    _ = data.fingerprint  # kept by the data; computed once whatever is done with them
+    _ = data.fingerprint  # computed once and kept by the data, so that it does not count for any tool
     fingerprint_seconds = time.perf_counter() - began
     model = trained(work, data)
     task = Task(model, data.inputs, data.targets, ll.random_plane(model, seed=SEED))
@@ -277,7 +277,7 @@ def run_ours(task: Task, data: ll.Data, resolution: tuple[int, int]) -> tuple[fl
 
 
 def plan(peer: Peer, work: Work, task: Task) -> list[tuple[float, float]]:
-    """As many points about the middle of the grid as ``peer`` does in the time that it gets, all if it can."""
+    """As many points around the middle of the grid as ``peer`` can evaluate in the time allowed for it."""
     every = list(itertools.product(*(np.linspace(-1, 1, count).tolist() for count in work.resolution)))
     middle = lambda count: every[(len(every) - count) // 2 :][:count]  # noqa: E731
     first = timed(peer, task, middle(LEAST_POINTS))  # also warms up
@@ -465,17 +465,18 @@ def shown_name(name: str) -> str:
 
 def markdown(results: dict) -> str:
     """Tables from the content of results.json."""
-    found, lines = results["environment"], ["# Benchmark", ""]
+    environment, lines = results["environment"], ["# Benchmark", ""]
     if results["quick"]:
         lines += ["**A quick look at small data: these numbers mean nothing.**", ""]
-    versions = ", ".join(f"{name} {value or 'absent'}" for name, value in found["versions"].items())
+    versions = ", ".join(f"{name} {value or 'absent'}" for name, value in environment["versions"].items())
     lines += [
-        f"{found['date']}, commit {found['commit']}, {found['cpu']}, {found['cores']} cores, "
-        f"{found['threads']} threads, load average at the start {found['load_average']:.1f}, {found['system']}; "
+        f"{environment['date']}, commit {environment['commit']}, {environment['cpu']}, {environment['cores']} cores, "
+        f"{environment['threads']} threads, load average at the start {environment['load_average']:.1f}, "
+        f"{environment['system']}; "
         f"{versions}.",
         "",
         "Medians with the smallest and largest value in brackets. Ratios pair every time of a peer with the time of "
-        "this toolkit measured just before it. `*`: extrapolated from the points given.",
+        "this toolkit measured just before it. `*`: extrapolated from the number of points shown.",
     ]
     works = results["works"].values()
     lines += ["", *summary(works, judge=not results["quick"])]
@@ -489,7 +490,7 @@ def markdown(results: dict) -> str:
 
 
 def summary(works: Iterable[dict], *, judge: bool) -> list[str]:
-    """A row for each work: own numbers, and how many times slower the peers are that a ratio is asked for."""
+    """A row for each benchmark: our numbers, and the ratios to the peers for which a ratio is required."""
     lines = ["| work | seconds | memory, MiB | error | times faster than (asked) |", "| --- | --- | --- | --- | --- |"]
     for work in works:
         (rows, columns), ours, best = work["resolution"], work["ours"], best_of(work["peers"])
@@ -513,7 +514,7 @@ def summary(works: Iterable[dict], *, judge: bool) -> list[str]:
 
 
 def table(work: dict, *, judge: bool) -> list[str]:
-    """Heading, own numbers and one row a peer."""
+    """The heading, our numbers, and one row for each peer."""
     judge = judge and work["samples"] == work["samples_asked"]
     ours, (rows, columns) = work["ours"], work["resolution"]
     error, limit = work["error"], work["largest_error"]
@@ -549,7 +550,7 @@ def row(peer: dict, asked: float | None, best: bool, judge: bool) -> str:
 
 
 def best_of(peers: list[dict]) -> dict | None:
-    """The fastest of the peers that count."""
+    """The fastest of the peers that are targets of the comparison."""
     candidates = [peer for peer in peers if not peer.get("skipped") and peer["is_target"]]
     return min(candidates, key=lambda peer: statistics.median(peer["seconds"]), default=None)
 

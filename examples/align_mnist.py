@@ -1,12 +1,12 @@
-"""Two networks trained from different seeds, the barrier between them, and what is left of it after alignment.
+"""Measure the barrier between two networks trained from different seeds, before and after alignment.
 
     python examples/align_mnist.py                             # 784-512-512-512-10 on MNIST, minutes on two cores
-    python examples/align_mnist.py --dataset digits --width 64 --epochs 20          # seconds, without a network
+    python examples/align_mnist.py --dataset digits --width 64 --epochs 20          # seconds, also offline
     python examples/align_mnist.py --curve bezier --curve-epochs 5                   # also a curve of low loss
 
-Both networks are trained alike but for the seed. Permuting the hidden units of the second one does not change what it
-computes; the loss on the straight line to the first one is drawn before and after. Writes barriers.png and
-barriers.json to --out.
+Both networks are trained with the same settings except for the seed. Permuting the hidden units of the second network
+does not change its outputs; the loss on the straight line to the first network is drawn before and after it. The script
+writes barriers.png and barriers.json to --out.
 """
 
 import sys
@@ -43,12 +43,12 @@ def main(
         epochs: Passes of Adam over all training data, in batches of 128.
         lr: Learning rate at the start; it falls by a cosine.
         weight_decay: L2 penalty.
-        seeds: Of the two networks: initial weights and order of the samples.
-        subset: Training samples that barriers are measured on and activations compared on, drawn from the first seed.
-        resolution: Points of every line.
+        seeds: Seeds of the two networks, for initial weights and order of the samples.
+        subset: Number of training samples for barriers and activations, drawn from the first seed.
+        resolution: Number of points on every line.
         curve: Also train a curve between the two networks, on these samples.
         curve_epochs: Passes over these samples.
-        data_dir: Folder where data sets are looked for and downloaded to.
+        data_dir: Folder of the data sets, also for downloads.
         device: auto, cpu, cuda, cuda:N or mps.
         out: Folder for the results.
     """
@@ -67,36 +67,36 @@ def main(
         accuracies.append(history[-1]["test_accuracy"])
     few = train.subset(min(subset, len(train)), seeds[0])
     target, unseen = (ll.objective(networks[0], data, device=device) for data in (few, test))
-    found = ll.connectivity(
+    result = ll.connectivity(
         target, *networks, curve=curve, resolution=resolution, seed=seeds[0],
         **({"epochs": curve_epochs} if curve else {}),
     )  # fmt: skip
     on_test = {"unaligned": ll.barrier(unseen, *networks, resolution=resolution)}
-    for method, aligned in found.alignments.items():
+    for method, aligned in result.alignments.items():
         on_test[f"aligned by {method}"] = ll.barrier(unseen, networks[0], aligned.model, resolution=resolution)
-    print(f"{len(few):,} training samples\n{ll.cli.barrier_table(found.barriers)}")
+    print(f"{len(few):,} training samples\n{ll.cli.barrier_table(result.barriers)}")
     print(f"{len(test):,} test samples\n{ll.cli.barrier_table(on_test)}")
-    wrote(ll.save_figure(ll.plot_barriers(found.barriers, log_scale=True), out / "barriers.png"))
+    wrote(ll.save_figure(ll.plot_barriers(result.barriers, log_scale=True), out / "barriers.png"))
     record = {
         "settings": {"dataset": dataset, **settings, "curve_epochs": curve_epochs if curve else None},
         "test_accuracies": accuracies,
-        "train": {"samples": len(few), "barriers": numbers(found.barriers)},
+        "train": {"samples": len(few), "barriers": numbers(result.barriers)},
         "test": {"samples": len(test), "barriers": numbers(on_test)},
         "alignments": {
             method: {"rounds": aligned.rounds, "converged": aligned.converged, "deviation": aligned.deviation}
-            for method, aligned in found.alignments.items()
+            for method, aligned in result.alignments.items()
         },
     }
     wrote(ll.cli.write_json(out / "barriers.json", record))
 
 
 def numbers(barriers: dict[str, ll.Barrier]) -> dict:
-    """The barriers with the losses that they come from."""
-    return {name: {**found.numbers, "loss": found.surface.loss.tolist()} for name, found in barriers.items()}
+    """The numbers of each barrier, and the losses from which they are computed."""
+    return {name: {**entry.numbers, "loss": entry.surface.loss.tolist()} for name, entry in barriers.items()}
 
 
 def mlp(data: ll.Data, width: int) -> nn.Module:
-    """Three hidden layers of ``width`` units."""
+    """A network with three hidden layers of ``width`` units."""
     sizes = (data.inputs[0].numel(), width, width, width)
     layers = [layer for k in range(3) for layer in (nn.Linear(sizes[k], sizes[k + 1]), nn.ReLU())]
     return nn.Sequential(nn.Flatten(), *layers, nn.Linear(width, len(data.classes)))

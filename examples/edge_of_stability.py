@@ -1,12 +1,12 @@
-"""Show that full-batch gradient descent ends where the sharpness is 2 / lr: the edge of stability.
+"""Show that full-batch gradient descent reaches a sharpness of about 2 / lr, the edge of stability.
 
     python examples/edge_of_stability.py                                   # about a minute, edge_of_stability.png
     python examples/edge_of_stability.py --lrs 0.2 0.4 --steps 2000
 
-A tanh network learns a few labels with the whole data set in every step. The largest eigenvalue of the Hessian rises
-until it reaches 2 / lr, beyond which a quadratic loss would diverge, and then stays near it while the loss goes on
-falling, not at every step (Cohen et al. 2021, "Gradient Descent on Neural Networks Typically Occurs at the Edge of
-Stability").
+A tanh network learns a few labels; every step uses the whole data set. The largest eigenvalue of the Hessian rises
+until it reaches 2 / lr, above which gradient descent on a quadratic loss would diverge. Then it stays near that value,
+while the loss continues to fall, though not in every step (Cohen et al. 2021, "Gradient Descent on Neural Networks
+Typically Occurs at the Edge of Stability").
 """
 
 import sys
@@ -36,7 +36,7 @@ def main(
     seed: int = 0,
     out: Path = Path("edge_of_stability.png"),
 ) -> None:
-    """Train by gradient descent and follow the largest eigenvalue.
+    """Train by gradient descent and measure the largest eigenvalue on the way.
 
     Args:
         lrs: Learning rates.
@@ -45,7 +45,7 @@ def main(
         samples: Samples of 20 Gaussian features and two random labels.
         hidden: Units of each of two hidden layers.
         seed: Seed of data and weights.
-        out: Figure.
+        out: File of the figure.
     """
     histories = {}
     for lr in lrs:
@@ -58,7 +58,7 @@ def main(
 def descend(
     lr: float, steps: int, every: int, *, samples: int = 100, hidden: int = 30, seed: int = 0
 ) -> list[tuple[int, float, float]]:
-    """(step, loss, largest eigenvalue of the Hessian) along full-batch gradient descent on the squared error."""
+    """(step, loss, largest eigenvalue of the Hessian) during full-batch gradient descent on the squared error."""
     torch.manual_seed(seed)
     inputs, targets = torch.randn(samples, 20), torch.randint(0, 2, (samples,))
     model = nn.Sequential(nn.Linear(20, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 2))
@@ -78,7 +78,7 @@ def descend(
 
 
 def draw(histories: dict[float, list[tuple[int, float, float]]]) -> Figure:
-    """Sharpness with its limit above, loss below."""
+    """A figure of the sharpness with its limit 2 / lr (above) and of the loss (below)."""
     import matplotlib.pyplot as plt
 
     figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(5.6, 5.6), layout="constrained")

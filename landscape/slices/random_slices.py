@@ -36,6 +36,7 @@ def random_plane(
     the others the plane keeps no copies.
 
     Example:
+        >>> import torch
         >>> plane = random_plane(torch.nn.Linear(3, 2), seed=0)
         >>> sorted(plane(0.5, -0.5))
         ['bias', 'weight']
