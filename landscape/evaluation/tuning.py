@@ -69,8 +69,8 @@ class _Search:
         self.members, self.coordinates, self.team, self.choices = members, coordinates, team, choices
         self.evaluator, self.kind = members[0], _kind(members[0])
         self.size = self.evaluator.objective.size
-        fixed = self.evaluator.batches_fixed
-        self.start = self.evaluator.objective.batch_size if fixed else min(64, self.size)
+        fixed, self.most = self.evaluator.batches_fixed, self.evaluator.objective.batches.most
+        self.start = self.evaluator.objective.batch_size if fixed else min(64, self.most)
         self.times: dict[Arrangement, float] = {}
         self.began = time.perf_counter()
 
@@ -100,7 +100,7 @@ class _Search:
     def _try_batch_sizes(self, order: Order) -> None:
         worse, least = 0, float("inf")
         for size in BATCH_SIZES[self.kind]:
-            if size > self.size or size * self.choices.width > VOLUME[self.kind] or worse == 2:
+            if size > self.most or size * self.choices.width > VOLUME[self.kind] or worse == 2:
                 break
             seconds = self._attempt(Arrangement(size, order))
             worse, least = (worse + 1 if seconds > least else 0), min(least, seconds)

@@ -9,14 +9,17 @@ from torch import Tensor
 
 from landscape.errors import InputError
 from landscape.objective.criteria import Criterion
+from landscape.objective.language_loss import LanguageModelLoss
+from landscape.objective.own_loss import OwnLoss
 from landscape.objective.samples import Samples
 from landscape.objective.settings import BATCH, Settings
-from landscape.objective.trees import batch_length
+from landscape.objective.trees import batch_length, tensors_of
 
 __all__ = ["Batches", "is_pair"]
 
 FEW = 16  # samples that checks run on
 TRIED = 32  # samples that are tried in several batches
+TOKENS, MOST_TOKENS = 2**11, 2**13  # of a batch; the logits of every token are as many as the vocabulary is large
 BATCH_BYTES = 2 * 2**20  # of inputs: with the activations, about what a cache takes
 
 
@@ -27,7 +30,10 @@ class Batches:
         self.samples, self.device, self.dtype = samples, settings.device, settings.dtype
         self.size = samples.size
         self.by_batch = settings.batch_norm == "batch"
-        self.batch_size = settings.batch_size or (BATCH if self.by_batch else samples.count_in(BATCH_BYTES))
+        sequences = isinstance(settings.loss, LanguageModelLoss | OwnLoss) and samples.tensors is not None
+        self.most = self._in_tokens(MOST_TOKENS) if sequences else self.size  # samples that memory takes in any case
+        usual = self._in_tokens(TOKENS) if sequences else samples.count_in(BATCH_BYTES)
+        self.batch_size = settings.batch_size or (BATCH if self.by_batch else usual)
         self.least = 2 if self.by_batch and has_batch_norm else 1  # samples that have statistics
         self.indices = isinstance(settings.loss, str | Criterion)  # whether targets may be class labels
         if samples.whole:
@@ -102,6 +108,12 @@ class Batches:
     def declare(self, size: int) -> None:
         """Count the one batch of all samples as ``size``."""
         self.size = self.batch_size = size
+
+    def _in_tokens(self, count: int) -> int:
+        """How many resident samples have ``count`` tokens, at least one."""
+        sequences = [t for t in tensors_of(self.samples.tensors) if t.ndim > 1 and not t.is_floating_point()]
+        longest = max((tensor[0].numel() for tensor in sequences), default=1)
+        return max(1, min(self.size, count // longest))
 
     def _with_indices(self, batch: Any) -> Any:
         """The batch with class labels of any integer type as int64, which torch takes as indices everywhere."""

@@ -1,7 +1,7 @@
 """What is found out, and refused, when an objective is made: by few passes over a first batch and over all the data."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,13 +15,14 @@ from landscape.objective.criteria import Criterion
 from landscape.objective.forward_watch import find_out
 from landscape.objective.independence import changed_buffer, check_independence
 from landscape.objective.losses import IGNORED, check_labels, check_range, is_classification
+from landscape.objective.own_loss import OwnLoss
 from landscape.objective.passes import Passes
 from landscape.objective.private_network import held_by, require_gradients
 from landscape.objective.structure import works_by_row
 from landscape.objective.terms import Term, named
 from landscape.objective.trees import leaves, map_tensors, tensors_of
 
-__all__ = ["one_pass", "settle", "watch"]
+__all__ = ["one_pass", "settle", "take_apart", "watch"]
 
 RANDOM = "turn off dropout and other random parts in eval mode"
 KEPT = (
@@ -31,6 +32,17 @@ KEPT = (
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 Terms = Mapping[str, Term]
+
+
+@torch.no_grad()
+def take_apart(contract: Contract, passes: Passes, batches: Batches) -> None:
+    """Let the loss that a model computes itself give losses of single samples, where some formula does."""
+    if not isinstance(contract.loss, OwnLoss):
+        return
+    batch = batches.few()
+    tried = [batch] if batches.samples.whole else [batch, *batches.spread()]
+    with _explained(contract, passes, batch, batches.count(batch)):
+        contract.loss = contract.loss.taken_apart(lambda function, part: passes(function, passes.model, part), tried)
 
 
 def watch(contract: Contract, passes: Passes, batches: Batches, source: nn.Module) -> None:
@@ -234,11 +246,18 @@ def _outputs(passes: Passes, inputs: Any) -> Tensor:
 
 
 def _terms(contract: Contract, passes: Passes, batch: Any, count: int) -> Terms:
-    """The terms of ``batch``; a failure of the loss in one line."""
+    """The terms of ``batch``."""
     if not callable(contract.loss) and not contract.metrics:
         return contract.terms(passes, batch)[0]
-    try:
+    with _explained(contract, passes, batch, count):
         return contract.terms(passes, batch)[0]
+
+
+@contextlib.contextmanager
+def _explained(contract: Contract, passes: Passes, batch: Any, count: int) -> Iterator[None]:
+    """Say in one line what fails on ``batch``, and why."""
+    try:
+        yield
     except InputError:
         raise
     except FAILURES as error:

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from landscape.errors import InputError
 from landscape.objective.batches import Batches
+from landscape.objective.language_loss import LanguageModelLoss
 from landscape.objective.losses import LOSSES, counted
 from landscape.objective.measured import Measured
+from landscape.objective.own_loss import OwnLoss
 from landscape.objective.passes import Passes
 from landscape.objective.terms import LOSS, Term, terms_of
 
@@ -117,14 +119,17 @@ class Contract:
 
     def _weights(self, passes: Passes, batches: Batches) -> dict[str, Tensor]:
         """The weights of all samples or batches [N or batches], float64 on the CPU, of the terms that give some."""
-        if not callable(self.loss) and not self.metrics:
-            pieces = [{LOSS: counted(targets)} for targets in batches.targets()] if self.ignores else []
-        else:
+        tells = isinstance(self.loss, LanguageModelLoss | OwnLoss)  # the weights without a forward pass
+        if self.metrics or (callable(self.loss) and not tells):
             pieces = [
                 {name: term.weights for name, term in self.terms(passes, batch)[0].items() if term.weights is not None}
                 for _, batch in batches()
             ]
-        names = pieces[0] if pieces else {}
+        elif isinstance(self.loss, LanguageModelLoss | OwnLoss):
+            pieces = [self.loss.units(passes.model, batch) for _, batch in batches()]
+        else:
+            pieces = [{LOSS: counted(targets)} for targets in batches.targets()]
+        names = pieces[0]
         return {
             name: torch.cat([piece[name].detach().cpu().double().reshape(-1) for piece in pieces]) for name in names
         }
@@ -140,7 +145,7 @@ class Contract:
             values, weights = _mean(values, weights)
         if values.ndim:
             return Term(values, weights)
-        return Term(values.expand(count), None if weights is None else (weights / count).expand(count))
+        return Term(values.expand(count), None if weights is None else (weights.to(values) / count).expand(count))
 
     def _scaled(self, name: str, term: Term) -> Tensor:
         """N w_n v_n / sum w [batch], whose mean over all data is the weighted mean."""

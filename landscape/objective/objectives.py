@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from landscape.errors import InputError, InputTypeError
 from landscape.objective.batch_norm import Policy, recalibrate
 from landscape.objective.batches import Batches
 from landscape.objective.collecting import collect
-from landscape.objective.construction import one_pass, settle, watch
+from landscape.objective.construction import one_pass, settle, take_apart, watch
 from landscape.objective.contract import Contract
 from landscape.objective.forward_watch import parameters_touched
 from landscape.objective.layer_order import Order
@@ -108,6 +109,7 @@ class Objective(Presented):
         with self.arithmetic():
             samples = collect(data, settings.whole_batch).to(self.device, self.dtype, copy=not self.passes.only_reads)
             self.batches = Batches(samples, settings, network.has_batch_norm)
+            take_apart(self.contract, self.passes, self.batches)
             watch(self.contract, self.passes, self.batches, model)
             with self.arithmetic():  # the default dtype may be another one by now
                 settle(self.contract, self.passes, self.batches)
@@ -336,6 +338,12 @@ class Objective(Presented):
     def quantity_names(self) -> tuple[str, ...]:
         """Names of the quantities that `evaluate` gives beside the losses."""
         return self.contract.quantity_names
+
+    @property
+    def derived(self) -> Mapping[str, Callable[[np.ndarray], np.ndarray]]:
+        """Quantities that follow from the mean loss at a point, by name, and how."""
+        found: Mapping[str, Callable[[np.ndarray], np.ndarray]] = getattr(self.loss, "derived", {})
+        return found
 
     @property
     def per_sample(self) -> bool:

@@ -10,13 +10,16 @@ import torch
 from landscape.errors import InputError
 from landscape.objective.batch_norm import POLICIES, Policy
 from landscape.objective.criteria import as_loss
+from landscape.objective.language_loss import LanguageModelLoss
 from landscape.objective.losses import LOSSES
+from landscape.objective.own_loss import OwnLoss
 from landscape.objective.terms import LOSS, check_name
 from landscape.runtime.devices import has_bf16, select_device
 
 __all__ = ["Precision", "Settings"]
 
 Precision = Literal["full", "tf32", "bf16"]
+OWN: dict[str, Callable[[], Callable[..., Any]]] = {"language_model": LanguageModelLoss, "model": OwnLoss}
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BATCH = 256  # samples of one batch under batch_norm="batch"
 
@@ -56,13 +59,15 @@ class Settings:
         Raises:
             InputError: an unknown name, or a combination that does not exist.
         """
-        loss = as_loss(loss)
+        loss = OWN[loss]() if isinstance(loss, str) and loss in OWN else as_loss(loss)
         if not callable(loss) and not (isinstance(loss, str) and loss in LOSSES):
-            raise InputError(f"unknown loss {loss!r}; use {', '.join(map(repr, LOSSES))} or a callable")
+            raise InputError(f"unknown loss {loss!r}; use {', '.join(map(repr, (*LOSSES, *OWN)))} or a callable")
         for name, metric in metrics.items():
             check_name(name, "a metric")
-            if name == LOSS or not callable(metric):
-                raise InputError(f"the metric {name!r} must be a callable (model, batch) of another name than 'loss'")
+            if name == LOSS or name in getattr(loss, "derived", ()) or not callable(metric):
+                raise InputError(
+                    f"the metric {name!r} must be a callable (model, batch), and of a name that is not taken"
+                )
         if batch_norm not in (None, *POLICIES):
             raise InputError(f"unknown BatchNorm policy {batch_norm!r}; use one of {', '.join(POLICIES)}")
         if batch_size is not None and batch_size < 1:

@@ -1,0 +1,112 @@
+"""The loss of language models: cross-entropy of the next token, averaged over tokens."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from landscape.errors import InputError
+from landscape.objective.losses import IGNORED, Weighted, counted
+from landscape.objective.model_calls import called_without_labels, entries_of, logits_of
+
+__all__ = ["TOKEN_ACCURACY", "LanguageModelLoss", "precise", "token_losses"]
+
+TOKEN_ACCURACY = "token_accuracy"
+
+
+class LanguageModelLoss:
+    """Cross-entropy of the next token, averaged over all tokens that count, with the share that is predicted right.
+
+    A batch holds "input_ids" [batch, T], or is these alone. Its "labels" [batch, T] stand where the tokens do, as in
+    the transformers library, and -100 does not count; without labels the targets are the tokens themselves where
+    "attention_mask" is not 0. A model of encoder and decoder needs labels, which it shifts itself.
+    """
+
+    derived: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {"perplexity": np.exp}  # of the mean loss
+
+    def __init__(self) -> None:
+        self.__qualname__ = "language_model"
+
+    def __call__(self, model: nn.Module, batch: Any) -> dict[str, Weighted]:
+        labels, shifted = self._labels(model, batch)
+        try:
+            logits = logits_of(called_without_labels(model, batch))
+        except IndexError as error:
+            tokens = _tokens(batch)
+            raise InputError(
+                f"the model fails on tokens {int(tokens.min())} to {int(tokens.max())} in sequences of "
+                f"{tokens.shape[1]} ({error}); does the tokenizer belong to it, and does it take such long sequences?"
+            ) from error
+        return token_losses(logits[:, :-1] if shifted else logits, labels)
+
+    def units(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """The weights of all terms, which take no forward pass."""
+        counts = counted(self._labels(model, batch)[0])
+        return {"loss": counts, TOKEN_ACCURACY: counts}
+
+    def _labels(self, model: nn.Module, batch: Any) -> tuple[Tensor, bool]:
+        """The targets, and whether that at t belongs to the output before it in the sequence.
+
+        Raises:
+            InputError: a batch without tokens, or labels that do not belong to them.
+        """
+        tokens, entries = _tokens(batch), entries_of(batch) or {}
+        labels = entries.get("labels")
+        if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+            if not isinstance(labels, Tensor):
+                raise InputError(
+                    "a model of encoder and decoder needs batches with 'labels', which the decoder is to say"
+                )
+            return labels, False
+        if labels is None:
+            mask = entries.get("attention_mask")
+            labels = tokens if mask is None else torch.where(mask != 0, tokens, IGNORED)
+        if labels.shape != tokens.shape:
+            raise InputError(
+                f"the labels have shape {tuple(labels.shape)}, the tokens {tuple(tokens.shape)}; give both one"
+            )
+        return labels[:, 1:], True
+
+
+def token_losses(logits: Tensor, labels: Tensor) -> dict[str, Weighted]:
+    """Loss and token accuracy of ``logits`` [batch, T, vocabulary] for ``labels`` [batch, T]."""
+    if logits.shape[:-1] != labels.shape:
+        raise InputError(f"the model gives logits {tuple(logits.shape)} for labels {tuple(labels.shape)}")
+    highest = int(labels.max()) if labels.numel() else 0
+    if highest >= logits.shape[-1]:
+        raise InputError(
+            f"a label is {highest} but the model has {logits.shape[-1]} outputs; does the tokenizer belong to it?"
+        )
+    flat = F.cross_entropy(precise(logits).flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="none")
+    counts = counted(labels)
+    places = counts.clamp(min=1)
+    losses = flat.view(labels.shape).sum(1) / places
+    hits = (logits.argmax(-1) == labels).sum(1)  # no output has the index of labels that do not count
+    return {"loss": Weighted(losses, counts), TOKEN_ACCURACY: Weighted(hits.to(losses) / places, counts)}
+
+
+def precise(logits: Tensor) -> Tensor:
+    """``logits`` in float32 at the least."""
+    return logits.float() if logits.element_size() < 4 else logits
+
+
+def _tokens(batch: Any) -> Tensor:
+    """The tokens [batch, T] of a batch.
+
+    Raises:
+        InputError: it has none.
+    """
+    entries = entries_of(batch)
+    tokens = batch if entries is None else entries.get("input_ids")
+    if isinstance(tokens, Tensor) and tokens.ndim == 2 and not tokens.is_floating_point():
+        return tokens
+    held = type(batch).__name__ if entries is None else f"{', '.join(map(repr, entries))}"
+    if isinstance(tokens, Tensor):
+        held = f"a tensor {list(tokens.shape)} of {str(tokens.dtype).removeprefix('torch.')}"
+    raise InputError(
+        "loss='language_model' needs batches with 'input_ids' [batch, T] of whole numbers, or such a tensor alone, not "
+        f"{held}"
+    )

@@ -1,0 +1,88 @@
+"""Models called as their batches are made: by the names of a mapping, and what is in their outputs."""
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from landscape.errors import InputError
+from landscape.points import unwrapped
+
+__all__ = ["called", "called_without_labels", "entries_of", "labels_of", "logits_of", "loss_of"]
+
+
+def called(model: nn.Module, batch: Any) -> Any:
+    """The output of ``model`` for a batch: by the names of what it holds, else with the parts of a tuple or list.
+
+    Of a mapping it gets the entries that its forward method has names for, or all where that takes any. Caches of keys
+    and values, which would only take memory, are switched off.
+    """
+    entries = entries_of(batch)
+    if entries is None:
+        return model(*batch) if isinstance(batch, tuple | list) else model(batch)
+    parameters = inspect.signature(unwrapped(model).forward).parameters.values()
+    named = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    takes_all = any(p.kind == p.VAR_KEYWORD for p in parameters) and not named.intersection(entries)
+    taken = {name: value for name, value in entries.items() if takes_all or name in named}
+    return model(**taken, **({"use_cache": False} if "use_cache" in named - taken.keys() else {}))
+
+
+def called_without_labels(model: nn.Module, batch: Any) -> Any:
+    """As `called`, without the labels, of which it would compute a loss; a decoder gets what precedes them."""
+    entries = entries_of(batch)
+    if entries is None or "labels" not in entries:
+        return called(model, batch)
+    shift = getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    if not callable(shift) or "decoder_input_ids" in entries:
+        preceding = {}
+    else:
+        preceding = {"decoder_input_ids": shift(labels=entries["labels"])}
+    return called(model, {name: value for name, value in entries.items() if name != "labels"} | preceding)
+
+
+def entries_of(batch: Any) -> dict[str, Any] | None:
+    """What a mapping, named tuple or dataclass holds, by name; None for other batches."""
+    if isinstance(batch, Mapping):
+        return dict(batch)
+    if isinstance(batch, tuple) and hasattr(batch, "_asdict"):
+        return dict(batch._asdict())
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        return {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    return None
+
+
+def labels_of(batch: Any) -> Tensor | None:
+    """The labels of a batch; None where it has none by that name."""
+    labels = (entries_of(batch) or {}).get("labels")
+    return labels if isinstance(labels, Tensor) and labels.ndim else None
+
+
+def loss_of(output: Any) -> Tensor | None:
+    """The loss in the output of a model, a scalar: an attribute or entry "loss", or the first part; None without."""
+    found = _part(output, "loss")
+    if found is None:
+        found = output[0] if isinstance(output, tuple | list) and output else output
+    return found.reshape(()) if isinstance(found, Tensor) and found.numel() == 1 else None
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits in the output of a model, which may be that output itself.
+
+    Raises:
+        InputError: there are none.
+    """
+    found = output if isinstance(output, Tensor) else _part(output, "logits")
+    if found is None and isinstance(output, tuple | list):
+        found = next((part for part in output if isinstance(part, Tensor) and part.ndim > 1), None)
+    if not isinstance(found, Tensor):
+        raise InputError(
+            f"the model gives {type(output).__name__} without logits, as .logits, as entry 'logits' or as the output "
+            "itself; pass loss=callable(model, batch)"
+        )
+    return found
+
+
+def _part(output: Any, name: str) -> Any:
+    return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
