@@ -29,7 +29,7 @@ class Proof:
 
     How much of a difference is rounding follows from passes with every parameter moved by one unit in the last place:
     a network so sure of itself that its loss is nothing but rounding may differ by that, any other may not. These
-    passes are run at two opposite corners, and at all points once a difference is more than the usual rounding.
+    passes are run at the corner of the largest loss, and at all points once a difference is beyond the usual rounding.
     """
 
     def __init__(self, objective: Objective, slice_: Slice, axes: tuple[np.ndarray, ...]):
@@ -42,8 +42,7 @@ class Proof:
             self.moved = self.expected.abs()
         else:
             self.moved = (self.expected - self._losses([0.0] * slice_.dimension)).abs()
-        corners = [0, 2**slice_.dimension - 1]
-        self.rounding_share = self._share(self.points[corners], self.expected[corners]) if not self.walks else 0.0
+        self.rounding_share = 0.0 if self.walks else self._share(2**slice_.dimension)
         objective.move_to(slice_.origin)
 
     def holds(self, found: Tensor) -> bool:
@@ -66,17 +65,21 @@ class Proof:
             self.objective.move_to(self.slice.origin)
         return found
 
-    def _share(self, points: Tensor, expected: Tensor) -> float:
-        """How much rounding changes the mean loss of one of ``points``, as a share of the largest mean loss."""
-        largest = _finite(self.expected.mean(1)).abs().max()
-        return float(_finite(self._rounding(points, expected).mean(1)).max() / largest) if largest else 0.0
+    def _share(self, corners: int) -> float:
+        """How much rounding changes the largest mean loss at the ``corners``, as a share of the largest of all."""
+        sizes = _finite(self.expected.mean(1)).abs()
+        if not sizes.max():
+            return 0.0
+        corner = slice(start := int(sizes[:corners].argmax()), start + 1)
+        return float(_finite(self._rounding(self.points[corner], self.expected[corner])).mean() / sizes.max())
 
     def _rounding(self, points: Tensor, expected: Tensor) -> Tensor:
         nearby = torch.stack([self._losses(place, rounded_otherwise) for place in points.tolist()])
         return (expected - nearby).abs()
 
     def _losses(self, place: list[float], alter: Callable[[Point], Point] = lambda point: point) -> Tensor:
-        self.objective.move_to(alter(self.slice(*place)), self.slice.weights_at(*place))
+        weights = self.slice.weights_at(*place) if self.objective.renews else []
+        self.objective.move_to(alter(self.slice(*place)), weights)
         return self.objective.measure(self.batch).losses.cpu().double()
 
 

@@ -64,16 +64,19 @@ class Network:
         own = self.parameters
         point = without_wrapped_names(point, own)
         check_match(point, own)
-        self.place(point)
+        self._place(point, own)
 
     def place(self, point: Mapping[str, Tensor]) -> None:
         """As `move_to`, for a point that has all names of this network."""
-        values = self._own(point)
+        self._place(point, self.parameters)
+
+    def _place(self, point: Mapping[str, Tensor], own: Mapping[str, nn.Parameter]) -> None:
+        values = self._own(point, own)
         for name, fixed in self.fixed.items():
             if bool(((values[name] - fixed).abs() > 4 * torch.finfo(fixed.dtype).eps * fixed.abs()).any()):
                 raise InputError(_not_followed(name))
         self._values = values if self.overwrites else {}
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in own.items():
             parameter.data = values[name].clone() if self.overwrites else values[name]
 
     def renew(self) -> None:
@@ -163,10 +166,10 @@ class Network:
             use_batch_statistics(private)
         return private
 
-    def _own(self, point: Mapping[str, Tensor]) -> Point:
+    def _own(self, point: Mapping[str, Tensor], own: Mapping[str, nn.Parameter]) -> Point:
         """The values of ``point`` on the device and in the dtype of the network."""
         values = {}
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in own.items():
             value = aligned(self._converted(point[name].detach()))
             whole = value.dtype != parameter.dtype
             values[name] = value.round().to(parameter.dtype) if whole else value

@@ -97,10 +97,12 @@ class Slice(Presented):
             if all(is_no_step(direction[name]) for direction in self.directions):
                 point[name] = value  # shared, as in the origin
                 continue
-            total = value.clone() if precise(value) is value else precise(value)
-            for coordinate, direction in zip(coordinates, self.directions, strict=True):
-                if is_continuous(value):  # whole numbers never move
-                    total += coordinate * direction[name]
+            if not is_continuous(value):  # whole numbers never move
+                point[name] = value.clone()
+                continue
+            total = precise(value)
+            for number, (coordinate, direction) in enumerate(zip(coordinates, self.directions, strict=True)):
+                total = torch.add(total, direction[name], alpha=coordinate, out=total if number else None)
             point[name] = total.to(value)
         return point
 

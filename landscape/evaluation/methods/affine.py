@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from landscape.evaluation.methods.chebyshev import ChebyshevNodes
-from landscape.evaluation.methods.first_layer import FirstLayer
+from landscape.evaluation.methods.first_layer import FirstLayer, holders, perturbed_names
 from landscape.evaluation.methods.protocol import Arrangement, Choices, NotApplicable, Scores
 from landscape.evaluation.statistics import Sums
 from landscape.objective.objectives import Objective
@@ -56,6 +56,8 @@ class Affine:
             raise NotApplicable("BatchNorm statistics or other buffers change from point to point")
         if slice_.dimension < len(slice_.directions):
             raise NotApplicable("the slice is a curve")
+        if len(holders(objective.model, perturbed_names(slice_.directions))) > 1:
+            raise NotApplicable("more than one layer moves")
         self.objective, self.slice = objective, slice_
         objective.move_to(slice_.origin)
         _, batch = next(objective.batches(2))
@@ -173,8 +175,6 @@ class Affine:
     def _prove_output(self, inputs: Tensor) -> None:
         """The logits are affine in the coordinates only if they are the output of the one perturbed layer."""
         model, layer = self.objective.model, self.first.layer
-        if self.first.moved - self.first.only_here(model):
-            raise NotApplicable("more than one layer moves")
         outputs: list[Tensor] = []
         handle = layer.register_forward_hook(lambda *arguments: outputs.append(arguments[2]))
         try:

@@ -27,9 +27,8 @@ class Direct:
     def __init__(self, objective: Objective, slice_: Slice, moved: MovedParameters | None = None):
         self.objective, self.slice = objective, slice_
         objective.move_to(slice_.origin)
-        self.moved = moved or MovedParameters(objective, slice_, perturbed_names(slice_.directions))
-        inputs = tensors_of(next(objective.batches(2))[1])[0]
-        self.width = inputs.numel() // len(inputs)
+        names = self._settle(next(objective.batches(2))[1])
+        self.moved = moved or MovedParameters(objective, slice_, names)
         self.coordinates: list[list[float]] = []
         self.stack = torch.empty(0)  # [K, P], the moved parameters at the prepared points
         self.batch: Any = None
@@ -59,7 +58,7 @@ class Direct:
         self.passes = passes_of(self.objective, self.moved, arrangement)
 
     def choices(self, coordinates: Tensor, plain: bool) -> Choices | None:
-        together = not plain and not self.batches_fixed and self._can_run_together(coordinates)
+        together = not plain and self._can_run_together(coordinates)
         return Choices(("default",) if plain else self.orders, self.width, together, None)
 
     def node_sets(self, coordinates: Tensor) -> Iterator[ChebyshevNodes]:
@@ -86,16 +85,29 @@ class Direct:
         objective = self.objective.twin()
         return Direct(objective, self.slice, self.moved.twin(objective))
 
+    def _settle(self, batch: Any) -> list[str]:
+        """Find out where the points part in the pass of a ``batch``; the names of the parameters that move then."""
+        inputs = tensors_of(batch)[0]
+        self.width = inputs.numel() // len(inputs)
+        return perturbed_names(self.slice.directions)
+
+    @property
+    def _may_run_together(self) -> bool:
+        """Whether nothing in the objective is in the way of several points in one operation."""
+        objective = self.objective
+        return (
+            not callable(objective.loss) and objective.passes.are_pure and not (objective.renews or self.batches_fixed)
+        )
+
     def _can_run_together(self, coordinates: Tensor) -> bool:
         """Whether the forward pass can be vectorised over points (torch.func.vmap accepts it), tried at two."""
-        objective = self.objective
-        if callable(objective.loss) or not objective.passes.are_pure or objective.renews:
+        if not self._may_run_together:
             return False
         before = self.arrangement
         self.arrange(Arrangement(before.batch_size, together=2))
         try:
             self.prepare(coordinates)
-            self.load(objective.batches.few())
+            self.load(self.objective.batches.few())
             with faster_way():
                 list(self.run())
         except NotApplicable:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import torch
@@ -14,7 +14,7 @@ from landscape.objective.forwards import has_own_forward, input_of, replaced_for
 from landscape.objective.reads import Read, Reads, is_differentiated
 from landscape.points import Point
 
-__all__ = ["FirstLayer", "perturbed_names"]
+__all__ = ["FirstLayer", "holders", "perturbed_names"]
 
 LINEAR_MAPS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -26,6 +26,11 @@ class _Reached(BaseException):
 def perturbed_names(directions: tuple[Point, ...]) -> list[str]:
     """Names of the parameters that some direction moves."""
     return [name for name in directions[0] if any(bool(direction[name].any()) for direction in directions)]
+
+
+def holders(model: nn.Module, names: Iterable[str]) -> list[nn.Module]:
+    """The modules of ``model`` that hold a parameter of these ``names``; tied ones are held by several."""
+    return list({id(module): module for module, _ in _owners(model, set(names)).values()}.values())
 
 
 class FirstLayer:

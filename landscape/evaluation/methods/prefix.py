@@ -1,7 +1,6 @@
 """Evaluation of what follows the first moved layer: what comes before it is computed once a batch."""
 
-from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -27,19 +26,11 @@ class Prefix(Direct):
     name, is_plain = "prefix", False
 
     def __init__(self, objective: Objective, slice_: Slice, moved: MovedParameters | None = None):
-        objective.move_to(slice_.origin)
         if objective.overwrites:
             raise NotApplicable("the forward pass writes into its parameters")
         if objective.renews:
             raise NotApplicable("BatchNorm statistics or other buffers change from point to point")
-        _, batch = next(objective.batches(2))
-        self.first = FirstLayer.find(objective.model, lambda: objective.losses(batch), slice_.origin, slice_.directions)
-        own = self.first.only_here(objective.model)
-        names = [name for name in perturbed_names(slice_.directions) if name not in own]
-        super().__init__(objective, slice_, moved or MovedParameters(objective, slice_, names))
-        parting = self.first.terms()[0]
-        self.flat = parting.ndim == 2  # [n, F]
-        self.width = parting.numel() // len(tensors_of(batch)[0])
+        super().__init__(objective, slice_, moved)
 
     @property
     def orders(self) -> tuple[Order, ...]:
@@ -59,10 +50,9 @@ class Prefix(Direct):
         return chain_of(self.objective, self.first) if self._classifies_features else None
 
     def choices(self, coordinates: Tensor, plain: bool) -> Choices | None:
-        choices = super().choices(coordinates, plain)
-        if choices is None or not choices.together or self.chain is None:
-            return choices
-        return replace(choices, chain_width=self.chain.width)
+        if plain or self.chain is None or not self._may_run_together:
+            return super().choices(coordinates, plain)
+        return Choices(self.orders, self.width, together=True, chain_width=self.chain.width)
 
     def prepare(self, coordinates: Tensor, nodes: ChebyshevNodes | None = None) -> None:
         super().prepare(coordinates)
@@ -75,6 +65,16 @@ class Prefix(Direct):
     def twin(self) -> "Prefix":
         objective = self.objective.twin()
         return Prefix(objective, self.slice, self.moved.twin(objective))
+
+    def _settle(self, batch: Any) -> list[str]:
+        objective, slice_ = self.objective, self.slice
+        forward = partial(objective.losses, batch)
+        self.first = FirstLayer.find(objective.model, forward, slice_.origin, slice_.directions)
+        parting = self.first.terms()[0]
+        self.flat = parting.ndim == 2  # [n, F]
+        self.width = parting.numel() // len(tensors_of(batch)[0])
+        own = self.first.only_here(objective.model)
+        return [name for name in perturbed_names(slice_.directions) if name not in own]
 
     @property
     def _classifies_features(self) -> bool:
