@@ -7,7 +7,7 @@ import pytest
 
 import landscape_lib as ll
 from landscape.storage.digests import digest_of
-from landscape.studies.matrix.records import clear_record, is_current, read_record, write_record
+from landscape.storage.records import clear_record, is_current, read_record, write_record
 from landscape.studies.matrix.runs import find_runs
 
 OUTSIDE = [

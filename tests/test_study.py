@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from landscape.studies.matrix.records import clear_record, is_current, plain, read_record, write_record
+from landscape.storage.records import clear_record, is_current, plain, read_record, write_record
+from landscape.studies.kit.statistics import Spread, compare, rank_correlation, sign_test
 from landscape.studies.matrix.reports import write_reports
 from landscape.studies.matrix.runs import GROUP, PROBES, StudyRun, find_runs
-from landscape.studies.matrix.statistics import Spread, compare, rank_correlation, sign_test
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,8 +6,8 @@ from itertools import combinations
 from typing import Any
 
 from landscape.results import SHARPNESS_CAUTION
+from landscape.studies.kit.statistics import compare
 from landscape.studies.matrix.links import Links
-from landscape.studies.matrix.statistics import compare
 from landscape.studies.matrix.tables import OUTCOMES, Group, Measure, geometry_of, group_table, markdown_table, mean_of
 
 __all__ = ["FACTORS", "MEANS", "TEST", "Factor", "factor_study"]

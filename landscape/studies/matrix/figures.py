@@ -12,7 +12,7 @@ from landscape.plotting import plot_contour, plot_density, plot_eigenvalues, plo
 from landscape.plotting.captions import title_of
 from landscape.results import Eigenpairs, SpectralDensity, Surface, Trajectory
 from landscape.storage.files import plain_name
-from landscape.studies.matrix.records import clear_record, file_hash, is_current, whole_record, write_record
+from landscape.storage.records import clear_record, file_hash, is_current, whole_record, write_record
 from landscape.studies.matrix.tables import WAYS
 
 __all__ = ["FIGURES", "draw_group", "draw_once", "draw_run"]

@@ -15,8 +15,8 @@ from landscape.objective.objectives import Objective, objective
 from landscape.results import Trajectory
 from landscape.slices.planes import Plane
 from landscape.storage.files import plain_name
+from landscape.storage.records import clear_record, is_current, plain, write_record
 from landscape.studies.matrix.probes import VERSION, Probes
-from landscape.studies.matrix.records import clear_record, is_current, plain, write_record
 from landscape.studies.matrix.runs import GROUP, StudyRun
 from landscape.training.checkpoints import load_checkpoint, load_checkpoint_data
 from landscape.trajectories import covering_ranges, pca_plane, project

@@ -21,7 +21,7 @@ from landscape.sharpness import MEASURES, Neighbourhood, sharpness_in
 from landscape.slices.interpolations import interpolation_line
 from landscape.slices.planes import Slice
 from landscape.slices.random_slices import random_line, random_plane
-from landscape.studies.matrix.records import clear_record, is_current, plain, write_record
+from landscape.storage.records import clear_record, is_current, plain, write_record
 from landscape.studies.matrix.runs import PROBES, StudyRun
 from landscape.training.checkpoints import load_checkpoint, load_checkpoint_data
 

@@ -7,11 +7,11 @@ from typing import Any
 from landscape.escaping import markdown_text
 from landscape.results import SHARPNESS_CAUTION
 from landscape.storage.files import make_folder, written_whole
+from landscape.studies.kit.statistics import compare, rank_correlation
 from landscape.studies.matrix.factors import FACTORS, MEANS, TEST, factor_study
 from landscape.studies.matrix.index import index_page
 from landscape.studies.matrix.links import GROUP_FIGURES, Links
 from landscape.studies.matrix.runs import StudyRun
-from landscape.studies.matrix.statistics import compare, rank_correlation
 from landscape.studies.matrix.tables import (
     OUTCOMES,
     WAYS,

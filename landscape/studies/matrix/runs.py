@@ -9,7 +9,7 @@ from typing import Any
 from landscape.errors import InputError
 from landscape.storage.forms import Optional
 from landscape.storage.names import path_inside
-from landscape.studies.matrix.records import is_current, read_record
+from landscape.storage.records import is_current, read_record
 
 __all__ = ["GROUP", "GROUP_FORM", "PROBES", "PROBES_FORM", "RUN_FORM", "SUMMARY", "StudyRun", "find_runs", "group_runs"]
 

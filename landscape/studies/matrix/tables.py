@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from landscape.escaping import markdown_text
-from landscape.studies.matrix.records import read_record
+from landscape.storage.records import read_record
+from landscape.studies.kit.statistics import Spread
 from landscape.studies.matrix.runs import GROUP, GROUP_FORM, PROBES, PROBES_FORM, StudyRun, group_runs
-from landscape.studies.matrix.statistics import Spread
 
 __all__ = [
     "GEOMETRY",

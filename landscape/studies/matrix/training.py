@@ -12,9 +12,9 @@ from landscape.datasets import Data, load_dataset
 from landscape.models import build_model
 from landscape.runtime import kept_random_state, ranks
 from landscape.runtime.progress import progress_bar
+from landscape.runtime.tasks import one_thread, run_tasks
 from landscape.storage.logs import write_json
-from landscape.studies.matrix.plan import RunPlan
-from landscape.studies.matrix.records import (
+from landscape.storage.records import (
     EXACT,
     clear_record,
     is_current,
@@ -24,8 +24,8 @@ from landscape.studies.matrix.records import (
     whole_record,
     write_record,
 )
+from landscape.studies.matrix.plan import RunPlan
 from landscape.studies.matrix.runs import RUN_FORM, SUMMARY
-from landscape.studies.matrix.tasks import one_thread, run_tasks
 from landscape.training.checkpoints import save_checkpoint
 from landscape.training.loop import score
 from landscape.training.stacked import fit_stacked

@@ -14,8 +14,8 @@ from landscape.objective.objectives import Objective
 from landscape.results import Eigenpairs, SpectralDensity, Surface, TraceEstimate
 from landscape.results.summary import surface_numbers
 from landscape.sharpness import MEASURES, Neighbourhood, layer_sharpness_in, sharpness_in
+from landscape.studies.kit.results_file import StoredResults
 from landscape.studies.normalizations.settings import NormalizationStudy
-from landscape.studies.normalizations.stored import StoredResults
 from landscape.training.checkpoints import Checkpoint
 
 __all__ = ["measure_curvature", "measure_landscape", "measure_sharpness"]

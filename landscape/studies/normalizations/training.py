@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from landscape.datasets import Data, load_dataset
 from landscape.models import build_model
 from landscape.runtime.devices import seed_everything, select_device
+from landscape.studies.kit.results_file import StoredResults
 from landscape.studies.normalizations.settings import NormalizationStudy
-from landscape.studies.normalizations.stored import StoredResults
 from landscape.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from landscape.training.loop import fit, score
 
