@@ -12,7 +12,7 @@ from landscape.plotting import plot_contour, plot_density, plot_eigenvalues, plo
 from landscape.plotting.captions import title_of
 from landscape.results import Eigenpairs, SpectralDensity, Surface, Trajectory
 from landscape.storage.files import plain_name
-from landscape.storage.records import clear_record, file_hash, is_current, whole_record, write_record
+from landscape.storage.records import file_hash, made_once, whole_record
 from landscape.studies.matrix.tables import WAYS
 
 __all__ = ["FIGURES", "draw_group", "draw_once", "draw_run"]
@@ -28,12 +28,7 @@ def draw_once(probes: Path, folder: Path, draw: Callable[[Path, Path], list[Path
 
     ``folder`` gets figures.json, written last, with the hash of the record that the figures show.
     """
-    recipe = {"of": file_hash(probes)}
-    if is_current(folder / FIGURES, recipe):
-        return False
-    clear_record(folder / FIGURES)
-    write_record(folder / FIGURES, recipe, {}, draw(probes.parent, folder))
-    return True
+    return made_once(folder / FIGURES, {"of": file_hash(probes)}, lambda place: ({}, draw(probes.parent, place)))
 
 
 def draw_run(probes: Path, folder: Path) -> list[Path]:

@@ -17,10 +17,11 @@ from landscape.storage.logs import write_json
 from landscape.storage.records import (
     EXACT,
     clear_record,
-    is_current,
+    is_recorded,
     own_folder,
     plain,
     read_record,
+    record_fault,
     whole_record,
     write_record,
 )
@@ -60,7 +61,7 @@ def stacks_of(plans: Sequence[RunPlan], root: Path) -> list[list[RunPlan]]:
     A stack that was killed before all of it was stored is trained again as a whole: the product of other stacks may
     be rounded differently, and a restart must give the same numbers.
     """
-    current = {plan.place for plan in plans if is_current(root / plan.place / SUMMARY, plan.recipe)}
+    current = {plan.place for plan in plans if is_recorded(root / plan.place / SUMMARY, plan.recipe)}
     known, stacks = {plan.place: plan for plan in plans}, {}
     for plan in plans:
         if plan.place in current:
@@ -101,7 +102,7 @@ def _train_stack(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict
 
 def _train_owned(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict[str, Any]]:
     places = [plan.place for plan in stack]
-    pending = [plan for plan in stack if not is_current(root / plan.place / SUMMARY, plan.recipe)]
+    pending = [plan for plan in stack if record_fault(root / plan.place / SUMMARY, plan.recipe)]
     if not pending:
         return []
     folders = [clear_record(root / plan.place / SUMMARY) for plan in pending]
