@@ -52,10 +52,9 @@ def main(
     print(f"{trained} networks trained here; all {len(plans)} are in {root}")
     if diverged := studies.diverged_runs(plans, root):
         raise InputError(
-            f"the loss of {len(diverged)} of {len(plans)} networks is not finite, first {diverged[0]}; "
-            "lower --learning-rate"
+            f"the loss of {len(diverged)} of {len(plans)} networks is not finite, first {diverged[0]}; lower --lr"
         )
 
 
 if __name__ == "__main__":
-    cli.run_script(main)
+    cli.run_script(main, earlier_names=studies.EARLIER_NAMES)

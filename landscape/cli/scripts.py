@@ -6,7 +6,7 @@ import io
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import matplotlib
 import torch
@@ -22,8 +22,12 @@ __all__ = ["advised", "run_script"]
 SAID_TO_CALLERS = {r"load_checkpoint\(path, model=('[^']*')\)": r"--model \1"}
 
 
-def run_script(main: Callable[..., None], arguments: list[str] | None = None) -> None:
+def run_script(
+    main: Callable[..., None], arguments: list[str] | None = None, *, earlier_names: Mapping[str, str] | None = None
+) -> None:
     """Parse ``arguments`` (default: the command line) into the typed signature of ``main`` and call it.
+
+    Options that ``earlier_names`` lists are taken for those that they are called now.
 
     An error that a person can mend (:class:`InputError`, options that cannot be parsed, a file that cannot be read or
     written, too little memory) ends in one line on stderr and exit code 2, Ctrl-C in exit code 130; anything else keeps
@@ -31,6 +35,7 @@ def run_script(main: Callable[..., None], arguments: list[str] | None = None) ->
     saved, so that matplotlib needs no display. Under torchrun the processes work together, see
     `landscape.runtime.ranks`.
     """
+    arguments = _present(sys.argv[1:] if arguments is None else arguments, earlier_names or {})
     warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr, flush=True)
     matplotlib.use("agg")
     with sturdy_streams():
@@ -62,7 +67,14 @@ def advised(advice: str) -> Iterator[None]:
         raise InputError(f"{error}; {advice}") from error
 
 
-def _parsed(main: Callable[..., None], arguments: list[str] | None) -> Callable[[], None]:
+def _present(arguments: list[str], earlier_names: Mapping[str, str]) -> list[str]:
+    """``arguments`` with the present names of options."""
+    options = {f"--{old}".replace("_", "-"): f"--{new}".replace("_", "-") for old, new in earlier_names.items()}
+    parts = (argument.partition("=") for argument in arguments)
+    return [options.get(name.replace("_", "-"), name) + equals + value for name, equals, value in parts]
+
+
+def _parsed(main: Callable[..., None], arguments: list[str]) -> Callable[[], None]:
     """``main`` with the values of all options; ``-h`` prints the help and exits.
 
     Raises:

@@ -6,21 +6,9 @@ from typing import Any
 from landscape.checks import check_count, check_number
 from landscape.curvature.hutchinson import LEAST_PRODUCTS
 
-__all__ = ["EARLIER_NAMES", "CurvatureSettings"]
+__all__ = ["CurvatureSettings"]
 
 MOST = 1_000_000  # eigenpairs, products, probes or steps
-# What some of these settings were called in records and on command lines of earlier versions.
-EARLIER_NAMES = {
-    "eigenvalues": "k",
-    "eigenvalue_error": "tol",
-    "tolerance": "tol",
-    "trace_error": "relative_error",
-    "trace_products": "max_products",
-    "products": "max_products",
-    "density_probes": "probes",
-    "density_steps": "steps",
-    "lanczos_steps": "steps",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +50,8 @@ class CurvatureSettings:
     def of_density(self) -> dict[str, Any]:
         """The keywords of `spectral_density`."""
         return {"probes": self.probes, "steps": self.steps}
+
+    @property
+    def most_products(self) -> int:
+        """About how many products with the matrix all three take at most."""
+        return 6 * self.k + 30 + self.max_products + self.probes * self.steps

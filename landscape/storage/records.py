@@ -21,7 +21,7 @@ from landscape.storage.files import make_folder
 from landscape.storage.json_files import read_json, write_sealed
 from landscape.storage.locks import locked
 from landscape.storage.names import path_inside
-from landscape.storage.recipe import difference
+from landscape.storage.recipe import difference, renamed
 
 __all__ = [
     "EXACT",
@@ -107,9 +107,7 @@ def made_once(
 
 def _read(path: Path, earlier_names: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
     record = read_record(path)
-    if record is None:
-        return None
-    return record, {earlier_names.get(name, name): value for name, value in record["recipe"].items()}
+    return None if record is None else (record, renamed(record["recipe"], earlier_names))
 
 
 def _files_fault(path: Path, record: dict[str, Any]) -> str | None:

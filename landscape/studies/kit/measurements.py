@@ -10,12 +10,13 @@ from typing import Any
 from torch import nn
 
 from landscape.curvature import hessian_product, spectral_density, top_eigenpairs, trace
-from landscape.curvature.settings import EARLIER_NAMES, CurvatureSettings
+from landscape.curvature.settings import CurvatureSettings
 from landscape.errors import InputError
 from landscape.objective.objectives import Objective
 from landscape.results.archive import Archived
 from landscape.sharpness import MEASURES, Neighbourhood, sharpness_in
 from landscape.storage.records import made_once, plain
+from landscape.studies.kit.names import EARLIER_NAMES
 
 __all__ = ["Measurement", "curvature_measurements", "measured_once", "or_reason", "sharpness_measurements"]
 

@@ -5,13 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from landscape.storage import cached
+from landscape.storage.caching import accepted
 from landscape.storage.json_files import read_json, write_sealed
 from landscape.storage.locks import locked
 from landscape.storage.reading import is_there
+from landscape.storage.recipe import renamed
+from landscape.studies.kit.names import EARLIER_NAMES
 
 __all__ = ["StoredResults"]
 
-FORM = {str: {str: {"recipe": object, "result": {str: object}}}}
+NAMES = EARLIER_NAMES | {"tolerance": "tol"}  # of the results in such files
+FORM = {str: {str: {"recipe": dict, "result": {str: object}}}}
 
 
 class StoredResults:
@@ -26,7 +31,7 @@ class StoredResults:
 
     def __init__(self, path: Path, *, force: bool = False):
         self.path, self.force = path, force
-        self.content = self._read()
+        _ = self.content  # which a damaged file has not
 
     def get(
         self,
@@ -34,27 +39,36 @@ class StoredResults:
         name: str,
         recipe: dict[str, Any],
         compute: Callable[[], dict[str, Any]],
-        valid: Callable[[dict[str, Any]], bool] = bool,
+        accept: Callable[[dict[str, Any]], str | None] = accepted,
     ) -> dict[str, Any]:
-        """The result ``name`` of ``seed`` that has this ``recipe`` (JSON types), else that of ``compute``, stored.
+        """The result ``name`` of ``seed`` that has this ``recipe`` and is accepted, else that of ``compute``, stored.
 
-        A stored result has to be ``valid`` too: its files may be gone. With ``force`` everything is computed again.
+        With ``force`` everything is computed again. See `landscape.storage.cached`.
         """
-        recipe = json.loads(json.dumps(recipe))
-        self.content = self._read()
-        found = self.content.get(str(seed), {}).get(name)
-        if found and not self.force and found["recipe"] == recipe and valid(found["result"]):
-            stored: dict[str, Any] = found["result"]
-            return stored
-        result: dict[str, Any] = json.loads(json.dumps(compute()))  # as a later run will find it
-        with locked(self.path):
-            self.content = self._read()
-            self.content.setdefault(str(seed), {})[name] = {"recipe": recipe, "result": result}
-            write_sealed(self.path, self.content)
-        print(f"Wrote {self.path} ({name} of seed {seed})", flush=True)
-        return result
 
-    def _read(self) -> dict[str, Any]:
+        def read(_: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+            found = self.content.get(str(seed), {}).get(name)
+            return found and (found["result"], renamed(found["recipe"], NAMES))
+
+        def compute_plain() -> dict[str, Any]:
+            result: dict[str, Any] = json.loads(json.dumps(compute()))  # as a later run will find it
+            return result
+
+        def write(path: Path, result: dict[str, Any]) -> None:
+            with locked(path):
+                content = self.content
+                content.setdefault(str(seed), {})[name] = {"recipe": recipe, "result": result}
+                write_sealed(path, content)
+            print(f"Wrote {path} ({name} of seed {seed})", flush=True)
+
+        return cached(
+            self.path, recipe, compute_plain, read=read, write=write, accept=accept, force=self.force,
+            entry=f"{name} of seed {seed}",
+        )  # fmt: skip
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that is in the file now."""
         if not is_there(self.path):
             return {}
         return read_json(self.path, FORM, "results of this script", "move it away")

@@ -1,6 +1,5 @@
 """Seven normalisation layers in one network: training, landscape, curvature, sharpness, report."""
 
-from landscape.studies.kit.results_file import StoredResults
 from landscape.studies.normalizations.figures import normalization_figures
 from landscape.studies.normalizations.measuring import measure_curvature, measure_landscape, measure_sharpness
 from landscape.studies.normalizations.report import normalization_report, steps_to_loss
@@ -9,7 +8,6 @@ from landscape.studies.normalizations.training import study_data, train_normaliz
 
 __all__ = [
     "NormalizationStudy",
-    "StoredResults",
     "measure_curvature",
     "measure_landscape",
     "measure_sharpness",
