@@ -123,4 +123,4 @@ def wrote(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_script(main, earlier_names=studies.EARLIER_NAMES)
+    cli.run_script(main)

@@ -41,7 +41,6 @@ from landscape_lib import (
     plot_sharpness,
     save_figure,
     spectral_density,
-    studies,
     top_eigenpairs,
     trace,
 )
@@ -265,4 +264,4 @@ def wrote(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_script(main, earlier_names=studies.EARLIER_NAMES)
+    cli.run_script(main)

@@ -57,4 +57,4 @@ def main(
 
 
 if __name__ == "__main__":
-    cli.run_script(main, earlier_names=studies.EARLIER_NAMES)
+    cli.run_script(main)

@@ -73,4 +73,4 @@ def main(
 
 
 if __name__ == "__main__":
-    cli.run_script(main, earlier_names=studies.EARLIER_NAMES)
+    cli.run_script(main)

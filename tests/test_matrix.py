@@ -15,7 +15,7 @@ import torch
 
 import landscape_lib as ll
 import run_full_matrix
-from landscape.studies.matrix import tasks
+from landscape.runtime import tasks
 from landscape.studies.matrix.training import stacks_of
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ import io
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import matplotlib
 import torch
@@ -15,19 +15,17 @@ import tyro
 from landscape.cli.console import sturdy_streams
 from landscape.errors import InputError
 from landscape.runtime import ranks
+from landscape.studies.kit.names import EARLIER_NAMES
 
 __all__ = ["advised", "run_script"]
 
+EARLIER_OPTIONS = {f"--{old}".replace("_", "-"): f"--{new}".replace("_", "-") for old, new in EARLIER_NAMES.items()}
 # What the library advises its callers, as options of a command line.
 SAID_TO_CALLERS = {r"load_checkpoint\(path, model=('[^']*')\)": r"--model \1"}
 
 
-def run_script(
-    main: Callable[..., None], arguments: list[str] | None = None, *, earlier_names: Mapping[str, str] | None = None
-) -> None:
+def run_script(main: Callable[..., None], arguments: list[str] | None = None) -> None:
     """Parse ``arguments`` (default: the command line) into the typed signature of ``main`` and call it.
-
-    Options that ``earlier_names`` lists are taken for those that they are called now.
 
     An error that a person can mend (:class:`InputError`, options that cannot be parsed, a file that cannot be read or
     written, too little memory) ends in one line on stderr and exit code 2, Ctrl-C in exit code 130; anything else keeps
@@ -35,7 +33,7 @@ def run_script(
     saved, so that matplotlib needs no display. Under torchrun the processes work together, see
     `landscape.runtime.ranks`.
     """
-    arguments = _present(sys.argv[1:] if arguments is None else arguments, earlier_names or {})
+    arguments = _present(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr, flush=True)
     matplotlib.use("agg")
     with sturdy_streams():
@@ -67,11 +65,10 @@ def advised(advice: str) -> Iterator[None]:
         raise InputError(f"{error}; {advice}") from error
 
 
-def _present(arguments: list[str], earlier_names: Mapping[str, str]) -> list[str]:
-    """``arguments`` with the present names of options."""
-    options = {f"--{old}".replace("_", "-"): f"--{new}".replace("_", "-") for old, new in earlier_names.items()}
+def _present(arguments: list[str]) -> list[str]:
+    """``arguments`` with the present names of options that earlier versions called otherwise."""
     parts = (argument.partition("=") for argument in arguments)
-    return [options.get(name.replace("_", "-"), name) + equals + value for name, equals, value in parts]
+    return [EARLIER_OPTIONS.get(name.replace("_", "-"), name) + equals + value for name, equals, value in parts]
 
 
 def _parsed(main: Callable[..., None], arguments: list[str]) -> Callable[[], None]:

@@ -1,8 +1,5 @@
 """The names of the namespace ``studies`` of `landscape_lib`; apart, so that importing reports loads no torch."""
 
-from landscape.studies.kit.names import (
-    EARLIER_NAMES,
-)
 from landscape.studies.kit.results_file import (
     StoredResults,
 )
@@ -37,7 +34,6 @@ from landscape.studies.normalizations import (
 )
 
 __all__ = [
-    "EARLIER_NAMES",
     "Matrix",
     "NormalizationStudy",
     "Probes",
