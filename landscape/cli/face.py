@@ -49,7 +49,6 @@ from landscape.connectivity import (
     barrier_table,
 )
 from landscape.curvature import (
-    CurvatureSettings,
     check_parameters,
     load_or_measure,
 )
@@ -135,7 +134,6 @@ __all__ = [
     "DEFAULT_TRAINING",
     "MOST_LEVELS",
     "SHARPNESS_CAUTION",
-    "CurvatureSettings",
     "Evaluation",
     "JoinedPoints",
     "MLPClassifier",

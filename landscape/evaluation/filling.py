@@ -119,7 +119,7 @@ class Rounds:
             mine = shares[ranks.rank()] if ranks.rank() < len(shares) else shares[0][:0]
             together = sum(map(len, shares)) / max(1, len(mine))
             for block, sums in self.workers.evaluate(mine, self.ledger, together):
-                self.ledger.finish(block, sums)
+                self.ledger.finish(block, sums, self.workers.regularization(self.ledger.coordinates[block]))
             self.ledger.exchange(mine)
             self.ledger.save()
 

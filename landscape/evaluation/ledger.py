@@ -56,9 +56,9 @@ class Ledger:
         """Keep ``losses`` [K, n] of the samples from ``start`` on, where every loss was asked for."""
         self.statistics.keep(block, start, losses)
 
-    def finish(self, block: Tensor, sums: Sums) -> None:
-        """Take the sums over all samples at the points ``block``."""
-        self.statistics.finish(block, sums)
+    def finish(self, block: Tensor, sums: Sums, constant: Tensor | None = None) -> None:
+        """Take the sums over all samples at the points ``block``, with a ``constant`` [K] added to every loss."""
+        self.statistics.finish(block, sums, constant)
 
     def exchange(self, mine: Tensor) -> None:
         """Tell the other ranks of the points ``mine``, which this rank has finished, and take theirs."""

@@ -112,9 +112,13 @@ class Statistics:
         if self.per_sample is not None:
             self.per_sample[block, start : start + losses.shape[1]] = losses.to("cpu", self.per_sample.dtype)
 
-    def finish(self, block: Tensor, sums: Sums) -> None:
-        """Store the sums over all samples at the points ``block`` [K]."""
+    def finish(self, block: Tensor, sums: Sums, constant: Tensor | None = None) -> None:
+        """Store the sums over all samples at the points ``block`` [K], with a ``constant`` [K] added to every loss."""
         self.total[block], self.hits[block], self.spread[block] = sums.total, sums.hits, sums.moments[1] * sums.count
+        if constant is not None:
+            self.total[block] += constant * sums.count
+            if self.per_sample is not None:
+                self.per_sample[block] += constant[:, None].to(self.per_sample)
         self.done[block] = True
 
     @property

@@ -68,6 +68,10 @@ class Workers:
             yield block, sums
             start += len(block)
 
+    def regularization(self, coordinates: Tensor) -> Tensor | None:
+        """What the regularizer adds to the loss at ``coordinates`` [K, axes], once a point; None without one."""
+        return self.objective.regularization(self.slice, coordinates) if self.objective.regularizes else None
+
     def _employ(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator
         self.members = [evaluator, *(evaluator.twin() for _ in range(self.team.size - 1))]

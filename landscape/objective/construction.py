@@ -98,7 +98,9 @@ def settle(contract: Contract, passes: Passes, batches: Batches) -> None:
         _check_criterion(contract.loss, passes, batches, batch)
     terms, again = _settle_gradients(contract, passes, batches, batch)
     _settle_forms(contract, batches, batch, terms)
-    if not _close(terms, again):
+    with _explained(contract, passes, batch, batches.count(batch)):
+        regularizations = [contract.regularization(passes) for _ in range(2)]
+    if not _close(terms, again) or not torch.equal(*regularizations):
         advice = changed_buffer(passes.model, buffers) or (RANDOM if passes.draws else KEPT)
         raise InputError(f"the forward pass is not deterministic (two passes over one batch differ): {advice}")
     passes.keeps = not passes.is_plain and _keeps(contract, passes, batch)
@@ -118,6 +120,7 @@ def _run(contract: Contract, passes: Passes, batch: Any) -> None:
         passes(passes.model, batch[0])
     for metric in contract.metrics.values():
         passes(metric, passes.model, batch)
+    contract.regularization(passes)
 
 
 def _settle_gradients(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> tuple[Terms, Terms]:
@@ -273,6 +276,8 @@ def _failing(contract: Contract, passes: Passes, batch: Any) -> str:
     what = "the loss"
     try:
         contract.terms(passes, batch, metrics=False)
+        what = "the regularizer"
+        contract.regularization(passes)
         for name, metric in contract.metrics.items():
             what = f"the metric {name!r}"
             passes(metric, passes.model, batch)

@@ -1,7 +1,7 @@
 """The loss and the metrics of an objective: what they give for a batch, and how that averages over all data."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from landscape.objective.losses import LOSSES, counted
 from landscape.objective.measured import Measured
 from landscape.objective.own_loss import OwnLoss
 from landscape.objective.passes import Passes
-from landscape.objective.terms import LOSS, Term, terms_of
+from landscape.objective.settings import Settings
+from landscape.objective.terms import LOSS, REGULARIZER, Term, terms_of
 
 __all__ = ["Contract"]
 
@@ -29,8 +30,9 @@ class Contract:
     stands for these are contributions, whose plain mean over all data is the loss.
     """
 
-    def __init__(self, loss: str | Callable[..., Any], metrics: Mapping[str, Callable[..., Any]], whole: bool):
-        self.loss, self.metrics, self.whole = loss, dict(metrics), whole
+    def __init__(self, settings: Settings):
+        self.loss, self.metrics, self.whole = settings.loss, dict(settings.metrics), settings.whole_batch
+        self.regularizer = settings.regularizer
         self.has_accuracy = False
         self.ignores = False  # whether some class labels do not count
         self.forms: dict[str, bool] = {LOSS: True}  # name of every term -> whether it has one value a sample
@@ -43,7 +45,8 @@ class Contract:
     @property
     def quantity_names(self) -> tuple[str, ...]:
         """Names of the terms and metrics beside the loss."""
-        return tuple(name for name in self.forms if name != LOSS)
+        own = (REGULARIZER,) if self.regularizer else ()
+        return (*(name for name in self.forms if name != LOSS), *own)
 
     @property
     def per_sample(self) -> bool:
@@ -72,7 +75,7 @@ class Contract:
         return LOSSES[str(self.loss)](outputs, targets), outputs.argmax(1) == targets if self.has_accuracy else None
 
     def measure(self, passes: Passes, batch: Any, count: int, metrics: bool = True) -> tuple[Measured, Tensor | None]:
-        """What a batch of ``count`` samples gives, losses unscaled, and the weights [batch] of these (or None)."""
+        """What a batch of ``count`` samples gives, losses as they are, and the weights [batch] of these (or None)."""
         found, hits = self.terms(passes, batch, metrics)
         expected = self.forms if metrics else self.forms.keys() - self.metrics.keys()
         if found.keys() != set(expected):
@@ -89,10 +92,27 @@ class Contract:
     def evaluate(self, passes: Passes, batch: Any, count: int, metrics: bool = True) -> Measured:
         """What a batch of ``count`` samples gives, each with its mean over all data."""
         found, weights = self.measure(passes, batch, count, metrics)
-        if weights is None:
+        if weights is None and self.regularizer is None:
             return found
-        losses = self._scaled(self.parts[0], Term(found.losses, weights))
-        return Measured(losses, found.hits, found.quantities)
+        losses, quantities = self._scaled(self.parts[0], Term(found.losses, weights)), found.quantities
+        if self.regularizer:
+            value = self.regularization(passes)
+            losses, quantities = losses + value, quantities | {REGULARIZER: value.expand(count)}
+        return Measured(losses, found.hits, quantities)
+
+    def regularization(self, passes: Passes) -> Tensor:
+        """The value of the regularizer at the present weights, which belongs to the loss of every sample.
+
+        Raises:
+            InputError: it is no real number.
+        """
+        if self.regularizer is None:
+            return torch.zeros((), dtype=passes.network.dtype, device=passes.network.device)
+        value = passes(self.regularizer, passes.model)
+        if not isinstance(value, Tensor) or value.shape != () or not value.is_floating_point():
+            form = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(f"the regularizer gives {form}; it must give a scalar tensor of floating point")
+        return value.to(passes.network.dtype)
 
     def learn_forms(self, terms: Mapping[str, Term]) -> None:
         """Take the names of all terms, and which have one value a sample, from those of a first batch."""

@@ -45,13 +45,14 @@ def objective(
     batch_size: int | None = None,
     whole_batch: bool = False,
     metrics: Mapping[str, Callable[..., Any]] | None = None,
+    regularizer: Callable[..., Any] | None = None,
 ) -> "Objective":
     """The map theta -> losses l_n(theta), n = 1..N, of ``model`` on ``data``.
 
     Works on a private copy of ``model`` in eval mode: the caller's model and data and the global random state stay as
     they are. Construction runs the first batch twice and refuses a forward pass that is not deterministic. It tries
-    samples from all over the data in several batches and refuses a loss that depends on the batches: a sum, a
-    weighted mean, or one that couples samples.
+    samples from all over the data in several batches and refuses a loss, term or metric that depends on the batches: a
+    sum, a weighted mean, or one that couples samples.
 
     Args:
         model: any module; its parameters are replaced by those of the point, its buffers are kept.
@@ -59,10 +60,12 @@ def objective(
             numbers, a Dataset, or a DataLoader that gives the same data each pass. Batches that hold numbers, strings
             or lists beside their tensors stay as they are; others are cut as suits.
         loss: "cross_entropy" (targets of -100 do not count, as in torch), "mse" (mean over output units; one-hot for
-            class labels of several outputs), a criterion such as torch.nn.CrossEntropyLoss(weight=w), or a callable
-            (model, batch) -> losses [batch], a `Weighted`, or a scalar that is the mean over the batch. It may
-            differentiate the network by its inputs (residuals of differential equations, forces, gradient penalties)
-            as in training.
+            class labels of several outputs), a criterion such as torch.nn.CrossEntropyLoss(weight=w), "language_model"
+            (see `landscape.objective.language_loss`), "model" (that which the model computes itself, see
+            `landscape.objective.own_loss`), or a callable (model, batch). That gives losses [batch], a `Weighted`, a
+            scalar that is the mean over the batch, or a dict of these: its entry "loss", or the sum of all where there
+            is none, is the loss, and the others are quantities of the same pass. It may differentiate the network by
+            its inputs (residuals of differential equations, forces, gradient penalties) as in training.
         batch_norm: statistics of BatchNorm layers: "running" (the model's own), "recalibrate" (re-estimated on
             all of ``data`` at every point, independent of ``batch_size``) or "batch" (of each batch of
             ``batch_size`` samples; a last one of one sample joins the one before it). None stands for "recalibrate"
@@ -75,6 +78,10 @@ def objective(
             as many as make inputs of 2 MiB.
         whole_batch: all data are one batch, for losses that couple samples (contrastive, ranking, Cox) or whose data
             have parts of several lengths. Such a loss has no standard error.
+        metrics: further quantities by name, callables (model, batch) with the forms of a loss but for the dict. Each
+            runs the model by itself; terms in the dict of a loss cost no pass of their own.
+        regularizer: a callable (model) -> scalar of the parameters alone, added to the loss of every sample, and a
+            quantity of its own. It is computed once a point on surfaces, and once a batch in derivatives.
 
     Raises:
         InputError: data, loss, labels or model that do not fit each other; a random forward pass; a loss that
@@ -87,7 +94,7 @@ def objective(
         torch.Size([5])
     """
     settings = Settings.checked(
-        loss, dict(metrics or {}), batch_norm, device, dtype, precision, batch_size, whole_batch
+        loss, dict(metrics or {}), regularizer, batch_norm, device, dtype, precision, batch_size, whole_batch
     )
     return Objective(model, data, settings)
 
@@ -104,7 +111,7 @@ class Objective(Presented):
             raise InputError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
         network = Network(model, settings.device, settings.dtype, settings.batch_norm)
         self.passes = Passes(network, settings.precision, settings.is_plain)
-        self.contract = Contract(settings.loss, settings.metrics, settings.whole_batch)
+        self.contract = Contract(settings)
         self.order: Order | None = None  # of the BatchNorm layers, once it has been watched on all samples
         with self.arithmetic():
             samples = collect(data, settings.whole_batch).to(self.device, self.dtype, copy=not self.passes.only_reads)
@@ -157,12 +164,25 @@ class Objective(Presented):
         return self.contract.evaluate(self.passes, batch, self.batches.count(batch), metrics=False).losses
 
     def measure(self, batch: Any) -> Measured:
-        """As `evaluate`, with the losses of single samples as they are, whatever these weigh."""
+        """As `evaluate`, with the losses of single samples as they are, whatever these weigh, without a regularizer."""
         return self.contract.measure(self.passes, batch, self.batches.count(batch))[0]
 
     def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """``function(*arguments)``, the network or the callable loss, see `Passes`."""
         return self.passes(function, *arguments)
+
+    def regularization(self, slice_: Slice, coordinates: Tensor) -> Tensor:
+        """What the regularizer adds to every loss at ``coordinates`` [K, axes] of ``slice_``, [K] in float64.
+
+        The network is at the origin of the slice afterwards.
+        """
+        found = torch.zeros(len(coordinates), dtype=torch.float64)
+        with torch.no_grad():
+            for number, place in enumerate(coordinates.tolist()):
+                self.network.move_to(slice_(*place))
+                found[number] = self.contract.regularization(self.passes).cpu()
+            self.network.move_to(slice_.origin)
+        return found
 
     def score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Losses and hits of ``outputs`` under a named loss."""
@@ -299,6 +319,16 @@ class Objective(Presented):
     def batches_fixed(self) -> bool:
         """Whether there is one partition into batches for all, see `Batches`."""
         return self.batches.fixed
+
+    @property
+    def regularizes(self) -> bool:
+        """Whether there is a regularizer, which `measure` leaves out."""
+        return self.contract.regularizer is not None
+
+    @property
+    def scores_outputs(self) -> bool:
+        """Whether all that `measure` gives follows from the outputs of the network, by `score`."""
+        return not callable(self.loss) and not self.contract.metrics
 
     @property
     def samples(self) -> Samples:

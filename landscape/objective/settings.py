@@ -13,7 +13,7 @@ from landscape.objective.criteria import as_loss
 from landscape.objective.language_loss import LanguageModelLoss
 from landscape.objective.losses import LOSSES
 from landscape.objective.own_loss import OwnLoss
-from landscape.objective.terms import LOSS, check_name
+from landscape.objective.terms import LOSS, REGULARIZER, check_name
 from landscape.runtime.devices import has_bf16, select_device
 
 __all__ = ["Precision", "Settings"]
@@ -30,6 +30,7 @@ class Settings:
 
     loss: str | Callable[..., Any]  # the name of a loss, or a callable (model, batch)
     metrics: Mapping[str, Callable[..., Any]]  # name -> callable (model, batch)
+    regularizer: Callable[..., Any] | None  # callable (model)
     batch_norm: Policy | None
     device: torch.device
     dtype: torch.dtype
@@ -40,13 +41,14 @@ class Settings:
     @property
     def is_plain(self) -> bool:
         """Whether the loss is one of ours, of the outputs of the network and nothing else."""
-        return isinstance(self.loss, str) and not self.metrics
+        return isinstance(self.loss, str) and not self.metrics and self.regularizer is None
 
     @classmethod
     def checked(
         cls,
         loss: str | Callable[..., Any],
         metrics: Mapping[str, Callable[..., Any]],
+        regularizer: Callable[..., Any] | None,
         batch_norm: Policy | None,
         device: str | torch.device,
         dtype: torch.dtype,
@@ -64,10 +66,12 @@ class Settings:
             raise InputError(f"unknown loss {loss!r}; use {', '.join(map(repr, (*LOSSES, *OWN)))} or a callable")
         for name, metric in metrics.items():
             check_name(name, "a metric")
-            if name == LOSS or name in getattr(loss, "derived", ()) or not callable(metric):
-                raise InputError(
-                    f"the metric {name!r} must be a callable (model, batch), and of a name that is not taken"
-                )
+            if name in (LOSS, REGULARIZER, *getattr(loss, "derived", ())):
+                raise InputError(f"a metric has the name {name!r}, which stands for something else; choose another")
+            if not callable(metric):
+                raise InputError(f"the metric {name!r} is {type(metric).__name__}, not a callable (model, batch)")
+        if regularizer is not None and not callable(regularizer):
+            raise InputError(f"the regularizer is {type(regularizer).__name__}, not a callable (model) -> scalar")
         if batch_norm not in (None, *POLICIES):
             raise InputError(f"unknown BatchNorm policy {batch_norm!r}; use one of {', '.join(POLICIES)}")
         if batch_size is not None and batch_size < 1:
@@ -81,4 +85,4 @@ class Settings:
         place = select_device(device)
         if precision == "bf16" and not has_bf16(place):
             warnings.warn("no bf16 instructions here: this is slower than full precision", stacklevel=4)
-        return cls(loss, metrics, batch_norm, place, dtype, precision, batch_size, whole_batch)
+        return cls(loss, metrics, regularizer, batch_norm, place, dtype, precision, batch_size, whole_batch)

@@ -8,9 +8,10 @@ from torch import Tensor
 from landscape.errors import InputError
 from landscape.objective.losses import Weighted
 
-__all__ = ["LOSS", "Term", "check_name", "named", "terms_of"]
+__all__ = ["LOSS", "REGULARIZER", "Term", "check_name", "named", "terms_of"]
 
 LOSS = "loss"  # the name of the loss among the terms
+REGULARIZER = "regularizer"  # and of what depends on the parameters alone
 TAKEN = ("accuracy", "standard_error", "per_sample")  # what a surface holds beside its quantities
 FORMS = (
     "a tensor [batch] with one value a sample, a scalar tensor that is their mean, Weighted(values, weights), or a "

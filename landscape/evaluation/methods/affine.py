@@ -50,6 +50,8 @@ class Affine:
     def __init__(self, objective: Objective, slice_: Slice):
         if objective.loss != "cross_entropy" or not objective.has_accuracy:
             raise NotApplicable("the loss is not cross-entropy of one label a sample")
+        if not objective.scores_outputs:
+            raise NotApplicable("metrics are asked for, which take a forward pass at every point")
         if objective.overwrites:
             raise NotApplicable("the forward pass writes into its parameters")
         if objective.renews:

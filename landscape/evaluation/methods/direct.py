@@ -95,9 +95,7 @@ class Direct:
     def _may_run_together(self) -> bool:
         """Whether nothing in the objective is in the way of several points in one operation."""
         objective = self.objective
-        return (
-            not callable(objective.loss) and objective.passes.are_pure and not (objective.renews or self.batches_fixed)
-        )
+        return objective.scores_outputs and objective.passes.are_pure and not (objective.renews or self.batches_fixed)
 
     def _can_run_together(self, coordinates: Tensor) -> bool:
         """Whether the forward pass can be vectorised over points (torch.func.vmap accepts it), tried at two."""

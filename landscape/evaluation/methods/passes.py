@@ -65,8 +65,10 @@ class OneByOne:
         self.scorer = _Scorer(objective, by_features)
 
     def scores(self, stack: Tensor, batch: Any) -> Scores:
-        if callable(self.objective.loss):
-            return Scores(torch.stack([self.objective.measure(batch).losses for _ in self._visit(stack)]), None)
+        if not self.objective.scores_outputs:
+            pieces = [self.objective.measure(batch) for _ in self._visit(stack)]
+            hits = [None if piece.hits is None else piece.hits.sum()[None] for piece in pieces]
+            return Scores(torch.stack([piece.losses for piece in pieces]), _joined(hits))
         inputs, targets = batch
         scored: list[Scores] = []
         held: Tensor | None = None

@@ -79,5 +79,6 @@ class Prefix(Direct):
     @property
     def _classifies_features(self) -> bool:
         """Whether the points part in a linear layer [n, F] of a classifier, as `features_first` needs."""
-        classifier = self.objective.loss == "cross_entropy" and self.objective.has_accuracy
+        objective = self.objective
+        classifier = objective.loss == "cross_entropy" and objective.has_accuracy and objective.scores_outputs
         return classifier and isinstance(self.first.layer, nn.Linear) and self.flat

@@ -1,1 +1,0 @@
-"""What the studies share: measurements, results in files, means and deviations, tables, reports."""
