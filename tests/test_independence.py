@@ -73,7 +73,7 @@ class PerToken(nn.Module):
 
 COUPLED = {
     "sum": (lambda net, b: F.cross_entropy(net(b[0]), b[1], reduction="sum"), "their sum"),
-    "class weights": (class_weighted, r"samples weigh differently .*Weighted\(values, weights\)"),
+    "class weights": (class_weighted, r"samples have different weights .*Weighted\(values, weights\)"),
     "contrastive": (contrastive, "depends on the others of its batch"),
     "contrastive mean": (lambda net, b: contrastive(net, b).mean(), "depends on the others of its batch"),
     "balancing term": (balanced, "depends on the others of its batch"),
@@ -94,7 +94,7 @@ def test_losses_that_depend_on_the_batches_are_refused(case, count, batch_norm):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_mean_over_the_tokens_that_count_is_refused_whatever_the_padding(seed):
-    with pytest.raises(ll.InputError, match="weigh differently"):
+    with pytest.raises(ll.InputError, match="have different weights"):
         objective(PerToken(), (ROWS, SORTED, padded(seed)), loss=valid_pixels)
 
 
@@ -186,7 +186,7 @@ def test_attention_along_the_samples_is_refused_for_a_named_loss():
 
 def test_batch_norm_without_statistics_is_named_and_may_be_declared():
     model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 3)).double()
-    with pytest.raises(ll.InputError, match=r"layer '1' has no statistics .*batch_norm='batch'"):
+    with pytest.raises(ll.InputError, match=r"layer '1' has no running statistics .*batch_norm='batch'"):
         objective(model, (ROWS, SORTED))
     found = objective(model, (ROWS, SORTED), batch_norm="batch", batch_size=45)(model)
     expected = [F.cross_entropy(model(ROWS[a:b]), SORTED[a:b], reduction="none") for a, b in ((0, 45), (45, 90))]

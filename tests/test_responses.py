@@ -65,10 +65,10 @@ def without_gradient(f, x):
 
 WRAPS = {
     "reentrant checkpointing": (lambda f, x: checkpoint(f, x, use_reentrant=True), "use_reentrant=False"),
-    "detached": (lambda f, x: f(x).detach(), "'a.weight', 'a.bias', but autograd gives"),
-    "data": (lambda f, x: f(x).data, "but autograd gives"),
-    "no_grad": (without_gradient, "but autograd gives"),
-    "custom backward of None": (lambda f, x: Lost.apply(f(x)), "but autograd gives"),
+    "detached": (lambda f, x: f(x).detach(), "'a.weight', 'a.bias', for which autograd gives"),
+    "data": (lambda f, x: f(x).data, "for which autograd gives"),
+    "no_grad": (without_gradient, "for which autograd gives"),
+    "custom backward of None": (lambda f, x: Lost.apply(f(x)), "for which autograd gives"),
     "custom backward by a half": (lambda f, x: Halved.apply(f(x)), "is not that of the loss"),
     "partly detached": (lambda f, x: f(x) + f(x).detach(), "is not that of the loss"),
 }
@@ -123,7 +123,7 @@ def test_checkpointing_of_inner_parts_is_refused_and_the_other_kind_is_exact():
 def test_straight_through_estimators_are_told():
     model = Two(lambda f, x: Rounded.apply(f(x) - 0.5))
     target = ll.objective(model, images(), device="cpu")
-    with pytest.warns(UserWarning, match=r"THE LOSS DOES NOT MOVE WITH 'a.weight'"):
+    with pytest.warns(UserWarning, match=r"THE LOSS DOES NOT CHANGE WITH 'a.weight'"):
         MeanLoss(target).with_gradient(ll.parameters_of(model))
 
 

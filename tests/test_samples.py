@@ -292,7 +292,7 @@ class Fails(Dataset):
 
 
 REFUSED = {
-    "object": (lambda: loader(lambda *_: Graph()), "holds a test_samples.Graph, inside which"),
+    "object": (lambda: loader(lambda *_: Graph()), "holds a test_samples.Graph, which cannot be divided"),
     "list of batches": (lambda: list(DataLoader(TensorDataset(ROWS, LABELS), 10)), "may be a sample or a batch of 10"),
     "pair of pairs": (lambda: ((ROWS, LABELS), (ROWS, LABELS)), "may be a sample or a batch of 43"),
     "unequal samples": (Fails, "cannot be made into batches .*collate_fn"),
@@ -306,7 +306,7 @@ REFUSED = {
     "empty list": (list, "not an empty list"),
     "no samples": (lambda: (ROWS[:0], LABELS[:0]), "no samples"),
     "empty dataset": (lambda: TensorDataset(ROWS[:0], LABELS[:0]), "no samples"),
-    "text": (lambda: (ROWS.numpy(), np.array(["a"] * 43)), "in '1' an array of <U1; give numbers"),
+    "text": (lambda: (ROWS.numpy(), np.array(["a"] * 43)), "in '1' an array of <U1; pass numbers"),
     "names beside tensors": (lambda: {"x": ROWS, "id": ["a"] * 43}, "hold 'id', a list of 43, beside tensors: leave"),
     "a count beside tensors": (lambda: {"x": ROWS, "t": {"n": 43}}, r"hold 't\.n', 43, beside tensors: leave it out"),
     "ragged lists": (lambda: {"x": ROWS, "ids": [[1, 2], [3]]}, "hold in 'ids' lists of unequal lengths; pad them"),
@@ -510,6 +510,6 @@ def test_data_that_change_later_are_refused_or_were_copied():
     expected = F.cross_entropy(plain(rows), labels, reduction="none")
     torch.testing.assert_close(borrowed(plain), expected)
     rows += 1
-    with pytest.raises(ll.InputError, match=r"were written into after the objective was made .*tensor\.clone\(\)"):
+    with pytest.raises(ll.InputError, match=r"were changed after the objective was made .*tensor\.clone\(\)"):
         borrowed(plain)
     torch.testing.assert_close(copied(unknown), expected)

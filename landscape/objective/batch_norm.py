@@ -1,4 +1,4 @@
-"""Which statistics the BatchNorm layers of a moved network use: an argument, never an accident."""
+"""The statistics of the BatchNorm layers of a moved network: running, of the batch, or estimated at each point."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,17 +28,17 @@ POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
 def batch_norm_layers(model: nn.Module) -> list[BatchNorm]:
-    """The layers of ``model`` that normalise by running statistics over the batch."""
+    """The BatchNorm layers of ``model`` that have running statistics."""
     return [module for module in model.modules() if isinstance(module, BatchNorm) and module.running_mean is not None]
 
 
 def has_batch_norm(model: nn.Module) -> bool:
-    """Whether any layer of ``model`` normalises by running statistics."""
+    """Whether ``model`` has a BatchNorm layer with running statistics."""
     return bool(batch_norm_layers(model))
 
 
 def use_batch_statistics(model: nn.Module) -> None:
-    """Make every BatchNorm layer of ``model`` normalise by the batch at hand, in eval mode, for good."""
+    """Remove the running statistics of all BatchNorm layers, which then normalise by the batch, also in eval mode."""
     for layer in batch_norm_layers(model):
         layer.running_mean = layer.running_var = None
         layer.track_running_stats = False
@@ -46,7 +46,7 @@ def use_batch_statistics(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def frozen_statistics(model: nn.Module, forward: Callable[[], Any]) -> Iterator[None]:
-    """Let every BatchNorm layer meanwhile normalise by constants: the statistics of its first input in ``forward``."""
+    """Inside the block all BatchNorm layers use constant statistics, those of their first input in ``forward``."""
     layers = [module for module in model.modules() if isinstance(module, BatchNorm)]
     before = [(layer, layer.running_mean, layer.running_var) for layer in layers]
 
@@ -75,25 +75,25 @@ def recalibrate(
 ) -> Order:
     """Set the running statistics of every BatchNorm layer to those of the whole data at the present weights.
 
-    mean = average over samples and positions of the layer's input, var = its (biased) variance, as if the whole
-    data were one training batch, hence independent of batch size and order. Of a layer that runs more than once in a
-    pass (siamese branches, recurrence) they are those of the inputs of all its uses together. The layers are treated in
-    the order in which they run, because the input of each depends on the statistics of those before it: one pass a
-    layer, cut off at that layer. Layers that run in turns or more than once are treated together, until their
-    statistics are those of the inputs to which these same statistics lead. Compare Izmailov et al. 2018, "Averaging
-    Weights Leads to Wider Optima", section 3.2, whose single pass of batch averages depends on the batch size.
+    They are the mean and the (biased) variance of the layer's input over samples and positions, as if all data were
+    one training batch, and so do not depend on batch size and order. If a layer runs several times in a pass (siamese
+    branches, recurrence), they are those of all its inputs together. The layers are treated in the order in which they
+    run, because the input of each depends on the statistics of those before it; each takes one pass, which ends at that
+    layer. Layers that run alternately or several times are iterated together until their statistics are a fixed point:
+    the statistics of the inputs that they themselves cause. Compare Izmailov et al. 2018, "Averaging Weights Leads to
+    Wider Optima", section 3.2, whose single pass with averages over batches depends on the batch size.
 
     Args:
-        model: in eval mode; its running statistics are overwritten.
-        forward: runs ``model`` on one batch.
-        batches: gives a fresh walk through the data.
-        order: what an earlier call with the same network and data gave, which saves a pass.
+        model: The network, in eval mode; its running statistics are overwritten.
+        forward: Function that runs ``model`` on one batch.
+        batches: Function that returns a new iterator over the data.
+        order: The result of an earlier call with the same network and data, which saves a pass.
 
     Returns:
         The order in which the layers run.
 
     Raises:
-        InputError: statistics that are used outside of the layer's own forward pass, or that do not settle.
+        InputError: statistics are used outside of the layer's own forward pass, or do not converge.
     """
     layers = {name: layer for name, layer in model.named_modules() if layer in set(batch_norm_layers(model))}
     order = order or watch_order(layers, forward, batches())
@@ -111,9 +111,9 @@ def recalibrate(
     return order
 
 
-ROUNDS = 200  # passes in which the statistics of layers that depend on each other settle, or not
-DAMPED = 10  # passes more than layers, after which half a step is taken: statistics that swing come to rest
-SETTLED = {torch.float64: 1e-10}  # change of the statistics, in standard deviations, that counts as none
+ROUNDS = 200  # passes of the fixed-point iteration, at most
+DAMPED = 10  # passes beyond the number of layers, after which steps are halved to damp oscillations
+SETTLED = {torch.float64: 1e-10}  # largest change of converged statistics, in standard deviations
 SETTLED_FLOAT32 = 1e-5
 
 
@@ -123,13 +123,13 @@ def _settle(
     forward: Callable[[Any], Any],
     batches: Callable[[], Iterable[Any]],
 ) -> None:
-    """Give ``layers`` the statistics of the inputs to which these statistics lead, by iteration."""
+    """Iterate the statistics of ``layers`` until they are those of the inputs that they themselves cause."""
     bound = SETTLED.get(_statistics(layers[0])[0].dtype, SETTLED_FLOAT32)
     for attempt in range(ROUNDS):
-        found = _collect(layers, forward, batches)
+        collected = _collect(layers, forward, batches)
         step = 1.0 if attempt < len(layers) + DAMPED else 0.5
-        change = float(np.max([moments.store(layer, step) for moments, layer in zip(found, layers, strict=True)]))
-        if not change > bound:  # NaN where the weights give NaN, which stays
+        change = float(np.max([moments.store(layer, step) for moments, layer in zip(collected, layers, strict=True)]))
+        if not change > bound:  # also true for NaN, if the weights give NaN
             return
     raise InputError(
         f"the BatchNorm statistics of {', '.join(names)}, which run more than once in a pass, do not settle (they "
@@ -140,7 +140,7 @@ def _settle(
 def _collect(
     layers: Sequence[BatchNorm], forward: Callable[[Any], Any], batches: Callable[[], Iterable[Any]], cut: bool = False
 ) -> list["_Moments"]:
-    """Moments of all inputs of ``layers`` over the data; with ``cut`` a pass ends at the first of them."""
+    """The moments of all inputs of ``layers`` over the data; with ``cut`` a pass ends at the first layer."""
     moments = {layer: _Moments() for layer in layers}
 
     def hook(layer: BatchNorm, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -160,16 +160,16 @@ def _collect(
 
 
 class _Reached(Exception):
-    """The layer under treatment has seen its input; the rest of the forward pass is not needed."""
+    """Raised to end a forward pass once the layer has received its input."""
 
 
 def _statistics(layer: BatchNorm) -> tuple[Tensor, Tensor]:
-    """Running mean and variance of a layer of `batch_norm_layers`, which has them."""
+    """Running mean and variance of a layer of `batch_norm_layers`, for which they exist."""
     return cast(Tensor, layer.running_mean), cast(Tensor, layer.running_var)
 
 
 class _Moments:
-    """Merges mean and variance of the inputs of a layer (Chan et al. 1979)."""
+    """Mean and variance of the inputs of a layer, merged batch by batch (Chan et al. 1979)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -186,8 +186,11 @@ class _Moments:
         self.count = total
 
     def store(self, layer: BatchNorm, step: float = 1.0) -> float:
-        """Move the statistics of ``layer`` by ``step`` towards these; the largest change, in standard deviations."""
-        if not self.count:  # it did not run
+        """Move the statistics of ``layer`` towards these by the factor ``step``; return the largest full change.
+
+        The change is measured in standard deviations.
+        """
+        if not self.count:  # the layer did not run
             return 0.0
         running_mean, running_var = _statistics(layer)
         mean, variance = as_float64(running_mean), as_float64(running_var)

@@ -1,4 +1,4 @@
-"""Losses of torch of (outputs, targets), as losses of (model, batch) with one value a sample."""
+"""torch's losses of (outputs, targets), converted to losses of (model, batch) with one value for each sample."""
 
 import copy
 import functools
@@ -16,14 +16,14 @@ from landscape.storage.provenance import fingerprint
 __all__ = ["Criterion", "as_loss"]
 
 FUNCTIONS = {"cross_entropy": nn.CrossEntropyLoss, "nll_loss": nn.NLLLoss}
-CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)  # averaged with the weights of the classes, where labels are indices
+CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)  # if labels are indices, averaged with the weights of the classes
 
 
 def as_loss(loss: Any) -> Any:
-    """``loss`` itself, or what stands for a criterion of torch.nn or a function of torch.nn.functional.
+    """``loss``; a criterion of torch.nn or function of torch.nn.functional becomes a `Criterion` or a name.
 
     Raises:
-        InputError: a criterion whose value is a sum, or a class in the place of an object.
+        InputError: the value of the criterion is a sum, or ``loss`` is a class instead of an object.
     """
     if isinstance(loss, type) and issubclass(loss, nn.Module):
         raise InputError(f"loss is the class {loss.__name__}; make one: loss={loss.__name__}()")
@@ -36,7 +36,7 @@ def as_loss(loss: Any) -> Any:
 
 
 class Criterion:
-    """(model, batch) -> the losses of a criterion, one value a sample, weighted where it weighs them itself."""
+    """(model, batch) -> the losses of a criterion, one for each sample, with weights if the criterion has them."""
 
     def __init__(self, criterion: Callable[..., Tensor], name: str):
         self.criterion: Any = criterion
@@ -46,7 +46,7 @@ class Criterion:
 
     @classmethod
     def of(cls, criterion: nn.Module) -> "Criterion | str":
-        """The criterion, or "cross_entropy" where it is that."""
+        """The converted criterion, or the name "cross_entropy" if it is plain cross-entropy."""
         kind = type(criterion).__name__
         if criterion.reduction == "sum":
             raise InputError(
@@ -65,14 +65,14 @@ class Criterion:
         return self.losses(outputs, targets)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor | Weighted:
-        """One value a sample, whose (weighted) mean is the criterion."""
+        """One value for each sample, whose (weighted) mean is the value of the criterion."""
         elements = self._elements(outputs, targets)
         if not elements.ndim or len(elements) != len(outputs):
             raise InputError(f"{self.name} gives no value for every sample; pass loss=callable(model, batch)")
         if elements.numel() > max(outputs.numel(), targets.numel()):
             raise InputError(
                 f"{self.name} would broadcast outputs {tuple(outputs.shape)} against targets {tuple(targets.shape)}; "
-                "give both one shape"
+                "make both of one shape"
             )
         if self._reduction == "none" and (elements.ndim > 1 or self._weighs):
             raise InputError(
@@ -85,12 +85,12 @@ class Criterion:
         return rows.sum(1) if self._reduction == "batchmean" else rows.mean(1)
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
-        """Raise InputError unless the losses average to what the criterion itself gives for a batch."""
-        given, own = self.losses(outputs, targets), self._call(outputs, targets)
-        if isinstance(given, Weighted):
-            mean = (given.values * given.weights).sum() / given.weights.sum()
+        """Raise InputError unless the mean of the losses equals the value of the criterion for a batch."""
+        losses, own = self.losses(outputs, targets), self._call(outputs, targets)
+        if isinstance(losses, Weighted):
+            mean = (losses.values * losses.weights).sum() / losses.weights.sum()
         else:
-            mean = given.mean()
+            mean = losses.mean()
         if self._reduction == "none":
             own = own.mean()
         if own.ndim or not torch.allclose(mean, own.to(mean), rtol=1e-3, equal_nan=True):
@@ -119,12 +119,12 @@ class Criterion:
         criterion = criterion or self.criterion
         if isinstance(criterion, nn.Module):
             tensors = {name: value.to(outputs) for name, value in criterion.named_buffers()}
-            found: Tensor = torch.func.functional_call(criterion, tensors, (outputs, targets))
-            return found
+            value: Tensor = torch.func.functional_call(criterion, tensors, (outputs, targets))
+            return value
         return criterion(outputs, targets)
 
     def _by_class(self, rows: Tensor, targets: Tensor) -> Weighted:
-        """Averages over the elements that count, with the weights of their classes."""
+        """Averages over the elements that are not ignored, with the weights of their classes."""
         labels = targets.reshape(len(targets), -1)
         counts = labels != self.criterion.ignore_index
         weights = counts.to(rows.dtype)
@@ -135,6 +135,6 @@ class Criterion:
 
 
 def _is_setting(key: str, value: Any) -> bool:
-    """Whether an attribute of a criterion is one of its settings, other than what it is by default."""
+    """Whether an attribute of a criterion is a setting that differs from its default."""
     default = {"label_smoothing": 0.0, "ignore_index": IGNORED, "reduction": "mean", "training": True}
     return not key.startswith("_") and default.get(key) != value

@@ -1,4 +1,4 @@
-"""What a forward pass does with the memory of parameters: which it reads, from where, and into which it writes."""
+"""Watching what a forward pass does with the memory of parameters: which it reads, from where, and which it changes."""
 
 import contextlib
 import sys
@@ -18,54 +18,55 @@ from landscape.runtime.watching import WatchingMode
 
 __all__ = ["Findings", "find_out", "parameters_touched"]
 
-TWO_AND_MORE = 3.0  # times its weights: where a limit on weights that holds at the network itself is exceeded
+FAR_AWAY = 3.0  # factor of the weights at which a forward pass exceeds and enforces limits on their size
 
 
 @dataclass
 class Findings:
-    """What was seen in a few passes of a network of our own."""
+    """What a few passes of a private copy of a network do with its parameters."""
 
-    touched: set[str] | None = None  # parameters that some operation took; None where the passes could not be watched
-    elsewhere: set[str] = field(default_factory=set)  # parameters whose values are read from where no move shows
+    touched: set[str] | None = None  # parameters that operations read; None if the passes could not be watched
+    elsewhere: set[str] = field(default_factory=set)  # parameters read from memory that does not change when they move
     written: set[str] = field(default_factory=set)  # parameters that the pass itself changes
-    draws: bool = False  # whether the pass draws from the global random generators of torch
-    constants: bool = False  # whether it makes tensors of the default dtype
-    lowered: str | None = None  # where it goes on in a lower precision than it was given
+    draws: bool = False  # whether the pass draws from torch's global random generators
+    constants: bool = False  # whether the pass creates tensors of the default dtype
+    lowered: str | None = None  # line of code at which the precision of the inputs is lowered
 
 
-def find_out(model: nn.Module, given: nn.Module, run: Callable[[], Any], dtype: torch.dtype) -> Findings:
-    """Watch passes ``run`` of ``model``, a private copy of ``given``, which is left as it was.
+def find_out(model: nn.Module, original: nn.Module, run: Callable[[], Any], dtype: torch.dtype) -> Findings:
+    """Watch passes ``run`` of ``model``, a private copy of ``original``, whose weights are restored afterwards.
 
-    Three passes: at the weights as they are; with the same weights in other memory, which what was computed or kept
-    from the first memory does not follow; and far away, where limits on the weights are exceeded.
+    There are three passes: with the weights as they are; with the same weights in other memory, where tensors that
+    were computed or kept from the first memory become visible; and with much larger weights, where limits on their size
+    are enforced.
     """
-    found, own = Findings(), dict(model.named_parameters())
-    watch = _Watch(own, [*named_parameters(given), *_computed(given, model)], dtype, found)
-    factories = _Factories(found)
+    findings, own = Findings(), dict(model.named_parameters())
+    watch = _Watch(own, [*named_parameters(original), *_computed(original, model)], dtype, findings)
+    factories = _Factories(findings)
     try:
         with watch, factories:
             run()
     except Exception:
-        return found
-    _note_replaced(model, own, found)
-    found.written |= {name for name, value in named_parameters(given) if _differs(own.get(name), value)}
+        return findings
+    _note_replaced(model, own, findings)
+    findings.written |= {name for name, value in named_parameters(original) if _differs(own.get(name), value)}
     before = {name: parameter.data for name, parameter in model.named_parameters()}
     first = watch.touched
     try:
         _place(model, {name: value.clone() for name, value in before.items()})
-        again = _Watch(dict(model.named_parameters()), [*watch.others, *before.items()], dtype, found)
+        again = _Watch(dict(model.named_parameters()), [*watch.others, *before.items()], dtype, findings)
         with contextlib.suppress(Exception), again:
             run()
-            found.touched = first | again.touched
-            found.elsewhere |= watch.elsewhere | again.elsewhere | (watch.read - again.touched)
-        _watch_far_away(model, run, dtype, found)
+            findings.touched = first | again.touched
+            findings.elsewhere |= watch.elsewhere | again.elsewhere | (watch.read - again.touched)
+        _watch_far_away(model, run, dtype, findings)
     finally:
         _place(model, before)
-    return found
+    return findings
 
 
 def parameters_touched(model: nn.Module, run: Callable[[], Any], dtype: torch.dtype) -> set[str]:
-    """Names of the parameters that operations of the pass ``run`` take."""
+    """Names of the parameters that operations of the pass ``run`` read."""
     watch = _Watch(dict(model.named_parameters()), [], dtype, Findings())
     with watch:
         run()
@@ -73,13 +74,13 @@ def parameters_touched(model: nn.Module, run: Callable[[], Any], dtype: torch.dt
 
 
 class _Watch(WatchingMode):
-    """Notes what the operations of one pass read and write, through whatever views."""
+    """Notes which memory the operations of one pass read and write, also through views."""
 
     def __init__(
-        self, own: Mapping[str, Tensor], others: Iterable[tuple[str, Tensor]], dtype: torch.dtype, found: Findings
+        self, own: Mapping[str, Tensor], others: Iterable[tuple[str, Tensor]], dtype: torch.dtype, findings: Findings
     ):
         super().__init__()
-        self.own, self.others, self.dtype, self.found = own, list(others), dtype, found
+        self.own, self.others, self.dtype, self.findings = own, list(others), dtype, findings
         self._own, self._others = _ranges(own.items()), _ranges(self.others)
         self.touched, self.read, self.elsewhere = set[str](), set[str](), set[str]()
 
@@ -96,53 +97,53 @@ class _Watch(WatchingMode):
         for argument, value in zip(schema.arguments, args, strict=False):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 for tensor in tree_leaves(value):
-                    self.found.written |= _names_at(tensor, self._own)
-        self.found.draws |= torch.Tag.nondeterministic_seeded in function.tags
+                    self.findings.written |= _names_at(tensor, self._own)
+        self.findings.draws |= torch.Tag.nondeterministic_seeded in function.tags
         outputs = function(*args, **kwargs)
         kind = function._schema.name.partition("::")[2]
-        made = kind.startswith("new_") or kind.endswith("_like")  # constants, whatever is in the tensor they are like
-        if self.found.lowered is None and not made and any(tensor.dtype == self.dtype for tensor in tensors):
+        constant = kind.startswith("new_") or kind.endswith("_like")  # uses the dtype of a tensor, not its values
+        if self.findings.lowered is None and not constant and any(tensor.dtype == self.dtype for tensor in tensors):
             lower = any(_is_lower(leaf, self.dtype) for leaf in tree_leaves(outputs))
-            self.found.lowered = _place_in_code() if lower else None
+            self.findings.lowered = _line_of_code() if lower else None
         return outputs
 
 
 class _Factories(TorchFunctionMode):
-    """Notes whether tensors of the default dtype are made."""
+    """Notes whether tensors of the default dtype are created."""
 
-    def __init__(self, found: Findings):
+    def __init__(self, findings: Findings):
         super().__init__()
-        self.found, self.made_by = found, _device_constructors()
+        self.findings, self.constructors = findings, _device_constructors()
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        made = function(*args, **kwargs)
-        if function in self.made_by and kwargs.get("dtype") is None:
-            self.found.constants |= isinstance(made, Tensor) and made.dtype == torch.get_default_dtype()
-        return made
+        result = function(*args, **kwargs)
+        if function in self.constructors and kwargs.get("dtype") is None:
+            self.findings.constants |= isinstance(result, Tensor) and result.dtype == torch.get_default_dtype()
+        return result
 
 
-def _watch_far_away(model: nn.Module, run: Callable[[], Any], dtype: torch.dtype, found: Findings) -> None:
-    """Find limits on the weights that only a pass with larger weights enforces."""
+def _watch_far_away(model: nn.Module, run: Callable[[], Any], dtype: torch.dtype, findings: Findings) -> None:
+    """Note parameters that a pass changes only if they are large, to enforce a limit."""
     own = dict(model.named_parameters())
     for parameter in own.values():
         if parameter.is_floating_point() or parameter.is_complex():
-            parameter.data = parameter.data * TWO_AND_MORE
-    with contextlib.suppress(Exception), _Watch(own, [], dtype, found):
+            parameter.data = parameter.data * FAR_AWAY
+    with contextlib.suppress(Exception), _Watch(own, [], dtype, findings):
         run()
-        _note_replaced(model, own, found)
+        _note_replaced(model, own, findings)
 
 
-def _note_replaced(model: nn.Module, own: Mapping[str, Tensor], found: Findings) -> None:
-    """Note the parameters that are other objects, or in other memory, than the pass was given."""
+def _note_replaced(model: nn.Module, own: Mapping[str, Tensor], findings: Findings) -> None:
+    """Note the parameters that the pass has replaced by other objects or moved to other memory."""
     ranges = _ranges(own.items())
     for name, parameter in model.named_parameters():
         if name not in own or own[name] is not parameter or name not in _names_at(parameter, ranges):
-            found.written.add(name)
+            findings.written.add(name)
 
 
 def _differs(own: Tensor | None, value: Tensor) -> bool:
-    """Whether the values of ``own``, a copy of ``value`` in whatever dtype, are others now."""
+    """Whether the values of ``own``, which was a copy of ``value`` in some dtype, have changed."""
     if own is None:
         return True
     expected = value.detach().to(own.device, own.dtype)
@@ -155,62 +156,62 @@ def _place(model: nn.Module, values: dict[str, Tensor]) -> None:
             parameter.data = values[name]
 
 
-def _computed(given: nn.Module, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """(name of a parameter, tensor of the copy ``model`` that was once taken from it and does not follow it)."""
-    names = {id(parameter): name for name, parameter in named_parameters(given)}
-    ranges = _ranges(named_parameters(given))
-    for module, copied in zip(_modules(given), model.modules(), strict=False):
-        held, kept = _held(module), _held(copied)
-        for value, own in zip(held, kept, strict=True) if len(held) == len(kept) else ():
+def _computed(original: nn.Module, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """(name of a parameter, tensor of the copy ``model`` that was computed from it earlier and does not follow it)."""
+    names = {id(parameter): name for name, parameter in named_parameters(original)}
+    ranges = _ranges(named_parameters(original))
+    for module, copied in zip(_modules(original), model.modules(), strict=False):
+        values, copies = _held(module), _held(copied)
+        for value, own in zip(values, copies, strict=True) if len(values) == len(copies) else ():
             computed = {names[id(leaf)] for leaf in _leaves_of(value) if id(leaf) in names}
             for name in computed | _names_at(value, ranges):
                 yield name, own
 
 
 def _held(module: nn.Module) -> list[Tensor]:
-    """The tensors of ``module`` that are no parameters, those inside lists and mappings, too."""
+    """The tensors of ``module`` that are not parameters, including those in lists and mappings."""
     own = {key: value for key, value in vars(module).items() if key != "_parameters"}
     return [leaf for leaf in tree_leaves(own) if isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter)]
 
 
-def _modules(given: nn.Module) -> list[nn.Module]:
-    """The modules of ``given`` as its copy has them, without wrappers."""
-    return [module for module in unwrapped(given).modules() if wrapped_by(module) is None]
+def _modules(original: nn.Module) -> list[nn.Module]:
+    """The modules of ``original`` that its copy has as well: all but wrappers."""
+    return [module for module in unwrapped(original).modules() if wrapped_by(module) is None]
 
 
 def _leaves_of(tensor: Tensor) -> Iterator[Tensor]:
-    """The leaves of the graph that ``tensor`` was computed by."""
-    waiting, seen = [tensor.grad_fn], set()
+    """The leaves of the graph from which ``tensor`` was computed."""
+    waiting, visited = [tensor.grad_fn], set()
     while waiting:
         node = waiting.pop()
-        if node is None or node in seen:
+        if node is None or node in visited:
             continue
-        seen.add(node)
+        visited.add(node)
         if hasattr(node, "variable"):
             yield node.variable
-        waiting += [following for following, _ in node.next_functions]
+        waiting += [parent for parent, _ in node.next_functions]
 
 
 Ranges = dict[int, list[tuple[int, int, str]]]  # storage -> (first byte, end, name) of every tensor in it
 
 
 def _ranges(tensors: Iterable[tuple[str, Tensor]]) -> Ranges:
-    found: Ranges = {}
+    ranges: Ranges = {}
     for name, tensor in tensors:
-        if (place := _place_of(tensor)) is not None:
-            found.setdefault(place[0], []).append((place[1], place[2], name))
-    return found
+        if (memory := _memory_of(tensor)) is not None:
+            ranges.setdefault(memory[0], []).append((memory[1], memory[2], name))
+    return ranges
 
 
 def _names_at(tensor: Any, ranges: Ranges) -> set[str]:
-    place = _place_of(tensor) if isinstance(tensor, Tensor) else None
-    if place is None or place[0] not in ranges:
+    memory = _memory_of(tensor) if isinstance(tensor, Tensor) else None
+    if memory is None or memory[0] not in ranges:
         return set()
-    return {name for low, high, name in ranges[place[0]] if place[1] < high and low < place[2]}
+    return {name for low, high, name in ranges[memory[0]] if memory[1] < high and low < memory[2]}
 
 
-def _place_of(tensor: Tensor) -> tuple[int, int, int] | None:
-    """(storage, first byte, end) of ``tensor``; None where it has no memory that could be told."""
+def _memory_of(tensor: Tensor) -> tuple[int, int, int] | None:
+    """(storage, first byte, end) of ``tensor``; None if it has no memory of its own."""
     try:
         start, storage = tensor.data_ptr(), tensor.untyped_storage().data_ptr()
     except (RuntimeError, NotImplementedError):
@@ -227,8 +228,8 @@ def _is_lower(value: Any, dtype: torch.dtype) -> bool:
     return torch.finfo(value.dtype).eps > torch.finfo(dtype).eps
 
 
-def _place_in_code() -> str:
-    """The module and line outside of torch and this package that runs now."""
+def _line_of_code() -> str:
+    """The innermost running line outside of torch and of this folder, with the class of its module."""
     frame = sys._getframe(1)
     own = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
     while frame.f_back is not None and frame.f_code.co_filename.startswith(own):

@@ -1,4 +1,4 @@
-"""Forward methods of modules, replaced for a while and put back."""
+"""Temporary replacement of the forward methods of modules."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ __all__ = ["has_own_forward", "input_of", "replaced_forwards"]
 
 @contextlib.contextmanager
 def replaced_forwards(replacements: dict[nn.Module, Callable[..., Any]]) -> Iterator[None]:
-    """Replace the forward methods of modules, and put back what each of them had, whatever happens inside."""
+    """Replace the forward methods of modules inside the block, and restore them afterwards, also after an error."""
     own = {module: module.__dict__["forward"] for module in replacements if has_own_forward(module)}
     try:
         for module, function in replacements.items():
@@ -25,11 +25,11 @@ def replaced_forwards(replacements: dict[nn.Module, Callable[..., Any]]) -> Iter
 
 
 def has_own_forward(module: nn.Module) -> bool:
-    """Whether someone gave this one module a forward method that its class does not have."""
+    """Whether ``module`` has a forward method of its own, other than that of its class."""
     return "forward" in module.__dict__
 
 
 def input_of(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor | None:
-    """The one tensor that a layer is called with, by position or by name; None where it is called otherwise."""
-    given = (*arguments, *keywords.values())
-    return given[0] if len(given) == 1 and isinstance(given[0], Tensor) else None
+    """The argument of a layer that is called with a single tensor, by position or by name; None for other calls."""
+    values = (*arguments, *keywords.values())
+    return values[0] if len(values) == 1 and isinstance(values[0], Tensor) else None

@@ -14,26 +14,25 @@ from landscape.runtime import own_torch_state
 
 __all__ = ["MeanLoss"]
 
-BATCH = 128  # samples of one backward pass; the activations of more leave the cache of a CPU
+BATCH = 128  # samples of one backward pass; the activations of more do not fit into the cache of a CPU
 
 
 class MeanLoss:
-    """theta -> L(theta) = 1/N sum_n l_n(theta) and its gradient, summed over samples in float64.
+    """The map theta -> L(theta) = 1/N sum_n l_n(theta) and its gradient, summed over samples in float64.
 
-    The gradient is that by the parameters ``names``, by all where there are none.
-
-    Works on a network of its own: the objective, and the network that it was made from, stay as they are.
+    The gradient is taken with respect to the parameters ``names``; None stands for all. The computations use another
+    copy of the network, so that the objective and its network are not changed.
 
     Raises:
-        InputError: BatchNorm statistics that are re-estimated at every point; this gradient would leave that out.
+        InputError: the BatchNorm policy is "recalibrate", for which this gradient would be incomplete.
     """
 
     @own_torch_state()
     def __init__(self, objective: Objective, names: Collection[str] | None = None):
         if objective.has_batch_norm and objective.batch_norm == "recalibrate":
             raise InputError(
-                "batch_norm='recalibrate' makes the statistics depend on the weights, which this gradient would leave "
-                "out; use 'running' or 'batch'"
+                "batch_norm='recalibrate' makes the statistics depend on the weights, which this gradient does not "
+                "include; use 'running' or 'batch'"
             )
         self.objective = objective.for_slice(None).twin().in_batches(BATCH)
         own = dict(self.objective.model.named_parameters())

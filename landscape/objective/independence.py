@@ -1,4 +1,4 @@
-"""Whether the loss of a sample depends on the batch it comes in: tried on samples spread over the data."""
+"""Checking that the loss of a sample does not depend on its batch, on samples from the whole data."""
 
 import contextlib
 import copy
@@ -21,28 +21,29 @@ from landscape.objective.trees import batch_length, map_parts, map_tensors, sele
 
 __all__ = ["changed_buffer", "check_independence"]
 
-EXACT = {torch.float32: 1e-4, torch.float64: 1e-6}  # of the spread of the losses: deviations up to this are rounding
-SHRINKS = 0.05  # share of a deviation in float32 that is left in float64 where it was rounding
-UNPROVEN = 1e-3  # deviation in float32 that passes where the loss does not run in float64
-LEVEL = 1e-3  # share of the size of the losses that counts as spread, for losses that are all the same
-RAGGED = (1, 1, 2, 3, 5, 8)  # samples of the first batches of a partition
-MOVE = 0.03  # noise of the second point, as a share of the root mean square of a parameter
-EXPLAINED = 0.01  # share of the deviation that weights may leave unexplained
-SINGLES = 32  # samples by which a refusal tells a weighted mean from a coupling
+EXACT = {torch.float32: 1e-4, torch.float64: 1e-6}  # largest deviation by rounding, as a share of the losses' spread
+SHRINKS = 0.05  # share of a deviation in float32 that may be left in float64 if it was rounding
+UNPROVEN = 1e-3  # largest deviation in float32 that is accepted if the loss cannot be computed in float64
+LEVEL = 1e-3  # share of the size of the losses that is added to their spread, for losses that are all equal
+RAGGED = (1, 1, 2, 3, 5, 8)  # sizes of the first batches of the ragged partition
+MOVE = 0.03  # noise of the second point, as a share of the root mean square of each parameter
+EXPLAINED = 0.01  # share of a deviation that a weighted mean may leave unexplained
+SINGLES = 32  # samples used to distinguish a weighted mean from coupled samples
 
 Partition = list[Tensor]  # the samples of each batch
 
 
 def check_independence(contract: Contract, passes: Passes, batches: list[Any]) -> None:
-    """Raise InputError where the loss or a quantity of samples depends on how they are cut into batches.
+    """Raise InputError if the loss, or a quantity, of samples depends on their division into batches.
 
-    Every one of ``batches`` is evaluated whole, cut in two after a shuffle, and, at a point nearby, cut into ragged
-    batches. Statistics of BatchNorm by batch, which are declared, stay those of the whole batch. Deviations count
-    relative to the spread of the losses; what nearly vanishes in float64 is rounding.
+    Each of ``batches`` is evaluated as a whole and divided in two after a shuffle, and at a point nearby as a whole and
+    divided into ragged batches. With the BatchNorm policy "batch", which declares such a dependence, the statistics of
+    the whole batch are kept. Deviations are measured relative to the spread of the losses; a deviation that nearly
+    vanishes in float64 is rounding.
 
     Raises:
-        InputError: a sum, a weighted mean, samples that are coupled, data whose samples lie along another axis, or a
-            loss that fails on other batches; the message says which, and of which term.
+        InputError: the loss of a batch is a sum or a weighted mean, samples are coupled, the samples lie along another
+            axis of the data, or the loss fails for other batches; the message says which, and for which term.
     """
     for batch in batches:
         if (count := batch_length(batch)) < 2:
@@ -55,34 +56,34 @@ def check_independence(contract: Contract, passes: Passes, batches: list[Any]) -
 
 
 def changed_buffer(model: nn.Module, before: dict[str, Tensor]) -> str | None:
-    """What to do about the first buffer of ``model`` that is no longer as ``before``; None where there is none."""
+    """A message about the first buffer of ``model`` that has changed since ``before``; None if none has."""
     for name, buffer in model.named_buffers():
         if name in before and not _same(buffer, before[name]):
             return (
                 f"the network changes its buffer {name!r} while it computes (an observer, a cache or a running mean); "
-                "make it leave that alone in eval mode"
+                "change it so that it does not do that in eval mode"
             )
     return None
 
 
-def _same(found: Tensor, expected: Tensor) -> bool:
-    return found.shape == expected.shape and torch.equal(found.nan_to_num(), expected.nan_to_num())
+def _same(value: Tensor, expected: Tensor) -> bool:
+    return value.shape == expected.shape and torch.equal(value.nan_to_num(), expected.nan_to_num())
 
 
 def _is_rounding(trial: "_Trial", name: str, deviation: float) -> bool:
-    """Whether ``deviation`` comes from the rounding of float32: nearly all of it goes in float64."""
+    """Whether ``deviation`` comes from rounding in float32, so that it nearly vanishes in float64."""
     if trial.passes.network.dtype == torch.float64:
         return False
     try:
         exact = trial.in_double()
         with exact.declared_statistics():
             return exact.deviations()[name] <= SHRINKS * min(deviation, 1.0)
-    except (RuntimeError, TypeError, ValueError):  # a loss that closes over tensors in float32
+    except (RuntimeError, TypeError, ValueError):  # for instance a loss that uses tensors in float32
         return deviation <= UNPROVEN
 
 
 class _Trial:
-    """One batch of an objective, cut in several ways."""
+    """One batch of an objective and its partitions."""
 
     def __init__(self, contract: Contract, passes: Passes, batch: Any, count: int):
         self.contract, self.passes, self.batch, self.count = contract, passes.in_full_precision(), batch, count
@@ -95,64 +96,64 @@ class _Trial:
         self.ragged = [*torch.randperm(count, generator=generator).tensor_split(ends)]
 
     def in_double(self) -> "_Trial":
-        """The same in float64, with a network of its own."""
+        """This trial in float64, with another copy of the network."""
         double = copy.copy(self)
         double.passes = self.passes.of(self.passes.network.in_double())
         double.batch = map_tensors(lambda t: t.double() if t.is_floating_point() else t, self.batch)
         return double
 
     def declared_statistics(self) -> contextlib.AbstractContextManager[None]:
-        """BatchNorm by batch is declared to couple samples: its statistics are kept meanwhile."""
+        """A block in which BatchNorm with the policy "batch" uses the statistics of the whole batch."""
         if self.passes.network.batch_norm != "batch":
             return contextlib.nullcontext()
         return frozen_statistics(self.passes.model, lambda: self.losses(self.whole))
 
     def deviations(self) -> dict[str, float]:
-        """Of every term, the largest difference between the losses in two partitions, as a share of their spread."""
+        """For every term the largest difference between its losses in two partitions, as a share of their spread."""
         here = self.losses(self.whole), self.losses(self.halves)
         with _moved(self.passes.model):
             there = self.losses(self.whole), self.losses(self.ragged)
-        found = {}
+        largest = {}
         for name in here[0]:
             if here[0][name].weights_differ(there[0][name]):
                 raise InputError(
-                    "the weights of the samples change with the parameters of the network; Weighted takes constant "
-                    "ones, and what depends on the parameters belongs into the values"
+                    "the weights of the samples change with the parameters of the network; Weighted needs constant "
+                    "weights, and factors that depend on the parameters belong into the values"
                 )
             pairs = [(whole[name], cut[name]) for whole, cut in (here, there)]
             spread = _spread(pairs[1][0 if self.contract.forms[name] else 1].values)
-            found[name] = max(cut.difference(whole, spread) for whole, cut in pairs)
-        return found
+            largest[name] = max(cut.difference(whole, spread) for whole, cut in pairs)
+        return largest
 
     def losses(self, partition: Partition) -> dict[str, "_Losses"]:
-        """What every term gives for the batches of ``partition``."""
-        pieces, found = [self.given(rows) for rows in partition], {}
+        """The losses of every term in the batches of ``partition``."""
+        pieces, losses = [self.terms(rows) for rows in partition], {}
         order = torch.cat(partition).argsort()
         for name, per_sample in self.contract.forms.items():
             terms = [piece[name] for piece in pieces]
             values = torch.cat([term.values.reshape(-1) for term in terms])
-            given = [term.weights.reshape(-1) for term in terms if term.weights is not None]
-            weights = torch.cat(given) if given else None
+            parts = [term.weights.reshape(-1) for term in terms if term.weights is not None]
+            weights = torch.cat(parts) if parts else None
             if per_sample:
-                found[name] = _Losses(values[order], weights=None if weights is None else weights[order])
+                losses[name] = _Losses(values[order], weights=None if weights is None else weights[order])
             else:
                 sizes = torch.tensor([len(rows) for rows in partition], dtype=torch.float64)
-                found[name] = _Losses(values, sizes / self.count if weights is None else weights)
-        return found
+                losses[name] = _Losses(values, sizes / self.count if weights is None else weights)
+        return losses
 
-    def given(self, rows: Tensor) -> dict[str, Term]:
-        """Every term of the samples ``rows`` as one batch, in float64 on the CPU."""
+    def terms(self, rows: Tensor) -> dict[str, Term]:
+        """Every term for the samples ``rows`` as one batch, in float64 on the CPU."""
         piece = select(self.batch, rows, self.count)
         try:
-            found, _ = self.contract.terms(self.passes, piece)
+            terms, _ = self.contract.terms(self.passes, piece)
         except (RuntimeError, TypeError, ValueError, LookupError) as error:
             raise InputError(_failure(self, len(rows), error)) from error
-        if found.keys() != self.contract.forms.keys():
+        if terms.keys() != self.contract.forms.keys():
             raise InputError(
-                f"the loss gives {', '.join(map(repr, found))} for {len(rows)} samples, though "
+                f"the loss gives {', '.join(map(repr, terms))} for {len(rows)} samples, though "
                 f"{', '.join(map(repr, self.contract.forms))} for others"
             )
-        for name, (values, _) in found.items():
+        for name, (values, _) in terms.items():
             if values.shape != ((len(rows),) if self.contract.forms[name] else ()):
                 raise InputError(
                     f"{named(name)} has {tuple(values.shape)} values for {len(rows)} samples, though "
@@ -160,7 +161,7 @@ class _Trial:
                 )
         return {
             name: Term(_exact(values), None if weights is None else _exact(weights))
-            for name, (values, weights) in found.items()
+            for name, (values, weights) in terms.items()
         }
 
 
@@ -170,45 +171,45 @@ def _exact(values: Tensor) -> Tensor:
 
 @dataclass
 class _Losses:
-    """Losses in one partition."""
+    """The losses of one term in one partition."""
 
     values: Tensor  # [count] in the order of the samples, or [batches] means
-    shares: Tensor | None = None  # [batches] of the weights in each, where there are means only
-    weights: Tensor | None = None  # [count], where the samples weigh differently
+    shares: Tensor | None = None  # [batches] share of each batch in all weights; only for means
+    weights: Tensor | None = None  # [count]; only if the samples have different weights
 
     def difference(self, other: "_Losses", spread: float) -> float:
-        """Largest difference between what must be the same, as a share of ``spread``."""
+        """The largest difference between losses that must be equal, as a share of ``spread``."""
         if self.shares is not None and other.shares is not None:
             own, others = self._mean(self.shares), other._mean(other.shares)
             total = _difference(self.shares.sum()[None], other.shares.sum()[None], float(other.shares.sum()) or 1.0)
             return max(total, _difference(own, others, spread))
-        found = _difference(self.values, other.values, spread)
+        difference = _difference(self.values, other.values, spread)
         if self.weights is None or other.weights is None:
-            return found
-        return max(found, _difference(self.weights, other.weights, _spread(other.weights)))
+            return difference
+        return max(difference, _difference(self.weights, other.weights, _spread(other.weights)))
 
     def _mean(self, shares: Tensor) -> Tensor:
-        """[1], over the batches."""
+        """The mean [1] over the batches, weighted by ``shares``."""
         return ((self.values * shares).sum() / shares.sum())[None]
 
     def weights_differ(self, other: "_Losses") -> bool:
-        """Whether the samples weigh otherwise."""
+        """Whether the samples have other weights."""
         if self.weights is None or other.weights is None:
             return False
         return _difference(self.weights, other.weights, _spread(other.weights)) > EXACT[torch.float32]
 
 
-def _difference(found: Tensor, expected: Tensor, spread: float) -> float:
-    """max |found - expected| / spread; infinite where only one of two is finite, those that both are not left out."""
-    finite = found.isfinite()
+def _difference(values: Tensor, expected: Tensor, spread: float) -> float:
+    """max |values - expected| / spread over finite values; infinite unless both are finite at the same positions."""
+    finite = values.isfinite()
     if not torch.equal(finite, expected.isfinite()):
         return math.inf
-    largest = float((found - expected)[finite].abs().amax()) if finite.any() else 0.0
+    largest = float((values - expected)[finite].abs().amax()) if finite.any() else 0.0
     return largest / spread
 
 
 def _spread(values: Tensor) -> float:
-    """Standard deviation of the finite ``values``, or a small share of their size where that is more."""
+    """Standard deviation of the finite ``values`` plus a small share of their mean size."""
     finite = values[values.isfinite()]
     if not len(finite):
         return 1.0
@@ -218,7 +219,7 @@ def _spread(values: Tensor) -> float:
 
 @contextlib.contextmanager
 def _moved(model: nn.Module) -> Iterator[None]:
-    """Put ``model`` at a point nearby meanwhile."""
+    """Move the parameters of ``model`` to a point nearby inside the block."""
     before = [(parameter, parameter.data) for parameter in model.parameters()]
     try:
         for number, (parameter, value) in enumerate(before):
@@ -234,22 +235,22 @@ def _moved(model: nn.Module) -> Iterator[None]:
 
 
 def _failure(trial: _Trial, count: int, error: Exception) -> str:
-    """What to say of a loss that fails on ``count`` samples, but not on the others."""
+    """The message about a loss that fails for a batch of ``count`` samples, but not for the whole batch."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if name := _batch_normalised(trial.passes):
         return _coupled_by(name)
     return (
         f"the loss fails on a batch of {count} samples, though not on one of {trial.count} ({reason}); make it take "
-        "any number of samples, or give whole_batch=True, which takes all data as one batch"
+        "any number of samples, or pass whole_batch=True, which takes all data as one batch"
     )
 
 
 def _diagnosis(trial: _Trial, name: str, deviation: float) -> str:
-    """Why the term ``name`` depends on the batches, and what to do."""
+    """The message that says why the term ``name`` depends on the batches, and what to do."""
     whole = "whole_batch=True takes all data as one batch"
     scalar = "the scalar loss" if name == LOSS else f"the scalar quantity {name!r}"
     if advice := changed_buffer(trial.passes.model, trial.buffers):
-        return f"the losses depend on what was computed before: {advice}"
+        return f"the losses depend on earlier passes: {advice}"
     if layer := _batch_normalised(trial.passes):
         return _coupled_by(layer)
     if _adds_along_second_axis(trial, name):
@@ -265,8 +266,8 @@ def _diagnosis(trial: _Trial, name: str, deviation: float) -> str:
             )
         if _is_weighted_mean(trial, name):
             return (
-                f"{scalar} is not the mean over the samples of a batch: samples weigh differently (by class, or "
-                "by the tokens or pixels that count); return Weighted(values, weights), with one value and weight a "
+                f"{scalar} is not the mean over the samples of a batch: samples have different weights (by class, or "
+                "by their number of tokens or pixels); return Weighted(values, weights), with one value and weight a "
                 f"sample; {whole}"
             )
     size = "infinitely much" if math.isinf(deviation) else f"{deviation:.2g} of the spread of the losses"
@@ -278,7 +279,7 @@ def _diagnosis(trial: _Trial, name: str, deviation: float) -> str:
 
 
 def _batch_normalised(passes: Passes) -> str | None:
-    """The name of a BatchNorm layer without statistics of its own, where that is not declared."""
+    """The name of the first BatchNorm layer without running statistics, unless the policy is "batch"."""
     if passes.network.batch_norm == "batch":
         return None
     for name, module in passes.model.named_modules():
@@ -289,20 +290,20 @@ def _batch_normalised(passes: Passes) -> str | None:
 
 def _coupled_by(name: str) -> str:
     return (
-        f"the BatchNorm layer {name!r} has no statistics of its own (track_running_stats=False), so that the loss of a "
-        "sample depends on the others of its batch; declare that with batch_norm='batch', or give whole_batch=True, "
+        f"the BatchNorm layer {name!r} has no running statistics (track_running_stats=False), so that the loss of a "
+        "sample depends on the others of its batch; declare that with batch_norm='batch', or pass whole_batch=True, "
         "which takes all data as one batch"
     )
 
 
 def _is_sum(trial: _Trial, name: str) -> bool:
-    """Whether the term of a batch is the sum of those of its parts."""
+    """Whether the term of a batch is the sum of the terms of its parts."""
     whole, parts = trial.losses(trial.whole)[name].values, trial.losses(trial.ragged)[name].values
     return bool((parts.sum() - whole).abs() < UNPROVEN * trial.count * _spread(parts / trial.count))
 
 
 def _is_weighted_mean(trial: _Trial, name: str) -> bool:
-    """Whether weights of single samples, told by pairs, explain the term of several."""
+    """Whether weights of single samples, computed from pairs of samples, explain the term of more samples."""
     rows = torch.arange(min(trial.count, SINGLES))
     single = torch.cat([trial.losses([row[None]])[name].values for row in rows])
     rows = rows[single.isfinite()]
@@ -310,7 +311,7 @@ def _is_weighted_mean(trial: _Trial, name: str) -> bool:
         return False
     first, others = rows[0], rows[1:]
     paired = torch.cat([trial.losses([torch.stack([first, other])])[name].values for other in others])
-    share = (paired - single[first]) / (single[others] - single[first])  # of the other in the weights of a pair
+    share = (paired - single[first]) / (single[others] - single[first])  # of the other sample in the weights of a pair
     weights = torch.cat([torch.ones(1), share / (1 - share)])
     explained = (weights * single[rows]).sum() / weights.sum()
     observed = trial.losses([rows])[name].values[0]
@@ -319,24 +320,24 @@ def _is_weighted_mean(trial: _Trial, name: str) -> bool:
 
 
 def _adds_along_second_axis(trial: _Trial, name: str) -> bool:
-    """Whether the term is the mean over parts that are cut along the second axis of all tensors."""
+    """Whether the term is the mean of its values for parts divided along the second axis of all tensors."""
     tensors = [tensor for tensor in tensors_of(trial.batch) if tensor.ndim]
     widths = {tensor.shape[1] if tensor.ndim > 1 else 0 for tensor in tensors}
     if len(widths) != 1 or (width := widths.pop()) < 2:
         return False
-    found = torch.zeros(1, dtype=torch.float64)
+    mean = torch.zeros(1, dtype=torch.float64)
     try:
         for columns in torch.arange(width).tensor_split([max(1, width // 3)]):
             part = map_parts(functools.partial(_columns, columns), trial.batch)
             terms, _ = trial.contract.terms(trial.passes, part)
-            found = found + len(columns) / width * terms[name].values.cpu().double()
+            mean = mean + len(columns) / width * terms[name].values.cpu().double()
     except (RuntimeError, TypeError, ValueError, LookupError):
         return False
     whole = trial.losses(trial.whole)[name].values
-    if found.shape != whole.shape:
+    if mean.shape != whole.shape:
         return False
     size = _spread(whole) if trial.contract.forms[name] else float(whole.abs().mean())
-    return _difference(found, whole, size) < UNPROVEN
+    return _difference(mean, whole, size) < UNPROVEN
 
 
 def _columns(columns: Tensor, tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""In which order layers run, and which run more than once, found by watching a walk through the data."""
+"""The order in which layers run, and which of them run several times, from watching a pass over the data."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -15,11 +15,11 @@ __all__ = ["Order", "watch_order"]
 
 @dataclass(frozen=True)
 class Order:
-    """Layers by name; those that never ran are left out."""
+    """Names of layers; those that never ran are left out."""
 
-    steps: tuple[tuple[str, ...], ...]  # every layer comes after all that run before it; in turns: together
-    repeated: frozenset[str]  # run more than once in a pass
-    outside: frozenset[str]  # whose running statistics are used outside of the layer's own forward pass
+    steps: tuple[tuple[str, ...], ...]  # groups in the order in which they run; layers that run alternately share one
+    repeated: frozenset[str]  # layers that run several times in a pass
+    outside: frozenset[str]  # layers whose running statistics are used outside of their forward pass
 
     def once(self, step: tuple[str, ...]) -> bool:
         """Whether ``step`` is one layer that runs once in a pass."""
@@ -29,7 +29,7 @@ class Order:
 def watch_order(layers: dict[str, nn.Module], forward: Callable[[Any], Any], batches: Iterable[Any]) -> Order:
     """The order of the BatchNorm ``layers`` over all ``batches``, which may skip some of them."""
     names, numbers = {layer: name for name, layer in layers.items()}, {name: k for k, name in enumerate(layers)}
-    before = np.zeros((len(layers), len(layers)), dtype=bool)  # [i, j]: a use of i comes before one of j
+    before = np.zeros((len(layers), len(layers)), dtype=bool)  # [i, j]: layer i runs before layer j
     calls: list[str] = []
     repeated, outside = set(), set()
     handles = [layer.register_forward_pre_hook(lambda layer, _: calls.append(names[layer])) for layer in names]
@@ -41,8 +41,8 @@ def watch_order(layers: dict[str, nn.Module], forward: Callable[[Any], Any], bat
             counts = Counter(calls)
             repeated |= {name for name, count in counts.items() if count > 1}
             outside |= {name for name, count in functional.counts.items() if count > counts[name]}
-            for place, name in enumerate(calls):
-                before[[numbers[earlier] for earlier in calls[: place + 1]], numbers[name]] = True
+            for position, name in enumerate(calls):
+                before[[numbers[earlier] for earlier in calls[: position + 1]], numbers[name]] = True
     finally:
         for handle in handles:
             handle.remove()
@@ -54,17 +54,17 @@ def _steps(names: list[str], before: np.ndarray) -> tuple[tuple[str, ...], ...]:
     count, group = connected_components(before, directed=True, connection="strong")
     ran = before.diagonal()
     members = [np.flatnonzero((group == k) & ran) for k in range(count)]
-    waiting, steps = [found for found in members if len(found)], []
+    waiting, steps = [layers for layers in members if len(layers)], []
     while waiting:
         others = np.concatenate(waiting)
-        first = next(found for found in waiting if not before[np.setdiff1d(others, found)][:, found].any())
-        waiting = [found for found in waiting if found is not first]
+        first = next(layers for layers in waiting if not before[np.setdiff1d(others, layers)][:, layers].any())
+        waiting = [layers for layers in waiting if layers is not first]
         steps.append(tuple(names[k] for k in first))
     return tuple(steps)
 
 
 class _FunctionalUses(TorchFunctionMode):
-    """Counts the uses of running statistics by `torch.nn.functional.batch_norm`, by layer."""
+    """Counts the calls of `torch.nn.functional.batch_norm` with the running statistics of each layer."""
 
     def __init__(self, names: dict[nn.Module, str]):
         super().__init__()

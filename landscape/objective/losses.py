@@ -1,4 +1,4 @@
-"""Per-sample losses from the outputs of a network, and what a loss may give."""
+"""Per-sample losses from the outputs of a network, and the weighted values of callable losses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from landscape.errors import InputError
 
 __all__ = ["IGNORED", "LOSSES", "Weighted", "check_labels", "check_range", "counted", "is_classification"]
 
-IGNORED = -100  # a class label that does not count, as in torch.nn.CrossEntropyLoss
+IGNORED = -100  # the class label of elements to ignore, as in torch.nn.CrossEntropyLoss
 
 
 @dataclass(frozen=True, eq=False)
 class Weighted:
-    """What a callable loss gives where samples weigh differently: sum_n w_n v_n / sum_n w_n over all data.
+    """The result of a callable loss for samples of different weight; the loss is sum_n w_n v_n / sum_n w_n.
 
-    Whatever the batches: a class-weighted mean, or a mean over tokens or pixels that count, is the values v_n, each
-    the average over the units of its sample, with their numbers as w_n.
+    The sums run over all data, independent of the batches. For a class-weighted mean w_n is the weight of the class.
+    For a mean over tokens or pixels v_n is the average over those of sample n that count, and w_n is their number.
 
     Example:
         >>> import torch.nn.functional as F
@@ -34,7 +34,7 @@ class Weighted:
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """-log softmax(outputs)[target] [batch]; outputs [batch, C, ...]: the mean over those further axes that count."""
+    """-log softmax(outputs)[target] for outputs [batch, C, ...]: one mean for each sample over labels not ignored."""
     losses = F.cross_entropy(outputs, targets, reduction="none")
     if losses.ndim == 1:
         return losses
@@ -44,7 +44,7 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean over output units of (output - target)^2 [batch]; class labels stand for their one-hot vectors."""
+    """Mean of (output - target)^2 over the outputs of each sample; class labels become one-hot vectors."""
     if _are_classes(outputs, targets):
         targets = F.one_hot(targets, outputs.shape[1])
     return (outputs - targets.reshape(outputs.shape)).square().reshape(len(outputs), -1).mean(1)
@@ -54,12 +54,12 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": cross_
 
 
 def counted(targets: Tensor) -> Tensor:
-    """How many class labels of every sample count [batch]: those other than -100."""
+    """The number [batch] of class labels of each sample that are not ignored (-100)."""
     return (targets != IGNORED).reshape(len(targets), -1).sum(1)
 
 
 def check_labels(outputs: Tensor, targets: Tensor, loss: str) -> None:
-    """Raise InputError where ``targets`` cannot be labels for ``outputs`` under ``loss``, on one batch."""
+    """Raise InputError if the ``targets`` of a batch cannot be labels for its ``outputs`` under ``loss``."""
     if outputs.is_complex() or targets.is_complex():
         raise InputError(f"{loss} needs real outputs and targets; pass a callable loss, such as one of abs()")
     if targets.dtype == torch.bool:
@@ -77,7 +77,7 @@ def check_labels(outputs: Tensor, targets: Tensor, loss: str) -> None:
 
 
 def check_range(classes: int, targets: Tensor, ignored: int | None = IGNORED) -> None:
-    """Raise InputError where integer ``targets`` other than ``ignored`` are no index of the ``classes``."""
+    """Raise InputError if integer ``targets`` other than ``ignored`` are not from 0 to ``classes`` - 1."""
     low, high = (int(end) for end in targets.aminmax())
     if ignored in (low, high):
         counting = targets[targets != ignored]
@@ -90,7 +90,7 @@ def check_range(classes: int, targets: Tensor, ignored: int | None = IGNORED) ->
     elif low < 0 or high > classes:
         marker = low if low < 0 else high
         advice += (
-            f", or, if {marker} marks labels that do not count, pass loss=torch.nn.CrossEntropyLoss(ignore_index="
+            f", or, if {marker} marks labels to ignore, pass loss=torch.nn.CrossEntropyLoss(ignore_index="
             f"{marker}) or a callable"
         )
     raise InputError(
@@ -99,29 +99,29 @@ def check_range(classes: int, targets: Tensor, ignored: int | None = IGNORED) ->
 
 
 def is_classification(targets: Tensor) -> bool:
-    """Whether ``targets`` are one class label a sample, all of which count."""
+    """Whether ``targets`` are one class label for each sample, none of them ignored."""
     if targets.ndim != 1 or targets.is_floating_point() or targets.dtype == torch.bool:
         return False
     return not bool((targets == IGNORED).any())
 
 
 def _are_classes(outputs: Tensor, targets: Tensor) -> bool:
-    """Whether ``targets`` of "mse" are class labels: one integer a sample for several outputs."""
+    """Whether ``targets`` of "mse" are class labels: one integer for each sample with several outputs."""
     return not targets.is_floating_point() and targets.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] > 1
 
 
 def _check_form(outputs: Tensor, targets: Tensor) -> None:
     """Raise InputError unless ``targets`` are class labels [batch, ...] or probabilities [batch, C, ...]."""
-    places = (len(outputs), *outputs.shape[2:])
+    shape_of_labels = (len(outputs), *outputs.shape[2:])
     floating = targets.is_floating_point()
-    if targets.shape == (outputs.shape if floating else places):
+    if targets.shape == (outputs.shape if floating else shape_of_labels):
         return
-    given = f"targets {tuple(targets.shape)} of {str(targets.dtype).removeprefix('torch.')}"
-    way = f"class labels are integers {list(places)}, probabilities floating-point {list(outputs.shape)}"
-    if floating and targets.shape == places:
-        way = "class labels are integers: targets.long()"
+    form = f"targets {tuple(targets.shape)} of {str(targets.dtype).removeprefix('torch.')}"
+    advice = f"class labels are integers {list(shape_of_labels)}, probabilities floating-point {list(outputs.shape)}"
+    if floating and targets.shape == shape_of_labels:
+        advice = "class labels are integers: targets.long()"
     elif not floating and targets.shape == outputs.shape:
-        way = "one-hot vectors stand for the labels targets.argmax(1)"
+        advice = "one-hot vectors stand for the labels targets.argmax(1)"
     elif targets.shape == (len(outputs), 1, *outputs.shape[2:]):
-        way = f"class labels have no axis of one: targets.squeeze(1){'.long()' if floating else ''}"
-    raise InputError(f"cross_entropy does not take {given} for outputs {tuple(outputs.shape)}; {way}")
+        advice = f"class labels have no axis of one: targets.squeeze(1){'.long()' if floating else ''}"
+    raise InputError(f"cross_entropy does not take {form} for outputs {tuple(outputs.shape)}; {advice}")

@@ -1,4 +1,4 @@
-"""A network of one's own: a copy that shares no memory with the one that it was made from."""
+"""Private copies of networks, which share no memory with the original."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 def private_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """A copy of ``model`` in eval mode, without the wrappers of compilation and of parallel training.
 
-    Parameters and buffers, and tensors that are neither, are on ``device``, those with a fraction in ``dtype``.
+    Parameters, buffers and other tensors are moved to ``device``, those of floating-point numbers to ``dtype``.
 
     Raises:
-        InputError: a model without values of its own (lazy, meta, sharded ...), or one that cannot be copied.
+        InputError: a parameter has no values (lazy, meta, sharded ...), or the model cannot be copied.
     """
     model = unwrapped(model)
     check_values(model)
@@ -37,11 +37,11 @@ def private_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> 
     except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(f"the model cannot be copied ({reason}); pass one that copy.deepcopy accepts") from error
-    given = {id(value) for value in (*model.parameters(), *model.buffers())}
+    original = {id(value) for value in (*model.parameters(), *model.buffers())}
     for name, value in (*private.named_parameters(), *private.named_buffers()):
-        if id(value) in given:
+        if id(value) in original:
             raise InputError(
-                f"copy.deepcopy of the model shares {name!r} with the model itself, which would move along; "
+                f"copy.deepcopy of the model shares {name!r} with the model itself, which would be changed; "
                 "let its __deepcopy__ copy all parameters and buffers"
             )
     private._apply(lambda tensor: converted(tensor, device, dtype))
@@ -49,24 +49,24 @@ def private_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> 
         for name, value in vars(module).items():
             if isinstance(value, Tensor):
                 module.__dict__[name] = converted(value, device, dtype)
-    for parameter in private.parameters():  # of a scripted network the copies hang on what they were copied from
+    for parameter in private.parameters():  # copies of a scripted network belong to the graph of the originals
         parameter.detach_().requires_grad_(False)
     return private.eval()
 
 
 def held_by(model: nn.Module) -> list[Any]:
-    """Everything that the modules of ``model`` hold, buffers, lists and other attributes, object by object."""
+    """All objects that the modules of ``model`` hold: buffers, entries of lists and other attributes."""
     return tree_leaves([vars(module) for module in model.modules()])
 
 
 def require_gradients(model: nn.Module) -> None:
-    """Let the parameters of ``model`` take part in derivatives, but for those that hold whole numbers."""
+    """Make all parameters of ``model`` require gradients, except those of integers."""
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
 
 
 def converted(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """``tensor`` on ``device``, in ``dtype`` or its complex counterpart; whole numbers stay what they are."""
+    """``tensor`` on ``device``, in ``dtype`` or its complex counterpart; integers keep their dtype."""
     kind = COMPLEX.get(dtype, torch.complex64) if tensor.is_complex() else dtype if tensor.is_floating_point() else None
     moved = tensor.to(device, kind)
-    return moved.clone() if moved.is_inference() else moved  # made under torch.inference_mode: no derivatives
+    return moved.clone() if moved.is_inference() else moved  # tensors of torch.inference_mode allow no derivatives

@@ -1,4 +1,4 @@
-"""Whether the gradient that autograd gives is that of the loss, tried once on a few samples."""
+"""Checking on a few samples that the gradient from autograd is the gradient of the loss."""
 
 import contextlib
 import warnings
@@ -14,30 +14,30 @@ from landscape.points import as_float64
 
 __all__ = ["check_gradients", "explained_checkpoints", "without_sparse_gradients"]
 
-STEPS = (3e-3, 1e-3)  # of the differences, as shares of the size of every parameter
-SHIFT = 0.03  # of the point, away from kinks
-DEVIATION = 0.1  # share of the slope by which a gradient may miss differences that agree among themselves
-NOISE = 100  # units of rounding in which a loss may vary
+STEPS = (3e-3, 1e-3)  # of the finite differences, as shares of the size of every parameter
+SHIFT = 0.03  # of the point, as a share of the size of every parameter, away from kinks
+DEVIATION = 0.1  # largest relative difference between the slope and finite differences, and among these
+NOISE = 100  # units in the last place by which rounding may change a loss
 WAY_OUT = (
-    "a part of the network or of the loss is cut off from it (torch.utils.checkpoint with use_reentrant=True: pass "
+    "a part of the network or of the loss is detached from it (torch.utils.checkpoint with use_reentrant=True: pass "
     "use_reentrant=False; detach, .data or no_grad: leave them out, or leave the parameter out of `parameters`)"
 )
 
 
 def check_gradients(objective: Objective, names: Sequence[str]) -> None:
-    """Refuse parameters by ``names`` that move the loss of some samples, but not by their gradient.
+    """Raise InputError if the gradient with respect to one of the parameters ``names`` is not that of the loss.
 
-    A gradient that is missing counts as zero in sums, which is right only where the parameter does not matter: such
-    parameters are moved at random. The others are moved along their gradients, each in proportion to its size, and
-    the slope of the loss is compared with differences by two steps to both sides, where these agree with each other
-    (no kink between them). The point is moved by a little first, as a network may stand on a kink exactly (biases of
-    zero).
+    A missing gradient counts as zero in sums, which is right only if the loss does not depend on the parameter. So
+    parameters without gradient are moved at random, and the loss must not change. The other parameters are moved along
+    their gradients, each in proportion to its size, and the slope of the loss is compared with finite differences of
+    two steps in both directions, if these agree with each other (otherwise there is a kink between them). Before, the
+    point is moved a little, because a network may lie exactly on a kink (biases of zero).
 
     Raises:
-        InputError: a loss that moves with a parameter without gradient, or by another slope than its gradient.
+        InputError: the loss changes with a parameter that has no gradient, or with another slope than its gradient.
 
     Warns:
-        UserWarning: gradients of a loss that does not move (straight-through estimators).
+        UserWarning: the loss does not change with a parameter that has a gradient (straight-through estimators).
     """
     own = dict(objective.model.named_parameters())
     parameters = {name: own[name] for name in names if own[name].numel()}
@@ -66,10 +66,10 @@ class _Trial:
                     f"the loss has no gradient with respect to {_listed(list(self.parameters))}: it is no smooth "
                     f"function of them (argmax, counts, thresholds), or {WAY_OUT}"
                 )
-            found = torch.autograd.grad(losses.sum(), list(self.parameters.values()), allow_unused=True)
+            pieces = torch.autograd.grad(losses.sum(), list(self.parameters.values()), allow_unused=True)
         gradients = {
             name: None if value is None else as_float64(value.to_dense() if value.is_sparse else value)
-            for name, value in zip(self.parameters, found, strict=True)
+            for name, value in zip(self.parameters, pieces, strict=True)
         }
         self.losses = as_float64(losses.detach())
         if not self.losses.isfinite().all():
@@ -81,12 +81,10 @@ class _Trial:
     def _check_missing(self, names: list[str]) -> None:
         moved = [name for name in names if self._moves(names) and self._moves([name])]
         if moved:
-            raise InputError(
-                f"the loss moves with {_listed(moved)}, but autograd gives it no gradient there: {WAY_OUT}"
-            )
+            raise InputError(f"the loss changes with {_listed(moved)}, for which autograd gives no gradient: {WAY_OUT}")
 
     def _moves(self, names: list[str]) -> bool:
-        """Whether the loss of some sample is another one where parameters are moved at random."""
+        """Whether the loss of some sample changes when the parameters ``names`` are moved at random."""
         steps = {name: 0.1 * self.sizes[name] * self._noise(self.parameters[name]) for name in names}
         change = (self._losses(steps) - self.losses).abs()
         return bool((change > self._rounding()).any())
@@ -100,8 +98,8 @@ class _Trial:
         ]
         if wrong and wrong == silent:
             warnings.warn(
-                f"THE LOSS DOES NOT MOVE WITH {_listed(wrong)} BY SMALL STEPS, although autograd gives a gradient "
-                "there (a straight-through estimator?); what is computed belongs to that gradient, not to the loss",
+                f"THE LOSS DOES NOT CHANGE WITH {_listed(wrong)} BY SMALL STEPS, although autograd gives a gradient "
+                "(a straight-through estimator?); results are computed from that gradient, not from the loss",
                 stacklevel=5,
             )
         elif wrong:
@@ -112,26 +110,26 @@ class _Trial:
             )
 
     def _agree(self, gradients: dict[str, Tensor]) -> bool | None:
-        """Whether gradient and differences agree; None where rounding or a kink lets nothing be said."""
-        found, slope = self._slope(gradients)
-        rounding = float(self._rounding().norm()) / 10 / min(STEPS)  # of a sum of many, not the worst of one
-        spread = float(found.max() - found.min())
-        if spread > DEVIATION * max(float(found.abs().max()), slope) or rounding > DEVIATION * slope:
+        """Whether gradient and finite differences agree; None if rounding or a kink prevents a decision."""
+        differences, slope = self._slope(gradients)
+        rounding = float(self._rounding().norm()) / 10 / min(STEPS)  # of a sum over samples, typical and not the worst
+        spread = float(differences.max() - differences.min())
+        if spread > DEVIATION * max(float(differences.abs().max()), slope) or rounding > DEVIATION * slope:
             return None
-        return bool((found.mean() - slope).abs() <= DEVIATION * slope)
+        return bool((differences.mean() - slope).abs() <= DEVIATION * slope)
 
     def _slope(self, gradients: dict[str, Tensor]) -> tuple[Tensor, float]:
-        """(differences to both sides, slope by the gradients) of the summed losses, each gradient in its own size."""
+        """(finite differences in both directions, slope from the gradients) of the summed losses."""
         direction = {name: value * (self.sizes[name] / value.abs().max()) for name, value in gradients.items()}
         slope = sum(float((direction[name] * value).sum()) for name, value in gradients.items())
         centre = self.losses.sum()
-        found = [
+        differences = [
             (self._losses({name: sign * step * value for name, value in direction.items()}).sum() - centre)
             / (sign * step)
             for step in STEPS
             for sign in (1, -1)
         ]
-        return torch.stack(found), slope
+        return torch.stack(differences), slope
 
     def _losses(self, steps: dict[str, Tensor]) -> Tensor:
         self._shift(steps)
@@ -156,7 +154,7 @@ class _Trial:
 
 @contextlib.contextmanager
 def explained_checkpoints() -> Iterator[None]:
-    """Say in one line that reentrant checkpointing has no gradients with respect to chosen parameters."""
+    """Turn torch's error about reentrant checkpointing into an InputError."""
     try:
         yield
     except RuntimeError as error:
@@ -169,7 +167,7 @@ def explained_checkpoints() -> Iterator[None]:
 
 
 def without_sparse_gradients(model: nn.Module) -> nn.Module:
-    """``model`` itself, with embeddings whose gradients are dense tensors, which can be differentiated once more."""
+    """``model`` itself, after making the gradients of its embeddings dense, so that these can be differentiated."""
     for module in model.modules():
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
             module.sparse = False

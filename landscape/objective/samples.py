@@ -1,4 +1,4 @@
-"""The samples an objective averages over: resident as one tree of tensors where they fit, else batch by batch."""
+"""The samples of an objective: in memory as one tree of tensors, or streamed batch by batch."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -22,16 +22,16 @@ from landscape.objective.walks import walked
 
 __all__ = ["Samples", "available_memory", "mover", "resident"]
 
-FEWEST = 16  # samples that are tried, where batches are small
+FEWEST = 16  # samples of a trial, at least
 
 
 class Samples:
-    """N samples that can be walked through again and again, in the same order.
+    """N samples that can be iterated over several times in the same order.
 
-    ``size`` is N, ``description`` says which data they are. ``tensors`` is one tree of tensors [N, ...] when the
-    samples are resident, and None when they come in batches of their own: streamed, or with values beside their
-    tensors. ``whole`` samples come as one batch, whatever its parts. ``own`` samples lie in memory that nobody else
-    reads.
+    ``size`` is N and ``description`` the metadata of the data. ``tensors`` is one tree of tensors [N, ...] if the
+    samples are resident; it is None if they have fixed batches, because they are streamed or have further values
+    beside their tensors. ``whole`` means that the samples always form one batch. ``own`` means that no one else uses
+    their memory.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class Samples:
         self.whole = whole
         self.own = own
         self._loader = loader
-        self._some = some  # batches of the loader, for trials
-        self.shortest = shortest  # samples of the smallest batch of the loader
+        self._some = some  # some batches of the loader, for trials
+        self.shortest = shortest  # number of samples in the smallest batch of the loader
         self._borrowed = _Borrowed(())
 
     def batches(
         self, batch_size: int, device: torch.device, dtype: torch.dtype, least: int = 1
     ) -> Iterator[tuple[int, Any]]:
-        """Yield (index of the first sample, batch), floating-point tensors as ``dtype`` on ``device``.
+        """Yield (index of the first sample, batch) on ``device``, with floating-point tensors in ``dtype``.
 
-        A last batch of fewer than ``least`` samples joins the one before it. Samples that have batches of their own
-        come in these, whatever ``batch_size``.
+        A last batch of fewer than ``least`` samples joins the one before it. Samples with fixed batches are yielded in
+        these, independent of ``batch_size``.
         """
         self._check_unchanged()
         move = mover(device, dtype)
@@ -83,40 +83,40 @@ class Samples:
     def shuffled(
         self, batch_size: int, generator: torch.Generator, device: torch.device, dtype: torch.dtype
     ) -> Iterator[Any]:
-        """Yield batches in random order, at most ``batch_size`` large and nearly equal; fixed ones as they come."""
+        """Yield random batches of nearly equal size, at most ``batch_size``; fixed batches in their own order."""
         if self.whole or self.tensors is None:
             yield from (batch for _, batch in self.batches(batch_size, device, dtype))
             return
         self._check_unchanged()
         move, order = mover(device, dtype), torch.randperm(self.size, generator=generator)
-        for picked in order.tensor_split(-(-self.size // batch_size)):
-            yield self._moved(picked, move)
+        for positions in order.tensor_split(-(-self.size // batch_size)):
+            yield self._moved(positions, move)
 
     def spread(self, count: int, device: torch.device, dtype: torch.dtype) -> list[Any]:
-        """Batches of at most ``count`` samples that are spread over all, or are parts of those that samples come in.
+        """Batches of at most ``count`` samples drawn from all of them, or parts of fixed batches.
 
-        Samples are drawn at random; those whose entries add up to the least and the most are among them, so that
-        rare padding and rare labels are.
+        The samples with the smallest and the largest sum of entries are always included, because they often have
+        unusual padding or labels.
         """
         move = mover(device, dtype)
         if self.tensors is None:
-            generator, found = torch.Generator().manual_seed(0), []
+            generator, parts = torch.Generator().manual_seed(0), []
             for batch in self._some:
                 length = batch_length(batch)
                 drawn = torch.randperm(length, generator=generator)[:count]
-                found.append(map_tensors(move, select(batch, drawn, length)))
-            return found
+                parts.append(map_tensors(move, select(batch, drawn, length)))
+            return parts
         rows = _spread_over(self.tensors, self.size, max(count, FEWEST))
         return [self._moved(rows[start : start + count], move) for start in range(0, len(rows), count)]
 
     def count_in(self, volume: int) -> int:
-        """How many samples take ``volume`` bytes, at least 16 and at most all; fixed batches are what they are."""
+        """The number of samples, from 16 to all, that take ``volume`` bytes; all samples if batches are fixed."""
         if self.whole or self.tensors is None:
             return self.size
         return min(self.size, max(16, volume * self.size // max(1, tree_bytes(self.tensors))))
 
     def subset(self, count: int, seed: int) -> "Samples":
-        """``count`` resident samples drawn without replacement; these where there are no more, or batches are fixed."""
+        """``count`` samples drawn without replacement; all samples if there are no more or if batches are fixed."""
         if self.whole or self.tensors is None or count >= self.size:
             return self
         drawn = torch.randperm(self.size, generator=torch.Generator().manual_seed(seed))[:count].sort().values
@@ -124,10 +124,10 @@ class Samples:
         return resident(tensors, {**self.description, "subset": [count, seed]}, own=True)
 
     def to(self, device: torch.device, dtype: torch.dtype, copy: bool = True) -> "Samples":
-        """Resident samples on ``device`` when they take less than half of its free memory, else these.
+        """Resident samples moved to ``device`` if they take less than half of its free memory; otherwise unchanged.
 
-        With ``copy`` they lie in memory that nobody else reads, so that passes may write into them. Without it they may
-        be the caller's own tensors, whose later changes are refused.
+        With ``copy`` their memory is used by no one else, so that passes may write into it. Without ``copy`` they may
+        be the caller's tensors, and an error is raised if these are changed later.
         """
         if self.tensors is None or 2 * tree_bytes(self.tensors) > available_memory(device):
             return self
@@ -145,8 +145,8 @@ class Samples:
     def _check_unchanged(self) -> None:
         if self._borrowed.changed():
             raise InputError(
-                "the tensors of the data were written into after the objective was made from them; make the objective "
-                "anew, or from copies (tensor.clone())"
+                "the tensors of the data were changed after the objective was made from them; make it again, "
+                "or make it from copies (tensor.clone())"
             )
 
     def _moved(self, rows: slice | Tensor, move: Callable[[Tensor], Tensor]) -> Any:
@@ -156,36 +156,36 @@ class Samples:
 
 
 class _Borrowed:
-    """Tensors that belong to the caller, whose changes by torch are noticed."""
+    """Tensors of the caller, whose changes by torch are detected."""
 
     def __init__(self, tensors: Iterable[Tensor]):
         self.versions = [(tensor, tensor._version) for tensor in tensors]
 
     def __deepcopy__(self, memo: Any) -> "_Borrowed":
-        return _Borrowed(())  # copies belong to nobody else
+        return _Borrowed(())  # copies do not belong to the caller
 
     def changed(self) -> bool:
-        """Whether someone has written into one of them."""
+        """Whether one of the tensors has been written into."""
         return any(tensor._version != version for tensor, version in self.versions)
 
 
 def mover(device: torch.device, dtype: torch.dtype, copy: bool = False) -> Callable[[Tensor], Tensor]:
-    """tensor -> the same on ``device``, in ``dtype`` if it is floating-point, in that precision if it is complex.
+    """A function that moves a tensor to ``device`` and, unless it holds integers, to the precision of ``dtype``.
 
-    With ``copy`` always in other memory.
+    With ``copy`` the result never shares memory with the tensor.
     """
     complex_dtype = torch.complex128 if dtype == torch.float64 else torch.complex64
 
     def move(tensor: Tensor) -> Tensor:
-        wanted = dtype if tensor.is_floating_point() else complex_dtype if tensor.is_complex() else None
-        moved = tensor.to(device, wanted, non_blocking=True, copy=copy)
-        return moved.clone() if moved.is_inference() else moved  # made under torch.inference_mode: no derivatives
+        kind = dtype if tensor.is_floating_point() else complex_dtype if tensor.is_complex() else None
+        moved = tensor.to(device, kind, non_blocking=True, copy=copy)
+        return moved.clone() if moved.is_inference() else moved  # tensors of torch.inference_mode allow no derivatives
 
     return move
 
 
 def _spread_over(tensors: Any, size: int, count: int) -> Tensor:
-    """Rows [at most ``count``], in random order."""
+    """At most ``count`` rows in random order, among them those with the smallest and largest sums of entries."""
     order = torch.randperm(size, generator=torch.Generator().manual_seed(0))
     if count >= size:
         return order
@@ -207,7 +207,7 @@ def resident(
     whole: bool = False,
     own: bool = False,
 ) -> Samples:
-    """Samples in memory, all of one length along their first axis unless they are one ``whole`` batch."""
+    """Samples in memory; unless they are one ``whole`` batch, all tensors have one length along their first axis."""
     lengths = {len(tensor) for tensor in tensors_of(tensors) if tensor.ndim}
     size = 1 if whole and len(lengths) != 1 else batch_length(tensors)
     if size == 0 or 0 in lengths:
@@ -217,7 +217,7 @@ def resident(
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that can still be allocated on ``device``."""
+    """The number of free bytes on ``device``."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return int(psutil.virtual_memory().available)

@@ -1,4 +1,4 @@
-"""Spectral normalisation at a point between networks: the norm of the weight there, not of another network's weight."""
+"""Spectral normalisation between networks, with the spectral norm of the weight at the point itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ __all__ = ["SpectralLayer", "spectral_layers"]
 
 @dataclass(frozen=True, eq=False)
 class SpectralLayer:
-    """A weight W that is divided by u^T W v, with two buffers u and v that training keeps near its singular vectors."""
+    """A weight W divided by u^T W v; training keeps the buffers u and v near the leading singular vectors of W."""
 
-    left: str  # the name of u among the buffers of the network
-    right: str  # that of v
+    left: str  # the name of the buffer u
+    right: str  # the name of the buffer v
     u: Tensor
     v: Tensor
-    matrix: Callable[[], Tensor]  # gives W as a matrix, at the present weights
+    matrix: Callable[[], Tensor]  # returns the present W as a matrix
 
     @torch.no_grad()
     def ratio(self) -> float:
-        """u^T W v / |W|_2: one where u and v are the leading singular vectors."""
+        """u^T W v / |W|_2, which is 1 if u and v are the leading singular vectors."""
         matrix = as_float64(self.matrix())
         estimate = as_float64(self.u) @ matrix @ as_float64(self.v)
         return float(estimate / torch.linalg.matrix_norm(matrix, ord=2))
 
     @torch.no_grad()
     def renew(self, ratio: float) -> None:
-        """Set u and v to the leading singular vectors of the present W, u times ``ratio``, so that `ratio` is that."""
+        """Set v and u / ``ratio`` to the leading singular vectors of the present W, so that `ratio` has that value."""
         matrix = as_float64(self.matrix())
         wide = matrix.shape[0] <= matrix.shape[1]
         vector = torch.linalg.eigh(matrix @ matrix.mT if wide else matrix.mT @ matrix).eigenvectors[:, -1]
@@ -44,20 +44,22 @@ class SpectralLayer:
 
 
 def spectral_layers(model: nn.Module) -> list[SpectralLayer]:
-    """The weights of ``model`` under torch's spectral normalisation, as a parametrization or as a hook."""
+    """The weights of ``model`` with torch's spectral normalisation, as a parametrization or as a hook."""
     names = {id(buffer): name for name, buffer in model.named_buffers()}
-    found = {}
+    layers = {}
     for module in model.modules():
         for chain in getattr(module, "parametrizations", {}).values():
             for number, step in enumerate(chain):
                 if isinstance(step, _SpectralNorm) and hasattr(step, "_u"):
                     matrix = _parametrized(chain, number)
-                    found[id(step._u)] = SpectralLayer(names[id(step._u)], names[id(step._v)], step._u, step._v, matrix)
+                    layers[id(step._u)] = SpectralLayer(
+                        names[id(step._u)], names[id(step._v)], step._u, step._v, matrix
+                    )
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, SpectralNorm):
                 u, v = (getattr(module, f"{hook.name}_{side}") for side in "uv")
-                found[id(u)] = SpectralLayer(names[id(u)], names[id(v)], u, v, _hooked(module, hook))
-    return list(found.values())
+                layers[id(u)] = SpectralLayer(names[id(u)], names[id(v)], u, v, _hooked(module, hook))
+    return list(layers.values())
 
 
 def _parametrized(chain: nn.ModuleList, number: int) -> Callable[[], Tensor]:

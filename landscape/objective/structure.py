@@ -1,4 +1,4 @@
-"""What the structure of a network proves by itself, without a pass that is watched."""
+"""Properties of a network that follow from the types of its layers, without watching a pass."""
 
 from torch import nn
 from torch.nn.modules import module as torch_module
@@ -18,20 +18,20 @@ WEIGHTED = (
 )
 POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 PLAIN = (*BY_ROW, *WEIGHTED, *POOLS, nn.Dropout1d, nn.Dropout2d, nn.Softmax, nn.LogSoftmax)
-OWN = "landscape.models."  # networks of this package, whose forward passes are as plain
+OWN = "landscape.models."  # networks of this package, whose forward passes have the same properties
 
 
 def is_plain(model: nn.Module) -> bool:
-    """Whether ``model`` consists of layers of torch and of networks of this package alone, none of them altered.
+    """Whether ``model`` consists only of unmodified layers of torch and networks of this package.
 
-    In eval mode its passes read each parameter where it is, write into none, draw no random numbers, make no constants,
-    compute in the dtype of their input, and keep nothing outside of the module that runs.
+    In eval mode the passes of such a network read every parameter from its own memory, change none, draw no random
+    numbers, create no constants, compute in the dtype of their input, and store nothing outside of their module.
     """
     return not _has_global_hooks() and all(map(_is_unaltered, model.modules()))
 
 
 def changes_inputs(model: nn.Module) -> bool:
-    """Whether a layer of a plain ``model`` writes into its input, which may be that of the network."""
+    """Whether a layer of a plain ``model`` writes into its input, which may be the input of the network."""
     return any(getattr(module, "inplace", False) for module in model.modules())
 
 

@@ -1,4 +1,4 @@
-"""What a callable loss or metric gives for a batch, in one form."""
+"""The results of callable losses and metrics for a batch, converted to one form."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,8 +11,8 @@ from landscape.objective.losses import Weighted
 __all__ = ["LOSS", "REGULARIZER", "Term", "check_name", "named", "terms_of"]
 
 LOSS = "loss"  # the name of the loss among the terms
-REGULARIZER = "regularizer"  # and of what depends on the parameters alone
-TAKEN = ("accuracy", "standard_error", "per_sample")  # what a surface holds beside its quantities
+REGULARIZER = "regularizer"  # the name of the term that depends on the parameters alone
+TAKEN = ("accuracy", "standard_error", "per_sample")  # names of other fields of a surface
 FORMS = (
     "a tensor [batch] with one value a sample, a scalar tensor that is their mean, Weighted(values, weights), or a "
     "dict of these"
@@ -20,63 +20,63 @@ FORMS = (
 
 
 class Term(NamedTuple):
-    """One value a sample with its weight, or the mean over the batch with the weight of the batch."""
+    """One value and weight for each sample, or the mean over the batch with the weight of the batch."""
 
     values: Tensor  # [batch] or a scalar
-    weights: Tensor | None  # of the same shape; None where all samples weigh the same
+    weights: Tensor | None  # of the same shape; None if all samples have the same weight
 
     @property
     def per_sample(self) -> bool:
         return self.values.ndim == 1
 
 
-def terms_of(given: Any, what: str = "the loss", name: str = LOSS) -> dict[str, Term]:
-    """The terms of ``given`` by name: those of a dict, or one of ``name``.
+def terms_of(result: Any, what: str = "the loss", name: str = LOSS) -> dict[str, Term]:
+    """The terms of the ``result`` of a loss or metric by name: the entries of a dict, or one term called ``name``.
 
     Raises:
-        InputError: another form than the contract has, or a name that is taken.
+        InputError: the result has none of the forms in `FORMS`, or a name is taken.
     """
-    if isinstance(given, Mapping):
+    if isinstance(result, Mapping):
         if name != LOSS:
-            raise InputError(f"{what} gives a {type(given).__name__}; it must give {FORMS.partition(', or')[0]}")
-        return {key: _term(value, f"{what} gives {key!r}, which", key) for key, value in _entries(given, what)}
-    return {name: _term(given, what, name)}
+            raise InputError(f"{what} gives a {type(result).__name__}; it must give {FORMS.partition(', or')[0]}")
+        return {key: _term(value, f"{what} gives {key!r}, which", key) for key, value in _entries(result, what)}
+    return {name: _term(result, what, name)}
 
 
 def check_name(name: Any, what: str) -> None:
-    """Raise InputError unless ``name`` can stand for a quantity."""
+    """Raise InputError unless ``name`` can be the name of a quantity."""
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"{what} has the name {name!r}; the names of quantities are text")
     if name in TAKEN:
-        raise InputError(f"{what} has the name {name!r}, which stands for something else in a surface; choose another")
+        raise InputError(f"{what} has the name {name!r}, which is taken by another field of a surface; choose another")
 
 
 def named(name: str) -> str:
-    """What the term ``name`` is called in a message."""
+    """The term ``name`` in the words of a message."""
     return "the loss" if name == LOSS else f"the quantity {name!r}"
 
 
-def _entries(given: Mapping[Any, Any], what: str) -> list[tuple[str, Any]]:
-    if not given:
-        raise InputError(f"{what} gives an empty {type(given).__name__}; it must give at least one term")
-    for key in given:
+def _entries(result: Mapping[Any, Any], what: str) -> list[tuple[str, Any]]:
+    if not result:
+        raise InputError(f"{what} gives an empty {type(result).__name__}; it must give at least one term")
+    for key in result:
         check_name(key, f"a term of {what}")
-    return list(given.items())
+    return list(result.items())
 
 
-def _term(given: Any, what: str, name: str) -> Term:
-    if isinstance(given, Weighted):
-        values, weights = given.values, given.weights
+def _term(result: Any, what: str, name: str) -> Term:
+    if isinstance(result, Weighted):
+        values, weights = result.values, result.weights
         if not isinstance(values, Tensor) or not isinstance(weights, Tensor) or values.shape != weights.shape:
             raise InputError("Weighted takes two tensors [batch], the values and the weights of the samples")
         return Term(_real(values, what, name), weights.detach())
-    if not isinstance(given, Tensor):
-        raise InputError(f"{what} gives {type(given).__name__}; it must give {FORMS}")
-    return Term(_real(given, what, name), None)
+    if not isinstance(result, Tensor):
+        raise InputError(f"{what} gives {type(result).__name__}; it must give {FORMS}")
+    return Term(_real(result, what, name), None)
 
 
 def _real(values: Tensor, what: str, name: str) -> Tensor:
-    """``values``, of which those of a quantity, such as hits, may be whole numbers."""
+    """``values`` if they are real; those of a quantity, such as hits, may be integers."""
     if values.is_complex() or (name == LOSS and not values.is_floating_point()):
         raise InputError(f"{what} gives values of {values.dtype}; it must give real floating-point numbers")
     return values

@@ -1,4 +1,4 @@
-"""Batches as trees: tensors and plain values inside tuples, lists, mappings and dataclasses, nested at will."""
+"""Batches as trees: tensors and plain values inside nested tuples, lists, mappings and dataclasses."""
 
 import copy
 import dataclasses
@@ -33,27 +33,29 @@ __all__ = [
     "values_of",
 ]
 
-# Older versions of torch take no rows of the wide unsigned types, whose bits are those of the signed ones.
+# Older versions of torch cannot index tensors of wide unsigned types, so their bits are indexed as signed integers.
 SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 PLAIN = (Number, str, bytes, type(None), np.ndarray, np.generic, torch.dtype, torch.device)
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
-    """Apply ``function`` to everything inside nested tuples, named tuples, lists, mappings and dataclasses.
+    """Apply ``function`` to every leaf of nested tuples, named tuples, lists, mappings and dataclasses.
 
-    ``is_leaf`` tells of further things that they are not looked into.
+    Nodes for which ``is_leaf`` is true are leaves as well.
     """
-    if isinstance(tree, Tensor) or (is_leaf and is_leaf(tree)):  # tensors first: this runs in every forward pass
+    if isinstance(tree, Tensor) or (
+        is_leaf and is_leaf(tree)
+    ):  # tensors first, for speed: this runs in every forward pass
         return function(tree)
     if isinstance(tree, Mapping):
         return _as_mapping(tree, {key: map_leaves(function, value, is_leaf) for key, value in tree.items()})
     if isinstance(tree, tuple | list):
         return _as_sequence(tree, [map_leaves(function, value, is_leaf) for value in tree])
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        made = copy.copy(tree)
+        mapped = copy.copy(tree)
         for field in dataclasses.fields(tree):
-            object.__setattr__(made, field.name, map_leaves(function, getattr(tree, field.name), is_leaf))
-        return made
+            object.__setattr__(mapped, field.name, map_leaves(function, getattr(tree, field.name), is_leaf))
+        return mapped
     return function(tree)
 
 
@@ -63,19 +65,19 @@ def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
 
 
 def map_parts(function: Callable[[Tensor], Any], tree: Any) -> Any:
-    """Apply ``function`` to every tensor of ``tree`` that holds one row a sample: all but those without axes."""
+    """Apply ``function`` to every tensor of ``tree`` with one row for each sample, which are all that have axes."""
     return map_leaves(lambda leaf: function(leaf) if _is_part(leaf) else leaf, tree)
 
 
 def leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[Any]:
     """Tensors and values of ``tree``, in order."""
-    found: list[Any] = []
-    map_leaves(found.append, tree, is_leaf)
-    return found
+    collected: list[Any] = []
+    map_leaves(collected.append, tree, is_leaf)
+    return collected
 
 
 def leaf_names(tree: Any, is_leaf: Callable[[Any], bool] | None = None, name: str = "") -> list[str]:
-    """Where the `leaves` of ``tree`` stand: their keys, fields and indices, joined by dots."""
+    """Names of the `leaves` of ``tree``: their keys, fields and indices, joined by dots."""
     entries: Iterable[tuple[Any, Any]]
     if isinstance(tree, Tensor) or (is_leaf and is_leaf(tree)):
         return [name]
@@ -87,26 +89,26 @@ def leaf_names(tree: Any, is_leaf: Callable[[Any], bool] | None = None, name: st
         entries = [(field.name, getattr(tree, field.name)) for field in dataclasses.fields(tree)]
     else:
         return [name]
-    return [found for key, part in entries for found in leaf_names(part, is_leaf, f"{name}.{key}".lstrip("."))]
+    return [leaf for key, part in entries for leaf in leaf_names(part, is_leaf, f"{name}.{key}".lstrip("."))]
 
 
 def is_array(leaf: Any) -> bool:
-    """Whether ``leaf`` is an array of NumPy or what gives one, as columns of pandas do."""
+    """Whether ``leaf`` is a NumPy array or can be converted to one, such as a column of pandas."""
     return hasattr(leaf, "__array__") and not isinstance(leaf, Tensor | np.generic)
 
 
 def is_plain_list(value: Any) -> bool:
-    """Whether ``value`` is a list or tuple, not of tensors or arrays, so that it is one entry of a batch."""
+    """Whether ``value`` is a list or tuple without tensors or arrays, which is one entry of a batch."""
     if not isinstance(value, list | tuple) or hasattr(value, "_fields"):
         return False
     return not any(isinstance(leaf, Tensor) or is_array(leaf) for leaf in leaves(value))
 
 
 def arrays_as_tensors(tree: Any) -> Any:
-    """``tree`` with its arrays, and lists of numbers, as tensors.
+    """``tree`` with arrays and lists of numbers converted to tensors.
 
     Raises:
-        InputError: an array of text or objects, lists of unequal lengths; where it stands is named.
+        InputError: an array holds text or objects, or lists have unequal lengths; the message names the entry.
     """
     names = iter(leaf_names(tree, is_plain_list))
     return map_leaves(lambda leaf: _as_tensor(leaf, next(names)), tree, is_plain_list)
@@ -118,16 +120,16 @@ def _as_tensor(leaf: Any, name: str) -> Any:
     where = f"the data hold in {name!r}" if name else "the data hold"
     try:
         array = np.asarray(leaf)
-        # A copy in the byte order of this machine: arrays may be read-only, or run backwards.
+        # A copy in the byte order of this machine, because arrays may be read-only or have negative strides.
         return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
     except TypeError as error:
-        raise InputError(f"{where} an array of {array.dtype}; give numbers") from error
+        raise InputError(f"{where} an array of {array.dtype}; pass numbers") from error
     except ValueError as error:
         raise InputError(f"{where} lists of unequal lengths; pad them to one length, and make a tensor") from error
 
 
 def _holds_numbers(value: Any) -> bool:
-    """Whether ``value`` is a list, perhaps of lists, that begins with a number."""
+    """Whether ``value`` is a list, or a list of lists, that begins with a number."""
     first = value
     while isinstance(first, list) and first:
         first = first[0]
@@ -140,7 +142,7 @@ def tensors_of(tree: Any) -> list[Tensor]:
 
 
 def values_of(tree: Any) -> list[Any]:
-    """What ``tree`` holds beside its rows: numbers, strings, arrays, None and tensors without axes, in order."""
+    """The leaves of ``tree`` that are not rows of samples: numbers, strings, arrays, None, tensors without axes."""
     return [leaf for leaf in leaves(tree) if not _is_part(leaf)]
 
 
@@ -148,34 +150,34 @@ def batch_length(batch: Any) -> int:
     """Number of samples in a batch: the common length of its tensors along the first axis.
 
     Raises:
-        InputError: no tensors, or tensors of several lengths.
+        InputError: there are no tensors, or tensors of several lengths.
     """
     lengths = sorted({len(leaf) for leaf in leaves(batch) if _is_part(leaf)})
     if not lengths:
         raise InputError(
-            f"a batch holds no tensor with one row a sample, only {_kinds(batch)}; give a tensor, or tuples, lists, "
+            f"a batch holds no tensor with one row a sample, only {_kinds(batch)}; pass a tensor, or tuples, lists, "
             "mappings or dataclasses of tensors"
         )
     if len(lengths) > 1:
         raise InputError(
             "the tensors of a batch must have one length along their first axis, that of the samples, not "
             f"{' and '.join(map(str, lengths))}; whole_batch=True takes such data as one batch, and a callable loss "
-            "may close over tensors of other lengths"
+            "may use other tensors of its own"
         )
     return lengths[0]
 
 
 def check_tree(batch: Any) -> Any:
-    """``batch`` with plain strided tensors.
+    """``batch`` with detached, plain strided tensors.
 
     Raises:
-        InputError: a tensor of a kind that cannot be cut into samples, or a value of a kind that cannot be compared.
+        InputError: a tensor is of a kind that cannot be divided into samples, or a value of a kind that is unknown.
     """
     return map_leaves(_checked, batch)
 
 
 def concatenate(batches: list[Any]) -> Any:
-    """One tree whose rows are those of ``batches``, joined along the first axis; values are those of the first."""
+    """One tree with the rows of all ``batches``, joined along the first axis, and the other values of the first."""
     parts = [[leaf for leaf in leaves(batch) if _is_part(leaf)] for batch in batches]
     pieces = iter([torch.cat(rows) for rows in zip(*parts, strict=True)])
     return map_parts(lambda _: next(pieces), batches[0])
@@ -245,9 +247,9 @@ def _checked(leaf: Any) -> Any:
         if not isinstance(leaf, PLAIN) or (isinstance(leaf, np.ndarray) and leaf.dtype.hasobject):
             kind = type(leaf)
             raise InputError(
-                f"a batch holds a {kind.__module__}.{kind.__qualname__}, inside which samples cannot be told apart; "
-                "give tensors in tuples, lists, mappings or dataclasses, or the numbers of the samples as data and a "
-                "callable loss that closes over the rest"
+                f"a batch holds a {kind.__module__}.{kind.__qualname__}, which cannot be divided into samples; pass "
+                "tensors in tuples, lists, mappings or dataclasses, or pass the indices of the samples as data and a "
+                "callable loss that looks up the rest"
             )
         return leaf
     kinds = {"nested": leaf.is_nested, "meta": leaf.is_meta, "quantized": leaf.is_quantized}
@@ -259,23 +261,23 @@ def _checked(leaf: Any) -> Any:
 
 
 def _as_sequence(like: Any, values: list[Any]) -> Any:
-    """``values`` in a tuple, named tuple or list of the kind of ``like``."""
+    """``values`` in a tuple, named tuple or list of the type of ``like``."""
     return type(like)._make(values) if hasattr(like, "_fields") else type(like)(values)
 
 
 def _as_mapping(like: Mapping[Any, Any], items: dict[Any, Any]) -> Mapping[Any, Any]:
-    """``items`` in a mapping of the kind of ``like``, or a plain dict where that takes no dict."""
+    """``items`` in a mapping of the type of ``like``, or in a plain dict if that cannot be made from a dict."""
     if type(like) is dict:
         return items
     try:
-        made = type(like)(items)  # type: ignore[call-arg]
+        mapping = type(like)(items)  # type: ignore[call-arg]
     except (TypeError, ValueError):
         return items
-    return made if list(made) == list(items) else items
+    return mapping if list(mapping) == list(items) else items
 
 
 def _kinds(tree: Any) -> str:
-    found: Iterable[str] = dict.fromkeys(
+    kinds: Iterable[str] = dict.fromkeys(
         "a tensor without axes" if isinstance(leaf, Tensor) else type(leaf).__name__ for leaf in leaves(tree)
     )
-    return ", ".join(found) or "nothing"
+    return ", ".join(kinds) or "nothing"

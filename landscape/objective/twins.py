@@ -1,4 +1,4 @@
-"""Whether two copies of a network share state that a forward pass changes, tried in a strict interleaving."""
+"""Checking that two copies of a network share no state that a forward pass changes, by interleaving two passes."""
 
 import threading
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from landscape.runtime.watching import WatchingMode
 
 __all__ = ["are_independent"]
 
-PATIENCE = 20.0  # seconds for one operation, after which the two passes are not waited for
+PATIENCE = 20.0  # seconds to wait for the next operation of the other pass
 ROUNDING = 1e3  # units in the last place by which two passes over the same batch may differ
 
 
 @torch.no_grad()
 def are_independent(model: nn.Module, run: Callable[[nn.Module, Any], Tensor], batches: tuple[Any, Any]) -> bool:
-    """Whether passes of ``model`` and of a copy of it, operation by operation in turns, give what each gives alone.
+    """Whether a pass of ``model`` and one of a copy, run alternately operation by operation, give their usual outputs.
 
-    The copy has other weights and the second batch: what one of them leaves in a closure, in a global variable or in a
-    class, and takes for its own afterwards, is then that of the other. A failure counts as dependence.
+    The copy has other weights and gets the second batch. If a pass stores values in a closure, a global variable or a
+    class and reads them again, it then reads those of the other pass. An error counts as dependence.
     """
     twin = copy_of(model)
     for parameter in twin.parameters():
@@ -30,13 +30,13 @@ def are_independent(model: nn.Module, run: Callable[[nn.Module, Any], Tensor], b
     networks = (model, twin)
     alone = [run(network, batch) for network, batch in zip(networks, batches, strict=True)]
     turns = _Turns()
-    found: list[Tensor | None] = [None, None]
+    outputs: list[Tensor | None] = [None, None]
     failed: list[BaseException] = []
 
     def work(index: int) -> None:
         try:
             with torch.no_grad(), _InTurns(turns, index):
-                found[index] = run(networks[index], batches[index])
+                outputs[index] = run(networks[index], batches[index])
         except BaseException as error:
             failed.append(error)
         finally:
@@ -47,29 +47,29 @@ def are_independent(model: nn.Module, run: Callable[[nn.Module, Any], Tensor], b
         thread.start()
     for thread in threads:
         thread.join()
-    return not failed and all(_close(a, b) for a, b in zip(found, alone, strict=True))
+    return not failed and all(_close(a, b) for a, b in zip(outputs, alone, strict=True))
 
 
 class _Turns:
-    """Lets one of two threads work at a time, and the other one at its next operation."""
+    """Lets two threads run alternately, one operation at a time."""
 
     def __init__(self) -> None:
-        self.now, self.gone = 0, set[int]()
+        self.now, self.ended = 0, set[int]()
         self.changed = threading.Condition()
 
     def next(self, index: int) -> None:
         """Give the turn to the other thread and wait until it comes back."""
         with self.changed:
-            if self.now == index and not self.gone:
+            if self.now == index and not self.ended:
                 self.now = 1 - index
                 self.changed.notify_all()
-            if not self.changed.wait_for(lambda: self.now == index or self.gone, PATIENCE):
-                raise TimeoutError("the other pass does not come to its next operation")
+            if not self.changed.wait_for(lambda: self.now == index or self.ended, PATIENCE):
+                raise TimeoutError("the other pass does not reach its next operation")
 
     def leave(self, index: int) -> None:
-        """Let the other thread work on by itself."""
+        """End the turns, so that the other thread runs on alone."""
         with self.changed:
-            self.gone.add(index)
+            self.ended.add(index)
             self.changed.notify_all()
 
 
@@ -83,8 +83,8 @@ class _InTurns(WatchingMode):
         return function(*args, **(kwargs or {}))
 
 
-def _close(found: Tensor | None, alone: Tensor) -> bool:
-    if found is None or found.shape != alone.shape:
+def _close(outputs: Tensor | None, alone: Tensor) -> bool:
+    if outputs is None or outputs.shape != alone.shape:
         return False
     eps = ROUNDING * torch.finfo(alone.dtype).eps
-    return torch.allclose(found, alone, rtol=eps, atol=eps, equal_nan=True)
+    return torch.allclose(outputs, alone, rtol=eps, atol=eps, equal_nan=True)

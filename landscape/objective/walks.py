@@ -1,4 +1,4 @@
-"""One walk through the batches of a loader."""
+"""One pass over the batches of a loader."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,14 +10,14 @@ __all__ = ["walked"]
 
 
 def walked(loader: Iterable[Any]) -> Iterator[Any]:
-    """The batches of ``loader`` that hold samples, checked.
+    """The checked batches of ``loader``, without empty ones.
 
     Raises:
-        InputError: its Dataset or its collate_fn fails.
+        InputError: the Dataset or collate_fn of the loader fails, or a batch cannot be used.
     """
     try:
-        for given in loader:
-            batch = check_tree(given if tensors_of(given) else arrays_as_tensors(given))
+        for loaded in loader:
+            batch = check_tree(loaded if tensors_of(loaded) else arrays_as_tensors(loaded))
             parts = [tensor for tensor in tensors_of(batch) if tensor.ndim]
             if not parts or any(map(len, parts)):
                 yield batch

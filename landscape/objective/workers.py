@@ -1,4 +1,4 @@
-"""Several evaluators side by side on the cores of a CPU, each with its own copy of the network."""
+"""Teams of threads on the cores of a CPU, each with its own copy of the network."""
 
 import itertools
 import math
@@ -17,16 +17,16 @@ from landscape.runtime import started_threads
 
 __all__ = ["Team"]
 
-MOST = 4  # threads of Python beyond which they would wait for each other between the operations of torch
+MOST = 4  # more Python threads would wait for each other between the operations of torch
 
 
 class Team:
-    """Threads that share the batches of a block, each with its share of torch's threads.
+    """Threads that divide the batches among them, each with its share of torch's threads.
 
-    Two threads with one core each are faster than one thread whose every operation is split over two cores: the
-    operations of small networks are too short to be split. Where splitting by batches is no choice (an accelerator,
-    streamed samples, a callable that may keep state, statistics of BatchNorm over all samples, copies of the network
-    that share state) the team is one thread with all of torch's threads.
+    Two threads with one core each are faster than one thread that divides every operation between two cores, because
+    the operations of small networks are too short for that. If batches cannot be divided (on an accelerator, for
+    streamed samples, a callable loss that may keep state, BatchNorm statistics over all samples, or copies of the
+    network that share state), the team is one thread with all of torch's threads.
     """
 
     def __init__(self, objective: Objective):
@@ -59,20 +59,20 @@ class Team:
             return [future.result() for future in futures]
         except BaseException:
             self.stopped = True
-            wait(futures)  # so that no member still works on what is given up
+            wait(futures)  # no member may go on working after the exception
             self.stopped = False
             raise
 
     def even(self, batch_size: int, samples: int) -> int:
-        """The batch size nearest below ``batch_size`` that gives every member as many batches."""
+        """The largest batch size up to ``batch_size`` with which all members get the same number of batches."""
         batches = math.ceil(samples / batch_size)
         return math.ceil(samples / (math.ceil(batches / self.size) * self.size))
 
 
 def _twins_are_independent(objective: Objective) -> bool:
-    """Whether networks in several threads leave each other alone; tried once an objective, on a few samples.
+    """Whether copies of the network in several threads do not influence each other; checked once for an objective.
 
-    On batches of two lengths, and on two of one length: what is kept may be kept by its shape.
+    The check uses batches of different and of equal length, because networks may cache tensors by their shape.
     """
     proofs = objective.passes.proofs
     if proofs.twins is None and is_plain(objective.model):
