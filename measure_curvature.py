@@ -4,7 +4,7 @@
     python measure_curvature.py --checkpoint cifar10_cnn_model.pth --samples 1000
     python measure_curvature.py --checkpoint runs/resnet14_fashion-mnist/epoch_009.pth --parameters "layer3.*" "fc.*"
     python measure_curvature.py --which smallest --tol 0.01                 # the most negative eigenvalues
-    python measure_curvature.py --operator ggn --trace-error 0.02 --no-plane
+    python measure_curvature.py --operator ggn --relative-error 0.02 --no-plane
 
 Writes the eigenvalues, the trace, the density and measures of sharpness (.json), eigenvectors, probes and quadrature
 nodes (.npz), and figures: eigenvalues with the bars of their residuals, density on a logarithmic scale, sharpness, and
@@ -16,6 +16,7 @@ other; the time of the first one tells how long all of it will take at most.
 import functools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -45,7 +46,6 @@ from landscape_lib import (
 )
 
 Result = TypeVar("Result", Eigenpairs, TraceEstimate, SpectralDensity)
-MOST = 1_000_000  # products
 MEASURES = ("sam", "ascent", "gaussian", "adaptive-sam", "adaptive-ascent", "adaptive-gaussian")
 
 
@@ -60,14 +60,9 @@ def main(
     seed: int = 42,
     operator: Literal["hessian", "ggn"] = "hessian",
     parameters: tuple[str, ...] = ("*",),
-    k: int = 10,
-    tol: float = 1e-3,
+    curvature: cli.CurvatureSettings = cli.CurvatureSettings(probes=3, steps=40),  # noqa: B008 (frozen)
     which: Literal["magnitude", "largest", "smallest"] = "magnitude",
     trace_method: Literal["hutch++", "hutchinson"] = "hutch++",
-    trace_error: float = 0.05,
-    max_products: int = 300,
-    probes: int = 3,
-    steps: int = 40,
     measures: tuple[str, ...] = MEASURES,
     plane: bool = True,
     rise: float = 1.0,
@@ -87,14 +82,9 @@ def main(
         seed: Seed of samples, start vectors, probes and draws.
         operator: The Hessian, or its part without second derivatives of the network (Gauss-Newton).
         parameters: Patterns of parameter names: the curvature of these alone, such as "layer3.*".
-        k: Eigenpairs.
-        tol: Residual |H v - l v| / |l| at which an eigenpair has converged.
+        curvature: How many eigenvalues are computed, and how closely trace and spectral density are estimated.
         which: Eigenvalues of largest magnitude, the largest, or the most negative ones.
         trace_method: Random probes alone, or beside an exactly known subspace (hutch++).
-        trace_error: Relative standard error at which the trace has converged.
-        max_products: Products with the matrix for the trace at most.
-        probes: Random vectors for the density.
-        steps: Lanczos steps for each.
         measures: Measures of sharpness; none with --measures alone.
         plane: Evaluate and draw the plane along the first two eigenvectors.
         rise: Rise of the loss up to which that plane reaches.
@@ -102,7 +92,8 @@ def main(
         figures: Draw figures; --no-figures only computes.
     """
     evaluation.check()
-    check_options(samples, seed, k, tol, trace_error, max_products, probes, steps, measures, plane, rise, resolution)
+    curvature.check()
+    check_options(samples, seed, measures, plane, rise, resolution)
     out = cli.make_folder(out)
     needed: dict[str, int] = {split: samples or 1}
     trained = cli.load_or_train(
@@ -111,9 +102,8 @@ def main(
     cli.check_parameters(trained.model, parameters)
     suffix = cli.checkpoint_suffix(out, trained, "curvature{}.json", cli.owners_in_json, force=evaluation.force)
     settings = cli.describe(
-        evaluation, split=split, samples=samples, seed=seed, operator=operator, parameters=parameters, k=k, tol=tol,
-        which=which, trace_method=trace_method, trace_error=trace_error, max_products=max_products, probes=probes,
-        steps=steps, rise=rise, resolution=resolution,
+        evaluation, curvature, split=split, samples=samples, seed=seed, operator=operator, parameters=parameters,
+        which=which, trace_method=trace_method, rise=rise, resolution=resolution,
     )  # fmt: skip
     print(f"Checkpoint: {checkpoint} ({trained.model_name}, epoch {trained.metadata['epoch']})\nSettings: {settings}")
     cli.note_unused_batch_norm(evaluation, [trained])
@@ -122,10 +112,10 @@ def main(
     data = data if samples is None else data.subset(samples, seed=seed)
     target = objective(trained.model, data, **evaluation.arguments)
     product = (ggn_product if operator == "ggn" else hessian_product)(target, trained.model, parameters=parameters)
-    if k > product.dimension:
-        print(f"Note: a matrix of dimension {product.dimension:,} has no {k:,} eigenpairs; all it has are computed")
-    k = min(k, product.dimension)
-    before = functools.cache(partial(announce, product, 6 * k + 30 + max_products + probes * steps))
+    if curvature.k > product.dimension:
+        print(f"Note: a matrix of dimension {product.dimension:,} has only that many eigenpairs; all are computed")
+        curvature = replace(curvature, k=product.dimension)
+    before = functools.cache(partial(announce, product, curvature.most_products))
 
     def measured(name: str, measure: Callable[..., Result], **options: Any) -> Result:
         path = out / f"{name}{suffix}.npz"
@@ -134,11 +124,11 @@ def main(
         wrote(path)
         return found
 
-    pairs = measured("eigenpairs", top_eigenpairs, k=k, tol=tol, which=which)
+    pairs = measured("eigenpairs", top_eigenpairs, which=which, **curvature.of_eigenpairs)
     print(eigenvalue_lines(pairs))
-    whole = measured("trace", trace, method=trace_method, relative_error=trace_error, max_products=max_products)
+    whole = measured("trace", trace, method=trace_method, **curvature.of_trace)
     print(trace_line(whole))
-    density = measured("density", spectral_density, probes=probes, steps=steps)
+    density = measured("density", spectral_density, **curvature.of_density)
     product.release()
     path = out / f"sharpness{suffix}.json"
     found = cli.load_or_measure_sharpness(path, target, trained.model, measures, seed=seed, force=evaluation.force)
@@ -167,12 +157,6 @@ def main(
 def check_options(
     samples: int | None,
     seed: int,
-    k: int,
-    tol: float,
-    trace_error: float,
-    max_products: int,
-    probes: int,
-    steps: int,
     measures: tuple[str, ...],
     plane: bool,
     rise: float,
@@ -181,13 +165,9 @@ def check_options(
     """Refuse what cannot be used before anything is trained or measured."""
     cli.check_seed(seed)
     cli.check_count("samples", samples)
-    for name, value in (("k", k), ("probes", probes), ("steps", steps)):
-        cli.check_count(name, value, most=MOST)
-    cli.check_count("max_products", max_products, least=30, most=MOST)
     cli.check_measures(measures)
     cli.check_resolution(resolution)
-    for name, number in (("tol", tol), ("trace_error", trace_error), ("rise", rise)):
-        cli.check_number(name, number, above=0)
+    cli.check_number("rise", rise, above=0)
     if not plane and (rise, resolution) != (1.0, 21):
         print("Note: --no-plane leaves no use for --rise and --resolution", flush=True)
 

@@ -52,8 +52,7 @@ def main(
     print(f"{trained} networks trained here; all {len(plans)} are in {root}")
     if diverged := studies.diverged_runs(plans, root):
         raise InputError(
-            f"the loss of {len(diverged)} of {len(plans)} networks is not finite, first {diverged[0]}; "
-            "lower --learning-rate"
+            f"the loss of {len(diverged)} of {len(plans)} networks is not finite, first {diverged[0]}; lower --lr"
         )
 
 

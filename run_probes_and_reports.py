@@ -3,7 +3,7 @@
     python run_full_matrix.py && python run_probes_and_reports.py
     python run_probes_and_reports.py --experiments-root reports/noisy --figures-root reports/noisy/figures \\
         --reports-root reports/noisy
-    python run_probes_and_reports.py --plane-resolution 41 --eigenvalues 10 --sharpness sam keskar gaussian
+    python run_probes_and_reports.py --plane-resolution 41 --k 10 --sharpness sam keskar gaussian
     torchrun --nproc-per-node=2 run_probes_and_reports.py --jobs 1    # runs dealt to several processes or machines
 
 Of every run: the line from the initial to the trained network (loss and accuracy; also layer-normalised), a random

@@ -18,6 +18,7 @@ import torch
 from test_visualize import run
 
 import landscape_lib as ll
+from landscape.curvature.settings import CurvatureSettings
 from landscape.studies.normalizations import steps_to_loss
 
 ROOT = Path(__file__).parents[1]
@@ -129,8 +130,9 @@ def test_a_second_run_computes_nothing_and_leaves_the_same_bytes(finished, monke
     before = content(folder)
     for name in ("fit", "save_checkpoint"):
         monkeypatch.setattr(f"landscape.studies.normalizations.training.{name}", None)
-    for name in ("top_eigenpairs", "trace", "spectral_density", "sharpness_in", "layer_sharpness_in"):
-        monkeypatch.setattr(f"landscape.studies.normalizations.measuring.{name}", None)
+    for name in ("top_eigenpairs", "trace", "spectral_density", "sharpness_in"):
+        monkeypatch.setattr(f"landscape.studies.kit.measurements.{name}", None)
+    monkeypatch.setattr("landscape.studies.normalizations.measuring.layer_sharpness_in", None)
     monkeypatch.setattr("landscape.evaluation.stored.evaluate", None)
     assert compare("--norms", "dyt", "none") == 0
     assert content(folder) == before
@@ -148,6 +150,8 @@ def test_another_setting_computes_only_what_depends_on_it(finished, monkeypatch,
         printed = capsys.readouterr().out
         written = re.findall(r"Wrote output/json/hessian_none.json \((.*) of seed 0\)", printed)
         assert written == ["gaussian", "adaptive-gaussian", "layers"]
+        told = re.findall(r"hessian_none.json \((.*) of seed 0\) is computed again: its samples is 2, not 3", printed)
+        assert told == written
     finally:
         for name, old in before.items():
             (folder / name).write_bytes(old)
@@ -230,7 +234,7 @@ def test_seeds_give_error_bars_and_a_network_that_diverges_is_told(here, capfd):
     assert "Warning: no eigenvalues of hessian_none, seed 1" in printed.err
     assert "failed" in result("none", "sam", seed=1)
     report = Path("output/report.md").read_text()
-    assert "## Not measured" in report and "nan" in report and "over 2 seeds" in report
+    assert "## Not measured" in report and "- (2 missing)" in report and "over 2 seeds" in report
     assert {path.name for path in Path("output/weights").iterdir()} == {"model_none.pth", "model_none_seed1.pth"}
 
 
@@ -269,7 +273,7 @@ def test_the_report_shows_spread_over_seeds_or_standard_errors_and_marks_what_di
     assert "| none | 458,570 |" in several and "12,346" in several
     assert "| 3 ± 2.6 |" in several  # mean and standard deviation of 1, 2, 6
     single = ll.studies.normalization_report({"none": networks([4.0], converged=False)}, **options)
-    assert "| 4 ± 0.5\\* |" in single and "| 2\\* |" in single and "One seed" in single
+    assert "| 4 ± 0.5† |" in single and "| 2† |" in single and "One seed" in single
     assert "![A figure](figures/a.png)" in single and ll.cli.SHARPNESS_CAUTION in single
     assert single == ll.studies.normalization_report({"none": networks([4.0], converged=False)}, **options)
 
@@ -292,9 +296,9 @@ def test_the_training_speed_is_the_first_window_that_is_low_enough():
         ({"epochs": 0}, "epochs is 0"),
         ({"validation": 1.0}, "validation is 1.0"),
         ({"draws": 1}, "draws is 1"),
-        ({"products": 9}, "products 9"),
-        ({"eigenvalues": 0}, "eigenvalues is 0"),
-        ({"probes": 10**9}, "probes is 1000000000"),
+        ({"curvature": CurvatureSettings(max_products=9)}, "max_products is 9"),
+        ({"curvature": CurvatureSettings(k=0)}, "k is 0"),
+        ({"curvature": CurvatureSettings(probes=10**9)}, "probes is 1000000000"),
         ({"subset": 0}, "subset is 0"),
         ({"subset": 300}, "but the subset has 300; take fewer"),
         ({"target_loss": float("nan")}, "target_loss is nan"),

@@ -16,8 +16,8 @@ from landscape.datasets.cache import cached_arrays
 from landscape.evaluation.resume import load_progress, save_progress
 from landscape.evaluation.statistics import Statistics
 from landscape.storage.digests import DIGEST
-from landscape.studies.matrix.records import read_record, write_record
-from landscape.studies.normalizations.stored import StoredResults
+from landscape.storage.records import read_record, write_record
+from landscape.studies.kit.results_file import StoredResults
 from landscape.training.checkpoints import load_checkpoint, save_checkpoint
 from landscape.training.state import TrainingState
 

@@ -15,7 +15,7 @@ import torch
 
 import landscape_lib as ll
 import run_full_matrix
-from landscape.studies.matrix import tasks
+from landscape.runtime import tasks
 from landscape.studies.matrix.training import stacks_of
 
 ROOT = Path(__file__).parents[1]
@@ -160,7 +160,7 @@ def test_a_killed_matrix_goes_on_in_other_processes_to_the_same_bytes(here):
         (["--n-train", "1000000000"], "n_train is 1000000000"),
         (["--data-seed", "-1"], "data seed is -1"),
         (["--seeds", str(2**64)], "seed is 18446744073709551616"),
-        (["--lr-gamma", "nan"], "lr gamma is nan"),
+        (["--lr-gamma", "nan"], "gamma is nan"),
         (["--jobs", "0"], "jobs is 0"),
         (["--jobs", "-1"], "jobs is -1"),
         (["--epochs", "0"], "epochs is 0"),

@@ -99,7 +99,7 @@ def test_a_wrong_tolerance_is_refused_before_anything_is_measured(checkpoint, ca
         (["--seed", "-1"], "seed is -1"),
         (["--k", "0"], "k is 0"),
         (["--tol", "nan"], "tol is nan"),
-        (["--trace-error", "0"], "trace_error is 0.0"),
+        (["--trace-error", "0"], "relative_error is 0.0"),
         (["--max-products", "29"], "max_products is 29; it must be a whole number from 30"),
         (["--probes", "-1"], "probes is -1"),
         (["--steps", "1000000000"], "steps is 1000000000"),

@@ -7,7 +7,7 @@ import pytest
 
 import landscape_lib as ll
 from landscape.storage.digests import digest_of
-from landscape.studies.matrix.records import clear_record, is_current, read_record, write_record
+from landscape.storage.records import clear_record, read_record, record_fault, write_record
 from landscape.studies.matrix.runs import find_runs
 
 OUTSIDE = [
@@ -49,7 +49,7 @@ def test_a_record_deletes_and_trusts_no_file_outside_its_folder(tmp_path, name, 
         record["digest"] = digest_of(record)
     path = folder / "summary.json"
     path.write_text(json.dumps(record))
-    assert read_record(path) is None and not is_current(path)
+    assert read_record(path) is None and record_fault(path)
     clear_record(path)
     assert precious.read_text() == "mine" and not path.exists()
 

@@ -186,7 +186,7 @@ def test_a_network_that_diverged_is_told_and_stops_nothing_but_the_exit_code(her
         with pytest.raises(SystemExit, match="2"):
             train("--seeds", "5", "--learning-rate", "1e38", "--output-root", "wild")
         error = capsys.readouterr().err
-        assert f"the loss of 1 of 1 networks is not finite, first {GROUP}/seed=5; lower --learning-rate" in error
+        assert f"the loss of 1 of 1 networks is not finite, first {GROUP}/seed=5; lower --lr" in error
         with pytest.raises(SystemExit, match="2"):
             probe("--experiments-root", "wild", "--figures-root", "wild/figures", "--reports-root", "wild")
         printed = capsys.readouterr()
@@ -231,13 +231,13 @@ def test_the_commands_of_the_manual_parse(capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--eigenvalues", "0"], "eigenvalues is 0"),
-        (["--eigenvalues", "1000000000"], "eigenvalues is 1000000000"),
-        (["--eigenvalue-error", "nan"], "eigenvalue error is nan"),
-        (["--trace-error", "0"], "trace error is 0.0"),
-        (["--trace-products", "5"], "trace products is 5; it must be a whole number from 30"),
-        (["--density-probes", "0"], "density probes is 0"),
-        (["--density-steps", "-1"], "density steps is -1"),
+        (["--eigenvalues", "0"], "k is 0"),
+        (["--eigenvalues", "1000000000"], "k is 1000000000"),
+        (["--eigenvalue-error", "nan"], "tol is nan"),
+        (["--trace-error", "0"], "relative_error is 0.0"),
+        (["--trace-products", "5"], "max_products is 5; it must be a whole number from 30"),
+        (["--density-probes", "0"], "probes is 0"),
+        (["--density-steps", "-1"], "steps is -1"),
         (["--bends", "0"], "bends is 0"),
         (["--curve-epochs", "0"], "curve epochs is 0"),
         (["--curve-lr", "inf"], "curve lr is inf"),

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from landscape.studies.matrix.records import clear_record, is_current, plain, read_record, write_record
+from landscape.storage.records import clear_record, made_once, plain, read_record, record_fault, write_record
+from landscape.studies.kit.statistics import Spread, compare, rank_correlation, sign_test
 from landscape.studies.matrix.reports import write_reports
 from landscape.studies.matrix.runs import GROUP, PROBES, StudyRun, find_runs
-from landscape.studies.matrix.statistics import Spread, compare, rank_correlation, sign_test
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +22,7 @@ def test_mean_and_standard_deviation_are_those_of_finite_values():
     spread = Spread.of([1.0, 2.0, 4.0, None, math.inf])
     assert spread.mean == pytest.approx(7 / 3) and spread.missing == 2
     assert spread.deviation == pytest.approx(math.sqrt(((4 / 3) ** 2 + (1 / 3) ** 2 + (5 / 3) ** 2) / 2))
-    assert str(spread) == "2.33 ± 1.53 (2 missing)"
+    assert str(spread) == "2.333 ± 1.5 (2 missing)"
     assert str(Spread.of([0.5])) == "0.5" and str(Spread.of([])) == "-" and str(Spread.of([None])) == "- (1 missing)"
 
 
@@ -47,26 +47,39 @@ def test_the_sign_test_is_the_binomial_sum():
     pairs = [(0, 1)] * 7 + [(1, 0)] + [(1, 1), (math.nan, 0)]
     assert sign_test(pairs) == (7, 8, pytest.approx(2 * (1 + 8) / 2**8))
     assert compare("A", "B", pairs) == "no clear difference (larger for B in 7 of 8)"
-    assert compare("A", "B", pairs[:6]) == "larger for B (in 6 of 6, p = 0.0312)"
-    assert compare("A", "B", [(1, 0)] * 6) == "larger for A (in 6 of 6, p = 0.0312)"
+    assert compare("A", "B", pairs[:6]) == "larger for B (in 6 of 6, p = 0.03125)"
+    assert compare("A", "B", [(1, 0)] * 6) == "larger for A (in 6 of 6, p = 0.03125)"
     assert compare("A", "B", [(1, 1)]) == "nothing to compare"
 
 
-def test_records_are_current_only_as_a_whole(tmp_path):
+def test_records_serve_only_as_a_whole_and_for_their_recipe(tmp_path, capsys):
     path, file = tmp_path / "a" / "record.json", tmp_path / "a" / "deep" / "x.bin"
-    clear_record(path)
-    assert not is_current(path) and read_record(path) is None
-    file.parent.mkdir()
-    file.write_bytes(b"content")
-    write_record(path, {"k": (1, 2)}, {"value": 3}, [file])
-    assert is_current(path) and is_current(path, {"k": [1, 2]}) and not is_current(path, {"k": [1, 3]})
+
+    def make(folder):
+        assert sorted(p.name for p in folder.rglob("*") if p.is_file()) in ([], ["other.txt"])
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"content")
+        return {"value": 3}, [file]
+
+    def made(recipe):
+        new = made_once(path, recipe, make, {"learning_rate": "lr"})
+        return new, capsys.readouterr().out
+
+    recipe = {"k": (1, 2), "lr": 0.1}
+    assert read_record(path) is None and record_fault(path) == "there is no record, or a damaged one"
+    assert made(recipe) == (True, "") and made(recipe) == (False, "") and record_fault(path) is None
+    assert record_fault(path, {"k": [1, 3], "lr": 0.1}) == "its k is [1, 2], not [1, 3]"
+    (tmp_path / "a" / "other.txt").touch()
+    assert made({**recipe, "lr": 0.2}) == (True, f"{path} is computed again: its lr is 0.1, not 0.2\n")
     file.write_bytes(b"other")
-    assert not is_current(path)
+    assert made({**recipe, "lr": 0.2}) == (True, f"{path} is computed again: its file deep/x.bin was changed\n")
+    file.unlink()
+    assert made({**recipe, "lr": 0.2}) == (True, f"{path} is computed again: its file deep/x.bin is missing\n")
     for text in ("", "[]", '{"recipe": {}}', '{"recipe": 1, "files": {}}', '{"recipe": {}, "files": {"deep/x.bin": ""'):
         path.write_text(text)
-        assert not is_current(path)
-    (tmp_path / "a" / "other.txt").touch()
-    write_record(path, {}, {}, [file])
+        assert record_fault(path) == "there is no record, or a damaged one"
+    write_record(path, {"k": [1, 2], "learning_rate": 0.1}, {}, [file])  # of an earlier version
+    assert made(recipe) == (False, "")
     clear_record(path)
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["other.txt"]
 
@@ -191,7 +204,7 @@ def test_a_clear_difference_is_said_where_the_numbers_show_it(tmp_path):
         runs.append(dataclasses.replace(template, summary={**summary, "place": f"{optimizer}/{width}/seed=0"}))
     write_reports(runs, {}, tmp_path / "figures", tmp_path)
     text = (tmp_path / "optimizer_study.md").read_text()
-    said = "larger for optimizer sgd (in 7 of 7, p = 0.0156)"
+    said = "larger for optimizer sgd (in 7 of 7, p = 0.01562)"
     assert f"| adam | sgd | test loss | {said} |" in text
 
 
@@ -211,7 +224,8 @@ def test_runs_are_found_by_what_they_say(tmp_path):
     found, left_out = find_runs(tmp_path / "all")
     assert [run.place.rpartition("/")[2] for run in found] == ["seed=0", "seed=1"]
     assert [(place.rpartition("/")[2], reason.split(";")[0]) for place, reason in left_out.items()] == [
-        ("seed=2", "other settings than the first seed of its group"), ("seed=3", "not whole"),
+        ("seed=2", "other settings than the first seed of its group: its training lr is 0.5, not 0.1"),
+        ("seed=3", "not whole"),
     ]  # fmt: skip
 
 

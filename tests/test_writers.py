@@ -11,12 +11,12 @@ from test_damaged_files import read_state, training_state, write_state
 import landscape_lib as ll
 from landscape.storage import tensors
 from landscape.storage.files import written_whole
-from landscape.studies.normalizations.stored import StoredResults
+from landscape.studies.kit.results_file import StoredResults
 
 ROOT = Path(__file__).parents[1]
 HOLD = "import sys; from pathlib import Path; from landscape.storage.locks import claimed\n"
 HOLD += "held = claimed(Path(sys.argv[1]), 'a run'); print('held', flush=True); sys.stdin.read()"
-ADD = "import sys; from pathlib import Path; from landscape.studies.normalizations.stored import StoredResults\n"
+ADD = "import sys; from pathlib import Path; from landscape.studies.kit.results_file import StoredResults\n"
 ADD += "stored = StoredResults(Path(sys.argv[1]))\n"
 ADD += "for k in range(15): stored.get(int(sys.argv[2]), f'r{k}', {}, lambda: {'k': k})"
 

@@ -49,6 +49,7 @@ from landscape.connectivity import (
     barrier_table,
 )
 from landscape.curvature import (
+    CurvatureSettings,
     check_parameters,
     load_or_measure,
 )
@@ -134,6 +135,7 @@ __all__ = [
     "DEFAULT_TRAINING",
     "MOST_LEVELS",
     "SHARPNESS_CAUTION",
+    "CurvatureSettings",
     "Evaluation",
     "JoinedPoints",
     "MLPClassifier",

@@ -15,9 +15,11 @@ import tyro
 from landscape.cli.console import sturdy_streams
 from landscape.errors import InputError
 from landscape.runtime import ranks
+from landscape.studies.kit.names import EARLIER_NAMES
 
 __all__ = ["advised", "run_script"]
 
+EARLIER_OPTIONS = {f"--{old}".replace("_", "-"): f"--{new}".replace("_", "-") for old, new in EARLIER_NAMES.items()}
 # What the library advises its callers, as options of a command line.
 SAID_TO_CALLERS = {r"load_checkpoint\(path, model=('[^']*')\)": r"--model \1"}
 
@@ -31,6 +33,7 @@ def run_script(main: Callable[..., None], arguments: list[str] | None = None) ->
     saved, so that matplotlib needs no display. Under torchrun the processes work together, see
     `landscape.runtime.ranks`.
     """
+    arguments = _present(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr, flush=True)
     matplotlib.use("agg")
     with sturdy_streams():
@@ -62,7 +65,13 @@ def advised(advice: str) -> Iterator[None]:
         raise InputError(f"{error}; {advice}") from error
 
 
-def _parsed(main: Callable[..., None], arguments: list[str] | None) -> Callable[[], None]:
+def _present(arguments: list[str]) -> list[str]:
+    """``arguments`` with the present names of options that earlier versions called otherwise."""
+    parts = (argument.partition("=") for argument in arguments)
+    return [EARLIER_OPTIONS.get(name.replace("_", "-"), name) + equals + value for name, equals, value in parts]
+
+
+def _parsed(main: Callable[..., None], arguments: list[str]) -> Callable[[], None]:
     """``main`` with the values of all options; ``-h`` prints the help and exits.
 
     Raises:

@@ -1,6 +1,7 @@
 """Options that several command lines share; the field docstrings are the help text."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -201,6 +202,11 @@ def refuse_unused(where: str, *groups: tuple[Any, Any], **options: tuple[object,
 
 
 def describe(*settings: Any, **others: object) -> str:
-    """All ``settings`` (dataclasses) and ``others`` with their values, in one line."""
-    pairs = {key: value for group in settings for key, value in asdict(group).items()} | others
-    return ", ".join(f"{key} {value}" for key, value in pairs.items())
+    """All ``settings`` (dataclasses, also inside dataclasses) and ``others`` with their values, in one line."""
+    pairs = _pairs({key: value for group in settings for key, value in asdict(group).items()} | others)
+    return ", ".join(f"{key} {value}" for key, value in pairs)
+
+
+def _pairs(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        yield from _pairs(value) if isinstance(value, dict) else [(key, value)]

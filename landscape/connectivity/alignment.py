@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape.connectivity.coupling import Group, trace_coupling
+from landscape.connectivity.coupling import trace_coupling
+from landscape.connectivity.groups import Group
 from landscape.connectivity.matching import inputs_of, match_activations, match_weights, permute
 from landscape.errors import InputError
 from landscape.objective.collecting import collect
@@ -39,8 +40,8 @@ class Alignment(Presented):
 
     @property
     def facts(self) -> dict[str, str]:
-        moved = sum(int((index != np.arange(len(index))).sum()) for index in self.permutations.values())
-        units = sum(map(len, self.permutations.values()))
+        moved = sum(int((index != np.arange(index.shape[-1])).sum()) for index in self.permutations.values())
+        units = sum(index.size for index in self.permutations.values())
         return {
             "method": self.method,
             "units moved": f"{moved:,} of {units:,}",
@@ -118,7 +119,11 @@ def align(
         raise RuntimeError(f"the permuted network does not compute the same function: it is off by {deviation:.3g}")
     model = copy_of(b).eval()
     permute(model, groups, match.orders)
-    permutations = {group.name: order for group, order in zip(groups, match.orders, strict=True)}
+    permutations = {
+        axis.name: order
+        for group, orders in zip(groups, match.orders, strict=True)
+        for axis, order in zip(group.axes, orders, strict=True)
+    }
     return Alignment(model, permutations, deviation, match.rounds, match.converged, method)
 
 
@@ -156,8 +161,14 @@ def _check_runs(model: nn.Module, inputs: Tensor) -> None:
 
 
 def _alike(first: list[Group], second: list[Group]) -> bool:
-    def places(groups: list[Group]) -> list[dict[tuple[str, int], Any]]:
-        return [{key: positions.tolist() for key, positions in group.places.items()} for group in groups]
+    def places(groups: list[Group]) -> list[Any]:
+        return [
+            (
+                group.axes,
+                {key: [(each.axes, each.index.tolist()) for each in found] for key, found in group.places.items()},
+            )
+            for group in groups
+        ]
 
     return places(first) == places(second)
 

@@ -1,338 +1,274 @@
 """Which hidden units of a network may change places, found by watching one forward pass.
 
-A hidden unit (a neuron, a channel) is a row of the layer that makes it, an entry of the normalisation after it and a
-column, or a block of columns, of every layer that reads it. Two activations that are added tie their units together, so
-a unit of a residual network runs through many layers. Units with as many entries in the same tensors may change places:
-if all their entries do, the network computes the same function.
+A hidden unit (a neuron, a channel, a place of the residual stream) is a row of the layer that makes it, an entry of the
+normalisation after it and a column, or a block of columns, of every layer that reads it. Two activations that are added
+tie their units together, so a unit of a residual network runs through many layers. An attention head is a block of such
+units. Units with as many entries in the same tensors may change places: if all their entries do, the network computes
+the same function.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Container
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from landscape.connectivity.groups import Group, Place, Reading, groups_of
+from landscape.connectivity.operations import FILLING, READ_AXES, RULES, Operation, Watch, read_by, tensors_in, trailing
+from landscape.connectivity.units import PINNED, SAME, Factor, Units
 from landscape.errors import InputError
-from landscape.objective.trees import map_tensors, tensors_of
 
-__all__ = ["READERS", "Group", "operation_name", "trace_coupling"]
-
-CONSTANT, FIXED = 0, 1  # codes of places that hold one value for all units, and of places that stand for themselves
-
-# Layers that read units, with the axis they read, counted from the end: that of a convolution depends on its kernel.
-READERS = {"linear": -1, "conv1d": -2, "conv2d": -3, "conv3d": -4}
-READERS |= {name.replace("conv", "conv_transpose"): axis for name, axis in READERS.items() if name != "linear"}
-
-LAYER_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-TRANSPOSED_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups")
-NORM_ARGUMENTS = {
-    "batch_norm": ("input", "running_mean", "running_var", "weight", "bias"),
-    "instance_norm": ("input", "running_mean", "running_var", "weight", "bias"),
-    "group_norm": ("input", "num_groups", "weight", "bias"),
-    "prelu": ("input", "weight"),
-}
-
-# By name, without the underscores of methods and of work in place. Equivariant: a permutation of the units before is
-# the same permutation after.
-EQUIVARIANT = {
-    "abs", "add", "celu", "clamp", "clamp_max", "clamp_min", "clone", "contiguous", "cos", "data", "detach", "div",
-    "double", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "exp", "expm1", "feature_dropout", "float",
-    "gelu", "hardsigmoid", "hardswish", "hardtanh", "iadd", "idiv", "imul", "isub", "itruediv", "layer_norm",
-    "leaky_relu", "lerp", "log", "log1p", "log_softmax", "logsigmoid", "maximum", "minimum", "mish", "mul",
-    "multiply", "neg", "normalize", "pow", "radd", "rdiv", "reciprocal", "relu", "relu6", "requires_grad", "rms_norm",
-    "rmul", "rrelu", "rsqrt", "rsub", "rtruediv", "selu", "sigmoid", "silu", "sin", "softmax", "softmin", "softplus",
-    "softshrink", "softsign", "sqrt", "square", "sub", "subtract", "tanh", "tanhshrink", "threshold", "to",
-    "true_divide", "truediv", "type", "type_as", "where",
-}  # fmt: skip
-SHAPING = {
-    "T", "chunk", "expand", "expand_as", "flatten", "getitem", "index_select", "mT", "movedim", "narrow", "permute",
-    "ravel", "repeat", "reshape", "reshape_as", "select", "split", "squeeze", "swapaxes", "t", "transpose", "unbind",
-    "unflatten", "unsqueeze", "view", "view_as",
-}  # fmt: skip
-JOINING = {"cat", "concat", "concatenate", "hstack", "stack"}
-REDUCING = {"amax", "amin", "logsumexp", "max", "mean", "median", "min", "prod", "std", "sum", "var"}
-POOLING = {f"{kind}_pool{d}d" for kind in ("adaptive_avg", "adaptive_max", "avg", "lp", "max") for d in (1, 2, 3)}
-POOLING |= {"interpolate", "upsample"}
-FILLING = {"full", "full_like", "new_full", "new_ones", "new_zeros", "ones", "ones_like", "zeros", "zeros_like"}
-
-
-Places = dict[tuple[Any, ...], np.ndarray]  # key of `_Tracer.codes` -> positions of one unit
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Units of which every permutation, carried out at all places, leaves the function of the network as it is."""
-
-    name: str  # the first layer that makes them
-    places: dict[tuple[str, int], np.ndarray]  # (parameter or buffer, axis) -> positions [units, r] along the axis
-    readings: dict[int, np.ndarray]  # number of the layer call that reads them -> positions [units, r] in what it reads
-
-    @property
-    def size(self) -> int:
-        """How many units there are."""
-        return len(next(iter(self.places.values())))
+__all__ = ["Tracer", "trace_coupling"]
 
 
 @torch.no_grad()
-def trace_coupling(model: nn.Module, inputs: Tensor) -> list[Group]:
+def trace_coupling(model: nn.Module, inputs: Tensor, constants: Collection[str] = ()) -> list[Group]:
     """The groups of hidden units of ``model`` that may change places, in the order in which they are made.
 
-    Units are followed through linear and (also depthwise) convolution layers, normalisation, elementwise functions,
-    pooling, reductions, changes of shape, concatenation, zero padding and additions, whether they are modules or
-    functions. Inputs and outputs stay as they are, and units never leave their group of a GroupNorm layer. A parameter
-    that several layers share couples the units of all of them.
+    Units are followed through linear, convolution (also depthwise) and embedding layers, attention, normalisation,
+    elementwise functions, pooling, reductions, changes of shape, concatenation, zero padding and additions, whether
+    they are modules or functions. Inputs and outputs stay as they are. A parameter that several layers share couples
+    the units of all of them.
 
     Args:
         model: in eval mode.
         inputs: two samples or more.
+        constants: names of buffers that stay as they are; units that such a buffer treats alike may change places.
 
     Raises:
         InputError: an operation through which units cannot be followed; it is named.
     """
-    tracer = _Tracer(model)
+    tracer = Tracer(model, len(inputs), constants)
     with tracer:
         outputs = model(inputs)
-    return tracer.groups(outputs)
+    tracer.pin(outputs)
+    return groups_of(tracer.units, tracer.held)
 
 
-def operation_name(function: Any) -> str:
-    """The name of a torch function, without the underscores of methods and of work in place."""
-    name = getattr(function, "__name__", str(function))
-    if name == "__get__":  # a property
-        name = function.__self__.__name__
-    return name.strip("_")
+@dataclass(frozen=True)
+class _Elements:
+    """Labels below zero: the elements of one parameter or buffer, of which only some have been taken."""
+
+    start: int
+    name: str
+    shape: tuple[int, ...]
 
 
-class _Tracer(TorchFunctionMode):
-    """Labels every place of every activation with the code of its unit, and notes which codes are one unit."""
+class Tracer(Watch):
+    """Labels every place of every activation with its unit, operation by operation."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, samples: int, constants: Collection[str]):
         super().__init__()
-        self.names = {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+        self.units, self.samples, self.constants = Units(), samples, constants
+        self.tensors = dict([*model.named_parameters(), *model.named_buffers()])
+        self.names = {id(tensor): name for name, tensor in self.tensors.items()}
         self.labels: dict[int, tuple[Tensor, Tensor]] = {}  # id -> (tensor, its labels); the tensor keeps its id
-        # ("place", tensor, axis), ("reading", call), ("pen", ...) -> codes
-        self.codes: dict[tuple[Any, ...], Tensor] = {}
-        self.pairs: list[Tensor] = [torch.empty(2, 0, dtype=torch.int64)]  # codes of one unit
-        self.count, self.calls = 2, 0
-        self._known = (self.names, self.labels)
+        self.held: dict[Place | Reading, np.ndarray] = {}  # the units that each of them holds
+        self.unused: dict[Place, np.ndarray] = {}  # which entries along each axis the pass has not read
+        self.elements: list[_Elements] = []
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = operation_name(function)
+    def watched(self, name: str, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        known = any(map(self.knows, tensors_in([args, kwargs])))
+        if known and name in READ_AXES:
+            self._note(Reading(self.calls), *read_by(name, args, kwargs))
         result = function(*args, **kwargs)
-        outputs = tensors_of(result)
-        if name in FILLING:
-            self._set(result, torch.full(result.shape, CONSTANT))
-        elif outputs and any(id(tensor) in known for tensor in tensors_of([args, kwargs]) for known in self._known):
-            labels = self._rule(name)(name, function, args, kwargs, result)
-            for output, value in zip(outputs, tensors_of(labels), strict=True):
-                self._set(output, value)
+        if known and tensors_in(result):
+            self._follow(Operation(name, function, args, kwargs, result))
+        elif name in FILLING:
+            self.label(result, torch.full((), SAME).expand(result.shape))
+        if name in READ_AXES:
+            self._note(Reading(self.calls, "made"), result, READ_AXES[name][1])
+            self.calls += 1
         return result
 
-    def groups(self, outputs: Any) -> list[Group]:
-        """What may change places when ``outputs`` stay as they are."""
-        if not isinstance(outputs, Tensor):
-            raise InputError(f"the model returns {type(outputs).__name__}; units can be aligned where it is one tensor")
-        self._couple(self._labels_of(outputs), torch.full(outputs.shape, FIXED))
-        pairs = torch.cat(self.pairs, dim=1).numpy()
-        graph = coo_matrix((np.ones(pairs.shape[1]), pairs), shape=(self.count, self.count))
-        component = connected_components(graph, directed=False)[1]
-        units: dict[int, Places] = defaultdict(dict)
-        for key, codes in self.codes.items():
-            owner = component[codes.numpy()]
-            order = np.argsort(owner, kind="stable")
-            found, starts = np.unique(owner[order], return_index=True)
-            for unit, positions in zip(found, np.split(order, starts[1:]), strict=True):
-                units[unit][key] = positions
-        units.pop(component[FIXED], None)
-        alike: dict[tuple[Any, ...], list[Places]] = defaultdict(list)
-        for places in units.values():
-            alike[tuple((key, len(positions)) for key, positions in places.items())].append(places)
-        return _named_groups([members for members in alike.values() if len(members) > 1])
+    def _follow(self, operation: Operation) -> None:
+        if rule := RULES.get(operation.name):
+            for output, labels in zip(operation.outputs, rule(self, operation), strict=True):
+                self.label(output, labels)
+        elif not all(bool((self.labels_of(tensor) == SAME).all()) for tensor in operation.inputs if self.knows(tensor)):
+            self.refuse(operation.name)
 
-    def _rule(self, name: str) -> Callable[..., Any]:
-        """The rule for the operation ``name``: (name, function, args, kwargs, result) -> labels of the result."""
-        rules: tuple[tuple[Container[str], Callable[..., Any]], ...] = (
-            (READERS, self._layer),
-            (NORM_ARGUMENTS, self._channelwise),
-            (EQUIVARIANT, self._equivariant),
-            (SHAPING, self._shaped),
-            (JOINING, self._joined),
-            (REDUCING, self._reduced),
-            (POOLING, self._pooled),
-            (("pad",), self._padded),
-        )
-        return next((rule for names, rule in rules if name in names), self._unknown)
+    def _note(self, reading: Reading, tensor: Tensor, axis: int) -> None:
+        """Keep the units of what a layer reads or makes, where they lie along one ``axis``, from the end."""
+        factors = self.factors(tensor, trailing(tensor.ndim))[0] if self.knows(tensor) else []
+        if [factor.axes for factor in factors] == [(str(-axis),)]:
+            self.held[reading] = factors[0].codes
 
-    def _layer(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
-        names = TRANSPOSED_ARGUMENTS if "transpose" in name else LAYER_ARGUMENTS
-        given = dict(zip(names, args, strict=False)) | kwargs
-        weight, bias, groups = given["weight"], given.get("bias"), given.get("groups", 1)
-        if id(weight) not in self.names:
-            raise InputError(f"cannot align: the weight of a {name} layer is no parameter, but computed from others")
-        read = _along(self._labels_of(given["input"]), READERS[name])
-        if groups == 1:
-            inner, outer = (0, 1) if "transpose" in name else (1, 0)
-            self._couple(self._place(weight, inner), read)
-            made = self._place(weight, outer)
-        elif groups == len(read) == result.shape[READERS[name]]:  # depthwise
-            made = self._place(weight, 0)
-            self._couple(made, read)
-        else:
-            raise InputError(
-                f"cannot align: {self.names[id(weight)]!r} is a {name} layer with groups={groups}; "
-                "grouped convolutions are followed only where every channel is its own group"
-            )
-        self.codes["reading", self.calls] = read
-        self.calls += 1
-        if bias is not None:
-            self._couple(self._labels_of(bias), made)
-        return _spread(made, READERS[name], result.shape)
-
-    def _channelwise(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
-        given = dict(zip(NORM_ARGUMENTS[name], args, strict=False)) | kwargs
-        labels, groups = self._labels_of(given.pop("input")), given.get("num_groups", 1)
-        if 1 < groups < labels.shape[1]:
-            for number, codes in enumerate(_along(labels, 1).chunk(groups)):
-                self.codes["pen", len(self.codes), number] = codes
-        vectors = [self._labels_of(given[key]) for key in NORM_ARGUMENTS[name] if isinstance(given.get(key), Tensor)]
-        return self._merged([labels, *(vector.view(-1, *[1] * (labels.ndim - 2)) for vector in vectors)])
-
-    def _equivariant(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
-        labels = [self._labels_of(tensor) for tensor in tensors_of([args, kwargs])]
-        return self._merged(labels).expand(result.shape)
-
-    def _shaped(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
-        return function(self._labels_of(args[0]).clone(), *args[1:], **kwargs)
-
-    def _joined(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
-        return function(*map_tensors(self._labels_of, args), **map_tensors(self._labels_of, kwargs))
-
-    def _padded(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
-        given = dict(zip(("input", "pad", "mode"), args, strict=False)) | kwargs
-        labels = self._labels_of(given["input"]).double()  # some ways of padding do not take integers
-        return torch.nn.functional.pad(labels, given["pad"], given.get("mode", "constant")).long()
-
-    def _reduced(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
-        labels = self._labels_of(args[0])
-        axes = kwargs.get("dim", args[1] if len(args) > 1 else None)
-        axes = tuple(range(labels.ndim)) if axes is None else (axes,) if isinstance(axes, int) else tuple(axes)
-        axis, shape = _unit_axis(labels), tensors_of(result)[0].shape
-        if axis is not None and axis in [k % labels.ndim for k in axes]:
-            reduced = torch.full(shape, FIXED)  # the same whatever the order of the units
-        else:
-            reduced = labels.amax(axes, keepdim=len(shape) == labels.ndim)
-        return [reduced] * len(tensors_of(result))
-
-    def _pooled(self, name: str, function: Any, args: Any, kwargs: Any, result: Any) -> Any:
-        labels = self._labels_of(args[0] if args else kwargs["input"])
-        space = int(name[-2]) if name[-1] == "d" else labels.ndim - 2
-        axis = _unit_axis(labels)
-        if axis is not None and axis >= labels.ndim - space:
-            self._unknown(f"{name} over units")
-        kept = labels.amax(tuple(range(-space, 0)), keepdim=True)
-        return [kept.expand(tensor.shape) for tensor in tensors_of(result)]
-
-    def _unknown(self, name: str, *_: object) -> NoReturn:
+    def refuse(self, name: str) -> NoReturn:
         raise InputError(
             f"cannot align: the operation {name!r} is not one through which hidden units can be followed (linear and "
-            "convolution layers, normalisation, elementwise functions, pooling, changes of shape, additions)"
+            "convolution layers, embeddings, attention, normalisation, elementwise functions, pooling, changes of "
+            "shape, additions)"
         )
 
-    def _merged(self, labels: list[Tensor]) -> Tensor:
-        """Labels of an elementwise combination: units at one place are one unit."""
-        axes = {axis - each.ndim for each in labels if (axis := _unit_axis(each)) is not None}
-        if len(axes) > 1:
-            self._unknown("broadcasting units against units")
-        axis = next(iter(axes), None)
-        shape = torch.broadcast_shapes(*(each.shape for each in labels))
-        merged = torch.full(shape, CONSTANT)
-        for each in labels:
-            if axis is not None and shape[axis] > 1 and (each.ndim < -axis or each.shape[axis] == 1):
-                continue  # the same for all units
-            self._couple(each.expand(shape), merged)
-            merged = torch.where(merged == CONSTANT, each, merged)
-        return merged
+    def knows(self, tensor: Tensor) -> bool:
+        """Whether units are held by ``tensor``, or may be."""
+        return id(tensor) in self.labels or id(tensor) in self.names
 
-    def _place(self, tensor: Tensor, axis: int) -> Tensor:
-        """The codes along ``axis`` of a parameter or buffer, new ones when it is met first."""
-        key = ("place", self.names[id(tensor)], axis)
-        if key not in self.codes:
-            self.codes[key] = torch.arange(self.count, self.count + tensor.shape[axis])
-            self.count += tensor.shape[axis]
-        return self.codes[key]
-
-    def _labels_of(self, tensor: Tensor) -> Tensor:
-        if id(tensor) in self.labels:
-            return self.labels[id(tensor)][1]
-        if id(tensor) in self.names:
-            axes = [axis for axis, size in enumerate(tensor.shape) if size > 1]
-            if len(axes) > 1:
-                name, shape = self.names[id(tensor)], tuple(tensor.shape)
-                raise InputError(f"cannot align: {name!r} {shape} is used outside of a linear or convolution layer")
-            if axes:
-                return _spread(self._place(tensor, axes[0]), axes[0] - tensor.ndim, tensor.shape)
-        return torch.full(tensor.shape, CONSTANT if tensor.numel() == 1 else FIXED)
-
-    def _set(self, tensor: Tensor, labels: Tensor) -> None:
+    def label(self, tensor: Tensor, labels: Tensor) -> None:
         self.labels[id(tensor)] = (tensor, labels)
-        if bool((labels == FIXED).all()):
+        if labels.numel() == 0 or (labels.flatten()[0] == PINNED and bool((labels == PINNED).all())):
             del self.labels[id(tensor)]
 
-    def _couple(self, first: Tensor, second: Tensor) -> None:
-        """Note that the codes at equal places are one unit."""
-        first, second = torch.broadcast_tensors(first, second)
-        differ = (first != second) & (first != CONSTANT) & (second != CONSTANT)
-        pairs = (first[differ] * self.count + second[differ]).unique()  # of numbers: much faster than of columns
-        self.pairs.append(torch.stack([pairs // self.count, pairs % self.count]))
+    def labels_of(self, tensor: Tensor) -> Tensor:
+        """A unit for each place, or below zero the number of an element of a parameter."""
+        if id(tensor) in self.labels:
+            labels = self.labels[id(tensor)][1]
+            return torch.where(labels < 0, labels, torch.from_numpy(self.units.root)[labels.clamp(min=0)])
+        if id(tensor) not in self.names:
+            return torch.full((), PINNED).expand(tensor.shape)
+        start = sum(int(np.prod(each.shape)) for each in self.elements)
+        self.elements.append(_Elements(start, self.names[id(tensor)], tuple(tensor.shape)))
+        labels = -1 - torch.arange(start, start + tensor.numel()).view(tensor.shape)
+        self.labels[id(tensor)] = (tensor, labels)
+        return labels
 
+    def is_parameter(self, tensor: Tensor) -> bool:
+        """Whether ``tensor`` is a parameter or buffer, or a part of one."""
+        return id(tensor) in self.names or (id(tensor) in self.labels and bool((self.labels[id(tensor)][1] < 0).all()))
 
-def _along(labels: Tensor, axis: int) -> Tensor:
-    """The codes [n] along ``axis``; what is constant there counts as fixed."""
-    rows = labels.movedim(axis, 0).flatten(1)
-    codes = rows.amax(1)
-    if bool(((rows != codes[:, None]) & (rows != CONSTANT)).any()):
-        raise InputError("cannot align: a layer reads another axis than the one that holds the units")
-    return codes.clamp(min=FIXED)
+    def factors(self, tensor: Tensor, axes: Sequence[str | None]) -> tuple[list[Factor], list[str]]:
+        """How units vary along the named ``axes`` of ``tensor``, and along which of them it varies but no units do."""
+        named = {axis: k for k, axis in enumerate(axes) if axis is not None and tensor.shape[k] > 1}
+        if id(tensor) not in self.labels:
+            if id(tensor) in self.names:
+                name = self.names[id(tensor)]
+                return [Factor((axis,), self.place(name, k)) for axis, k in named.items()], []
+            return [], [axis for axis, k in named.items() if tensor.stride(k)]
+        labels = self.labels_of(tensor)
+        if bool((labels < 0).any()):
+            return self._factors_of_elements(labels, named), []
+        if bool((labels == SAME).all()):
+            return [], []
+        varying = [axis for axis, k in named.items() if _varies(labels, k)]
+        still = [axis for axis, k in named.items() if axis not in varying and tensor.stride(k)]
+        others = [k for k in range(labels.ndim) if k not in {named[axis] for axis in varying}]
+        codes = _compressed(labels, others).numpy()
+        return ([Factor(tuple(varying), codes)] if varying else []), still
 
+    def _factors_of_elements(self, labels: Tensor, named: Mapping[str, int]) -> list[Factor]:
+        """How the places of a parameter vary along the axes of a part of it, or of another shape of it."""
+        number = -1 - labels.numpy()
+        source = next(each for each in reversed(self.elements) if each.start <= number.min())
+        factors = []
+        for axis, index in enumerate(np.unravel_index(number - source.start, source.shape)):
+            varying = [key for key, k in named.items() if _varies(torch.from_numpy(index + 1), k)]
+            if varying:
+                others = tuple(k for k in range(index.ndim) if k not in {named[key] for key in varying})
+                codes = self.place(source.name, axis, used=index)[index.min(others) if others else index]
+                factors.append(Factor(tuple(varying), codes))
+        return factors
 
-def _spread(codes: Tensor, axis: int, shape: tuple[int, ...]) -> Tensor:
-    """Labels of ``shape`` that are ``codes`` along ``axis``, counted from the end."""
-    return codes.view(-1, *[1] * (-axis - 1)).expand(shape)
+    def place(self, name: str, axis: int, used: Any = slice(None)) -> np.ndarray:
+        """The units along an ``axis`` of a parameter or buffer, new ones when it is met first."""
+        key = Place(name, axis)
+        if key not in self.held:
+            tensor = self.tensors[name]
+            if name not in self.constants:
+                self.held[key] = self.units.fresh(tensor.shape[axis])
+            else:
+                slices, number = np.unique(
+                    tensor.movedim(axis, 0).reshape(tensor.shape[axis], -1).numpy(), axis=0, return_inverse=True
+                )
+                alike = self.units.fresh(len(slices), pinned=True) if len(slices) > 1 else np.array([SAME])
+                self.held[key] = alike[number.ravel()]
+            self.unused[key] = np.full(tensor.shape[axis], True)
+        self.unused[key][used] = False
+        return self.held[key]
 
+    def contract(
+        self, operands: Iterable[tuple[Tensor, Sequence[str | None]]], axes: Sequence[str | None], shape: Sequence[int]
+    ) -> Tensor:
+        """Labels of the sum of products of ``operands`` over all axes but those of the result, of ``shape``."""
+        factors, still = list[Factor](), dict[str, int]()
+        for tensor, names in operands:
+            more, unmoved = self.factors(tensor, names)
+            factors += more
+            still |= {axis: tensor.shape[names.index(axis)] for axis in unmoved}
+        moving = {axis for factor in factors for axis in factor.axes}
+        # Where an operand differs from place to place, but none of its units, the units of the others cannot move.
+        factors += [Factor((k,), self.units.fresh(n, pinned=True)) for k, n in still.items() if k in moving]
+        inner = [factor for factor in factors if not set(factor.axes) <= set(axes)]
+        outer = [factor for factor in factors if set(factor.axes) <= set(axes)]
+        if summed := self.units.combine(inner):
+            blocks = self.units.reduce(summed, set(summed.axes) - set(axes))
+            outer += [blocks] if blocks else []
+        return self.spread(self.units.combine(outer), axes, shape)
 
-def _unit_axis(labels: Tensor) -> int | None:
-    """The axis along which the units differ, None where there is none."""
-    axes = []
-    for axis in range(labels.ndim):
-        head, tail = labels.narrow(axis, 0, labels.shape[axis] - 1), labels.narrow(axis, 1, labels.shape[axis] - 1)
-        if bool(((head != tail) & (head != CONSTANT) & (tail != CONSTANT)).any()):
-            axes.append(axis)
-    if len(axes) > 1:
-        raise InputError("cannot align: an activation holds units along two of its axes")
-    return axes[0] if axes else None
+    def elementwise(self, tensors: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+        """Labels of what is computed from the elements at equal places, of ``shape``."""
+        labels = [self.labels[id(tensor)][1] for tensor in tensors if id(tensor) in self.labels]
+        if len(labels) == len(tensors) and all(bool((each == SAME).all()) for each in labels):
+            return torch.full((), SAME).expand(tuple(shape))
+        parts = [
+            tensor for tensor in tensors if self.is_parameter(tensor) and sum(size > 1 for size in tensor.shape) > 1
+        ]
+        if parts and not any(self.factors(t, trailing(t.ndim))[0] for t in tensors if not self.is_parameter(t)):
+            if len({id(tensor) for tensor in tensors}) > 1:
+                self.check_whole(parts[0])
+            return self.labels_of(parts[0])
+        return self.contract([(tensor, trailing(tensor.ndim)) for tensor in tensors], trailing(len(shape)), shape)
 
-
-def _named_groups(alike: list[list[Places]]) -> list[Group]:
-    groups: list[Group] = []
-    taken: dict[str, int] = defaultdict(int)
-    for members in alike:
-        first = next(key for key in members[0] if key[0] == "place")
-        members = sorted(members, key=lambda places: places[first][0])
-        stacked = {key: np.stack([places[key] for places in members]) for key in members[0]}
-        name = first[1].rpartition(".")[0] or first[1]
-        taken[name] += 1
-        groups.append(
-            Group(
-                name if taken[name] == 1 else f"{name} ({taken[name]})",
-                {(key[1], key[2]): positions for key, positions in stacked.items() if key[0] == "place"},
-                {key[1]: positions for key, positions in stacked.items() if key[0] == "reading"},
+    def check_whole(self, tensor: Tensor) -> None:
+        """Refuse to go on with a parameter of which it is not known along which axis it holds units."""
+        if self.is_parameter(tensor) and sum(size > 1 for size in tensor.shape) > 1:
+            raise InputError(
+                f"cannot align: {self.name_of(tensor)!r} {tuple(tensor.shape)} is used outside of a linear, "
+                "convolution or embedding layer"
             )
-        )
-    return groups
+
+    def spread(self, factor: Factor | None, axes: Sequence[str | None], shape: Sequence[int]) -> Tensor:
+        """Labels of ``shape`` that vary like ``factor`` along the named ``axes``."""
+        if factor is None:
+            return torch.full((), PINNED).expand(tuple(shape))
+        codes = factor.aligned([axis for axis in axes if axis in factor.axes])
+        sizes = [n if axis in factor.axes else 1 for axis, n in zip(axes, shape, strict=True)]
+        return torch.from_numpy(np.ascontiguousarray(codes)).view(sizes).expand(tuple(shape))
+
+    def sum_with(self, result: Tensor, labels: Tensor, other: Tensor, axes: Sequence[str]) -> Tensor:
+        """Labels of a ``result`` with ``labels`` and ``other``, which has the last of ``axes``, added to it."""
+        self.label(result, labels)
+        every = [*axes, *(f"further {k}" for k in range(result.ndim - len(axes)))]
+        return self.contract([(result, every), (other, axes[len(axes) - other.ndim :])], every, result.shape)
+
+    def name_of(self, tensor: Tensor) -> str:
+        """The name of a parameter, or that of which ``tensor`` is a part."""
+        if id(tensor) in self.names:
+            return self.names[id(tensor)]
+        number = -1 - int(self.labels_of(tensor).flatten()[0])
+        return next(each.name for each in reversed(self.elements) if each.start <= number)
+
+    def pin(self, outputs: Any) -> None:
+        """Note that the ``outputs`` stay as they are."""
+        if isinstance(outputs, Tensor):
+            tensors = [outputs]
+        elif isinstance(outputs, Mapping) and any(isinstance(value, Tensor) for value in outputs.values()):
+            tensors = [value for value in outputs.values() if isinstance(value, Tensor)]
+        else:
+            raise InputError(f"the model returns {type(outputs).__name__}; units can be aligned where it is one tensor")
+        for tensor in tensors:
+            for factor in self.factors(tensor, trailing(tensor.ndim))[0]:
+                self.units.join(factor.codes, np.array(PINNED))
+        for key, unused in self.unused.items():
+            self.units.join(self.held[key][unused], np.array(PINNED))
+
+
+def _varies(labels: Tensor, axis: int) -> bool:
+    """Whether different units lie along ``axis``; what is the same for all units may lie among them."""
+    if labels.shape[axis] == 1 or labels.stride(axis) == 0:
+        return False
+    for other in range(labels.ndim):
+        labels = labels.narrow(other, 0, 1) if other != axis and labels.stride(other) == 0 else labels
+    rows = labels.movedim(axis, 0)
+    low = torch.where(rows == SAME, 2**62, rows).amin(0)
+    return bool((low < rows.amax(0)).any())
+
+
+def _compressed(labels: Tensor, axes: Sequence[int]) -> Tensor:
+    """Labels without the ``axes``, along which they are equal or the same for all units."""
+    for axis in axes:
+        if labels.stride(axis) == 0:
+            labels = labels.narrow(axis, 0, 1)
+    return labels.amax(tuple(axes)) if axes else labels

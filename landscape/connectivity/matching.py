@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from landscape.connectivity.coupling import READERS, Group, operation_name
+from landscape.connectivity.assignment import Orders, best_orders, composed, moved, unchanged
+from landscape.connectivity.groups import Group, Positions, Reading
+from landscape.connectivity.operations import READ_AXES, Watch, read_by
 from landscape.errors import InputError
 from landscape.objective.samples import Samples
 from landscape.objective.trees import tensors_of
@@ -29,13 +29,13 @@ READ_BYTES = 2**20  # of inputs a batch; all that its layers read lies in memory
 class Match:
     """Permutations, and how they were found."""
 
-    orders: list[np.ndarray]  # of every group, [units] int64: unit i becomes what unit orders[i] was
+    orders: list[Orders]  # of every group, see `Orders`
     rounds: int
     converged: bool
 
 
 @torch.no_grad()
-def permute(model: nn.Module, groups: Sequence[Group], orders: Sequence[np.ndarray]) -> None:
+def permute(model: nn.Module, groups: Sequence[Group], orders: Sequence[Orders]) -> None:
     """Permute the units of ``model`` in place, in parameters and buffers."""
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
     for group, order in zip(groups, orders, strict=True):
@@ -45,24 +45,43 @@ def permute(model: nn.Module, groups: Sequence[Group], orders: Sequence[np.ndarr
 
 @torch.no_grad()
 def match_weights(a: nn.Module, b: nn.Module, groups: Sequence[Group], seed: int) -> Match:
-    """Maximise sum_p <p(a), p(permuted b)> over the parameters, one group at a time; a and b in float64."""
-    target, moved = parameters_of(a), parameters_of(b)
-    orders = [np.arange(group.size) for group in groups]
+    """Maximise sum_p <p(a), p(permuted b)> over the parameters, one group at a time; a and b in float64.
+
+    It is a local optimum, so that the start matters: the better of two is taken, the order in which the units of b are,
+    and that in which each has the most similar weights, whatever the order of what these read or are read by.
+    """
+    target, point = parameters_of(a), parameters_of(b)
+    starts = [unchanged(group.axes) for group in groups], [_similar(target, point, group) for group in groups]
+    matches = [_improved(target, point, groups, start, seed) for start in starts]
+    return max(matches, key=lambda match: match[0])[1]
+
+
+def _improved(
+    target: Point, point: Point, groups: Sequence[Group], orders: list[Orders], seed: int
+) -> tuple[float, Match]:
+    """The agreement of ``target`` and the permuted ``point``, and its orders: a local optimum from these ``orders``."""
+    present, orders = dict(point), list(orders)
+    for group, order in zip(groups, orders, strict=True):
+        present |= _permuted(present, group, order)
     generator = np.random.default_rng(seed)
-    for rounds in range(1, MOST_ROUNDS + 1):
-        changed = False
+    rounds, changed = 0, True
+    while changed and rounds < MOST_ROUNDS:
+        rounds, changed = rounds + 1, False
         for k in generator.permutation(len(groups)):
-            step = linear_sum_assignment(_weight_scores(target, moved, groups[k]), maximize=True)[1]
-            better = _permuted(moved, groups[k], step)
+            step = best_orders(groups[k].axes, _weight_scores(target, present, groups[k]))
+            better = _permuted(present, groups[k], step)
             # The scores tell the gain only where no tensor holds the group along two axes; this is it in any case.
-            before, after = (inner({name: target[name] for name in better}, point) for point in (moved, better))
+            before, after = (inner({name: target[name] for name in better}, tensors) for tensors in (present, better))
             if after - before > GAIN * abs(before):
-                moved |= better
-                orders[k] = orders[k][step]
+                present |= better
+                orders[k] = composed(groups[k].axes, orders[k], step)
                 changed = True
-        if not changed:
-            return Match(orders, rounds, True)
-    return Match(orders, MOST_ROUNDS, False)
+    return inner(target, present), Match(orders, rounds, not changed)
+
+
+def _similar(target: Point, point: Point, group: Group) -> Orders:
+    """Each unit in the place of the most similar one, whatever the order of the weights of either."""
+    return best_orders(group.axes, _weight_scores(target, point, group, sort=True))
 
 
 @torch.no_grad()
@@ -70,23 +89,32 @@ def match_activations(a: nn.Module, b: nn.Module, groups: Sequence[Group], sampl
     """Maximise the sum over units of their correlation over samples and places, where the units are read."""
     device = select_device("auto")
     a, b = (copy_of(model).to(device).eval() for model in (a, b))
-    dtype = (
-        torch.float64 if any(p.dtype == torch.float64 for p in (*a.parameters(), *b.parameters())) else torch.float32
-    )
+    wide = any(p.dtype == torch.float64 for p in (*a.parameters(), *b.parameters()))
+    dtype = torch.float64 if wide else torch.float32
     a, b = a.to(dtype), b.to(dtype)
-    moments = [{call: _Moments() for call in group.readings} for group in groups]
+    compared = [_compared(group) for group in groups]
+    moments = [[_Moments() for _ in each] for each in compared]
     for _, batch in samples.batches(samples.count_in(READ_BYTES), device, dtype):
         read_a, read_b = (_readings(model, inputs_of(batch)) for model in (a, b))
-        for group, found in zip(groups, moments, strict=True):
-            for call, positions in group.readings.items():
-                found[call].add(_units(read_a[call], positions), _units(read_b[call], positions))
+        for readings, sums in zip(compared, moments, strict=True):
+            for (reading, positions), moment in zip(readings, sums, strict=True):
+                moment.add(*(_units(read[reading], positions) for read in (read_a, read_b)))
     orders = []
-    for group, found in zip(groups, moments, strict=True):
-        scores = sum((each.correlations() for each in found.values()), np.zeros((group.size, group.size)))
-        if not np.isfinite(scores).all():
+    for group, readings, sums in zip(groups, compared, moments, strict=True):
+        scores: dict[tuple[int, ...], np.ndarray] = {}
+        for (_, positions), moment in zip(readings, sums, strict=True):
+            _add(scores, positions, moment.correlations())
+        if not all(np.isfinite(values).all() for values in scores.values()):
             raise InputError("the units of a network are NaN or infinite on the data, so that they cannot be compared")
-        orders.append(linear_sum_assignment(scores, maximize=True)[1])
+        orders.append(best_orders(group.axes, scores))
     return Match(orders, 1, True)
+
+
+def _compared(group: Group) -> list[tuple[Reading, Positions]]:
+    """Where units are compared: where layers read them, or made them, if none reads them."""
+    every = [(reading, each) for reading, found in group.readings.items() for each in found]
+    read = {each.axes for reading, each in every if reading.side == "read"}
+    return [(reading, each) for reading, each in every if reading.side == "read" or each.axes not in read]
 
 
 def inputs_of(batch: Any) -> Tensor:
@@ -94,54 +122,72 @@ def inputs_of(batch: Any) -> Tensor:
     return tensors_of(batch)[0].clone()
 
 
-def _permuted(tensors: Point, group: Group, order: np.ndarray) -> Point:
+def _permuted(tensors: Point, group: Group, orders: Orders) -> Point:
     """Those of ``tensors`` that hold units of the ``group``, permuted."""
     permuted: Point = {}
-    for (name, axis), positions in group.places.items():
-        if name in tensors:
-            source = torch.arange(tensors[name].shape[axis])
-            source[positions.ravel()] = torch.from_numpy(positions[order].ravel())
-            tensor = permuted.get(name, tensors[name])
-            permuted[name] = tensor.index_select(axis, source.to(tensor.device))
+    for place, found in group.places.items():
+        if place.tensor in tensors:
+            tensor = permuted.get(place.tensor, tensors[place.tensor])
+            source = torch.arange(tensor.shape[place.axis])
+            for positions in found:
+                source[positions.index.ravel()] = torch.from_numpy(moved(group.axes, positions, orders).ravel())
+            permuted[place.tensor] = tensor.index_select(place.axis, source.to(tensor.device))
     return permuted
 
 
-def _weight_scores(target: Point, moved: Point, group: Group) -> np.ndarray:
-    """[units, units]: how much of the sum unit j of b adds in the place of unit i."""
-    scores = np.zeros((group.size, group.size))
-    for (name, axis), positions in group.places.items():
-        if name in target:  # no buffer
-            mine, theirs = (_units(point[name].movedim(axis, 0), positions) for point in (target, moved))
-            scores += (mine @ theirs.T).numpy()
+def _weight_scores(
+    target: Point, present: Point, group: Group, sort: bool = False
+) -> dict[tuple[int, ...], np.ndarray]:
+    """How much of the sum each unit of b adds in the place of another one; with weights in the order of their sizes."""
+    scores: dict[tuple[int, ...], np.ndarray] = {}
+    for place, found in group.places.items():
+        for positions in found if place.tensor in target else ():  # no buffer
+            rows = [_units(point[place.tensor].movedim(place.axis, 0), positions) for point in (target, present)]
+            mine, theirs = (row.sort(dim=1).values for row in rows) if sort else rows
+            _add(scores, positions, (mine @ theirs.T).numpy())
     return scores
 
 
-def _units(tensor: Tensor, positions: np.ndarray) -> Tensor:
+def _add(scores: dict[tuple[int, ...], np.ndarray], positions: Positions, values: np.ndarray) -> None:
+    """Add ``values`` [units, units] to the ``scores`` along the axes of these positions."""
+    square = values.reshape(positions.index.shape[:-1] * 2)
+    scores[positions.axes] = scores.get(positions.axes, 0) + square
+
+
+def _units(tensor: Tensor, positions: Positions) -> Tensor:
     """Rows [units, ...] of all that belongs to each unit in ``tensor``, whose first axis holds them."""
-    return tensor[torch.from_numpy(positions).to(tensor.device)].flatten(1)
+    index = torch.from_numpy(positions.index.reshape(-1, positions.index.shape[-1]))
+    return tensor[index.to(tensor.device)].flatten(1)
 
 
-def _readings(model: nn.Module, inputs: Tensor) -> list[Tensor]:
-    """What every layer call reads, its units first."""
+def _readings(model: nn.Module, inputs: Tensor) -> dict[Reading, Tensor]:
+    """What every layer call reads and makes, its units first."""
     readings = _Readings()
     with readings:
         model(inputs)
-    return readings.found
+    return readings.values
 
 
-class _Readings(TorchFunctionMode):
-    """Keeps the inputs of linear and convolution layers."""
+class _Readings(Watch):
+    """Keeps what layers read and make."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[Tensor] = []
+        self.values: dict[Reading, Tensor] = {}
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = operation_name(function)
-        if name in READERS:
-            self.found.append((args[0] if args else kwargs["input"]).movedim(READERS[name], 0).clone())
-        return function(*args, **kwargs)
+    def watched(self, name: str, function: Any, args: Any, kwargs: Any) -> Any:
+        if name not in READ_AXES:
+            return function(*args, **kwargs)
+        read, axis = read_by(name, args, kwargs)
+        self._keep(Reading(self.calls), read, axis)
+        result = function(*args, **kwargs)
+        self._keep(Reading(self.calls, "made"), result, axis)
+        self.calls += 1
+        return result
+
+    def _keep(self, reading: Reading, tensor: Tensor, axis: int) -> None:
+        if tensor.ndim >= -axis:
+            self.values[reading] = tensor.movedim(axis, 0).clone()
 
 
 class _Moments:

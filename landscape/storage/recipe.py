@@ -10,7 +10,16 @@ from typing import Any
 
 from landscape.escaping import one_line
 
-__all__ = ["Rounded", "Unidentified", "difference", "differences", "is_identified", "short_digest", "unfinished_path"]
+__all__ = [
+    "Rounded",
+    "Unidentified",
+    "difference",
+    "differences",
+    "is_identified",
+    "renamed",
+    "short_digest",
+    "unfinished_path",
+]
 
 ROUNDING = 1e-3  # share of its size by which another machine's rounding may change a number of `Rounded`
 LONGEST = 60  # characters of a value in a message
@@ -50,6 +59,11 @@ def differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> list
 def is_identified(recipe: Mapping[str, Any]) -> bool:
     """Whether a result of this ``recipe`` can be recognised later: no part of it is `Unidentified`."""
     return not any(isinstance(part, Unidentified) for part in _parts(recipe))
+
+
+def renamed(recipe: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """``recipe`` with the new one of ``names`` for every old one, as which a file of an earlier version has it."""
+    return {names.get(name, name): value for name, value in recipe.items()}
 
 
 def short_digest(recipe: Mapping[str, Any]) -> str:

@@ -1,5 +1,8 @@
 """The names of the namespace ``studies`` of `landscape_lib`; apart, so that importing reports loads no torch."""
 
+from landscape.studies.kit.results_file import (
+    StoredResults,
+)
 from landscape.studies.matrix.plan import (
     Matrix,
 )
@@ -21,7 +24,6 @@ from landscape.studies.matrix.training import (
 )
 from landscape.studies.normalizations import (
     NormalizationStudy,
-    StoredResults,
     measure_curvature,
     measure_landscape,
     measure_sharpness,

@@ -6,9 +6,10 @@ from itertools import combinations
 from typing import Any
 
 from landscape.results import SHARPNESS_CAUTION
+from landscape.studies.kit.statistics import compare
+from landscape.studies.kit.tables import markdown_table, report_text
 from landscape.studies.matrix.links import Links
-from landscape.studies.matrix.statistics import compare
-from landscape.studies.matrix.tables import OUTCOMES, Group, Measure, geometry_of, group_table, markdown_table, mean_of
+from landscape.studies.matrix.tables import OUTCOMES, Group, Measure, geometry_of, group_table, mean_of
 
 __all__ = ["FACTORS", "MEANS", "TEST", "Factor", "factor_study"]
 
@@ -62,7 +63,7 @@ def factor_study(groups: list[Group], factor: Factor, links: Links) -> str:
         SHARPNESS_CAUTION,
         "## Figures\n\n" + links.first_figures(matches[0]),
     ]
-    return "\n\n".join(parts) + "\n"
+    return report_text(parts)
 
 
 def _matches(groups: list[Group], factor: Factor) -> list[list[Group]]:

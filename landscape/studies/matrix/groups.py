@@ -1,6 +1,7 @@
 """What is measured of runs that differ in their seed only: ways between them, and their paths in one plane."""
 
 import dataclasses
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,13 @@ import numpy as np
 from torch import nn
 
 from landscape.connectivity import connectivity
-from landscape.errors import InputError
 from landscape.evaluation import evaluate
 from landscape.objective.objectives import Objective, objective
 from landscape.results import Trajectory
 from landscape.slices.planes import Plane
 from landscape.storage.files import plain_name
-from landscape.studies.matrix.probes import VERSION, Probes
-from landscape.studies.matrix.records import clear_record, is_current, plain, write_record
+from landscape.studies.kit.measurements import measured_once
+from landscape.studies.matrix.probes import Probes
 from landscape.studies.matrix.runs import GROUP, StudyRun
 from landscape.training.checkpoints import load_checkpoint, load_checkpoint_data
 from landscape.trajectories import covering_ranges, pca_plane, project
@@ -30,33 +30,23 @@ def probe_group(runs: list[StudyRun], probes: Probes, device: str) -> bool:
     Writes, below the folder of the group, ``group/*.npz`` and, last, ``group/group.json``. Connectivity needs two
     runs, the plane of the paths three checkpoints; where something cannot be measured, the record says why.
     """
-    path = runs[0].root / runs[0].group / GROUP
-    recipe = {
-        "version": VERSION,
-        "checkpoints": {run.summary["seed"]: list(run.hashes.values()) for run in runs},
-        **dataclasses.asdict(probes),
-    }
-    if is_current(path, recipe):
-        return False
-    folder = clear_record(path)
-    checkpoints = [[load_checkpoint(run.path(name)) for name in run.hashes] for run in runs]
-    last = [path_[-1] for path_ in checkpoints]
-    data = load_checkpoint_data(last[0], "train", Path("data"))
-    target = objective(last[0].model, data, device=device)
     seeds = [run.summary["seed"] for run in runs]
-    content: dict[str, Any] = {"seeds": seeds, "pairs": [], "paths": {}}
-    results: dict[str, Any] = {}
-    try:
+
+    def measure() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        checkpoints = [[load_checkpoint(run.path(name)) for name in run.hashes] for run in runs]
+        last = [path[-1] for path in checkpoints]
+        data = load_checkpoint_data(last[0], "train", Path("data"))
+        target = objective(last[0].model, data, device=device)
+        yield {"seeds": seeds, "pairs": [], "paths": {}}, {}
         for run in runs:
             run.check()
-        content["pairs"], results = _connectivity(target, dict(zip(seeds, last, strict=True)), probes)
-        content["paths"], planes = _paths(target, dict(zip(seeds, checkpoints, strict=True)), probes)
-        results |= planes
-    except InputError as error:
-        content["failed"] = str(error)
-    files = [result.save(folder / f"{name}.npz") for name, result in results.items()]
-    write_record(path, recipe, plain(content), files)
-    return True
+        pairs, surfaces = _connectivity(target, dict(zip(seeds, last, strict=True)), probes)
+        yield {"pairs": pairs}, surfaces
+        paths, planes = _paths(target, dict(zip(seeds, checkpoints, strict=True)), probes)
+        yield {"paths": paths}, planes
+
+    recipe = probes.recipe({run.summary["seed"]: list(run.hashes.values()) for run in runs})
+    return measured_once(runs[0].root / runs[0].group / GROUP, recipe, measure)
 
 
 def _connectivity(

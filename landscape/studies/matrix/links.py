@@ -4,7 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from landscape.escaping import link_target, markdown_text
+from landscape.escaping import markdown_text
+from landscape.studies.kit.tables import image
 from landscape.studies.matrix.tables import Group
 
 __all__ = ["GROUP_FIGURES", "RUN_FIGURES", "Links"]
@@ -25,9 +26,7 @@ class Links:
 
     def images(self, title: str, place: str, names: Sequence[str]) -> str:
         """The figures in Markdown."""
-        return "\n".join(
-            f"![{markdown_text(f'{title}: {Path(link).stem}')}]({link_target(link)})" for link in self.to(place, names)
-        )
+        return "\n".join(image(f"{title}: {Path(link).stem}", link) for link in self.to(place, names))
 
     def first_figures(self, groups: Sequence[Group]) -> str:
         """The figures of the first seed of each group."""

@@ -93,13 +93,13 @@ class Matrix:
     """Seed of the points, the same for all runs."""
     epochs: int = 100
     """Passes over the training points."""
-    learning_rate: float = 0.01
+    lr: float = 0.01
     """Learning rate at the start, of both optimizers."""
     batch_size: int = 64
     """Points per step."""
     lr_step_size: int = 50
     """Epochs after which the learning rate falls, again and again."""
-    lr_gamma: float = 0.1
+    gamma: float = 0.1
     """Factor by which it falls."""
     momentum: float = 0.9
     """Momentum of SGD."""
@@ -133,13 +133,13 @@ class Matrix:
         training = Training(
             epochs=self.epochs,
             batch_size=self.batch_size,
-            lr=self.learning_rate,
+            lr=self.lr,
             seed=seed,
             optimizer=optimizer,
             momentum=self.momentum if optimizer == "sgd" else 0.0,
             schedule="step" if milestones else "constant",
             milestones=milestones,
-            gamma=self.lr_gamma,
+            gamma=self.gamma,
         )
         training.check()
         return training
@@ -158,7 +158,7 @@ class Matrix:
         check_count("n_train", self.n_train, most=MOST_POINTS)
         check_count("n_test", self.n_test, most=MOST_POINTS)
         check_seed(self.data_seed, "data seed")
-        check_number("lr gamma", self.lr_gamma, above=0)
+        check_number("gamma", self.gamma, above=0)
         if self.epochs < 1 or self.lr_step_size < 1 or self.mid_checkpoints < 0:
             raise InputError(
                 f"epochs is {self.epochs}, lr step size {self.lr_step_size}, mid checkpoints {self.mid_checkpoints}: "

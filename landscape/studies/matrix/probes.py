@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,26 +13,22 @@ from torch import nn
 
 from landscape.checks import check_count, check_distinct, check_number, check_seed
 from landscape.connectivity import barrier
-from landscape.curvature import hessian_product, spectral_density, top_eigenpairs, trace
-from landscape.curvature.hutchinson import LEAST_PRODUCTS
+from landscape.curvature.settings import CurvatureSettings
 from landscape.errors import InputError
 from landscape.evaluation import evaluate
 from landscape.objective.objectives import Objective, objective
-from landscape.sharpness import MEASURES, Neighbourhood, sharpness_in
+from landscape.sharpness import MEASURES, Neighbourhood
 from landscape.slices.interpolations import interpolation_line
 from landscape.slices.planes import Slice
 from landscape.slices.random_slices import random_line, random_plane
-from landscape.studies.matrix.records import clear_record, is_current, plain, write_record
+from landscape.studies.kit.measurements import curvature_measurements, measured_once, sharpness_measurements
 from landscape.studies.matrix.runs import PROBES, StudyRun
 from landscape.training.checkpoints import load_checkpoint, load_checkpoint_data
 
 __all__ = ["VERSION", "Probes", "probe_run"]
 
-MOST = 10_000  # points of an axis, eigenvalues, probes, products, steps or epochs
-COUNTS = {
-    "line_resolution": 2, "plane_resolution": 2, "eigenvalues": 1, "trace_products": LEAST_PRODUCTS,
-    "density_probes": 1, "density_steps": 1, "bends": 1, "curve_epochs": 1,
-}  # fmt: skip
+MOST = 10_000  # points of an axis, bends or epochs
+COUNTS = {"line_resolution": 2, "plane_resolution": 2, "bends": 1, "curve_epochs": 1}
 Measured = tuple[dict[str, Any], dict[str, Any]]  # numbers by kind, and results to be saved by the name of the file
 VERSION = 1  # of what is measured; another one measures everything again
 
@@ -48,18 +45,10 @@ class Probes:
     """Points of every plane along both axes."""
     span: float = 1.0
     """Random slices, and the layer-normalised line, run from minus this to this."""
-    eigenvalues: int = 5
-    """Largest eigenvalues of the Hessian, by magnitude."""
-    eigenvalue_error: float = 0.01
-    """Relative residual at which an eigenvalue counts as converged."""
-    trace_error: float = 0.1
-    """Relative standard error at which the trace is good enough."""
-    trace_products: int = 100
-    """Products with the Hessian after which it ends in any case."""
-    density_probes: int = 2
-    """Random probes of the spectral density."""
-    density_steps: int = 30
-    """Lanczos steps of each."""
+    curvature: CurvatureSettings = CurvatureSettings(  # noqa: RUF009 (frozen)
+        k=5, tol=0.01, relative_error=0.1, max_products=100, probes=2, steps=30
+    )
+    """Eigenvalues, trace and spectral density of the Hessian."""
     sharpness: tuple[str, ...] = ("sam", "gaussian", "adaptive-sam", "adaptive-gaussian")
     """Measures of sharpness."""
     bends: int = 1
@@ -82,8 +71,13 @@ class Probes:
         check_seed(self.probe_seed, "probe seed")
         for name, least in COUNTS.items():
             check_count(name.replace("_", " "), getattr(self, name), least, MOST)
-        for name in ("eigenvalue_error", "trace_error", "curve_lr"):
-            check_number(name.replace("_", " "), getattr(self, name), above=0)
+        check_number("curve lr", self.curve_lr, above=0)
+        self.curvature.check()
+
+    def recipe(self, checkpoints: dict[Any, Any]) -> dict[str, Any]:
+        """What the record of probes of these ``checkpoints`` tells, under the names of the settings alone."""
+        settings = asdict(self)
+        return {"version": VERSION, "checkpoints": checkpoints, **settings, **settings.pop("curvature")}
 
 
 def probe_run(run: StudyRun, probes: Probes, device: str) -> bool:
@@ -92,33 +86,18 @@ def probe_run(run: StudyRun, probes: Probes, device: str) -> bool:
     Writes, below the folder of the run, ``probes/*.npz`` and, last, ``probes/probes.json``. Where something cannot be
     measured, as of a network whose loss is not finite, the record says why under "failed".
     """
-    path = run.path(PROBES)
-    ends = {name: value for name, value in run.hashes.items() if name in _ends(run)}
-    recipe = {"version": VERSION, "checkpoints": ends, **asdict(probes)}
-    if is_current(path, recipe):
-        return False
-    folder = clear_record(path)
-    first, last = (load_checkpoint(run.path(name)) for name in _ends(run))
-    data = {split: load_checkpoint_data(last, split, Path("data")) for split in ("train", "test")}
-    targets = {split: objective(last.model, samples, device=device) for split, samples in data.items()}
-    content: dict[str, Any] = {}
-    files = []
-    try:
+    names = list(run.hashes)
+    ends = {name: run.hashes[name] for name in (names[0], names[-1])}
+
+    def measure() -> Iterator[Measured]:
+        first, last = (load_checkpoint(run.path(name)) for name in (names[0], names[-1]))
+        data = {split: load_checkpoint_data(last, split, Path("data")) for split in ("train", "test")}
+        targets = {split: objective(last.model, samples, device=device) for split, samples in data.items()}
         run.check()
-        for measure in (_slices, _curvature, _sharpness):
-            numbers, results = measure(targets, first.model, last.model, probes)
-            content |= numbers
-            files += [result.save(folder / f"{name}.npz") for name, result in results.items()]
-    except InputError as error:
-        content["failed"] = str(error)
-    write_record(path, recipe, plain(content), files)
-    return True
+        for part in (_slices, _curvature, _sharpness):
+            yield part(targets, first.model, last.model, probes)
 
-
-def _ends(run: StudyRun) -> tuple[str, str]:
-    """The first and the last checkpoint."""
-    names = list(run.summary["checkpoints"].values())
-    return names[0], names[-1]
+    return measured_once(run.path(PROBES), probes.recipe(ends), measure)
 
 
 def _slices(targets: dict[str, Objective], first: nn.Module, last: nn.Module, probes: Probes) -> Measured:
@@ -150,11 +129,9 @@ def _slices(targets: dict[str, Objective], first: nn.Module, last: nn.Module, pr
 
 def _curvature(targets: dict[str, Objective], first: nn.Module, last: nn.Module, probes: Probes) -> Measured:
     """Eigenvalues, trace and spectral density of the Hessian of the training loss at the trained network."""
-    options: dict[str, Any] = {"seed": probes.probe_seed, "progress": False}
-    product = hessian_product(targets["train"], last)
-    pairs = top_eigenpairs(product, k=probes.eigenvalues, tol=probes.eigenvalue_error, **options)
-    total = trace(product, relative_error=probes.trace_error, max_products=probes.trace_products, **options)
-    density = spectral_density(product, probes=probes.density_probes, steps=probes.density_steps, **options)
+    target = targets["train"]
+    kinds = curvature_measurements(target, last, probes.curvature, seed=probes.probe_seed, progress=False)
+    pairs, total, density = (kinds[name].measure() for name in ("eigenvalues", "trace", "density"))
     numbers = {
         "eigenvalues": pairs.values,
         "eigenvalues_converged": bool(pairs.converged.all()),
@@ -171,6 +148,7 @@ def _curvature(targets: dict[str, Objective], first: nn.Module, last: nn.Module,
 def _sharpness(targets: dict[str, Objective], first: nn.Module, last: nn.Module, probes: Probes) -> Measured:
     """The rise of the training loss around the trained network, by each measure."""
     around = functools.cache(lambda: Neighbourhood(targets["train"], last))  # only where a measure is asked for
-    found = {name: sharpness_in(around(), name, seed=probes.probe_seed) for name in probes.sharpness}
+    kinds = sharpness_measurements(around, probes.sharpness, seed=probes.probe_seed, draws=None, steps=None)
+    found = {name: kind.measure() for name, kind in kinds.items()}
     kept = ("value", "standard_error", "radius", "definition")
     return {"sharpness": {name: {key: getattr(one, key) for key in kept} for name, one in found.items()}}, {}

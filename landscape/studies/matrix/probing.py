@@ -6,12 +6,12 @@ from pathlib import Path
 
 from landscape.runtime import ranks
 from landscape.runtime.progress import progress_bar
+from landscape.runtime.tasks import one_thread, run_tasks
+from landscape.storage.records import own_folder, whole_record
 from landscape.studies.matrix.figures import FIGURES, draw_group, draw_once, draw_run
 from landscape.studies.matrix.groups import probe_group
 from landscape.studies.matrix.probes import Probes, probe_run
-from landscape.studies.matrix.records import own_folder, whole_record
 from landscape.studies.matrix.runs import GROUP, PROBES, StudyRun, group_runs
-from landscape.studies.matrix.tasks import one_thread, run_tasks
 
 __all__ = ["probe_study"]
 

@@ -7,11 +7,12 @@ from typing import Any
 from landscape.escaping import markdown_text
 from landscape.results import SHARPNESS_CAUTION
 from landscape.storage.files import make_folder, written_whole
+from landscape.studies.kit.statistics import compare, rank_correlation
+from landscape.studies.kit.tables import markdown_table, report_text, section
 from landscape.studies.matrix.factors import FACTORS, MEANS, TEST, factor_study
 from landscape.studies.matrix.index import index_page
 from landscape.studies.matrix.links import GROUP_FIGURES, Links
 from landscape.studies.matrix.runs import StudyRun
-from landscape.studies.matrix.statistics import compare, rank_correlation
 from landscape.studies.matrix.tables import (
     OUTCOMES,
     WAYS,
@@ -19,7 +20,6 @@ from landscape.studies.matrix.tables import (
     collect_groups,
     geometry_of,
     group_table,
-    markdown_table,
     mean_of,
 )
 
@@ -63,8 +63,8 @@ def _summary(groups: list[Group], left_out: dict[str, str], links: Links) -> str
     parts = [
         f"# Summary\n\n{runs} networks in {len(groups)} groups of seeds.",
         MEANS,
-        _notes("Left out", [f"{place}: {reason}" for place, reason in left_out.items()]),
-        _notes("Not measured, or not all of it", [f"{place}: {why}" for place, why in lost.items() if why]),
+        section("Left out", [f"{place}: {reason}" for place, reason in left_out.items()]),
+        section("Not measured, or not all of it", [f"{place}: {why}" for place, why in lost.items() if why]),
         _settings(groups),
         "## Training and generalisation\n\n" + group_table(groups, OUTCOMES),
         "## Geometry of the training loss at the trained networks\n\n" + group_table(groups, geometry_of(groups)),
@@ -72,7 +72,7 @@ def _summary(groups: list[Group], left_out: dict[str, str], links: Links) -> str
         "## Geometry and generalisation\n\n" + _correlations(groups) + "\n\n" + CORRELATION_CAUTION,
         "## Figures\n\n" + links.first_figures(groups[:1]),
     ]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    return report_text(parts)
 
 
 def _why(probes: dict[str, Any]) -> str | None:
@@ -87,11 +87,7 @@ def _settings(groups: list[Group]) -> str:
         key = tuple((k, str(v)) for k, v in group.settings("momentum").items())
         found[key] = found.get(key, 0) + 1
     lines = [f"{count} groups: " + ", ".join(f"{k} {v}" for k, v in key) for key, count in found.items()]
-    return _notes("Settings", lines)
-
-
-def _notes(title: str, lines: list[str]) -> str:
-    return f"## {title}\n\n" + "\n".join(f"- {markdown_text(line)}" for line in lines) if lines else ""
+    return section("Settings", lines)
 
 
 def _probe_notes(groups: list[Group]) -> str:
@@ -133,8 +129,8 @@ def _connectivity_study(groups: list[Group], links: Links) -> str:
         "# Connectivity between seeds, and their paths",
         "The barrier is the largest rise of the training loss above the straight line between the losses of both ends, "
         "over the points of a grid (Frankle et al. 2020).",
-        _notes("Skipped, as they have fewer than two seeds", skipped),
-        _notes("Not measured, or not all of it", failed),
+        section("Skipped, as they have fewer than two seeds", skipped),
+        section("Not measured, or not all of it", failed),
     ]
     if pairs:
         rows = [
@@ -145,7 +141,7 @@ def _connectivity_study(groups: list[Group], links: Links) -> str:
         parts.append(f"## Barriers\n\nMean ± standard deviation over the pairs of seeds.\n\n{table}")
         parts.append(f"## Readings\n\n{PAIRED}\n\n" + "\n".join(_way_readings(pairs)))
     parts += ["## Figures", *(_group_figures(group, links) for group in groups)]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    return report_text(parts)
 
 
 def _way_readings(groups: list[Group]) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 from landscape.errors import InputError
 from landscape.storage.forms import Optional
 from landscape.storage.names import path_inside
-from landscape.studies.matrix.records import is_current, read_record
+from landscape.storage.recipe import difference
+from landscape.storage.records import read_record, record_fault
 
 __all__ = ["GROUP", "GROUP_FORM", "PROBES", "PROBES_FORM", "RUN_FORM", "SUMMARY", "StudyRun", "find_runs", "group_runs"]
 
@@ -95,15 +96,15 @@ def find_runs(root: Path) -> tuple[list[StudyRun], dict[str, str]]:
             record is None
             or record["place"] != place
             or not _names_checkpoints(record, path.parent)
-            or not is_current(path)
+            or record_fault(path)
         ):
             left_out[place] = "not whole; train it again with run_full_matrix.py"
             continue
         run = StudyRun(root, record)
-        if settings.setdefault(run.group, run.settings) == run.settings:
-            runs.append(run)
+        if reason := difference(run.settings, settings.setdefault(run.group, run.settings)):
+            left_out[place] = f"other settings than the first seed of its group: {reason}"
         else:
-            left_out[place] = "other settings than the first seed of its group"
+            runs.append(run)
     if not runs:
         raise InputError(f"{root} holds no trained run; train some with run_full_matrix.py, or give another folder")
     return sorted(runs, key=lambda run: -run.summary["parameters"]), left_out

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from landscape.escaping import markdown_text
-from landscape.studies.matrix.records import read_record
+from landscape.storage.records import read_record
+from landscape.studies.kit.statistics import Spread
+from landscape.studies.kit.tables import markdown_table
 from landscape.studies.matrix.runs import GROUP, GROUP_FORM, PROBES, PROBES_FORM, StudyRun, group_runs
-from landscape.studies.matrix.statistics import Spread
 
 __all__ = [
     "GEOMETRY",
@@ -19,7 +19,6 @@ __all__ = [
     "collect_groups",
     "geometry_of",
     "group_table",
-    "markdown_table",
     "mean_of",
 ]
 
@@ -131,12 +130,6 @@ def group_table(groups: Sequence[Group], measures: Sequence[Measure]) -> str:
         for group in groups
     ]  # fmt: skip
     return markdown_table([*head, *(measure.label for measure in measures)], rows)
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown with every cell escaped; NaN and None never appear as numbers."""
-    head, *rows = ([markdown_text(cell) for cell in line] for line in (head, *rows))
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
 
 
 def mean_of(group: Group, measure: Measure) -> float:

@@ -12,20 +12,21 @@ from landscape.datasets import Data, load_dataset
 from landscape.models import build_model
 from landscape.runtime import kept_random_state, ranks
 from landscape.runtime.progress import progress_bar
+from landscape.runtime.tasks import one_thread, run_tasks
 from landscape.storage.logs import write_json
-from landscape.studies.matrix.plan import RunPlan
-from landscape.studies.matrix.records import (
+from landscape.storage.records import (
     EXACT,
     clear_record,
-    is_current,
+    is_recorded,
     own_folder,
     plain,
     read_record,
+    record_fault,
     whole_record,
     write_record,
 )
+from landscape.studies.matrix.plan import RunPlan
 from landscape.studies.matrix.runs import RUN_FORM, SUMMARY
-from landscape.studies.matrix.tasks import one_thread, run_tasks
 from landscape.training.checkpoints import save_checkpoint
 from landscape.training.loop import score
 from landscape.training.stacked import fit_stacked
@@ -60,7 +61,7 @@ def stacks_of(plans: Sequence[RunPlan], root: Path) -> list[list[RunPlan]]:
     A stack that was killed before all of it was stored is trained again as a whole: the product of other stacks may
     be rounded differently, and a restart must give the same numbers.
     """
-    current = {plan.place for plan in plans if is_current(root / plan.place / SUMMARY, plan.recipe)}
+    current = {plan.place for plan in plans if is_recorded(root / plan.place / SUMMARY, plan.recipe)}
     known, stacks = {plan.place: plan for plan in plans}, {}
     for plan in plans:
         if plan.place in current:
@@ -101,7 +102,7 @@ def _train_stack(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict
 
 def _train_owned(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict[str, Any]]:
     places = [plan.place for plan in stack]
-    pending = [plan for plan in stack if not is_current(root / plan.place / SUMMARY, plan.recipe)]
+    pending = [plan for plan in stack if record_fault(root / plan.place / SUMMARY, plan.recipe)]
     if not pending:
         return []
     folders = [clear_record(root / plan.place / SUMMARY) for plan in pending]

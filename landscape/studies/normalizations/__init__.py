@@ -4,12 +4,10 @@ from landscape.studies.normalizations.figures import normalization_figures
 from landscape.studies.normalizations.measuring import measure_curvature, measure_landscape, measure_sharpness
 from landscape.studies.normalizations.report import normalization_report, steps_to_loss
 from landscape.studies.normalizations.settings import NormalizationStudy
-from landscape.studies.normalizations.stored import StoredResults
 from landscape.studies.normalizations.training import study_data, train_normalization
 
 __all__ = [
     "NormalizationStudy",
-    "StoredResults",
     "measure_curvature",
     "measure_landscape",
     "measure_sharpness",

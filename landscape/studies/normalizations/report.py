@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from landscape.escaping import link_target, markdown_text
+from landscape.escaping import markdown_text
 from landscape.results import SHARPNESS_CAUTION
+from landscape.studies.kit.statistics import Spread, with_error
+from landscape.studies.kit.tables import bullet_list, image, markdown_table, report_text, section
 
 __all__ = ["WINDOW", "normalization_report", "smoothed_losses", "steps_to_loss"]
 
+MARK = "†"  # of estimates that had not converged
 WINDOW = 20  # batches whose mean loss counts as the loss of training
 
 NAMES = {
@@ -37,6 +40,7 @@ Network = Mapping[
     str, dict[str, Any]
 ]  # training, landscape, eigenvalues, trace, density, measures of sharpness, layers
 Value = tuple[float | None, float | None, bool]  # value, standard error of its estimate, whether it converged
+Columns = Mapping[str, Callable[[Network], Value]]
 
 
 def smoothed_losses(epochs: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -64,7 +68,7 @@ def normalization_report(
 
     Cells hold the mean over seeds and, from two seeds on, plus and minus the standard deviation over them (of a
     sample: division by their number less one). With one seed they hold its value; ± is then the standard error of a
-    random estimate, where there is one. An asterisk marks estimates that had not converged.
+    random estimate, where there is one. A dagger marks estimates that had not converged.
 
     Args:
         networks: the results of every network, all normalisations with the same seeds.
@@ -79,56 +83,37 @@ def normalization_report(
         else "One seed: nothing here tells how much other seeds would differ. ± is the standard error of a random "
         "estimate on the same network and samples."
     )
-    training = {
-        "parameters": lambda n: _plain(n["training"]["parameters"]),
-        "training loss": lambda n: _plain(n["training"]["epochs"][-1]["train_loss"]),
-        "validation loss": lambda n: _plain(n["training"]["epochs"][-1]["validation_loss"]),
-        "validation accuracy, %": lambda n: _plain(100 * n["training"]["epochs"][-1]["validation_accuracy"]),
-        "test accuracy, %": lambda n: _plain(100 * n["training"]["test_accuracy"]),
-        f"steps to loss {target_loss:g}": lambda n: _plain(steps_to_loss(n["training"]["epochs"], target_loss)),
-        "seconds an epoch": lambda n: _plain(statistics.fmean(e["seconds"] for e in n["training"]["epochs"])),
-    }
-    around = {
-        "loss at the centre": lambda n: _plain(n["landscape"]["centre_loss"]),
-        "largest loss of the plane": lambda n: _plain(n["landscape"]["largest_loss"]),
-        "top eigenvalue": lambda n: _top_eigenvalue(n["eigenvalues"]),
-        "trace": lambda n: _estimate(n["trace"]),
-    }
-    sharpness = {
-        title: lambda n, measure=measure: _estimate(n[measure]) for measure, title in SHARPNESS_COLUMNS.items()
-    }
+    names = "; ".join(f"{norm} = {NAMES[norm]}" for norm in networks)
     parts = [
         "# Seven normalisation layers in one network" if len(networks) == 7 else "# Normalisation layers compared",
-        "\n".join(f"- {markdown_text(f'{name}: {text}')}" for name, text in facts.items()),
+        bullet_list(facts),
         f"**{SHARPNESS_CAUTION}**",
-        spread + " An asterisk marks a number whose estimate had not converged within its limit of work.",
+        f"{spread} {MARK} marks a number whose estimate had not converged within its limit of work.",
         "## Training",
-        _table(networks, training),
+        _table(networks, _training(target_loss)),
         "The training loss is the running one of the last epoch, with dropout; the seconds are those of a machine that "
         "may have had other work.",
         "## Around the solution",
-        _table(networks, around),
+        _table(networks, AROUND),
         "## Sharpness",
-        _table(networks, sharpness),
+        _table(networks, SHARPNESS),
         _definitions(networks),
         "### Layer by layer",
         _layer_table(networks),
         "## Figures",
-        *(_figure(markdown_text(caption), path) for caption, path in figures.items()),
-        *_notes(networks),
+        *(f"{image(caption, path)}\n\n{markdown_text(caption)}." for caption, path in figures.items()),
+        section("Not measured", _not_measured(networks)),
+        f"Layers: {names}.",
     ]
-    return "\n\n".join(parts) + "\n"
+    return report_text(parts)
 
 
-def _figure(caption: str, path: str) -> str:
-    return f"![{caption}]({link_target(path)})\n\n{caption}."
-
-
-def _table(networks: Mapping[str, Sequence[Network]], columns: Mapping[str, Callable[[Network], Value]]) -> str:
-    rows = [["norm", *columns], ["---"] * (len(columns) + 1)]
-    for norm, runs in networks.items():
-        rows.append([markdown_text(norm), *(_cell([column(run) for run in runs]) for column in columns.values())])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def _table(networks: Mapping[str, Sequence[Network]], columns: Columns) -> str:
+    rows = [
+        [norm, *(_cell([column(run) for run in runs]) for column in columns.values())]
+        for norm, runs in networks.items()
+    ]
+    return markdown_table(["norm", *columns], rows)
 
 
 def _layer_table(networks: Mapping[str, Sequence[Network]]) -> str:
@@ -150,23 +135,12 @@ def _layer_table(networks: Mapping[str, Sequence[Network]]) -> str:
 
 
 def _cell(values: Sequence[Value]) -> str:
-    known = [value for value, _, _ in values if value is not None]
-    if not known:
-        return "-"
-    mark = "" if all(converged for *_, converged in values) else "\\*"
-    if len(values) == 1:
+    spread = Spread.of([value for value, _, _ in values])
+    text = str(spread)
+    if len(values) == 1 and spread.values:
         error = values[0][1]
-        return _number(known[0]) + (f" ± {error:.2g}" if error is not None else "") + mark
-    missing = f" ({len(values) - len(known)} without)" if len(known) < len(values) else ""
-    differ = len(set(known)) > 1 and all(map(math.isfinite, known))
-    deviation = f" ± {statistics.stdev(known):.2g}" if differ else ""
-    return _number(statistics.fmean(known)) + deviation + mark + missing
-
-
-def _number(value: float) -> str:
-    if isinstance(value, int) or (math.isfinite(value) and abs(value) >= 1000):
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
+        text = with_error(spread.mean, math.nan if error is None else error)
+    return text + ("" if all(converged for *_, converged in values) else MARK)
 
 
 def _plain(value: float | None) -> Value:
@@ -186,25 +160,51 @@ def _top_eigenvalue(result: dict[str, Any]) -> Value:
     return result["values"][0], None, bool(result["converged"][0])
 
 
+def _training(target_loss: float) -> Columns:
+    """How the networks were trained, and how well they do."""
+
+    def last(quantity: str, factor: int = 1) -> Callable[[Network], Value]:
+        return lambda network: _plain(factor * network["training"]["epochs"][-1][quantity])
+
+    return {
+        "parameters": lambda n: _plain(n["training"]["parameters"]),
+        "training loss": last("train_loss"),
+        "validation loss": last("validation_loss"),
+        "validation accuracy, %": last("validation_accuracy", 100),
+        "test accuracy, %": lambda n: _plain(100 * n["training"]["test_accuracy"]),
+        f"steps to loss {target_loss:g}": lambda n: _plain(steps_to_loss(n["training"]["epochs"], target_loss)),
+        "seconds an epoch": lambda n: _plain(statistics.fmean(e["seconds"] for e in n["training"]["epochs"])),
+    }
+
+
 def _definitions(networks: Mapping[str, Sequence[Network]]) -> str:
     """Definition, radius and source of every measure that any network has."""
-    lines = []
+    lines = {}
     for measure, title in SHARPNESS_COLUMNS.items():
         found = [run[measure] for runs in networks.values() for run in runs if "failed" not in run[measure]]
         if found:
-            definition, source = (markdown_text(found[0][key]) for key in ("definition", "source"))
-            lines.append(f"- {title}: {definition}; r = {found[0]['radius']:g} ({source}).")
-    return "\n".join(lines)
+            one = found[0]
+            lines[title] = f"{one['definition']}; r = {one['radius']:g} ({one['source']})."
+    return bullet_list(lines)
 
 
-def _notes(networks: Mapping[str, Sequence[Network]]) -> list[str]:
-    """What went wrong, and which layers are which."""
-    failed = [
-        f"- {markdown_text(f'{norm}: {name}: ' + str(result['failed']))}"
+def _not_measured(networks: Mapping[str, Sequence[Network]]) -> list[str]:
+    return [
+        f"{norm}: {name}: {result['failed']}"
         for norm, runs in networks.items()
         for run in runs
         for name, result in run.items()
         if "failed" in result
     ]
-    names = "; ".join(f"{norm} = {NAMES[norm]}" for norm in networks)
-    return [*(["## Not measured", "\n".join(failed)] if failed else []), f"Layers: {names}."]
+
+
+AROUND: Columns = {
+    "loss at the centre": lambda n: _plain(n["landscape"]["centre_loss"]),
+    "largest loss of the plane": lambda n: _plain(n["landscape"]["largest_loss"]),
+    "top eigenvalue": lambda n: _top_eigenvalue(n["eigenvalues"]),
+    "trace": lambda n: _estimate(n["trace"]),
+}
+SHARPNESS: Columns = {
+    title: lambda n, measure=measure: _estimate(n[measure])  # type: ignore[misc]
+    for measure, title in SHARPNESS_COLUMNS.items()
+}

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from landscape.checks import check_count, check_number
+from landscape.curvature.settings import CurvatureSettings
 from landscape.errors import InputError
 from landscape.models.normalization import NORMALIZATIONS, Normalization
-from landscape.sharpness import MEASURES
 from landscape.training.loop import Training
 
 __all__ = ["NormalizationStudy"]
 
-MOST = 1_000_000  # samples, products, probes, steps or draws
+MOST = 1_000_000  # samples, steps or draws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +42,10 @@ class NormalizationStudy:
     """Training samples of the landscapes, the same for every network."""
     curvature_samples: int = 200
     """Training samples of eigenvalues, trace, density and sharpness, the same for every network."""
-    eigenvalues: int = 3
-    """Largest eigenvalues of the Hessian."""
-    products: int = 60
-    """Most Hessian-vector products of the trace; it ends earlier at a standard error of 5 %."""
-    probes: int = 2
-    """Random vectors of the spectral density."""
-    lanczos_steps: int = 30
-    """Lanczos steps from each of them."""
+    curvature: CurvatureSettings = CurvatureSettings(  # noqa: RUF009 (frozen)
+        k=3, tol=1e-3, relative_error=0.05, max_products=60, probes=2, steps=30
+    )
+    """Eigenvalues, trace and spectral density of the Hessian."""
     draws: int = 10
     """Pairs of random perturbations of the averages."""
     ascent_steps: int = 10
@@ -66,11 +61,10 @@ class NormalizationStudy:
             raise InputError(f"unknown norm {unknown[0]!r}; use one of {', '.join(NORMALIZATIONS)}")
         if not 0 < self.validation < 1:
             raise InputError(f"validation is {self.validation}; it must be above 0 and below 1")
-        counts = ("samples", "curvature_samples", "eigenvalues", "probes", "lanczos_steps", "ascent_steps")
-        if low := [name for name in counts if getattr(self, name) < 1]:
-            raise InputError(f"{low[0]} is {getattr(self, low[0])}; it must be at least 1")
-        for name in (*counts, "draws", "products"):
+        self.curvature.check()
+        for name in ("samples", "curvature_samples", "ascent_steps"):
             check_count(name, getattr(self, name), most=MOST)
+        check_count("draws", self.draws, 2, MOST)
         check_count("subset", self.subset)
         check_number("target_loss", self.target_loss, above=0)
         if self.subset is not None and max(self.samples, self.curvature_samples) > self.subset:
@@ -78,8 +72,6 @@ class NormalizationStudy:
                 f"samples is {self.samples} and curvature_samples {self.curvature_samples}, but the subset has "
                 f"{self.subset}; take fewer of them, or a larger subset"
             )
-        if self.draws < 2 or self.products < 30:
-            raise InputError(f"draws is {self.draws} and products {self.products}; they must be at least 2 and 30")
         for seed in self.seeds:
             self.training(seed).check()
 
@@ -100,8 +92,8 @@ class NormalizationStudy:
             "seeds": ", ".join(map(str, self.seeds)),
             "landscape": f"{self.samples:,} training samples",
             "curvature and sharpness": f"{self.curvature_samples:,} training samples, dropout off, trained statistics "
-            f"of BatchNorm; {self.eigenvalues} eigenvalues, at most {self.products} products for the trace, "
-            f"{self.draws} pairs of draws, {self.ascent_steps} steps of a search",
+            f"of BatchNorm; {self.curvature.k} eigenvalues, at most {self.curvature.max_products} products for the "
+            f"trace, {self.draws} pairs of draws, {self.ascent_steps} steps of a search",
         }
 
     def networks(self) -> Iterator[tuple[Normalization, int]]:
@@ -111,12 +103,3 @@ class NormalizationStudy:
     def name(self, norm: str, seed: int) -> str:
         """What the files of one network are called."""
         return norm if seed == self.seeds[0] else f"{norm}_seed{seed}"
-
-    def sharpness_options(self, measure: str) -> dict[str, Any]:
-        """The arguments of `sharpness` for ``measure``."""
-        taken = MEASURES[measure]
-        starts_or_draws = self.draws if taken.steps is None else 1
-        return {
-            "samples": None if taken.samples is None else starts_or_draws,
-            "steps": None if taken.steps is None else self.ascent_steps,
-        }

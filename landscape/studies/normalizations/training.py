@@ -1,9 +1,8 @@
 """Trained networks of the study: their data, their histories and their checkpoints."""
 
-import hashlib
-import json
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,10 @@ from torch import Tensor, nn
 from landscape.datasets import Data, load_dataset
 from landscape.models import build_model
 from landscape.runtime.devices import seed_everything, select_device
+from landscape.storage.recipe import unfinished_path
+from landscape.storage.records import file_hash
+from landscape.studies.kit.results_file import StoredResults
 from landscape.studies.normalizations.settings import NormalizationStudy
-from landscape.studies.normalizations.stored import StoredResults
 from landscape.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from landscape.training.loop import fit, score
 
@@ -55,16 +56,16 @@ def train_normalization(
         "device": select_device(device).type,
     }
 
+    state = unfinished_path(path, recipe, ".pth")
+    if stored.force:
+        state.unlink(missing_ok=True)
+
     def compute() -> dict[str, Any]:
-        known = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:8]
-        state = path.with_suffix(f".{known}.unfinished.pth")
-        if stored.force:
-            state.unlink(missing_ok=True)
         result = _trained(model, settings, data, path, study.subset, state, device)
         state.unlink(missing_ok=True)
         return result
 
-    result = stored.get(seed, "training", recipe, compute, valid=lambda found: _is_there(path, found))
+    result = stored.get(seed, "training", recipe, compute, accept=partial(_checkpoint_fault, path))
     return result, load_checkpoint(path)
 
 
@@ -118,6 +119,8 @@ def _trained(
     }
 
 
-def _is_there(path: Path, result: dict[str, Any]) -> bool:
-    """Whether the checkpoint that ``result`` tells of is the one at ``path``."""
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == result.get("checkpoint")
+def _checkpoint_fault(path: Path, result: dict[str, Any]) -> str | None:
+    """In what the checkpoint at ``path`` differs from the one that ``result`` tells of."""
+    if not path.is_file():
+        return f"its checkpoint {path.name} is missing"
+    return None if file_hash(path) == result.get("checkpoint") else f"its checkpoint {path.name} was changed"

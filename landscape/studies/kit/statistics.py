@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-__all__ = ["Correlation", "Spread", "compare", "number", "rank_correlation", "sign_test"]
+__all__ = ["Correlation", "Spread", "compare", "number", "rank_correlation", "sign_test", "with_error"]
 
 CONFIDENCE = 0.95
 FEWEST_PAIRS = 5  # below which no interval is given
@@ -37,8 +37,7 @@ class Spread:
 
     def __str__(self) -> str:
         """Mean ± standard deviation, and how many values are missing."""
-        text = number(self.mean) if self.values else "-"
-        text += f" ± {number(self.deviation)}" if len(self.values) > 1 else ""
+        text = with_error(self.mean, self.deviation)
         return text + (f" ({self.missing} missing)" if self.missing else "")
 
 
@@ -106,5 +105,12 @@ def compare(first: str, second: str, pairs: Sequence[tuple[float, float]]) -> st
 
 
 def number(value: float) -> str:
-    """Three significant digits."""
-    return f"{value:.3g}" if math.isfinite(value) else "-"
+    """Four significant digits, or all of those before the point; a dash for what is not finite."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.4g}"
+
+
+def with_error(value: float, error: float) -> str:
+    """``value`` ± ``error``, whose first two digits count; NaN is none."""
+    return number(value) + (f" ± {error:.2g}" if math.isfinite(error) else "")

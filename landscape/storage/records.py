@@ -6,34 +6,39 @@ by kill -9 or a full disk, left no record or an older one, and is done again.
 
 import contextlib
 import hashlib
-import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.storage.caching import look_up
 from landscape.storage.files import make_folder
 from landscape.storage.json_files import read_json, write_sealed
 from landscape.storage.locks import locked
 from landscape.storage.names import path_inside
+from landscape.storage.recipe import difference, renamed
 
 __all__ = [
     "EXACT",
     "clear_record",
     "file_hash",
-    "is_current",
+    "is_recorded",
+    "made_once",
     "own_folder",
     "plain",
     "read_record",
+    "record_fault",
     "whole_record",
     "write_record",
 ]
 
 DIGITS = 6  # of measured numbers: sums of float32 values have no more
+Made = tuple[dict[str, Any], Iterable[Path]]  # content of a record, and the files it tells of
 FORM = {"recipe": dict, "files": {str: str}}
 EXACT = 17  # digits that tell every float64 from its neighbours
 
@@ -68,13 +73,52 @@ def whole_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def is_current(path: Path, recipe: dict[str, Any] | None = None) -> bool:
-    """Whether ``path`` records ``recipe`` (None: any), and all its files are there with the content it tells."""
+def record_fault(path: Path, recipe: dict[str, Any] | None = None) -> str | None:
+    """Why the work recorded at ``path`` does not serve for ``recipe`` (None: any); None where it does."""
     record = read_record(path)
-    if record is None or (recipe is not None and record["recipe"] != json.loads(json.dumps(recipe))):
+    if record is None:
+        return "there is no record, or a damaged one"
+    return (difference(record["recipe"], recipe) if recipe is not None else None) or _files_fault(path, record)
+
+
+def is_recorded(path: Path, recipe: dict[str, Any], earlier_names: Mapping[str, str] | None = None) -> bool:
+    """Whether work with this ``recipe`` is recorded at ``path``, and its files are whole; why it is not is printed.
+
+    ``earlier_names`` says what settings that were called otherwise in earlier versions are called now.
+    """
+    read, accept = partial(_read, earlier_names=earlier_names or {}), partial(_files_fault, path)
+    return look_up(path, recipe, read=read, accept=accept, alone=True) is not None
+
+
+def made_once(
+    path: Path, recipe: dict[str, Any], make: Callable[[Path], Made], earlier_names: Mapping[str, str] | None = None
+) -> bool:
+    """Do the work of ``make`` unless it is recorded, see `is_recorded`; whether it was done now.
+
+    ``make`` gets the folder of ``path``, ready for new work, and gives the content of the record and the files it
+    wrote. The record is written after it.
+    """
+    if is_recorded(path, recipe, earlier_names):
         return False
-    files = {path_inside(path.parent, name): expected for name, expected in record["files"].items()}
-    return all(file.is_file() and file_hash(file) == expected for file, expected in files.items())
+    content, files = make(clear_record(path))
+    write_record(path, recipe, content, files)
+    return True
+
+
+def _read(path: Path, earlier_names: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    record = read_record(path)
+    return None if record is None else (record, renamed(record["recipe"], earlier_names))
+
+
+def _files_fault(path: Path, record: dict[str, Any]) -> str | None:
+    """In which file the work differs from what its record tells."""
+    for name, expected in record["files"].items():
+        file = path_inside(path.parent, name)
+        if not file.is_file():
+            return f"its file {name} is missing"
+        if file_hash(file) != expected:
+            return f"its file {name} was changed"
+    return None
 
 
 def clear_record(path: Path) -> Path:

@@ -1,0 +1,1 @@
+"""What the studies share: measurements, results in files, means and deviations, tables, reports."""
