@@ -110,13 +110,16 @@ def _same(stored: Any, requested: Any) -> bool:
 
 def _close(stored: list[Any], requested: Rounded) -> bool:
     """Equal but for the rounding of another machine."""
-    finite = [abs(number) for number in requested if math.isfinite(number)]
-    mean = math.fsum(finite) / len(requested) if requested else 0.0
-    return all(
-        isinstance(old, int | float)
-        and (old == new or (_is_nan(old) and _is_nan(new)) or abs(old - new) <= ROUNDING * (abs(new) + mean))
-        for old, new in zip(stored, requested, strict=True)
-    )
+    mean = math.fsum(abs(number) for number in requested if math.isfinite(number)) / max(len(requested), 1)
+
+    def same(old: Any, new: float) -> bool:
+        if not isinstance(old, int | float):
+            return False
+        if not math.isfinite(new):
+            return old == new or (_is_nan(old) and _is_nan(new))
+        return abs(old - new) <= ROUNDING * (abs(new) + mean)
+
+    return all(same(old, new) for old, new in zip(stored, requested, strict=True))
 
 
 def _is_nan(value: Any) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from landscape.escaping import markdown_text
 from landscape.results import SHARPNESS_CAUTION
-from landscape.studies.kit.statistics import Spread, with_error
+from landscape.studies.kit.statistics import Spread, number, with_error
 from landscape.studies.kit.tables import bullet_list, image, markdown_table, report_text, section
 
 __all__ = ["WINDOW", "normalization_report", "smoothed_losses", "steps_to_loss"]
@@ -135,11 +135,14 @@ def _layer_table(networks: Mapping[str, Sequence[Network]]) -> str:
 
 
 def _cell(values: Sequence[Value]) -> str:
-    spread = Spread.of([value for value, _, _ in values])
+    known = [value for value, _, _ in values]
+    spread = Spread.of(known)
     text = str(spread)
     if len(values) == 1 and spread.values:
         error = values[0][1]
         text = with_error(spread.mean, math.nan if error is None else error)
+    elif isinstance(known[0], int) and len(set(known)) == 1:  # a count that all of them share
+        text = number(known[0])
     return text + ("" if all(converged for *_, converged in values) else MARK)
 
 
