@@ -13,42 +13,45 @@ span a factor of 100 and more need --log-scale. A surface that is already there 
 computed again.
 """
 
-import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from landscape_lib import (
-    Checkpoint,
-    InputError,
-    Surface,
-    animate_surfaces,
-    cli,
-    explore,
-    load_checkpoint,
-    plot_comparison,
-    plot_difference,
-    save_figure,
-)
+import landscape_lib as ll
+from landscape_lib import cli
+
+
+@dataclass(frozen=True)
+class Panels(cli.Drawing):
+    """On a logarithmic scale the difference becomes a ratio."""
+
+    style: Literal["contour", "heatmap"] = "contour"
+    """Filled contours, or a heat map with one cell per grid point."""
+    animate: bool = False
+    """Also write one plane after the other as an animation: GIF, and MP4 where ffmpeg is installed."""
+
+    def check(self) -> None:
+        """Refuse what cannot be drawn."""
+        super().check()
+        if not self.figures:
+            cli.refuse_unused("with --no-figures", animate=(self.animate, False), style=(self.style, "contour"))
+        if self.style == "heatmap":
+            cli.note_unused("with --style heatmap", levels=(self.levels, Panels.levels))
 
 
 def main(
     checkpoints: Positional[tuple[Path, ...]],
     plane: cli.PlaneChoice = cli.PlaneChoice(),  # noqa: B008 (frozen)
     evaluation: cli.Evaluation = cli.Evaluation(),  # noqa: B008 (frozen)
+    panels: Panels = Panels(),
     model: str | None = None,
     accept_mismatch: bool = False,
     split: Literal["train", "test"] = "train",
     budget: str | None = None,
     subset: int | None = None,
     names: tuple[str, ...] = (),
-    style: Literal["contour", "heatmap"] = "contour",
-    levels: int = 30,
-    log_scale: bool = False,
-    figures: bool = True,
-    animate: bool = False,
-    html: bool = False,
     anyway: bool = False,
     out: Path = Path("comparison_results"),
 ) -> None:
@@ -56,31 +59,24 @@ def main(
 
     Args:
         checkpoints: Trained models (.pth), in the order of the panels.
-        plane: Which plane, through the weights of every checkpoint; a range that is found is that of the first one.
+        plane: The plane, through the weights of every checkpoint; with --range auto, its range is that of the first.
         evaluation: How it is evaluated.
+        panels: How it is drawn.
         model: FILE.py:FUNCTION that built the networks of all checkpoints, if they are your own; THAT FILE IS RUN.
-        accept_mismatch: Go on where networks do not reach the test loss and accuracy in their checkpoints.
+        accept_mismatch: Continue where networks do not reach the test loss and accuracy stored in their checkpoints.
         split: Data to evaluate on.
-        budget: Time for each surface, such as 60s or 10min, instead of --tolerance: picks samples and tolerance, both
-            errors of one size, the same for all checkpoints.
+        budget: Time for each surface, such as 60s or 10min, instead of --tolerance: chooses the number of samples and
+            the tolerance, the same for all checkpoints, balancing the errors of sampling and of interpolation.
         subset: Random samples to use instead of all (drawn from the seed).
         names: Titles of the panels; default: model, arguments and epochs that differ, or the file names.
-        style: Filled contours, or a heat map with one cell per grid point.
-        levels: Bands of the contours.
-        log_scale: Colours on a logarithmic scale; the difference becomes a ratio.
-        figures: Draw figures; --no-figures only computes.
-        animate: Also write one plane after the other as an animation: GIF, and MP4 where ffmpeg is installed.
-        html: Also write a page with all surfaces, which opens in a browser without a network.
         anyway: Compare checkpoints of different data all the same; the figure says so.
-        out: Folder for the results; those of other checkpoints stay, and the names of the new ones tell them.
+        out: Folder for the results; those of other checkpoints stay, and the new ones get their names.
     """
-    check_options(plane, evaluation, checkpoints, names, budget, subset, levels, style, figures, animate)
+    check_options(plane, evaluation, panels, checkpoints, names, budget, subset)
     out = cli.make_folder(out)
-    trained = [load_checkpoint(path, model=model) for path in checkpoints]
+    trained = [ll.load_checkpoint(path, model=model) for path in checkpoints]
     names = names or tuple(cli.distinct_names(trained))
-    settings = cli.describe(
-        plane, evaluation, budget=budget, split=split, subset=subset, levels=levels, log_scale=log_scale, style=style
-    )
+    settings = cli.describe(plane, evaluation, panels, budget=budget, split=split, subset=subset)
     print(f"Settings: {settings}")
     cli.note_unused_batch_norm(evaluation, trained)
     data = cli.load_shared_data(trained, split, evaluation.data_dir, subset=subset, seed=plane.seed)
@@ -89,95 +85,64 @@ def main(
             cli.check_comparable([{"data": samples.description} for samples in data], names)
     remarks = [cli.confirm_metrics(checkpoint, evaluation, accept=accept_mismatch) for checkpoint in trained]
     view = split if plane.zoom == 1 else f"{split}_zoom{plane.zoom:g}"
-    label = label_of(out, view, trained, evaluation.force)
+    label = cli.comparison_label(out, view, trained, force=evaluation.force)
     paths = [out / f"{checkpoint.path.stem}_{checkpoint.sha256[:8]}_{view}.npz" for checkpoint in trained]
-    plane, notes = cli.settle_range(paths[0], trained[0], data[0], plane, evaluation)
-    data, evaluation, planned = cli.settle_budget(budget, paths, trained, data, plane, evaluation)
+    conditions = cli.settle_range(paths[0], trained[0], data[0], cli.Conditions(plane, evaluation))
+    data, conditions = cli.settle_budget(budget, paths, trained, data, conditions)
     surfaces = []
-    for checkpoint, name, samples, path, remark in zip(trained, names, data, paths, remarks, strict=True):
+    for name, path, checkpoint, samples, remark in zip(names, paths, trained, data, remarks, strict=True):
         print(f"{name}: {checkpoint.path}", flush=True)
-        surfaces.append(cli.checkpoint_surface(path, checkpoint, samples, plane, evaluation, notes | planned, remark))
-        wrote(path)
+        surfaces.append(cli.checkpoint_surface(path, checkpoint, samples, replace(conditions, remarks=remark)))
     table = cli.surface_table(surfaces, names)
     print(table)
-    if figures and cli.is_first_rank():
-        draw(surfaces, out, label, titles=names, levels=levels, log_scale=log_scale, style=style)
-        for suffix in cli.animation_formats() if animate else ():
-            path = out / f"comparison_{label}{suffix}"
-            wrote(animate_surfaces(surfaces, path, titles=names, levels=levels, log_scale=log_scale))
-    if html and cli.is_first_rank():
-        wrote(explore(surfaces, out / f"explorer_{label}.html", names=names))
-    record = {
-        "settings": settings,
-        "differences": cli.differences([surface.metadata for surface in surfaces]),
-        "checkpoints": [
-            {"name": name, "file": str(checkpoint.path), **checkpoint.identity, **cli.surface_numbers(surface)}
-            for checkpoint, name, surface in zip(trained, names, surfaces, strict=True)
-        ],
-    }
-    wrote(cli.write_json(out / f"comparison_{label}.json", record))
-    log = {"settings": settings, "comparison": table}
-    log |= {name: cli.summarize(surface) for name, surface in zip(names, surfaces, strict=True)}
-    wrote(cli.write_log(out / f"comparison_log_{label}.txt", log))
+    if cli.is_first_rank():
+        draw(surfaces, names, out, label, panels)
+    rows = [
+        {"name": name, "file": str(checkpoint.path), **checkpoint.identity, **cli.surface_numbers(surface)}
+        for checkpoint, name, surface in zip(trained, names, surfaces, strict=True)
+    ]
+    differences = cli.differences([surface.metadata for surface in surfaces])
+    record = {"settings": settings, "differences": differences, "checkpoints": rows}
+    cli.wrote(cli.write_json(out / f"comparison_{label}.json", record))
+    log = {"settings": settings, "comparison": table, **dict(zip(names, map(cli.summarize, surfaces), strict=True))}
+    cli.wrote(cli.write_log(out / f"comparison_log_{label}.txt", log))
 
 
 def check_options(
     plane: cli.PlaneChoice,
     evaluation: cli.Evaluation,
+    panels: Panels,
     checkpoints: tuple[Path, ...],
     names: tuple[str, ...],
     budget: str | None,
     subset: int | None,
-    levels: int,
-    style: str,
-    figures: bool,
-    animate: bool,
 ) -> None:
     """Refuse what cannot be used before anything is loaded or evaluated."""
-    plane.check()
-    evaluation.check()
+    cli.check_all(plane, evaluation, panels)
     if not checkpoints or (names and len(names) != len(checkpoints)):
-        raise InputError(
-            f"{len(checkpoints)} checkpoints and {len(names)} names: give one checkpoint or more, one name each"
-        )
+        counts = f"{len(checkpoints)} checkpoints and {len(names)} names"
+        raise ll.InputError(f"{counts}: give one checkpoint or more, one name each")
     cli.check_distinct("names", names)
     cli.check_budget(budget, evaluation)
     cli.check_count("subset", subset)
-    cli.check_levels(levels)
-    if style == "heatmap" and levels != 30:
-        print("Note: a heat map has no levels", flush=True)
-    if not figures:
-        cli.refuse_unused("with --no-figures", animate=(animate, False))
 
 
-def label_of(out: Path, view: str, trained: list[Checkpoint], force: bool) -> str:
-    """What the figures and the table of these checkpoints are called: ``view``, and their names where it is taken."""
-    key = " ".join(sorted(checkpoint.sha256 for checkpoint in trained))
-    names = cli.plain_name("_".join(checkpoint.path.stem for checkpoint in trained))[:60]
-    longer = [f"{view}_{names}", f"{view}_{names}_{hashlib.sha256(key.encode()).hexdigest()[:8]}"]
-    return cli.own_suffix(
-        [view, *longer],
-        lambda label: cli.file_owner(out / f"comparison_{label}.json", cli.owners_in_json),
-        key,
-        force=force,
-    )
-
-
-def draw(surfaces: list[Surface], out: Path, label: str, *, log_scale: bool, **options: Any) -> None:
-    """The panels, the difference where there is one, and advice where colours hide what there is to see."""
-    wrote(save_figure(plot_comparison(surfaces, log_scale=log_scale, **options), out / f"comparison_{label}.png"))
-    if len(surfaces) == 2:
-        try:
-            figure = plot_difference(*surfaces, log_scale=log_scale, **options)
-            wrote(save_figure(figure, out / f"difference_{label}.png"))
-        except InputError as error:
-            print(f"No figure of the difference: {error}")
-    if not log_scale and (hint := cli.range_hint(surfaces)):
-        print(f"{hint}, --log-scale shows them")
-
-
-def wrote(path: Path) -> None:
-    print(f"Wrote {path}", flush=True)
+def draw(surfaces: list[ll.Surface], names: tuple[str, ...], out: Path, label: str, panels: Panels) -> None:
+    """The panels, the difference where there is one, film and page; advice where colours hide what there is to see."""
+    options: dict[str, Any] = {"titles": names, "levels": panels.levels, "log_scale": panels.log_scale}
+    if panels.figures:
+        figure = ll.plot_comparison(surfaces, style=panels.style, **options)
+        cli.wrote(ll.save_figure(figure, out / f"comparison_{label}.png"))
+        if len(surfaces) == 2:
+            with cli.optional("figure of the difference"):
+                figure = ll.plot_difference(*surfaces, style=panels.style, **options)
+                cli.wrote(ll.save_figure(figure, out / f"difference_{label}.png"))
+        for suffix in cli.animation_formats() if panels.animate else ():
+            cli.wrote(ll.animate_surfaces(surfaces, out / f"comparison_{label}{suffix}", **options))
+        if not panels.log_scale and (hint := cli.range_hint(surfaces)):
+            print(f"{hint}, --log-scale shows them")
+    if panels.html:
+        cli.wrote(ll.explore(surfaces, out / f"explorer_{label}.html", names=names))
 
 
 if __name__ == "__main__":

@@ -20,14 +20,8 @@ The defaults take about 35 minutes on two cores with nothing else to do, five fo
 from pathlib import Path
 from typing import Any
 
-from landscape_lib import (
-    InputError,
-    Surface,
-    cli,
-    objective,
-    save_figure,
-    studies,
-)
+import landscape_lib as ll
+from landscape_lib import cli, studies
 
 DPI = 110
 
@@ -62,7 +56,7 @@ def main(
     print(f"Settings: {cli.describe(study, plane, evaluation)}")
     print("Networks are scored on the validation samples while they train, on the test samples once, at the end.")
     networks: dict[str, list[dict[str, Any]]] = {norm: [] for norm in study.norms}
-    surfaces: dict[str, Surface] = {}
+    surfaces: dict[str, ll.Surface] = {}
     stored = {
         norm: [
             studies.StoredResults(out / "json" / f"{kind}_{norm}.json", force=evaluation.force)
@@ -78,9 +72,9 @@ def main(
         training, trained = studies.train_normalization(study, norm, seed, data, path, histories, evaluation.device)
         samples, few = (data["train"].subset(n, plane.seed) for n in (study.samples, study.curvature_samples))
         grid = out / "landscapes" / f"landscape_{name}.npz"
-        surface = cli.checkpoint_surface(grid, trained, samples, plane, evaluation)
+        surface = cli.checkpoint_surface(grid, trained, samples, cli.Conditions(plane, evaluation))
         surfaces.setdefault(norm, surface)
-        target = objective(trained.model, few, **evaluation.arguments)
+        target = ll.objective(trained.model, few, **evaluation.arguments)
         networks[norm].append(
             {
                 "training": training,
@@ -89,22 +83,21 @@ def main(
                 **studies.measure_sharpness(study, seed, trained, target, hessians),
             }
         )
-        wrote(path)
-        wrote(grid)
+        cli.wrote(path)
     captions = {}
     for file, (caption, figure) in studies.normalization_figures(networks, surfaces).items() if figures else ():
         captions[caption] = f"figures/{file}"
-        wrote(save_figure(figure, out / "figures" / file, dpi=DPI))
+        cli.wrote(ll.save_figure(figure, out / "figures" / file, dpi=DPI))
     facts = {"data": f"{data['train'].name} ({data['train'].source}): {sizes}", **study.facts}
     facts["plane"] = f"seed {plane.seed}, normalize {plane.normalize}, resolution {plane.resolution}, " + (
         f"tolerance {evaluation.tolerance}" if evaluation.tolerance else "every point evaluated"
     )
     report = studies.normalization_report(networks, facts=facts, target_loss=study.target_loss, figures=captions)
-    wrote(cli.write_text(out / "report.md", report))
+    cli.wrote(cli.write_text(out / "report.md", report))
     print(cli.SHARPNESS_CAUTION)
     failed = failures(networks)
     if failed:
-        raise InputError(f"{len(failed)} measurements failed, as the report says; first {failed[0]}")
+        raise ll.InputError(f"{len(failed)} measurements failed, as the report says; first {failed[0]}")
 
 
 def failures(networks: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -116,10 +109,6 @@ def failures(networks: dict[str, list[dict[str, Any]]]) -> list[str]:
         for name, result in run.items()
         if "failed" in result
     ]
-
-
-def wrote(path: Path) -> None:
-    print(f"Wrote {path}", flush=True)
 
 
 if __name__ == "__main__":

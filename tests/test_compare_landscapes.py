@@ -182,7 +182,7 @@ def test_a_budget_gives_every_checkpoint_the_samples_that_the_dearest_affords(fo
         assert seconds == 120 and set(grid) == {"alpha_range", "beta_range", "resolution"}
         return BudgetPlan(next(affordable), tolerance=0.05, relative_standard_error=0.06, seconds=100.0)
 
-    monkeypatch.setattr("landscape.cli.checkpoint_surfaces.plan_budget", planned)
+    monkeypatch.setattr("landscape.cli.budget.plan_budget", planned)
     options = ("end.pth", "cnn.pth", "--budget", "2min", "--no-figures")
     assert compare(*options) == 0
     found = [surface_of(name).metadata for name in ("end", "cnn")]

@@ -241,8 +241,6 @@ def test_a_surface_cut_short_by_a_budget_is_not_served_to_a_call_without_one(tmp
 
 @pytest.mark.usefixtures("patient_planner")
 def test_a_killed_run_under_a_budget_goes_on_with_its_plan(tmp_path, monkeypatch):
-    from landscape.cli.checkpoint_surfaces import checkpoint_surface, settle_budget
-    from landscape.cli.settings import Evaluation, PlaneChoice
 
     arguments = {"input_shape": (1, 8, 8), "classes": 10}
     ll.save_checkpoint(
@@ -252,10 +250,9 @@ def test_a_killed_run_under_a_budget_goes_on_with_its_plan(tmp_path, monkeypatch
     )  # fmt: skip
     checkpoint, path = ll.load_checkpoint(tmp_path / "c.pth"), tmp_path / "out" / "surface.npz"
     data = ll.cli.load_checkpoint_data(checkpoint, "train", tmp_path)
-    plane, evaluation = PlaneChoice(resolution=25), Evaluation(device="cpu")
+    conditions = ll.cli.Conditions(ll.cli.PlaneChoice(resolution=25), ll.cli.Evaluation(device="cpu"))
     plain_plan, plans = ll.cli.plan_budget, []
-    holder = sys.modules["landscape.cli.checkpoint_surfaces"]
-    monkeypatch.setattr(holder, "plan_budget", lambda *a, **k: plans.append(1) or plain_plan(*a, **k))
+    monkeypatch.setattr("landscape.cli.budget.plan_budget", lambda *a, **k: plans.append(1) or plain_plan(*a, **k))
     plain_save, saves = module.save_progress, []
 
     def killed(*arguments):
@@ -267,8 +264,8 @@ def test_a_killed_run_under_a_budget_goes_on_with_its_plan(tmp_path, monkeypatch
     monkeypatch.setattr(module, "save_progress", killed)
 
     def run():
-        samples, settled, notes = settle_budget("15s", [path], [checkpoint], [data], plane, evaluation)
-        return checkpoint_surface(path, checkpoint, samples[0], plane, settled, notes, progress=False)
+        [samples], settled = ll.cli.settle_budget("15s", [path], [checkpoint], [data], conditions)
+        return ll.cli.checkpoint_surface(path, checkpoint, samples, settled, progress=False)
 
     with pytest.raises(KeyboardInterrupt):
         run()

@@ -7,39 +7,54 @@ from landscape.checks import (
     check_number,
     check_seed,
 )
-from landscape.cli.checkpoint_surfaces import (
+from landscape.cli.budget import (
     check_budget,
-    checkpoint_surface,
     settle_budget,
+)
+from landscape.cli.checkpoint_surfaces import (
+    Conditions,
+    checkpoint_surface,
+    rising_surface,
     settle_range,
 )
-from landscape.cli.scripts import (
-    advised,
-    run_script,
-)
-from landscape.cli.settings import (
-    Evaluation,
-    ModelOptions,
-    PlaneChoice,
-    check_levels,
-    check_measures,
-    check_resolution,
-    describe,
-    refuse_unused,
-)
-from landscape.cli.sources import (
-    DEFAULT_CHECKPOINT,
-    DEFAULT_TRAINING,
+from landscape.cli.file_names import (
     checkpoint_suffix,
-    distinct_names,
+    comparison_label,
     file_owner,
-    load_or_train,
-    load_shared_data,
-    note_unused_batch_norm,
     own_suffix,
     owner_in_npz,
     owners_in_json,
     result_suffix,
+)
+from landscape.cli.messages import (
+    advised,
+    describe,
+    note_unused,
+    optional,
+    refuse_unused,
+    wrote,
+)
+from landscape.cli.scripts import (
+    run_script,
+)
+from landscape.cli.settings import (
+    DEFAULT_CHECKPOINT,
+    Drawing,
+    Evaluation,
+    ModelOptions,
+    PlaneChoice,
+    Subject,
+    check_all,
+    check_levels,
+    check_measures,
+    check_resolution,
+)
+from landscape.cli.sources import (
+    DEFAULT_TRAINING,
+    distinct_names,
+    load_shared_data,
+    load_subject,
+    note_unused_batch_norm,
 )
 from landscape.cli.stored_metrics import (
     confirm_metrics,
@@ -52,6 +67,13 @@ from landscape.curvature import (
     CurvatureSettings,
     check_parameters,
     load_or_measure,
+)
+from landscape.curvature.report import (
+    curvature_record,
+    eigenvalue_lines,
+    sharpness_lines,
+    time_estimate,
+    trace_line,
 )
 from landscape.evaluation import (
     check_tolerance,
@@ -135,16 +157,20 @@ __all__ = [
     "DEFAULT_TRAINING",
     "MOST_LEVELS",
     "SHARPNESS_CAUTION",
+    "Conditions",
     "CurvatureSettings",
+    "Drawing",
     "Evaluation",
     "JoinedPoints",
     "MLPClassifier",
     "ModelOptions",
     "PlaneChoice",
     "Run",
+    "Subject",
     "advised",
     "animation_formats",
     "barrier_table",
+    "check_all",
     "check_budget",
     "check_comparable",
     "check_count",
@@ -160,11 +186,14 @@ __all__ = [
     "checkpoint_notes",
     "checkpoint_suffix",
     "checkpoint_surface",
+    "comparison_label",
     "confirm_metrics",
     "covering_ranges",
+    "curvature_record",
     "describe",
     "differences",
     "distinct_names",
+    "eigenvalue_lines",
     "epochs_to_save",
     "file_owner",
     "input_scaling",
@@ -176,10 +205,12 @@ __all__ = [
     "load_or_project",
     "load_or_record",
     "load_or_record_language_model",
-    "load_or_train",
     "load_shared_data",
+    "load_subject",
     "make_folder",
+    "note_unused",
     "note_unused_batch_norm",
+    "optional",
     "own_suffix",
     "owner_in_npz",
     "owners_in_json",
@@ -196,18 +227,23 @@ __all__ = [
     "recorded_owner",
     "refuse_unused",
     "result_suffix",
+    "rising_surface",
     "run_notes",
     "run_script",
     "score",
     "settle_budget",
     "settle_range",
+    "sharpness_lines",
     "smooth",
     "summarize",
     "surface_numbers",
     "surface_table",
+    "time_estimate",
+    "trace_line",
     "train_checkpoint",
     "with_time_left",
     "write_json",
     "write_log",
     "write_text",
+    "wrote",
 ]

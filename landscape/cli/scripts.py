@@ -6,7 +6,7 @@ import io
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import matplotlib
 import torch
@@ -17,7 +17,7 @@ from landscape.errors import InputError
 from landscape.runtime import ranks
 from landscape.studies.kit.names import EARLIER_NAMES
 
-__all__ = ["advised", "run_script"]
+__all__ = ["run_script"]
 
 EARLIER_OPTIONS = {f"--{old}".replace("_", "-"): f"--{new}".replace("_", "-") for old, new in EARLIER_NAMES.items()}
 # What the library advises its callers, as options of a command line.
@@ -54,15 +54,6 @@ def run_script(main: Callable[..., None], arguments: list[str] | None = None) ->
         except KeyboardInterrupt:
             print("Stopped by Ctrl-C; files already written are whole.", file=sys.stderr)
             sys.exit(130)
-
-
-@contextlib.contextmanager
-def advised(advice: str) -> Iterator[None]:
-    """Add ``advice``, which may name options, to an error of the library, which knows of none."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{error}; {advice}") from error
 
 
 def _present(arguments: list[str]) -> list[str]:

@@ -1,12 +1,12 @@
 """Options that several command lines share; the field docstrings are the help text."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from landscape.checks import MOST_LEVELS, check_count, check_distinct, check_number, check_seed
+from landscape.cli.messages import note_unused, refuse_unused
 from landscape.errors import InputError
 from landscape.evaluation.refinement.tolerance import check_tolerance
 from landscape.plotting.planes import check_style
@@ -14,17 +14,38 @@ from landscape.runtime.devices import select_device
 from landscape.sharpness import MEASURES
 
 __all__ = [
+    "DEFAULT_CHECKPOINT",
+    "Drawing",
     "Evaluation",
     "ModelOptions",
     "PlaneChoice",
+    "Subject",
+    "check_all",
     "check_levels",
     "check_measures",
     "check_resolution",
-    "describe",
-    "refuse_unused",
 ]
 
+DEFAULT_CHECKPOINT = Path("mnist_linear_model.pth")
 MOST_POINTS = 10**8  # of a grid: arrays of 0.8 GB each
+
+
+class Checked(Protocol):
+    """Settings that refuse values out of range."""
+
+    def check(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The trained network to look at."""
+
+    checkpoint: Path = DEFAULT_CHECKPOINT
+    """Trained model (.pth); the default one is trained first where it is missing."""
+    model: str | None = None
+    """FILE.py:FUNCTION that built the network of the checkpoint, if it is your own; THAT FILE IS RUN."""
+    accept_mismatch: bool = False
+    """Continue where the network does not reach the test loss and accuracy that are stored in its checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +162,27 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """What is drawn, and how."""
+
+    levels: int = 30
+    """Bands of the contours."""
+    log_scale: bool = False
+    """Colours and heights on a logarithmic scale."""
+    figures: bool = True
+    """Draw figures; --no-figures only computes."""
+    html: bool = False
+    """Also write a page to explore the surfaces in; it opens in a browser, without a connection to the web."""
+
+    def check(self) -> None:
+        """Raise InputError, with one line that says what to change, where nothing can be drawn like this."""
+        check_levels(self.levels)
+        if not self.figures:
+            unused = {name: (getattr(self, name), getattr(Drawing, name)) for name in ("levels", "log_scale")}
+            note_unused("with --no-figures", **unused)
+
+
+@dataclass(frozen=True)
 class ModelOptions:
     """What the network is made of; an option that the model does not have is refused."""
 
@@ -160,6 +202,12 @@ class ModelOptions:
         if self.shortcuts:
             del given["shortcuts"]
         return given
+
+
+def check_all(*settings: Checked) -> None:
+    """Let every one of ``settings`` refuse what it cannot be."""
+    for one in settings:
+        one.check()
 
 
 def check_resolution(resolution: int | tuple[int, int]) -> None:
@@ -182,31 +230,3 @@ def check_measures(names: tuple[str, ...]) -> None:
     if unknown := [name for name in names if name not in MEASURES]:
         raise InputError(f"unknown measure {unknown[0]!r} of sharpness; use one of {', '.join(MEASURES)}")
     check_distinct("measures", names)
-
-
-def refuse_unused(where: str, *groups: tuple[Any, Any], **options: tuple[object, object]) -> None:
-    """Raise InputError for options on which nothing depends ``where`` they were given: none is ignored silently.
-
-    Args:
-        where: in which mode, such as "with --from".
-        groups: (settings, the same with their defaults).
-        options: name -> (value, default).
-    """
-    pairs = dict(options)
-    for one, two in groups:
-        pairs |= {field.name: (getattr(one, field.name), getattr(two, field.name)) for field in fields(one)}
-    given = [f"--{name.replace('_', '-')}" for name, (value, default) in pairs.items() if value != default]
-    if given:
-        has, it = ("has", "it") if len(given) == 1 else ("have", "them")
-        raise InputError(f"{', '.join(given)} {has} no effect {where}; leave {it} out")
-
-
-def describe(*settings: Any, **others: object) -> str:
-    """All ``settings`` (dataclasses, also inside dataclasses) and ``others`` with their values, in one line."""
-    pairs = _pairs({key: value for group in settings for key, value in asdict(group).items()} | others)
-    return ", ".join(f"{key} {value}" for key, value in pairs)
-
-
-def _pairs(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        yield from _pairs(value) if isinstance(value, dict) else [(key, value)]

@@ -1,67 +1,60 @@
-"""Where the model and the data of a visualisation script come from, and what its files are called."""
+"""Where the networks and the data of the scripts come from."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from landscape.cli.settings import Evaluation
+from landscape.cli.settings import DEFAULT_CHECKPOINT, Evaluation, Subject
+from landscape.cli.stored_metrics import confirm_metrics
 from landscape.datasets import Data, load_dataset
-from landscape.errors import InputError
 from landscape.objective.batch_norm import has_batch_norm
-from landscape.results import Surface
 from landscape.runtime import kept_random_state, ranks
-from landscape.storage.files import make_folder, plain_name
-from landscape.storage.json_files import read_json
+from landscape.storage.files import make_folder
 from landscape.storage.locks import locked
 from landscape.training.checkpoints import Checkpoint, load_checkpoint, load_checkpoint_data
 from landscape.training.loop import Training
 from landscape.training.single import train_checkpoint
 
-__all__ = [
-    "DEFAULT_CHECKPOINT",
-    "DEFAULT_TRAINING",
-    "checkpoint_suffix",
-    "distinct_names",
-    "file_owner",
-    "load_or_train",
-    "load_shared_data",
-    "note_unused_batch_norm",
-    "own_suffix",
-    "owner_in_npz",
-    "owners_in_json",
-    "result_suffix",
-]
+__all__ = ["DEFAULT_TRAINING", "distinct_names", "load_shared_data", "load_subject", "note_unused_batch_norm"]
 
-DEFAULT_CHECKPOINT = Path("mnist_linear_model.pth")
-DEFAULT_TRAINING = Training(epochs=10, batch_size=64, lr=0.01, seed=42)  # of the network in it
-SUFFIXES = {"linear-mnist": "", "tiny-cnn": "_cifar10"}
+DEFAULT_TRAINING = Training(epochs=10, batch_size=64, lr=0.01, seed=42)  # of the network in the default checkpoint
 
 
-def load_or_train(
-    path: Path, *, data_dir: Path, device: str, model: str | None = None, needed: Mapping[str, int] | None = None
-) -> Checkpoint:
-    """Load a checkpoint; the default one, a linear classifier of MNIST, is trained first where it is missing.
+def load_subject(
+    subject: Subject, evaluation: Evaluation, needed: Mapping[str, int]
+) -> tuple[Checkpoint, dict[str, Data], dict[str, str]]:
+    """The checkpoint, its data by split, and a remark for the results: how its stored metrics compare with its data.
 
-    ``model`` names the code of a network of the user's own, see :func:`load_checkpoint`. ``needed`` is how many samples
-    of each split will be requested: so many must be there before anything is trained.
+    The default checkpoint, a linear classifier of MNIST, is trained first where it is missing.
+
+    Args:
+        subject: Which checkpoint.
+        evaluation: The device, and the folder of the data sets.
+        needed: Split -> how many of its samples will be used: so many must be there before anything is trained.
     """
-    if path == DEFAULT_CHECKPOINT and model is None:
-        ranks.from_first(lambda: _train_default(path, data_dir, device, needed or {}))
-    return load_checkpoint(path, model=model)
+    if subject.checkpoint == DEFAULT_CHECKPOINT and subject.model is None:
+        ranks.from_first(lambda: _train_default(subject.checkpoint, evaluation, needed))
+    trained = load_checkpoint(subject.checkpoint, model=subject.model)
+    print(f"Checkpoint: {trained.path} ({trained.model_name}, epoch {trained.metadata['epoch']})", flush=True)
+    note_unused_batch_norm(evaluation, [trained])
+    data = {split: load_checkpoint_data(trained, split, evaluation.data_dir) for split in needed}
+    remark = confirm_metrics(trained, evaluation, data.get("test"), accept=subject.accept_mismatch)
+    return trained, data, remark
 
 
-def _train_default(path: Path, data_dir: Path, device: str, needed: Mapping[str, int]) -> None:
+def _train_default(path: Path, evaluation: Evaluation, needed: Mapping[str, int]) -> None:
     make_folder(path.parent)
     with locked(path):  # of two processes one trains, and the other one finds the checkpoint
         if path.exists():
             return
+        data_dir = evaluation.data_dir
         for split, samples in needed.items():
             load_dataset("auto", split=split, data_dir=data_dir, limit=samples)
         train = load_dataset("auto", split="train", data_dir=data_dir)
         test = load_dataset(train.name, split="test", data_dir=data_dir)
         print(f"{path} is missing: training it first, a linear classifier of {train.name}", flush=True)
         with kept_random_state():
-            train_checkpoint(path, "linear-mnist", train, test, DEFAULT_TRAINING, device=device)
+            train_checkpoint(path, "linear-mnist", train, test, DEFAULT_TRAINING, device=evaluation.device)
 
 
 def load_shared_data(
@@ -108,75 +101,3 @@ def _tells(key: str, checkpoint: Checkpoint, others: Sequence[Checkpoint]) -> bo
         other.metadata["model"]["arguments"].get(key, default) != value
         for other, default in zip(others, absent, strict=True)
     )
-
-
-def result_suffix(model_name: str) -> str:
-    """What tells the files of one kind of model from those of another: nothing for the linear one."""
-    return SUFFIXES.get(model_name, f"_{plain_name(model_name)}")
-
-
-def checkpoint_suffix(
-    out: Path, checkpoint: Checkpoint, pattern: str, owner: Callable[[Path], str | None], *, force: bool = False
-) -> str:
-    """What the files of ``checkpoint`` in ``out`` end with: that of its model, and its name where others have that.
-
-    Args:
-        out: folder of the results.
-        checkpoint: of which the results are.
-        pattern: name of one of the files, with {} where the suffix goes.
-        owner: the sha256 of the checkpoint that a file is of.
-        force: whether the results of another checkpoint may be replaced.
-    """
-    plain, stem = result_suffix(checkpoint.model_name), plain_name(checkpoint.path.stem)
-    suffixes = [plain, f"{plain}_{stem}", f"{plain}_{stem}_{checkpoint.sha256[:8]}"]
-    return own_suffix(
-        suffixes, lambda suffix: file_owner(out / pattern.format(suffix), owner), checkpoint.sha256, force=force
-    )
-
-
-def own_suffix(suffixes: Sequence[str], owner: Callable[[str], str | None], mine: str, *, force: bool) -> str:
-    """The first of ``suffixes`` under which there are results of ``mine``, else the first that is free.
-
-    With ``force`` those under the first one are replaced instead, where all are taken those under the last one.
-
-    Args:
-        suffixes: what the names of files may end with, from short to unmistakable.
-        owner: whose the results with a suffix are, None where there are none.
-        mine: who asks.
-        force: replace the results of others.
-    """
-    owners = ranks.from_first(lambda: {suffix: owner(suffix) for suffix in suffixes})
-    if found := [suffix for suffix, who in owners.items() if who == mine]:
-        return found[0]
-    if force:
-        return suffixes[0]
-    chosen = next((suffix for suffix, who in owners.items() if who is None), suffixes[-1])
-    if chosen != suffixes[0]:
-        print(f"The results here are of another network and stay; names of the new ones end in {chosen}", flush=True)
-    return chosen
-
-
-def file_owner(path: Path, owner: Callable[[Path], str | None]) -> str | None:
-    """Whose the file is: None where there is none, "" where it does not say."""
-    return (owner(path) or "") if path.exists() else None
-
-
-def owner_in_npz(path: Path) -> str | None:
-    """The sha256 of the checkpoint that the surface at ``path`` is of."""
-    return _section(Surface.load(path).metadata, "checkpoint").get("sha256")
-
-
-def owners_in_json(path: Path) -> str | None:
-    """The sha256 of the checkpoint, or of all checkpoints, that the record at ``path`` is of."""
-    try:
-        record = read_json(path, dict, "record", "it is made again")
-    except InputError:
-        return None
-    several = record.get("checkpoints") if isinstance(record, dict) else None
-    entries = several if isinstance(several, list) else [_section(record, "checkpoint")]
-    return " ".join(sorted(str(entry.get("sha256")) for entry in entries if isinstance(entry, dict)))
-
-
-def _section(content: object, key: str) -> dict[str, Any]:
-    section = content.get(key) if isinstance(content, dict) else None
-    return section if isinstance(section, dict) else {}

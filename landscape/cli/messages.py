@@ -1,0 +1,71 @@
+"""What the scripts tell: settings, written files, options without effect, advice beside an error of the library."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from landscape.errors import InputError
+
+__all__ = ["advised", "describe", "note_unused", "optional", "refuse_unused", "wrote"]
+
+
+def wrote(path: Path) -> None:
+    """Tell that the file at ``path`` was written, or was there already."""
+    print(f"Wrote {path}", flush=True)
+
+
+@contextlib.contextmanager
+def advised(advice: str) -> Iterator[None]:
+    """Add ``advice``, which may name options, to an error of the library, which knows of none."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error}; {advice}") from error
+
+
+@contextlib.contextmanager
+def optional(what: str) -> Iterator[None]:
+    """Do without ``what`` where the library refuses it, and print why."""
+    try:
+        yield
+    except InputError as error:
+        print(f"No {what}: {error}", flush=True)
+
+
+def refuse_unused(where: str, *groups: tuple[Any, Any], **options: tuple[object, object]) -> None:
+    """Raise InputError for options that are not at their defaults although nothing depends on them ``where`` they are.
+
+    Args:
+        where: in which mode, such as "with --from".
+        groups: (settings, the same with their defaults).
+        options: name -> (value, default).
+    """
+    if unused := _unused(where, *groups, **options):
+        raise InputError(f"{unused}; leave {'them' if ', ' in unused else 'it'} out")
+
+
+def note_unused(where: str, *groups: tuple[Any, Any], **options: tuple[object, object]) -> None:
+    """Print a line instead, where leaving them out would only be tedious; otherwise as `refuse_unused`."""
+    if unused := _unused(where, *groups, **options):
+        print(f"Note: {unused}", flush=True)
+
+
+def _unused(where: str, *groups: tuple[Any, Any], **options: tuple[object, object]) -> str:
+    pairs = dict(options)
+    for one, two in groups:
+        pairs |= {field.name: (getattr(one, field.name), getattr(two, field.name)) for field in fields(one)}
+    names = [f"--{name.replace('_', '-')}" for name, (value, default) in pairs.items() if value != default]
+    return f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no effect {where}" if names else ""
+
+
+def describe(*settings: Any, **others: object) -> str:
+    """All ``settings`` (dataclasses, also inside dataclasses) and ``others`` with their values, in one line."""
+    pairs = _pairs({key: value for group in settings for key, value in asdict(group).items()} | others)
+    return ", ".join(f"{key} {value}" for key, value in pairs)
+
+
+def _pairs(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        yield from _pairs(value) if isinstance(value, dict) else [(key, value)]

@@ -1,0 +1,69 @@
+"""What eigenpairs, a trace, a density, measures of sharpness and a product say, in lines of text and as JSON."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from landscape.curvature.products import Product
+from landscape.results import SHARPNESS_CAUTION, Eigenpairs, Sharpness, SpectralDensity, TraceEstimate
+
+__all__ = ["curvature_record", "eigenvalue_lines", "sharpness_lines", "time_estimate", "trace_line"]
+
+
+def eigenvalue_lines(pairs: Eigenpairs) -> str:
+    """Every eigenvalue with its residual, one a line, below the number of products."""
+    rows = zip(pairs.values, pairs.residuals, pairs.converged, strict=True)
+    lines = [
+        f"  {value:12.6g}  residual {residual:.1e}{'' if converged else '  NOT CONVERGED'}"
+        for value, residual, converged in rows
+    ]
+    return "\n".join([f"Eigenvalues ({pairs.products} products)", *lines])
+
+
+def trace_line(estimate: TraceEstimate) -> str:
+    """The trace with its standard error, and whether it has converged."""
+    mark = "" if estimate.converged else ": NOT CONVERGED within these products"
+    return f"Trace {estimate.value:.6g} +- {estimate.standard_error:.2g} ({estimate.products} products){mark}"
+
+
+def sharpness_lines(measures: Sequence[Sharpness]) -> str:
+    """Every measure with its radius and value, one a line."""
+    return "\n".join(f"{one.measure} sharpness, radius {one.radius:g}: {one.value:.4g}" for one in measures)
+
+
+def time_estimate(product: Product, products: int) -> str:
+    """The matrix, and how long ``products`` products with it take at most, as one of them does."""
+    product.matvec([1.0] * product.dimension)  # the first one makes what the others share
+    began = time.perf_counter()
+    product.matvec([1.0] * product.dimension)
+    seconds = time.perf_counter() - began
+    return (
+        f"Matrix: {product.kind} of {len(product.names)} parameter tensors, dimension {product.dimension:,}; "
+        f"{seconds:.3g} s a product, about {seconds * products:.0f} s for at most {products:,} or so"
+    )
+
+
+def curvature_record(
+    pairs: Eigenpairs, trace: TraceEstimate, density: SpectralDensity, sharpness: Sequence[Sharpness]
+) -> dict[str, Any]:
+    """The numbers without vectors, as JSON types."""
+    return {
+        "eigenvalues": {
+            "values": pairs.values.tolist(),
+            "residuals": pairs.residuals.tolist(),
+            "converged": pairs.converged.tolist(),
+            "products": pairs.products,
+        },
+        "trace": {
+            "value": trace.value,
+            "standard_error": trace.standard_error,
+            "converged": trace.converged,
+            "products": trace.products,
+        },
+        "density": {
+            "nodes": density.nodes.tolist(),
+            "weights": density.weights.tolist(),
+            "products": density.products,
+        },
+        "sharpness": {"caution": SHARPNESS_CAUTION, "measures": [one.record for one in sharpness]},
+    }
