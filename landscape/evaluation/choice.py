@@ -1,4 +1,4 @@
-"""Which method evaluates a slice: the fastest that applies by structure and agrees with plain forward passes."""
+"""The choice of the evaluation method: the fastest that fits the network and agrees with plain forward passes."""
 
 import contextlib
 import math
@@ -24,8 +24,8 @@ __all__ = ["METHODS", "PLAIN", "Choice", "Method", "choose_method", "does_not_fi
 
 Method = Literal["auto", "affine", "prefix", "direct"]
 METHODS: dict[str, Callable[[Objective, Slice], Evaluator]] = {"affine": Affine, "prefix": Prefix, "direct": Direct}
-PLAIN = "direct"  # needs nothing of a network and can replace every other method
-ROUNDED = 0.01  # share of the loss that rounding may change before that is worth a warning
+PLAIN = "direct"  # fits every network and can replace every other method
+ROUNDED = 0.01  # share of the loss; larger changes by rounding are warned of
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,19 +34,19 @@ class Choice:
 
     evaluator: Evaluator
     proof: Proof
-    deviation: float  # largest difference to plain forward passes in full precision, relative to the mean loss
-    precision_error: float | None  # largest relative error of the mean loss that a lower precision causes
-    rejected: dict[str, str]  # faster methods, and why they do not apply
-    named: bool  # whether the method was named by the caller, so that no other one may replace it
+    deviation: float  # largest difference from plain forward passes in full precision, relative to the mean loss
+    precision_error: float | None  # largest relative error of the mean loss caused by a lower precision
+    rejected: dict[str, str]  # faster methods, with the reasons why they do not fit
+    named: bool  # whether the caller has named the method, so that no other may replace it
 
 
 def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, ...], method: Method) -> Choice:
-    """The first of all methods ("auto"), or the named one, that applies and agrees with plain forward passes.
+    """The first method ("auto"), or the named one, that fits and agrees with plain forward passes.
 
-    Whatever fails in a faster method than "direct" speaks against that method only.
+    An error in a faster method than "direct" excludes only that method.
 
     Raises:
-        InputError: the named method does not fit this network and slice; rounding alone changes the losses.
+        InputError: the named method does not fit this network and slice, or two plain passes at one point differ.
     """
     rejected: dict[str, str] = {}
     full = objective.in_full_precision()
@@ -55,7 +55,7 @@ def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, .
     if proof.rounding_share > ROUNDED:
         share = f"{proof.rounding_share:.1%}"
         warnings.warn(
-            f"ROUNDING ALONE CHANGES THE LOSS BY {share} HERE: these are few digits; use dtype=torch.float64",
+            f"ROUNDING CHANGES THE LOSS BY {share} HERE, so that it has few correct digits; use dtype=torch.float64",
             stacklevel=4,
         )
     off = math.nan
@@ -88,7 +88,7 @@ def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, .
 
 
 def does_not_fit(method: str, reason: str) -> InputError:
-    """The error that a method named by the caller does not fit."""
+    """The error about a named method that does not fit."""
     return InputError(f"method {method!r} does not fit: {reason}; use method='auto'")
 
 
@@ -98,7 +98,7 @@ def _precision_error(evaluator: Evaluator, proof: Proof) -> float:
 
 
 def few_losses(evaluator: Evaluator, points: Tensor) -> Tensor:
-    """Losses [K, n] of the first batch at ``points``, by the evaluator."""
+    """Losses [K, n] of a trial batch at ``points``, computed by the evaluator."""
     batch = evaluator.objective.batches.few()
     blocks = []
     for block in points.split(evaluator.largest_block):

@@ -15,10 +15,11 @@ def grid_axes(
     beta_range: tuple[float, float],
     resolution: int | tuple[int, int],
 ) -> tuple[np.ndarray, ...]:
-    """Equally spaced coordinates along every axis of a slice of this ``dimension``, ends included.
+    """Equally spaced coordinates along every axis of a slice of this ``dimension``, including both ends.
 
     Raises:
-        InputError: a range that is reversed, empty or infinite, fewer than two points, or one size too many.
+        InputError: a range is reversed, empty or infinite, there are fewer than two points along an axis, or the
+            number of sizes is not the dimension.
     """
     sizes = (resolution,) * dimension if isinstance(resolution, int) else tuple(resolution)
     if len(sizes) != dimension:
@@ -36,5 +37,7 @@ def _axis(name: str, limits: tuple[float, float], size: int) -> np.ndarray:
     if size < 2:
         raise InputError(f"resolution must be at least 2 points an axis, not {size}")
     axis = np.linspace(low, high, size)
-    axis[np.abs(axis) < 1e-12 * (high - low)] = 0.0  # a grid that should meet the origin does
+    axis[np.abs(axis) < 1e-12 * (high - low)] = (
+        0.0  # remove rounding errors, so that the grid contains the origin exactly
+    )
     return axis

@@ -1,4 +1,4 @@
-"""How far to look: the span at which the loss has risen by a chosen amount."""
+"""The span over which the loss rises by a chosen amount."""
 
 import math
 from collections.abc import Callable
@@ -14,29 +14,29 @@ from landscape.slices.planes import Slice
 __all__ = ["find_span"]
 
 FARTHEST = 2.0**16
-PRECISION = 1.02  # ratio of the ends of the last bracket
+PRECISION = 1.02  # ratio of the ends of the bracket at which bisection stops
 
 
 def find_span(
     objective: Objective, slice_: Slice, *, rise: float = 1.0, samples: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """The span s at which the mean loss of the points -s and +s along every direction is ``rise`` above the origin's.
+    """The span s for which the mean loss over the points -s and +s along all directions is the origin's plus ``rise``.
 
-    The first bracket comes from doubling or halving s = 1, the rest from bisection, on a random subset of the
-    samples; a loss that is not finite counts as risen. Of several crossings one is found.
+    s = 1 is doubled or halved until it brackets the crossing, which is then computed by bisection on a random subset of
+    the samples. A loss that is not finite counts as risen. If there are several crossings, one of them is returned.
 
     Args:
-        objective: what to evaluate.
-        slice_: a line or a plane through the parameters of its network.
-        rise: in units of the loss, above 0.
-        samples: size of the subset.
-        seed: draws the subset.
+        objective: The losses.
+        slice_: A line or a plane through the parameters of the objective's network.
+        rise: Rise of the loss, in its units, above 0.
+        samples: Size of the subset.
+        seed: Seed of the subset.
 
     Returns:
-        {"span", "rise", "samples", "seed", "origin_loss", "evaluations"}: plain numbers, for the metadata.
+        {"span", "rise", "samples", "seed", "origin_loss", "evaluations"}: plain numbers, for metadata.
 
     Raises:
-        InputError: ``rise`` is not positive, the loss at the origin is not finite, or never rises that much.
+        InputError: ``rise`` is not positive, the loss at the origin is not finite, or it never rises so much.
     """
     if not 0 < rise < math.inf:
         raise InputError(f"rise must be a positive number, not {rise}")
@@ -57,7 +57,7 @@ def find_span(
 
     origin = loss(*[0.0] * count)
     if not math.isfinite(origin):
-        raise InputError(f"the loss at the origin is {origin}; no range can be found from there")
+        raise InputError(f"the loss at the origin is {origin}, so that no range can be measured from it")
     low, high = _bracket(risen)
     while high / low > PRECISION:
         middle = math.sqrt(low * high)
@@ -73,13 +73,13 @@ def find_span(
 
 
 def _bracket(risen: Callable[[float], bool]) -> tuple[float, float]:
-    """(low, 2 low) with the loss risen at the upper end only."""
+    """(low, 2 low) such that the loss has risen at the upper end only."""
     span = 1.0
     if risen(span):
         while risen(span / 2):
             span /= 2
             if span < 1 / FARTHEST:
-                raise InputError("the loss rises at once in every direction; choose a range by hand")
+                raise InputError("the loss rises immediately in every direction; choose a range by hand")
         return span / 2, span
     while not risen(2 * span):
         span *= 2

@@ -1,4 +1,4 @@
-"""Surfaces that are computed once: recognised by what they are of, never by the name of their file."""
+"""Stored surfaces and spans, which are recognised by the recipe inside the file and not by its name."""
 
 import dataclasses
 from pathlib import Path
@@ -35,21 +35,24 @@ def load_or_evaluate(
     remarks: dict[str, Any] | None = None,
     **options: Any,
 ) -> Surface:
-    """The surface stored at ``path`` if it is the one asked for, else a new one, evaluated and stored there.
+    """Load the surface stored at ``path`` if it is the requested one; otherwise evaluate it and store it there.
 
-    It is the one asked for when slice, data, objective, grid and ``notes`` are the same, whatever the file's name
-    says, and when it is as good as ``tolerance`` and ``budget`` ask. A callable loss counts as the same when its code
-    and all values it uses are; where that cannot be told, the surface is computed. While it is computed, finished
-    points are kept beside ``path``, and an interrupted call goes on there.
+    It is the requested one if slice, data, objective, grid and ``notes`` are the same and it is as accurate as
+    ``tolerance`` and ``budget`` require; the name of the file does not matter. Two callable losses are the same if
+    their code and all values that they use are equal; if that cannot be decided, the surface is evaluated. During the
+    evaluation, finished points are stored in a file beside ``path``, from which an interrupted call is resumed.
 
     Args:
-        path: the .npz file.
-        objective: as in `evaluate`.
-        slice_: as in `evaluate`.
-        force: compute it again in any case.
-        notes: more metadata for the surface, such as the checkpoint it belongs to; JSON types.
-        remarks: further metadata that need not be the same, such as the name of a file.
-        options: passed on to `evaluate`.
+        path: The .npz file.
+        objective: See `evaluate`.
+        slice_: See `evaluate`.
+        force: Evaluate the surface even if it is stored.
+        notes: Further metadata (JSON types) that must be the same, such as the checkpoint.
+        remarks: Further metadata that may differ, such as the name of a file.
+        options: Passed on to `evaluate`.
+
+    Raises:
+        InputError: ``notes`` has a reserved key, the file is damaged, or `evaluate` refuses the arguments.
     """
     path, notes = Path(path), notes or {}
     grid = {"alpha_range": (-1, 1), "beta_range": (-1, 1), "resolution": 51, **options}
@@ -60,7 +63,7 @@ def load_or_evaluate(
     check_tolerance(tolerance, settled, per_sample)
     identity = identity_of(settled, slice_, axes, per_sample)
     if taken := notes.keys() & identity.keys():
-        raise InputError(f"notes has the key {min(taken)!r}, under which every surface says what it is of; rename it")
+        raise InputError(f"notes has the key {min(taken)!r}, which is reserved in every surface; rename it")
     quality = {"tolerance": tolerance, "budget": options.get("budget")}
     check_ranks(identity, slice_, **{**quality, **notes, "path": str(path), "force": force})
     unfinished = unfinished_path(path, identity, ".npz") if is_identified(identity) else None
@@ -97,9 +100,9 @@ def load_or_find_span(
     seed: int = 0,
     force: bool = False,
 ) -> dict[str, Any]:
-    """`find_span`, or what it gave before: the surface at ``path`` may hold it under "range" in its metadata.
+    """The result of `find_span`, or the one stored as "range" in the metadata of the surface at ``path``.
 
-    Give the result to `load_or_evaluate` as ``notes={"range": ...}``, for the next call to find it.
+    Pass the result to `load_or_evaluate` as ``notes={"range": ...}`` to store it for the next call.
     """
     path, slice_ = Path(path), whole_slice(objective.network, slice_)
     settled = objective.for_slice(slice_)
@@ -113,8 +116,8 @@ def load_or_find_span(
     }
 
     def read(place: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        found: Any = Surface.load(place).metadata.get("range")
-        return (found, found["recipe"]) if form_fault(found, RANGE_FORM) is None else None
+        entry: Any = Surface.load(place).metadata.get("range")
+        return (entry, entry["recipe"]) if form_fault(entry, RANGE_FORM) is None else None
 
     def compute() -> dict[str, Any]:
         return {**find_span(objective, slice_, rise=rise, samples=samples, seed=seed), "recipe": recipe}

@@ -1,7 +1,7 @@
-"""Chains of linear layers and elementwise functions: one batched product a layer for many points at once.
+"""Chains of linear layers and elementwise functions, computed for many points by one batched product for each layer.
 
-`torch.func.vmap`, which takes any network to many points, needs fresh memory for every operation; most of the time of
-small networks is spent on that. A chain needs one buffer a layer.
+`torch.func.vmap`, which computes any network for many points, allocates memory in every operation, which takes most of
+the time of small networks. A chain needs only one buffer for each layer.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ ELEMENTWISE = {*IN_PLACE, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus, n
 
 
 class Chain:
-    """What follows a layer of ``model``: ``links`` of which each takes the output of the one before it alone."""
+    """The modules ``links`` that follow a layer of ``model``; each has the output of the one before as its input."""
 
     def __init__(self, model: nn.Module, layer: nn.Linear, links: list[nn.Module]):
         self.links = links
@@ -30,7 +30,7 @@ class Chain:
 
     @classmethod
     def find(cls, model: nn.Module, layer: nn.Linear, forward: Callable[[], Tensor]) -> "Chain | None":
-        """Watch one forward pass, which returns the output of ``model``; None where it is no chain after ``layer``."""
+        """The chain after ``layer``, found by watching the pass ``forward`` of ``model``; None if there is no chain."""
         with Decisions() as decisions:
             steps, output = _watch(model, forward)
         order = [module for module, *_ in steps]
@@ -38,15 +38,15 @@ class Chain:
             return None
         steps = steps[order.index(layer) :]
         links = [module for module, *_ in steps[1:]]
-        entered = [*(given for _, given, _ in steps[1:]), (output, output._version)]
-        joined = all(_same(left, given) for (_, _, left), given in zip(steps, entered, strict=True))
+        inputs = [*(taken for _, taken, _ in steps[1:]), (output, output._version)]
+        joined = all(_same(left, taken) for (_, _, left), taken in zip(steps, inputs, strict=True))
         plain = all(_is_plain(link) for link in links) and len(set(links)) == len(links)
         return cls(model, layer, links) if joined and plain and not decisions.made else None
 
     def run(self, weights: dict[str, Tensor], hidden: Tensor) -> Tensor:
-        """Outputs [K, C, n] at K points from the layer's outputs ``hidden`` [K, F, n], whose memory is used up.
+        """Outputs [K, C, n] at K points from the layer's outputs ``hidden`` [K, F, n], which are overwritten.
 
-        ``weights`` [K, ...] are the parameters that move, by name. The outputs are valid until the next call.
+        ``weights`` [K, ...] are the moved parameters by name. The outputs are valid until the next call.
         """
         for link in self.links:
             if type(link) is nn.Linear:
@@ -68,19 +68,19 @@ class Chain:
         return torch.baddbmm(bias[..., None].expand(count, -1, 1), weight, hidden, out=out)
 
 
-Version = tuple[Tensor, int]  # a tensor and how often it had been changed in place
+Version = tuple[Tensor, int]  # a tensor, and the number of changes in place before
 
 
 def _watch(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[list[tuple[nn.Module, Version, Version]], Tensor]:
-    """The innermost modules in the order of their calls, with what each took and gave; the output."""
-    given: dict[nn.Module, Version] = {}
+    """The innermost modules in the order of their calls, with their inputs and outputs; the output of ``forward``."""
+    inputs: dict[nn.Module, Version] = {}
     steps: list[tuple[nn.Module, Version, Version]] = []
 
     def enter(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        given[module] = _version(input_of(arguments, keywords))
+        inputs[module] = _version(input_of(arguments, keywords))
 
     def leave(module: nn.Module, _: Any, output: Any) -> None:
-        steps.append((module, given[module], _version(output)))
+        steps.append((module, inputs[module], _version(output)))
 
     leaves = [module for module in model.modules() if not any(module.children())]
     handles = [module.register_forward_pre_hook(enter, with_kwargs=True) for module in leaves]
@@ -96,8 +96,8 @@ def _version(value: Any) -> Version:
     return (value, value._version) if isinstance(value, Tensor) else (torch.empty(0), -1)
 
 
-def _same(left: Version, entered: Version) -> bool:
-    return left[0] is entered[0] and left[1] == entered[1]
+def _same(output: Version, following_input: Version) -> bool:
+    return output[0] is following_input[0] and output[1] == following_input[1]
 
 
 def _is_plain(link: nn.Module) -> bool:

@@ -1,8 +1,8 @@
-"""Chebyshev nodes over a grid: from a few values of an analytic function come all others, to rounding.
+"""Chebyshev nodes over a grid, from which analytic functions are interpolated up to rounding.
 
-Where logits are affine in the coordinates the mean loss is analytic. Interpolated through Chebyshev nodes its error
-falls geometrically with their number, as its Chebyshev coefficients do, which tell how many it takes (Trefethen 2013,
-"Approximation Theory and Approximation Practice", chapters 3 to 8).
+If the logits are affine in the coordinates, the mean loss is analytic. The error of its interpolation through Chebyshev
+nodes then falls geometrically with their number, like its Chebyshev coefficients, from which the necessary number
+follows (Trefethen 2013, "Approximation Theory and Approximation Practice", chapters 3 to 8).
 """
 
 import math
@@ -13,15 +13,15 @@ from scipy.fft import dct
 
 __all__ = ["ChebyshevNodes"]
 
-MOST_NODES = 33  # points along an axis that are tried; what takes more is evaluated at all points of the grid
-LARGEST_SHARE = 0.5  # of the grid's points, beyond which interpolation is not worth its uncertainty
-TRAILING = 2  # coefficients along an axis that show how large the missing ones are
+MOST_NODES = 33  # nodes along an axis, at most; functions that need more are evaluated at all points of the grid
+LARGEST_SHARE = 0.5  # ratio of nodes to grid points, above which all grid points are evaluated
+TRAILING = 2  # last coefficients along an axis, from which the size of the missing ones is estimated
 
 Axes = tuple[np.ndarray, ...]
 
 
 class ChebyshevNodes:
-    """``counts`` Chebyshev nodes along the axes of a grid, and the way back to the points of the grid."""
+    """Chebyshev nodes, ``counts`` along each axis of a grid, and the interpolation from them to the grid points."""
 
     def __init__(self, grid: Axes, counts: tuple[int, ...]):
         self.grid, self.counts = grid, counts
@@ -33,10 +33,10 @@ class ChebyshevNodes:
     def smallest(
         cls, grid: Axes, sample: Callable[["ChebyshevNodes"], np.ndarray], accuracy: float
     ) -> "ChebyshevNodes | None":
-        """The fewest nodes whose missing coefficients are below ``accuracy``; None if there are many.
+        """The smallest set of nodes whose missing coefficients are below ``accuracy``; None if it is too large.
 
-        ``sample`` gives the functions [M, points] at the nodes, here from some of the data: whether they are
-        enough for all of the data, `resolves` tells afterwards.
+        ``sample`` returns M functions [M, points] at the nodes, computed from some of the data; `resolves` must check
+        afterwards whether the nodes suffice for all data.
         """
         finest = cls(grid, tuple(min(MOST_NODES, len(axis)) for axis in grid))
         values = sample(finest)
@@ -47,7 +47,7 @@ class ChebyshevNodes:
         return nodes if nodes.worthwhile else None
 
     def finer(self) -> "ChebyshevNodes":
-        """Half as many nodes again along every axis."""
+        """1.5 times as many nodes along every axis."""
         return ChebyshevNodes(self.grid, tuple(count + count // 2 for count in self.counts))  # one remains one
 
     def resolves(self, values: np.ndarray, accuracy: float) -> bool:
@@ -55,15 +55,15 @@ class ChebyshevNodes:
         return all(spectrum[-TRAILING:][0] <= accuracy for spectrum in self._spectra(values) if len(spectrum) > 1)
 
     def interpolate(self, values: np.ndarray) -> np.ndarray:
-        """Values [K] at the points of the grid, in C order, from those at the nodes."""
+        """Values [K] at the grid points, in C order, interpolated from those at the nodes."""
         rows, columns = (_barycentric(axis, places) for axis, places in zip(self.grid, self.axes, strict=True))
-        found: np.ndarray = rows @ values.reshape(self.counts) @ columns.T
-        return found.ravel()
+        interpolated: np.ndarray = rows @ values.reshape(self.counts) @ columns.T
+        return interpolated.ravel()
 
     def _spectra(self, values: np.ndarray) -> list[np.ndarray]:
-        """Along each axis: the norm of all coefficients from each degree on, relative to the smallest value.
+        """For each axis and degree the norm of the coefficients of this and higher degrees, relative to the minimum.
 
-        The largest over the functions ``values`` [M, points]; infinite where one is not finite or not positive.
+        It is the largest over the functions ``values`` [M, points]; infinite unless all are finite and positive.
         """
         if not (np.isfinite(values).all() and (values > 0).all()):
             return [np.full(count, np.inf) for count in self.counts]
@@ -76,18 +76,18 @@ class ChebyshevNodes:
 
 
 def _chebyshev(axis: np.ndarray, count: int) -> np.ndarray:
-    """Chebyshev nodes of the second kind from the first to the last value of ``axis``; its middle for one."""
+    """``count`` Chebyshev nodes of the second kind from the first to the last value of ``axis``; for one its middle."""
     middle, half = (axis[0] + axis[-1]) / 2, (axis[-1] - axis[0]) / 2
     return middle - half * np.cos(np.pi * np.arange(count) / max(1, count - 1)) if count > 1 else np.array([middle])
 
 
 def _barycentric(requested: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Matrix [Q, n] from values at Chebyshev nodes to those at ``requested`` (Berrut and Trefethen 2004, section 5)."""
+    """The matrix [Q, n] of the interpolation at ``requested`` (Berrut and Trefethen 2004, section 5)."""
     weights = (-1.0) ** np.arange(len(places))
     weights[[0, -1]] /= 2
     distance = requested[:, None] - places
     with np.errstate(divide="ignore", invalid="ignore"):
         matrix = weights / distance
         matrix /= matrix.sum(1, keepdims=True)
-    found: np.ndarray = np.where((distance == 0).any(1, keepdims=True), distance == 0, matrix)
-    return found
+    exact: np.ndarray = np.where((distance == 0).any(1, keepdims=True), distance == 0, matrix)
+    return exact

@@ -1,4 +1,4 @@
-"""Max-pooling by halves: what torch's own computes, without the indices that only a backward pass needs."""
+"""Max-pooling without the indices that torch computes for the backward pass."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ __all__ = ["fast_pools"]
 
 
 def fast_pools(model: nn.Module) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
-    """A faster forward for every plain 2 x 2 max-pooling layer of ``model``, the same to the bit."""
+    """A faster forward function, with the same bits, for every plain 2 x 2 max-pooling layer of ``model``."""
     return {module: _pool_by_halves for module in model.modules() if _is_two_by_two(module)}
 
 

@@ -1,1 +1,1 @@
-"""Which points are evaluated: expected errors, interpolation, verification."""
+"""The choice of the points to evaluate: expected errors, interpolation, verification."""

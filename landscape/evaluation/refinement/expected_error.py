@@ -1,4 +1,4 @@
-"""How far an interpolation will be off at points that are not evaluated, told by those that are."""
+"""Estimates of the interpolation error at points that are not evaluated, from those that are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,16 @@ from landscape.evaluation.refinement.radial_basis import KINDS, Kind, Patch, Rad
 
 __all__ = ["NOT_FINITE", "Expectation", "expect", "shares"]
 
-NEIGHBOURS = 8  # places whose errors tell of the one between them
-NOT_FINITE = 1e100  # stands for errors that are not finite
+NEIGHBOURS = 8  # nearest points whose errors give the error at a point
+NOT_FINITE = 1e100  # replaces errors that are not finite
 
 
 @dataclass
 class Expectation:
-    """Values [Q, M] by the ``kind`` of interpolation that fits best, and their errors [Q], in units to be found."""
+    """Values [Q, M] by the ``kind`` of interpolation that fits best, and their expected errors [Q].
+
+    The errors are known up to a common factor, which `Refinement` estimates from earlier expectations.
+    """
 
     kind: Kind
     values: np.ndarray
@@ -30,19 +33,21 @@ def expect(
     allowed: np.ndarray,
     allowed_there: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Expectation:
-    """What ``values`` [P, M] at ``places`` [P, axes] let expect at ``requested`` [Q, axes].
+    """The values and errors at ``requested`` [Q, axes] to expect from ``values`` [P, M] at ``places`` [P, axes].
 
-    Two signs of an error are known without further evaluations: the kinds of interpolation differ, and the values at
-    near places are missed when they are left out. The second is to the power function there as the error is to the
-    power function here. Neither tells as much alone as their geometric mean does, which is given. The kind is the one
-    that misses left out values least (95th percentile).
+    Two estimates of the error need no further evaluations. The first is the difference between several kinds of
+    interpolation. The second are the leave-one-out errors at the nearest points, divided by the power function there
+    and multiplied by the power function at the requested point. The geometric mean of both, which is returned,
+    predicts the error better than either of them. The kind of interpolation is the one with the smallest leave-one-out
+    errors (95th percentile).
 
     Args:
-        places: in the unit square.
-        values: finite.
-        requested: in the unit square.
-        allowed: largest acceptable errors [P, M] of ``values``; errors are given as shares of these.
-        allowed_there: the same [K, M] for values [K, M] at the requested places with the numbers [K].
+        places: Coordinates of the evaluated points in the unit square.
+        values: Finite values there.
+        requested: Coordinates of other points in the unit square.
+        allowed: Largest acceptable errors [P, M] of ``values``; all errors are shares of the acceptable ones.
+        allowed_there: Function that returns the acceptable errors [K, M] of values [K, M] at the requested points with
+            the indices [K].
     """
     if not len(places):
         return Expectation(
@@ -60,11 +65,13 @@ def expect(
     for number, part in enumerate(parts):
         for piece in part.pieces(values.shape[1]):
             weights = {kernel: bases[kernel][number].weights(requested[piece]) for kernel in kernels}
-            found = {kind: kind.restored(weights[kind.kernel][0] @ kind.scaled(values[part.support])) for kind in kinds}
-            guess[piece] = found.pop(best)
+            others = {
+                kind: kind.restored(weights[kind.kernel][0] @ kind.scaled(values[part.support])) for kind in kinds
+            }
+            guess[piece] = others.pop(best)
             limit = allowed_there(guess[piece], piece)
-            doubts = np.sort([shares(other - guess[piece], limit) for other in found.values()], axis=0)
-            # The largest but one: a single kind may not fit at all.
+            doubts = np.sort([shares(other - guess[piece], limit) for other in others.values()], axis=0)
+            # The second largest difference, because a single kind may not fit at all.
             errors[piece] = np.sqrt(ratio[piece] * weights[best.kernel][1] * doubts[-2:][0])
     return Expectation(best, guess, errors)
 
@@ -72,20 +79,19 @@ def expect(
 def _missed(
     kind: Kind, parts: list[Patch], bases: list[RadialBasis], values: np.ndarray, allowed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Errors [P], as shares of those allowed, where each value is left out, and the power function [P] there."""
+    """Leave-one-out errors [P], as shares of the acceptable ones, and the power function [P] at the same points."""
     errors, powers = np.empty(len(values)), np.empty(len(values))
     for part, basis in zip(parts, bases, strict=True):
         scaled, own = kind.scaled(values[part.support]), np.searchsorted(part.support, part.own)
         missed, power = basis.left_out(scaled)
-        found = kind.restored((scaled - missed)[own])
-        errors[part.own], powers[part.own] = shares(found - values[part.own], allowed[part.own]), power[own]
+        interpolated = kind.restored((scaled - missed)[own])
+        errors[part.own], powers[part.own] = shares(interpolated - values[part.own], allowed[part.own]), power[own]
     return errors, powers
 
 
 def shares(errors: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """The largest [K] of the ``errors`` [K, M], each as a share of what is ``allowed``; `NOT_FINITE` if one is
-    not finite."""
+    """The largest [K] of |errors| / allowed [K, M]; `NOT_FINITE` if one of them is not finite."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        found = np.where(errors == 0, 0.0, np.abs(errors) / allowed)
-    largest: np.ndarray = np.minimum(np.nan_to_num(found, nan=NOT_FINITE, posinf=NOT_FINITE).max(1), NOT_FINITE)
+        ratios = np.where(errors == 0, 0.0, np.abs(errors) / allowed)
+    largest: np.ndarray = np.minimum(np.nan_to_num(ratios, nan=NOT_FINITE, posinf=NOT_FINITE).max(1), NOT_FINITE)
     return largest

@@ -1,10 +1,11 @@
-"""Which points of a grid are evaluated: few where the loss is smooth, all where it is rough, the error verified.
+"""The choice of the points of a grid to evaluate: few if the loss is smooth, all if it is rough.
 
-A coarse lattice comes first, its points closer about the trained network, where a loss bends most for its size. Then,
-round by round, the points where the interpolation is expected to be worst (`expect`), as long as that is more than the
-tolerance; what is found there tells how far to trust the expectation. Then points that no interpolation has seen are
-evaluated: either they confirm it, or they join the others, and the rounds go on. Values that are not finite are never
-interpolated across: all points about them are evaluated.
+First a coarse lattice is evaluated, denser around the trained network, where the curvature is largest relative to the
+loss. Then points are added in rounds, where the largest interpolation error is expected (`expect`), as long as that
+exceeds the tolerance; the errors at these points show how reliable the expectation is. Then points that no
+interpolation has used are evaluated for verification. If they do not confirm that the error is small enough, they join
+the others and the rounds continue. Values are not interpolated next to values that are not finite: all points around
+those are evaluated.
 """
 
 import math
@@ -22,55 +23,55 @@ from landscape.runtime import ranks
 
 __all__ = ["Plan", "Refinement"]
 
-FIRST_CELLS = 9  # cells along an axis of the first lattice, or as many as there are points
-GRADING = 1.0  # how much further apart the first points are far out than about the centre: cosh(1), 1.5 times
-ROUND_POINTS = 16  # points of one round
-ROUND_SHARE = 1 / 8  # of the known points, which make a round where they are more
-VERIFICATION_POINTS = 88  # fresh points of one verification
-RANDOM_POINTS = 16  # of them, at the least
-BORDER_POINTS = 24  # of them, at most, on the border of the grid, where points have neighbours on one side only
-REMEMBERED_ERRORS = 64  # points whose errors tell how far to trust what was expected there
-VERIFIABLE = 0.8  # of the tolerance that may be expected before a verification is worth its points
-FILLING = 0.5  # of that, above which points fill up a round
-FAR_OFF = 4.0  # times the tolerance, beyond which one round will not do: there every gap takes a point
-CANDIDATE_POINTS = 2600  # fresh points, drawn at random, that a round chooses from
-WORTH_ALL = 0.6  # share of the grid from which on the rest is evaluated as well
-NEGLIGIBLE = 1e-12  # expected errors, as shares of the tolerance, below which nothing follows from them
+FIRST_CELLS = 9  # cells along an axis of the first lattice, or fewer if there are fewer points
+GRADING = 1.0  # points of the first lattice are cosh(1) = 1.5 times further apart at its edge than at its centre
+ROUND_POINTS = 16  # points of one round, at least
+ROUND_SHARE = 1 / 8  # share of the evaluated points that one round may add
+VERIFICATION_POINTS = 88  # unused points of one verification
+RANDOM_POINTS = 16  # random points among them, at least
+BORDER_POINTS = 24  # points among them on the border of the grid, at most; these have neighbours on one side only
+REMEMBERED_ERRORS = 64  # latest points from whose errors the reliability of the expectation is estimated
+VERIFIABLE = 0.8  # share of the tolerance below which expected errors must be before a verification
+FILLING = 0.5  # share of that limit above which points are added to fill a round
+FAR_OFF = 4.0  # multiple of the tolerance above which a round includes a point in every gap
+CANDIDATE_POINTS = 2600  # unused points, drawn at random, from which a round chooses
+WORTH_ALL = 0.6  # share of evaluated points above which all others are evaluated as well
+NEGLIGIBLE = 1e-12  # share of the tolerance below which expected errors are not compared with errors
 
 
 @dataclass
 class Plan:
-    """What a refinement found: values at all points, and how far they can be trusted."""
+    """The result of a refinement: values at all points, and the errors of its verification."""
 
     values: np.ndarray  # [P, M]
-    places: np.ndarray | None = None  # [P, axes] in the unit square
-    kind: Kind | None = None  # None: every point is evaluated
-    known: np.ndarray | None = None  # [P] bool: the points that the interpolation goes through
-    checked: np.ndarray = field(default_factory=lambda: np.empty(0, int))  # those that verified it before they joined
-    errors: np.ndarray = field(default_factory=lambda: np.empty(0))  # relative errors there
-    reached: bool = True  # whether all of them are allowed
+    places: np.ndarray | None = None  # [P, axes] coordinates in the unit square
+    kind: Kind | None = None  # kind of interpolation; None: every point is evaluated
+    known: np.ndarray | None = None  # [P] mask of the evaluated points
+    checked: np.ndarray = field(default_factory=lambda: np.empty(0, int))  # indices of the points of the verification
+    errors: np.ndarray = field(default_factory=lambda: np.empty(0))  # relative errors at these points
+    reached: bool = True  # whether all of these errors are acceptable
 
 
 @dataclass
 class Step:
-    """Points to evaluate, and what is expected there."""
+    """Points to evaluate next, and the values and errors expected there."""
 
-    points: np.ndarray  # [K]
-    expected: Expectation | None = None  # None: nothing
-    verifies: bool = False
+    points: np.ndarray  # [K] indices
+    expected: Expectation | None = None  # None if nothing is expected
+    verifies: bool = False  # whether the points are those of a verification
 
 
 class Refinement:
-    """Drives ``evaluate(indices) -> values [K, M]`` over the points of a grid of ``shape`` until the error is small.
+    """Chooses the points of a grid of ``shape`` at which ``evaluate`` is called, until the error is small enough.
 
     Args:
-        shape: points along each axis; points are numbered in C order.
-        evaluate: called with increasing numbers of points, each of them once.
-        allowed: largest acceptable |error| [K, M] for values [K, M] at points [K].
-        seed: draws the points of the verifications.
-        affords: whether as many more points can be paid for.
-        worthwhile: whether to plan on is cheaper than to evaluate as many points as are left.
-        centre: where along each axis, from 0 to 1, the loss bends most for its size: the first points are closer there.
+        shape: Number of points along each axis; points are numbered in C order.
+        evaluate: Function that returns values [K, M] at points [K]; it is called once for every point.
+        allowed: Function that returns the largest acceptable |error| [K, M] of values [K, M] at points [K].
+        seed: Seed of the random points of the verifications.
+        affords: Function that says whether the budget allows so many further points.
+        worthwhile: Function that says whether planning is cheaper than evaluating so many remaining points.
+        centre: Position along each axis, from 0 to 1, around which the first points are denser.
     """
 
     def __init__(
@@ -90,14 +91,14 @@ class Refinement:
         axes = np.meshgrid(*(np.linspace(0, 1, count) for count in shape), indexing="ij")
         self.places = np.stack(axes, -1).reshape(-1, len(shape))
         self.known = np.zeros(self.size, bool)
-        self.values = np.empty((self.size, 0))  # as many columns as `evaluate` gives
-        self.trust = np.empty(0)  # errors found, as multiples of those expected
+        self.values = np.empty((self.size, 0))  # with the columns of `evaluate`, once it has been called
+        self.trust = np.empty(0)  # ratios of errors to expected errors
 
     def run(self) -> Plan:
         """Refine until a verification succeeds, everything is evaluated, or no further points can be afforded."""
         self._learn(self._lattice())
         while not self.known.all():
-            # One rank decides: in the last digits, machines may differ.
+            # Rank 0 decides for all, because the results of different machines may differ in the last digits.
             step = ranks.from_first(self._next)
             self._learn(step.points)
             if step.expected is None:
@@ -111,7 +112,7 @@ class Refinement:
         return Plan(self.values)
 
     def _lattice(self) -> np.ndarray:
-        """The first points: a graded lattice, and the corners of the cell about the centre, where minima are narrow."""
+        """The first points: a graded lattice, and the corners of the cell around the centre, for narrow minima."""
         axes = [_graded(count, centre) for count, centre in zip(self.shape, self.centre, strict=True)]
         middle = np.array(self.centre) * (np.array(self.shape) - 1)
         cell = [np.unique(ends) for ends in zip(np.floor(middle).astype(int), np.ceil(middle).astype(int), strict=True)]
@@ -119,7 +120,7 @@ class Refinement:
         return np.unique(np.concatenate([np.ravel_multi_index(grid, self.shape).ravel() for grid in grids]))
 
     def _next(self) -> Step:
-        """A round where the error is expected to be too large, else a verification; the rest where that is enough."""
+        """The next points: a round if the expected error is too large, else a verification, or all if few are left."""
         fresh = np.flatnonzero(~self.known)
         few = len(fresh) < (1 - WORTH_ALL) * self.size or not self.worthwhile(len(fresh))
         few = few and self.affords(len(fresh))
@@ -138,7 +139,7 @@ class Refinement:
         return _step(fresh, expected, self._verification(fresh, expected.errors), verifies=True)
 
     def _expected(self, points: np.ndarray) -> Expectation:
-        """What the known values let expect at fresh ``points``."""
+        """The values and errors expected at unused ``points``."""
         usable = np.flatnonzero(self._usable())
         return expect(
             self.places[usable],
@@ -149,13 +150,13 @@ class Refinement:
         )
 
     def _affordable(self, chosen: np.ndarray) -> np.ndarray:
-        """As many of the first as can be paid for, with a verification after them."""
+        """The longest prefix, among repeated halves, that the budget allows together with one verification."""
         while len(chosen) and not self.affords(VERIFICATION_POINTS + len(chosen)):
             chosen = chosen[: len(chosen) // 2]
         return chosen
 
     def _worst(self, fresh: np.ndarray, errors: np.ndarray) -> np.ndarray:
-        """The ``fresh`` points of the next round, as indices, the worst first; none where all errors are small."""
+        """Indices into ``fresh`` of the points of the next round, by decreasing error; none if all are small."""
         errors = errors * (np.percentile(self.trust, 97) if len(self.trust) else 1.0)
         if errors.max() <= VERIFIABLE:
             return np.empty(0, int)
@@ -163,7 +164,7 @@ class Refinement:
         return chosen[: max(ROUND_POINTS, int(ROUND_SHARE * self.known.sum()), (errors[chosen] > FAR_OFF).sum())]
 
     def _verification(self, fresh: np.ndarray, errors: np.ndarray) -> np.ndarray:
-        """Points of a verification, as indices: in the gaps of the border, the worst that are expected, and random."""
+        """Indices into ``fresh`` of the points of a verification: gaps of the border, largest errors, random points."""
         reach, _ = cKDTree(self.places[self.known]).query(self.places[fresh])
         border = ((self.places[fresh] == 0) | (self.places[fresh] == 1)).any(1)
         gaps = reach * border * self.generator.uniform(0.8, 1.0, len(fresh))
@@ -175,7 +176,10 @@ class Refinement:
         return np.append(chosen, self.generator.choice(others, VERIFICATION_POINTS - len(chosen), replace=False))
 
     def _spread(self, fresh: np.ndarray, errors: np.ndarray, most: int) -> np.ndarray:
-        """The ``most`` largest ``errors`` above 0, as indices, none nearer to a larger one than to a known point."""
+        """Indices of the ``most`` largest positive ``errors``, without points close to a point with a larger error.
+
+        Close means nearer than the nearest evaluated point of the point with the larger error.
+        """
         reach, _ = cKDTree(self.places[self.known]).query(self.places[fresh])
         left, chosen = errors.copy(), list[np.intp]()
         while len(chosen) < most and left.max() > 0:
@@ -185,23 +189,23 @@ class Refinement:
         return np.array(chosen, int)
 
     def _beside_broken(self, fresh: np.ndarray) -> np.ndarray:
-        """Whether each of the ``fresh`` points [Q] is next to a value that is not finite, or nearest to one."""
+        """A mask [Q] of the ``fresh`` points that are next to a value that is not finite, or have it as the nearest."""
         broken = self.known & ~self._usable()
         beside = binary_dilation(broken.reshape(self.shape), np.ones((3,) * len(self.shape))).ravel()
         nearest = cKDTree(self.places[self.known]).query(self.places[fresh])[1]
-        found: np.ndarray = beside[fresh] | broken[self.known][nearest]
-        return found
+        mask: np.ndarray = beside[fresh] | broken[self.known][nearest]
+        return mask
 
     def _surprises(self, points: np.ndarray, expected: Expectation) -> np.ndarray:
-        """The errors [K] of what was ``expected`` at ``points``, in units of what is allowed."""
+        """The errors [K] of the ``expected`` values at ``points``, as shares of the acceptable errors."""
         values = self.values[points]
         ratios = shares(expected.values - values, self.allowed(values, points))
-        tell = (ratios < NOT_FINITE) & (expected.errors > NEGLIGIBLE)
-        self.trust = np.append(self.trust, ratios[tell] / expected.errors[tell])[-REMEMBERED_ERRORS:]
+        usable = (ratios < NOT_FINITE) & (expected.errors > NEGLIGIBLE)
+        self.trust = np.append(self.trust, ratios[usable] / expected.errors[usable])[-REMEMBERED_ERRORS:]
         return ratios
 
     def _usable(self) -> np.ndarray:
-        """Whether each point [P] is known, and finite."""
+        """A mask [P] of the evaluated points with finite values."""
         return self.known & np.isfinite(self.values).all(1)
 
     def _learn(self, new: np.ndarray) -> None:
@@ -211,7 +215,7 @@ class Refinement:
         self.values[new], self.known[new] = values, True
 
     def _filled(self, points: np.ndarray, expected: Expectation, reached: bool) -> Plan:
-        """The interpolation that was verified, now also through the points that verified it: they were the worst."""
+        """The verified interpolation, computed again with the points of the verification, whose errors were largest."""
         scale = scale_of(self.values[self.known])
         errors = relative_error(expected.values, self.values[points], scale).max(1)
         kind, usable, unknown = expected.kind, self._usable(), np.flatnonzero(~self.known)
@@ -227,7 +231,7 @@ def _step(points: np.ndarray, expected: Expectation, chosen: np.ndarray, verifie
 
 
 def _graded(count: int, centre: float) -> np.ndarray:
-    """Indices of the first points along an axis of ``count``: centre + L sinh(u) / sinh(GRADING), u in even steps."""
+    """Indices of the first points along an axis of ``count``: centre + L sinh(u) / sinh(GRADING) for equidistant u."""
     reach = max(centre, 1 - centre)
     ends = np.arcsinh(np.sinh(GRADING) * np.array([-centre, 1 - centre]) / reach)
     places = centre + reach * np.sinh(np.linspace(ends[0], ends[1], min(FIRST_CELLS, count - 1) + 1)) / np.sinh(GRADING)

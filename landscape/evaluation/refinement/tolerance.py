@@ -1,4 +1,4 @@
-"""What a tolerance allows: errors relative to the loss, their bound, and which stored surfaces are good enough."""
+"""Acceptable interpolation errors: relative to the loss, their bound, and the quality of stored surfaces."""
 
 import math
 from typing import Any
@@ -21,15 +21,15 @@ __all__ = [
     "shortfall",
 ]
 
-LOSS_FLOOR = 0.01  # of the median loss, below which errors count as those of a loss of this size
-NOISE_SHARE = 1 / 3  # of the standard error, for tolerance="noise"
-UNSEEN_FACTOR = 2.0  # times the largest error seen, which the many points not seen may well be off
+LOSS_FLOOR = 0.01  # share of the median loss; errors of smaller losses are relative to this value
+NOISE_SHARE = 1 / 3  # share of the standard error that tolerance="noise" accepts
+UNSEEN_FACTOR = 2.0  # the error at other points may be this multiple of the largest error at the verified points
 
 
 def check_tolerance(
     tolerance: float | str | None, objective: Objective | None = None, per_sample: bool = False
 ) -> None:
-    """Raise InputError where ``tolerance`` means nothing, or nothing for ``objective``, if that is known."""
+    """Raise InputError if ``tolerance`` is not valid, or not valid for ``objective``, if that is known."""
     if tolerance is None:
         return
     if (isinstance(tolerance, str) and tolerance != "noise") or not isinstance(tolerance, str | int | float):
@@ -39,14 +39,14 @@ def check_tolerance(
     if tolerance != "noise" or objective is None:
         return
     if per_sample or not objective.independent or objective.size < 2:
-        raise InputError("tolerance 'noise' needs the standard error of a mean over samples; give a number")
+        raise InputError("tolerance 'noise' needs the standard error of a mean over samples; use a number")
 
 
 def allowed_error(tolerance: float | str, statistics: Statistics, values: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Largest acceptable |error| [K, M] of ``values`` [K, M] at ``points`` [K].
+    """The largest acceptable |error| [K, M] of ``values`` [K, M] at ``points`` [K].
 
-    A tolerance t allows t |loss|, and where the loss is less than a hundredth of its median over the evaluated points
-    (near a zero, say) as much as there: the units of the loss do not matter.
+    For a number t it is t |loss|; losses below a hundredth of the median over the evaluated points (for instance near
+    zero) are replaced by that value. So the result does not depend on the units of the loss.
     """
     done = statistics.done.numpy()
     scale = scale_of(statistics.values(done))
@@ -60,19 +60,19 @@ def allowed_error(tolerance: float | str, statistics: Statistics, values: np.nda
 
 
 def error_bound(tolerance: float | str, errors: np.ndarray, reached: bool) -> float:
-    """Bound of the relative error everywhere: twice the largest of the ``errors`` seen, or a tolerance that is met.
+    """Estimated bound of the relative error at all points: twice the largest of ``errors``, or the tolerance if met.
 
-    No proof: `benchmarks/refinement.py` counts the random surfaces on which the error goes beyond.
+    It is not proved; `benchmarks/refinement.py` counts the random surfaces on which the error exceeds it.
     """
     doubled = UNSEEN_FACTOR * float(errors.max(initial=0.0))
     return min(doubled, float(tolerance)) if reached and tolerance != "noise" else doubled
 
 
 def shortfall(stored: dict[str, Any] | None, tolerance: float | str | None, budget: float | None) -> str | None:
-    """In what a surface with the ``interpolation`` metadata ``stored`` is less than is asked for; None where it is not.
+    """Why a surface with the interpolation metadata ``stored`` is not accurate enough; None if it is.
 
-    One of which every point is evaluated serves any call. Another one does where it has reached a tolerance as small,
-    or was cut short by a budget no smaller than that which is asked now.
+    A surface whose points are all evaluated is always accurate enough. An interpolated one is, if it has reached a
+    tolerance at least as small, or if it was ended by a budget at least as large as the present one.
     """
     if stored is None or (stored.get("method") is None and stored.get("reached")):
         return None
@@ -97,13 +97,13 @@ def relative_error(interpolated: np.ndarray, values: np.ndarray, scale: np.ndarr
 
 
 def floored(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """max(|value|, ``LOSS_FLOOR`` scale), and 1 where both are 0."""
+    """max(|value|, `LOSS_FLOOR` scale), or 1 if both are 0."""
     sizes = np.maximum(np.abs(values), LOSS_FLOOR * scale)
     return np.where(sizes > 0, sizes, 1.0)
 
 
 def scale_of(values: np.ndarray) -> np.ndarray:
-    """The size [M] of values [P, M]: the median of those that are finite, 0 without any."""
+    """The median size [M] of the finite values among [P, M]; 0 if there are none."""
     sizes = np.where(np.isfinite(values), np.abs(values), np.nan)
     some = np.isfinite(sizes).any(0)
     return np.where(some, np.nanmedian(np.where(some, sizes, 0.0), axis=0), 0.0)
