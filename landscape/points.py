@@ -50,8 +50,9 @@ __all__ = [
     "wrapper_free",
 ]
 
-# Where a module that is compiled, sharded by FSDP1 or checkpointed holds what was wrapped.
-INSIDE = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+# Where a module of torch.compile, FSDP1, activation checkpointing or Lightning Fabric holds what it wraps.
+INSIDE = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
+SHARDED = "sharded over several processes; gather the whole model first (full_tensor, or full_state_dict)"
 
 Point = dict[str, Tensor]
 
@@ -86,7 +87,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def wrapped_by(module: nn.Module) -> nn.Module | None:
-    """What ``module``, compiled, sharded or checkpointed, wraps; None where it is none of these."""
+    """What ``module`` wraps, see `INSIDE`; None where it wraps nothing."""
     return next((module._modules[key] for key in INSIDE if key in module._modules), None)
 
 
@@ -162,9 +163,20 @@ def with_wrapped_names(point: Point, model: nn.Module) -> Point:
 
 def check_values(model: nn.Module) -> None:
     """Raise InputError if a parameter or buffer of ``model`` has no values that can be changed."""
+    for module in model.modules():
+        if type(module).__name__ == "FullyShardedDataParallel":
+            _check_fsdp1(module)
     for name, value in itertools.chain(model.named_parameters(), model.named_buffers()):
         if (trouble := _trouble(value)) is not None:
             raise InputError(f"the parameter {name!r} {trouble}")
+
+
+def _check_fsdp1(module: Any) -> None:
+    """Raise InputError if a module of FSDP1 holds a part of its parameters, or all of them in one row."""
+    if module.sharding_strategy.name != "NO_SHARD" and module.process_group.size() > 1:
+        raise InputError(f"the model is {SHARDED}")
+    if any("_flat_param" in name for name, _ in module.named_parameters()):
+        raise InputError("FSDP holds all parameters of the model in one; wrap it with use_orig_params=True")
 
 
 def _trouble(value: Tensor) -> str | None:
@@ -172,9 +184,9 @@ def _trouble(value: Tensor) -> str | None:
     if is_lazy(value):
         return "has no shape yet; run one batch through the model first"
     if type(value).__name__ == "FakeTensor" or value.device.type == "meta":
-        return "is on the meta device and has no values; load the model's weights"
+        return "is on the meta device and has no values; load the model's weights (into memory, not offloaded)"
     if hasattr(value, "device_mesh"):
-        return "is sharded over several processes; gather the whole model first (full_tensor, or full_state_dict)"
+        return f"is {SHARDED}"
     if value.is_quantized or value.dtype in (torch.qint8, torch.quint8, torch.qint32):
         return "is quantised; pass the model as it was before quantisation"
     if value.layout != torch.strided or value.is_nested:

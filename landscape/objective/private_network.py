@@ -22,8 +22,8 @@ def private_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> 
     Raises:
         InputError: a parameter has no values (lazy, meta, sharded ...), or the model cannot be copied.
     """
-    model = unwrapped(model)
     check_values(model)
+    model = unwrapped(model)
     if not any(True for _ in model.parameters()):
         raise InputError("the model has no parameters that could be moved; was it frozen, or quantised?")
     for name, parameter in model.named_parameters():
