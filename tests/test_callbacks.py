@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def test_neither_package_is_imported_before_its_users_do(tmp_path):
         "assert not hasattr(recorder, 'on_step_end')\n"
         "assert not {'transformers', 'lightning', 'peft', 'datasets'} & sys.modules.keys()\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=180, cwd=Path(__file__).parents[1])
 
 
 @pytest.fixture

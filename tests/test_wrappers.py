@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -132,7 +133,10 @@ dist.destroy_process_group()
 
 def test_a_network_in_shards_is_refused_on_every_rank(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", SHARDED]
-    ranks = [subprocess.Popen([*command, str(rank), str(tmp_path / "store")]) for rank in range(2)]
+    ranks = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "store")], cwd=Path(__file__).parents[1])
+        for rank in range(2)
+    ]
     assert [process.wait(timeout=180) for process in ranks] == [0, 0]
 
 

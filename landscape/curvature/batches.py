@@ -12,7 +12,7 @@ from landscape.errors import InputError
 from landscape.objective.forwards import replaced_forwards
 from landscape.objective.objectives import Objective
 from landscape.objective.reads import is_differentiated
-from landscape.objective.trees import tensors_of
+from landscape.objective.trees import map_leaves, tensors_of
 
 __all__ = ["BATCH_PRODUCTS", "gradient_of"]
 
@@ -97,13 +97,17 @@ def _cut_at_outputs(objective: Objective, batch: object) -> tuple[Tensor, Tensor
     """(outputs z of the network, z as a detached leaf tensor, summed losses computed from that leaf)."""
     calls: list[tuple[Tensor, Tensor]] = []
 
-    def cut(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], outputs: object) -> Tensor:
+    def cut(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], outputs: object) -> Any:
         if any(map(is_differentiated, tensors_of((arguments, keywords)))):
             raise InputError("the GGN needs a loss that does not differentiate the network by inputs; use the Hessian")
-        if not isinstance(outputs, Tensor):
-            raise InputError(f"the GGN needs a network that returns one tensor, not {type(outputs).__name__}")
-        calls.append((outputs, outputs.detach().requires_grad_()))
-        return calls[-1][1]
+        moving = [tensor for tensor in tensors_of(outputs) if tensor.requires_grad]
+        if len(moving) != 1:
+            raise InputError(
+                "the GGN needs a network that returns one tensor, perhaps beside others that do not depend on the "
+                f"weights, not {len(moving)} in a {type(outputs).__name__}; use the Hessian"
+            )
+        calls.append((moving[0], moving[0].detach().requires_grad_()))
+        return map_leaves(lambda leaf: calls[-1][1] if leaf is moving[0] else leaf, outputs)
 
     handle = objective.model.register_forward_hook(cut, with_kwargs=True)
     try:
