@@ -100,11 +100,11 @@ def _cut_at_outputs(objective: Objective, batch: object) -> tuple[Tensor, Tensor
     def cut(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], outputs: object) -> Any:
         if any(map(is_differentiated, tensors_of((arguments, keywords)))):
             raise InputError("the GGN needs a loss that does not differentiate the network by inputs; use the Hessian")
-        moving = [tensor for tensor in tensors_of(outputs) if tensor.requires_grad]
+        moving = [*{id(tensor): tensor for tensor in tensors_of(outputs) if tensor.requires_grad}.values()]
         if len(moving) != 1:
             raise InputError(
-                "the GGN needs a network that returns one tensor, perhaps beside others that do not depend on the "
-                f"weights, not {len(moving)} in a {type(outputs).__name__}; use the Hessian"
+                f"the GGN needs a network that returns one tensor, not a {type(outputs).__name__} of {len(moving)} that "
+                "depend on the weights; use the Hessian"
             )
         calls.append((moving[0], moving[0].detach().requires_grad_()))
         return map_leaves(lambda leaf: calls[-1][1] if leaf is moving[0] else leaf, outputs)
