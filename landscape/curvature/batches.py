@@ -103,8 +103,8 @@ def _cut_at_outputs(objective: Objective, batch: object) -> tuple[Tensor, Tensor
         moving = [*{id(tensor): tensor for tensor in tensors_of(outputs) if tensor.requires_grad}.values()]
         if len(moving) != 1:
             raise InputError(
-                f"the GGN needs a network that returns one tensor, not a {type(outputs).__name__} of {len(moving)} that "
-                "depend on the weights; use the Hessian"
+                f"the GGN needs a network that returns one tensor, not a {type(outputs).__name__} of {len(moving)} "
+                "that depend on the weights; use the Hessian"
             )
         calls.append((moving[0], moving[0].detach().requires_grad_()))
         return map_leaves(lambda leaf: calls[-1][1] if leaf is moving[0] else leaf, outputs)
