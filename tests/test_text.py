@@ -202,3 +202,17 @@ def test_a_recorded_run_is_found_again_or_gone_on_with(letters, tmp_path, monkey
     some = record(tmp_path / "some.points", parameters=("mlp",))
     assert {name for name in whole.shapes if "mlp" in name} == set(some.shapes)
     assert torch.equal(some[-1]["blocks.0.mlp.expansion.weight"], whole[-1]["blocks.0.mlp.expansion.weight"])
+
+
+def test_the_loss_of_text_is_that_of_its_tokens_and_names_its_data(letters):
+    model, text = small(), load_text(letters, Bytes(), 16)[1]
+
+    def loss(network, batch):
+        tokens = batch["input_ids"]
+        losses = F.cross_entropy(network(**batch)[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="none")
+        return losses.mean(1)
+
+    target = ll.objective(model, text, loss=loss, device="cpu")
+    assert float(target(ll.parameters_of(model)).mean()) == pytest.approx(token_loss(model, text), rel=1e-6)
+    line = ll.evaluate(target, ll.random_line(model), resolution=3, progress=False)
+    assert line.metadata["data"] == {**text.description, "source": text.source}

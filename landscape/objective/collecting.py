@@ -49,7 +49,8 @@ def collect(data: Any, whole_batch: bool = False) -> Samples:
     if _has_fields(data):
         description = {key: getattr(data, key, None) for key in ("name", "split", "source")}
         known = getattr(data, "fingerprint", None)
-        return resident(check_tree(arrays_as_tensors((data.inputs, data.targets))), description, known, whole_batch)
+        tree = (data.inputs, data.targets) if hasattr(data, "targets") else data.inputs
+        return resident(check_tree(arrays_as_tensors(tree)), description, known, whole_batch)
     if _is_tree(data):
         return resident(_tensors(data), {"name": "tensors"}, None, whole_batch)
     if hasattr(data, "with_format") and not isinstance(data, Mapping):  # of the datasets library
@@ -65,9 +66,9 @@ def collect(data: Any, whole_batch: bool = False) -> Samples:
 
 
 def _has_fields(data: Any) -> bool:
-    """Whether ``data`` is a `Data`, or holds inputs and targets like one and is not read item by item."""
+    """Whether ``data`` is a `Data` or a `Text`, or holds inputs and targets like one and is not read item by item."""
     items = isinstance(data, Dataset) or hasattr(data, "__getitem__")
-    return hasattr(data, "inputs") and hasattr(data, "targets") and not items
+    return hasattr(data, "inputs") and (hasattr(data, "targets") or hasattr(data, "fingerprint")) and not items
 
 
 def _is_sequence(data: Any) -> bool:

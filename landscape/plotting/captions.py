@@ -28,7 +28,11 @@ __all__ = [
     "title_of",
 ]
 
-LOSS_NAMES = {"cross_entropy": "cross-entropy", "mse": "mean squared error"}
+LOSS_NAMES = {
+    "cross_entropy": "cross-entropy",
+    "mse": "mean squared error",
+    "language_model": "cross-entropy a token",
+}
 DOT = 0.03  # share of an axis; the markers of a smaller path hide it
 
 
