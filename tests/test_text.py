@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import landscape_lib as ll
 from landscape.datasets.text import Bytes, Text, load_text, python_topics
 from landscape.models import GPT
+from landscape.objective.code import digest_of
 from landscape.training.language import LanguageTraining, fit_language_model, token_loss
 
 LETTERS = "The quick brown fox jumps over the lazy dog. " * 20
@@ -32,11 +33,14 @@ def test_bytes_take_every_text_and_give_it_back():
 
 
 def test_the_last_tenth_is_held_out_and_nothing_is_lost_but_the_ends(letters):
-    train, held_out = load_text(letters, Bytes(), 16)
-    assert len(LETTERS) == 900 and (len(train), len(held_out)) == (810 // 16, 90 // 16)
-    assert Bytes().decode(train.tokens.flatten().tolist()) == LETTERS[: 810 // 16 * 16]
-    assert Bytes().decode(held_out.tokens.flatten().tolist()) == LETTERS[810:][: 90 // 16 * 16]
-    assert train.predicted == 50 * 15 and (train.name, held_out.split) == ("letters.txt", "held-out")
+    text = load_text(letters, Bytes(), 16)
+    train, held_out = text.divided()
+    assert len(LETTERS) == 900 and (len(train), len(held_out)) == (50, 6)
+    assert Bytes().decode(train.tokens.flatten().tolist()) == LETTERS[: 50 * 16]
+    assert Bytes().decode(held_out.tokens.flatten().tolist()) == LETTERS[50 * 16 : 56 * 16]
+    assert (
+        len(text) == 56 and train.predicted == 50 * 15 and (train.name, held_out.split) == ("letters.txt", "held-out")
+    )
     assert train.fingerprint != held_out.fingerprint and "sequences 50" in repr(train)
 
 
@@ -49,22 +53,21 @@ def test_a_tokenizer_of_another_library_is_taken(letters):
             assert not add_special_tokens
             return [len(word) for word in text.split()]
 
-    train, _ = load_text(letters, Words(), 9)
-    assert train.tokens[0].tolist() == [3, 5, 5, 3, 5, 4, 3, 4, 4]
+    assert load_text(letters, Words(), 9).tokens[0].tolist() == [3, 5, 5, 3, 5, 4, 3, 4, 4]
 
 
-def test_a_subset_is_drawn_from_its_seed_in_the_order_of_the_text(letters):
-    train, _ = load_text(letters, Bytes(), 16)
-    some = train.subset(7, seed=3)
-    rows = [(train.tokens == row).all(1).nonzero()[0].item() for row in some.tokens]
-    assert len(some) == 7 and torch.equal(some.tokens, train.subset(7, seed=3).tokens)
-    assert not torch.equal(some.tokens, train.subset(7, seed=4).tokens) and rows == sorted(rows)
+def test_a_subset_is_drawn_from_its_seed_in_the_order_of_the_text():
+    text = load_text(None, Bytes(), 128)
+    some = text.subset(7, seed=3)
+    rows = [(text.tokens == row).all(1).nonzero()[0].item() for row in some.tokens]
+    assert len(some) == 7 and torch.equal(some.tokens, text.subset(7, seed=3).tokens)
+    assert not torch.equal(some.tokens, text.subset(7, seed=4).tokens) and rows == sorted(set(rows))
 
 
 def test_every_python_has_the_topics():
     text = python_topics()
     assert len(text) > 200_000 and "for" in text and text == python_topics()
-    train, held_out = load_text(None, Bytes(), 128)
+    train, held_out = load_text(None, Bytes(), 128).divided()
     assert (train.name, train.source) == ("python-topics", "topics of pydoc")
     assert 8 < len(train) / len(held_out) < 10
 
@@ -72,8 +75,7 @@ def test_every_python_has_the_topics():
 @pytest.mark.parametrize(
     ("content", "length", "message"),
     [
-        (b"short", 16, "has 5 tokens, of which 0 are held out: fewer than one sequence of 16; give a longer text"),
-        (b"x" * 150, 16, "has 150 tokens, of which 15 are held out"),
+        (b"short", 16, "has 5 tokens, fewer than one sequence of 16; give a longer text, or shorter sequences"),
         (b"x" * 500, 1, "a sequence of 1 tokens predicts none"),
         (b"\xff\xfe\x00" * 100, 16, r"is no text in UTF-8 \(byte 0\)"),
         (b"", 16, "it is empty"),
@@ -89,13 +91,24 @@ def test_text_that_cannot_be_used_is_refused_in_one_line(tmp_path, content, leng
     assert "\n" not in str(error.value)
 
 
+def test_a_text_of_few_sequences_has_nothing_to_hold_out(tmp_path):
+    (tmp_path / "text.txt").write_text("x" * 40)
+    text = load_text(tmp_path / "text.txt", Bytes(), 16)
+    with pytest.raises(
+        ll.InputError, match=r"has 2 sequences of 16 tokens, of which a share of 0\.1 cannot be held out"
+    ):
+        text.divided()
+    train, held_out = text.divided(0.5)
+    assert len(train) == len(held_out) == 1
+
+
 def small():
     torch.manual_seed(0)
     return GPT((16,), layers=1, heads=2, width=16)
 
 
 def test_the_loss_is_that_of_every_token_by_itself(letters):
-    model, text = small(), load_text(letters, Bytes(), 16)[1]
+    model, text = small(), load_text(letters, Bytes(), 16).divided()[1]
     total, count = 0.0, 0
     for row in text.tokens:
         for t in range(1, 16):  # one prefix at a time
@@ -106,7 +119,7 @@ def test_the_loss_is_that_of_every_token_by_itself(letters):
 
 
 def test_training_learns_the_text_and_gives_the_same_bits_after_a_break(letters, tmp_path):
-    train, held_out = load_text(letters, Bytes(), 16)
+    train, held_out = load_text(letters, Bytes(), 16).divided()
     training = LanguageTraining(steps=60, batch_size=4, points=4)
     seen = []
     whole = small()
@@ -137,7 +150,7 @@ def test_training_learns_the_text_and_gives_the_same_bits_after_a_break(letters,
 
 
 def test_only_parameters_that_require_a_gradient_move(letters):
-    train, held_out = load_text(letters, Bytes(), 16)
+    train, held_out = load_text(letters, Bytes(), 16).divided()
     model = small()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("mlp" in name)
@@ -173,7 +186,7 @@ def test_settings_out_of_range_are_refused(settings, message):
 
 
 def test_text_describes_itself_to_an_objective(letters):
-    text = load_text(letters, Bytes(), 16)[0].subset(5, seed=0)
+    text = load_text(letters, Bytes(), 16).divided()[0].subset(5, seed=0)
     assert isinstance(text, Text) and text.inputs["input_ids"].shape == (5, 16)
     assert text.description == {
         "name": "letters.txt", "split": "train", "size": 5, "fingerprint": text.fingerprint,
@@ -181,7 +194,7 @@ def test_text_describes_itself_to_an_objective(letters):
 
 
 def test_a_recorded_run_is_found_again_or_gone_on_with(letters, tmp_path, monkeypatch):
-    train, held_out = load_text(letters, Bytes(), 16)
+    train, held_out = load_text(letters, Bytes(), 16).divided()
     training, path = LanguageTraining(steps=12, batch_size=2, points=3), tmp_path / "run.points"
     record = functools.partial(
         ll.cli.load_or_record_language_model, build=lambda: GPT((16,), layers=1, heads=2, width=16),
@@ -205,7 +218,7 @@ def test_a_recorded_run_is_found_again_or_gone_on_with(letters, tmp_path, monkey
 
 
 def test_the_loss_of_text_is_that_of_its_tokens_and_names_its_data(letters):
-    model, text = small(), load_text(letters, Bytes(), 16)[1]
+    model, text = small(), load_text(letters, Bytes(), 16).divided()[1]
 
     def loss(network, batch):
         tokens = batch["input_ids"]
@@ -216,3 +229,10 @@ def test_the_loss_of_text_is_that_of_its_tokens_and_names_its_data(letters):
     assert float(target(ll.parameters_of(model)).mean()) == pytest.approx(token_loss(model, text), rel=1e-6)
     line = ll.evaluate(target, ll.random_line(model), resolution=3, progress=False)
     assert line.metadata["data"] == {**text.description, "source": text.source}
+
+
+def test_a_loss_that_uses_this_toolkit_is_recognised_again():
+    def loss(model, batch):
+        return ll.Weighted(model(**batch).mean((1, 2)), torch.ones(len(batch["input_ids"])))
+
+    assert digest_of(loss) is not None

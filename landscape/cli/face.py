@@ -26,6 +26,16 @@ from landscape.cli.file_names import (
     owners_in_json,
     result_suffix,
 )
+from landscape.cli.language import (
+    GPTOptions,
+    LanguageChoice,
+    LanguageView,
+    check_language_options,
+    load_language_subject,
+)
+from landscape.cli.language_measurements import (
+    LanguageMeasurements,
+)
 from landscape.cli.messages import (
     advised,
     describe,
@@ -130,6 +140,9 @@ from landscape.training.checkpoints import (
     load_checkpoint_data,
     prepare_checkpoint,
 )
+from landscape.training.language import (
+    LanguageTraining,
+)
 from landscape.training.loop import (
     score,
 )
@@ -161,7 +174,12 @@ __all__ = [
     "CurvatureSettings",
     "Drawing",
     "Evaluation",
+    "GPTOptions",
     "JoinedPoints",
+    "LanguageChoice",
+    "LanguageMeasurements",
+    "LanguageTraining",
+    "LanguageView",
     "MLPClassifier",
     "ModelOptions",
     "PlaneChoice",
@@ -175,6 +193,7 @@ __all__ = [
     "check_comparable",
     "check_count",
     "check_distinct",
+    "check_language_options",
     "check_levels",
     "check_measures",
     "check_model",
@@ -199,6 +218,7 @@ __all__ = [
     "input_scaling",
     "is_first_rank",
     "load_checkpoint_data",
+    "load_language_subject",
     "load_or_find_span",
     "load_or_measure",
     "load_or_measure_sharpness",

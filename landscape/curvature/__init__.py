@@ -6,7 +6,7 @@ from landscape.curvature.faithfulness import faithfulness
 from landscape.curvature.hutchinson import trace
 from landscape.curvature.products import Product, check_parameters, ggn_product, hessian_product
 from landscape.curvature.settings import CurvatureSettings
-from landscape.curvature.stored import load_or_measure
+from landscape.curvature.stored import load_or_judge, load_or_measure
 
 __all__ = [
     "CurvatureSettings",
@@ -16,6 +16,7 @@ __all__ = [
     "faithfulness",
     "ggn_product",
     "hessian_product",
+    "load_or_judge",
     "load_or_measure",
     "spectral_density",
     "top_eigenpairs",

@@ -18,8 +18,6 @@ from landscape.storage.reading import file_content
 
 __all__ = ["Bytes", "Text", "Tokenizer", "load_text", "python_topics"]
 
-HELD_OUT = 0.1  # share of the tokens, at the end of the text
-
 
 class Tokenizer(Protocol):
     """What turns text into tokens and back, as those of the transformers library do."""
@@ -55,7 +53,7 @@ class Text(Presented):
 
     tokens: Tensor  # [N, T] int64
     name: str  # "python-topics", or the name of the file
-    split: str  # "train" or "held-out"
+    split: str  # "all", "train" or "held-out"
     source: str  # where the text came from, for people
 
     @property
@@ -91,6 +89,24 @@ class Text(Presented):
         """Which data these are: name, split, size and fingerprint."""
         return {"name": self.name, "split": self.split, "size": len(self), "fingerprint": self.fingerprint}
 
+    def divided(self, share: float = 0.1) -> tuple["Text", "Text"]:
+        """The beginning of the text for training, and the last ``share`` of its sequences held out.
+
+        Raises:
+            InputError: one of them would be empty.
+        """
+        held_out = round(share * len(self))
+        if not 0 < held_out < len(self):
+            raise InputError(
+                f"{self.name} has {len(self)} sequence{'s' * (len(self) > 1)} of {self.tokens.shape[1]:,} tokens, of "
+                f"which a share of {share:g} cannot be held out; give a longer text, or shorter sequences"
+            )
+        first = len(self) - held_out
+        return (
+            replace(self, tokens=self.tokens[:first], split="train"),
+            replace(self, tokens=self.tokens[first:], split="held-out"),
+        )
+
     @own_torch_state()
     def subset(self, n: int, seed: int) -> "Text":
         """``n`` sequences drawn without replacement from ``seed``, in the order of the text.
@@ -104,10 +120,8 @@ class Text(Presented):
 
 
 @own_torch_state()
-def load_text(path: str | Path | None, tokenizer: Tokenizer, length: int) -> tuple[Text, Text]:
-    """The beginning of a text for training and its last tenth held out, in sequences of ``length`` tokens.
-
-    Neighbouring sequences do not overlap; what is left over at the end of each part is left out.
+def load_text(path: str | Path | None, tokenizer: Tokenizer, length: int) -> Text:
+    """A text in sequences of ``length`` tokens that do not overlap; what is left over at its end is left out.
 
     Args:
         path: a file of text in UTF-8; None takes `python_topics`, which every Python has.
@@ -115,25 +129,19 @@ def load_text(path: str | Path | None, tokenizer: Tokenizer, length: int) -> tup
         length: tokens of a sequence, at least 2.
 
     Raises:
-        InputError: a file that is missing or no text, or a part that is shorter than one sequence.
+        InputError: a file that is missing or no text, or shorter than one sequence.
     """
     if length < 2:
         raise InputError(f"a sequence of {length} tokens predicts none; take at least 2")
     text = python_topics() if path is None else _read(Path(path))
     tokens = torch.tensor(tokenizer.encode(text, add_special_tokens=False), dtype=torch.int64)
-    held_out = round(HELD_OUT * len(tokens))
-    if held_out < length or len(tokens) - held_out < length:
+    if len(tokens) < length:
         raise InputError(
-            f"{path or 'the text'} has {len(tokens):,} tokens, of which {held_out:,} are held out: fewer than one "
-            f"sequence of {length:,}; give a longer text, or shorter sequences"
+            f"{path or 'the text'} has {len(tokens):,} tokens, fewer than one sequence of {length:,}; give a longer "
+            "text, or shorter sequences"
         )
     name, source = ("python-topics", "topics of pydoc") if path is None else (Path(path).name, str(path))
-    parts = {"train": tokens[: len(tokens) - held_out], "held-out": tokens[len(tokens) - held_out :]}
-    train, test = (
-        Text(part[: len(part) // length * length].reshape(-1, length), name, split, source)
-        for split, part in parts.items()
-    )
-    return train, test
+    return Text(tokens[: len(tokens) // length * length].reshape(-1, length), name, "all", source)
 
 
 def python_topics() -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from urllib.parse import urlsplit
 import torch
 from torch import nn
 
+from landscape.datasets.text import Text
 from landscape.errors import InputError
 from landscape.escaping import one_line
 from landscape.runtime import own_torch_state
 
-__all__ = ["Pretrained", "add_adapters", "load_adapters", "load_pretrained"]
+__all__ = ["Pretrained", "adapter_step", "add_adapters", "load_adapters", "load_pretrained"]
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")  # suffixes of files that can hold code
 ADAPTERS = "adapter_config.json"  # what a folder of the peft library holds
@@ -40,6 +42,15 @@ class Pretrained:
         """How many tokens the model knows."""
         embedding: Any = self.model
         return int(embedding.get_input_embeddings().num_embeddings)
+
+    def check(self, text: Text) -> None:
+        """Raise InputError where ``text``, from this tokenizer, has tokens that the model does not know."""
+        largest = int(text.tokens.max())
+        if largest >= self.vocabulary:
+            raise InputError(
+                f"the tokenizer of {self.name} gives token {largest:,}, but the model knows {self.vocabulary:,} (from "
+                "0 on); use the tokenizer that the model was trained with"
+            )
 
 
 @own_torch_state()
@@ -120,6 +131,26 @@ def load_adapters(model: nn.Module, folder: str | Path) -> nn.Module:
     with _explained(str(folder), "its adapters"):
         adapted: nn.Module = library.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
     return adapted.eval()
+
+
+@own_torch_state()
+@torch.no_grad()
+def adapter_step(model: nn.Module, moved: nn.Module) -> float:
+    """|dW| / |W| over all adapted layers, from ``model`` to ``moved``: of the base weights with their adapters."""
+    change, size = 0.0, 0.0
+    for one, other in zip(_adapted(model), _adapted(moved), strict=True):
+        first, second = (
+            layer.get_base_layer().weight.double() + layer.get_delta_weight("default").double()
+            for layer in (one, other)
+        )
+        change += float((second - first).square().sum())
+        size += float(first.square().sum())
+    return math.sqrt(change / size) if size else 0.0
+
+
+def _adapted(model: nn.Module) -> list[Any]:
+    """The layers of ``model`` that have adapters."""
+    return [module for module in model.modules() if hasattr(module, "get_delta_weight")]
 
 
 def _base_of(folder: Path) -> str:

@@ -30,6 +30,7 @@ NOT_STATE = {
     "__static_attributes__",
 }
 MOST = 100_000  # objects, beyond which nobody would wait for a digest
+OWN = __name__.split(".")[0]
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -169,10 +170,12 @@ def _names(code: types.CodeType) -> set[str]:
 
 
 def _is_library(thing: Any) -> bool:
-    """Whether ``thing`` belongs to Python or an installed package, whose versions are recorded elsewhere."""
+    """Whether ``thing`` belongs to Python, this or an installed package, whose versions are recorded elsewhere."""
     name = thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__
     root = (name or "").split(".")[0]
     if root == "__main__" or root not in sys.modules:
         return False
+    if root == OWN:
+        return True
     file = getattr(sys.modules[root], "__file__", None)
     return root in sys.builtin_module_names or (file is not None and file.startswith(LIBRARIES))

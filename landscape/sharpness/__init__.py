@@ -3,7 +3,7 @@
 from landscape.sharpness.basin_radii import basin_radii
 from landscape.sharpness.measures import MEASURES, layer_sharpness, layer_sharpness_in, sharpness, sharpness_in
 from landscape.sharpness.neighbourhood import Neighbourhood
-from landscape.sharpness.stored import load_or_measure_sharpness
+from landscape.sharpness.stored import load_or_measure_layers, load_or_measure_sharpness
 
 __all__ = [
     "MEASURES",
@@ -11,6 +11,7 @@ __all__ = [
     "basin_radii",
     "layer_sharpness",
     "layer_sharpness_in",
+    "load_or_measure_layers",
     "load_or_measure_sharpness",
     "sharpness",
     "sharpness_in",

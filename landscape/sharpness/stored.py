@@ -15,7 +15,7 @@ from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective
 from landscape.points import Point, as_point
 from landscape.results import Sharpness
-from landscape.sharpness.measures import MEASURES, check_sharpness, sharpness_in
+from landscape.sharpness.measures import MEASURES, check_sharpness, layer_sharpness, sharpness_in
 from landscape.sharpness.neighbourhood import Neighbourhood
 from landscape.storage import cached
 from landscape.storage.json_files import read_json, write_sealed
@@ -24,7 +24,7 @@ from landscape.storage.provenance import fingerprint
 from landscape.storage.reading import is_there
 from landscape.storage.recipe import difference
 
-__all__ = ["load_or_measure_sharpness"]
+__all__ = ["load_or_measure_layers", "load_or_measure_sharpness"]
 
 NUMBER = (int, float)
 FORM = {
@@ -65,11 +65,7 @@ def load_or_measure_sharpness(
     """
     check_sharpness(measures, seed=seed)
     path, point = Path(path), as_point(point)
-    subject = {
-        "point": fingerprint(point.values()),
-        "data": {**objective.samples.description, "size": objective.size},
-        **objective_identity(objective),
-    }
+    subject = _subject(objective, point)
     around = functools.cache(lambda: Neighbourhood(objective, point))  # only where something is missing
     results: list[Sharpness] = []
     for name in measures:
@@ -84,6 +80,52 @@ def load_or_measure_sharpness(
         )
         results.append(found)
     return results
+
+
+def load_or_measure_layers(
+    path: str | Path,
+    objective: Objective,
+    point: nn.Module | Point,
+    *,
+    radius: float = 0.1,
+    samples: int = 10,
+    seed: int = 0,
+    parameters: Sequence[str] | None = None,
+    force: bool = False,
+) -> tuple[Sharpness, ...]:
+    """`layer_sharpness`, found in ``path`` (.json) if point, data, objective and settings are the same, or measured.
+
+    Raises:
+        InputError: a damaged file, and what `layer_sharpness` raises.
+    """
+    point = as_point(point)
+    recipe = {
+        **_subject(objective, point),
+        "layers": {"radius": radius, "samples": samples, "seed": seed, "parameters": parameters},
+    }
+
+    def measure() -> tuple[Sharpness, ...]:
+        return layer_sharpness(
+            objective, point, radius=radius, samples=samples, seed=seed, parameters=parameters
+        )  # fmt: skip
+
+    def read(place: Path) -> tuple[tuple[Sharpness, ...], dict[str, Any]]:
+        stored, layers = _content(place)
+        return tuple(layers), stored
+
+    def write(place: Path, layers: tuple[Sharpness, ...]) -> None:
+        write_sealed(place, {"identity": recipe, "measures": [layer.record for layer in layers]})
+
+    return cached(path, recipe, measure, read=read, write=write, force=force)
+
+
+def _subject(objective: Objective, point: Point) -> dict[str, Any]:
+    """What a measure is of."""
+    return {
+        "point": fingerprint(point.values()),
+        "data": {**objective.samples.description, "size": objective.size},
+        **objective_identity(objective),
+    }
 
 
 def _measured(around: Callable[[], Neighbourhood], name: str, seed: int) -> Sharpness:

@@ -3,6 +3,11 @@
 from landscape.studies.kit.results_file import (
     StoredResults,
 )
+from landscape.studies.language_model import (
+    LanguageModelResults,
+    kinds_of_layers,
+    language_model_report,
+)
 from landscape.studies.matrix.plan import (
     Matrix,
 )
@@ -34,12 +39,15 @@ from landscape.studies.normalizations import (
 )
 
 __all__ = [
+    "LanguageModelResults",
     "Matrix",
     "NormalizationStudy",
     "Probes",
     "StoredResults",
     "diverged_runs",
     "find_runs",
+    "kinds_of_layers",
+    "language_model_report",
     "measure_curvature",
     "measure_landscape",
     "measure_sharpness",

@@ -33,7 +33,7 @@ OnPoint = Callable[[int, nn.Module, dict[str, float]], None]
 class LanguageTraining:
     """How a language model is trained."""
 
-    steps: int = 1200
+    steps: int = 1000
     """Training steps."""
     batch_size: int = 8
     """Sequences of a training step, drawn with replacement."""
@@ -41,7 +41,7 @@ class LanguageTraining:
     """Highest learning rate of AdamW, reached after a twentieth of the steps; it then falls by a cosine."""
     weight_decay: float = 0.1
     """Decay of the weights, not of biases and normalisation layers."""
-    points: int = 12
+    points: int = 10
     """Points of the path that are recorded, beside the initial one, at equal distances."""
     seed: int = 42
     """Seed of the initial weights and of the order of the sequences, of random directions and choices of sequences."""
