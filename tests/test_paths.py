@@ -287,7 +287,7 @@ def test_another_network_leaves_the_results_of_the_first_alone(tmp_path, small_d
 )
 def test_wrong_options_are_refused_before_any_work(tmp_path, monkeypatch, capsys, options, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("visualize_trajectory.load_dataset", None)  # not reached
+    monkeypatch.setattr("landscape.cli.training_paths.load_dataset", None)  # not reached
     with pytest.raises(SystemExit, match="2"):
         run(*TOY, tmp_path, *options)
     [line] = capsys.readouterr().err.splitlines()

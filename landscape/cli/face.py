@@ -70,6 +70,11 @@ from landscape.cli.stored_metrics import (
     confirm_metrics,
     input_scaling,
 )
+from landscape.cli.training_paths import (
+    PathSource,
+    RecordedPaths,
+    record_paths,
+)
 from landscape.connectivity import (
     barrier_table,
 )
@@ -110,6 +115,7 @@ from landscape.results.comparability import (
     differences,
 )
 from landscape.results.summary import (
+    path_summary,
     range_hint,
     summarize,
     surface_numbers,
@@ -182,7 +188,9 @@ __all__ = [
     "LanguageView",
     "MLPClassifier",
     "ModelOptions",
+    "PathSource",
     "PlaneChoice",
+    "RecordedPaths",
     "Run",
     "Subject",
     "advised",
@@ -235,6 +243,7 @@ __all__ = [
     "owner_in_npz",
     "owners_in_json",
     "path_inside",
+    "path_summary",
     "plain_name",
     "plan_budget",
     "plot_histories",
@@ -244,6 +253,7 @@ __all__ = [
     "prepare_checkpoint",
     "range_hint",
     "record_checkpoints",
+    "record_paths",
     "recorded_owner",
     "refuse_unused",
     "result_suffix",

@@ -1,4 +1,4 @@
-"""What a surface says, in lines of text for a log."""
+"""What a surface and a trajectory say, in lines of text for a log."""
 
 import functools
 import math
@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from landscape.results import Surface
+from landscape.results import Surface, Trajectory
 
-__all__ = ["range_hint", "summarize", "surface_facts", "surface_numbers", "surface_table"]
+__all__ = ["path_summary", "range_hint", "summarize", "surface_facts", "surface_numbers", "surface_table"]
 
 LARGE_RANGE = 100  # largest / smallest loss beyond which the lower panels are one band of thirty
 
@@ -17,6 +17,17 @@ LARGE_RANGE = 100  # largest / smallest loss beyond which the lower panels are o
 def summarize(surface: Surface) -> str:
     """Numbers, recipe and trust of ``surface``, one "key: value" a line."""
     return "\n".join(f"{key}: {value}" for key, value in surface_facts(surface).items())
+
+
+def path_summary(path: Trajectory) -> str:
+    """Loss at start and end of ``path``, and how far off the plane it goes."""
+    meta, farthest = path.metadata, path.distance.argmax()
+    return (
+        f"{meta['name']}: {meta['unit']} {path.steps[0]} to {path.steps[-1]}, loss {path.loss[0]:.4g} to "
+        f"{path.loss[-1]:.4g}; farthest off the plane at {meta['unit']} {path.steps[farthest]}: by "
+        f"{path.distance[farthest]:.3g}, {path.share_off_plane[farthest]:.1%} of the path's extent, where the point "
+        f"has loss {path.loss[farthest]:.4g} and its shadow {path.shadow_loss[farthest]:.4g}"
+    )
 
 
 def surface_facts(surface: Surface) -> dict[str, str]:
