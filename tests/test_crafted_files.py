@@ -181,8 +181,7 @@ WRONG_SURFACES = {
 @pytest.mark.parametrize("with_digest", [True, False])
 def test_a_surface_that_cannot_be_is_refused(tmp_path, case, with_digest):
     changes, message = WRONG_SURFACES[case]
-    arrays = {key: value for key, value in vars(surface()).items() if value is not None}
-    arrays |= {"metadata": json.dumps(arrays["metadata"]), **changes}
+    arrays = surface().stored_arrays() | {"metadata": json.dumps(surface().metadata), **changes}
     path = tmp_path / "s.npz"
     sealed(path, arrays) if with_digest else np.savez(path, **arrays)
     refused(ll.Surface.load, path, message)
@@ -224,7 +223,9 @@ def bomb(path, name, header_, size, arrays):
     [("loss", (2**20, 40), "<f8"), ("unknown", (2**20, 40), "<f8"), ("metadata", (), f"<U{80 * MEGABYTE}")],
 )
 def test_a_small_file_of_large_arrays_is_refused_before_it_is_unpacked(tmp_path, little_memory, name, shape, type_):
-    arrays = {key: value for key, value in vars(surface()).items() if value is not None and key != name}
+    arrays = {
+        key: value for key, value in vars(surface()).items() if value is not None and key not in (name, "quantities")
+    }
     arrays["metadata"] = "{}"
     arrays.pop(name, None)
     size = int(np.prod(shape, dtype=int)) * np.dtype(type_).itemsize
@@ -234,7 +235,7 @@ def test_a_small_file_of_large_arrays_is_refused_before_it_is_unpacked(tmp_path,
 
 
 def test_an_array_that_tells_more_than_it_has_is_refused(tmp_path, little_memory):
-    arrays = {key: value for key, value in vars(surface()).items() if value is not None and key != "loss"}
+    arrays = {key: value for key, value in surface().stored_arrays().items() if key != "loss"}
     arrays["metadata"] = "{}"
     bomb(tmp_path / "s.npz", "loss", {"descr": "<f8", "fortran_order": False, "shape": (2**30, 2)}, 0, arrays)
     refused(ll.Surface.load, tmp_path / "s.npz", "its header tells")

@@ -16,11 +16,12 @@ from landscape.evaluation.methods.affine import Affine
 from landscape.evaluation.methods.direct import Direct
 from landscape.evaluation.methods.prefix import Prefix
 from landscape.evaluation.methods.protocol import Evaluator, NotApplicable, faster_way, reason_of
-from landscape.evaluation.proof import Proof, deviation
+from landscape.evaluation.proof import Proof
 from landscape.objective.objectives import Objective
+from landscape.objective.terms import LOSS
 from landscape.slices.planes import Slice
 
-__all__ = ["METHODS", "PLAIN", "Choice", "Method", "choose_method", "does_not_fit", "few_losses"]
+__all__ = ["METHODS", "PLAIN", "Choice", "Method", "choose_method", "does_not_fit", "few_values"]
 
 Method = Literal["auto", "affine", "prefix", "direct"]
 METHODS: dict[str, Callable[[Objective, Slice], Evaluator]] = {"affine": Affine, "prefix": Prefix, "direct": Direct}
@@ -64,16 +65,16 @@ def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, .
             with contextlib.nullcontext() if name == PLAIN else faster_way():
                 evaluator = METHODS[name](full, slice_)
                 with full.arithmetic():
-                    losses = few_losses(evaluator, proof.points)
+                    values = few_values(evaluator, proof.points)
         except NotApplicable as error:
             rejected[name] = reason_of(error)
             continue
-        off = deviation(losses, proof.expected)
-        if proof.holds(losses):
+        off = proof.deviation(values[LOSS])
+        if proof.holds(values):
             precision_error = None
             if objective.precision != "full":
                 evaluator = METHODS[name](objective, slice_)
-                precision_error = _precision_error(evaluator, proof)
+                precision_error = proof.precision_error(few_values(evaluator, proof.points)[LOSS])
             return Choice(evaluator, proof, off, precision_error, rejected, method != "auto")
         rejected[name] = f"differs from a plain forward pass by {off:.2g} of the loss"
     if method not in ("auto", PLAIN):
@@ -92,17 +93,13 @@ def does_not_fit(method: str, reason: str) -> InputError:
     return InputError(f"method {method!r} does not fit: {reason}; use method='auto'")
 
 
-def _precision_error(evaluator: Evaluator, proof: Proof) -> float:
-    means = few_losses(evaluator, proof.points).cpu().double().mean(1)
-    return deviation(means[:, None], proof.expected.mean(1)[:, None])
-
-
-def few_losses(evaluator: Evaluator, points: Tensor) -> Tensor:
-    """Losses [K, n] of a trial batch at ``points``, computed by the evaluator."""
+def few_values(evaluator: Evaluator, points: Tensor) -> dict[str, Tensor]:
+    """Losses and quantities [K, n] of a trial batch at ``points``, computed by the evaluator."""
     batch = evaluator.objective.batches.few()
     blocks = []
     for block in points.split(evaluator.largest_block):
         evaluator.prepare(block)
         evaluator.load(batch)
-        blocks.append(torch.cat([scores.losses.clone() for scores in evaluator.run()], dim=1))
-    return torch.cat(blocks)
+        pieces = [{LOSS: scores.losses.clone(), **scores.quantities} for scores in evaluator.run()]
+        blocks.append({name: torch.cat([piece[name] for piece in pieces], dim=1) for name in pieces[0]})
+    return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}

@@ -30,6 +30,8 @@ def described(
     shape = tuple(len(axis) for axis in axes)
     loss = values.mean.reshape(shape)
     error = values.standard_error if objective.independent else np.full(math.prod(shape), np.nan)
+    derived = {name: function(values.mean) for name, function in objective.derived.items()}
+    quantities = {name: mean.reshape(shape) for name, mean in {**values.quantities, **derived}.items()}
     metadata = {
         "identity": ledger.identity,
         "slice": slice_.description,
@@ -38,6 +40,7 @@ def described(
         "data": {**objective.samples.description, "size": objective.size},
         "objective": objective.description,
         "interpolation": filled.interpolation,
+        **({"quantities": list(quantities)} if quantities else {}),  # absent in files of earlier versions
         "method": workers.evaluator.name,
         "method_settings": workers.evaluator.settings,
         "methods_rejected": workers.rejected,
@@ -62,5 +65,6 @@ def described(
         accuracy=values.accuracy.reshape(shape) if objective.has_accuracy else None,
         per_sample=None if values.losses is None else values.losses.reshape(*shape, -1),
         metadata=metadata,
+        quantities=quantities,
         evaluated=ledger.statistics.done.numpy().reshape(shape) if filled.interpolation else None,
     )

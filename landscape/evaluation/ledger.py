@@ -24,7 +24,13 @@ class Ledger:
         self, coordinates: Tensor, objective: Objective, per_sample: bool, identity: dict[str, Any], resume: Path | None
     ):
         self.coordinates, self.identity, self.path = coordinates, identity, resume
-        self.statistics = Statistics(len(coordinates), objective.size, per_sample=per_sample, dtype=objective.dtype)
+        self.statistics = Statistics(
+            len(coordinates),
+            objective.size,
+            per_sample=per_sample,
+            dtype=objective.dtype,
+            names=objective.quantity_names,
+        )
         if resume and (arrays := ranks.from_first(lambda: load_progress(resume, identity, self.statistics))):
             self.statistics.restore(arrays)
         self.resumed = self.finished

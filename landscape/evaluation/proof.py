@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.objective.objectives import Objective
+from landscape.objective.terms import LOSS
 from landscape.points import Point
 from landscape.slices.planes import Slice
 
@@ -25,7 +26,7 @@ PATTERN = 65521  # random signs, repeated over all parameters
 
 
 class Proof:
-    """What the losses are at the corners of a grid, at points inside and at the origin of the slice.
+    """What losses and quantities are at the corners of a grid, at points inside and at the origin of the slice.
 
     How much of a difference is rounding follows from passes with every parameter moved by one unit in the last place:
     a network so sure of itself that its loss is nothing but rounding may differ by that, any other may not. These
@@ -36,51 +37,65 @@ class Proof:
         self.objective, self.slice, self.dtype = objective, slice_, objective.dtype
         self.points = _sample_points(objective, axes)
         self.batch = objective.batches.few()
-        self.expected = torch.stack([self._losses(place) for place in self.points.tolist()])
+        self.expected = self._values(self.points)  # [K, n] each, by name
         self.walks = objective.batch_norm == "recalibrate"  # each pass walks through all data
         if self.walks:
-            self.moved = self.expected.abs()
+            self.moved = {name: values.abs() for name, values in self.expected.items()}
         else:
-            self.moved = (self.expected - self._losses([0.0] * slice_.dimension)).abs()
+            origin = self._values(torch.zeros(1, slice_.dimension))
+            self.moved = {name: (values - origin[name]).abs() for name, values in self.expected.items()}
         self.rounding_share = 0.0 if self.walks else self._share(2**slice_.dimension)
         objective.move_to(slice_.origin)
 
-    def holds(self, found: Tensor) -> bool:
-        """Whether ``found`` [K, n] agrees."""
-        usual = _allowed(self.dtype, self.expected, self.moved, torch.zeros_like(self.expected))
-        return _within(usual, found, self.expected) or _within(self.allowed, found, self.expected)
+    def holds(self, values: Mapping[str, Tensor]) -> bool:
+        """Whether ``values`` [K, n] of losses and all quantities agree."""
+        return values.keys() == self.expected.keys() and all(map(self._holds, values, values.values()))
 
-    @property
-    def allowed(self) -> Tensor:
-        """The largest difference [K, n] that counts as rounding."""
-        return _allowed(self.dtype, self.expected, self.moved, self.rounding)
+    def deviation(self, losses: Tensor) -> float:
+        """The largest difference of ``losses`` [K, n], see `deviation`."""
+        return deviation(losses, self.expected[LOSS])
+
+    def precision_error(self, losses: Tensor) -> float:
+        """The largest relative error of the mean of ``losses`` [K, n] at a point."""
+        means = [values.cpu().double().mean(1)[:, None] for values in (losses, self.expected[LOSS])]
+        return deviation(*means)
+
+    def _holds(self, name: str, values: Tensor) -> bool:
+        expected, moved = self.expected[name], self.moved[name]
+        usual = _allowed(self.dtype, expected, moved, torch.zeros_like(expected))
+        return _within(usual, values, expected) or _within(
+            _allowed(self.dtype, expected, moved, self.rounding[name]), values, expected
+        )
 
     @functools.cached_property
-    def rounding(self) -> Tensor:
-        """How much rounding changes the losses [K, n]."""
+    def rounding(self) -> dict[str, Tensor]:
+        """How much rounding changes the values [K, n]."""
         if self.walks:
-            return torch.zeros_like(self.expected)
+            return {name: torch.zeros_like(values) for name, values in self.expected.items()}
         with self.objective.arithmetic(), torch.no_grad():
-            found = self._rounding(self.points, self.expected)
+            nearby = self._values(self.points, rounded_otherwise)
             self.objective.move_to(self.slice.origin)
-        return found
+        return {name: (values - nearby[name]).abs() for name, values in self.expected.items()}
 
     def _share(self, corners: int) -> float:
         """How much rounding changes the largest mean loss at the ``corners``, as a share of the largest of all."""
-        sizes = _finite(self.expected.mean(1)).abs()
+        sizes = _finite(self.expected[LOSS].mean(1)).abs()
         if not sizes.max():
             return 0.0
         corner = slice(start := int(sizes[:corners].argmax()), start + 1)
-        return float(_finite(self._rounding(self.points[corner], self.expected[corner])).mean() / sizes.max())
+        nearby = self._values(self.points[corner], rounded_otherwise)[LOSS]
+        return float(_finite((self.expected[LOSS][corner] - nearby).abs()).mean() / sizes.max())
 
-    def _rounding(self, points: Tensor, expected: Tensor) -> Tensor:
-        nearby = torch.stack([self._losses(place, rounded_otherwise) for place in points.tolist()])
-        return (expected - nearby).abs()
+    def _values(self, points: Tensor, alter: Callable[[Point], Point] = lambda point: point) -> dict[str, Tensor]:
+        """Losses and quantities [K, n] at ``points`` [K, axes], by plain passes."""
+        rows = [self._row(place, alter) for place in points.tolist()]
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def _losses(self, place: list[float], alter: Callable[[Point], Point] = lambda point: point) -> Tensor:
+    def _row(self, place: list[float], alter: Callable[[Point], Point]) -> dict[str, Tensor]:
         weights = self.slice.weights_at(*place) if self.objective.renews else []
         self.objective.move_to(alter(self.slice(*place)), weights)
-        return self.objective.measure(self.batch).losses.cpu().double()
+        measured = self.objective.measure(self.batch)
+        return {name: values.cpu().double() for name, values in {LOSS: measured.losses, **measured.quantities}.items()}
 
 
 def allowed_difference(dtype: torch.dtype, moved: Values, size: Values, rounding: Values) -> Values:

@@ -23,6 +23,7 @@ FORMS = {
     "spread": Array("P"),
     "hits": Array("P", low=0),
     "per_sample": Array("P N", optional=True),
+    "further": Array("P Q", optional=True),  # sums of the quantities beside the loss
 }
 
 

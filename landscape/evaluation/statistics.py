@@ -1,9 +1,12 @@
 """Sums over samples, point by point, across batches in float64."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.objective.terms import REGULARIZER
 from landscape.points import as_float64
 
 __all__ = ["EVERY", "Statistics", "Sums"]
@@ -22,6 +25,7 @@ class Sums:
 
     def __init__(self) -> None:
         self.count, self.weight_squares = 0, 0.0
+        self.quantities: dict[str, Tensor] = {}  # sums [K] of each, by name
         self.total = self.squares = self.cross = self.reference = self.hits = torch.zeros((), dtype=torch.float64)
 
     @classmethod
@@ -51,6 +55,12 @@ class Sums:
         sums.reference = torch.from_numpy(moments[0])
         sums.total, sums.squares = torch.from_numpy(moments) * self.count
         return sums
+
+    def add_quantities(self, quantities: Mapping[str, Tensor]) -> None:
+        """Add the values [K, n] of n more samples, by name."""
+        for name, values in quantities.items():
+            total = as_float64(values).sum(1).cpu()
+            self.quantities[name] = self.quantities[name] + total if name in self.quantities else total
 
     def add(self, losses: Tensor, hits: Tensor | None, weights: Tensor | None = None) -> None:
         """Add ``losses`` [K, n] of n more samples, whose memory is used up, their ``weights`` [n] and ``hits`` [K]."""
@@ -96,16 +106,19 @@ class Sums:
         self.total = self.total + other.total
         self.hits = self.hits + other.hits
         self.count += other.count
+        for name, total in other.quantities.items():
+            self.quantities[name] = self.quantities[name] + total if name in self.quantities else total
 
 
 class Statistics:
-    """Mean, standard error, accuracy and (on request) every loss, at all points of a grid."""
+    """Mean, standard error, accuracy, quantities ``names`` and (on request) every loss, at all points of a grid."""
 
-    def __init__(self, points: int, samples: int, *, per_sample: bool, dtype: torch.dtype):
-        self.samples = samples
+    def __init__(self, points: int, samples: int, *, per_sample: bool, dtype: torch.dtype, names: Sequence[str] = ()):
+        self.samples, self.names = samples, tuple(names)
         self.done = torch.zeros(points, dtype=torch.bool)
         self.total, self.spread, self.hits = torch.zeros(3, points, dtype=torch.float64)
         self.per_sample = torch.zeros(points, samples, dtype=dtype) if per_sample else None
+        self.further = torch.zeros(points, len(names), dtype=torch.float64) if names else None  # sums of the quantities
 
     def keep(self, block: Tensor, start: int, losses: Tensor) -> None:
         """Keep ``losses`` [K, n] of the samples from ``start`` on, where every loss was asked for."""
@@ -115,10 +128,14 @@ class Statistics:
     def finish(self, block: Tensor, sums: Sums, constant: Tensor | None = None) -> None:
         """Store the sums over all samples at the points ``block`` [K], with a ``constant`` [K] added to every loss."""
         self.total[block], self.hits[block], self.spread[block] = sums.total, sums.hits, sums.moments[1] * sums.count
+        quantities = dict(sums.quantities)
         if constant is not None:
             self.total[block] += constant * sums.count
+            quantities[REGULARIZER] = constant * sums.count
             if self.per_sample is not None:
                 self.per_sample[block] += constant[:, None].to(self.per_sample)
+        if self.further is not None:
+            self.further[block] = torch.stack([quantities[name] for name in self.names], dim=1)
         self.done[block] = True
 
     @property
@@ -140,6 +157,13 @@ class Statistics:
         return values
 
     @property
+    def quantities(self) -> dict[str, np.ndarray]:
+        """Means over samples [points] of every quantity."""
+        if self.further is None:
+            return {}
+        return dict(zip(self.names, (self.further / self.samples).T.numpy(), strict=True))
+
+    @property
     def losses(self) -> np.ndarray | None:
         """Losses [points, samples] of single samples, where they were asked for."""
         return None if self.per_sample is None else self.per_sample.numpy()
@@ -151,7 +175,7 @@ class Statistics:
 
     def arrays(self, block: Tensor | slice = EVERY) -> dict[str, np.ndarray]:
         """Everything known of the points ``block``, for a resume file or another process."""
-        names = ("done", "total", "spread", "hits", "per_sample")
+        names = ("done", "total", "spread", "hits", "per_sample", "further")
         return {name: getattr(self, name)[block].numpy() for name in names if getattr(self, name) is not None}
 
     def restore(self, arrays: dict[str, np.ndarray], block: Tensor | slice = EVERY) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError
-from landscape.evaluation.choice import METHODS, PLAIN, Choice, does_not_fit, few_losses
+from landscape.evaluation.choice import METHODS, PLAIN, Choice, does_not_fit, few_values
 from landscape.evaluation.ledger import Ledger
 from landscape.evaluation.methods.chebyshev import ChebyshevNodes
 from landscape.evaluation.methods.protocol import (
@@ -115,7 +115,7 @@ class Workers:
         free = self.objective.precision == "full" and self.objective.batch_norm != "recalibrate"
         if self.evaluator.arrangement.is_plain or not free:
             return True
-        return self.choice.proof.holds(few_losses(self.evaluator, self.choice.proof.points))
+        return self.choice.proof.holds(few_values(self.evaluator, self.choice.proof.points))
 
     def _sums(self, block: Tensor, ledger: Ledger, sample: float) -> Sums:
         """Sums over all samples at the points of ``block``; computed at fewer points where those determine them."""
@@ -169,9 +169,10 @@ class Workers:
             if number % self.team.size != rank or self.team.stopped:
                 continue
             member.load(batch)
-            for losses, hits in member.run():
+            for losses, hits, quantities in member.run():
                 ledger.keep(block, start, losses)
                 stop = start + losses.shape[1]
+                sums.add_quantities(quantities)
                 sums.add(losses, hits, self.objective.weights_of(start, stop))
                 start = stop
                 attempt.advance(sample * losses.shape[1])

@@ -34,7 +34,7 @@ class Team:
         alone = (
             objective.device.type != "cpu"
             or objective.samples.tensors is None
-            or callable(objective.loss)
+            or not objective.scores_outputs
             or objective.renews
         )
         batches = -(-objective.size // objective.batch_size) if objective.batches_fixed else objective.size

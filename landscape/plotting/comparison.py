@@ -58,7 +58,7 @@ def plot_comparison(
         log_scale: Logarithmic colours. Values at or below 0 are drawn like the smallest positive one of all planes; a
             warning and the label say so.
         style: "contour", or "heatmap" for one cell around each grid point.
-        quantity: "loss", "accuracy" or "standard_error".
+        quantity: "loss", "accuracy", "standard_error", or one that all surfaces have beside these.
         vmin: Lower end of the colours; None: the smallest finite value of all planes.
         vmax: Upper end of the colours; None: the largest. Arrows on the bar show that values exceed the limits.
 

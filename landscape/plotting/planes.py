@@ -43,7 +43,7 @@ def plot_contour(
         levels: Number of bands of colour, all of one width, in the logarithm of the values for ``log_scale``.
         log_scale: Logarithmic colours. Values at or below 0 are drawn like the smallest positive value; a warning and
             the label of the colour bar say so.
-        quantity: "loss", "accuracy" or "standard_error".
+        quantity: "loss", "accuracy", "standard_error", or one of ``surface.quantities``.
         vmin: Lower end of the colours; None: the smallest finite value.
         vmax: Upper end of the colours; None: the largest finite value.
 

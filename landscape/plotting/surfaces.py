@@ -19,17 +19,17 @@ from landscape.results import Surface
 __all__ = ["plot_surface"]
 
 
-def plot_surface(surface: Surface, ax: Axes | None = None, *, log_scale: bool = False) -> Axes:
-    """Draw the loss over the plane as a 3-D surface with a star at the model; non-finite points are gaps.
+def plot_surface(surface: Surface, ax: Axes | None = None, *, log_scale: bool = False, quantity: str = "loss") -> Axes:
+    """Draw a quantity over the plane as a 3-D surface with a star at the model; non-finite points are gaps.
 
     The star is hollow if the surface hides it. ``ax`` must have three dimensions; None makes a new figure of pyplot.
-    With ``log_scale`` the height is log10 of the loss; losses at or below 0 are drawn at the smallest positive one, and
-    a warning and the label say so.
+    With ``log_scale`` the height is log10 of the values; those at or below 0 are drawn at the smallest positive one,
+    and a warning and the label say so. ``quantity`` is as in `plot_contour`.
 
     Raises:
         InputError: the surface is a line, or ``ax`` has no third axis.
     """
-    (values,), log_scale, clipped = on_log_scale([plane_values(surface, "loss")], log_scale)
+    (values,), log_scale, clipped = on_log_scale([plane_values(surface, quantity)], log_scale)
     limits = color_limits(values, log_scale)
     if ax is not None and ax.name != "3d":
         raise InputError("plot_surface needs 3-D axes: figure.add_subplot(projection='3d')")
@@ -51,7 +51,7 @@ def plot_surface(surface: Surface, ax: Axes | None = None, *, log_scale: bool = 
         axes.text2D(0, 0.97, f"gaps: {count_text(count, values.size)}", transform=axes.transAxes, fontsize=8)
     label_axes(axes, title_of(surface), *axis_labels(surface, separator="\n"), size=9)
     if not axes.get_zlabel():
-        axes.set_zlabel(math_free(quantity_label(surface, "loss", log_scale, clipped)), labelpad=5, fontsize=9)
+        axes.set_zlabel(math_free(quantity_label(surface, quantity, log_scale, clipped)), labelpad=5, fontsize=9)
     drawn: Axes = axes
     return drawn
 

@@ -7,25 +7,25 @@ import numpy as np
 from landscape.errors import InputError
 from landscape.results import Surface
 
-__all__ = ["QUANTITIES", "finite_or_nan", "grid_index", "line_values", "plane_values", "value_at"]
+__all__ = ["QUANTITIES", "finite_or_nan", "grid_index", "line_values", "plane_values", "quantity_values", "value_at"]
 
 QUANTITIES = ("loss", "accuracy", "standard_error")
 
 
 def plane_values(surface: Surface, quantity: str) -> np.ndarray:
-    """The quantity [A, B] over a plane, NaN where it or the loss is not finite."""
+    """The quantity [A, B] over a plane, see `quantity_values`."""
     if surface.betas is None:
         raise InputError("this surface is a line (one axis); draw it with plot_slices")
     if min(surface.shape) < 2:
         raise InputError(f"a plane of {surface.shape[0]} x {surface.shape[1]} points has no area to draw")
-    return _values(surface, quantity)
+    return quantity_values(surface, quantity)
 
 
 def line_values(surface: Surface, quantity: str) -> np.ndarray:
-    """The quantity [A] along a line, NaN where it or the loss is not finite."""
+    """The quantity [A] along a line, see `quantity_values`."""
     if surface.betas is not None:
         raise InputError("this surface is a plane (two axes); draw it with plot_contour or plot_spread")
-    return _values(surface, quantity)
+    return quantity_values(surface, quantity)
 
 
 def finite_or_nan(values: np.ndarray) -> np.ndarray:
@@ -53,9 +53,12 @@ def grid_index(axis: np.ndarray, at: float = 0.0) -> int | None:
     return nearest if abs(axis[nearest] - at) <= 1e-9 * np.ptp(axis) else None
 
 
-def _values(surface: Surface, quantity: str) -> np.ndarray:
+def quantity_values(surface: Surface, quantity: str) -> np.ndarray:
+    """The quantity at all points, NaN where it is not finite; what belongs to the loss also where the loss is not."""
+    if quantity in surface.quantities:
+        return finite_or_nan(surface.quantities[quantity])
     if quantity not in QUANTITIES:
-        raise InputError(f"unknown quantity {quantity!r}; use one of {', '.join(QUANTITIES)}")
+        raise InputError(f"unknown quantity {quantity!r}; use one of {', '.join((*QUANTITIES, *surface.quantities))}")
     values = getattr(surface, quantity)
     if values is None:
         raise InputError(f"this surface has no {quantity}; draw quantity='loss'")

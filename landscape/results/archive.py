@@ -33,10 +33,10 @@ class Archived(Pictured):
         Raises:
             InputError: the file cannot be written, or shapes or values of the fields do not fit each other.
         """
-        values = {key: value for key, value in vars(self).items() if value is not None and key != "metadata"}
+        values = self.stored_arrays()
         if reason := arrays_fault(values, self.forms) or self.mismatch():
             raise InputError(f"cannot write {path}: {reason}")
-        write_arrays(Path(path), {**values, "metadata": json.dumps(self.metadata)}, compressed=True)
+        write_arrays(Path(path), {**values, "metadata": json.dumps(self.stored_metadata())}, compressed=True)
         return Path(path)
 
     @classmethod
@@ -55,10 +55,30 @@ class Archived(Pictured):
             raise InputError(f"{problem}: {fault}; {way_out}")
         arrays = {name: values[name] for name in cls.forms}
         plain = {name: value if value is None or value.ndim else value.item() for name, value in arrays.items()}
-        result = cls(**{**plain, "metadata": metadata})
+        try:
+            result = cls.from_stored({**plain, "metadata": metadata})
+        except InputError as error:
+            raise InputError(f"{path}: {error}; {way_out}") from error
         if reason := result.mismatch():
             raise InputError(f"{path}: {reason}; {way_out}")
         return result
+
+    def stored_arrays(self) -> dict[str, Any]:
+        """What `save` writes beside the metadata, by the names of ``forms``."""
+        return {key: value for key, value in vars(self).items() if value is not None and key != "metadata"}
+
+    def stored_metadata(self) -> dict[str, Any]:
+        """The metadata that `save` writes."""
+        return self.metadata
+
+    @classmethod
+    def from_stored(cls: type[Kind], values: dict[str, Any]) -> Kind:
+        """The result of the arrays and the metadata that `load` has read.
+
+        Raises:
+            InputError: they do not fit each other.
+        """
+        return cls(**values)
 
     def mismatch(self) -> str | None:
         """In what the fields do not fit each other, beyond their declarations; None where they do."""

@@ -1,6 +1,6 @@
 """The loss over a line or a plane."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -33,6 +33,7 @@ class Surface(Archived):
         "accuracy": Array("A B", low=0, high=1, optional=True),
         "per_sample": Array("A B N", optional=True),
         "evaluated": Array("A B", kinds="b", optional=True),
+        "quantities": Array("Q A B", optional=True),
     }
 
     alphas: np.ndarray  # [A] float64, coordinates along the first direction, increasing
@@ -43,6 +44,7 @@ class Surface(Archived):
     per_sample: np.ndarray | None  # [A, B, N] float32 (float64 for a float64 objective), loss of every sample
     metadata: dict[str, Any]  # recipe, data, objective, method, checks, versions, seconds; JSON types only
     evaluated: np.ndarray | None = None  # [A, B] bool, False where values are interpolated; None without a tolerance
+    quantities: dict[str, np.ndarray] = field(default_factory=dict)  # [A, B] float64 each, further means by name
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,6 +83,7 @@ class Surface(Archived):
             "loss": range_text(self.loss),
             "at the centre": value_text(self.loss[self.centre], self.standard_error[self.centre]),
             "accuracy there": "" if centre is None else f"{100 * centre:.4g}%",
+            "quantities": ", ".join(self.quantities),
             "of": sample_text(self.metadata),
             "not finite": f"{bad:,} of {self.loss.size:,}" if bad else "",
         }
@@ -97,13 +100,30 @@ class Surface(Archived):
             raise InputError("this surface holds no single samples; evaluate with per_sample=True")
         loss = self.per_sample[..., index].astype(np.float64)
         return replace(
-            self, loss=loss, standard_error=np.full(loss.shape, np.nan), accuracy=None, per_sample=None,
+            self, loss=loss, standard_error=np.full(loss.shape, np.nan), accuracy=None, per_sample=None, quantities={},
             metadata={
                 **self.metadata,
                 "data": {**self.metadata.get("data", {}), "size": 1, "sample": int(index)},
                 "nonfinite_points": int((~np.isfinite(loss)).sum()),
             },
         )  # fmt: skip
+
+    def stored_arrays(self) -> dict[str, Any]:
+        arrays = super().stored_arrays()
+        quantities = arrays.pop("quantities")
+        return arrays | ({"quantities": np.stack(list(quantities.values()))} if quantities else {})
+
+    def stored_metadata(self) -> dict[str, Any]:
+        others = {key: value for key, value in self.metadata.items() if key != "quantities"}
+        return others | ({"quantities": list(self.quantities)} if self.quantities else {})
+
+    @classmethod
+    def from_stored(cls, values: dict[str, Any]) -> "Surface":
+        stacked, names = values.pop("quantities"), values["metadata"].get("quantities", [])
+        count = 0 if stacked is None else len(stacked)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != count:
+            raise InputError(f"it holds {count} quantities beside the loss, but their names are {names!r}"[:200])
+        return cls(**values, quantities=dict(zip(names, () if stacked is None else stacked, strict=True)))
 
     def mismatch(self) -> str | None:
         size = (self.metadata.get("data") or {}).get("size")

@@ -15,6 +15,7 @@ from landscape.evaluation.methods.moved import MovedParameters
 from landscape.evaluation.methods.pooling import fast_pools
 from landscape.evaluation.methods.protocol import Arrangement, Scores
 from landscape.objective.forwards import replaced_forwards
+from landscape.objective.measured import Measured
 from landscape.objective.objectives import Objective
 
 __all__ = ["OneByOne", "Passes", "Together", "chain_of", "passes_of"]
@@ -66,9 +67,7 @@ class OneByOne:
 
     def scores(self, stack: Tensor, batch: Any) -> Scores:
         if not self.objective.scores_outputs:
-            pieces = [self.objective.measure(batch) for _ in self._visit(stack)]
-            hits = [None if piece.hits is None else piece.hits.sum()[None] for piece in pieces]
-            return Scores(torch.stack([piece.losses for piece in pieces]), _joined(hits))
+            return _stacked([self.objective.measure(batch) for _ in self._visit(stack)])
         inputs, targets = batch
         scored: list[Scores] = []
         held: Tensor | None = None
@@ -121,10 +120,10 @@ class Together:
             part = stack[start : start + self.count]
             # Without a layer to begin after, vmap gets something of the right length that nobody reads.
             outputs = self.first.at(start, len(part)) if self.first else stack.new_empty(len(part))
-            values, right = self.scorer(forward(self.moved.pieces(part), outputs))
-            losses = self._room(len(stack), values) if losses is None else losses
-            losses[start : start + len(part)] = values
-            hits.append(right)
+            scored = self.scorer(forward(self.moved.pieces(part), outputs))
+            losses = self._room(len(stack), scored.losses) if losses is None else losses
+            losses[start : start + len(part)] = scored.losses
+            hits.append(scored.hits)
         if losses is None:
             raise ValueError("there is no point")
         return Scores(losses, _joined(hits))
@@ -178,6 +177,16 @@ def chain_of(objective: Objective, first: FirstLayer) -> Chain | None:
         return None
     inputs, _ = next(objective.batches(2))[1]
     return Chain.find(objective.model, first.layer, lambda: objective.model(inputs))
+
+
+def _stacked(points: list[Measured]) -> Scores:
+    """What was measured of a batch at one point after the other."""
+    hits = [point.hits.sum() for point in points if point.hits is not None]
+    return Scores(
+        torch.stack([point.losses for point in points]),
+        torch.stack(hits) if hits else None,
+        {name: torch.stack([point.quantities[name] for point in points]) for name in points[0].quantities},
+    )
 
 
 def _joined(hits: list[Tensor | None]) -> Tensor | None:

@@ -68,7 +68,7 @@ class Prefix(Direct):
 
     def _settle(self, batch: Any) -> list[str]:
         objective, slice_ = self.objective, self.slice
-        forward = partial(objective.losses, batch)
+        forward = partial(objective.measure, batch)  # with the metrics, which may read weights
         self.first = FirstLayer.find(objective.model, forward, slice_.origin, slice_.directions)
         parting = self.first.terms()[0]
         self.flat = parting.ndim == 2  # [n, F]

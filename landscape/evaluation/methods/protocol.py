@@ -1,8 +1,9 @@
 """What every evaluation method offers, and how one says that it does not fit."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -28,6 +29,7 @@ __all__ = [
 Order = Literal["default", "channels_last", "features_first"]
 # What torch, Python and a network raise where a pass is run in a way that they do not expect.
 FAILURES = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError)
+NONE: Mapping[str, Tensor] = MappingProxyType({})
 Self = TypeVar("Self", bound="Evaluator")
 
 
@@ -94,6 +96,7 @@ class Scores(NamedTuple):
 
     losses: Tensor  # [K, n]
     hits: Tensor | None  # [K], number of samples whose top class is the target
+    quantities: Mapping[str, Tensor] = NONE  # [K, n] each, by name
 
 
 class Evaluator(Protocol):

@@ -17,9 +17,9 @@ LEFT_OUT_FACTOR = 1.25  # times the largest error of a value left out among the 
 class FilledStatistics:
     """`Statistics` of all points: evaluated where that is done, interpolated elsewhere.
 
-    The loss of the mean (and of single samples) is what the plan verified. Standard error and accuracy come from the
-    same radial basis functions through their own values. No tolerance holds for them; how far off they are to be
-    expected at most is recorded: from what the points of the verification show, from what evaluated values show of
+    The loss of the mean (and of single samples) is what the plan verified. Standard error, accuracy and quantities come
+    from the same radial basis functions through their own values. No tolerance holds for them; how far off they are to
+    be expected at most is recorded: from what the points of the verification show, from what evaluated values show of
     which each is left out, and, for the accuracy, which goes by steps, one sample more.
     """
 
@@ -33,6 +33,10 @@ class FilledStatistics:
         self.losses = losses
         self.standard_error, error_of_error = self._companion(statistics.standard_error, 0.0, math.inf, 0.0)
         self.accuracy, error_of_accuracy = self._companion(statistics.accuracy, 0.0, 1.0, 1 / statistics.samples)
+        further = {
+            name: self._companion(mean, -math.inf, math.inf, 0.0) for name, mean in statistics.quantities.items()
+        }
+        self.quantities = {name: values for name, (values, _) in further.items()}
         self.description = {
             "tolerance": tolerance,
             "reached": plan.reached,
@@ -46,6 +50,7 @@ class FilledStatistics:
             "standard_error_and_accuracy": "interpolated" if plan.kind else "evaluated",
             "largest_standard_error_error": error_of_error,
             "largest_accuracy_error": error_of_accuracy,
+            **({"largest_quantity_errors": {name: error for name, (_, error) in further.items()}} if further else {}),
             "planning_seconds": 0.0,
         }
 
@@ -64,7 +69,8 @@ class FilledStatistics:
         filled, before = values.copy(), known.copy()
         filled[unknown] = at(unknown, known)
         before[plan.checked] = False
-        seen = np.abs(at(plan.checked, before) - values[plan.checked]).max(initial=0.0)
+        checked = plan.checked[np.isfinite(values[plan.checked])]
+        seen = np.abs(at(checked, before) - values[checked]).max(initial=0.0)
         left_out = np.abs(left_out_errors(kind, places[known], values[known, None])).max(initial=0.0)
         return filled, float(
             np.nan_to_num(min(max(UNSEEN_FACTOR * seen, LEFT_OUT_FACTOR * left_out) + step, high - low))
