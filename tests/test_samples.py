@@ -311,7 +311,7 @@ REFUSED = {
     "a count beside tensors": (lambda: {"x": ROWS, "t": {"n": 43}}, r"hold 't\.n', 43, beside tensors: leave it out"),
     "ragged lists": (lambda: {"x": ROWS, "ids": [[1, 2], [3]]}, "hold in 'ids' lists of unequal lengths; pad them"),
     "several data sets": (lambda: {"train": TensorDataset(ROWS, LABELS), "test": [1]}, r"\(train, test\); pass one"),
-    "generator": (lambda: (row for row in ROWS), "a generator is gone after one pass; pass a list"),
+    "generator": (lambda: (row for row in ROWS), "a generator can be iterated over only once; pass a list"),
     "sparse": (lambda: (ROWS.to_sparse(), LABELS), "sparse_coo tensor; convert it first"),
     "meta": (lambda: (ROWS.to("meta"), LABELS), "a meta tensor"),
     "nested": (lambda: (torch.nested.nested_tensor([ROWS[0], ROWS[1]]), LABELS[:2]), "a nested tensor"),

@@ -1,4 +1,4 @@
-"""The samples of an objective, cut into batches as its loss takes them."""
+"""The samples of an objective, divided into batches."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -17,24 +17,27 @@ from landscape.objective.trees import batch_length, tensors_of
 
 __all__ = ["Batches", "is_pair"]
 
-FEW = 16  # samples that checks run on
-TRIED = 32  # samples that are tried in several batches
-TOKENS, MOST_TOKENS = 2**11, 2**13  # of a batch; the logits of every token are as many as the vocabulary is large
-BATCH_BYTES = 2 * 2**20  # of inputs: with the activations, about what a cache takes
+FEW = 16  # samples of the first batch for checks
+TRIED = 32  # samples that are divided into batches in several ways
+TOKENS, MOST_TOKENS = (
+    2**11,
+    2**13,
+)  # usual and largest number in a batch; every token has logits of the whole vocabulary
+BATCH_BYTES = 2 * 2**20  # bytes of the inputs of a batch, which with its activations about fits into a cache
 
 
 class Batches:
-    """N = ``size`` samples in batches of ``batch_size`` where nothing else is said, on the device."""
+    """N = ``size`` samples in batches, by default of ``batch_size`` samples, on the device of the objective."""
 
     def __init__(self, samples: Samples, settings: Settings, has_batch_norm: bool):
         self.samples, self.device, self.dtype = samples, settings.device, settings.dtype
         self.size = samples.size
         self.by_batch = settings.batch_norm == "batch"
         sequences = isinstance(settings.loss, LanguageModelLoss | OwnLoss) and samples.tensors is not None
-        self.most = self._in_tokens(MOST_TOKENS) if sequences else self.size  # samples that memory takes in any case
+        self.most = self._in_tokens(MOST_TOKENS) if sequences else self.size  # samples of a batch, at most
         usual = self._in_tokens(TOKENS) if sequences else samples.count_in(BATCH_BYTES)
         self.batch_size = settings.batch_size or (BATCH if self.by_batch else usual)
-        self.least = 2 if self.by_batch and has_batch_norm else 1  # samples that have statistics
+        self.least = 2 if self.by_batch and has_batch_norm else 1  # samples of a batch, at least
         self.indices = isinstance(settings.loss, str | Criterion)  # whether targets may be class labels
         if samples.whole:
             self.batch_size = self.size
@@ -46,11 +49,11 @@ class Batches:
 
     @property
     def fixed(self) -> bool:
-        """Whether there is one partition into batches for all: BatchNorm by batch, one batch, batches as they come."""
+        """Whether the division into batches is fixed: by the BatchNorm policy, one whole batch, or the loader."""
         return self.by_batch or self.samples.whole or self.samples.tensors is None
 
     def __call__(self, batch_size: int | None = None) -> Iterator[tuple[int, Any]]:
-        """(index of the first sample, batch) over all samples; ``batch_size`` is used if free."""
+        """Yield (index of the first sample, batch) over all samples; ``batch_size`` is used unless they are fixed."""
         size = self.batch_size if self.fixed else batch_size or self.batch_size
         for start, batch in self.samples.batches(size, self.device, self.dtype, self.least):
             yield start, self._with_indices(batch)
@@ -60,16 +63,16 @@ class Batches:
         return map(self._with_indices, self.samples.shuffled(batch_size, generator, self.device, self.dtype))
 
     def few(self) -> Any:
-        """A first batch for checks: small, unless its size is part of the objective."""
+        """A first batch for checks; it is small unless the batches are fixed."""
         return next(iter(self(min(self.batch_size, FEW))))[1]
 
     def spread(self) -> list[Any]:
-        """Small batches of samples from all over the data."""
+        """Small batches of samples from the whole data."""
         count = min(TRIED, max(2, self.batch_size))
         return [self._with_indices(batch) for batch in self.samples.spread(count, self.device, self.dtype)]
 
     def targets(self) -> Iterator[Tensor]:
-        """The targets of all samples of data of pairs."""
+        """The targets of all samples, for data of pairs (inputs, targets)."""
         if self.samples.tensors is not None:
             yield self._with_indices(self.samples.tensors)[1]
         else:
@@ -80,19 +83,19 @@ class Batches:
         return self.size if self.samples.whole else batch_length(batch)
 
     def of(self, samples: Samples, size: int | None = None) -> "Batches":
-        """Other ``samples`` in the same batches, ``size`` of them where they are whole."""
+        """The same settings for other ``samples``; ``size`` is their number if they form one batch."""
         other = copy.copy(self)
         other.samples, other.size = samples, samples.size if size is None else size
         return other
 
     def of_few(self) -> "Batches":
-        """The samples of `few` alone, as one batch."""
+        """The samples of `few` as one batch."""
         batch = self.few()
         count = self.count(batch)
         return self.of(Samples(count, self.samples.description, tensors=batch, whole=True))
 
     def subset(self, count: int, seed: int) -> "Batches":
-        """``count`` random samples (all where there are fewer, or where they are streamed)."""
+        """``count`` random samples, or all if there are fewer or if they are streamed."""
         return self.of(self.samples.subset(count, seed), self.size if self.samples.whole else None)
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> "Batches":
@@ -100,23 +103,23 @@ class Batches:
         return self if self.samples.tensors is None else self.of(self.samples.mapped(function), self.size)
 
     def at_most(self, batch_size: int) -> "Batches":
-        """The same in batches of at most ``batch_size`` samples, where these are free."""
+        """The same in batches of at most ``batch_size`` samples, unless batches are fixed."""
         other = copy.copy(self)
         other.batch_size = self.batch_size if self.fixed else min(self.batch_size, batch_size)
         return other
 
     def declare(self, size: int) -> None:
-        """Count the one batch of all samples as ``size``."""
+        """Set the number of samples in the one batch of all data."""
         self.size = self.batch_size = size
 
     def _in_tokens(self, count: int) -> int:
-        """How many resident samples have ``count`` tokens, at least one."""
+        """The number of resident samples, at least 1, that together have about ``count`` tokens."""
         sequences = [t for t in tensors_of(self.samples.tensors) if t.ndim > 1 and not t.is_floating_point()]
         longest = max((tensor[0].numel() for tensor in sequences), default=1)
         return max(1, min(self.size, count // longest))
 
     def _with_indices(self, batch: Any) -> Any:
-        """The batch with class labels of any integer type as int64, which torch takes as indices everywhere."""
+        """The batch with class labels of all integer types converted to int64, which torch accepts as indices."""
         if not self.indices or not is_pair(batch) or not isinstance(batch[1], Tensor):
             return batch
         inputs, targets = batch

@@ -1,4 +1,4 @@
-"""What a function computes, in a digest: its code, constants, defaults and all values that it can reach."""
+"""Digests of functions: their code, constants, defaults and all values that they can reach."""
 
 import enum
 import functools
@@ -35,15 +35,16 @@ LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib",
 
 
 class _Unknown(Exception):
-    """Something whose content cannot be told."""
+    """Raised for objects whose content cannot be determined."""
 
 
 def digest_of(thing: Any) -> str | None:
-    """SHA-256 (hex) of all that ``thing``, such as a callable loss, computes with; None where that cannot be told.
+    """SHA-256 digest of everything that ``thing``, such as a callable loss, computes with; None if it is unknown.
 
-    Of functions that is the code with its constants, the defaults, the values of the closure and of the global names
-    it uses; of methods and partial functions also the object and the arguments; of networks and other objects the code
-    of the class and the attributes. Tensors count by content; what belongs to an installed library counts by name.
+    For functions the digest covers the code with its constants, the defaults, and the values of the closure and of the
+    global names in use; for methods and partial functions also the object and the arguments; for networks and other
+    objects the code of the class and the attributes. Tensors count by their content, objects of an installed library by
+    their name.
 
     Example:
         >>> def scaled(factor):
@@ -61,8 +62,8 @@ def digest_of(thing: Any) -> str | None:
 
 class _Digest:
     def __init__(self) -> None:
-        self.seen: dict[int, int] = {}  # numbers of the objects under way and done: an object may hold itself
-        self.kept: list[Any] = []  # so that no number is given to two
+        self.seen: dict[int, int] = {}  # id -> number of the objects visited so far, because an object may hold itself
+        self.kept: list[Any] = []  # keeps these objects alive, so that their ids remain unique
 
     def of(self, thing: Any) -> str:
         """The digest of ``thing``."""

@@ -1,4 +1,4 @@
-"""Samples from whatever holds data."""
+"""Conversion of the caller's data to samples."""
 
 import copy
 import dataclasses
@@ -27,22 +27,23 @@ from landscape.objective.trees import (
 
 __all__ = ["collect"]
 
-LOADED = 256  # samples of a batch that is made of a Dataset
+LOADED = 256  # samples of a batch when a Dataset is read
 
 
 def collect(data: Any, whole_batch: bool = False) -> Samples:
     """Samples from a `Data`, tensors (bare, or in tuples, mappings, dataclasses), a Dataset or a DataLoader.
 
-    Arrays, columns of pandas and lists of numbers count as tensors. A DataLoader, or another loader that can be walked
-    through again, is read twice: the passes must agree, else its surface would be of no data set in particular.
+    Arrays, columns of pandas and lists of numbers are converted to tensors. A DataLoader, or another loader that can be
+    iterated over again, is read twice, and both passes must agree: otherwise different points of a surface would be
+    evaluated on different data.
 
     Args:
-        data: the samples.
-        whole_batch: all of them are one batch, whose tensors may then have several lengths.
+        data: The samples.
+        whole_batch: Take all samples as one batch, whose tensors may have different lengths.
 
     Raises:
-        InputError: no samples, lengths that differ, or other data on the second pass; ``whole_batch`` of batches that
-            cannot be joined.
+        InputError: there are no samples, lengths differ, the second pass returns other data, or batches cannot be
+            joined although ``whole_batch`` is requested.
     """
     if isinstance(data, Samples):
         return data
@@ -66,25 +67,25 @@ def collect(data: Any, whole_batch: bool = False) -> Samples:
 
 
 def _has_fields(data: Any) -> bool:
-    """Whether ``data`` is a `Data` or a `Text`, or holds inputs and targets like one and is not read item by item."""
+    """Whether ``data`` is a `Data` or a `Text`, or has inputs and targets like one and is not indexed by samples."""
     items = isinstance(data, Dataset) or hasattr(data, "__getitem__")
     return hasattr(data, "inputs") and (hasattr(data, "targets") or hasattr(data, "fingerprint")) and not items
 
 
 def _is_sequence(data: Any) -> bool:
-    """Whether ``data`` is read item by item: what has a length and items, other than text, arrays and mappings."""
+    """Whether ``data`` is indexed by samples: it has a length and items, and is not text, an array or a mapping."""
     plain = isinstance(data, str | bytes | Mapping | Tensor) or is_array(data)
     return hasattr(data, "__getitem__") and hasattr(data, "__len__") and not plain
 
 
 def _can_be_walked_again(data: Any) -> bool:
-    """Whether ``data`` is a loader of another kind: what can be walked through, and is no iterator."""
+    """Whether ``data`` is a loader of another kind: an iterable that is not an iterator."""
     plain = isinstance(data, str | bytes | Mapping | Tensor | nn.Module | type | list | tuple) or is_array(data)
     return isinstance(data, Iterable) and not isinstance(data, Iterator) and not plain
 
 
 def _is_tree(data: Any) -> bool:
-    """Whether ``data`` is a tensor or array, or a tuple, pair, mapping or dataclass that holds some."""
+    """Whether ``data`` is a tensor or array, or a tuple, pair, mapping or dataclass with tensors or arrays."""
     if isinstance(data, list):
         return len(data) == 2 and all((isinstance(part, Tensor) or is_array(part)) and part.ndim for part in data)
     if isinstance(data, Dataset | DataLoader | str | bytes | nn.Module) or type(data) is type:
@@ -99,10 +100,10 @@ def _is_tree(data: Any) -> bool:
 
 
 def _tensors(data: Any) -> Any:
-    """``data`` as a tree of tensors, with what is the same for all samples: numbers, words, None.
+    """``data`` as a tree of tensors and of values that are the same for all samples: numbers, text, None.
 
     Raises:
-        InputError: something that belongs to single samples and makes no tensor; it is named.
+        InputError: an entry belongs to single samples, but is not a tensor; the message names it.
     """
     tree = map_tensors(check_tree, arrays_as_tensors(data))
     lengths = {len(tensor) for tensor in tensors_of(tree) if tensor.ndim}
@@ -118,14 +119,14 @@ def _tensors(data: Any) -> Any:
 
 
 def _formatted(data: Any) -> Any:
-    """A data set of the datasets library that gives tensors, unless it has a format or a transform of its own."""
+    """A data set of the datasets library in the format of torch, unless it has a format or a transform already."""
     own = getattr(data, "format", None) or getattr(data, "_formatting", None)
     kind = own.get("type") if isinstance(own, Mapping) else own
     return data if kind else data.with_format("torch")
 
 
 def _collate(samples: list[Any]) -> Any:
-    """One batch of ``samples``; their lists of numbers are tensors, and dataclasses are batched field by field."""
+    """One batch of ``samples``; lists of numbers become tensors, and dataclasses are batched field by field."""
     samples = [arrays_as_tensors(sample) for sample in samples]
     first = samples[0]
     if not dataclasses.is_dataclass(first) or isinstance(first, type | Mapping):
@@ -137,7 +138,7 @@ def _collate(samples: list[Any]) -> Any:
 
 
 def _refuse_batches(data: Any) -> None:
-    """Raise InputError for a list of what may be batches as well as samples."""
+    """Raise InputError for a list whose items may be batches or samples."""
     if not isinstance(data, list | tuple) or not tensors_of(data[0]):
         return
     lengths = {len(tensor) if tensor.ndim else None for tensor in tensors_of(data[0])}
@@ -160,11 +161,11 @@ def _warn_of_dropped(loader: Any, samples: Samples) -> None:
 
 
 def _why_not(data: Any) -> str:
-    """Why ``data`` cannot be taken, and what to give."""
+    """The message that says why ``data`` cannot be used, and what to pass instead."""
     kind = type(data)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     if isinstance(data, Iterator):
-        return f"a {name} is gone after one pass; pass a list, a Dataset or a DataLoader of its samples"
+        return f"a {name} can be iterated over only once; pass a list, a Dataset or a DataLoader of its samples"
     parts = [*data.values()] if isinstance(data, Mapping) else []
     if parts and all(isinstance(part, Dataset) or _is_sequence(part) for part in parts):
         first, names = next(iter(data)), ", ".join(map(str, data))

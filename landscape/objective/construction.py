@@ -1,4 +1,4 @@
-"""What is found out, and refused, when an objective is made: by few passes over a first batch and over all the data."""
+"""The checks when an objective is made, by a few passes over a first batch and samples from the whole data."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ __all__ = ["one_pass", "settle", "take_apart", "watch"]
 RANDOM = "turn off dropout and other random parts in eval mode"
 KEPT = (
     "something is kept from one pass to the next (a state, a cache, a counter), or drawn from a generator that is not "
-    "torch's; begin every pass anew"
+    "torch's; every pass must begin in the same state"
 )
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
@@ -36,7 +36,7 @@ Terms = Mapping[str, Term]
 
 @torch.no_grad()
 def take_apart(contract: Contract, passes: Passes, batches: Batches) -> None:
-    """Let the loss that a model computes itself give losses of single samples, where some formula does."""
+    """Replace the loss that a model itself returns by losses of single samples, if a known formula reproduces it."""
     if not isinstance(contract.loss, OwnLoss):
         return
     batch = batches.few()
@@ -46,10 +46,10 @@ def take_apart(contract: Contract, passes: Passes, batches: Batches) -> None:
 
 
 def watch(contract: Contract, passes: Passes, batches: Batches, source: nn.Module) -> None:
-    """Find out how a pass treats the memory of the parameters, and what else it depends on.
+    """Learn which parameters a pass reads and changes, and whether it draws random numbers or creates constants.
 
     Raises:
-        InputError: a network or loss that computes in lower precision inside than an objective in float64.
+        InputError: the objective is in float64, but the network or loss computes in lower precision inside.
     """
     network = passes.network
     if passes.is_plain:
@@ -57,22 +57,22 @@ def watch(contract: Contract, passes: Passes, batches: Batches, source: nn.Modul
         return
     batch = batches.few()
     run = partial(one_pass, contract, passes, batch)
-    found = find_out(passes.model, source, run, network.dtype)
-    if found.constants and network.dtype != passes.default_dtype:
+    findings = find_out(passes.model, source, run, network.dtype)
+    if findings.constants and network.dtype != passes.default_dtype:
         passes.default_dtype = network.dtype
         with passes.arithmetic():
-            found = find_out(passes.model, source, run, network.dtype)
-    passes.draws, passes.touched = found.draws, found.touched
-    if found.lowered and network.dtype == torch.float64:
+            findings = find_out(passes.model, source, run, network.dtype)
+    passes.draws, passes.touched = findings.draws, findings.touched
+    if findings.lowered and network.dtype == torch.float64:
         raise InputError(
-            f"the network or the loss computes in lower precision inside ({found.lowered}), so that results would not "
-            "be those of float64; use dtype=torch.float32, or take the cast out"
+            f"the network or the loss computes in lower precision inside ({findings.lowered}), so that results would "
+            "not be those of float64; use dtype=torch.float32, or remove the cast"
         )
-    network.note_memory(source, found.elsewhere, found.written)
+    network.note_memory(source, findings.elsewhere, findings.written)
 
 
 def one_pass(contract: Contract, passes: Passes, batch: Any) -> None:
-    """A forward pass with loss and metrics, where these are callables; they may ask for derivatives by parameters."""
+    """Run one forward pass with callable loss and metrics, which may differentiate with respect to parameters."""
     try:
         _run(contract, passes, batch)
     except RuntimeError as error:
@@ -84,10 +84,10 @@ def one_pass(contract: Contract, passes: Passes, batch: Any) -> None:
 
 @torch.no_grad()
 def settle(contract: Contract, passes: Passes, batches: Batches) -> None:
-    """Let the three parts of an objective learn what passes over some samples tell.
+    """Learn the properties of loss, passes and batches from some samples, and check them.
 
     Raises:
-        InputError: labels, shapes or weights that do not fit; a random forward pass; a loss or quantity that depends
+        InputError: labels, shapes or weights do not fit; the forward pass is random; or the loss or a quantity depends
             on the batches.
     """
     batch = batches.few()
@@ -124,10 +124,10 @@ def _run(contract: Contract, passes: Passes, batch: Any) -> None:
 
 
 def _settle_gradients(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> tuple[Terms, Terms]:
-    """Find out whether the loss differentiates inside; the terms of two passes over ``batch``.
+    """Learn whether the loss differentiates inside, and return the terms of two passes over ``batch``.
 
-    It does where the pass fails, or gives something else, without gradients. The parameters of the network take part
-    only where the loss asks for derivatives by them.
+    It does if a pass without gradients fails or has another result. The parameters of the network require gradients
+    only if the loss differentiates with respect to them.
     """
     attempt = partial(_terms, contract, passes, batch, batches.count(batch))
     try:
@@ -147,7 +147,7 @@ def _settle_gradients(contract: Contract, passes: Passes, batches: Batches, batc
 
 
 def _settle_forms(contract: Contract, batches: Batches, batch: Any, terms: Terms) -> None:
-    """Take names and shapes of all terms, and of how many samples the loss is where all are one batch."""
+    """Learn names and shapes of all terms and, if all data are one batch, the number of samples of the loss."""
     contract.learn_forms(terms)
     if batches.samples.whole:
         lengths = {len(terms[name].values) if contract.forms[name] else None for name in contract.parts}
@@ -168,7 +168,7 @@ def _settle_forms(contract: Contract, batches: Batches, batch: Any, terms: Terms
 
 
 def _keeps(contract: Contract, passes: Passes, batch: Any) -> bool:
-    """Whether a pass leaves something in the network: a buffer, a list, an attribute."""
+    """Whether a pass stores something in the network: a buffer, a list, an attribute."""
     before = held_by(passes.model)
     contract.terms(passes, map_tensors(torch.clone, batch))
     after = held_by(passes.model)
@@ -176,10 +176,7 @@ def _keeps(contract: Contract, passes: Passes, batch: Any) -> bool:
 
 
 def _writes(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> bool:
-    """Whether the network or the loss writes into its batch, in which case every pass gets a copy.
-
-    So it does where the samples lie in memory of others.
-    """
+    """Whether passes need copies of their batch: network or loss write into it, or it is the caller's memory."""
     if not batches.samples.own:
         return True
     passes.writes = False
@@ -187,26 +184,26 @@ def _writes(contract: Contract, passes: Passes, batches: Batches, batch: Any) ->
         copied = map_tensors(torch.clone, tried)
         with contextlib.suppress(*FAILURES):  # reported later
             contract.terms(passes, copied)
-        same = len(leaves(copied)) == len(leaves(tried))  # nothing taken out of a dictionary, or put in
+        same = len(leaves(copied)) == len(leaves(tried))  # entries may be added to a dictionary or removed
         if not (same and all(map(torch.equal, tensors_of(copied), tensors_of(tried))) and passes.proofs.unwritten):
             return True
     return False
 
 
 def _is_by_row(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> bool:
-    """Whether no loss can depend on the other samples of its batch, by structure."""
+    """Whether the layers prove that no loss depends on the other samples of its batch."""
     resident = passes.is_plain and batches.samples.tensors is not None
     return resident and isinstance(batch[0], Tensor) and batch[0].ndim > 1 and works_by_row(passes.model)
 
 
 def _check_pairs(name: str, batch: Any) -> None:
-    """Raise InputError unless a named loss, or a criterion, gets what it takes."""
+    """Raise InputError unless a named loss, or a criterion, gets pairs of tensors."""
     if not is_pair(batch) or not isinstance(batch[1], Tensor):
         raise InputError(f"loss={name} needs data of pairs of tensors (inputs, targets); pass a callable loss instead")
 
 
 def _settle_labels(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> None:
-    """Raise InputError unless the targets are labels for the outputs; find out which of them count."""
+    """Raise InputError unless the targets are labels for the outputs; learn whether some are ignored."""
     loss = str(contract.loss)
     _check_pairs(repr(loss), batch)
     inputs, targets = batch
@@ -225,7 +222,7 @@ def _settle_labels(contract: Contract, passes: Passes, batches: Batches, batch: 
 
 
 def _check_criterion(criterion: Criterion, passes: Passes, batches: Batches, batch: Any) -> None:
-    """Raise InputError unless the targets are class labels where a criterion takes these."""
+    """Raise InputError if a criterion needs class labels and the targets are none of its classes."""
     _check_pairs(criterion.name, batch)
     if not criterion.by_class or batch[1].is_floating_point():
         return
@@ -258,7 +255,7 @@ def _terms(contract: Contract, passes: Passes, batch: Any, count: int) -> Terms:
 
 @contextlib.contextmanager
 def _explained(contract: Contract, passes: Passes, batch: Any, count: int) -> Iterator[None]:
-    """Say in one line what fails on ``batch``, and why."""
+    """Turn errors on ``batch`` into an InputError that names the failing function and the reason."""
     try:
         yield
     except InputError:
@@ -272,7 +269,7 @@ def _explained(contract: Contract, passes: Passes, batch: Any, count: int) -> It
 
 
 def _failing(contract: Contract, passes: Passes, batch: Any) -> str:
-    """What it is of a contract that fails on ``batch``."""
+    """The function of a contract that fails on ``batch``: the loss, the regularizer or a metric."""
     what = "the loss"
     try:
         contract.terms(passes, batch, metrics=False)
@@ -287,9 +284,9 @@ def _failing(contract: Contract, passes: Passes, batch: Any) -> str:
 
 
 def _way_out(failure: str, loss: Any, passes: Passes) -> str:
-    """What to do about a loss that fails with this text, where that can be told."""
+    """Advice about a loss that fails with this text; empty if there is none."""
     if "dtype" in failure:
-        return f"; network and data are in {passes.network.dtype} here, so tensors that it closes over must be, too"
+        return f"; network and data are in {passes.network.dtype} here, so other tensors of the loss must be, too"
     if type(passes.model).__name__ in failure:  # the network in the place of its outputs
         return "; a loss is called with (model, batch), not with (outputs, targets), and calls the model itself"
     if isinstance(loss, Criterion) and "missing" in failure:
@@ -307,6 +304,6 @@ def _close(terms: Terms, again: Terms) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what an exception says."""
+    """The first line of the message of an exception."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""The loss and the metrics of an objective: what they give for a batch, and how that averages over all data."""
+"""The loss and the metrics of an objective: their terms for a batch, and the averages over all data."""
 
 import functools
 from collections.abc import Iterable, Mapping
@@ -19,32 +19,32 @@ from landscape.objective.terms import LOSS, REGULARIZER, Term, terms_of
 
 __all__ = ["Contract"]
 
-FIRST = 8  # losses that tell networks apart
+FIRST = 8  # first losses that are stored to distinguish networks
 
 
 class Contract:
-    """A loss and ``metrics``, whose terms are values of samples, averaged with the weights that they give.
+    """A loss and ``metrics``; each of their terms is an average of values over samples, with weights if it has some.
 
-    The weights of all samples are learned once, see `learn_weights`. A loss that is the sum of terms which weigh the
-    samples differently, or gives only means over batches that weigh differently, has no losses of single samples: what
-    stands for these are contributions, whose plain mean over all data is the loss.
+    The weights of all samples are collected once by `learn_weights`. A loss has no losses of single samples if it is a
+    sum of terms with different weights, or if it returns only means over batches of different weight. It then has
+    contributions of samples instead, whose plain mean over all data is the loss.
     """
 
     def __init__(self, settings: Settings):
         self.loss, self.metrics, self.whole = settings.loss, dict(settings.metrics), settings.whole_batch
         self.regularizer = settings.regularizer
         self.has_accuracy = False
-        self.ignores = False  # whether some class labels do not count
-        self.forms: dict[str, bool] = {LOSS: True}  # name of every term -> whether it has one value a sample
-        self.parts: tuple[str, ...] = (LOSS,)  # names of the terms that add up to the loss, which may be one itself
-        self.first_losses: list[float] = []  # of a first batch, which tell networks apart
-        self.weighs = False  # whether some term gives weights
-        self.scales: dict[str, float] = {}  # name -> N / sum of the weights, where samples weigh differently
-        self.weights: Tensor | None = None  # [N] float64 of mean 1, on the CPU: of the losses, where these differ
+        self.ignores = False  # whether some class labels are ignored
+        self.forms: dict[str, bool] = {LOSS: True}  # name of every term -> whether it has one value for each sample
+        self.parts: tuple[str, ...] = (LOSS,)  # names of the terms whose sum is the loss
+        self.first_losses: list[float] = []  # losses of a first batch, to distinguish networks
+        self.weighs = False  # whether some term has weights
+        self.scales: dict[str, float] = {}  # name -> N / sum of the weights, for terms with weights
+        self.weights: Tensor | None = None  # [N] float64 with mean 1, on the CPU: weights of the losses, None if equal
 
     @property
     def quantity_names(self) -> tuple[str, ...]:
-        """Names of the terms and metrics beside the loss."""
+        """Names of the terms and metrics other than the loss."""
         own = (REGULARIZER,) if self.regularizer else ()
         return (*(name for name in self.forms if name != LOSS), *own)
 
@@ -58,16 +58,16 @@ class Contract:
         """The terms of loss and ``metrics`` for ``batch``, by name, and hits as `Measured` has them."""
         hits = None
         if callable(self.loss):
-            found = terms_of(passes(self.loss, passes.model, batch))
+            terms = terms_of(passes(self.loss, passes.model, batch))
         else:
             inputs, targets = batch
             losses, hits = self.score(passes(passes.model, inputs), targets, passes.network.dtype)
-            found = {LOSS: Term(losses, counted(targets) if self.ignores else None)}
+            terms = {LOSS: Term(losses, counted(targets) if self.ignores else None)}
         for name, metric in self.metrics.items() if metrics else ():
-            if name in found:
+            if name in terms:
                 raise InputError(f"the metric {name!r} has the name of a term of the loss; choose another name")
-            found |= terms_of(passes(metric, passes.model, batch), f"the metric {name!r}", name)
-        return found, hits
+            terms |= terms_of(passes(metric, passes.model, batch), f"the metric {name!r}", name)
+        return terms, hits
 
     def score(self, outputs: Tensor, targets: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """Losses and hits of ``outputs`` under a named loss."""
@@ -75,12 +75,12 @@ class Contract:
         return LOSSES[str(self.loss)](outputs, targets), outputs.argmax(1) == targets if self.has_accuracy else None
 
     def measure(self, passes: Passes, batch: Any, count: int, metrics: bool = True) -> tuple[Measured, Tensor | None]:
-        """What a batch of ``count`` samples gives, losses as they are, and the weights [batch] of these (or None)."""
-        found, hits = self.terms(passes, batch, metrics)
+        """Results for a batch of ``count`` samples, with losses not scaled by their weights [batch] (or None)."""
+        raw, hits = self.terms(passes, batch, metrics)
         expected = self.forms if metrics else self.forms.keys() - self.metrics.keys()
-        if found.keys() != set(expected):
-            raise InputError(f"the loss gives {_listed(found)} for one batch and {_listed(expected)} for another")
-        terms = {name: self._spread(name, term, count, passes.network.dtype) for name, term in found.items()}
+        if raw.keys() != set(expected):
+            raise InputError(f"the loss gives {_listed(raw)} for one batch and {_listed(expected)} for another")
+        terms = {name: self._spread(name, term, count, passes.network.dtype) for name, term in raw.items()}
         quantities = {name: self._scaled(name, term) for name, term in terms.items() if name != LOSS}
         first = self.parts[0]
         if self.weights is not None:
@@ -90,21 +90,21 @@ class Contract:
         return Measured(losses, hits, quantities), None
 
     def evaluate(self, passes: Passes, batch: Any, count: int, metrics: bool = True) -> Measured:
-        """What a batch of ``count`` samples gives, each with its mean over all data."""
-        found, weights = self.measure(passes, batch, count, metrics)
+        """Results for a batch of ``count`` samples, scaled so that their plain mean over all data is the result."""
+        measured, weights = self.measure(passes, batch, count, metrics)
         if weights is None and self.regularizer is None:
-            return found
-        losses, quantities = self._scaled(self.parts[0], Term(found.losses, weights)), found.quantities
+            return measured
+        losses, quantities = self._scaled(self.parts[0], Term(measured.losses, weights)), measured.quantities
         if self.regularizer:
             value = self.regularization(passes)
             losses, quantities = losses + value, quantities | {REGULARIZER: value.expand(count)}
-        return Measured(losses, found.hits, quantities)
+        return Measured(losses, measured.hits, quantities)
 
     def regularization(self, passes: Passes) -> Tensor:
-        """The value of the regularizer at the present weights, which belongs to the loss of every sample.
+        """The value of the regularizer at the present weights, which is added to the loss of every sample.
 
         Raises:
-            InputError: it is no real number.
+            InputError: it is not a real number.
         """
         if self.regularizer is None:
             return torch.zeros((), dtype=passes.network.dtype, device=passes.network.device)
@@ -115,32 +115,32 @@ class Contract:
         return value.to(passes.network.dtype)
 
     def learn_forms(self, terms: Mapping[str, Term]) -> None:
-        """Take the names of all terms, and which have one value a sample, from those of a first batch."""
+        """Learn the names of all terms, and whether they have one value for each sample, from a first batch."""
         self.forms = {name: term.values.ndim == 1 for name, term in terms.items()}
         self.parts = (LOSS,) if LOSS in terms else tuple(name for name in terms if name not in self.metrics)
         self.first_losses = [value for name in self.parts for value in terms[name].values.flatten()[:FIRST].tolist()]
         self.weighs = any(term.weights is not None for term in terms.values())
 
     def learn_weights(self, passes: Passes, batches: Batches) -> None:
-        """Take the weights of all samples, in one pass where the terms give weights.
+        """Learn the weights of all samples, in one pass if the terms have weights.
 
         Raises:
-            InputError: weights that are no weights.
+            InputError: weights are negative or not finite, or all are zero.
         """
         self.scales, self.weights = {}, None
-        found = self._weights(passes, batches) if self.weighs else {}
-        for name, weights in found.items():
+        by_term = self._weights(passes, batches) if self.weighs else {}
+        for name, weights in by_term.items():
             _check_weights(name, weights)
-        self.scales = {name: float(batches.size / weights.sum()) for name, weights in found.items()}
+        self.scales = {name: float(batches.size / weights.sum()) for name, weights in by_term.items()}
         first, *others = self.parts
-        alike = all(name in found and torch.equal(found[name], found[first]) for name in others)
-        if first in found and alike and all(self.forms[name] for name in self.parts):
-            self.weights = found[first] * self.scales[first]
+        alike = all(name in by_term and torch.equal(by_term[name], by_term[first]) for name in others)
+        if first in by_term and alike and all(self.forms[name] for name in self.parts):
+            self.weights = by_term[first] * self.scales[first]
 
     def _weights(self, passes: Passes, batches: Batches) -> dict[str, Tensor]:
-        """The weights of all samples or batches [N or batches], float64 on the CPU, of the terms that give some."""
-        tells = isinstance(self.loss, LanguageModelLoss | OwnLoss)  # the weights without a forward pass
-        if self.metrics or (callable(self.loss) and not tells):
+        """The weights [N or batches] of all samples or batches, in float64 on the CPU, of the terms that have some."""
+        without_pass = isinstance(self.loss, LanguageModelLoss | OwnLoss)  # whether weights need no forward pass
+        if self.metrics or (callable(self.loss) and not without_pass):
             pieces = [
                 {name: term.weights for name, term in self.terms(passes, batch)[0].items() if term.weights is not None}
                 for _, batch in batches()
@@ -155,7 +155,7 @@ class Contract:
         }
 
     def _spread(self, name: str, term: Term, count: int, dtype: torch.dtype) -> Term:
-        """``term`` with a value for each of ``count`` samples: their mean, where there is only that."""
+        """``term`` with one value for each of ``count`` samples; if it has only their mean, with that for each."""
         values, weights = term.values.to(dtype), term.weights
         if name in self.scales and weights is None:
             raise InputError(f"{name!r} has weights for one batch and none for another")
@@ -171,7 +171,7 @@ class Contract:
         """N w_n v_n / sum w [batch], whose mean over all data is the weighted mean."""
         if name not in self.scales or term.weights is None:
             return term.values
-        # The weights may be whole numbers, whose product with a number is float32.
+        # Weights may be integers, whose product with a float would be float32, so they are converted first.
         share = term.weights.to(term.values) * self.scales[name]
         return torch.where(term.weights > 0, term.values, 0) * share
 

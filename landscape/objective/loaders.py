@@ -1,4 +1,4 @@
-"""Samples from a loader of batches: joined where they fit into memory together, else batch by batch."""
+"""Samples from a loader of batches: joined if they fit into memory together, else kept as batches."""
 
 import hashlib
 from collections.abc import Iterable
@@ -21,14 +21,14 @@ from landscape.objective.walks import walked
 
 __all__ = ["from_loader"]
 
-SPREAD_BATCHES = 3  # batches of streamed samples that are kept for trials
+SPREAD_BATCHES = 3  # random batches of streamed samples that are kept for trials
 
 
 def from_loader(loader: Iterable[Any], whole: bool) -> samples.Samples:
-    """The samples of ``loader``, which is walked through twice; ``whole`` ones are one batch.
+    """The samples of ``loader``, which is iterated over twice; with ``whole`` they form one batch.
 
     Raises:
-        InputError: no samples, other data on the second pass, batches that cannot be joined to one.
+        InputError: there are no samples, the second pass returns other data, or batches cannot be joined to one.
     """
     description: dict[str, Any] = {"name": type(getattr(loader, "dataset", loader)).__name__}
     read = _Reading(loader, whole)
@@ -59,7 +59,7 @@ def from_loader(loader: Iterable[Any], whole: bool) -> samples.Samples:
 
 
 class _Reading:
-    """One walk through a loader: the batches as long as they fit into memory, some of them in any case."""
+    """The result of one pass over a loader: its batches, if they fit into memory, and some of them in any case."""
 
     def __init__(self, loader: Iterable[Any], whole: bool):
         self.size = self.count = volume = 0
@@ -85,18 +85,18 @@ class _Reading:
             self._sample(batch, generator)
 
     def _sample(self, batch: Any, generator: torch.Generator) -> None:
-        """Keep ``batch`` with the chance that makes the kept ones spread evenly over the walk."""
+        """Keep ``batch`` with the probability that makes the kept batches a uniform sample (reservoir sampling)."""
         if len(self.some) < SPREAD_BATCHES:
             self.some.append(batch)
-        elif (place := int(torch.randint(self.count, (), generator=generator))) < SPREAD_BATCHES:
-            self.some[place] = batch
+        elif (position := int(torch.randint(self.count, (), generator=generator))) < SPREAD_BATCHES:
+            self.some[position] = batch
 
 
 def _joined(batches: list[Any]) -> Any:
     """One tree of all samples.
 
     Raises:
-        ValueError: values beside the tensors that belong to single batches.
+        ValueError: values beside the tensors belong to single batches.
     """
     first = tree_fingerprint(values_of(batches[0]))
     for batch in batches:

@@ -1,4 +1,4 @@
-"""What one forward pass tells of a batch."""
+"""The results of one forward pass over a batch."""
 
 from dataclasses import dataclass, field
 
@@ -11,9 +11,9 @@ __all__ = ["Measured"]
 class Measured:
     """Losses, hits and further quantities of the samples of one batch.
 
-    Quantities are scaled so that their plain mean over all data is the quantity, also where samples weigh differently.
+    Quantities are scaled by the weights of the samples so that their plain mean over all data is the quantity.
     """
 
     losses: Tensor  # [batch]
-    hits: Tensor | None = None  # [batch] of bool, whether the top class is the target; None where there are no classes
+    hits: Tensor | None = None  # [batch] bool, whether the largest output is the target; None without class labels
     quantities: dict[str, Tensor] = field(default_factory=dict)  # [batch] each, by name

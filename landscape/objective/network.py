@@ -1,4 +1,4 @@
-"""The private network of an objective: put at points, with the buffers that belong there."""
+"""The private network of an objective, which is moved to points and gets the buffers of these points."""
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,8 +29,8 @@ __all__ = ["Network", "between"]
 class Network:
     """A private copy of a network in eval mode, whose parameters are replaced by those of a point.
 
-    ``fixed`` are parameters whose values a pass reads from where no move shows. Where passes write into parameters
-    (``overwrites``), every pass gets copies of the values that were placed.
+    ``fixed`` are parameters whose values passes read from memory that does not follow a move. If passes write into
+    parameters (``overwrites``), each pass gets copies of the values of the point.
     """
 
     @own_torch_state()
@@ -38,16 +38,16 @@ class Network:
         self.device, self.dtype, self.batch_norm = device, dtype, batch_norm
         self.has_batch_norm = has_batch_norm(model)
         self.model = self._private(model)
-        self.given = point_moving(model, ())  # the parameters of that network, of which nothing is copied
+        self.given = point_moving(model, ())  # the parameters of the caller's network, not copied
         self.given_buffers = buffers_of(self.model)
-        self.ends: tuple[Point, ...] = ()  # buffers at the ends of the slice that this is settled for
+        self.ends: tuple[Point, ...] = ()  # buffers at the ends of the slice, if they vary on it
         self.fixed: Point = {}
         self.overwrites = False
-        self._values: Point = {}  # that were placed last, where passes overwrite them
+        self._values: Point = {}  # values of the last point, kept if passes overwrite them
 
     @property
     def renews(self) -> bool:
-        """Whether statistics or other buffers change from point to point."""
+        """Whether statistics or other buffers depend on the point."""
         return self.batch_norm == "recalibrate" or bool(self.ends)
 
     @property
@@ -56,10 +56,10 @@ class Network:
         return dict(self.model.named_parameters())
 
     def move_to(self, point: Point) -> None:
-        """Put the network at ``point``.
+        """Move the network to ``point``.
 
         Raises:
-            InputError: it does not belong to this network, or moves a parameter that the loss does not follow.
+            InputError: the point does not belong to this network, or moves a parameter that the loss does not follow.
         """
         own = self.parameters
         point = without_wrapped_names(point, own)
@@ -67,7 +67,7 @@ class Network:
         self._place(point, own)
 
     def place(self, point: Mapping[str, Tensor]) -> None:
-        """As `move_to`, for a point that has all names of this network."""
+        """Like `move_to`, for a point with exactly the names of this network."""
         self._place(point, self.parameters)
 
     def _place(self, point: Mapping[str, Tensor], own: Mapping[str, nn.Parameter]) -> None:
@@ -80,34 +80,34 @@ class Network:
             parameter.data = values[name].clone() if self.overwrites else values[name]
 
     def renew(self) -> None:
-        """Put the values that were placed last into the parameters, where the last pass has overwritten them."""
+        """Restore the values of the last point, if passes overwrite parameters."""
         if self.overwrites:
             for name, parameter in self.model.named_parameters():
                 parameter.data = self._values[name].clone()
 
     def check_overwritten(self) -> None:
-        """Raise InputError if the last pass gave a parameter another value: autograd would not see that step.
+        """Raise InputError if the last pass has changed a parameter, which autograd does not take into account.
 
-        Losses at such a point are right all the same; derivatives are not.
+        Losses at such a point are right, but derivatives are not.
         """
         if not self.overwrites:
             return
         for name, parameter in self.model.named_parameters():
             if not torch.equal(parameter.data, self._values[name]):
                 raise InputError(
-                    f"the forward pass overwrites parameter {name!r} at this point, which derivatives would leave out; "
+                    f"the forward pass overwrites parameter {name!r} at this point, which derivatives do not include; "
                     "write the limited weights into the model first, or limit them in a differentiable way"
                 )
 
     def note_memory(self, source: nn.Module, elsewhere: set[str], written: set[str]) -> None:
-        """Learn which parameters of ``source`` passes read from ``elsewhere``, and which are ``written``."""
+        """Take note of the parameters of ``source`` that passes read ``elsewhere``, and of those ``written``."""
         own = {name: value.detach() for name, value in named_parameters(source)}
         self.fixed = {name: self._converted(value).clone() for name, value in own.items() if name in elsewhere}
         self.overwrites = bool(written)
         self.place(own if self.overwrites else self.parameters)
 
     def check_followed(self, names: Iterable[str]) -> None:
-        """Raise InputError where one of the parameters that are moved is read from elsewhere."""
+        """Raise InputError if one of the moved parameters is read from other memory."""
         for name in names:
             if name in self.fixed:
                 raise InputError(_not_followed(name))
@@ -125,7 +125,7 @@ class Network:
             self.ends = tuple({name: end[name].to(self.device) for name in moved} for end in ends)
 
     def buffer_fingerprint(self) -> str | None:
-        """Of the buffers that are the same at every point; None where there are none besides BatchNorm statistics."""
+        """Fingerprint of the buffers that do not depend on the point; None if only BatchNorm statistics exist."""
         renewed = statistics_names(self.model) if self.batch_norm == "recalibrate" else set()
         if self.ends:
             layers = spectral_layers(self.model)
@@ -134,7 +134,7 @@ class Network:
         return fingerprint(kept) if kept or self.batch_norm != "recalibrate" else None
 
     def of(self, model: nn.Module) -> "Network":
-        """A network for another ``model`` that is treated in the same way, with the buffers that it has now."""
+        """The same settings for another ``model``, with its present buffers."""
         other = copy.copy(self)
         other.model, other.ends = self._private(model), ()
         other.given = point_moving(model, ())
@@ -143,7 +143,7 @@ class Network:
         return other
 
     def twin(self) -> "Network":
-        """A copy with parameters and buffers of its own."""
+        """A copy that shares no parameters and buffers."""
         twin = copy.copy(self)
         twin.model = copy_of(self.model)
         return twin
@@ -155,7 +155,7 @@ class Network:
         return double
 
     def under(self, policy: Policy) -> "Network":
-        """The same network, its BatchNorm statistics by ``policy``."""
+        """The same network with the BatchNorm policy ``policy``."""
         other = copy.copy(self)
         other.batch_norm = policy
         return other
@@ -182,7 +182,7 @@ class Network:
 
 
 def between(ends: Sequence[Point], weights: Sequence[float]) -> Point:
-    """(1 - sum_i w_i) ends[0] + sum_i w_i ends[i], exactly an end at that end; without ``weights``, ends[0]."""
+    """(1 - sum_i w_i) ends[0] + sum_i w_i ends[i], exact at the ends; ends[0] if there are no ``weights``."""
     first, *others = ends
     weights = weights or [0.0] * len(others)
     rest = 1 - sum(weights)
@@ -196,5 +196,5 @@ def _not_followed(name: str) -> str:
     return (
         f"the loss does not follow parameter {name!r}: forward, a hook or the loss reads it from the model that was "
         "passed in, or keeps what was computed from it; use the network that each of them is called with, and compute "
-        "anew in every pass"
+        "everything again in every pass"
     )

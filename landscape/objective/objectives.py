@@ -47,45 +47,47 @@ def objective(
     metrics: Mapping[str, Callable[..., Any]] | None = None,
     regularizer: Callable[..., Any] | None = None,
 ) -> "Objective":
-    """The map theta -> losses l_n(theta), n = 1..N, of ``model`` on ``data``.
+    """Make the map theta -> losses l_n(theta), n = 1..N, of ``model`` on ``data``.
 
-    Works on a private copy of ``model`` in eval mode: the caller's model and data and the global random state stay as
-    they are. Construction runs the first batch twice and refuses a forward pass that is not deterministic. It tries
-    samples from all over the data in several batches and refuses a loss, term or metric that depends on the batches: a
-    sum, a weighted mean, or one that couples samples.
+    The objective computes with a private copy of ``model`` in eval mode; the caller's model, data and global random
+    state are not changed. When it is made, it runs a first batch twice and refuses a forward pass that is not
+    deterministic. It also divides samples from the whole data into batches in several ways and refuses a loss, term or
+    metric that depends on the batches, because it is a sum or a weighted mean or couples samples.
 
     Args:
-        model: any module; its parameters are replaced by those of the point, its buffers are kept.
-        data: a `Data`, a pair (inputs, targets) or other tuple, mapping or dataclass of tensors, arrays or lists of
-            numbers, a Dataset, or a DataLoader that gives the same data each pass. Batches that hold numbers, strings
-            or lists beside their tensors stay as they are; others are cut as suits.
-        loss: "cross_entropy" (targets of -100 do not count, as in torch), "mse" (mean over output units; one-hot for
-            class labels of several outputs), a criterion such as torch.nn.CrossEntropyLoss(weight=w), "language_model"
-            (see `landscape.objective.language_loss`), "model" (that which the model computes itself, see
-            `landscape.objective.own_loss`), or a callable (model, batch). That gives losses [batch], a `Weighted`, a
-            scalar that is the mean over the batch, or a dict of these: its entry "loss", or the sum of all where there
-            is none, is the loss, and the others are quantities of the same pass. It may differentiate the network by
-            its inputs (residuals of differential equations, forces, gradient penalties) as in training.
-        batch_norm: statistics of BatchNorm layers: "running" (the model's own), "recalibrate" (re-estimated on
-            all of ``data`` at every point, independent of ``batch_size``) or "batch" (of each batch of
-            ``batch_size`` samples; a last one of one sample joins the one before it). None stands for "recalibrate"
-            on interpolations, else "running".
+        model: Any module; its parameters are replaced by those of the point, its buffers are kept.
+        data: A `Data`; a pair (inputs, targets) or another tuple, mapping or dataclass of tensors, arrays or lists of
+            numbers; a Dataset; or a DataLoader that returns the same data in every pass. Batches of a DataLoader with
+            numbers, strings or lists beside their tensors are kept; other data are divided into batches as needed.
+        loss: "cross_entropy" (targets of -100 are ignored, as in torch); "mse" (mean over the outputs; class labels
+            become one-hot vectors); a criterion such as torch.nn.CrossEntropyLoss(weight=w); "language_model" (see
+            `landscape.objective.language_loss`); "model", the loss that the model itself returns (see
+            `landscape.objective.own_loss`); or a callable (model, batch). The callable returns losses [batch], a
+            `Weighted`, a scalar that is the mean over the batch, or a dict of these. In a dict the entry "loss", or the
+            sum of all entries if there is none, is the loss, and the other entries become quantities of the surface.
+            The callable may differentiate the network with respect to its inputs (residuals of differential equations,
+            forces, gradient penalties), as in training.
+        batch_norm: Statistics of BatchNorm layers: "running" (those of the model), "recalibrate" (estimated from all
+            of ``data`` at every point, independent of ``batch_size``) or "batch" (of each batch of ``batch_size``
+            samples; a last batch of one sample joins the one before it). None means "recalibrate" on interpolations
+            and "running" otherwise.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        dtype: arithmetic of the forward pass, torch.float32 or torch.float64.
-        precision: "full" (products in ``dtype``), or faster ones for float32: "tf32" (CUDA only), "bf16" (the
-            forward pass under torch.autocast). Points, losses and averages stay in ``dtype``.
-        batch_size: samples a forward pass, where that is not chosen by timing. None: 256 under "batch", otherwise
-            as many as make inputs of 2 MiB.
-        whole_batch: all data are one batch, for losses that couple samples (contrastive, ranking, Cox) or whose data
-            have parts of several lengths. Such a loss has no standard error.
-        metrics: further quantities by name, callables (model, batch) with the forms of a loss but for the dict. Each
-            runs the model by itself; terms in the dict of a loss cost no pass of their own.
-        regularizer: a callable (model) -> scalar of the parameters alone, added to the loss of every sample, and a
-            quantity of its own. It is computed once a point on surfaces, and once a batch in derivatives.
+        dtype: Arithmetic of the forward pass, torch.float32 or torch.float64.
+        precision: "full" (products in ``dtype``) or, for float32, the faster "tf32" (CUDA only) or "bf16" (forward
+            pass under torch.autocast). Points, losses and averages remain in ``dtype``.
+        batch_size: Samples of a forward pass, unless that is chosen by timing. None means 256 for "batch", otherwise
+            the number of samples whose inputs take 2 MiB.
+        whole_batch: Take all data as one batch, for a loss that couples samples (contrastive, ranking, Cox) or for
+            data whose parts have different lengths. Such a loss has no standard error.
+        metrics: Further quantities by name: callables (model, batch) that return the forms of a loss except a dict.
+            Each runs the model again, unlike the entries in the dict of a loss.
+        regularizer: A callable (model) -> scalar that depends on the parameters alone. It is added to the loss of every
+            sample, and is also a quantity of the surface. Surfaces compute it once for each point, derivatives once for
+            each batch.
 
     Raises:
-        InputError: data, loss, labels or model that do not fit each other; a random forward pass; a loss that
-            depends on the batches.
+        InputError: data, loss, labels and model do not fit each other; the forward pass is random; or the loss depends
+            on the batches.
 
     Example:
         >>> model, data = torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
@@ -100,10 +102,10 @@ def objective(
 
 
 class Objective(Presented):
-    """A loss of a network on samples, at any point of parameter space; `objective` makes one.
+    """A loss of a network on samples, at any point of parameter space; made by `objective`.
 
-    Four parts: ``batches`` (the samples), ``passes`` (how the network and the loss are run), its ``network`` (which is
-    put at points) and ``contract`` (what loss and metrics give for a batch).
+    It has four parts: ``batches`` (the samples), ``passes`` (the execution of network and loss), ``network`` (the
+    network that is moved to points) and ``contract`` (the terms of loss and metrics).
     """
 
     def __init__(self, model: nn.Module, data: Any, settings: Settings) -> None:
@@ -118,13 +120,13 @@ class Objective(Presented):
             self.batches = Batches(samples, settings, network.has_batch_norm)
             take_apart(self.contract, self.passes, self.batches)
             watch(self.contract, self.passes, self.batches, model)
-            with self.arithmetic():  # the default dtype may be another one by now
+            with self.arithmetic():  # again, because `watch` may have changed the default dtype
                 settle(self.contract, self.passes, self.batches)
 
     @own_torch_state()
     @torch.no_grad()
     def __call__(self, point: Point, weights: Sequence[float] = ()) -> Tensor:
-        """Losses [N] of all samples at ``point``, on the CPU; ``weights`` are those of the directions of a slice.
+        """Losses [N] of all samples at ``point``, on the CPU; ``weights`` are the weights of a slice's directions.
 
         Raises:
             InputError: ``point`` does not belong to this network.
@@ -134,18 +136,19 @@ class Objective(Presented):
             return torch.cat([self.losses(batch).cpu() for _, batch in self.batches()])
 
     def on(self, slice_: Slice, *coordinates: float) -> Tensor:
-        """Losses [N] at ``coordinates`` of ``slice_``, for which this objective is settled, see `for_slice`."""
+        """Losses [N] at ``coordinates`` of ``slice_``, for which this objective was made by `for_slice`."""
         return self(slice_(*coordinates), slice_.weights_at(*coordinates))
 
     def move_to(self, point: Point, weights: Sequence[float] = ()) -> None:
-        """Put the private network at ``point`` and renew what follows from it, see `renew_statistics`."""
+        """Move the private network to ``point`` and update its statistics, see `renew_statistics`."""
         self.network.move_to(point)
         self.renew_statistics(weights)
 
     def renew_statistics(self, weights: Sequence[float] = ()) -> None:
-        """Set what the present weights, or the ``weights`` of the directions of a slice, decide besides parameters.
+        """Update the buffers that depend on the point.
 
-        These are the buffers between several networks and, under "recalibrate", the BatchNorm statistics.
+        These are the buffers interpolated between several networks, by the ``weights`` of a slice's directions, and
+        with the policy "recalibrate" the BatchNorm statistics.
         """
         self.network.set_between(weights)
         if self.batch_norm == "recalibrate":
@@ -153,18 +156,19 @@ class Objective(Presented):
             self.order = recalibrate(self.model, self.losses, batches, self.order)
 
     def evaluate(self, batch: Any) -> Measured:
-        """Losses, hits and quantities of a batch at the present weights, each with its mean over all data.
+        """Losses, hits and quantities of a batch at the present weights, scaled so that plain means are the results.
 
-        Where samples weigh differently the losses are N w_n l_n / sum w, whose mean over all data is the weighted mean.
+        If the samples have weights w_n, the losses are N w_n l_n / sum w, whose mean over all data is the weighted
+        mean.
         """
         return self.contract.evaluate(self.passes, batch, self.batches.count(batch))
 
     def losses(self, batch: Any) -> Tensor:
-        """The losses that `evaluate` gives, without the metrics."""
+        """The losses of `evaluate`, without computing the metrics."""
         return self.contract.evaluate(self.passes, batch, self.batches.count(batch), metrics=False).losses
 
     def measure(self, batch: Any) -> Measured:
-        """As `evaluate`, with the losses of single samples as they are, whatever these weigh, without a regularizer."""
+        """Like `evaluate`, but with losses that are not scaled by weights, and without the regularizer."""
         return self.contract.measure(self.passes, batch, self.batches.count(batch))[0]
 
     def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -172,36 +176,36 @@ class Objective(Presented):
         return self.passes(function, *arguments)
 
     def regularization(self, slice_: Slice, coordinates: Tensor) -> Tensor:
-        """What the regularizer adds to every loss at ``coordinates`` [K, axes] of ``slice_``, [K] in float64.
+        """The values [K] of the regularizer at ``coordinates`` [K, axes] of ``slice_``, in float64.
 
-        The network is at the origin of the slice afterwards.
+        Afterwards the network is at the origin of the slice.
         """
-        found = torch.zeros(len(coordinates), dtype=torch.float64)
+        values = torch.zeros(len(coordinates), dtype=torch.float64)
         with torch.no_grad():
-            for number, place in enumerate(coordinates.tolist()):
-                self.network.move_to(slice_(*place))
-                found[number] = self.contract.regularization(self.passes).cpu()
+            for number, position in enumerate(coordinates.tolist()):
+                self.network.move_to(slice_(*position))
+                values[number] = self.contract.regularization(self.passes).cpu()
             self.network.move_to(slice_.origin)
-        return found
+        return values
 
     def score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Losses and hits of ``outputs`` under a named loss."""
         return self.contract.score(outputs, targets, self.dtype)
 
     def weights_of(self, start: int, stop: int) -> Tensor | None:
-        """Weights of the samples from ``start`` to ``stop``, of mean 1 over all samples; None where all are 1."""
+        """Weights of the samples ``start`` to ``stop``, with mean 1 over all samples; None if all are 1."""
         weights = self.contract.weights
         return None if weights is None else weights[start:stop]
 
     def arithmetic(self) -> contextlib.AbstractContextManager[None]:
-        """What all computation runs in, see `Passes.arithmetic`."""
+        """The context of all computations, see `Passes.arithmetic`."""
         return self.passes.arithmetic()
 
     def check_moves(self, names: Iterable[str]) -> None:
-        """Raise InputError where the loss does not follow a parameter of ``names`` that is moved.
+        """Raise InputError if the loss does not change with a parameter of ``names`` although it reads its values.
 
-        That is one whose values it reads from elsewhere: from the model that was passed in, which a patched forward, a
-        hook or the loss itself holds on to, or from what was computed from it before.
+        Such a loss reads them from other memory: from the caller's model, to which a patched forward, a hook or the
+        loss itself refers, or from tensors that were computed from it before.
         """
         names, touched = list(names), self.passes.touched
         self.network.check_followed(names)
@@ -215,15 +219,15 @@ class Objective(Presented):
                     return
         some = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
         raise InputError(
-            f"the loss reads none of the parameters that are moved ({some}), so that nothing could change; "
-            "does it call the network that it is given?"
+            f"the loss reads none of the parameters that are moved ({some}), so that it cannot change; "
+            "does it call the network that is passed to it?"
         )
 
     def settle_overwritten(self) -> None:
-        """Find out whether passes overwrite parameters at this very point; where not, they need no copies of them.
+        """Check that passes do not overwrite parameters at this point, so that they need no copies of them.
 
         Raises:
-            InputError: they do, see `Network.check_overwritten`.
+            InputError: they overwrite some, see `Network.check_overwritten`.
         """
         if self.network.overwrites:
             for _, batch in self.batches():
@@ -236,15 +240,15 @@ class Objective(Presented):
         return self._with(passes=self.passes.in_full_precision())
 
     def on_few_samples(self) -> "Objective":
-        """The same objective on the samples of `Batches.few` alone."""
+        """The same objective on the few samples of `Batches.few`."""
         return self._with(batches=self.batches.of_few(), order=None)
 
     def of_network(self, model: nn.Module) -> "Objective":
-        """The same objective for another network, with the buffers that it has now."""
+        """The same objective for another network, with its present buffers."""
         return self._with(passes=self.passes.of(self.network.of(model)), order=None)
 
     def in_batches(self, most: int) -> "Objective":
-        """The same objective in batches of at most ``most`` samples, where these are free."""
+        """The same objective in batches of at most ``most`` samples, unless the batches are fixed."""
         return self._with(batches=self.batches.at_most(most))
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> "Objective":
@@ -252,18 +256,18 @@ class Objective(Presented):
         return self._with(batches=self.batches.mapped(function))
 
     def twin(self) -> "Objective":
-        """The same objective on the same samples with a network of its own, for another thread."""
+        """The same objective and samples with another copy of the network, for another thread."""
         return self._with(passes=self.passes.twin())
 
     def subset(self, count: int, seed: int) -> "Objective":
-        """The same objective on ``count`` random samples (all where there are fewer, or where they are streamed)."""
+        """The same objective on ``count`` random samples, or on all if there are fewer or if they are streamed."""
         batches, contract = self.batches.subset(count, seed), copy.copy(self.contract)
         if contract.weighs:
             contract.learn_weights(self.passes, batches)
         return self._with(batches=batches, contract=contract, order=None)
 
     def for_slice(self, slice_: Slice | None) -> "Objective":
-        """This objective with BatchNorm policy and other buffers settled for ``slice_``, or for single points (None).
+        """This objective with BatchNorm policy and other buffers chosen for ``slice_``, or for single points (None).
 
         Raises:
             InputError: see `check_buffers`.
@@ -273,7 +277,7 @@ class Objective(Presented):
         several = slice_ is not None and (slice_.networks or 1) > 1
         ends = buffer_ends(self.model, slice_) if slice_ is not None and several else ()
         policy = self.batch_norm or ("recalibrate" if several and self.has_batch_norm else "running")
-        # The own statistics and buffers stay as they are.
+        # The statistics and buffers of this objective's own network must not change.
         passes = self.passes.twin() if several and (self.has_batch_norm or ends) else self.passes
         settled = self._with(passes=passes.of(passes.network.under(policy)))
         if ends:
@@ -308,7 +312,7 @@ class Objective(Presented):
 
     @property
     def renews(self) -> bool:
-        """Whether statistics or other buffers change from point to point."""
+        """Whether statistics or other buffers depend on the point."""
         return self.network.renews
 
     @property
@@ -317,17 +321,17 @@ class Objective(Presented):
 
     @property
     def batches_fixed(self) -> bool:
-        """Whether there is one partition into batches for all, see `Batches`."""
+        """Whether the division into batches is fixed, see `Batches`."""
         return self.batches.fixed
 
     @property
     def regularizes(self) -> bool:
-        """Whether there is a regularizer, which `measure` leaves out."""
+        """Whether there is a regularizer, which `measure` does not include."""
         return self.contract.regularizer is not None
 
     @property
     def scores_outputs(self) -> bool:
-        """Whether all that `measure` gives follows from the outputs of the network, by `score`."""
+        """Whether `score` computes the results of `measure` from the outputs of the network alone."""
         return not callable(self.loss) and not self.contract.metrics
 
     @property
@@ -361,28 +365,28 @@ class Objective(Presented):
 
     @property
     def has_accuracy(self) -> bool:
-        """Whether `evaluate` gives hits."""
+        """Whether `evaluate` returns hits."""
         return self.contract.has_accuracy
 
     @property
     def quantity_names(self) -> tuple[str, ...]:
-        """Names of the quantities that `evaluate` gives beside the losses."""
+        """Names of the quantities that `evaluate` returns in addition to the losses."""
         return self.contract.quantity_names
 
     @property
     def derived(self) -> Mapping[str, Callable[[np.ndarray], np.ndarray]]:
-        """Quantities that follow from the mean loss at a point, by name, and how."""
-        found: Mapping[str, Callable[[np.ndarray], np.ndarray]] = getattr(self.loss, "derived", {})
-        return found
+        """Quantities that are functions of the mean loss at a point: name -> function."""
+        functions: Mapping[str, Callable[[np.ndarray], np.ndarray]] = getattr(self.loss, "derived", {})
+        return functions
 
     @property
     def per_sample(self) -> bool:
-        """Whether there is a loss of every sample."""
+        """Whether single samples have losses of their own."""
         return self.contract.per_sample
 
     @property
     def independent(self) -> bool:
-        """Whether the loss is a mean over samples that are known one by one, so that it has a standard error."""
+        """Whether the loss is a mean over losses of single samples, so that it has a standard error."""
         return self.per_sample and not self.samples.whole
 
     @property
@@ -401,7 +405,7 @@ class Objective(Presented):
 
     @property
     def description(self) -> dict[str, Any]:
-        """What the losses depend on besides the point; JSON types only."""
+        """What the losses depend on besides the point, as metadata of JSON types."""
         name = self.loss if isinstance(self.loss, str) else _name_of(self.loss)
         whole = {"whole_batch": True} if self.samples.whole else {}  # absent otherwise, as in files of earlier versions
         return whole | {
@@ -414,11 +418,11 @@ class Objective(Presented):
         }
 
 
-def check_objective(found: Any, call: str) -> None:
-    """Refuse what is no objective where ``call`` takes one: swapped arguments, or a model."""
-    if not isinstance(found, Objective):
+def check_objective(value: Any, call: str) -> None:
+    """Raise InputError unless ``value`` is an objective, as ``call`` needs; the message shows how to make one."""
+    if not isinstance(value, Objective):
         raise InputTypeError(
-            f"{call} takes an objective, made by ll.objective(model, data), not {type(found).__name__}"
+            f"{call} takes an objective, made by ll.objective(model, data), not {type(value).__name__}"
         )
 
 

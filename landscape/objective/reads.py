@@ -1,4 +1,4 @@
-"""What a forward pass reads: parameters in places where a shortcut would not put them, and values that decide."""
+"""Watching which parameters a forward pass reads where, and whether values of tensors decide what it computes."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ TO_PYTHON |= {"equal", "allclose", "is_nonzero"}
 
 @dataclass(frozen=True)
 class Read:
-    """An operation read the parameter ``name`` inside ``module`` (None: outside the network) at ``time``."""
+    """An operation inside ``module`` (None: outside the network) read the parameter ``name`` at ``time``."""
 
     name: str
     module: nn.Module | None
@@ -28,15 +28,15 @@ class Read:
 
 
 class Reads(WatchingMode):
-    """Notes in ``found`` every `Read` of the ``parameters`` by an operation, also through views and other names.
+    """Collects every `Read` of the ``parameters`` by an operation, also through views and under other names.
 
-    ``where`` tells the module that runs, and the time.
+    ``where`` returns the module that is running, and the time.
     """
 
     def __init__(self, parameters: dict[str, Tensor], where: Callable[[], tuple[nn.Module | None, int]]):
         super().__init__()
         self.ranges = [(name, p.data_ptr(), p.data_ptr() + p.nbytes) for name, p in parameters.items() if p.numel()]
-        self.where, self.found = where, set[Read]()
+        self.where, self.reads = where, set[Read]()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -44,12 +44,12 @@ class Reads(WatchingMode):
             start = tensor.data_ptr()
             for name, low, high in self.ranges:
                 if low <= start < high:
-                    self.found.add(Read(name, *self.where()))
+                    self.reads.add(Read(name, *self.where()))
         return function(*args, **kwargs)
 
 
 class Decisions(TorchFunctionMode):
-    """Notes in ``made`` whether a value of a tensor reached Python, where it may decide what runs next."""
+    """Sets ``made`` if a value of a tensor is read by Python, which may decide by it what to compute."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Decisions(TorchFunctionMode):
 
 
 def is_differentiated(tensor: Tensor) -> bool:
-    """Whether derivatives are taken through ``tensor``, by any of torch's ways."""
+    """Whether derivatives are taken through ``tensor``, by autograd, forward mode or torch.func."""
     dual = forward_ad.unpack_dual(tensor).tangent is not None
     return tensor.requires_grad or dual or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 

@@ -1,4 +1,4 @@
-"""What the caller of `objective` chooses, checked before any work."""
+"""The settings of an objective, checked before any work."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ class Settings:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the loss is one of ours, of the outputs of the network and nothing else."""
+        """Whether the loss is a named one that depends only on the outputs of the network."""
         return isinstance(self.loss, str) and not self.metrics and self.regularizer is None
 
     @classmethod
@@ -56,10 +56,10 @@ class Settings:
         batch_size: int | None,
         whole_batch: bool,
     ) -> "Settings":
-        """The settings, once each of them is known to be possible.
+        """The settings, after they have been checked.
 
         Raises:
-            InputError: an unknown name, or a combination that does not exist.
+            InputError: a name is unknown, or a combination is not possible.
         """
         loss = OWN[loss]() if isinstance(loss, str) and loss in OWN else as_loss(loss)
         if not callable(loss) and not (isinstance(loss, str) and loss in LOSSES):
@@ -84,5 +84,5 @@ class Settings:
             )
         place = select_device(device)
         if precision == "bf16" and not has_bf16(place):
-            warnings.warn("no bf16 instructions here: this is slower than full precision", stacklevel=4)
+            warnings.warn("this device has no bf16 instructions, so bf16 is slower than full precision", stacklevel=4)
         return cls(loss, metrics, regularizer, batch_norm, place, dtype, precision, batch_size, whole_batch)

@@ -1,4 +1,4 @@
-"""Whose buffers a network has at the points of a slice: asked for, refused or taken from the networks themselves."""
+"""The buffers of a network at the points of a slice: from the networks of the slice, or by the BatchNorm policy."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from landscape.slices.planes import AnySlice, Slice
 
 __all__ = ["buffer_ends", "check_buffers", "check_point", "check_positive", "whole_slice"]
 
-MODELS = "give the models themselves, as in ll.interpolation_line(model_a, model_b)"
+MODELS = "pass the models themselves, as in ll.interpolation_line(model_a, model_b)"
 
 
 def whole_slice(network: Network, slice_: AnySlice) -> AnySlice:
-    """``slice_``, with the parameters of the objective's network where it was made of recorded ones that lack some."""
+    """``slice_``, completed by parameters of the objective's network if it was made from points that lack some."""
     if not slice_.is_partial:
         return slice_
     network.given.check_unchanged(network.given.keys() - slice_.origin.keys())
@@ -29,12 +29,13 @@ def whole_slice(network: Network, slice_: AnySlice) -> AnySlice:
 
 
 def check_buffers(network: Network, slice_: Slice) -> None:
-    """Refuse a slice on which nothing says whose buffers the network of an objective should have.
+    """Raise InputError if the buffers of the network on ``slice_`` are not determined.
 
     Raises:
-        InputError: a slice made by hand that does not say through how many networks it goes; buffers that differ
-            between networks and cannot be interpolated, or are not known; one network's BatchNorm statistics for
-            several; a slice around a network with other buffers than the objective's; a network that was changed since.
+        InputError: a slice made by hand does not declare the number of its networks; buffers differ between networks
+            and cannot be interpolated, or are unknown; the policy "running" would use one network's BatchNorm
+            statistics for several; the slice lies around a network with other buffers than the objective's; or a
+            network was changed after the slice was made.
     """
     slice_.check_unchanged()
     if slice_.networks is None:
@@ -46,7 +47,7 @@ def check_buffers(network: Network, slice_: Slice) -> None:
 
 
 def buffer_ends(model: nn.Module, slice_: Slice) -> tuple[Point, ...]:
-    """What `set_buffers` takes at the origin of ``slice_`` and at the end of every direction, for several networks."""
+    """The buffers at the origin of ``slice_`` and at the end of every direction, for a slice of several networks."""
     if slice_.held:
         return slice_.held.ends
     exact = {layer.left: torch.ones((), dtype=torch.float64) for layer in spectral_layers(model)}
@@ -54,11 +55,7 @@ def buffer_ends(model: nn.Module, slice_: Slice) -> tuple[Point, ...]:
 
 
 def check_positive(ends: Sequence[Point], slice_: Slice, axes: Sequence[np.ndarray]) -> None:
-    """Refuse a grid on which a buffer that is positive in all networks, such as a variance, becomes negative.
-
-    Raises:
-        InputError: there is one; it is named.
-    """
+    """Raise InputError if a buffer that is positive in all networks, such as a variance, is not on the whole grid."""
     if not ends:
         return
     corners = torch.tensor(list(itertools.product(*[(axis[0], axis[-1]) for axis in axes])), dtype=torch.float64)
@@ -67,9 +64,9 @@ def check_positive(ends: Sequence[Point], slice_: Slice, axes: Sequence[np.ndarr
         values = between([{name: end[name] for name in positive} for end in ends], weights)
         for name in positive:
             if not _positive(values[name]):
-                place = ", ".join(f"{coordinate:g}" for coordinate in corner)
+                position = ", ".join(f"{coordinate:g}" for coordinate in corner)
                 raise InputError(
-                    f"the buffer {name!r} is positive in all networks of this slice, but would not be at ({place}); "
+                    f"the buffer {name!r} is positive in all networks of this slice, but would not be at ({position}); "
                     "choose ranges nearer to the networks, such as alpha_range=(0, 1)"
                 )
 
@@ -130,10 +127,10 @@ def _check_one(network: Network, held: Point) -> None:
 
 
 def check_point(network: Network, settled: Network, point: nn.Module | Point) -> None:
-    """Refuse a point off the plane, which has no buffers, where statistics of normalisation layers belong to it.
+    """Raise InputError for a point without buffers if its network needs statistics of normalisation layers.
 
     Raises:
-        InputError: they are neither known nor chosen by a policy; the layer is named.
+        InputError: the statistics are neither known nor determined by a policy; the message names the layer.
     """
     if isinstance(point, nn.Module):
         return
@@ -143,6 +140,6 @@ def check_point(network: Network, settled: Network, point: nn.Module | Point) ->
         norm = isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None
         if norm and module not in by_policy:
             raise InputError(
-                f"points hold no statistics of the layer {name!r}, which differ from one to the next; give the models "
+                f"points hold no statistics of the layer {name!r}, which differ from one to the next; pass the models "
                 "themselves, or for BatchNorm choose batch_norm='recalibrate' for the objective"
             )

@@ -241,7 +241,7 @@ class _Trace:
         """A read of a parameter of the layer's ``own`` by anything but the ``layer``, or of any before it ran."""
         began = self.calls[layer][0]
         return next(
-            (read for read in self.reads.found if read.time < began or (read.name in own and read.module is not layer)),
+            (read for read in self.reads.reads if read.time < began or (read.name in own and read.module is not layer)),
             None,
         )
 
