@@ -1,5 +1,6 @@
 """Chosen parameters: what is chosen, that only this is moved, kept and measured, and low-rank adapters among them."""
 
+import contextlib
 import hashlib
 import math
 import warnings
@@ -12,6 +13,7 @@ from torch import nn
 
 import landscape_lib as ll
 from landscape.slices.chosen import chosen_parameters, kind_of
+from landscape.trajectories import JoinedPoints
 
 DATA = torch.randn(23, 6, generator=torch.Generator().manual_seed(5)).double(), torch.arange(23) % 3
 
@@ -212,6 +214,25 @@ def test_a_network_that_was_changed_since_is_noticed():
     assert abs(fresh.loss - before).max() > 1e-3
 
 
+def test_a_pass_that_rarely_writes_into_what_is_shared_leaves_the_network_alone():
+    class Rare(nn.Linear):
+        def forward(self, x):
+            if bool((x[:, 0] == 0.125).any()):
+                self.weight.data.mul_(0.5)
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(Rare(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    inputs = DATA[0].repeat(40, 1)
+    inputs[500, 0] = 0.125  # none of the samples that are tried first
+    before = digest(model)
+    plane = ll.random_plane(model, parameters=("2.*",))
+    with contextlib.suppress(ll.InputError, RuntimeError):
+        target = ll.objective(model, (inputs, DATA[1].repeat(40)), dtype=torch.float64, device="cpu", batch_size=8)
+        ll.evaluate(target, plane, resolution=3, progress=False)
+    assert digest(model) == before
+
+
 def test_ignored_parameters_are_left_out_of_the_chosen():
     model = dense()
     plane = ll.random_plane(model, parameters=("2.*",))
@@ -346,6 +367,9 @@ def test_a_run_of_chosen_parameters_is_resumed_and_others_are_refused(tmp_path):
         with pytest.raises(ll.InputError, match="points of another network or run"):
             ll.TrajectoryRecorder(path, parameters=parameters, resume=True).record(model)
     points = ll.RecordedPoints(path)
+    ll.TrajectoryRecorder(tmp_path / "other.points", parameters=("*lora*",)).record(adapted(3))
+    with pytest.raises(ll.InputError, match="began with other values of those that were not chosen"):
+        JoinedPoints([points, ll.RecordedPoints(tmp_path / "other.points")])
     with pytest.warns(UserWarning, match="4 parameters were not recorded, first '0.base.weight'"):
         ll.evaluate(objective(adapted(3)), ll.pca_plane(points), resolution=2, progress=False)
 

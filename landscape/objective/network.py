@@ -171,6 +171,8 @@ class Network:
         values = {}
         for name, parameter in own.items():
             value = aligned(self._converted(point[name].detach()))
+            if value.numel() and value.data_ptr() == self.given[name].data_ptr():
+                value = value.clone()  # into which passes may write, though they did not when they were watched
             whole = value.dtype != parameter.dtype
             values[name] = value.round().to(parameter.dtype) if whole else value
             if whole and not torch.allclose(values[name].to(value.dtype), value):

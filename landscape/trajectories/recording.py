@@ -312,6 +312,11 @@ class JoinedPoints(Sequence[Any]):
         for run in self.runs:
             if run.shapes != self.runs[0].shapes:
                 raise InputError(f"{run.path} and {self.runs[0].path} are of different networks; they share no plane")
+            if run.choice != self.runs[0].choice:
+                raise InputError(
+                    f"{run.path} and {self.runs[0].path} chose other parameters, or began with other values of those "
+                    "that were not chosen; they share no plane"
+                )
 
     def __len__(self) -> int:
         return sum(map(len, self.runs))
