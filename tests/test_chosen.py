@@ -181,6 +181,8 @@ def test_a_plane_of_adapters_is_that_of_the_dense_network():
             assert surface.loss[i, j] == pytest.approx(expected, abs=1e-10)
     assert digest(model) == before
     assert surface.metadata["slice"]["parameters"] == ["trainable"]
+    assert "only trainable moved" in ll.plot_contour(surface).axes.get_title()
+    assert "not moved: 4 (not chosen)" in ll.cli.summarize(surface)
 
 
 def test_fresh_adapters_are_warned_about_and_move_when_told_how():

@@ -58,6 +58,7 @@ def common_title(surfaces: Sequence[Described]) -> str:
     policies = batch_norm - {""}
     where = ", where there is any" if "" in batch_norm else ""
     notes = [f"BatchNorm{where}: {policies.pop()}"] if len(policies) == 1 else []
+    notes += _chosen_note(surfaces)
     notes += [f"forward passes in {' or '.join(sorted(precision))}"] if precision != {"full"} else []
     if smoothed := {surface.metadata.get("smoothed") for surface in surfaces} - {None}:
         notes += [f"smoothed for display (Gaussian, σ = {' or '.join(f'{sigma:g}' for sigma in smoothed)} grid steps)"]
@@ -71,6 +72,13 @@ def common_title(surfaces: Sequence[Described]) -> str:
             ],
         )
     )
+
+
+def _chosen_note(surfaces: Sequence[Described]) -> list[str]:
+    """The parameters that alone were moved, where all ``surfaces`` chose the same."""
+    chosen = {tuple(_section(surface, "slice").get("parameters") or ()) for surface in surfaces}
+    parameters = chosen.pop() if len(chosen) == 1 else ()
+    return [f"only {', '.join(map(str, parameters))} moved"] if parameters else []
 
 
 def _interpolation_note(surfaces: Sequence[Surface]) -> str:

@@ -39,7 +39,8 @@ def surface_facts(surface: Surface) -> dict[str, str]:
         "metrics of the checkpoint": lambda: meta.get("stored_metrics"),
         "loss": lambda: _loss(meta.get("objective", {})),
         **{key: functools.partial(str, value) for key, value in _numbers(surface).items()},
-        "slice": lambda: _pairs(meta.get("slice", {}), skip=("axes", "fingerprint", "explained_variance")),
+        "slice": lambda: _pairs(meta.get("slice", {}), skip=("axes", "fingerprint", "explained_variance", "not_moved")),
+        "not moved": lambda: _counts(meta.get("slice", {}).get("not_moved") or {}),
         "explained variance": lambda: _shares(meta.get("slice", {}).get("explained_variance") or []),
         "grid": lambda: " x ".join(f"{len(axis)} points from {axis[0]:g} to {axis[-1]:g}" for axis in surface.axes),
         "directions": lambda: _geometry(meta),
@@ -159,6 +160,10 @@ def _geometry(meta: dict[str, Any]) -> str:
     if meta.get("cosine") is not None:
         parts.append(f"cosine {meta['cosine']:.4g}")
     return "; ".join(parts)
+
+
+def _counts(groups: dict[str, list[str]]) -> str:
+    return ", ".join(f"{len(names)} ({reason})" for reason, names in groups.items())
 
 
 def _shares(shares: list[float]) -> str:
