@@ -5,7 +5,7 @@ import statistics
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from landscape.runtime import own_torch_state
 from landscape.sharpness.neighbourhood import Neighbourhood, NonFinite
 from landscape.sharpness.searches import SearchResult, ascend_ball, average_noise, search_box, step_once
 
-__all__ = ["MEASURES", "check_sharpness", "layer_sharpness", "layer_sharpness_in", "sharpness", "sharpness_in"]
+__all__ = ["MEASURES", "layer_sharpness", "layer_sharpness_in", "settled_measure", "sharpness", "sharpness_in"]
 
 MeasureName = Literal["keskar", "sam", "ascent", "gaussian", "adaptive-sam", "adaptive-ascent", "adaptive-gaussian"]
 
@@ -41,6 +41,19 @@ class Measure:
         if self.scale is not torch.abs:
             return self
         return replace(self, scale=lambda w: w.abs() + eta, definition=f"{self.definition}; eta = {eta:g}")
+
+    def with_settings(self, radius: float | None, samples: int | None, steps: int | None, seed: int) -> "Measure":
+        """This measure with those of the settings that it has and that are not None; refuse values out of range."""
+        check_seed(seed)
+        check_number("radius", self.radius if radius is None else radius, above=0)
+        changes: dict[str, Any] = {} if radius is None else {"radius": radius}
+        if self.samples is not None and samples is not None:
+            check_count("samples", samples, 1 + (self.search is average_noise))
+            changes["samples"] = samples
+        if self.steps is not None and steps is not None:
+            check_count("steps", steps)
+            changes["steps"] = steps
+        return replace(self, **changes)
 
 
 FORET = "Foret et al. 2021, Sharpness-Aware Minimization for Efficiently Improving Generalization"
@@ -149,61 +162,40 @@ def sharpness(
         (5, True)
     """
     check_objective(objective, "sharpness(objective, model, measure)")
-    check_sharpness([measure], radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
-    around = Neighbourhood(objective, point, parameters)
-    return sharpness_in(around, measure, radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
+    settled = settled_measure(measure, radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
+    return _sharpness(measure, settled, Neighbourhood(objective, point, parameters), seed)
 
 
 @own_torch_state()
 def sharpness_in(
-    neighbourhood: Neighbourhood,
-    measure: str,
-    *,
-    radius: float | None = None,
-    samples: int | None = None,
-    steps: int | None = None,
-    seed: int = 0,
-    eta: float = 0.0,
+    neighbourhood: Neighbourhood, measure: str, *, samples: int | None = None, steps: int | None = None, seed: int = 0
 ) -> Sharpness:
     """Like `sharpness`, in a neighbourhood that several measures share; its T becomes that of this measure."""
-    check_sharpness([measure], radius=radius, samples=samples, steps=steps, seed=seed, eta=eta)
-    if measure == "keskar" and neighbourhood.loss <= -1:
-        raise InputError(
-            f"keskar divides by 1 + L, but the loss L is {neighbourhood.loss:.6g}; use another measure, such as "
-            "ascent, or a loss that is not negative"
-        )
-    chosen = MEASURES[measure].named(eta)
-    neighbourhood.rescale({name: chosen.scale(value.detach()) for name, value in neighbourhood.moved.items()})
-    return _measured(measure, chosen, neighbourhood, radius, samples, steps, seed)
+    return _sharpness(measure, settled_measure(measure, samples=samples, steps=steps, seed=seed), neighbourhood, seed)
 
 
-def check_sharpness(
-    measures: Sequence[str],
+def settled_measure(
+    name: str,
     *,
     radius: float | None = None,
     samples: int | None = None,
     steps: int | None = None,
     seed: int = 0,
     eta: float = 0.0,
-) -> None:
-    """Raise InputError unless every one of ``measures`` can be measured with these settings, see `sharpness`."""
-    for name in measures:
-        if name not in MEASURES:
-            raise InputError(f"unknown measure {name!r}; use one of {', '.join(MEASURES)}")
-        if eta and MEASURES[name].scale is not torch.abs:
-            adaptive = ", ".join(key for key, value in MEASURES.items() if value.scale is torch.abs)
-            raise InputError(f"{name} has no eta; only {adaptive} have one")
-        _check_settings(MEASURES[name], radius, samples, steps, seed)
+) -> Measure:
+    """The measure ``name`` with these settings in the place of its usual ones, see `sharpness`.
+
+    Raises:
+        InputError: an unknown measure, or a value out of range.
+    """
+    if name not in MEASURES:
+        raise InputError(f"unknown measure {name!r}; use one of {', '.join(MEASURES)}")
+    usual = MEASURES[name]
+    if eta and usual.scale is not torch.abs:
+        adaptive = ", ".join(key for key, value in MEASURES.items() if value.scale is torch.abs)
+        raise InputError(f"{name} has no eta; only {adaptive} have one")
     check_number("eta", eta, least=0)
-
-
-def _check_settings(measure: Measure, radius: float | None, samples: int | None, steps: int | None, seed: int) -> None:
-    check_number("radius", measure.radius if radius is None else radius, above=0)
-    if measure.samples is not None:
-        check_count("samples", samples, 1 + (measure.search is average_noise))
-    if measure.steps is not None:
-        check_count("steps", steps)
-    check_seed(seed)
+    return usual.named(eta).with_settings(radius, samples, steps, seed)
 
 
 @own_torch_state()
@@ -235,9 +227,8 @@ def layer_sharpness(
         InputError: a value is out of range, the point belongs to another network, or its loss is not finite.
     """
     check_objective(objective, "layer_sharpness(objective, model)")
-    _check_settings(replace(LAYER, radius=radius, samples=samples), radius, samples, None, seed)
-    around = Neighbourhood(objective, point, parameters)
-    return layer_sharpness_in(around, radius=radius, samples=samples, seed=seed)
+    LAYER.with_settings(radius, samples, None, seed)  # before anything is computed
+    return layer_sharpness_in(Neighbourhood(objective, point, parameters), radius=radius, samples=samples, seed=seed)
 
 
 @own_torch_state()
@@ -245,39 +236,40 @@ def layer_sharpness_in(
     neighbourhood: Neighbourhood, *, radius: float = 0.1, samples: int = 10, seed: int = 0
 ) -> tuple[Sharpness, ...]:
     """Like `layer_sharpness`, in a neighbourhood that other measures share."""
-    measure = replace(LAYER, radius=radius, samples=samples)
-    _check_settings(measure, radius, samples, None, seed)
+    measure = LAYER.with_settings(radius, samples, None, seed)
     point = neighbourhood.moved
     layers = dict.fromkeys(name.rpartition(".")[0] for name, value in point.items() if value.numel())
     results = []
     for layer in layers:
         neighbourhood.rescale({name: _rms(value, name.rpartition(".")[0] == layer) for name, value in point.items()})
-        results.append(_measured("layer", measure, neighbourhood, None, None, None, seed, layer))
+        results.append(_measured("layer", measure, neighbourhood, seed, layer))
     return tuple(results)
 
 
+def _sharpness(name: str, settled: Measure, neighbourhood: Neighbourhood, seed: int) -> Sharpness:
+    if name == "keskar" and neighbourhood.loss <= -1:
+        raise InputError(
+            f"keskar divides by 1 + L, but the loss L is {neighbourhood.loss:.6g}; use another measure, such as "
+            "ascent, or a loss that is not negative"
+        )
+    neighbourhood.rescale({name: settled.scale(value.detach()) for name, value in neighbourhood.moved.items()})
+    return _measured(name, settled, neighbourhood, seed)
+
+
 def _measured(
-    name: str,
-    measure: Measure,
-    neighbourhood: Neighbourhood,
-    radius: float | None,
-    samples: int | None,
-    steps: int | None,
-    seed: int,
-    layer: str | None = None,
+    name: str, measure: Measure, neighbourhood: Neighbourhood, seed: int, layer: str | None = None
 ) -> Sharpness:
     random = measure.search is average_noise
-    radius = measure.radius if radius is None else radius
-    samples, steps = _setting(samples, measure.samples), _setting(steps, measure.steps)
+    settings: dict[str, Any] = {"samples": measure.samples, "steps": measure.steps, "seed": seed}
     try:
-        result = measure.search(neighbourhood, radius, samples=samples, steps=steps, seed=seed)
+        result = measure.search(neighbourhood, measure.radius, **settings)
     except NonFinite as error:
         result = SearchResult([error.args[0]], converged=False)
     losses, loss = result.losses, neighbourhood.loss
     value = (statistics.fmean(losses) if random else max(losses)) - loss
     if not math.isfinite(value):
         warnings.warn(
-            f"{name}: A LOSS WITHIN RADIUS {radius:g} IS NOT FINITE, so the sharpness is {value}", stacklevel=3
+            f"{name}: A LOSS WITHIN RADIUS {measure.radius:g} IS NOT FINITE, so the sharpness is {value}", stacklevel=3
         )
     finite = all(map(math.isfinite, losses))
     return Sharpness(
@@ -285,22 +277,15 @@ def _measured(
         value=100 * value / (1 + loss) if name == "keskar" else value,
         standard_error=(_standard_error(losses) if finite else math.nan) if random else None,
         converged=result.converged,
-        radius=radius,
+        radius=measure.radius,
         definition=measure.definition,
         source=measure.source,
         loss=loss,
         losses=tuple(losses),
-        samples=samples,
-        steps=steps,
-        seed=seed,
         layer=layer,
         metadata=neighbourhood.description,
+        **settings,
     )
-
-
-def _setting(requested: int | None, default: int | None) -> int | None:
-    """The requested value or, if it is None, the default; None if the measure has no such setting."""
-    return default if default is None or requested is None else requested
 
 
 def _standard_error(values: list[float]) -> float:

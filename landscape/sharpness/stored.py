@@ -15,7 +15,7 @@ from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective
 from landscape.points import Point, as_point
 from landscape.results import Sharpness
-from landscape.sharpness.measures import MEASURES, check_sharpness, layer_sharpness, sharpness_in
+from landscape.sharpness.measures import layer_sharpness, settled_measure, sharpness_in
 from landscape.sharpness.neighbourhood import Neighbourhood
 from landscape.storage import cached
 from landscape.storage.json_files import read_json, write_sealed
@@ -63,7 +63,7 @@ def load_or_measure_sharpness(
     Raises:
         InputError: an unknown measure, a damaged file, and what `sharpness` raises.
     """
-    check_sharpness(measures, seed=seed)
+    recipes = {name: _settings(name, seed) for name in measures}  # which refuses an unknown one before any work
     path, point = Path(path), as_point(point)
     subject = _subject(objective, point)
     around = functools.cache(lambda: Neighbourhood(objective, point))  # only where something is missing
@@ -71,7 +71,7 @@ def load_or_measure_sharpness(
     for name in measures:
         found = cached(
             path,
-            {**subject, **_settings(name, seed)},
+            {**subject, **recipes[name]},
             partial(_measured, around, name, seed),
             read=partial(_stored, name=name),
             write=lambda place, new: _keep(place, [*results, new], subject),
@@ -134,10 +134,10 @@ def _measured(around: Callable[[], Neighbourhood], name: str, seed: int) -> Shar
 
 def _settings(name: str, seed: int) -> dict[str, Any]:
     """What the measure ``name`` depends on besides its subject."""
-    usual = MEASURES[name]
-    definition = usual.named(0.0).definition
+    measure = settled_measure(name, seed=seed)
     return {
-        "radius": usual.radius, "samples": usual.samples, "steps": usual.steps, "seed": seed, "definition": definition
+        "radius": measure.radius, "samples": measure.samples, "steps": measure.steps, "seed": seed,
+        "definition": measure.definition,
     }  # fmt: skip
 
 
