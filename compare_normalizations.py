@@ -95,20 +95,8 @@ def main(
     report = studies.normalization_report(networks, facts=facts, target_loss=study.target_loss, figures=captions)
     cli.wrote(cli.write_text(out / "report.md", report))
     print(cli.SHARPNESS_CAUTION)
-    failed = failures(networks)
-    if failed:
+    if failed := studies.unmeasured(networks):
         raise ll.InputError(f"{len(failed)} measurements failed, as the report says; first {failed[0]}")
-
-
-def failures(networks: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """What could not be measured, and why."""
-    return [
-        f"{name} of {norm}: {result['failed']}"
-        for norm, runs in networks.items()
-        for run in runs
-        for name, result in run.items()
-        if "failed" in result
-    ]
 
 
 if __name__ == "__main__":

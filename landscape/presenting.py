@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,20 +16,20 @@ from landscape.escaping import html_text, one_line
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Pictured", "Presented", "range_text", "sample_text", "value_text"]
+__all__ = ["Pictured", "Presented", "range_text", "sample_text", "text_table", "value_text"]
 
 LINE = 180  # characters of the line, at most
 PART = 80  # characters of one fact, at most
 SIZE, DPI = (4.8, 3.6), 80  # size of pictures in a notebook, in inches, and dots per inch
 
 
-class Presented:
+class Presented(ABC):
     """Base class of objects that display their ``facts``."""
 
     @property
+    @abstractmethod
     def facts(self) -> Mapping[str, str]:
         """The kind, size and main numbers of the object, name -> text, without whole arrays."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         parts = (_shortened(f"{name} {text}", PART) for name, text in self.facts.items() if text)
@@ -47,9 +48,9 @@ class Presented:
 class Pictured(Presented):
     """Base class of objects that can also be drawn."""
 
+    @abstractmethod
     def draw(self, ax: Axes) -> None:
         """Draw the main picture of the object into ``ax``."""
-        raise NotImplementedError
 
     def _picture_html(self) -> str:
         """The picture as an image with embedded data; empty if the values cannot be drawn."""
@@ -88,6 +89,13 @@ def sample_text(metadata: Mapping[str, object]) -> str:
     name = " ".join(str(data[key]) for key in ("name", "split") if data.get(key))
     size = f"{data['size']:,} samples" if isinstance(data.get("size"), int) else ""
     return ", ".join(filter(None, [name, size]))
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """The cells of ``rows`` in columns, as plain text."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in padded)
 
 
 def _shortened(text: str, length: int) -> str:

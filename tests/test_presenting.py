@@ -16,6 +16,7 @@ from surfaces import METADATA, line, plane, with_gap
 from torch import nn
 
 import landscape_lib as ll
+from landscape.presenting import Pictured, Presented
 from landscape.results import Barrier, Eigenpairs, Sharpness, SpectralDensity, TraceEstimate, Trajectory
 
 HOSTILE = '</table><script>alert("$1$")</script>\n' + "long " * 100
@@ -166,3 +167,15 @@ def test_results_load_neither_torch_nor_matplotlib():
     code = "import sys, landscape.results; print({'torch', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_what_says_no_facts_or_draws_no_picture_cannot_be_made():
+    class Silent(Presented):
+        pass
+
+    class Undrawn(Pictured):
+        facts = {}  # noqa: RUF012
+
+    for kind, missing in ((Silent, "facts"), (Undrawn, "draw")):
+        with pytest.raises(TypeError, match=f"abstract.*{missing}"):
+            kind()

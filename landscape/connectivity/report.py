@@ -12,7 +12,7 @@ from landscape.connectivity.curves import fit_curve
 from landscape.escaping import one_line
 from landscape.evaluation import evaluate
 from landscape.objective.objectives import Objective, check_objective
-from landscape.presenting import Pictured, value_text
+from landscape.presenting import Pictured, text_table, value_text
 from landscape.results import Barrier
 from landscape.results.barrier import Definition, check_definition
 from landscape.slices.curves import Curve, CurveForm, check_form
@@ -93,9 +93,7 @@ def barrier_table(barriers: dict[str, Barrier]) -> str:
     """Barriers as a text table, one row each."""
     head = ("", "first loss", "second loss", "barrier", "at", "above larger end", "accuracy barrier")
     rows = [head, *((one_line(name), *_cells(found)) for name, found in barriers.items())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
-    return "\n".join("  ".join(row).rstrip() for row in padded)
+    return text_table(rows)
 
 
 def _cells(found: Barrier) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from landscape.presenting import text_table
 from landscape.results import Surface, Trajectory
 
 __all__ = ["path_summary", "range_hint", "summarize", "surface_facts", "surface_numbers", "surface_table"]
@@ -88,9 +89,7 @@ def surface_table(surfaces: Sequence[Surface], names: Sequence[str]) -> str:
     """The numbers of `surface_numbers` as a text table, one row a surface."""
     head = ("", "centre loss", "min", "max", "accuracy", "|d|/|theta|", "non-finite", "seconds")
     rows = [head, *((name, *_cells(surface_numbers(surface))) for surface, name in zip(surfaces, names, strict=True))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
-    return "\n".join("  ".join(row).rstrip() for row in padded)
+    return text_table(rows)
 
 
 def range_hint(surfaces: Sequence[Surface]) -> str | None:

@@ -36,6 +36,7 @@ from landscape.studies.normalizations import (
     normalization_report,
     study_data,
     train_normalization,
+    unmeasured,
 )
 
 __all__ = [
@@ -57,5 +58,6 @@ __all__ = [
     "study_data",
     "train_matrix",
     "train_normalization",
+    "unmeasured",
     "write_reports",
 ]

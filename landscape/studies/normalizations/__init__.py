@@ -2,7 +2,7 @@
 
 from landscape.studies.normalizations.figures import normalization_figures
 from landscape.studies.normalizations.measuring import measure_curvature, measure_landscape, measure_sharpness
-from landscape.studies.normalizations.report import normalization_report, steps_to_loss
+from landscape.studies.normalizations.report import normalization_report, steps_to_loss, unmeasured
 from landscape.studies.normalizations.settings import NormalizationStudy
 from landscape.studies.normalizations.training import study_data, train_normalization
 
@@ -16,4 +16,5 @@ __all__ = [
     "steps_to_loss",
     "study_data",
     "train_normalization",
+    "unmeasured",
 ]

@@ -12,7 +12,7 @@ from landscape.results import SHARPNESS_CAUTION
 from landscape.studies.kit.statistics import Spread, number, with_error
 from landscape.studies.kit.tables import bullet_list, image, markdown_table, report_text, section
 
-__all__ = ["WINDOW", "normalization_report", "smoothed_losses", "steps_to_loss"]
+__all__ = ["WINDOW", "normalization_report", "smoothed_losses", "steps_to_loss", "unmeasured"]
 
 MARK = "†"  # of estimates that had not converged
 WINDOW = 20  # batches whose mean loss counts as the loss of training
@@ -55,6 +55,17 @@ def steps_to_loss(epochs: Sequence[dict[str, Any]], target: float) -> int | None
     """Training steps after which the mean loss of 20 batches in a row is first at most ``target``; None if never."""
     reached = np.flatnonzero(smoothed_losses(epochs) <= target)
     return WINDOW + int(reached[0]) if reached.size else None
+
+
+def unmeasured(networks: Mapping[str, Sequence[Network]]) -> list[str]:
+    """What could not be measured of which normalisation, and why."""
+    return [
+        f"{name} of {norm}: {result['failed']}"
+        for norm, runs in networks.items()
+        for run in runs
+        for name, result in run.items()
+        if "failed" in result
+    ]
 
 
 def normalization_report(
@@ -102,7 +113,7 @@ def normalization_report(
         _layer_table(networks),
         "## Figures",
         *(f"{image(caption, path)}\n\n{markdown_text(caption)}." for caption, path in figures.items()),
-        section("Not measured", _not_measured(networks)),
+        section("Not measured", unmeasured(networks)),
         f"Layers: {names}.",
     ]
     return report_text(parts)
@@ -189,16 +200,6 @@ def _definitions(networks: Mapping[str, Sequence[Network]]) -> str:
             one = found[0]
             lines[title] = f"{one['definition']}; r = {one['radius']:g} ({one['source']})."
     return bullet_list(lines)
-
-
-def _not_measured(networks: Mapping[str, Sequence[Network]]) -> list[str]:
-    return [
-        f"{norm}: {name}: {result['failed']}"
-        for norm, runs in networks.items()
-        for run in runs
-        for name, result in run.items()
-        if "failed" in result
-    ]
 
 
 AROUND: Columns = {
