@@ -1,8 +1,6 @@
 """A time for each surface, as an option of a command line: its plan, which survives an interruption."""
 
-import contextlib
 import glob
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -19,6 +17,7 @@ from landscape.objective.objectives import objective
 from landscape.results import Surface
 from landscape.runtime import ranks
 from landscape.slices.random_slices import random_plane
+from landscape.storage.caching import kept_result, look_up
 from landscape.storage.forms import form_fault
 from landscape.storage.json_files import read_json, write_sealed
 from landscape.training.checkpoints import Checkpoint
@@ -90,18 +89,25 @@ def _seconds(budget: str, evaluation: Evaluation) -> float:
 
 def _known_plan(path: Path, checkpoint: Checkpoint, asked: dict[str, Any]) -> dict[str, Any] | None:
     """How the surface at ``path`` was planned, if it is of this checkpoint and the same was ``asked`` for."""
-    records: list[dict[str, Any]] = []
-    if path.exists():
-        metadata = Surface.load(path).metadata
-        records.append({"checkpoint": metadata.get("checkpoint"), "plan": metadata.get("budget")})
-    with contextlib.suppress(InputError):  # none, or a damaged one
-        records.append(read_json(plan_path(path), PLAN_FORM, "plan", "it is made again"))
-    for record in records:
-        same = form_fault(record, PLAN_FORM) is None and record["plan"]["asked"] == json.loads(json.dumps(asked))
-        if same and record["checkpoint"] == checkpoint.identity:
-            plan: dict[str, Any] = record["plan"]
-            return plan
-    return None
+    recipe = {"checkpoint": checkpoint.identity, "asked": asked}
+    kept, _ = kept_result(plan_path(path), recipe, _read_plan)
+    return kept or look_up(path, recipe, read=_plan_of_surface, entry="budget", alone=True)
+
+
+def _read_plan(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    try:
+        record = read_json(path, PLAN_FORM, "plan", "it is made again")
+    except InputError:  # a damaged one
+        return None
+    return record["plan"], {"checkpoint": record["checkpoint"], "asked": record["plan"]["asked"]}
+
+
+def _plan_of_surface(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    metadata = Surface.load(path).metadata
+    record: Any = {"checkpoint": metadata.get("checkpoint"), "plan": metadata.get("budget")}
+    if form_fault(record, PLAN_FORM):
+        return None
+    return record["plan"], {"checkpoint": record["checkpoint"], "asked": record["plan"]["asked"]}
 
 
 def _keep_plan(path: Path, checkpoint: Checkpoint, plan: dict[str, Any]) -> None:
