@@ -18,7 +18,8 @@ LAYERS = (
     ("storage",),
     ("points", "presenting"),
     ("results",),
-    ("models", "datasets"),
+    ("datasets",),
+    ("models",),
     ("training",),
     ("plotting",),
     ("explorer",),
@@ -32,7 +33,8 @@ LAYERS = (
 GROUND = {room for layer in LAYERS[:4] for room in layer}
 # Rooms that may import less than all that lies below them.
 NARROW = {
-    **dict.fromkeys(("models", "datasets"), GROUND),
+    "datasets": GROUND,
+    "models": GROUND | {"datasets"},
     "training": GROUND | {"models", "datasets"},  # which know nothing of landscapes
     "plotting": GROUND | {"results"},
     "explorer": GROUND | {"results", "plotting"},
