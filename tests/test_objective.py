@@ -114,6 +114,37 @@ def batch_norm_by_hand(model, inputs, statistics):
     return h
 
 
+OTHER_BUFFERS = {
+    "losses": lambda target, other: target(other),
+    "hessian": ll.hessian_product,
+    "ggn": ll.ggn_product,
+    "sharpness": lambda target, other: ll.sharpness(target, other, "sam"),
+}
+
+
+class Scaled(nn.Module):
+    """A network whose inputs are scaled by a buffer."""
+
+    def __init__(self, scale):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc = nn.Linear(4, 3)
+        self.register_buffer("scale", torch.tensor(scale))
+
+    def forward(self, x):
+        return self.fc(self.scale * x)
+
+
+@pytest.mark.parametrize("use", OTHER_BUFFERS.values(), ids=OTHER_BUFFERS)
+def test_a_network_with_other_buffers_is_no_point_of_the_objective(use):
+    data = (torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), torch.arange(9) % 3)
+    target = ll.objective(Scaled(1.0), data, device="cpu")
+    use(target, Scaled(1.0))
+    use(target, ll.parameters_of(Scaled(2.0)))  # a point has no buffers: those are the objective's
+    with pytest.raises(ll.InputError, match="whose buffer 'scale' is not that of the objective's network"):
+        use(target, Scaled(2.0))
+
+
 @pytest.mark.parametrize("batch_size", [4, 13])
 @pytest.mark.parametrize("policy", ["running", "batch", "recalibrate"])
 def test_batch_norm_policies_against_hand_written_references(policy, batch_size):

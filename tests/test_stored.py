@@ -15,6 +15,8 @@ from torch import nn
 import landscape_lib as ll
 from landscape.evaluation.refinement.tolerance import shortfall
 from landscape.objective.code import digest_of
+from landscape.objective.identity import objective_identity
+from landscape.storage.recipe import difference
 
 module = importlib.import_module("landscape.evaluation.ledger")
 SCALE = 1.0
@@ -274,3 +276,18 @@ def test_a_killed_run_under_a_budget_goes_on_with_its_plan(tmp_path, monkeypatch
     assert len(plans) == 1 and surface.metadata["resumed_points"] > 0
     assert [file.name for file in path.parent.iterdir()] == ["surface.npz"]
     assert run().metadata["seconds"] == surface.metadata["seconds"] and len(plans) == 1
+
+
+def test_a_coefficient_that_the_network_holds_belongs_to_the_loss():
+    def decayed(model, batch):
+        return model(batch[0]).square().mean(1) + model.decay * model[0].weight.square().sum()
+
+    model = nn.Sequential(nn.Linear(4, 3))
+    data = (torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(9))
+    identities = []
+    for decay in (1e-6, 1e-6, 2e-6):
+        model.decay = decay
+        identities.append(objective_identity(ll.objective(model, data, loss=decayed, device="cpu")))
+    first, again, other = identities
+    assert difference(first, again) is None
+    assert "decay" in difference(first, other)

@@ -12,6 +12,7 @@ from landscape.curvature.shares import Method, differentiating, shares_of
 from landscape.errors import InputError
 from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective, check_objective
+from landscape.objective.settling import check_source
 from landscape.objective.workers import Team
 from landscape.points import Point, as_point, check_match, cut, point_moving, without_wrapped_names
 from landscape.runtime import own_torch_state
@@ -96,6 +97,7 @@ class Product:
         own: dict[str, Tensor] = dict(objective.model.named_parameters())
         source = point if isinstance(point, nn.Module) else without_wrapped_names(as_point(point), own)
         check_match(point_moving(source, ()), own)
+        check_source(objective.network, point)
         self.kind = "hessian by finite differences" if method == "differences" else method
         self.names, self.count = chosen_parameters(source, parameters), 0
         self.point = point_moving(source, self.names)

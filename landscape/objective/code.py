@@ -6,6 +6,7 @@ import hashlib
 import sys
 import sysconfig
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from landscape.storage.provenance import fingerprint
 
-__all__ = ["digest_of"]
+__all__ = ["PLAIN", "digest_of", "names_read"]
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), range, slice, torch.dtype, torch.device, Path)
 BUILTIN = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc)
@@ -58,6 +59,41 @@ def digest_of(thing: Any) -> str | None:
         return _Digest().of(thing)
     except (_Unknown, RecursionError):
         return None
+
+
+def names_read(thing: Any) -> set[str]:
+    """All names that the code of a callable looks up, in functions inside it and in those of its own that it reaches.
+
+    Example:
+        >>> sorted(names_read(lambda model, batch: model.decay * model(batch)))
+        ['decay']
+    """
+    waiting, seen, found = [thing], set[int](), set[str]()
+    while waiting:
+        function = waiting.pop()
+        if id(function) in seen:
+            continue
+        seen.add(id(function))
+        if isinstance(function, functools.partial | types.MethodType):
+            waiting.append(function.func if isinstance(function, functools.partial) else function.__func__)
+        elif isinstance(function, types.FunctionType):
+            names = _names(function.__code__)
+            found |= names
+            reached = [value for name, value in function.__globals__.items() if name in names]
+            cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+            waiting += [value for value in (*reached, *cells) if isinstance(value, types.FunctionType)]
+        elif isinstance(function, Mapping):
+            waiting += function.values()
+        elif callable(function) and not isinstance(function, type) and not _is_library(type(function)):
+            waiting += [value for value in vars(type(function)).values() if isinstance(value, types.FunctionType)]
+    return found
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False
 
 
 class _Digest:

@@ -24,7 +24,7 @@ from landscape.objective.network import Network
 from landscape.objective.passes import Passes
 from landscape.objective.samples import Samples
 from landscape.objective.settings import Precision, Settings
-from landscape.objective.settling import buffer_ends, check_buffers
+from landscape.objective.settling import buffer_ends, check_buffers, check_source
 from landscape.points import Point, as_point
 from landscape.presenting import Presented
 from landscape.runtime import own_torch_state
@@ -129,8 +129,9 @@ class Objective(Presented):
         """Losses [N] of all samples at ``point``, on the CPU; ``weights`` are the weights of a slice's directions.
 
         Raises:
-            InputError: ``point`` does not belong to this network.
+            InputError: ``point`` does not belong to this network, or is another one with other buffers.
         """
+        check_source(self.network, point)
         with self.arithmetic():
             self.move_to(as_point(point), weights)
             return torch.cat([self.losses(batch).cpu() for _, batch in self.batches()])

@@ -12,10 +12,10 @@ from landscape.objective.batch_norm import batch_norm_layers
 from landscape.objective.network import Network, between
 from landscape.objective.spectral_norm import spectral_layers
 from landscape.points import Point, check_match
-from landscape.slices.networks import persistent_buffers, statistics_names
+from landscape.slices.networks import buffers_of, persistent_buffers, statistics_names
 from landscape.slices.planes import AnySlice, Slice
 
-__all__ = ["buffer_ends", "check_buffers", "check_point", "check_positive", "whole_slice"]
+__all__ = ["buffer_ends", "check_buffers", "check_point", "check_positive", "check_source", "whole_slice"]
 
 MODELS = "pass the models themselves, as in ll.interpolation_line(model_a, model_b)"
 
@@ -43,7 +43,7 @@ def check_buffers(network: Network, slice_: Slice) -> None:
     elif slice_.networks > 1:
         _check_several(network, slice_)
     elif slice_.held:
-        _check_one(network, slice_.held.ends[0])
+        _check_one(network, slice_.held.ends[0], "the slice lies around")
 
 
 def buffer_ends(model: nn.Module, slice_: Slice) -> tuple[Point, ...]:
@@ -112,7 +112,7 @@ def _check_several(network: Network, slice_: Slice) -> None:
             )
 
 
-def _check_one(network: Network, held: Point) -> None:
+def _check_one(network: Network, held: Point, what: str) -> None:
     by_policy = statistics_names(network.model) if network.batch_norm in ("recalibrate", "batch") else set()
     for name, mine in network.given_buffers.items():
         theirs = held.get(name)
@@ -121,9 +121,19 @@ def _check_one(network: Network, held: Point) -> None:
         theirs = theirs.to(mine)
         if theirs.shape != mine.shape or not torch.equal(theirs.nan_to_num(), mine.nan_to_num()):
             raise InputError(
-                f"the slice lies around a network whose buffer {name!r} is not that of the objective's network; make "
-                "the objective from that network, as it is now"
+                f"{what} a network whose buffer {name!r} is not that of the objective's network; make the objective "
+                "from that network, as it is now"
             )
+
+
+def check_source(network: Network, source: nn.Module | Point) -> None:
+    """Refuse another network as a point, if its buffers are not those that the objective's network has.
+
+    Raises:
+        InputError: they differ; the first one is named.
+    """
+    if isinstance(source, nn.Module) and not network.ends:
+        _check_one(network, buffers_of(source), "the point is that of")
 
 
 def check_point(network: Network, settled: Network, point: nn.Module | Point) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from landscape.errors import InputError
 from landscape.objective.gradients import MeanLoss
 from landscape.objective.objectives import Objective, check_objective
+from landscape.objective.settling import check_source
 from landscape.points import Point, as_point, check_match, flatten, unflatten
 from landscape.slices.chosen import chosen_parameters, entries_of
 
@@ -34,6 +35,7 @@ class Neighbourhood:
         check_objective(objective, "Neighbourhood(objective, model)")
         self.point = as_point(point)
         check_match(self.point, dict(objective.model.named_parameters()))
+        check_source(objective.network, point)
         self.parameters = None if parameters is None else entries_of(parameters)
         names = self.point if parameters is None else chosen_parameters(point, parameters)
         self.moved = {name: self.point[name] for name in names}

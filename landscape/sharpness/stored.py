@@ -64,8 +64,8 @@ def load_or_measure_sharpness(
         InputError: an unknown measure, a damaged file, and what `sharpness` raises.
     """
     recipes = {name: _settings(name, seed) for name in measures}  # which refuses an unknown one before any work
-    path, point = Path(path), as_point(point)
-    subject = _subject(objective, point)
+    path = Path(path)
+    subject = _subject(objective, as_point(point))
     around = functools.cache(lambda: Neighbourhood(objective, point))  # only where something is missing
     results: list[Sharpness] = []
     for name in measures:
