@@ -318,7 +318,7 @@ def regularised(network, batch):
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (regularised, "depends on the weights beside the outputs"),
+        (regularised, "depends on the weights not only through"),
         (lambda network, batch: (network(batch[0]) * network(batch[0])).mean(), "calls it 2 times"),
     ],
 )
