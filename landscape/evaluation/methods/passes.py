@@ -176,7 +176,7 @@ def chain_of(objective: Objective, first: FirstLayer) -> Chain | None:
     if objective.precision != "full":
         return None
     inputs, _ = next(objective.batches(2))[1]
-    return Chain.find(objective.model, first.layer, lambda: objective.model(inputs))
+    return Chain.find(objective.model, first.layer, lambda: objective.forward(objective.model, inputs))
 
 
 def _stacked(points: list[Measured]) -> Scores:
