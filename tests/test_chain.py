@@ -43,7 +43,7 @@ def test_a_chain_gives_what_plain_passes_give(activation, bias):
     losses, hits = [], 0
     for _, batch in evaluator.objective.batches(4):
         evaluator.load(batch)
-        for values, right in evaluator.run():
+        for values, right, _ in evaluator.run():
             losses.append(values.clone())
             hits = hits + right
     for k, point in enumerate(points.tolist()):

@@ -98,9 +98,8 @@ def load_or_measure_layers(
     Raises:
         InputError: a damaged file, and what `layer_sharpness` raises.
     """
-    point = as_point(point)
     recipe = {
-        **_subject(objective, point),
+        **_subject(objective, as_point(point)),
         "layers": {"radius": radius, "samples": samples, "seed": seed, "parameters": parameters},
     }
 
