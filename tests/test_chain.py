@@ -67,7 +67,7 @@ def test_a_chain_of_which_only_some_parameters_move():
     assert isinstance(evaluator.chain, Chain)
     evaluator.prepare(torch.tensor([[0.3, -0.7], [0.0, 1.0]], dtype=torch.float64))
     evaluator.load(next(target.batches(11))[1])
-    losses, _ = next(evaluator.run())
+    losses = next(evaluator.run()).losses
     logits = functional_call(model, plane(0.3, -0.7), (samples()[0],))
     torch.testing.assert_close(losses[0], nn.functional.cross_entropy(logits, samples()[1], reduction="none"))
 

@@ -159,7 +159,7 @@ def run_all(evaluator, coordinates):
     losses, hits = [], 0
     for _, batch in evaluator.objective.batches(evaluator.arrangement.batch_size):
         evaluator.load(batch)
-        for values, right in evaluator.run():
+        for values, right, _ in evaluator.run():
             losses.append(values.clone())
             hits = hits + right
     return torch.cat(losses, 1), hits
