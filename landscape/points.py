@@ -118,6 +118,10 @@ class SharedPoint(_Renamed):
         super().__init__(values)
         self._versions = {name: values[name]._version for name in shared}
 
+    def __reduce__(self) -> tuple[type[dict[str, Tensor]], tuple[dict[str, Tensor]]]:
+        """Copies and pickles share nothing with the network."""
+        return dict, ({**self},)
+
     def check_unchanged(self, names: Container[str] | None = None) -> None:
         """Raise InputError where the network has been changed since in what is shared, or in ``names`` of that."""
         for name, version in self._versions.items():

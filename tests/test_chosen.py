@@ -1,8 +1,10 @@
 """Chosen parameters: what is chosen, that only this is moved, kept and measured, and low-rank adapters among them."""
 
 import contextlib
+import copy
 import hashlib
 import math
+import pickle
 import warnings
 
 import pytest
@@ -214,6 +216,18 @@ def test_a_network_that_was_changed_since_is_noticed():
         ll.evaluate(target, plane, resolution=3, progress=False)
     fresh = ll.evaluate(objective(model), ll.random_plane(model, parameters=("*lora*",)), resolution=3, progress=False)
     assert abs(fresh.loss - before).max() > 1e-3
+
+
+def test_copies_and_pickles_of_a_slice_share_nothing():
+    model = adapted()
+    plane = ll.random_plane(model, parameters=("*lora*",))
+    before = ll.evaluate(objective(model), plane, resolution=2, progress=False).loss
+    others = [copy.deepcopy(plane), pickle.loads(pickle.dumps(plane))]
+    target = objective(model)
+    with torch.no_grad():
+        model[0].base.weight.add_(1)
+    for other in others:
+        assert (ll.evaluate(target, other, resolution=2, progress=False).loss == before).all()
 
 
 def test_a_pass_that_rarely_writes_into_what_is_shared_leaves_the_network_alone():

@@ -127,6 +127,14 @@ def test_every_kind_of_batch_gives_the_same_losses(kind):
     torch.testing.assert_close(objective(model, data(), loss=loss, batch_size=7)(model), losses(model))
 
 
+def test_encoded_texts_in_a_list_are_samples():
+    tokens = torch.randint(0, 9, (12, 5), generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9)).double()
+    loss = lambda net, b: F.cross_entropy(net(b["input_ids"]).transpose(1, 2), b["labels"], reduction="none").mean(1)  # noqa: E731
+    found = objective(model, [{"input_ids": row, "labels": row} for row in tokens], loss=loss)(model)
+    torch.testing.assert_close(found, loss(model, {"input_ids": tokens, "labels": tokens}).detach())
+
+
 def test_columns_of_pandas_are_arrays():
     pandas, model = pytest.importorskip("pandas"), network()
     data = pandas.DataFrame(ROWS.numpy()), pandas.Series(LABELS.numpy(), index=range(50, 93))

@@ -139,7 +139,7 @@ def _collate(samples: list[Any]) -> Any:
 
 def _refuse_batches(data: Any) -> None:
     """Raise InputError for a list whose items may be batches or samples."""
-    if not isinstance(data, list | tuple) or not tensors_of(data[0]):
+    if not isinstance(data, list | tuple) or not tensors_of(data[0]) or _is_text_sample(data[0]):
         return
     lengths = {len(tensor) if tensor.ndim else None for tensor in tensors_of(data[0])}
     if len(lengths) == 1 and None not in lengths and len(tensors_of(data[0])) > 1:
@@ -147,6 +147,12 @@ def _refuse_batches(data: Any) -> None:
             f"each item of this {type(data).__name__} may be a sample or a batch of {lengths.pop()}; say which by "
             "DataLoader(data, batch_size=256) or DataLoader(data, batch_size=None)"
         )
+
+
+def _is_text_sample(item: Any) -> bool:
+    """Whether ``item`` is one encoded text: tokens have a second axis in batches."""
+    tokens = item.get("input_ids") if isinstance(item, Mapping) else None
+    return isinstance(tokens, Tensor) and tokens.ndim == 1
 
 
 def _warn_of_dropped(loader: Any, samples: Samples) -> None:
