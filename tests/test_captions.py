@@ -129,7 +129,7 @@ def test_planes_of_other_networks_or_directions_have_no_difference():
         (resized, r"parameters: 10 \(shapes a\) and 12 \(shapes b\)"),
         (turned, r"directions: kind random plane, seed 42, normalize filter and kind random plane, seed 7"),
     ):
-        with pytest.raises(InputError, match=f"no point of one plane belongs to a point of the other .*{reason}"):
+        with pytest.raises(InputError, match=f"the points of the planes do not correspond to each other .*{reason}"):
             ll.plot_difference(same, second)
     identical = [{**surface.metadata, "slice": {"fingerprint": "f"}} for surface in (same, other)]
     assert plane_differences(identical) == {}

@@ -1,4 +1,4 @@
-"""What the coordinates of a slice mean: the unit of each axis, and the models that lie on it."""
+"""The meaning of the coordinates of a slice: the unit of each axis, and the models that lie on it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,32 +18,32 @@ MODELS = ("first model", "second model", "third model")
 
 @dataclass(frozen=True)
 class SliceAxes:
-    """Words for the axes of a slice; a slice that knows none has none."""
+    """Texts for the axes of a slice; empty if they are unknown."""
 
-    units: tuple[str, ...] = ()  # what a coordinate counts along each axis, "" where that is not known
-    models: tuple[str, ...] = ()  # what lies at the origin, and at one along each axis if models lie there as well
+    units: tuple[str, ...] = ()  # unit of the coordinate along each axis, "" if unknown
+    models: tuple[str, ...] = ()  # name of the model at the origin, and of those at 1 along each axis, if there are any
 
     @classmethod
     def random(cls, normalize: str | None, count: int) -> "SliceAxes":
-        """Those of ``count`` random directions, normalised or not."""
+        """Texts for ``count`` random directions, normalised or not."""
         return cls((_unit(normalize),) * count)
 
     @classmethod
     def between(cls, count: int) -> "SliceAxes":
-        """Those of a slice through ``count`` models, two on a line or curve, three on a plane."""
+        """Texts for a slice through ``count`` models, two on a line or curve, three on a plane."""
         units = ("0 = first model, 1 = second model",) if count == 2 else ("1 = second model", "1 = third model")
         return cls(units, MODELS[:count])
 
     @classmethod
     def towards(cls, normalize: str) -> "SliceAxes":
-        """That of the line from a model in the normalised direction of another one."""
+        """Texts for the line from a model in the normalised direction of another one."""
         return cls((f"{_unit(normalize)} towards the second model",), MODELS[:1])
 
     @classmethod
     def principal(cls, variances: Sequence[float], normalize: str | None) -> "SliceAxes":
-        """Those of the first two principal components, which hold such shares of the variance."""
+        """Texts for the first two principal components, with their shares of the variance."""
         shares = [f"{share:.0%} of the variance" for share in variances[:2]]
-        # The share is not that of a normalised direction.
+        # A normalised direction has another share of the variance, so that its unit is given instead.
         notes = [UNITS.get(normalize or "", share) for share in (*shares, "", "")[:2]]
         return cls(
             tuple(", ".join(filter(None, [f"principal component {k + 1}", notes[k]])) for k in (0, 1)), ("origin",)
@@ -51,13 +51,13 @@ class SliceAxes:
 
     @classmethod
     def eigenvectors(cls, numbers: Sequence[int], values: Sequence[float]) -> "SliceAxes":
-        """Those of eigenvectors with such ``numbers``, from 0, and eigenvalues."""
+        """Texts for the eigenvectors with these ``numbers``, counted from 0, and eigenvalues ``values``."""
         pairs = zip(numbers, values, strict=True)
         return cls(tuple(f"eigenvector {number + 1}, eigenvalue {value:.3g}" for number, value in pairs))
 
     @classmethod
     def read(cls, description: Mapping[str, Any]) -> "SliceAxes":
-        """Those of a stored ``description`` of a slice; in files of earlier versions they follow from its kind."""
+        """The texts in a stored ``description`` of a slice; in files of earlier versions they follow from its kind."""
         stored: Any = description.get("axes")
         if form_fault(stored, {"units": [str], "models": [str]}) is None:
             return cls(tuple(stored["units"]), tuple(stored["models"]))
@@ -66,12 +66,12 @@ class SliceAxes:
 
     @property
     def description(self) -> dict[str, list[str]]:
-        """What `read` reads; JSON types only."""
+        """The texts as metadata of JSON types, for `read`."""
         return {"units": list(self.units), "models": list(self.models)}
 
     @property
     def between_models(self) -> bool:
-        """Whether coordinates are fractions of the way from one model to another."""
+        """Whether coordinates are fractions of the distance between models."""
         return len(self.models) > 1
 
 

@@ -1,4 +1,4 @@
-"""What must agree before the losses of several networks are compared."""
+"""Checks that the losses of several networks are comparable."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,28 +12,27 @@ RECIPE = ("kind", "seed", "normalize", "ignore", "orthogonal", "distribution", "
 
 
 def check_comparable(metadata: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    """Refuse losses that are not of one kind, see `differences`.
+    """Raise InputError unless the losses are comparable, see `differences`.
 
     Raises:
-        InputError: with every aspect that differs and its value under each of ``names``.
+        InputError: they are not; the message lists every aspect that differs with its value under each of ``names``.
     """
-    found = differences(metadata)
-    if found:
+    if different := differences(metadata):
         aspects = (
             f"{aspect} ({'; '.join(f'{name}: {value}' for name, value in zip(names, values, strict=True))})"
-            for aspect, values in found.items()
+            for aspect, values in different.items()
         )
         raise InputError(f"these losses cannot be compared: other {', other '.join(aspects)}")
 
 
 def differences(metadata: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """Every aspect in which the losses are not of one kind, with its value in each of ``metadata``; empty if none.
+    """The aspects in which losses are not comparable, each with its value in each of ``metadata``; empty if none.
 
     Aspects are the data (name, split, and the fingerprint of normalised inputs and targets), the loss, and the
-    BatchNorm policy, where networks without BatchNorm agree with any.
+    BatchNorm policy; networks without BatchNorm agree with any policy.
 
     Args:
-        metadata: that of surfaces, or dicts with its sections "data" and "objective".
+        metadata: Metadata of surfaces, or dicts with their sections "data" and "objective".
 
     Example:
         >>> differences([{"objective": {"loss": "mse"}}, {"objective": {"loss": "cross_entropy"}}])
@@ -46,32 +45,31 @@ def differences(metadata: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
         "loss": [str(section.get("loss", "")) for section in objectives],
         "BatchNorm policy": [section.get("batch_norm") or "none" for section in objectives],
     }
-    found = {name: values for name, values in aspects.items() if len(set(values)) > 1}
+    different = {name: values for name, values in aspects.items() if len(set(values)) > 1}
     if len(set(aspects["BatchNorm policy"]) - {"none"}) < 2:
-        found.pop("BatchNorm policy", None)
-    return found
+        different.pop("BatchNorm policy", None)
+    return different
 
 
 def check_same_plane_kind(surfaces: Sequence[Surface]) -> None:
-    """Refuse surfaces whose points do not belong together, see `plane_differences`.
+    """Raise InputError unless points with equal coordinates correspond to each other, see `plane_differences`.
 
     Raises:
-        InputError: with every aspect that differs.
+        InputError: they do not; the message lists every aspect that differs.
     """
-    found = plane_differences([surface.metadata for surface in surfaces])
-    if found:
-        aspects = "; ".join(f"{name}: {' and '.join(dict.fromkeys(values))}" for name, values in found.items())
+    if different := plane_differences([surface.metadata for surface in surfaces]):
+        aspects = "; ".join(f"{name}: {' and '.join(dict.fromkeys(values))}" for name, values in different.items())
         raise InputError(
-            f"no point of one plane belongs to a point of the other ({aspects}); draw them side by side, each with its "
-            "own numbers"
+            f"the points of the planes do not correspond to each other ({aspects}); draw them side by side, each with "
+            "its own numbers"
         )
 
 
 def plane_differences(metadata: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """Every aspect in which equal coordinates do not mean equal steps, with its values; empty if none.
+    """The aspects, with their values, in which equal coordinates do not mean equal steps; empty if there are none.
 
-    Aspects are the architecture, as far as it is known, and the recipe of random directions. Two networks of one
-    architecture are moved alike by directions of one recipe.
+    Aspects are the architecture, as far as it is known, and the recipe of random directions: directions of one recipe
+    move networks of one architecture in the same way.
     """
     slices = [_section(entry, "slice") for entry in metadata]
     if len({section.get("fingerprint") for section in slices}) == 1 and slices[0].get("fingerprint"):

@@ -12,11 +12,13 @@ from landscape.results import Surface, Trajectory
 
 __all__ = ["path_summary", "range_hint", "summarize", "surface_facts", "surface_numbers", "surface_table"]
 
-LARGE_RANGE = 100  # largest / smallest loss beyond which the lower panels are one band of thirty
+LARGE_RANGE = (
+    100  # ratio of the largest to the smallest loss, above which a linear scale shows low losses as one colour
+)
 
 
 def summarize(surface: Surface) -> str:
-    """Numbers, recipe and trust of ``surface``, one "key: value" a line."""
+    """Numbers, recipe and accuracy of ``surface``, one "key: value" per line."""
     return "\n".join(f"{key}: {value}" for key, value in surface_facts(surface).items())
 
 
@@ -32,7 +34,7 @@ def path_summary(path: Trajectory) -> str:
 
 
 def surface_facts(surface: Surface) -> dict[str, str]:
-    """Numbers, recipe and trust of ``surface``, as far as they are known."""
+    """Numbers, recipe and accuracy of ``surface``, as far as they are known: name -> text."""
     meta = surface.metadata
     lines: dict[str, Callable[[], object]] = {
         "data": lambda: _data(meta.get("data", {})),
@@ -55,19 +57,19 @@ def surface_facts(surface: Surface) -> dict[str, str]:
         "seconds": lambda: f"{meta['seconds']:.2f}" if "seconds" in meta else None,
         "versions": lambda: _pairs(meta.get("versions", {})),
     }
-    return {key: text for key, line in lines.items() if (text := _told(line))}
+    return {key: text for key, line in lines.items() if (text := _text_of(line))}
 
 
-def _told(line: Callable[[], object]) -> str:
-    """The text of ``line``; metadata of another form, as other programs or people may write, are not interpreted."""
+def _text_of(line: Callable[[], object]) -> str:
+    """The text of ``line``; metadata of an unknown form, which other programs may write, are not interpreted."""
     try:
         return str(line() or "")
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
-        return "recorded in a form that is not known here"
+        return "recorded in an unknown form"
 
 
 def surface_numbers(surface: Surface) -> dict[str, Any]:
-    """The numbers by which surfaces are compared; losses over the finite points, None where there is none.
+    """The numbers by which surfaces are compared; losses are those of finite points, None if there are none.
 
     Keys: centre_loss, smallest_loss, largest_loss, centre_accuracy (None if unknown), relative_norms (|d| / |theta|
     of each direction), nonfinite_points, seconds.
@@ -86,14 +88,14 @@ def surface_numbers(surface: Surface) -> dict[str, Any]:
 
 
 def surface_table(surfaces: Sequence[Surface], names: Sequence[str]) -> str:
-    """The numbers of `surface_numbers` as a text table, one row a surface."""
+    """The numbers of `surface_numbers` as a text table, one row for each surface."""
     head = ("", "centre loss", "min", "max", "accuracy", "|d|/|theta|", "non-finite", "seconds")
     rows = [head, *((name, *_cells(surface_numbers(surface))) for surface, name in zip(surfaces, names, strict=True))]
     return text_table(rows)
 
 
 def range_hint(surfaces: Sequence[Surface]) -> str | None:
-    """A line that advises a log scale, where the positive losses of all surfaces span a factor of more than 100."""
+    """A hint to use a log scale if all losses are positive and span a factor of more than 100; otherwise None."""
     finite = np.concatenate([surface.loss[~surface.nonfinite] for surface in surfaces])
     if not finite.size or finite.min() <= 0 or finite.max() / finite.min() <= LARGE_RANGE:
         return None
@@ -126,10 +128,10 @@ def _numbers(surface: Surface) -> dict[str, str]:
 
 
 def _value(surface: Surface, index: tuple[int, ...]) -> str:
-    place = ", ".join(f"{axis[i]:.4g}" for axis, i in zip(surface.axes, index, strict=True))
+    coordinates = ", ".join(f"{axis[i]:.4g}" for axis, i in zip(surface.axes, index, strict=True))
     error = surface.standard_error[index]
     spread = f" +- {error:.2g} (standard error)" if math.isfinite(error) else ""
-    return f"{surface.loss[index]:.6g}{spread} at ({place})"
+    return f"{surface.loss[index]:.6g}{spread} at ({coordinates})"
 
 
 def _data(data: dict[str, Any]) -> str:
@@ -169,24 +171,24 @@ def _shares(shares: list[float]) -> str:
     return ", ".join(f"{share:.1%}" for share in shares[:5]) + ", ..." * (len(shares) > 5)
 
 
-def _interpolation(found: dict[str, Any] | None, points: int) -> str | None:
-    if not found:
+def _interpolation(entry: dict[str, Any] | None, points: int) -> str | None:
+    if not entry:
         return None
-    text = f"{found['evaluated_points']:,} of {points:,} evaluated (tolerance {found['tolerance']}"
-    text += ")" if found["reached"] else ", which the budget did not reach)"
-    if not found["method"]:
+    text = f"{entry['evaluated_points']:,} of {points:,} evaluated (tolerance {entry['tolerance']}"
+    text += ")" if entry["reached"] else ", which the budget did not reach)"
+    if not entry["method"]:
         return text
     return (
-        f"{text}, the others by {found['method']}, expected within {found['error_bound']:.2%} of the loss; at "
-        f"{found['verified_points']} fresh points the largest error is {found['largest_error']:.2%} (99th percentile "
-        f"{found['percentile_99_error']:.2%}); standard error and accuracy interpolated alike, expected within "
-        f"{found['largest_standard_error_error']:.2g} and {found['largest_accuracy_error']:.2g}; planning and "
-        f"interpolation took {found['planning_seconds']:.2g} s"
+        f"{text}, the others by {entry['method']}, expected within {entry['error_bound']:.2%} of the loss; at "
+        f"{entry['verified_points']} fresh points the largest error is {entry['largest_error']:.2%} (99th percentile "
+        f"{entry['percentile_99_error']:.2%}); standard error and accuracy interpolated alike, expected within "
+        f"{entry['largest_standard_error_error']:.2g} and {entry['largest_accuracy_error']:.2g}; planning and "
+        f"interpolation took {entry['planning_seconds']:.2g} s"
     )
 
 
 def _budget(planned: dict[str, Any] | None) -> str | None:
-    """What was asked for, and what came out of it."""
+    """The time budget, and the number of samples and the tolerance planned for it."""
     if not planned:
         return None
     asked = planned["asked"]

@@ -18,20 +18,20 @@ from landscape.storage.reading import available_bytes, file_content
 
 __all__ = ["Array", "arrays_fault", "read_arrays", "write_arrays"]
 
-LONGEST_TEXT = 2**26  # bytes of a text in a file, 4 a character: a hundred times the largest metadata of ours
+LONGEST_TEXT = 2**26  # bytes of a text in a file (4 per character), a hundred times the largest metadata
 Layout = dict[str, tuple[tuple[int, ...], np.dtype]]
 
 
 @dataclass(frozen=True)
 class Array:
-    """What an array must be."""
+    """The required form of an array."""
 
     shape: str  # such as "A B 2": a number, or a letter that is the same number in all arrays of a file; "" is a scalar
     kinds: str = "fiu"  # of numpy types: f float, i and u integer, b bool, U text
     optional: bool = False
     finite: bool = False
     increasing: bool = False  # along the last axis, strictly
-    low: float = -math.inf  # of the values that are not NaN
+    low: float = -math.inf  # smallest value, apart from NaN
     high: float = math.inf
 
 
@@ -44,45 +44,43 @@ def write_arrays(path: Path, arrays: Mapping[str, object], *, compressed: bool) 
 
 
 def read_arrays(path: Path, forms: Mapping[str, Array], what: str, way_out: str) -> dict[str, np.ndarray]:
-    """The arrays of ``path`` that `write_arrays` wrote; an optional one may be absent.
+    """The arrays that `write_arrays` has written to ``path``; optional ones may be absent.
 
-    Among them is the digest of the others, but for a file of an earlier version.
-
-    Names, types and sizes are compared with ``forms`` before anything is unpacked, so that a small file cannot fill
-    the memory.
+    They include the digest of the others, unless the file comes from an early version. Names, types and sizes are
+    compared with ``forms`` before anything is unpacked, so that a small file cannot fill the memory.
 
     Raises:
         InputError: the file is missing, damaged, edited, or of another kind.
     """
-    content = file_content(path, what, way_out)  # once, so that a writer cannot change it under the reader
+    content = file_content(path, what, way_out)  # read once, because another process may replace the file
     if not content.startswith(b"PK\x03\x04"):
         reason = foreign_format(content) or "it does not begin as an .npz file"
         raise InputError(f"{path} is no {what} file, or a damaged one: {reason}; {way_out}")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
-            found = _unpacked(file, forms)
+            arrays = _unpacked(file, forms)
     except _Unfit as error:
         reason = f"{path} is no {what} file, or a damaged one: {error}" if error.foreign else f"{path}: {error}"
         raise InputError(f"{reason}; {way_out}") from error
-    except Exception as error:  # damaged bytes make the readers of zip, zlib and numpy fail in any way at all
+    except Exception as error:  # for damaged bytes zip, zlib and numpy raise errors of many types
         raise InputError(f"{path} is no {what} file, or a damaged one: {_words(error)}; {way_out}") from error
-    others = {name: array for name, array in found.items() if name != DIGEST}
-    if DIGEST in found and str(found[DIGEST]) != _digest(others):
+    others = {name: array for name, array in arrays.items() if name != DIGEST}
+    if DIGEST in arrays and str(arrays[DIGEST]) != _digest(others):
         raise InputError(f"{path} is a damaged or edited {what} file (its digest differs); {way_out}")
-    if fault := _values_fault(found, forms):
+    if fault := _values_fault(arrays, forms):
         raise InputError(f"{path}: {fault}; {way_out}")
-    return found
+    return arrays
 
 
 def arrays_fault(arrays: Mapping[str, object], forms: Mapping[str, Array]) -> str | None:
-    """In what ``arrays`` differ from ``forms``, in words; None where they do not."""
+    """A description of the first difference of ``arrays`` from ``forms``; None if they agree."""
     plain = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
     layout = {name: (array.shape, array.dtype) for name, array in plain.items()}
     return _layout_fault(layout, forms) or _values_fault(plain, forms)
 
 
 class _Unfit(Exception):
-    """A file that is no damaged one of its kind (``foreign``: of another kind)."""
+    """Raised for a file of a wrong form; ``foreign`` says that it is of another kind, not damaged."""
 
     def __init__(self, reason: str, foreign: bool = False):
         super().__init__(one_line(reason))
@@ -106,7 +104,7 @@ def _unpacked(file: zipfile.ZipFile, forms: Mapping[str, Array]) -> dict[str, np
 
 
 def _declared(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type in the header of an array, which must tell the size of the member exactly."""
+    """Shape and type in the header of an array; the size of the member must agree with them."""
     with file.open(info) as stream:
         version = np.lib.format.read_magic(stream)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -120,7 +118,7 @@ def _declared(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, 
 
 
 def _array(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    with file.open(info) as stream:  # which compares the checksum at its end
+    with file.open(info) as stream:  # the end of the stream is compared with the checksum
         array = np.lib.format.read_array(stream, allow_pickle=False)
         if stream.read(1):
             raise ValueError(f"{info.filename} is longer than its header tells")
@@ -128,7 +126,7 @@ def _array(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 
 
 def _layout_fault(layout: Layout, forms: Mapping[str, Array]) -> str | None:
-    """Whether shapes and types fit; the axis of a vector that is absent is left out of the shapes behind it."""
+    """A description of the first wrong shape or type; if a vector is absent, the others lack the axis named by it."""
     sizes: dict[str, int] = {}
     absent: set[str] = set()
     for name, form in forms.items():
@@ -147,8 +145,8 @@ def _layout_fault(layout: Layout, forms: Mapping[str, Array]) -> str | None:
                 sizes.setdefault(letter, int(letter) if letter.isdigit() else size)
         expected = tuple(sizes.get(letter, letter) for letter in letters)
         if shape != expected:
-            given = "not" if any(letter.isdigit() for letter in letters) else "the axes give"
-            return f"{name} has shape {shape}, {given} {expected}"
+            link = "not" if any(letter.isdigit() for letter in letters) else "the axes give"
+            return f"{name} has shape {shape}, {link} {expected}"
     return None
 
 
@@ -171,6 +169,6 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _words(error: Exception) -> str:
-    # numpy's advice is to load it unsafely
+    # numpy's message advises to load the file unsafely, so it is replaced
     text = "it holds no plain arrays" if "pickle" in str(error) else one_line(str(error))[:200]
     return text or type(error).__name__

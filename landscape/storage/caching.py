@@ -1,4 +1,4 @@
-"""Results that are computed once: recognised by their recipe and their quality, never by the name of their file."""
+"""Stored results, which are recognised by their recipe and quality and not by the name of their file."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ Judgement = Callable[[Result], str | None]
 
 
 def accepted(_: object) -> None:
-    """The judgement where a result of the recipe is always good enough."""
+    """The judgement that accepts every result of the recipe."""
 
 
 def cached(
@@ -32,21 +32,22 @@ def cached(
     entry: str = "",
     alone: bool = False,
 ) -> Result:
-    """The result kept at ``path`` if it is of this ``recipe`` and accepted, else that of ``compute``, which is kept.
+    """The result stored at ``path`` if it has this ``recipe`` and is accepted; otherwise compute it and store it.
 
-    Why a result that is there is computed again is printed in one line: "PATH is computed again: its X is A, not B".
+    If a stored result is computed again, the reason is printed in one line: "PATH is computed again: its X is A, not
+    B".
 
     Args:
-        path: the file.
-        recipe: all that the numbers depend on, see `difference`.
-        compute: makes a new result.
-        read: gives what is in the file with its recipe, None where there is no such result.
-        write: keeps a new result in the file; None where ``compute`` does so itself.
-        accept: says in which way a result of this recipe is less than what is asked for, such as "its error bound is
-            0.1, not 0.01"; None where it is as good.
-        force: compute in any case.
-        entry: which result it is of those in the file, for the message.
-        alone: do not decide together with the other ranks, inside what a single one of them does.
+        path: The file.
+        recipe: Everything on which the result depends, see `difference`.
+        compute: Function that computes a new result.
+        read: Function that returns the result in the file with its recipe; None if the file holds no such result.
+        write: Function that stores a new result in the file; None if ``compute`` stores it.
+        accept: Function that says why a result of this recipe is not good enough, such as "its error bound is 0.1, not
+            0.01"; None if it is.
+        force: Compute even if a result is stored.
+        entry: Name of the result inside the file, for the message.
+        alone: Decide on this rank alone; needed inside work that only one rank does.
     """
     kept = None if force else look_up(path, recipe, read=read, accept=accept, entry=entry, alone=alone)
     if kept is not None:
@@ -66,12 +67,12 @@ def look_up(
     entry: str = "",
     alone: bool = False,
 ) -> Result | None:
-    """What `cached` would serve, None where it would compute; why one that is there does not serve is printed."""
+    """The stored result that `cached` would return; None, with the reason printed, if it would compute a new one."""
     path = Path(path)
 
     def look() -> Result | None:
-        found = kept_result(path, recipe, read, accept)
-        result, reason = found
+        kept = kept_result(path, recipe, read, accept)
+        result, reason = kept
         if reason:
             print(f"{path}{f' ({entry})' if entry else ''} is computed again: {reason}", flush=True)
         return result
@@ -82,9 +83,9 @@ def look_up(
 def kept_result(
     path: Path, recipe: Recipe, read: Reading[Result], accept: Judgement[Result] = accepted
 ) -> tuple[Result | None, str | None]:
-    """(the result at ``path`` that `cached` would serve, why one that is there does not serve); None for neither."""
-    if not is_there(path) or (found := read(path)) is None:
+    """(the stored result that `cached` would return, or None; the reason why a stored result is not returned)."""
+    if not is_there(path) or (content := read(path)) is None:
         return None, None
-    result, stored = found
+    result, stored = content
     reason = difference(stored, recipe) or accept(result)
     return (None, reason) if reason else (result, None)

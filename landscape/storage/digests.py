@@ -1,4 +1,4 @@
-"""Digests of contents: written with them, verified when they are read."""
+"""Digests of the content of files, which are stored in them and verified when they are read."""
 
 import hashlib
 import json
@@ -12,12 +12,12 @@ DIGEST = "digest"  # the name of the entry in every file
 
 
 def digest_of(content: object, leaf: Callable[[object], object] | None = None) -> str:
-    """SHA-256 (hex) of ``content`` as JSON; ``leaf`` turns values that JSON does not know into those it does."""
+    """SHA-256 digest of ``content`` as JSON; ``leaf`` converts values that JSON does not know."""
     return hashlib.sha256(json.dumps(content, default=leaf).encode()).hexdigest()
 
 
 def array_digest(array: object) -> str:
-    """Type, shape and SHA-256 of the bytes of a numpy array, which may have any layout in memory."""
+    """Type, shape and SHA-256 digest of a numpy array, independent of its memory layout."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"a {type(array).__name__} has no digest")
     plain = np.ascontiguousarray(array)

@@ -1,4 +1,4 @@
-"""Whole files or none: write to a temporary name beside the target, then rename."""
+"""Writing files completely or not at all: under a temporary name that is then renamed."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ __all__ = ["make_folder", "plain_name", "written_whole"]
 
 
 def make_folder(path: str | Path) -> Path:
-    """Create ``path`` with its parents where it is missing, and prove that a file can be written in it."""
+    """Create ``path`` with its parents if it is missing, and check that a file can be written in it."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -29,10 +29,10 @@ def make_folder(path: str | Path) -> Path:
 
 @contextlib.contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path with the same suffix; on success rename it to ``path``, else remove it.
+    """Yield a temporary path with the same suffix; on success rename it to ``path``, otherwise remove it.
 
-    A reader therefore sees the old file or the new one, never half of one, also after Ctrl-C, a full disk or a loss
-    of power. Of several ranks only the first one leaves a file.
+    So readers see either the old file or the complete new one, also after Ctrl-C, a full disk or a loss of power. Of
+    several ranks only the first one writes the file.
     """
     path = Path(path)
     temporary = path.with_name(_temporary_name(path.suffix))
@@ -40,7 +40,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         yield temporary
         if ranks.is_first_rank():
             with temporary.open("rb+") as file:
-                os.fsync(file.fileno())  # before the name points to it
+                os.fsync(file.fileno())  # before the file gets its name
             os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
@@ -50,12 +50,12 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
 
 def _temporary_name(suffix: str = "") -> str:
-    """A hidden name that no other process takes: process ids repeat from one machine or container to the next."""
+    """A random hidden name; process ids would not be unique among machines and containers that share a folder."""
     return f".{secrets.token_hex(8)}.part{suffix}"
 
 
 def plain_name(text: str) -> str:
-    """``text`` as part of a file name: all but letters, digits, ``_``, ``.`` and ``-`` becomes one ``-``.
+    """``text`` as part of a file name: characters other than letters, digits, ``_``, ``.`` and ``-`` become one ``-``.
 
     Example:
         >>> plain_name("nets/mine.py:build")

@@ -1,4 +1,4 @@
-"""What a file is whose content this toolkit cannot use, so that a message blames the right thing."""
+"""Recognition of foreign file formats, so that messages can say what a file is and how to use it."""
 
 import io
 import zipfile
@@ -29,7 +29,7 @@ LEGACY_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number 0x1950A86
 
 
 def foreign_format(content: bytes) -> str | None:
-    """The format of ``content`` in words, with the way to use it where there is one; None where it is not known."""
+    """The format of ``content`` in words, with advice how to use it, if there is some; None if it is unknown."""
     for beginning, words in BEGINNINGS:
         if content.startswith(beginning):
             return words
@@ -45,7 +45,7 @@ def _of_zip(content: bytes) -> str | None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
             names = file.namelist()
-    except Exception:  # damaged bytes make the reader fail in any way at all
+    except Exception:  # for damaged bytes the reader raises errors of many types
         return None
     if names and all(name.endswith(".npy") for name in names):
         members = one_line(", ".join(name.removesuffix(".npy") for name in names[:6]))[:200]

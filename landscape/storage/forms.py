@@ -1,10 +1,10 @@
-"""Forms of plain values (JSON types): what a file must hold, said once, checked where it is read."""
+"""Forms of plain values (JSON types): the required content of a file, which is checked when it is read."""
 
 from collections.abc import Iterable, Mapping
 
 __all__ = ["Optional", "form_fault", "is_bounded"]
 
-DEEPEST, MOST = 64, 2 * 10**6  # levels and values; the largest file of ours has 8 levels
+DEEPEST, MOST = 64, 2 * 10**6  # levels and values, at most; files of this package have up to 8 levels
 
 
 class Optional:
@@ -15,10 +15,10 @@ class Optional:
 
 
 def form_fault(value: object, form: object, name: str = "") -> str | None:
-    """The first place where ``value`` lacks ``form``, in words; None where it has it.
+    """A description of the first entry in which ``value`` does not have ``form``; None if it has.
 
-    A form is object (anything), a type or a tuple of types (a bool is no int), a list of one form (of every element), a
-    dict of forms by key (further keys are free), or a dict {str: form} of every value.
+    A form is one of: object (anything); a type or a tuple of types (a bool does not count as an int); a list with one
+    form, for every element; a dict of forms by key (further keys are allowed); or a dict {str: form}, for every value.
     """
     if isinstance(form, Optional):
         return None if value is None else form_fault(value, form.form, name)
@@ -34,25 +34,25 @@ def form_fault(value: object, form: object, name: str = "") -> str | None:
             return f"{place} is a {type(value).__name__}, no dict"
         if form.keys() == {str}:
             return _first(form_fault(entry, form[str], _below(name, key)) for key, entry in value.items())
-        wanted = [key for key, entry in form.items() if not isinstance(entry, Optional)]
-        if missing := [key for key in wanted if key not in value]:
+        required = [key for key, entry in form.items() if not isinstance(entry, Optional)]
+        if missing := [key for key in required if key not in value]:
             return f"{place} lacks {', '.join(missing)}"
         return _first(form_fault(value.get(key), entry, _below(name, key)) for key, entry in form.items())
     kinds = form if isinstance(form, tuple) else (form,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        wanted_kinds = " or ".join(kind.__name__ for kind in kinds)
-        return f"{place} is a {type(value).__name__}, no {wanted_kinds}"
+        names = " or ".join(kind.__name__ for kind in kinds)
+        return f"{place} is a {type(value).__name__}, no {names}"
     return None
 
 
 def is_bounded(value: object) -> bool:
-    """Whether ``value`` can be walked through: not too deep, and not too often the same part inside itself."""
+    """Whether ``value`` is neither nested too deep nor too large, also by parts that contain themselves."""
     pending: list[tuple[object, int]] = [(value, 0)]
-    seen = 0
+    visited = 0
     while pending:
         part, depth = pending.pop()
-        seen += 1
-        if seen > MOST or depth > DEEPEST:
+        visited += 1
+        if visited > MOST or depth > DEEPEST:
             return False
         if isinstance(part, dict):
             pending += [(entry, depth + 1) for entry in part.values()]

@@ -1,4 +1,4 @@
-"""JSON files that are read again: with a digest of their content, and of a known form."""
+"""JSON files with a digest of their content and a known form."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from landscape.storage.reading import file_content
 
 __all__ = ["parsed", "read_json", "write_sealed"]
 
-DIGITS = 64  # of a digest
+DIGITS = 64  # length of a digest
 
 
 def write_sealed(path: Path, content: dict[str, Any]) -> Path:
@@ -22,10 +22,10 @@ def write_sealed(path: Path, content: dict[str, Any]) -> Path:
 
 
 def read_json(path: Path, form: object, what: str, way_out: str) -> dict[str, Any]:
-    """What `write_sealed` wrote to ``path``, without the digest; also a file without one, of an earlier version.
+    """The content that `write_sealed` has written to ``path``, without its digest, which files of early versions lack.
 
     Raises:
-        InputError: the file is missing, damaged or edited, or its content lacks ``form``.
+        InputError: the file is missing, damaged or edited, or its content does not have ``form``.
     """
     content = parsed(file_content(path, what, way_out), f"{path} holds no {what}, or is damaged", way_out)
     if not _is_intact(content):
@@ -37,12 +37,12 @@ def read_json(path: Path, form: object, what: str, way_out: str) -> dict[str, An
 
 
 def _is_intact(content: object) -> bool:
-    """Whether ``content``, from which its digest is taken, has that digest; also where there never was one."""
+    """Remove the digest from ``content`` and return whether it agrees with the rest; true if there was none."""
     if not isinstance(content, dict):
         return True
     if DIGEST in content:
         return bool(content.pop(DIGEST) == digest_of(content))
-    # Without one, no entry may be that of another name: damage may have hit the name.
+    # If the name of the digest was damaged, an entry of its length remains.
     return not any(isinstance(entry, str) and len(entry) == DIGITS for entry in content.values())
 
 
@@ -50,7 +50,8 @@ def parsed(text: str | bytes, problem: str, way_out: str) -> Any:
     """The value of a JSON ``text``.
 
     Raises:
-        InputError: it has none, or one that is too deep or too large; the message begins with ``problem``.
+        InputError: the text is not JSON, or its value is nested too deep or too large; the message begins with
+            ``problem``.
     """
     try:
         value = json.loads(text)

@@ -1,4 +1,4 @@
-"""Files and folders that one process has to itself; the operating system frees them when it ends, however it ends."""
+"""Locks of files and folders, which the operating system releases when the process ends for any reason."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ else:
 
 __all__ = ["Lock", "claimed", "locked"]
 
-PATIENCE = 5.0  # seconds of silence
+PATIENCE = 5.0  # seconds of waiting before a message is printed
 PAUSE = 0.05  # seconds between two attempts
 
 
@@ -33,16 +33,16 @@ _ours: weakref.WeakValueDictionary[str, Lock] = weakref.WeakValueDictionary()  #
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Inside it, no other process is inside for the same ``path``: for reading a file and writing it again.
+    """A block that only one process at a time can enter for the same ``path``, to read a file and write it again.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    began, told = time.monotonic(), False
+    began, announced = time.monotonic(), False
     while (lock := _attempted(path)) is None:
-        if not told and time.monotonic() > began + PATIENCE:
+        if not announced and time.monotonic() > began + PATIENCE:
             print(f"Waiting for another process that works on {path}", flush=True)
-            told = True
+            announced = True
         time.sleep(PAUSE)
     try:
         yield
@@ -68,16 +68,16 @@ def _attempted(path: Path) -> Lock | None:
     if lock := _ours.get(key):
         return lock
     try:
-        found = _of_folder(path) if path.is_dir() else _of_file(path.with_name(f".{path.name}.lock"))
+        lock = _of_folder(path) if path.is_dir() else _of_file(path.with_name(f".{path.name}.lock"))
     except OSError as error:
         raise InputError(f"cannot lock {path}: {error.strerror or error}; choose another folder") from error
-    if found is not None:
-        _ours[key] = found
-    return found
+    if lock is not None:
+        _ours[key] = lock
+    return lock
 
 
 def _of_folder(path: Path) -> Lock | None:
-    """That of the folder itself where the system knows such locks, which leave no file."""
+    """The lock of the folder itself, which leaves no file, if the system supports that; else of a file in it."""
     if sys.platform != "win32":
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -86,13 +86,13 @@ def _of_folder(path: Path) -> Lock | None:
         except BlockingIOError:
             os.close(descriptor)
             return None
-        except OSError:  # NFS locks only what can be written
+        except OSError:  # NFS locks only files that can be written
             os.close(descriptor)
     return _of_file(path / ".lock")
 
 
 def _of_file(path: Path) -> Lock | None:
-    """That of the file ``path``, which is made for it and removed with it."""
+    """The lock of the file ``path``, which is created for it and removed with it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -109,7 +109,7 @@ def _of_file(path: Path) -> Lock | None:
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return Lock(descriptor, path)
-        os.close(descriptor)  # its holder removed it in between
+        os.close(descriptor)  # the previous holder has removed the file, so it is created again
 
 
 def _freed(descriptor: int, path: Path | None) -> None:
@@ -117,8 +117,8 @@ def _freed(descriptor: int, path: Path | None) -> None:
         if path and sys.platform != "win32":
             path.unlink()
         if sys.platform != "win32":
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # also that of a forked process
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # releases the lock also if a forked process holds the descriptor
     os.close(descriptor)
     with contextlib.suppress(OSError):
-        if path and sys.platform == "win32":  # Windows removes no open file
+        if path and sys.platform == "win32":  # Windows cannot remove open files
             path.unlink()

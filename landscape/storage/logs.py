@@ -1,4 +1,4 @@
-"""Logs (text) and records (JSON) of what a script did, written whole."""
+"""Writing text and JSON files, such as the logs and records of scripts."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from landscape.storage.files import written_whole
 
 __all__ = ["write_json", "write_log", "write_text"]
 
-ENCODING = {"encoding": "utf-8", "errors": "backslashreplace"}  # names of files need not be text
+ENCODING = {"encoding": "utf-8", "errors": "backslashreplace"}  # file names may contain bytes that are not text
 
 
 def write_log(path: str | Path, sections: dict[str, str]) -> Path:

@@ -1,4 +1,4 @@
-"""Names that files, data and people give to other files, kept inside their folder."""
+"""File names from outside, which must not lead out of their folder."""
 
 import os
 from pathlib import Path, PureWindowsPath
@@ -9,7 +9,7 @@ __all__ = ["path_inside"]
 
 
 def path_inside(folder: str | Path, name: str) -> Path:
-    """``folder / name``, where that lies below ``folder`` on every operating system, also after symbolic links.
+    """``folder / name``, which must lie below ``folder`` on every operating system, also after symbolic links.
 
     Example:
         >>> path_inside("runs", "seed=0/epoch_001.pth").as_posix()
@@ -21,17 +21,17 @@ def path_inside(folder: str | Path, name: str) -> Path:
     """
     folder = Path(folder)
     if not isinstance(name, str) or not name.strip(" ./\\"):
-        raise InputError(f"{name!r} is no name of a file in {folder}; give a plain name")
-    parts = PureWindowsPath(name)  # both kinds of slashes, and drives
+        raise InputError(f"{name!r} is not the name of a file in {folder}; use a plain name")
+    parts = PureWindowsPath(name)  # understands both kinds of slashes, and drives
     if parts.drive or parts.root or ".." in parts.parts or not _is_printable(name):
-        raise InputError(f"{name!r} leads out of {folder}; give a plain name, without .., drive or control characters")
+        raise InputError(f"{name!r} leads out of {folder}; use a plain name, without .., drive or control characters")
     path = folder / name
     try:
         inside = os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     if not inside:
-        raise InputError(f"{path} is a link that leads out of {folder}; remove it or give another name")
+        raise InputError(f"{path} is a link that leads out of {folder}; remove it or use another name")
     return path
 
 

@@ -1,4 +1,4 @@
-"""What made a result: content fingerprints and versions."""
+"""The origin of results: fingerprints of content, and versions of packages."""
 
 import functools
 import hashlib
@@ -15,7 +15,7 @@ __all__ = ["fingerprint", "versions"]
 
 @own_torch_state()
 def fingerprint(tensors: Iterable[torch.Tensor]) -> str:
-    """SHA-256 (hex) over shapes, dtypes and bytes of ``tensors``, in their order; the device does not matter."""
+    """SHA-256 digest of shapes, dtypes and bytes of ``tensors`` in their order, independent of the device."""
     digest = hashlib.sha256()
     for tensor in tensors:
         tensor = tensor.detach().cpu().contiguous()
@@ -27,11 +27,11 @@ def fingerprint(tensors: Iterable[torch.Tensor]) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages whose arithmetic the numbers depend on."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the packages on whose arithmetic the results depend."""
+    installed = {"python": platform.python_version()}
     for package in ("torch", "torchvision", "numpy", "scipy"):
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "absent"
-    return found
+            installed[package] = "absent"
+    return installed

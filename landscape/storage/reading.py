@@ -1,4 +1,4 @@
-"""The bytes of a file, once it is known to be one."""
+"""Reading files, after a check that they are regular files of a possible size."""
 
 import contextlib
 import stat
@@ -14,12 +14,12 @@ __all__ = ["available_bytes", "file_content", "is_there", "opened"]
 
 
 def available_bytes() -> int:
-    """Main memory that can be used now."""
+    """The free main memory in bytes."""
     return int(psutil.virtual_memory().available)
 
 
 def is_there(path: Path) -> bool:
-    """Whether anything has this name, also a link that leads nowhere or what is no file.
+    """Whether something has this name, including broken links and things that are not files.
 
     Raises:
         InputError: the name cannot be looked up.
@@ -35,10 +35,10 @@ def is_there(path: Path) -> bool:
 
 @contextlib.contextmanager
 def opened(path: Path, what: str, way_out: str) -> Iterator[BinaryIO]:
-    """``path``, which should be ``what`` ("checkpoint", "surface"), to read from; ``way_out`` if it is missing.
+    """Open ``path`` for reading; ``what`` ("checkpoint", "surface") and the advice ``way_out`` are for messages.
 
     Raises:
-        InputError: it does not exist, is no regular file, empty, or cannot be read.
+        InputError: the file does not exist, is not a regular file, is empty, or cannot be read.
     """
     try:
         status = path.stat()
@@ -61,7 +61,7 @@ def file_content(path: Path, what: str, way_out: str) -> bytes:
     """All bytes of ``path``, see `opened`.
 
     Raises:
-        InputError: as there, or it is larger than the memory.
+        InputError: as for `opened`, or the file is larger than the free memory.
     """
     with opened(path, what, way_out) as file:
         size = path.stat().st_size

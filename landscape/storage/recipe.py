@@ -1,4 +1,4 @@
-"""What a result is of: a recipe of plain values, and the one rule by which two recipes are the same."""
+"""Recipes: the plain values on which a result depends, and the rule by which two recipes are the same."""
 
 import hashlib
 import json
@@ -21,17 +21,17 @@ __all__ = [
     "unfinished_path",
 ]
 
-ROUNDING = 1e-3  # share of its size by which another machine's rounding may change a number of `Rounded`
+ROUNDING = 1e-3  # relative change of a number of `Rounded` by the rounding of another machine, at most
 LONGEST = 60  # characters of a value in a message
 DIGEST, DIGEST_SHOWN = re.compile("[0-9a-f]{64}"), 12
 
 
 class Rounded(list[float]):
-    """Numbers in a recipe that are computed, so that another machine may round them differently."""
+    """Computed numbers in a recipe, which another machine may round differently."""
 
 
 class Unidentified(str):
-    """A part of a recipe, by its name, that cannot be identified: it may have changed and is never the same."""
+    """The name of a part of a recipe that cannot be identified; it counts as changed."""
 
 
 def difference(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> str | None:
@@ -53,7 +53,7 @@ def differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> list
     for part in _parts(requested):
         if isinstance(part, Unidentified):
             return [f"{part} cannot be identified, so that it may have changed"]
-    return [_told(*entry) for entry in _different(stored, requested, ())]
+    return [_message(*entry) for entry in _different(stored, requested, ())]
 
 
 def is_identified(recipe: Mapping[str, Any]) -> bool:
@@ -62,17 +62,17 @@ def is_identified(recipe: Mapping[str, Any]) -> bool:
 
 
 def renamed(recipe: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """``recipe`` with the new one of ``names`` for every old one, as which a file of an earlier version has it."""
+    """``recipe`` of a file of an earlier version with its old names replaced by ``names`` (old -> new)."""
     return {names.get(name, name): value for name, value in recipe.items()}
 
 
 def short_digest(recipe: Mapping[str, Any]) -> str:
-    """Eight hex digits that tell ``recipe`` from others in the name of a file; numbers of `Rounded` do not count."""
+    """Eight hexadecimal digits that distinguish recipes in the name of a file; numbers of `Rounded` do not count."""
     return hashlib.sha256(json.dumps(_exact(recipe), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def unfinished_path(path: Path, recipe: Mapping[str, Any], suffix: str | None = None) -> Path:
-    """Where work on ``path`` with this ``recipe`` is kept until it is finished, so that a killed run goes on with it.
+    """The file in which unfinished work on ``path`` with this ``recipe`` is stored, for a killed run to be resumed.
 
     Example:
         >>> unfinished_path(Path("out/surface.npz"), {"seed": 0}).name
@@ -91,9 +91,9 @@ def _different(stored: Any, requested: Any, place: tuple[str, ...]) -> Iterator[
         yield place, stored, requested
 
 
-def _told(place: tuple[str, ...], stored: Any, requested: Any) -> str:
-    name, was, wanted = " ".join(place), _shown(stored), _shown(requested)
-    return f"its {name} is {was}, not {wanted}" if was != wanted else f"its {name} is another one"
+def _message(place: tuple[str, ...], stored: Any, requested: Any) -> str:
+    name, old, new = " ".join(place), _shown(stored), _shown(requested)
+    return f"its {name} is {old}, not {new}" if old != new else f"its {name} is another one"
 
 
 def _same(stored: Any, requested: Any) -> bool:
@@ -109,7 +109,7 @@ def _same(stored: Any, requested: Any) -> bool:
 
 
 def _close(stored: list[Any], requested: Rounded) -> bool:
-    """Equal but for the rounding of another machine."""
+    """Whether all numbers are equal up to the rounding of another machine."""
     mean = math.fsum(abs(number) for number in requested if math.isfinite(number)) / max(len(requested), 1)
 
     def same(old: Any, new: float) -> bool:

@@ -1,4 +1,4 @@
-"""Weights of networks that may be wrapped, and the building of networks that a file describes."""
+"""Weights of networks that may be wrapped, and bounded building of networks that a file describes."""
 
 import math
 import re
@@ -14,31 +14,31 @@ from landscape.runtime.watching import WatchingMode
 __all__ = ["BoundedBuilding", "fitting_weights", "unwrapped_weights"]
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
-INSIDE = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")  # of compile, FSDP
-FREE_NUMBERS, FREE_TENSORS = 2**24, 5_000  # that building may create in any case
+INSIDE = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")  # added by torch's wrappers
+FREE_NUMBERS, FREE_TENSORS = 2**24, 5_000  # numbers and tensors that building may always create
 
 
 def unwrapped_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict of ``model`` with the names that it had before torch wrapped it (compile, DDP, averages)."""
+    """The state dict of ``model`` with the names without wrappers (torch.compile, parallel training, averages)."""
     while isinstance(model, WRAPPERS) or hasattr(model, "_orig_mod"):
         inner: Any = model.module if isinstance(model, WRAPPERS) else model._orig_mod
         model = inner
     return {INSIDE.sub(r"\1", name): tensor for name, tensor in model.state_dict().items()}
 
 
-def fitting_weights(found: Mapping[str, Any], network: nn.Module) -> dict[str, Tensor]:
-    """The weights ``found`` under the names of ``network``; prefixes of wrappers are left out where the rest fits.
+def fitting_weights(stored: Mapping[str, Any], network: nn.Module) -> dict[str, Tensor]:
+    """The ``stored`` weights under the names of ``network``; prefixes of wrappers are removed if the names then fit.
 
     Raises:
         InputError: names, shapes or types differ.
     """
     expected = network.state_dict()
-    names = {name: INSIDE.sub(r"\1", name) for name in found}
+    names = {name: INSIDE.sub(r"\1", name) for name in stored}
     while set(names.values()) != expected.keys() and (shorter := _without_prefix(names)):
         names = shorter
     if set(names.values()) != expected.keys():
-        names = {name: name for name in found}
-    fitting = {name: found[old] for old, name in names.items()}
+        names = {name: name for name in stored}
+    fitting = {name: stored[old] for old, name in names.items()}
     if faults := [*_other_names(fitting, expected), *_other_tensors(fitting, expected)]:
         more = f"; {len(faults) - 3} more" if len(faults) > 3 else ""
         raise InputError("; ".join(faults[:3]) + more)
@@ -46,7 +46,7 @@ def fitting_weights(found: Mapping[str, Any], network: nn.Module) -> dict[str, T
 
 
 def _without_prefix(names: dict[str, str]) -> dict[str, str]:
-    """``names`` without the first part that all of them share ("module."); {} where they share none."""
+    """``names`` without the first part that all of them share ("module."); {} if they share none."""
     names = {old: name for old, name in names.items() if name != "n_averaged"}  # the counter of AveragedModel
     heads = {name.partition(".")[0] for name in names.values() if "." in name}
     if len(heads) != 1 or not all("." in name for name in names.values()):
@@ -54,8 +54,8 @@ def _without_prefix(names: dict[str, str]) -> dict[str, str]:
     return {old: name.partition(".")[2] for old, name in names.items()}
 
 
-def _other_names(found: Mapping[str, Any], expected: Mapping[str, Tensor]) -> list[str]:
-    listed = {"missing": expected.keys() - found.keys(), "unexpected": found.keys() - expected.keys()}
+def _other_names(weights: Mapping[str, Any], expected: Mapping[str, Tensor]) -> list[str]:
+    listed = {"missing": expected.keys() - weights.keys(), "unexpected": weights.keys() - expected.keys()}
     return [
         f"{what} {', '.join(sorted(map(str, names))[:4])}{' ...' if len(names) > 4 else ''}"
         for what, names in listed.items()
@@ -63,16 +63,16 @@ def _other_names(found: Mapping[str, Any], expected: Mapping[str, Tensor]) -> li
     ]
 
 
-def _other_tensors(found: Mapping[str, Any], expected: Mapping[str, Tensor]) -> list[str]:
+def _other_tensors(weights: Mapping[str, Any], expected: Mapping[str, Tensor]) -> list[str]:
     faults = []
-    for name in found.keys() & expected.keys():
-        given, wanted = found[name], expected[name]
-        if not isinstance(given, Tensor):
-            faults.append(f"{name} is a {type(given).__name__}, no tensor")
-        elif given.shape != wanted.shape:
-            faults.append(f"size mismatch for {name}: {list(given.shape)}, not {list(wanted.shape)}")
-        elif _kind(given) != _kind(wanted):
-            faults.append(f"{name} is of type {given.dtype}, not {wanted.dtype}")
+    for name in weights.keys() & expected.keys():
+        tensor, own = weights[name], expected[name]
+        if not isinstance(tensor, Tensor):
+            faults.append(f"{name} is a {type(tensor).__name__}, no tensor")
+        elif tensor.shape != own.shape:
+            faults.append(f"size mismatch for {name}: {list(tensor.shape)}, not {list(own.shape)}")
+        elif _kind(tensor) != _kind(own):
+            faults.append(f"{name} is of type {tensor.dtype}, not {own.dtype}")
     return sorted(faults)
 
 
@@ -81,9 +81,9 @@ def _kind(tensor: Tensor) -> tuple[bool, bool]:
 
 
 class BoundedBuilding(WatchingMode):
-    """Inside it, no more numbers and tensors are created than a network of ``size`` bytes of weights needs.
+    """A mode in which no more numbers and tensors can be created than a network with ``size`` bytes of weights needs.
 
-    A file of 2 kB may ask for a network of many GiB: this is refused before the memory is taken.
+    A damaged file of 2 kB may describe a network of many GiB, which is refused before the memory is allocated.
     """
 
     def __init__(self, size: int):
