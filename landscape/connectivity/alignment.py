@@ -1,6 +1,5 @@
 """Permute the hidden units of one network so that they match those of another."""
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,21 +9,22 @@ from torch import Tensor, nn
 
 from landscape.connectivity.coupling import trace_coupling
 from landscape.connectivity.groups import Group
-from landscape.connectivity.matching import inputs_of, match_activations, match_weights, permute
+from landscape.connectivity.inputs import Inputs, few, probe_inputs, run
+from landscape.connectivity.matching import match_activations, match_weights, permute
 from landscape.errors import InputError
 from landscape.objective.collecting import collect
 from landscape.objective.objectives import Objective
-from landscape.objective.samples import Samples
+from landscape.objective.trees import map_tensors
 from landscape.points import check_finite, check_match, copy_of, parameters_of
 from landscape.presenting import Presented, value_text
 from landscape.runtime import own_torch_state
 from landscape.runtime.seeds import checked_seed
+from landscape.slices.networks import statistics_names
 
 __all__ = ["Alignment", "align"]
 
-PROBES = 8  # inputs on which units are followed and the result is verified
-IMAGE_SIZES = (32, 28, 64, 96, 224)  # tried for convolutions where no data are given
 TOLERANCE = 1e-9  # of the largest output, in float64: rounding of sums in another order
+ROUNDINGS = 1000  # units in the last place, for networks that compute parts in a lower precision
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,7 +32,9 @@ class Alignment(Presented):
     """A network whose hidden units were permuted to match those of another."""
 
     model: nn.Module  # b with its units permuted, in eval mode; it computes what b computes
-    permutations: dict[str, np.ndarray]  # group -> [units] int64: unit i of the model is unit index[i] of b
+    permutations: dict[str, np.ndarray]  # units -> [units] int64: unit i of the model is unit index[i] of b; for units
+    # inside blocks, such as the dimensions of attention heads, [blocks, units]: of each block of the model, and of that
+    # which comes there
     deviation: float  # largest difference between the outputs of b and of the model on probe inputs, in float64
     rounds: int  # sweeps over all groups
     converged: bool  # whether the last sweep changed nothing
@@ -63,12 +65,15 @@ def align(
 ) -> Alignment:
     """Permute the hidden units of ``b`` so that they match those of ``a``; neither model is changed.
 
-    A network computes the same function when the units of a hidden layer change places. Which ones may is found by
-    watching a forward pass, see `trace_coupling`; the best permutation of each group of units is a linear assignment:
+    A network computes the same function when the units of a hidden layer change places: neurons, channels, the places
+    of a residual stream, attention heads, the dimensions inside a head. Which ones may is found by watching a forward
+    pass, see `trace_coupling`; the best permutation of each group of units is a linear assignment, nested where units
+    lie in blocks that change places themselves:
 
     - "weights" maximises sum_p <p(a), p(permuted b)> over all parameters p, group after group with the others held
       still, in random order, until no group gets better: Ainsworth et al. 2023, "Git Re-Basin: Merging Models modulo
-      Permutation Symmetries", section 3.2. A local optimum where there are several groups.
+      Permutation Symmetries", section 3.2. A local optimum where there are several groups, the better one from two
+      starts.
     - "activations" maximises sum_i corr(unit i of a, unit i of permuted b) over ``data``, where the units are read by
       the next layer: Li et al. 2015, "Convergent Learning: Do Different Neural Networks Learn the Same
       Representations?", section 3. An optimum for every group; units that never change on the data come in any order.
@@ -79,13 +84,14 @@ def align(
         a: stays as it is.
         b: of the same architecture.
         method: "weights" or "activations".
-        data: as for `objective`, or an objective whose samples are taken. Needed by "activations", and where the
-            shape of the inputs cannot be told from the first layer.
+        data: as for `objective`, or an objective whose samples are taken. The network is given the first tensor of a
+            batch, or, by their names, the entries of a batch whose names are those of its arguments, without labels.
+            Needed by "activations", and where the shape of the inputs cannot be told from the first layer.
         seed: of the order of the groups.
 
     Raises:
         InputError: networks of different architectures, operations through which units cannot be followed,
-            activations without data, an unknown method.
+            activations without data, an unknown method, weights that are not finite.
 
     Example:
         >>> from torch import nn
@@ -102,21 +108,26 @@ def align(
     samples = None if data is None else data.samples if isinstance(data, Objective) else collect(data)
     _check_same(a, b)
     probe_a, probe_b = (copy_of(model).cpu().double().eval() for model in (a, b))
-    inputs = _probe_inputs(probe_a, samples)
-    _check_runs(probe_b, inputs)
-    groups = trace_coupling(probe_b, inputs[:2])
-    if not _alike(groups, trace_coupling(probe_a, inputs[:2])):
+    inputs = probe_inputs(probe_a, samples)
+    expected = _outputs(probe_b, inputs)
+    constants = _constants(a, b)
+    first, coupling = (trace_coupling(model, few(inputs, 2), constants) for model in (probe_a, probe_b))
+    groups = coupling.groups
+    if not _alike(groups, first.groups):
         raise InputError("the networks are of different architectures: their units are coupled in different ways")
     if method == "weights" or samples is None:
         match = match_weights(probe_a, probe_b, groups, seed)
     else:
         match = match_activations(a, b, groups, samples)
-    with torch.no_grad():
-        expected = probe_b(inputs)
-        permute(probe_b, groups, match.orders)
-        deviation = float((probe_b(inputs) - expected).abs().max())
-    if not deviation <= TOLERANCE * float(expected.abs().max()):
-        raise RuntimeError(f"the permuted network does not compute the same function: it is off by {deviation:.3g}")
+    permute(probe_b, groups, match.orders)
+    pairs = list(zip(_outputs(probe_b, inputs), expected, strict=True))
+    deviation = max(float((found - value).abs().max()) for found, value in pairs)
+    largest = max(float(value.abs().max()) for _, value in pairs)
+    if not deviation <= max(TOLERANCE, ROUNDINGS * coupling.precision) * largest:
+        raise InputError(
+            f"cannot align: the permuted network does not compute the same function, it is off by {deviation:.3g}; its "
+            "forward pass does something that one pass does not show"
+        )
     model = copy_of(b).eval()
     permute(model, groups, match.orders)
     permutations = {
@@ -144,20 +155,28 @@ def _check_same(a: nn.Module, b: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _check_runs(model: nn.Module, inputs: Tensor) -> None:
-    """Refuse inputs that the network does not take, or for which it gives nothing finite."""
+def _outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
+    """What the second model gives; inputs are refused that it does not take, or for which that is not finite."""
     try:
-        outputs = model(inputs)
+        outputs = run(model, map_tensors(torch.clone, inputs))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"the network does not take the first tensor of a batch of the data, of shape {tuple(inputs.shape)} and "
-            f"{inputs.dtype}: {reason}"
-        ) from error
-    if isinstance(outputs, Tensor) and not outputs.isfinite().all():
+        if isinstance(inputs, dict):
+            taken = f"the entries {', '.join(map(repr, inputs))} of a batch of the data"
+        else:
+            taken = f"the first tensor of a batch of the data, of shape {tuple(inputs.shape)} and {inputs.dtype}"
+        raise InputError(f"the network does not take {taken}: {reason}") from error
+    if not all(output.isfinite().all() for output in outputs):
         raise InputError(
             "the outputs of the second model are NaN or infinite on probe inputs, so nothing can be aligned"
         )
+    return outputs
+
+
+def _constants(a: nn.Module, b: nn.Module) -> set[str]:
+    """Names of the buffers in which the networks do not differ, such as masks; statistics are those of units."""
+    first, second, statistics = dict(a.named_buffers()), dict(b.named_buffers()), statistics_names(a)
+    return {name for name in first if name not in statistics and torch.equal(first[name].cpu(), second[name].cpu())}
 
 
 def _alike(first: list[Group], second: list[Group]) -> bool:
@@ -171,23 +190,3 @@ def _alike(first: list[Group], second: list[Group]) -> bool:
         ]
 
     return places(first) == places(second)
-
-
-def _probe_inputs(model: nn.Module, samples: Samples | None) -> Tensor:
-    """A few inputs in float64 that ``model`` takes: the first samples, or random ones of a shape that works."""
-    generator = torch.Generator().manual_seed(0)
-    shapes: list[tuple[int, ...]] = []
-    if samples is not None:
-        inputs = inputs_of(next(samples.batches(PROBES, torch.device("cpu"), torch.float64))[1])
-        return inputs[:PROBES]
-    first = next((layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)), None)
-    if isinstance(first, nn.Linear):
-        shapes = [(first.in_features,)]
-    elif first is not None:
-        shapes = [(first.in_channels, *[size] * (first.weight.ndim - 2)) for size in IMAGE_SIZES]
-    for shape in shapes:
-        inputs = torch.randn(PROBES, *shape, dtype=torch.float64, generator=generator)
-        with contextlib.suppress(RuntimeError, ValueError), torch.no_grad():
-            model(inputs)
-            return inputs
-    raise InputError("the shape of the inputs cannot be told from the first layer; pass data= as well")

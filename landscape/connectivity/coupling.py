@@ -16,16 +16,25 @@ import torch
 from torch import Tensor, nn
 
 from landscape.connectivity.groups import Group, Place, Reading, groups_of
+from landscape.connectivity.inputs import Inputs, run
 from landscape.connectivity.operations import FILLING, READ_AXES, RULES, Operation, Watch, read_by, tensors_in, trailing
 from landscape.connectivity.units import PINNED, SAME, Factor, Units
 from landscape.errors import InputError
 
-__all__ = ["Tracer", "trace_coupling"]
+__all__ = ["Coupling", "Tracer", "trace_coupling"]
+
+
+@dataclass(frozen=True, eq=False)
+class Coupling:
+    """How the units of a network hang together."""
+
+    groups: list[Group]  # of units that may change places
+    precision: float  # the largest rounding of a number that the pass computed with, as a share of it
 
 
 @torch.no_grad()
-def trace_coupling(model: nn.Module, inputs: Tensor, constants: Collection[str] = ()) -> list[Group]:
-    """The groups of hidden units of ``model`` that may change places, in the order in which they are made.
+def trace_coupling(model: nn.Module, inputs: Inputs, constants: Collection[str] = ()) -> Coupling:
+    """Which groups of hidden units of ``model`` may change places, in the order in which they are made.
 
     Units are followed through linear, convolution (also depthwise) and embedding layers, attention, normalisation,
     elementwise functions, pooling, reductions, changes of shape, concatenation, zero padding and additions, whether
@@ -40,11 +49,12 @@ def trace_coupling(model: nn.Module, inputs: Tensor, constants: Collection[str] 
     Raises:
         InputError: an operation through which units cannot be followed; it is named.
     """
-    tracer = Tracer(model, len(inputs), constants)
+    samples = len(tensors_in(inputs)[0])
+    tracer = Tracer(model, samples, constants)
     with tracer:
-        outputs = model(inputs)
+        outputs = run(model, inputs)
     tracer.pin(outputs)
-    return groups_of(tracer.units, tracer.held)
+    return Coupling(groups_of(tracer.units, tracer.held), tracer.precision)
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,7 @@ class Tracer(Watch):
         self.held: dict[Place | Reading, np.ndarray] = {}  # the units that each of them holds
         self.unused: dict[Place, np.ndarray] = {}  # which entries along each axis the pass has not read
         self.elements: list[_Elements] = []
+        self.precision = 0.0
 
     def watched(self, name: str, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         known = any(map(self.knows, tensors_in([args, kwargs])))
@@ -87,6 +98,8 @@ class Tracer(Watch):
         if rule := RULES.get(operation.name):
             for output, labels in zip(operation.outputs, rule(self, operation), strict=True):
                 self.label(output, labels)
+                if output.is_floating_point():
+                    self.precision = max(self.precision, torch.finfo(output.dtype).eps)
         elif not all(bool((self.labels_of(tensor) == SAME).all()) for tensor in operation.inputs if self.knows(tensor)):
             self.refuse(operation.name)
 
@@ -240,15 +253,9 @@ class Tracer(Watch):
         number = -1 - int(self.labels_of(tensor).flatten()[0])
         return next(each.name for each in reversed(self.elements) if each.start <= number)
 
-    def pin(self, outputs: Any) -> None:
-        """Note that the ``outputs`` stay as they are."""
-        if isinstance(outputs, Tensor):
-            tensors = [outputs]
-        elif isinstance(outputs, Mapping) and any(isinstance(value, Tensor) for value in outputs.values()):
-            tensors = [value for value in outputs.values() if isinstance(value, Tensor)]
-        else:
-            raise InputError(f"the model returns {type(outputs).__name__}; units can be aligned where it is one tensor")
-        for tensor in tensors:
+    def pin(self, outputs: Iterable[Tensor]) -> None:
+        """Note that the ``outputs`` stay as they are, and what the pass has not read."""
+        for tensor in outputs:
             for factor in self.factors(tensor, trailing(tensor.ndim))[0]:
                 self.units.join(factor.codes, np.array(PINNED))
         for key, unused in self.unused.items():

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from landscape.connectivity.assignment import Orders, best_orders, composed, moved, unchanged
 from landscape.connectivity.groups import Group, Positions, Reading
+from landscape.connectivity.inputs import Inputs, inputs_of, run
 from landscape.connectivity.operations import READ_AXES, Watch, read_by
 from landscape.errors import InputError
 from landscape.objective.samples import Samples
-from landscape.objective.trees import tensors_of
 from landscape.points import Point, as_float64, copy_of, inner, parameters_of
 from landscape.runtime.devices import select_device
 
-__all__ = ["Match", "inputs_of", "match_activations", "match_weights", "permute"]
+__all__ = ["Match", "match_activations", "match_weights", "permute"]
 
 MOST_ROUNDS = 100
 GAIN = 1e-12  # of the present agreement: a smaller one is rounding
@@ -95,7 +95,7 @@ def match_activations(a: nn.Module, b: nn.Module, groups: Sequence[Group], sampl
     compared = [_compared(group) for group in groups]
     moments = [[_Moments() for _ in each] for each in compared]
     for _, batch in samples.batches(samples.count_in(READ_BYTES), device, dtype):
-        read_a, read_b = (_readings(model, inputs_of(batch)) for model in (a, b))
+        read_a, read_b = (_readings(model, inputs_of(model, batch)) for model in (a, b))
         for readings, sums in zip(compared, moments, strict=True):
             for (reading, positions), moment in zip(readings, sums, strict=True):
                 moment.add(*(_units(read[reading], positions) for read in (read_a, read_b)))
@@ -115,11 +115,6 @@ def _compared(group: Group) -> list[tuple[Reading, Positions]]:
     every = [(reading, each) for reading, found in group.readings.items() for each in found]
     read = {each.axes for reading, each in every if reading.side == "read"}
     return [(reading, each) for reading, each in every if reading.side == "read" or each.axes not in read]
-
-
-def inputs_of(batch: Any) -> Tensor:
-    """What the network takes of a batch: a copy of its first tensor, which it may overwrite."""
-    return tensors_of(batch)[0].clone()
 
 
 def _permuted(tensors: Point, group: Group, orders: Orders) -> Point:
@@ -160,11 +155,11 @@ def _units(tensor: Tensor, positions: Positions) -> Tensor:
     return tensor[index.to(tensor.device)].flatten(1)
 
 
-def _readings(model: nn.Module, inputs: Tensor) -> dict[Reading, Tensor]:
+def _readings(model: nn.Module, inputs: Inputs) -> dict[Reading, Tensor]:
     """What every layer call reads and makes, its units first."""
     readings = _Readings()
     with readings:
-        model(inputs)
+        run(model, inputs)
     return readings.values
 
 

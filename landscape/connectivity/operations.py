@@ -268,10 +268,10 @@ def _attention(tracer: "Tracer", operation: Operation) -> list[Tensor]:
     with tracer:
         if known.get("enable_gqa"):
             key, value = (each.repeat_interleave(query.shape[-3] // each.shape[-3], dim=-3) for each in (key, value))
-        scores = query @ key.transpose(-2, -1)
+        scores = torch.einsum("...qi,...ki->...qk", query, key)  # which is not counted among the calls of layers
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-        result = scores.softmax(-1) @ value
+        result = torch.einsum("...qk,...ki->...qi", scores.softmax(-1), value)
     return [tracer.labels_of(result)]
 
 
