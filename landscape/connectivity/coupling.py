@@ -17,7 +17,17 @@ from torch import Tensor, nn
 
 from landscape.connectivity.groups import Group, Place, Reading, groups_of
 from landscape.connectivity.inputs import Inputs, run
-from landscape.connectivity.operations import FILLING, READ_AXES, RULES, Operation, Watch, read_by, tensors_in, trailing
+from landscape.connectivity.operations import (
+    FILLING,
+    LEAVING,
+    READ_AXES,
+    RULES,
+    Operation,
+    Watch,
+    read_by,
+    tensors_in,
+    trailing,
+)
 from landscape.connectivity.units import PINNED, SAME, Factor, Units
 from landscape.errors import InputError
 
@@ -87,6 +97,8 @@ class Tracer(Watch):
         result = function(*args, **kwargs)
         if known and tensors_in(result):
             self._follow(Operation(name, function, args, kwargs, result))
+        elif known and name in LEAVING:
+            self.refuse(name)
         elif name in FILLING:
             self.label(result, torch.full((), SAME).expand(result.shape))
         if name in READ_AXES:
@@ -149,7 +161,7 @@ class Tracer(Watch):
             if id(tensor) in self.names:
                 name = self.names[id(tensor)]
                 return [Factor((axis,), self.place(name, k)) for axis, k in named.items()], []
-            return [], [axis for axis, k in named.items() if tensor.stride(k)]
+            return [], [axis for axis, k in named.items() if _differs(tensor, k)]
         labels = self.labels_of(tensor)
         if bool((labels < 0).any()):
             return self._factors_of_elements(labels, named), []
@@ -218,11 +230,18 @@ class Tracer(Watch):
         parts = [
             tensor for tensor in tensors if self.is_parameter(tensor) and sum(size > 1 for size in tensor.shape) > 1
         ]
-        if parts and not any(self.factors(t, trailing(t.ndim))[0] for t in tensors if not self.is_parameter(t)):
-            if len({id(tensor) for tensor in tensors}) > 1:
-                self.check_whole(parts[0])
-            return self.labels_of(parts[0])
+        others = [tensor for tensor in tensors if tensor is not parts[0]] if parts else []
+        if parts and not any(self.factors(tensor, trailing(tensor.ndim))[0] for tensor in others):
+            return self._parameter_with(parts[0], others, shape)
         return self.contract([(tensor, trailing(tensor.ndim)) for tensor in tensors], trailing(len(shape)), shape)
+
+    def _parameter_with(self, part: Tensor, others: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+        """Labels of a parameter and of constants, along which it cannot be permuted where they vary."""
+        constant = {axis for tensor in others for axis in self.factors(tensor, trailing(tensor.ndim))[1]}
+        for factor in self.factors(part, trailing(part.ndim))[0]:
+            if constant & set(factor.axes):
+                self.units.join(factor.codes, np.array(PINNED))
+        return self.labels_of(part).expand(tuple(shape))
 
     def check_whole(self, tensor: Tensor) -> None:
         """Refuse to go on with a parameter of which it is not known along which axis it holds units."""
@@ -260,6 +279,16 @@ class Tracer(Watch):
                 self.units.join(factor.codes, np.array(PINNED))
         for key, unused in self.unused.items():
             self.units.join(self.held[key][unused], np.array(PINNED))
+
+
+def _differs(tensor: Tensor, axis: int) -> bool:
+    """Whether values differ along ``axis``, as far as is known: those of masks are compared."""
+    if tensor.stride(axis) == 0:
+        return False
+    is_mask = tensor.dtype == torch.bool or (
+        tensor.is_floating_point() and bool(((tensor == 0) | (tensor <= torch.finfo(tensor.dtype).min)).all())
+    )
+    return not is_mask or bool((tensor != tensor.narrow(axis, 0, 1)).any())
 
 
 def _varies(labels: Tensor, axis: int) -> bool:

@@ -20,7 +20,7 @@ from landscape.errors import InputError
 if TYPE_CHECKING:
     from landscape.connectivity.coupling import Tracer
 
-__all__ = ["FILLING", "READ_AXES", "RULES", "Operation", "Watch", "read_by", "tensors_in", "trailing"]
+__all__ = ["FILLING", "LEAVING", "READ_AXES", "RULES", "Operation", "Watch", "read_by", "tensors_in", "trailing"]
 
 CONVOLUTIONS = {f"conv{space}d": space for space in (1, 2, 3)}
 TRANSPOSED = {f"conv_transpose{space}d": space for space in (1, 2, 3)}
@@ -32,11 +32,11 @@ READ_AXES |= {name: (0, -1 - space) for name, space in (CONVOLUTIONS | TRANSPOSE
 # methods and of work in place.
 EQUIVARIANT = {
     "abs", "add", "bitwise_and", "bitwise_not", "bitwise_or", "celu", "clamp", "clamp_max", "clamp_min", "clone",
-    "contiguous", "cos", "data", "detach", "div", "double", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu",
-    "eq", "exp", "expm1", "feature_dropout", "float", "ge", "gelu", "gt", "hardsigmoid", "hardswish", "hardtanh",
-    "iadd", "idiv", "imul", "isub", "itruediv", "le", "leaky_relu", "lerp", "log", "log1p", "logical_and",
+    "conj", "contiguous", "cos", "data", "detach", "div", "double", "dropout", "dropout1d", "dropout2d", "dropout3d",
+    "elu", "eq", "exp", "expm1", "feature_dropout", "float", "ge", "gelu", "gt", "hardsigmoid", "hardswish", "hardtanh",
+    "iadd", "idiv", "imul", "imag", "isub", "itruediv", "le", "leaky_relu", "lerp", "log", "log1p", "logical_and",
     "logical_not", "logical_or", "logsigmoid", "lt", "masked_fill", "maximum", "minimum", "mish", "mul", "multiply",
-    "ne", "neg", "pow", "radd", "rdiv", "reciprocal", "relu", "relu6", "requires_grad", "rmul", "rpow", "rrelu",
+    "ne", "neg", "pow", "radd", "rdiv", "real", "reciprocal", "relu", "relu6", "requires_grad", "rmul", "rpow", "rrelu",
     "rsqrt", "rsub", "rtruediv", "selu", "sigmoid", "silu", "sin", "softplus", "softshrink", "softsign", "sqrt",
     "square", "sub", "subtract", "tanh", "tanhshrink", "threshold", "true_divide", "truediv", "where",
 }  # fmt: skip
@@ -65,6 +65,7 @@ REDUCING = {
 POOLING = {f"{kind}_pool{d}d" for kind in ("adaptive_avg", "adaptive_max", "avg", "lp", "max") for d in (1, 2, 3)}
 POOLING |= {"interpolate", "upsample"}
 FILLING = {"full", "full_like", "new_full", "new_ones", "new_zeros", "ones", "ones_like", "zeros", "zeros_like"}
+LEAVING = {"array", "numpy", "tolist"}  # torch, so that what follows is not seen
 PRODUCTS = {"bmm", "matmul", "mm", "mv"}
 
 LAYER_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
@@ -350,6 +351,18 @@ def _repeated(tracer: "Tracer", operation: Operation) -> list[Tensor]:
     return [torch.from_numpy(tracer.units.copies(result.numpy(), number.numpy()))]
 
 
+def _as_complex(tracer: "Tracer", operation: Operation) -> list[Tensor]:
+    """Real and imaginary part are one unit from here on."""
+    with tracer:
+        real, imaginary = operation.inputs[0].unbind(-1)
+        result = real + imaginary
+    return [tracer.labels_of(result)]
+
+
+def _as_real(tracer: "Tracer", operation: Operation) -> list[Tensor]:
+    return [tracer.labels_of(operation.inputs[0])[..., None].expand(operation.result.shape)]
+
+
 def _joined(tracer: "Tracer", operation: Operation) -> list[Tensor]:
     """Side by side along the axis of the units, or along another one, where what lies at one place is one unit."""
     parts = [tensor for tensor in operation.inputs if tensor.numel()]
@@ -419,6 +432,8 @@ RULES: dict[str, Rule] = {
         (CASTING, _cast),
         (SHAPING, _shaped),
         (REPEATING, _repeated),
+        (("view_as_complex",), _as_complex),
+        (("view_as_real",), _as_real),
         (JOINING, _joined),
         (REDUCING, _reduced),
         (POOLING, _pooled),
