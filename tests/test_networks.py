@@ -195,7 +195,7 @@ def test_a_plane_of_principal_components_takes_equal_buffers_and_refuses_others(
     models, data = pair("scaler", 4), images()
     objective = ll.objective(models[0], data, device="cpu")
     plane = ll.pca_plane(models)
-    with pytest.raises(ll.InputError, match="buffer 'mean' differs, and this plane does not run through them"):
+    with pytest.raises(ll.InputError, match="buffer 'mean' differs, and this plane does not go through the networks"):
         ll.evaluate(objective, plane, **SMALL)
     for model in models[1:]:
         model.load_state_dict({**model.state_dict(), "mean": models[0].mean, "std": models[0].std})
@@ -246,10 +246,10 @@ REFUSED = {
     "whole numbers": (
         lambda: two(Counted),
         ll.interpolation_line,
-        "'steps' differs, and it holds whole numbers",
+        "'steps' differs, and it holds integers",
     ),
     "unit vectors": (lambda: two(OwnSpectral), ll.interpolation_line, "buffer 'u0' differs, and it is a unit vector"),
-    "not converged": (lambda: two(untrained(OLD)), ll.interpolation_line, "times what it is; run the networks"),
+    "not converged": (lambda: two(untrained(OLD)), ll.interpolation_line, "times its true value; run the networks"),
     "by hand": (
         lambda: [make("batch_norm_cnn", seed) for seed in (0, 1)],
         lambda a, b: ll.Line(difference(a, b)[0], (difference(a, b)[1],)),

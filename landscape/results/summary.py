@@ -1,4 +1,4 @@
-"""What a surface and a trajectory say, in lines of text for a log."""
+"""The facts and numbers of surfaces and trajectories as lines of text and tables."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""Directions in parameter space: random, and normalised to the scale of the weights they perturb."""
+"""Random directions in parameter space, and normalisation of directions to the scale of the weights."""
 
 import functools
 import warnings
@@ -37,8 +37,8 @@ __all__ = [
     "random_directions",
 ]
 
-Normalize = Literal["filter", "layer", "model"]  # whose norm a direction takes over; None: its own
-Distribution = Literal["gaussian", "uniform", "rademacher"]  # of the raw entries of a direction
+Normalize = Literal["filter", "layer", "model"]  # the parts whose norms a direction gets
+Distribution = Literal["gaussian", "uniform", "rademacher"]  # of the entries of a direction before normalisation
 
 
 @own_torch_state()
@@ -54,37 +54,35 @@ def random_directions(
     orthogonal: bool = False,
     rule: int = RULE,
 ) -> list[Point]:
-    """Draw ``count`` random directions at the parameters of ``model``.
+    """Draw ``count`` random directions in the parameter space of ``model``.
 
-    Entries are independent draws (N(0, 1), uniform on [-1, 1], or +-1 with equal chance) from one CPU generator,
-    all parameters of the first direction before those of the second, in ``named_parameters`` order and always
-    in float32: the same ``seed`` gives the same entries on every device, whatever is ignored or chosen. With
-    ``orthogonal`` the raw draws are orthogonalised filter by filter before they are normalised, so that the
-    filter norms and the orthogonality both hold.
+    Entries are independent random numbers (N(0, 1), uniform on [-1, 1], or 1 and -1 with equal probability) from one
+    CPU generator, in float32 and in the order of ``named_parameters``, all of the first direction before those of the
+    second. So the same ``seed`` gives the same entries on every device and for every choice of parameters. With
+    ``orthogonal`` the entries are orthogonalised filter by filter before they are normalised, so that both the filter
+    norms and the orthogonality are exact. Complex parameters get complex numbers with independent real and imaginary
+    parts and the same total variance; integer parameters are never moved. Directions of parameters in half precision
+    are in float32, because rounding would change their norms by up to 0.4 %.
 
     Args:
-        model: gives names, shapes and the weights to normalise by; not changed.
-        count: number of directions.
-        seed: seed of the generator.
+        model: Network with the names, shapes and weights; it is not changed.
+        count: Number of directions.
+        seed: Seed of the generator.
         normalize: "filter" (|d_f| = |theta_f| for every filter f; Li et al. 2018, section 4), "layer"
             (|d_p| = |theta_p| for every parameter p), "model" (|d| = |theta|) or None.
-        ignore: kinds or glob patterns of parameters whose direction is exactly zero, see `ignored_parameters`.
-        parameters: those that are moved at all, such as ("*lora*",) or "trainable", see `chosen_parameters`; all by
-            default. The directions of the others are zero and take no memory, and norms are those of the chosen.
+        ignore: Kinds or glob patterns of parameters whose direction is exactly zero, see `ignored_parameters`.
+        parameters: The parameters to move, such as ("*lora*",) or "trainable", see `chosen_parameters`; default: all.
+            The directions of the others are zero and take no memory, and norms are those of the chosen parameters.
         distribution: "gaussian", "uniform" or "rademacher".
-        orthogonal: make every pair of directions orthogonal within every filter.
-        rule: the version of what ``ignore`` stands for, see `ignored_parameters`; a recipe that names none is of 1.
-
-    Complex parameters have complex draws, of independent real and imaginary parts whose variances add up to the same;
-    parameters of whole numbers are never moved. Directions of parameters in half precision are float32, because
-    rounding would take up to 0.4 % of a norm.
+        orthogonal: Make every pair of directions orthogonal within every filter.
+        rule: Version of the meaning of ``ignore``, see `ignored_parameters`; recipes that name none have 1.
 
     Raises:
-        InputError: unknown normalisation, distribution, pattern or seed; nothing left to perturb.
+        InputError: the normalisation, distribution, pattern or seed is unknown, or no parameter would be moved.
 
     Warns:
-        UserWarning: weights that are zero, such as B of a fresh LoRA adapter, have no norm for a direction to take
-            over, so that they would not be moved.
+        UserWarning: weights are zero, such as B of a new LoRA adapter; their directions are normalised to zero, so
+            that they are not moved.
     """
     if distribution not in _DRAWS:
         raise InputError(f"unknown distribution {distribution!r}; use one of {', '.join(_DRAWS)}")
@@ -112,7 +110,7 @@ def random_directions(
 
 
 def _check_moves(reference: Point, ignored: set[str], ignore: Sequence[str], normalize: str | None) -> None:
-    """Refuse directions that move nothing; warn of weights that would not be moved because they are zero."""
+    """Raise InputError if directions move nothing; warn of weights that are not moved because they are zero."""
     zero = [name for name, value in reference.items() if name not in ignored and not value.any()]
     if len(zero) == len(reference.keys() - ignored):
         raise InputError(
@@ -123,8 +121,8 @@ def _check_moves(reference: Point, ignored: set[str], ignore: Sequence[str], nor
     if weights and normalize in ("filter", "layer"):
         warnings.warn(
             f"{len(weights)} weight(s) are zero, first {weights[0]!r}, as in LoRA adapters before they are trained: "
-            f"normalize={normalize!r} takes over their norms, which are zero, so that they are not moved; train first, "
-            "or pass normalize='model' or None",
+            f"with normalize={normalize!r} directions get the norms of the weights, so that these are not moved; train "
+            "first, or pass normalize='model' or None",
             stacklevel=4,
         )
 
@@ -132,13 +130,13 @@ def _check_moves(reference: Point, ignored: set[str], ignore: Sequence[str], nor
 def _drawn(
     draw: Callable[[torch.Size, torch.Generator], Tensor], generator: torch.Generator, rule: int, like: Tensor
 ) -> Tensor:
-    """A draw of the shape of ``like``; complex where that is, except under the first rule."""
+    """Random entries of the shape of ``like``, complex if that is complex (real under rule 1)."""
     real = draw(like.shape, generator)
     return torch.complex(real, draw(like.shape, generator)) / 2**0.5 if like.is_complex() and rule > 1 else real
 
 
 def _like(direction: Point, reference: Point, rule: int) -> Point:
-    """``direction`` in the types of ``reference``, in float32 where that has half precision (not under rule 1)."""
+    """``direction`` in the dtypes of ``reference``; float32 for half precision (except under rule 1)."""
     return {
         name: value.to(reference[name] if rule == 1 else precise(reference[name])) for name, value in direction.items()
     }
@@ -148,8 +146,8 @@ def filter_normalize(direction: Point, reference: Point) -> Point:
     """Rescale every filter of ``direction`` to the norm of the same filter of ``reference``.
 
     d_f <- d_f |theta_f| / |d_f|, where a filter f is one row of ``weight.flatten(1)`` and a parameter with fewer
-    than two dimensions is one filter. Filters that are zero in either stay or become zero, and so do parameters of
-    whole numbers. Half precision is raised to float32, which holds the norms.
+    than two dimensions is one filter. Filters that are zero in one of both become zero, and so do integer parameters.
+    Half precision is converted to float32, so that the norms are exact.
     Source: Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets", section 4.
 
     Example:
@@ -194,21 +192,24 @@ def _whole(parameter: Tensor) -> Tensor:
 
 
 def orthogonalize_filters(directions: list[Point], names: set[str]) -> None:
-    """Gram-Schmidt per filter, in place, on raw draws (float32 in, float64 inside); complex numbers as pairs."""
+    """Orthogonalise the ``directions`` in place, within every filter of the parameters ``names`` (Gram-Schmidt).
+
+    The arithmetic is float64; complex numbers are treated as pairs of real ones.
+    """
     for name in (name for name in names if directions[0][name].numel()):
         bases: list[Tensor] = []
         for direction in directions:
             shape, pairs = direction[name].shape, direction[name].is_complex()
             rows = _filters(as_real(direction[name].cpu())).clone()
             if bases and rows.shape[1] <= len(bases):
-                # A filter of one weight has one direction: the later ones are zero there, orthogonal but shorter.
+                # A filter of n weights has n orthogonal directions; all later ones are zero there.
                 rows.zero_()
                 warnings.warn(
                     f"{name}: filters of {rows.shape[1]} weight(s) cannot hold {len(directions)} orthogonal "
                     "directions; the later direction is zero there",
                     stacklevel=4,
                 )
-            for _ in range(2):  # the second pass removes what rounding left of the first
+            for _ in range(2):  # the second pass removes rounding errors of the first
                 for basis in bases:
                     rows -= (rows * basis).sum(1, keepdim=True) * basis
             length = rows.norm(dim=1, keepdim=True)

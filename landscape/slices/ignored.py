@@ -1,4 +1,4 @@
-"""Which parameters a random direction does not move, and why."""
+"""The parameters that a random direction does not move, with the reasons."""
 
 import fnmatch
 import glob
@@ -12,7 +12,7 @@ from landscape.points import named_parameters
 
 __all__ = ["RULE", "ignored_parameters", "reasons_not_to_move"]
 
-RULE = 2  # the version of what "bias" and "norm" stand for; recipes without one were made by the first
+RULE = 2  # version of the meaning of "bias" and "norm"; recipes that name no version were made with the first
 
 NORMALIZATION_LAYERS = (
     nn.modules.batchnorm._NormBase,  # BatchNorm and InstanceNorm of every dimension
@@ -31,28 +31,28 @@ WEIGHT_LAYERS = (
 )
 BIAS = re.compile(r"(^|_)bias(es)?(_|$)|bias$")
 LAYER_SCALE = re.compile(r"layer_?scale|(^|_)(gamma|lambda)(_?\d+)?$", re.IGNORECASE)
-CHANNELWISE = ("weight", "scale", "gamma", "gain", "g")  # what a normalisation of one's own calls its scale
-NOT_NAMES = re.compile(r"\d+|parametrizations|original\d*")  # components that say nothing of what a parameter is
+CHANNELWISE = ("weight", "scale", "gamma", "gain", "g")  # names of the scale in other normalisation layers
+NOT_NAMES = re.compile(r"\d+|parametrizations|original\d*")  # parts of names that do not describe the parameter
 
 
 def ignored_parameters(model: nn.Module, ignore: Sequence[str], *, rule: int = RULE) -> set[str]:
     """Names of the parameters that ``ignore`` matches.
 
-    "bias" stands for one-dimensional parameters named as biases (``bias``, ``bias_ih_l0``, ``in_proj_bias``, and the
-    key and value biases of attention). "norm" stands for what scales: every parameter of a normalisation layer, and
-    scales of their own (one number, such as a temperature or the slope of a PReLU; layer scales), because a filter of
-    one number has no direction but its sign. A normalisation layer is one of torch's, or a module without children
-    whose class is named so or whose parameters are all one value a channel. Any other entry is the name of a parameter
-    or a glob pattern, such as "layer1.*".
+    "bias" stands for one-dimensional parameters with the name of a bias (``bias``, ``bias_ih_l0``, ``in_proj_bias``,
+    and the key and value biases of attention). "norm" stands for scales: all parameters of normalisation layers, layer
+    scales, and parameters of one number (a temperature, the slope of a PReLU), because a filter of one number has no
+    direction except its sign. Normalisation layers are those of torch, and modules without children whose class has
+    "norm" in its name or whose parameters all have one value for each channel. Any other entry is the name of a
+    parameter or a glob pattern, such as "layer1.*".
 
     Args:
-        model: the network.
-        ignore: kinds, names or patterns.
-        rule: 1 for what "bias" and "norm" stood for in recipes that name no rule: parameters whose name ends in
-            "bias"; torch's normalisation layers and all modules without children that are named so.
+        model: The network.
+        ignore: Kinds, names or patterns.
+        rule: 1 for the meaning in recipes that name no rule: "bias" stands for parameters whose name ends in "bias",
+            "norm" for torch's normalisation layers and all modules without children with "Norm" in their class name.
 
     Raises:
-        InputError: a string, an unknown rule, or an entry that matches nothing.
+        InputError: ``ignore`` is a string, the rule is unknown, or an entry matches nothing.
     """
     return {name for names in reasons_not_to_move(model, ignore, rule=rule).values() for name in names}
 
@@ -64,24 +64,24 @@ def reasons_not_to_move(model: nn.Module, ignore: Sequence[str], *, rule: int = 
     if rule not in (1, RULE):
         raise InputError(f"unknown rule {rule!r}; recipes are of rule 1 or {RULE}")
     names = [name for name, _ in named_parameters(model)]
-    found: dict[str, set[str]] = {}
+    matched: dict[str, set[str]] = {}
     for entry in ignore:
         if entry == "bias":
-            found["bias"] = _biases(model) if rule == RULE else _first_biases(model)
+            matched["bias"] = _biases(model) if rule == RULE else _first_biases(model)
         elif entry == "norm":
-            found["norm"] = _inside(model, _normalizes if rule == RULE else _first_normalizes)
-            found["scale"] = _scales(model) if rule == RULE else set()
+            matched["norm"] = _inside(model, _normalizes if rule == RULE else _first_normalizes)
+            matched["scale"] = _scales(model) if rule == RULE else set()
         else:
-            found[str(entry)] = _matching(names, entry)
+            matched[str(entry)] = _matching(names, entry)
     reasons: dict[str, list[str]] = {}
     for name in names:
-        if why := next((why for why, members in found.items() if name in members), None):
-            reasons.setdefault(why, []).append(name)
+        if reason := next((reason for reason, members in matched.items() if name in members), None):
+            reasons.setdefault(reason, []).append(name)
     return reasons
 
 
 def _matching(names: list[str], entry: str) -> set[str]:
-    """Names that ``entry`` matches: itself, or as a pattern whose brackets are first taken as they are written."""
+    """The names that ``entry`` matches, as a name, as a pattern with literal brackets, or as a pattern."""
     if not isinstance(entry, str):
         raise InputError(f"ignore takes 'bias', 'norm', names or patterns of names, not {entry!r}")
     literal = re.sub(r"\[\*\]", "*", re.sub(r"\[\?\]", "?", glob.escape(entry)))
@@ -94,13 +94,13 @@ def _matching(names: list[str], entry: str) -> set[str]:
 
 
 def _last(name: str) -> str:
-    """What a parameter is called in its module, without the number in a list and the words of a parametrization."""
+    """The name of a parameter inside its module, without numbers of lists and parts added by a parametrization."""
     parts = [part for part in name.split(".") if not NOT_NAMES.fullmatch(part)]
     return parts[-1] if parts else ""
 
 
 def _extents(parameter: Tensor) -> int:
-    """How many axes of ``parameter`` are longer than one."""
+    """The number of axes of ``parameter`` longer than one."""
     return sum(size != 1 for size in parameter.shape)
 
 
@@ -133,7 +133,7 @@ def _first_normalizes(module: nn.Module, _: nn.Module) -> bool:
 
 
 def _normalizes(module: nn.Module, model: nn.Module) -> bool:
-    """A layer of torch's, or a part without children that holds one value a channel and nothing else."""
+    """Whether ``module`` is a normalisation layer of torch, or one with only channelwise parameters."""
     if isinstance(module, NORMALIZATION_LAYERS):
         return True
     parameters = dict(module.named_parameters(recurse=False))
@@ -147,7 +147,7 @@ def _normalizes(module: nn.Module, model: nn.Module) -> bool:
 
 
 def _scales(model: nn.Module) -> set[str]:
-    """Parameters that are one number, one a channel under the name of a layer scale, or the slopes of a PReLU."""
+    """Names of the parameters of one number, of layer scales with one number for each channel, and of PReLU slopes."""
     owners = {id(p): module for module in model.modules() for p in module.parameters(recurse=False)}
     return {
         name

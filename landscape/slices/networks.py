@@ -1,4 +1,4 @@
-"""What the networks that a slice goes through hold besides their parameters: their buffers, and what lies between."""
+"""The buffers of the networks of a slice, and their interpolation between these networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,8 +13,8 @@ from landscape.points import Point, as_float64, check_match, unwrapped
 
 __all__ = ["Networks", "buffers_of", "persistent_buffers", "set_buffers", "statistics_names", "varying_names"]
 
-UNIT = 1e-3  # difference of a length from one below which a vector counts as a unit vector
-CONVERGED = 0.1  # largest error of the estimate of a spectral norm that can be interpolated
+UNIT = 1e-3  # largest difference of the length of a unit vector from one
+CONVERGED = 0.1  # largest relative error of an estimated spectral norm that can be interpolated
 
 
 def buffers_of(model: nn.Module) -> Point:
@@ -23,14 +23,14 @@ def buffers_of(model: nn.Module) -> Point:
 
 
 def statistics_names(model: nn.Module) -> set[str]:
-    """Names of the buffers of the BatchNorm layers, which follow from a policy."""
+    """Names of the buffers of BatchNorm layers, whose values the BatchNorm policy determines."""
     layers = set(batch_norm_layers(model))
     inside = {id(buffer) for layer in layers for buffer in layer.buffers(recurse=False)}
     return {name for name, buffer in model.named_buffers() if id(buffer) in inside}
 
 
 def persistent_buffers(model: nn.Module) -> list[str]:
-    """Names of the floating-point buffers that belong to the state of ``model``, those of BatchNorm left out."""
+    """Names of the floating-point buffers in the state dict of ``model``, without those of BatchNorm."""
     state, policy = model.state_dict(keep_vars=True), statistics_names(model)
     return [
         name for name, buffer in model.named_buffers() if name in state and name not in policy and _continuous(buffer)
@@ -39,7 +39,7 @@ def persistent_buffers(model: nn.Module) -> list[str]:
 
 @torch.no_grad()
 def set_buffers(model: nn.Module, values: Point) -> None:
-    """Put ``values``, as `Networks` holds them, into the buffers of ``model``, whose weights are those of the point."""
+    """Set the buffers of ``model`` to ``values``, see `Networks`; its weights must already be those of the point."""
     layers = {layer.left: layer for layer in spectral_layers(model)} if values else {}
     buffers = dict(model.named_buffers())
     for name, value in values.items():
@@ -50,36 +50,36 @@ def set_buffers(model: nn.Module, values: Point) -> None:
 
 
 def varying_names(ends: Sequence[Point]) -> list[str]:
-    """Names of the values that are not equal in all ``ends``."""
+    """Names of the values that differ between the ``ends``."""
     first, *others = ends
     return [name for name, value in first.items() if any(not _equal(value, other[name]) for other in others)]
 
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """Buffers at the origin of a slice and at the end of each of its directions, affine in between.
+    """The buffers at the origin of a slice and at the end of each direction; between these they are affine.
 
-    Of a spectrally normalised weight stands, under the name of its buffer u, how good the estimate of its norm is
-    (`SpectralLayer.ratio`): the singular vectors themselves are computed anew at every point. BatchNorm statistics are
-    left out, see `statistics_names`.
+    For a spectrally normalised weight, the name of its buffer u holds the ratio of the estimated norm to the true norm
+    (`SpectralLayer.ratio`), because the singular vectors are computed at every point. BatchNorm statistics are not
+    included, see `statistics_names`.
     """
 
-    ends: tuple[Point, ...]  # of the origin, then of origin + directions[i]; the names that are equal everywhere too
-    refused: dict[str, str] = field(default_factory=dict)  # buffer -> why nothing between the networks' values is right
-    models: tuple[nn.Module, ...] = ()  # the networks themselves, to compare with
-    places: tuple[tuple[float, ...], ...] = ()  # the coordinates of each of them
+    ends: tuple[Point, ...]  # buffers at the origin and at origin + directions[i]; equal ones are included
+    refused: dict[str, str] = field(default_factory=dict)  # buffer -> reason why it cannot be interpolated
+    models: tuple[nn.Module, ...] = ()  # the networks themselves, for comparison
+    places: tuple[tuple[float, ...], ...] = ()  # coordinates of each network
 
     @classmethod
     def around(cls, source: nn.Module | Point) -> "Networks | None":
-        """The one network that a slice lies around, all of its buffers as they are; None for a point."""
+        """The buffers of the one network at the origin of a slice; None for a point."""
         return cls((buffers_of(source),)) if isinstance(source, nn.Module) else None
 
     @classmethod
     def between(cls, sources: Sequence[nn.Module | Point], places: Sequence[tuple[float, ...]]) -> "Networks | None":
-        """Several networks, the first at the origin and each other at the end of a direction; None for points.
+        """The buffers of several networks, the first at the origin, the others at ends of directions; None for points.
 
         Raises:
-            InputError: networks with other buffers than the first one.
+            InputError: a network has other buffers than the first one.
         """
         models = [source for source in sources if isinstance(source, nn.Module)]
         if len(models) < len(sources):
@@ -92,13 +92,13 @@ class Networks:
             ratios = [float(values[layer.left]) for values in ends]
             if (worst := max(ratios, key=lambda ratio: abs(ratio - 1))) and not abs(worst - 1) <= CONVERGED:
                 refused[layer.left] = (
-                    f"it estimates a spectral norm as {worst:.3g} times what it is; run the networks on a few batches "
-                    "in training mode, which renews it"
+                    f"it estimates a spectral norm as {worst:.3g} times its true value; run the networks on a few "
+                    "batches in training mode, which updates it"
                 )
         return cls(ends, refused, tuple(models), tuple(places))
 
     def bent(self, segments: int) -> "Networks":
-        """Those of a curve with ``segments`` + 1 control points from the first network to the second, evenly spaced."""
+        """The buffers at the ``segments`` + 1 evenly spaced control points of a curve between two networks."""
         first, last = self.ends
         if self.refused:
             return replace(self, ends=(first,) * (segments + 1))
@@ -110,8 +110,8 @@ class Networks:
         return replace(self, ends=ends)
 
     def flat(self, origin: int) -> "Networks":
-        """Those of a plane that runs through network ``origin`` only, so that nothing is interpolated."""
-        why = "this plane does not run through them, so that there is no value to take"
+        """The buffers of a plane that goes through network ``origin`` only, on which nothing is interpolated."""
+        why = "this plane does not go through the networks, so that its values are unknown"
         layers = {layer.left for layer in spectral_layers(self.models[origin])}
         refused = self.refused | {name: why for name in self.varying if name not in layers}
         ends = (self.ends[origin],) * 3
@@ -123,16 +123,12 @@ class Networks:
         return varying_names(self.ends)
 
     def check(self) -> None:
-        """Refuse buffers between whose values none is right.
-
-        Raises:
-            InputError: there is one; it is named.
-        """
+        """Raise InputError, with the name of the buffer, if one cannot be interpolated."""
         for name, why in self.refused.items():
             raise InputError(f"the networks of this slice cannot be mixed: their buffer {name!r} differs, and {why}")
 
     def own(self, number: int) -> nn.Module | None:
-        """Network ``number``, None where it has been changed since."""
+        """Network ``number``; None if its buffers have changed since the slice was made."""
         model, expected = self.models[number], self.ends[number]
         values = _values(model)
         same = values.keys() == expected.keys() and all(_equal(value, expected[name]) for name, value in values.items())
@@ -140,7 +136,7 @@ class Networks:
 
 
 def _values(model: nn.Module) -> Point:
-    """All buffers, with the ratio under u and without v of spectral normalisation, and without BatchNorm."""
+    """All buffers except those of BatchNorm; for spectral normalisation the ratio under the name of u."""
     layers, policy = spectral_layers(model), statistics_names(model)
     left_out = policy | {layer.right for layer in layers}
     ratios = {layer.left: torch.tensor(layer.ratio(), dtype=torch.float64) for layer in layers}
@@ -161,14 +157,14 @@ def _equal(first: Tensor, second: Tensor) -> bool:
 
 
 def _why_not(values: list[Tensor]) -> str | None:
-    """Why there is nothing between ``values`` of one buffer; None where they are equal or can be interpolated."""
+    """Why the ``values`` of one buffer cannot be interpolated; None if they are equal or can be."""
     if all(_equal(values[0], value) for value in values[1:]):
         return None
     if not all(_continuous(value) for value in values):
-        return "it holds whole numbers or truth values, between which there is none"
+        return "it holds integers or booleans, which cannot be interpolated"
     if not all(value.isfinite().all() for value in values):
         return "it is not finite"
     lengths = [as_float64(value).norm() if not value.is_complex() else torch.zeros(()) for value in values]
     if values[0].numel() > 1 and all(abs(float(length) - 1) < UNIT for length in lengths):
-        return "it is a unit vector, and what lies between two of them is none (a custom spectral normalisation?)"
+        return "it is a unit vector, and the mean of two unit vectors is none (a custom spectral normalisation?)"
     return None

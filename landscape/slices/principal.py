@@ -1,4 +1,4 @@
-"""The plane in which points of one network spread most."""
+"""The plane of the first two principal components of points of one network."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -27,12 +27,12 @@ from landscape.slices.planes import Plane
 
 __all__ = ["pca_plane"]
 
-BLOCK = 2**23  # numbers of a block of columns: 64 MiB
+BLOCK = 2**23  # numbers in a block of columns, 64 MiB
 
 
 @runtime_checkable
 class _Columns(Protocol):
-    """Points of one network that are read a block of parameters at a time, as those of a file are."""
+    """Points of one network that can be read in blocks of parameters, such as those in a file."""
 
     def __len__(self) -> int: ...
 
@@ -49,27 +49,28 @@ def pca_plane(
     parameters: str | Sequence[str] | None = None,
     normalize: Normalize | None = None,
 ) -> Plane:
-    """The plane through one of ``points`` along the two unit directions in which they spread most.
+    """The plane through one of ``points`` along their first two principal components.
 
-    The directions are the leading right singular vectors of the centred points X, found through the T x T Gram matrix
-    G = X X^T: d_k = X^T v_k / sqrt(l_k), unit length and orthogonal. The points are read a block of parameters at a
-    time, twice, so that those of a file never are in memory together. The first direction points from the first point
-    to the last one. The recipe holds the share of the variance of every component. Source: Li et al. 2018, section 7.
+    The directions d_k = X^T v_k / sqrt(l_k) are the leading right singular vectors of the T centred points X [T, D],
+    computed from the eigenvectors v_k and eigenvalues l_k of the Gram matrix X X^T [T, T]; they are orthonormal. The
+    points are read twice in blocks of parameters, so that those of a file are never in memory together. The first
+    direction points from the first point towards the last. The recipe holds the share of the variance of every
+    component. Source: Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets", section 7.
 
-    With ``normalize`` the two directions are made orthogonal within every filter and then rescaled to the norms of the
-    origin, see `normalize_direction`: units are those of a filter-normalised random plane and the directions stay
-    orthogonal, but the plane is another one, and the points lie farther off it.
+    With ``normalize`` the two directions are orthogonalised within every filter and then rescaled to the norms of the
+    origin, see `normalize_direction`. Units are then those of a filter-normalised random plane, and the directions
+    remain orthogonal; but the plane is a different one, from which the points have larger distances.
 
     Args:
-        points: at least three models or points of one network, or a file of them (`RecordedPoints`).
-        origin: "last", "first" or an index: the point that gets the coordinates (0, 0).
-        parameters: those in which the points are compared, and which the plane moves, see `chosen_parameters`; all by
-            default, of a file all that were recorded. The others are those of the origin.
+        points: At least three models or points of one network, or a file of points (`RecordedPoints`).
+        origin: "last", "first" or an index: the point with the coordinates (0, 0).
+        parameters: The parameters in which the points are compared, and which the plane moves, see
+            `chosen_parameters`; default: all, or all that a file has recorded. The others are those of the origin.
         normalize: None, "filter", "layer" or "model".
 
     Raises:
-        InputError: fewer than three points, points of different networks, points that do not span a plane or are not
-            finite, an unknown origin or normalisation.
+        InputError: there are fewer than three points, they belong to different networks, do not span a plane or are
+            not finite, or the origin or normalisation is unknown.
     """
     if isinstance(points, nn.Module | dict) or not hasattr(points, "__len__"):
         raise InputTypeError(f"pca_plane takes a sequence of models or points, not one {type(points).__name__}")
@@ -87,7 +88,7 @@ def pca_plane(
     basis = _directions(columns, names, vectors / variances[:2].sqrt())
     moved = {name: centre[name] for name in names}
     directions = [unflatten(row, moved) for row in basis]
-    if normalize not in (None, "model"):  # which scales the two as they are
+    if normalize not in (None, "model"):  # scaling by "model" keeps the directions orthogonal
         orthogonalize_filters(directions, set(moved))
     directions = [normalize_direction(direction, moved, normalize) for direction in directions]
     recipe: dict[str, Any] = {
@@ -107,7 +108,7 @@ def pca_plane(
 def _centre(
     source: nn.Module | Point, parameters: str | Sequence[str] | None
 ) -> tuple[Point, Collection[str], dict[str, Any]]:
-    """The origin, the names of the parameters to compare, and what the recipe tells of them where they are chosen."""
+    """The origin, the names of the parameters to compare, and the entries of the recipe if these were chosen."""
     if parameters is None:
         centre = as_point(source)
         return centre, centre.keys(), {}
@@ -117,7 +118,7 @@ def _centre(
 
 
 class _Points(list[Point]):
-    """Points in memory, read as those of a file are."""
+    """Points in memory with the interface of `_Columns`."""
 
     def __init__(self, points: Sequence[nn.Module | Point]):
         super().__init__(point_moving(point, ()) for point in points)
@@ -148,7 +149,7 @@ def _gram(points: _Columns, names: Collection[str]) -> Tensor:
 
 
 def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """All variances [T], falling, and the two leading eigenvectors [T, 2]."""
+    """All variances [T], in decreasing order, and the two leading eigenvectors [T, 2]."""
     variances, vectors = torch.linalg.eigh(gram)
     variances, vectors = variances.flip(0).clamp(min=0), vectors.flip(1)
     if not variances[1] > 1e-12 * variances[0]:
@@ -157,11 +158,11 @@ def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _directions(points: _Columns, names: Collection[str], weights: Tensor) -> Tensor:
-    """The orthonormal rows [2, D] of (weights^T X), the first one from the first point towards the last one."""
+    """The orthonormalised rows [2, D] of weights^T X, signed such that they point from the first to the last point."""
     raw = torch.cat([block.T @ weights for block in _centred(points, names)])
-    # QR restores the orthogonality that the squared condition number of the Gram matrix costs.
+    # QR restores the orthogonality, which suffers from the squared condition number of the Gram matrix.
     basis: Tensor = torch.linalg.qr(raw).Q.T
-    toward_last = weights[-1] - weights[0]  # in units of 1 / sqrt(l_k), which leaves the signs
+    toward_last = weights[-1] - weights[0]  # up to positive factors sqrt(l_k), of which the signs are independent
     basis *= (basis * raw.T).sum(1, keepdim=True).sign()
     signs = toward_last.sign()
     return basis * torch.where(signs == 0, 1.0, signs)[:, None]

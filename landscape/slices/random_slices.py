@@ -32,8 +32,8 @@ def random_plane(
 ) -> Plane:
     """The plane through the parameters of ``model`` along two random directions, see `random_directions`.
 
-    With ``parameters``, such as ``("*lora*",)`` or ``"trainable"``, only those are moved, see `chosen_parameters`; of
-    the others the plane keeps no copies.
+    With ``parameters``, such as ``("*lora*",)`` or ``"trainable"``, only these are moved, see `chosen_parameters`, and
+    only these are copied.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Where training went: recording its points, the plane in which they spread most, their projection onto a plane."""
+"""Trajectories of training: recording of points, their PCA plane, their projection onto a plane."""
 
 from landscape.slices.principal import pca_plane
 from landscape.trajectories.projection import covering_ranges, project

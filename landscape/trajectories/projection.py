@@ -1,4 +1,4 @@
-"""Points of a training run as seen from a plane: their shadows, and how far off it they are."""
+"""Projection of the points of a training run onto a plane, with their distances from it."""
 
 import math
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from landscape.slices.planes import Plane, Slice
 
 __all__ = ["covering_ranges", "project"]
 
-ON_PLANE = 1e-3  # share of its distance from the origin by which a point of the plane itself may lie off it
-PARALLEL = 1e-6  # sine of the angle below which two directions span no plane in float32
+ON_PLANE = 1e-3  # distance of a point on the plane by rounding, at most, as a share of its distance from the origin
+PARALLEL = 1e-6  # sine of the angle below which two directions are parallel in float32
 
 
 @own_torch_state()
@@ -30,24 +30,24 @@ def project(
     name: str = "",
     progress: bool = True,
 ) -> Trajectory:
-    """The shadows s_t of ``points`` theta_t on ``plane`` by least squares, and what the plane does not show of them.
+    """The orthogonal projections (shadows) of ``points`` theta_t onto ``plane``, and the distances from it.
 
-    The coordinates c_t minimise |theta_t - origin - sum_i c_i d_i|, by the normal equations of the two directions, so
-    that these need be neither orthogonal nor of unit length. The distance is that of the residual itself. All in
-    float64, one point in memory at a time.
+    The coordinates c_t minimise |theta_t - origin - sum_i c_i d_i|. They are computed from the normal equations, so
+    that the directions d_i need be neither orthogonal nor of unit length. The distance is the length of the residual.
+    The arithmetic is float64, and one point is in memory at a time.
 
     Args:
-        points: models or points of the plane's network, or a file of them (`RecordedPoints`), which also knows their
-            steps; otherwise they are counted from 0. The losses of models are those with their own buffers.
-        plane: any plane: PCA, random, eigenvectors, through three points.
-        objective: evaluates the losses of every point and of its shadow, under the BatchNorm policy of a surface on
-            this plane. Without it the losses are those that were recorded, and those of the shadows NaN.
-        name: of the run, for legends.
-        progress: show a progress bar.
+        points: Models or points of the plane's network, or a file of points (`RecordedPoints`), which also holds their
+            steps; otherwise steps count from 0. The losses of models are computed with their own buffers.
+        plane: Any plane: PCA, random, of eigenvectors, or through three points.
+        objective: Computes the loss of every point and of its shadow, with the BatchNorm policy of a surface on this
+            plane. Without it losses are the recorded ones, and those of the shadows are NaN.
+        name: Name of the run, for legends.
+        progress: Show a progress bar.
 
     Raises:
-        InputError: no points, points of another network, directions that are parallel or zero; points off the plane
-            of a network whose statistics are not known.
+        InputError: there are no points, they belong to another network, the directions are parallel or zero, or points
+            off the plane lack statistics of normalisation layers.
     """
     if not isinstance(plane, Slice) or len(plane.directions) != 2:
         raise InputTypeError(f"project(points, plane, objective) takes a plane with two directions, not {plane!r:.80}")
@@ -60,7 +60,7 @@ def project(
     inverse = _inverse_gram(plane)
     if objective is not None:
         plane = whole_slice(objective.network, plane)
-        given_objective, objective = objective, objective.for_slice(plane)
+        original, objective = objective, objective.for_slice(plane)
     steps = np.asarray(getattr(points, "steps", np.arange(len(points))))
     rows, loss, shadow_loss = [], np.full(len(points), np.nan), np.full(len(points), np.nan)
     if objective is None:
@@ -68,16 +68,16 @@ def project(
     only_chosen = getattr(points, "choice", None) is not None
     with progress_bar(progress, "Projecting", len(points), unit="points") as bar:
         for t in range(len(points)):
-            given = points[t]
-            point = as_point(given)
-            if only_chosen:  # the others were not recorded: they are those of the plane
+            source = points[t]
+            point = as_point(source)
+            if only_chosen:  # parameters that were not recorded are those of the plane
                 point = {**plane.origin, **point}
             check_match(point, plane.origin, f"point {t}")
             rows.append(_seen_from(plane, inverse, point))
             if objective is not None:
                 if rows[-1][3] > ON_PLANE:
-                    check_point(given_objective.network, objective.network, given)
-                loss[t] = _own_loss(objective, point if only_chosen else given)
+                    check_point(original.network, objective.network, source)
+                loss[t] = _own_loss(objective, point if only_chosen else source)
                 shadow_loss[t] = float(objective.on(plane, *rows[-1][:2]).double().mean())
             bar.update()
     alphas, betas, distance, relative = np.array(rows, dtype=np.float64).T
@@ -97,13 +97,13 @@ def project(
 
 
 def covering_ranges(trajectories: Sequence[Trajectory], *, margin: float = 0.2) -> dict[str, tuple[float, float]]:
-    """``alpha_range`` and ``beta_range`` for `evaluate` that hold all ``trajectories`` and the origin of their plane.
+    """``alpha_range`` and ``beta_range`` for `evaluate` that contain all ``trajectories`` and the origin.
 
-    To both sides of each axis ``margin`` times the extent along it is added; an extent below a tenth of the other one
-    counts as that tenth, so that a path along one axis still lies in a plane.
+    ``margin`` times the extent along an axis is added on both sides. An extent below a tenth of the other one is
+    replaced by that tenth, so that the ranges of a path along one axis still span a plane.
 
     Raises:
-        InputError: no finite point.
+        InputError: a point is not finite, or the path does not leave the origin.
     """
     places = np.concatenate([np.zeros((1, 2)), *(trajectory.coordinates for trajectory in trajectories)])
     if not np.isfinite(places).all():
@@ -126,7 +126,7 @@ def _inverse_gram(plane: Plane) -> np.ndarray:
 
 
 def _seen_from(plane: Plane, inverse: np.ndarray, point: Point) -> tuple[float, float, float, float]:
-    """Coordinates of the shadow, distance from it, and that as a share of the distance from the origin."""
+    """Coordinates of the shadow, distance from it, and this distance as a share of the distance from the origin."""
     offset = {
         name: as_float64(point[name]).cpu() - as_float64(value).cpu()
         for name, value in plane.origin.items()

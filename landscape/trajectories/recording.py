@@ -1,4 +1,4 @@
-"""Points of a training run in one file that grows record by record and can be read meanwhile."""
+"""The points of a training run in one file, which grows record by record and can be read during training."""
 
 import contextlib
 import hashlib
@@ -36,23 +36,23 @@ from landscape.trajectories.callbacks import hook_of
 
 __all__ = ["JoinedPoints", "RecordedPoints", "TrajectoryRecorder"]
 
-MAGIC, EARLIER_MAGIC = b"landscape points 2\n", b"landscape points 1\n"  # which has no digest of the header
-HEX, LONGEST_HEADER = 64, 2**26  # bytes of a digest; of a header
-LARGEST = 2**40  # parameters
+MAGIC, EARLIER_MAGIC = b"landscape points 2\n", b"landscape points 1\n"  # the earlier format has no header digest
+HEX, LONGEST_HEADER = 64, 2**26  # bytes of a digest, and of a header at most
+LARGEST = 2**40  # number of parameters, at most
 FORM = {
     "shapes": {str: [int]},
     "dtype": str,
     "unit": str,
     "notes": dict,
-    "chosen": Optional({"parameters": [str], "rest": str}),  # where not all parameters are recorded
+    "chosen": Optional({"parameters": [str], "rest": str}),  # only if not all parameters are recorded
 }
 TYPES = {torch.float16: "<f2", torch.float32: "<f4", torch.float64: "<f8"}
 
 
 class TrajectoryRecorder:
-    """Writes the parameters of a network to ``path`` as training goes on; nothing stays in memory.
+    """Writes the parameters of a network to ``path`` during training, without keeping them in memory.
 
-    In anyone's loop, or as a hook of `fit`::
+    In your own training loop, or as a hook of `fit`::
 
         recorder = ll.TrajectoryRecorder("run.points")
         recorder.record(model, loss=loss)  # every call is one more point
@@ -69,17 +69,17 @@ class TrajectoryRecorder:
 
     Args:
         path: The file; one that exists is replaced, unless ``resume``.
-        every: Keep every so many steps (or epochs), counted from 0.
-        parameters: Those that are recorded, such as ("*lora*",) or "trainable", see `chosen_parameters`; all by
-            default. Of the others the file holds a digest alone, as they were at its first point.
+        every: Record only every so many steps (or epochs), counted from 0.
+        parameters: The parameters to record, such as ("*lora*",) or "trainable", see `chosen_parameters`; default: all.
+            Of the others the file holds only a digest of their values at the first point.
         dtype: torch.float32, torch.float64, or torch.float16 for half the space.
-        resume: Go on after the last whole record. Where others are damaged, the file is kept under another name, and
-            the whole records of it are gone on from.
-        notes: What the run is, such as its settings; JSON types.
+        resume: Continue after the last complete record. If records are damaged, the file is kept under another name
+            and the complete ones are continued.
+        notes: Description of the run, such as its settings, in JSON types.
 
     Raises:
-        InputError: a type that cannot be stored, ``every`` below 1, a folder that cannot be written, or, with
-            ``resume``, a file that holds no points.
+        InputError: the dtype cannot be stored, ``every`` is below 1, the folder cannot be written, or the file to
+            resume does not hold points.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class TrajectoryRecorder:
             raise InputError(f"every is {every}; it must be at least 1")
         self.path, self.every, self.dtype, self.notes = Path(path), every, dtype, notes or {}
         self.parameters = parameters
-        self._names: set[str] | None = None  # of the chosen parameters, once there was a network
-        self._choice: dict[str, Any] | None = None  # what the file tells of them
+        self._names: set[str] | None = None  # names of the recorded parameters, known once there was a network
+        self._choice: dict[str, Any] | None = None  # the entry of the header about them
         self._unit, self._calls, self._head, self._steps = "step", 0, b"", []
         make_folder(self.path.parent)
         if resume and is_there(self.path):
@@ -115,13 +115,14 @@ class TrajectoryRecorder:
 
     @own_torch_state()
     def record(self, model: nn.Module | Point, *, loss: float | Tensor | None = None, step: int | None = None) -> None:
-        """Append the present parameters of ``model``; ``step`` counts the calls from 0 where it is not given.
+        """Append the present parameters of ``model``; by default ``step`` is the number of earlier calls.
 
-        A step that is there already is replaced, and those after it are dropped: training has gone on from before it.
+        If the step is recorded already, that record is replaced and later ones are removed, because training has been
+        resumed from an earlier step.
 
         Raises:
-            InputError: parameters of another network than before, or too large for ``dtype``; a full disk; somebody
-                else has written, cut or removed the file.
+            InputError: the parameters belong to another network than before or are too large for ``dtype``, the disk
+                is full, or another program has written, cut or removed the file.
         """
         step = self._calls if step is None else step
         self._calls = step + 1
@@ -143,7 +144,7 @@ class TrajectoryRecorder:
 
     @property
     def next_step(self) -> int:
-        """The step after the last one that `record` was called for."""
+        """The step after the last one for which `record` was called."""
         return self._calls
 
     def __getattr__(self, name: str) -> Any:
@@ -162,7 +163,7 @@ class TrajectoryRecorder:
         self.record(model, loss=loss, step=step)
 
     def _chosen(self, model: nn.Module | Point) -> Point:
-        """The present values of the parameters that are recorded; they share the memory of ``model``."""
+        """The present values of the parameters to record, in the memory of ``model``."""
         point = point_moving(model, ())
         if self.parameters is None:
             return point
@@ -174,11 +175,11 @@ class TrajectoryRecorder:
         return {name: value for name, value in point.items() if name in self._names}
 
     def _append(self, head: bytes, record: bytes, place: int) -> None:
-        """Write ``record`` at ``place``, and nothing behind it, unless the file is not as this recorder left it."""
+        """Write ``record`` at the byte ``place`` and cut the file after it, if only this recorder has written to it."""
         if not self._left.is_unchanged():
             raise InputError(
                 f"{self.path} was removed, cut or written by another recorder after {len(self._steps)} point(s) of "
-                "this one; give every run a file of its own"
+                "this one; use a separate file for every run"
             )
         try:
             with self.path.open("ab") as file:
@@ -186,14 +187,14 @@ class TrajectoryRecorder:
                     file.write(head)
                 file.truncate(place)
                 file.write(record)
-        finally:  # also half a record, which the next call cuts off
+        finally:  # also after an incomplete record, which the next call cuts off
             self._left = _Seen(self.path)
 
     def _remove(self) -> None:
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
-            raise InputError(f"cannot replace {self.path}: {error.strerror or error}; give another file") from error
+            raise InputError(f"cannot replace {self.path}: {error.strerror or error}; use another file") from error
 
     def _header(self, point: Point) -> bytes:
         layout = {
@@ -204,22 +205,22 @@ class TrajectoryRecorder:
             **({"chosen": self._choice} if self._choice else {}),
         }
         text = json.dumps(layout).encode()
-        text += b" " * (-(len(MAGIC) + HEX + len(text) + 2) % 8)  # whole words, so that records are aligned
+        text += b" " * (-(len(MAGIC) + HEX + len(text) + 2) % 8)  # padded so that the records are aligned
         return MAGIC + hashlib.sha256(text).hexdigest().encode() + b" " + text + b"\n"
 
 
 class RecordedPoints(Sequence[Any]):
-    """The points in a file of `TrajectoryRecorder`: ``points[t]`` is read from disk when it is asked for.
+    """The points in a file of `TrajectoryRecorder`; ``points[t]`` reads one from disk.
 
-    Records that are damaged, or half-written because the file is still written to or its writer was killed, are left
-    out, with a warning.
+    Records that are damaged, or incomplete because the file is still being written or its writer was killed, are left
+    out with a warning.
 
-    Attributes: ``steps`` [T] int64, ``losses`` [T] float64 (NaN where none was given), ``unit`` ("step" or "epoch"),
-    ``notes``, ``damaged`` (number of records that are left out, without a half-written one at the end), ``choice``
-    (where only some parameters were recorded: which, and a digest of the others; None otherwise).
+    Attributes: ``steps`` [T] int64; ``losses`` [T] float64 (NaN if not recorded); ``unit`` ("step" or "epoch");
+    ``notes``; ``damaged`` (number of damaged records, without an incomplete one at the end); ``choice`` (the recorded
+    parameters and a digest of the others; None if all are recorded).
 
     Raises:
-        InputError: the file is missing or holds no points.
+        InputError: the file is missing or does not hold points.
     """
 
     def __init__(self, path: str | Path):
@@ -245,28 +246,28 @@ class RecordedPoints(Sequence[Any]):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the header and of all whole records."""
+        """SHA-256 digest of the header and of all complete records."""
         digest = hashlib.sha256(self.head)
         for index in self._whole:
             digest.update(self._records[index].tobytes())
         return digest.hexdigest()
 
     def columns(self, size: int, names: Collection[str] | None = None) -> Iterator[Tensor]:
-        """The parameters ``names``, at most ``size`` at a time, of all points: blocks [T, size] float64."""
+        """Yield blocks [T, size], in float64, of the parameters ``names`` of all points."""
         rows = self._whole if self.damaged else slice(None)
         for begin, end in self._ranges(names):
             for start in range(begin, end, size):
                 yield torch.from_numpy(self._records["point"][rows, start : min(start + size, end)].astype(np.float64))
 
     def _ranges(self, names: Collection[str] | None) -> list[tuple[int, int]]:
-        """Where the parameters ``names`` stand in a point; all in one where none is left out."""
+        """The ranges of the parameters ``names`` within a point; a single range if all are included."""
         ends = list(itertools.accumulate(self._sizes, initial=0))
         if names is None or set(names) >= self.shapes.keys():
             return [(0, ends[-1])]
         return [place for name, place in zip(self.shapes, itertools.pairwise(ends), strict=True) if name in names]
 
     def keep_whole_records(self) -> None:
-        """Replace the file by one of its whole records, and keep a copy of what it was beside it.
+        """Replace the file by one with its complete records only, and keep a copy of the damaged file beside it.
 
         Raises:
             InputError: the folder cannot be written.
@@ -281,10 +282,10 @@ class RecordedPoints(Sequence[Any]):
         warnings.warn(f"{self.path}: the file with its damaged record(s) is kept as {copy}", stacklevel=3)
 
     def _whole_records(self, layout: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-        """All records of the file, and the numbers of those whose checksum is right and whose steps increase."""
+        """All records of the file, and the indices of those with a right checksum and increasing steps."""
         begin, size = len(self.head), self.path.stat().st_size
         count, rest = divmod(size - begin, layout.itemsize)
-        # A file cannot be mapped where there is nothing in it.
+        # An empty range of a file cannot be mapped.
         records = np.memmap(self.path, layout, "r", begin, (count,)) if count else np.empty(0, layout)
         whole: list[int] = []
         for number, record in enumerate(records):
@@ -304,7 +305,7 @@ class JoinedPoints(Sequence[Any]):
     """The points of several runs of one network, one run after the other.
 
     Raises:
-        InputError: runs of different networks.
+        InputError: the runs belong to different networks.
     """
 
     def __init__(self, runs: Sequence[RecordedPoints]):
@@ -335,30 +336,30 @@ class JoinedPoints(Sequence[Any]):
         return self.runs[0].choice
 
     def columns(self, size: int, names: Collection[str] | None = None) -> Iterator[Tensor]:
-        """The parameters ``names``, at most ``size`` at a time, of all points: blocks [T, size] float64."""
+        """Yield blocks [T, size], in float64, of the parameters ``names`` of all points."""
         for blocks in zip(*(run.columns(size, names) for run in self.runs), strict=True):
             yield torch.cat(blocks)
 
 
 def _read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
-    """All bytes of the header, and what it says.
+    """The bytes of the header, and its content.
 
     Raises:
-        InputError: the file cannot be read, or its header is none, damaged, or tells of types that are not recorded.
+        InputError: the file cannot be read, or its header is missing, damaged or of an unknown form.
     """
-    what, way_out = "file of recorded points", "record the run again, or give another file"
+    what, way_out = "file of recorded points", "record the run again, or use another file"
     problem = f"{path} is no {what}, or a damaged one"
     with opened(path, what, way_out) as file:
         head, text = file.readline(len(MAGIC)), file.readline(LONGEST_HEADER)
     if head not in (MAGIC, EARLIER_MAGIC) or not text.endswith(b"\n"):
         reason = foreign_format(head + text) if head != MAGIC and head != EARLIER_MAGIC else "its header is cut"
         raise InputError(f"{problem}: {reason or 'it does not begin as one'}; {way_out}")
-    said = text[:-1]
+    content = text[:-1]
     if head == MAGIC:
-        digest, _, said = said.partition(b" ")
-        if digest != hashlib.sha256(said).hexdigest().encode():
+        digest, _, content = content.partition(b" ")
+        if digest != hashlib.sha256(content).hexdigest().encode():
             raise InputError(f"{problem}: the digest of its header differs; {way_out}")
-    layout: dict[str, Any] = parsed(said, problem, way_out)
+    layout: dict[str, Any] = parsed(content, problem, way_out)
     if fault := form_fault(layout, FORM) or _layout_fault(layout):
         raise InputError(f"{problem}: {one_line(fault)[:200]}; {way_out}")
     return head + text, layout
@@ -371,33 +372,33 @@ def _layout_fault(layout: dict[str, Any]) -> str | None:
         return f"its unit is {layout['unit']!r}, neither step nor epoch"
     sizes = [math.prod(shape) for shape in layout["shapes"].values()]
     if any(number < 0 for shape in layout["shapes"].values() for number in shape) or not 0 < sum(sizes) < LARGEST:
-        return "the shapes of its parameters cannot be"
+        return "the shapes of its parameters are impossible"
     return None
 
 
 def _same_header(one: bytes, other: bytes) -> bool:
-    """Whether two headers say the same, in the present or the earlier form."""
-    return _said(one) == _said(other)
+    """Whether two headers have the same content, in the present or the earlier format."""
+    return _header_content(one) == _header_content(other)
 
 
-def _said(head: bytes) -> bytes:
+def _header_content(head: bytes) -> bytes:
     text = head[len(MAGIC) :].strip()
     return text if head.startswith(EARLIER_MAGIC) else text[HEX:].strip()
 
 
 class _Seen:
-    """A file as it was seen last, perhaps as missing."""
+    """The identity and size of a file at one time, or the fact that it did not exist."""
 
     def __init__(self, path: Path):
         self.path, self.descriptor, self.size = path, None, 0
         with contextlib.suppress(FileNotFoundError):
-            # Open as long as this lives, so that no other file gets its number.
+            # Kept open as long as this object lives, so that no other file gets the same inode number.
             self.descriptor = os.open(path, os.O_RDONLY)
             weakref.finalize(self, os.close, self.descriptor)
             self.size = os.fstat(self.descriptor).st_size
 
     def is_unchanged(self) -> bool:
-        """Whether nobody has replaced, cut, lengthened, removed or made it."""
+        """Whether the file has not been replaced, cut, extended, removed or created since."""
         try:
             now = self.path.stat()
         except FileNotFoundError:

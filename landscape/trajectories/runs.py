@@ -1,4 +1,4 @@
-"""Runs to look at: trained and recorded here, or made of checkpoints; done once, then found again."""
+"""Recorded runs: trained and recorded here, or made from checkpoints, and stored for later calls."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -44,7 +44,7 @@ __all__ = [
 def run_notes(
     model: str, arguments: dict[str, Any], train: Data, test: Data, training: Training, *, device: str = "auto"
 ) -> dict[str, Any]:
-    """All that the points of a run depend on; JSON types."""
+    """Everything on which the points of a run depend, in JSON types."""
     return {
         "model": {"name": model, "arguments": {name: _plain(value) for name, value in arguments.items()}},
         "data": {"train": train.fingerprint, "test": test.fingerprint},
@@ -64,14 +64,14 @@ def load_or_record(
     device: str = "auto",
     force: bool = False,
 ) -> RecordedPoints:
-    """The points after every epoch of a run, from the initial weights on, found at ``path`` or trained and kept there.
+    """The initial weights and the points after every epoch of a run, loaded from ``path`` or trained and stored there.
 
-    They are found if model, data, settings and kind of device are the same and the run has ended. A run that was
-    interrupted goes on after its last whole epoch, from a file beside ``path``; on the CPU to the same bits.
-    ``model`` and ``arguments`` are those of `build_model`.
+    Stored points are used if model, data, settings and type of device are the same and the run is complete. An
+    interrupted run is resumed after its last complete epoch from a file beside ``path``; on the CPU the result has the
+    same bits as an uninterrupted run. ``model`` and ``arguments`` are those of `build_model`.
 
     Raises:
-        InputError: points were lost while the network was trained.
+        InputError: recorded points were lost during the training.
     """
     notes = run_notes(model, arguments, train, test, training, device=device)
 
@@ -98,18 +98,18 @@ def load_or_record_language_model(
     parameters: str | Sequence[str] | None = None,
     force: bool = False,
 ) -> RecordedPoints:
-    """As `load_or_record`, for the recorded points of `fit_language_model`, whose losses are those held out.
+    """Like `load_or_record`, for points recorded by `fit_language_model`; their losses are those of held-out text.
 
     Args:
-        path: the file of the points.
-        build: gives the network before training; the global generators are seeded for it.
-        identity: what tells this network from others; JSON types.
-        train: the sequences to learn.
-        held_out: scored at every recorded point.
-        training: the settings.
-        device: as for ``select_device``.
-        parameters: what is recorded, as for `TrajectoryRecorder`; all by default.
-        force: train again in any case.
+        path: File of the points.
+        build: Function that returns the network before training; the global generators are seeded before the call.
+        identity: Values that distinguish this network from others, in JSON types.
+        train: Sequences for training.
+        held_out: Sequences whose loss is computed at every recorded point.
+        training: Settings of the training.
+        device: See ``select_device``.
+        parameters: Parameters to record, see `TrajectoryRecorder`; default: all.
+        force: Train again even if the points are stored.
     """
     data = {"train": train.fingerprint, "held-out": held_out.fingerprint}
     notes = {"model": identity, "data": data, "training": asdict(training), "device": select_device(device).type}
@@ -128,50 +128,50 @@ def load_or_record_language_model(
 def _load_or_run(
     path: Path, notes: dict[str, Any], count: int, run: Callable[[Path], None], seed: int, *, force: bool
 ) -> RecordedPoints:
-    """The ``count`` points at ``path`` of the run with these ``notes``, recorded by ``run`` where they are missing.
+    """The ``count`` points at ``path`` of the run with these ``notes``, recorded by ``run`` if they are missing.
 
-    ``run`` gets the file that keeps what it needs to go on after a break.
+    ``run`` is called with the file of the training state, from which an interrupted run is resumed.
     """
     state = unfinished_path(path, notes, ".pth")
 
     def record() -> int:
         make_folder(path.parent)
-        with locked(path):  # another process that trains this run is waited for
+        with locked(path):  # wait for another process that may be training this run
             if not force and kept_result(path, notes, _counted, _of(count))[0] is not None:
                 return count
-            if force or not _holds_points_of(path, notes):  # without its points there is nothing to go on from
+            if force or not _holds_points_of(path, notes):  # without its points a run cannot be resumed
                 state.unlink(missing_ok=True)
             seed_everything(seed)
             run(state)
             state.unlink(missing_ok=True)
-            if (found := len(RecordedPoints(path))) != count:
-                advice = "run again, to train the network anew"
-                raise InputError(f"{path} has lost points recorded before ({found} of {count} are there); {advice}")
+            if (stored := len(RecordedPoints(path))) != count:
+                advice = "run again, to train the network from the start"
+                raise InputError(f"{path} has lost points recorded before ({stored} of {count} are there); {advice}")
         return count
 
     def read(place: Path) -> tuple[int, dict[str, Any]] | None:
-        return None if state.exists() else _counted(place)  # a run that was interrupted goes on
+        return None if state.exists() else _counted(place)  # an interrupted run is resumed
 
     _recorded(path, notes, count, record, read, force=force)
     return RecordedPoints(path)
 
 
 def checkpoint_notes(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
-    """What tells a path through ``checkpoints`` from others."""
+    """The identity of a path through ``checkpoints``."""
     ordered = sorted(checkpoints, key=lambda checkpoint: checkpoint.metadata["epoch"])
     return {"checkpoints": [checkpoint.sha256 for checkpoint in ordered]}
 
 
 def record_checkpoints(path: str | Path, checkpoints: Sequence[Checkpoint]) -> RecordedPoints:
-    """The weights of ``checkpoints`` in the order of their epochs, in a file of points at ``path``.
+    """Write the weights of ``checkpoints``, in the order of their epochs, to a file of points at ``path``.
 
     Raises:
-        InputError: two checkpoints of one epoch, or of different networks.
+        InputError: two checkpoints have the same epoch or belong to different networks.
     """
     ordered = sorted(checkpoints, key=lambda checkpoint: checkpoint.metadata["epoch"])
     for one, other in pairwise(ordered):
         if one.metadata["epoch"] == other.metadata["epoch"]:
-            raise InputError(f"{one.path} and {other.path} are both of epoch {one.metadata['epoch']}; give one of them")
+            raise InputError(f"{one.path} and {other.path} are both of epoch {one.metadata['epoch']}; use one of them")
     notes = checkpoint_notes(checkpoints)
 
     def record() -> int:
@@ -188,7 +188,7 @@ def record_checkpoints(path: str | Path, checkpoints: Sequence[Checkpoint]) -> R
 def load_or_project(
     path: str | Path, points: RecordedPoints, plane: Plane, objective: Objective, *, name: str, force: bool = False
 ) -> Trajectory:
-    """The trajectory stored at ``path`` if it is that of ``points`` on this plane, else a new one, stored there."""
+    """The projection of ``points`` onto ``plane``, loaded from ``path`` or computed by `project` and stored there."""
     plane = whole_slice(objective.network, plane)
     settled = objective.for_slice(plane)
     identity = {
@@ -225,14 +225,14 @@ def _recorded(
 
 
 def _counted(path: Path) -> tuple[int, dict[str, Any]]:
-    """How many points a file holds, and of which run."""
+    """The number of points in a file, and the notes of their run."""
     points = RecordedPoints(path)
     return len(points), points.notes
 
 
 def _of(count: int) -> Callable[[int], str | None]:
-    """The judgement of a number of points where ``count`` make the run complete."""
-    return lambda found: None if found == count else f"its number of points is {found}, not {count}"
+    """The judgement of a number of points for a run of which ``count`` points are complete."""
+    return lambda stored: None if stored == count else f"its number of points is {stored}, not {count}"
 
 
 def _holds_points_of(path: str | Path, notes: dict[str, Any]) -> bool:
@@ -240,7 +240,7 @@ def _holds_points_of(path: str | Path, notes: dict[str, Any]) -> bool:
 
 
 def recorded_owner(paths: Mapping[str | Path, dict[str, Any]], mine: str) -> str | None:
-    """``mine`` where all files of points that exist are of the runs with these notes; None where none exists."""
+    """``mine`` if all existing files of points belong to the runs with these notes, "" if not; None if none exists."""
     there = {path: notes for path, notes in paths.items() if Path(path).exists()}
     if not there:
         return None
