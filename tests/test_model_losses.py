@@ -1,5 +1,6 @@
 """Losses of language models, and those that models compute themselves, against float64 passes over all data."""
 
+import itertools
 import math
 from collections import UserDict
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
 import landscape_lib as ll
@@ -94,6 +97,35 @@ def test_tokens_are_their_own_targets_where_they_are_not_padding():
         expected = F.cross_entropy(own(TOKENS)[:, :-1].mT, TOKENS[:, 1:]).item()
     for data in ({"input_ids": TOKENS}, TOKENS):
         assert float(objective(own, data, loss="language_model")(own).mean()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_every_consumer_takes_the_mean_over_tokens():
+    model = GPT((9,), 31, layers=1, heads=2, width=8).double().eval()
+    data = {"input_ids": TOKENS, "labels": LABELS}
+    target = objective(model, data, loss="language_model", batch_size=3)
+
+    def whole(point):
+        with sdpa_kernel(SDPBackend.MATH):  # which can be differentiated twice
+            logits = functional_call(model, point, (TOKENS,))
+        return F.cross_entropy(logits[:, :-1].mT, LABELS[:, 1:])
+
+    plane = ll.random_plane(model, seed=3)
+    surface = ll.evaluate(target, plane, **GRID)
+    for (i, a), (j, b) in itertools.product(enumerate((-1, 0, 1)), enumerate((-1, 1))):
+        assert surface.loss[i, j] == pytest.approx(whole(plane(a, b)).item(), rel=1e-12)
+    np.testing.assert_allclose(surface.quantities["perplexity"], np.exp(surface.loss), rtol=1e-12)
+    product = ll.hessian_product(target, model)
+    names, values = list(product.names), [value.requires_grad_() for value in ll.parameters_of(model).values()]
+    direction = [torch.randn(value.shape, generator=GENERATOR) for value in values]
+    loss = whole(dict(zip(names, values, strict=True)))
+    gradients = torch.autograd.grad(loss, values, create_graph=True)
+    along = sum((gradient * piece).sum() for gradient, piece in zip(gradients, direction, strict=True))
+    found = product(dict(zip(names, direction, strict=True)))
+    for name, expected in zip(names, torch.autograd.grad(along, values), strict=True):
+        torch.testing.assert_close(found[name], expected, rtol=1e-8, atol=1e-10)
+    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    stepped = {n: v + 0.05 * g / norm for n, v, g in zip(names, values, gradients, strict=True)}
+    assert ll.sharpness(target, model, "sam").value == pytest.approx((whole(stepped) - loss).item(), rel=1e-8)
 
 
 def test_perplexity_is_that_of_the_mean_loss():

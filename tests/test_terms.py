@@ -63,6 +63,12 @@ FORMS = {
     "summed alike": ({"loss": summed_alike}, lambda fit, size: average(fit + size, UNITS)),
 }
 
+WEIGHTS = {
+    "named": {"fit": None, "size": UNITS},
+    "summed": {"fit": UNITS, "size": None},
+    "summed alike": {"fit": UNITS, "size": UNITS},
+}
+
 
 def whole(model, form):
     """The loss of all samples at once, as a function of the point."""
@@ -75,11 +81,8 @@ def test_every_term_has_its_own_mean_over_all_data(form):
     model = network()
     target = objective(model, **FORMS[form][0])
     fit, size = losses_of(model, BATCH)
-    weighted = UNITS if form != "named" else None
-    expected = {
-        "fit": average(fit, weighted),
-        "size": average(size, {"named": UNITS, "summed": None, "summed alike": UNITS}[form]),
-    }
+    weights = WEIGHTS[form]
+    expected = {"fit": average(fit, weights["fit"]), "size": average(size, weights["size"])}
     assert target.quantity_names == ("fit", "size")
     with target.arithmetic(), torch.no_grad():
         pieces = [target.evaluate(batch) for _, batch in target.batches(5)]
@@ -99,6 +102,10 @@ def test_every_consumer_takes_the_terms(form):
     surface = ll.evaluate(target, plane, **GRID)
     for (i, a), (j, b) in itertools.product(enumerate((-1, 0, 1)), enumerate((-1, 1))):
         assert surface.loss[i, j] == pytest.approx(loss(plane(a, b)).item(), rel=1e-12)
+        point = {name: value for name, value in plane(a, b).items()}
+        fit, size = losses_of(lambda rows, moved=point: functional_call(model, moved, (rows,)), BATCH)
+        assert surface.quantities["fit"][i, j] == pytest.approx(average(fit, WEIGHTS[form]["fit"]).item(), rel=1e-12)
+        assert surface.quantities["size"][i, j] == pytest.approx(average(size, WEIGHTS[form]["size"]).item(), rel=1e-12)
     assert np.isnan(surface.standard_error).all() == (form == "summed")
     point = {name: value.requires_grad_() for name, value in ll.parameters_of(model).items()}
     hessian = dense_hessian(loss, point)
@@ -161,6 +168,12 @@ def test_metrics_are_averaged_beside_a_named_loss():
     np.testing.assert_allclose(one.accuracy, other.accuracy, rtol=1e-12)
 
 
+def model_at(model, point):
+    moved = copy.deepcopy(model)
+    moved.load_state_dict(point)
+    return moved
+
+
 @pytest.mark.parametrize("method", ["auto", "direct"])
 @pytest.mark.parametrize("make", [network, lambda: nn.Linear(4, 3).double()])
 def test_a_regularizer_belongs_to_the_loss_everywhere(make, method):
@@ -175,8 +188,7 @@ def test_a_regularizer_belongs_to_the_loss_everywhere(make, method):
     plane = ll.random_plane(model, seed=4)
 
     def loss(point):
-        moved = copy.deepcopy(model)
-        moved.load_state_dict(point)
+        moved = model_at(model, point)
         return F.cross_entropy(moved(ROWS), LABELS).item() + decay(moved).item()
 
     calls.clear()
@@ -187,6 +199,8 @@ def test_a_regularizer_belongs_to_the_loss_everywhere(make, method):
         expected = loss(plane(surface.alphas[i], surface.betas[j]))
         assert surface.loss[i, j] == pytest.approx(expected, rel=1e-11)
         assert surface.per_sample[i, j].mean() == pytest.approx(expected, rel=1e-11)
+        decays = decay(model_at(model, plane(surface.alphas[i], surface.betas[j]))).item()
+        assert surface.quantities["regularizer"][i, j] == pytest.approx(decays, rel=1e-12)
     assert float(target(model).mean()) == pytest.approx(loss(ll.parameters_of(model)), rel=1e-12)
     product, plain = (ll.hessian_product(o, model) for o in (target, objective(model, (ROWS, LABELS))))
     direction = {name: torch.randn_like(value) for name, value in ll.parameters_of(model).items()}
