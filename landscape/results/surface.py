@@ -1,12 +1,14 @@
 """The loss over a line or a plane."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from landscape.errors import InputError
 from landscape.presenting import range_text, sample_text, value_text
+from landscape.results import exports
 from landscape.results.archive import Archived
 from landscape.storage.arrays import Array
 
@@ -93,6 +95,27 @@ class Surface(Archived):
 
         draw = plotting.plot_slices if self.betas is None else plotting.plot_contour
         draw(self, ax)
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write a table with one row for every grid point, see `landscape.results.exports.to_csv`."""
+        return exports.to_csv(self, path)
+
+    def to_xarray(self) -> Any:
+        """An `xarray.Dataset`, see `landscape.results.exports.to_xarray`."""
+        return exports.to_xarray(self)
+
+    def to_vtk(self, path: str | Path) -> Path:
+        """Write a structured grid (.vts) for ParaView, see `landscape.results.exports.to_vtk`."""
+        return exports.to_vtk(self, path)
+
+    def to_h5(self, path: str | Path) -> Path:
+        """Write the layout of the tool of Li et al. 2018, see `landscape.results.exports.to_h5`."""
+        return exports.to_h5(self, path)
+
+    @classmethod
+    def from_h5(cls, path: str | Path) -> "Surface":
+        """The surface in a file of the tool of Li et al. 2018, see `landscape.results.exports.from_h5`."""
+        return cls(per_sample=None, **exports.from_h5(path))
 
     def sample(self, index: int) -> "Surface":
         """The surface of one sample, from the losses that ``per_sample=True`` kept."""

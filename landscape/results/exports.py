@@ -1,0 +1,188 @@
+"""Surfaces in the formats of other programs; the packages that these take are imported only when used."""
+
+import csv
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.storage.files import written_whole
+from landscape.storage.reading import available_bytes
+
+if TYPE_CHECKING:
+    from landscape.results.surface import Surface
+
+__all__ = ["from_h5", "to_csv", "to_h5", "to_vtk", "to_xarray"]
+
+PER_CENT = 100.0
+H5_LOSS, H5_ACCURACY = "train_loss", "train_acc"  # as that tool calls them, whatever the data
+
+
+def columns(surface: "Surface") -> dict[str, np.ndarray]:
+    """Every quantity [A, B] of the surface by name, the loss first."""
+    known = {"loss": surface.loss, "standard_error": surface.standard_error, "accuracy": surface.accuracy}
+    return {name: values for name, values in (known | surface.quantities).items() if values is not None}
+
+
+def to_csv(surface: "Surface", path: str | Path) -> Path:
+    """Write one row for every grid point: its coordinates and every quantity there, to all digits.
+
+    Values that are not finite are written as nan, inf and -inf.
+    """
+    path, names = Path(path), ("alpha", "beta")[: len(surface.axes)]
+    grid = np.meshgrid(*surface.axes, indexing="ij")
+    table = dict(zip(names, grid, strict=True)) | columns(surface)
+    if surface.evaluated is not None:
+        table["evaluated"] = surface.evaluated
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(table)
+        writer.writerows(zip(*(values.ravel().tolist() for values in table.values()), strict=True))
+    return path
+
+
+def to_xarray(surface: "Surface") -> Any:
+    """An `xarray.Dataset` with the axes as coordinates and the metadata, as JSON, among its attributes.
+
+    Raises:
+        InputError: xarray is not installed.
+    """
+    xarray = _imported("xarray", "xarray")
+    names = ("alpha", "beta")[: len(surface.axes)]
+    variables = {name: (names, values) for name, values in columns(surface).items()}
+    if surface.per_sample is not None:
+        variables["per_sample"] = ((*names, "sample"), surface.per_sample)
+    if surface.evaluated is not None:
+        variables["evaluated"] = (names, surface.evaluated)
+    coordinates = dict(zip(names, surface.axes, strict=True))
+    return xarray.Dataset(variables, coordinates, {"metadata": json.dumps(surface.metadata)})
+
+
+def to_vtk(surface: "Surface", path: str | Path) -> Path:
+    """Write a structured grid (.vts) for ParaView: (alpha, beta, 0) with every quantity as data of the points.
+
+    Raise the surface there by "Warp By Scalar". Points that are not finite keep NaN.
+
+    Raises:
+        InputError: vtk is not installed, a line instead of a plane, or another ending than .vts.
+    """
+    path = Path(path)
+    if surface.betas is None:
+        raise InputError("this surface is a line; VTK files hold planes, so write it with to_csv")
+    if path.suffix != ".vts":
+        raise InputError(f"{path} does not end in .vts, by which ParaView knows structured grids")
+    _imported("vtk", "vtk")
+    from vtkmodules.util import numpy_support
+    from vtkmodules.vtkCommonCore import vtkPoints
+    from vtkmodules.vtkCommonDataModel import vtkStructuredGrid
+    from vtkmodules.vtkIOXML import vtkXMLStructuredGridWriter
+
+    grid, points = vtkStructuredGrid(), vtkPoints()
+    grid.SetDimensions(len(surface.alphas), len(surface.betas), 1)
+    beta, alpha = np.meshgrid(surface.betas, surface.alphas, indexing="ij")  # the first axis varies fastest in VTK
+    places = np.stack([alpha.ravel(), beta.ravel(), np.zeros(alpha.size)], 1)
+    to_vtk_array: Callable[..., Any] = numpy_support.numpy_to_vtk
+    points.SetData(to_vtk_array(places, deep=True))
+    grid.SetPoints(points)
+    for name, values in columns(surface).items():
+        array = to_vtk_array(np.ascontiguousarray(values.T).ravel(), deep=True)
+        array.SetName(name)
+        grid.GetPointData().AddArray(array)
+    grid.GetPointData().SetActiveScalars("loss")
+    with written_whole(path) as temporary:
+        writer = vtkXMLStructuredGridWriter()
+        writer.SetFileName(str(temporary))
+        writer.SetInputData(grid)
+        if not writer.Write():
+            raise InputError(f"cannot write {path}")
+    return path
+
+
+def to_h5(surface: "Surface", path: str | Path) -> Path:
+    """Write the layout of the tool of Li et al. 2018 (`plot_surface.py`), which its plotting scripts read.
+
+    These are ``xcoordinates``, ``ycoordinates``, ``train_loss`` [A, B] and ``train_acc`` [A, B] in per cent. What that
+    layout has no place for is kept beside it: every other quantity, and the metadata as an attribute.
+
+    Raises:
+        InputError: h5py is not installed.
+    """
+    h5py, path = _imported("h5py", "h5py"), Path(path)
+    names = ("xcoordinates", "ycoordinates")[: len(surface.axes)]
+    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, axis in zip(names, surface.axes, strict=True):
+            file[name] = axis
+        for name, values in columns(surface).items():
+            if name == "accuracy":
+                file[H5_ACCURACY] = PER_CENT * values
+            file[H5_LOSS if name == "loss" else name] = values
+        file.attrs["metadata"] = json.dumps(surface.metadata)
+    return path
+
+
+def from_h5(path: str | Path) -> dict[str, Any]:
+    """The fields of the surface in a file of the tool of Li et al. 2018, or of `to_h5`.
+
+    Points that the tool had not computed (it writes -1 for these) become NaN.
+
+    Raises:
+        InputError: h5py is not installed, or the file cannot be read or has no such layout.
+    """
+    h5py = _imported("h5py", "h5py")
+    try:
+        with h5py.File(path, "r") as file:
+            arrays = {name: _read(value, name) for name, value in file.items() if _is_numbers(value)}
+            metadata = json.loads(str(file.attrs.get("metadata", "{}")))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (OSError, ValueError, RuntimeError, RecursionError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read as an HDF5 file of a surface: {reason}") from error
+    ours = bool(metadata)
+    if missing := {"xcoordinates", H5_LOSS} - arrays.keys():
+        raise InputError(f"{path} holds no surface: it has no {', '.join(sorted(missing))}")
+    alphas, betas = arrays.pop("xcoordinates"), arrays.pop("ycoordinates", None)
+    percent = arrays.pop(H5_ACCURACY, None)
+    loss = _computed(arrays.pop(H5_LOSS), ours)
+    shape = tuple(len(axis) for axis in (alphas, betas) if axis is not None)
+    if loss.shape != shape:
+        raise InputError(f"{path}: the loss has shape {loss.shape}, the coordinates {shape}")
+    if percent is not None and "accuracy" not in arrays:
+        arrays["accuracy"] = _computed(percent, ours) / PER_CENT
+    return {
+        "alphas": alphas,
+        "betas": betas,
+        "loss": loss,
+        "standard_error": arrays.pop("standard_error", np.full(loss.shape, np.nan)),
+        "accuracy": arrays.pop("accuracy", None),
+        "quantities": {name: values for name, values in arrays.items() if values.shape == loss.shape},
+        "metadata": metadata,
+    }
+
+
+def _read(dataset: Any, name: str) -> np.ndarray:
+    """The values of ``dataset``; a small file can declare more than fits into memory."""
+    if 8 * dataset.size > available_bytes() / 2:
+        raise InputError(f"{name!r} has {dataset.size:,} values, which do not fit into memory; is this a surface?")
+    return np.asarray(dataset, dtype=np.float64)
+
+
+def _is_numbers(value: Any) -> bool:
+    return hasattr(value, "shape") and value.dtype.kind in "fiu"
+
+
+def _computed(values: np.ndarray, ours: bool) -> np.ndarray:
+    """``values`` with NaN where the other tool marks what it has not computed, by -1."""
+    return values if ours else np.where(values == -1, np.nan, values)
+
+
+def _imported(name: str, extra: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"this format needs the package {name}: pip install {extra}") from error
