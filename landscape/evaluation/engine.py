@@ -17,7 +17,6 @@ from landscape.evaluation.filling import Goal, fill
 from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import check_ranks, identity_of
 from landscape.evaluation.ledger import Ledger
-from landscape.evaluation.methods.first_layer import perturbed_names
 from landscape.evaluation.progress import Progress
 from landscape.evaluation.refinement.tolerance import check_tolerance
 from landscape.evaluation.workers import Workers
@@ -95,7 +94,7 @@ def evaluate(
     slice_ = whole_slice(objective.network, slice_)
     check_match(slice_.origin, dict(objective.model.named_parameters()), "slice")
     objective = objective.for_slice(slice_)
-    objective.check_moves(perturbed_names(slice_.directions))
+    objective.check_moves(slice_.moved)
     check_positive(objective.network.ends, slice_, axes)
     identity = identity_of(objective, slice_, axes, per_sample)
     _check_resume(resume, identity)

@@ -28,11 +28,14 @@ from landscape.slices.chosen import chosen_parameters
 from landscape.slices.ignored import RULE, ignored_parameters
 
 __all__ = [
+    "DRAWS",
     "Distribution",
     "Normalize",
     "filter_normalize",
     "ignored_parameters",
+    "moved_values",
     "normalize_direction",
+    "orthogonal_rows",
     "orthogonalize_filters",
     "random_directions",
 ]
@@ -84,17 +87,10 @@ def random_directions(
         UserWarning: weights are zero, such as B of a new LoRA adapter; their directions are normalised to zero, so
             that they are not moved.
     """
-    if distribution not in _DRAWS:
-        raise InputError(f"unknown distribution {distribution!r}; use one of {', '.join(_DRAWS)}")
-    check_values(model)
-    values = {name: value.detach() for name, value in named_parameters(model)}
-    chosen = set(values if parameters is None else chosen_parameters(model, parameters))
-    reference = {name: value for name, value in values.items() if name in chosen}
-    ignored = ignored_parameters(model, ignore, rule=rule) & chosen
-    ignored |= {name for name, value in reference.items() if not is_continuous(value)}
-    _check_moves(reference, ignored, ignore, normalize)
+    values, reference, ignored = moved_values(model, ignore, parameters, normalize, distribution, rule)
+    chosen = reference.keys()
     generator = torch.Generator().manual_seed(checked_seed(seed))
-    draw = functools.partial(_drawn, _DRAWS[distribution], generator, rule)
+    draw = functools.partial(_drawn, DRAWS[distribution], generator, rule)
     drawn = [((name, draw(value)) for name, value in values.items()) for _ in range(count)]
     raw = [{name: entries for name, entries in pairs if name in chosen} for pairs in drawn]
     if orthogonal:
@@ -107,6 +103,31 @@ def random_directions(
         direction = _like(normalize_direction(direction, reference, normalize), reference, rule)
         directions.append(with_wrapped_names(whole_step(direction, values), model))
     return directions
+
+
+def moved_values(
+    model: nn.Module,
+    ignore: Sequence[str],
+    parameters: str | Sequence[str] | None,
+    normalize: Normalize | None,
+    distribution: Distribution,
+    rule: int,
+) -> tuple[Point, Point, set[str]]:
+    """The parameters of ``model``, not copied: all, those that are chosen, and the names of these that stay.
+
+    Raises:
+        InputError: see `random_directions`.
+    """
+    if distribution not in DRAWS:
+        raise InputError(f"unknown distribution {distribution!r}; use one of {', '.join(DRAWS)}")
+    check_values(model)
+    values = {name: value.detach() for name, value in named_parameters(model)}
+    chosen = set(values if parameters is None else chosen_parameters(model, parameters))
+    reference = {name: value for name, value in values.items() if name in chosen}
+    ignored = ignored_parameters(model, ignore, rule=rule) & chosen
+    ignored |= {name for name, value in reference.items() if not is_continuous(value)}
+    _check_moves(reference, ignored, ignore, normalize)
+    return values, reference, ignored
 
 
 def _check_moves(reference: Point, ignored: set[str], ignore: Sequence[str], normalize: str | None) -> None:
@@ -123,7 +144,7 @@ def _check_moves(reference: Point, ignored: set[str], ignore: Sequence[str], nor
             f"{len(weights)} weight(s) are zero, first {weights[0]!r}, as in LoRA adapters before they are trained: "
             f"with normalize={normalize!r} directions get the norms of the weights, so that these are not moved; train "
             "first, or pass normalize='model' or None",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -197,25 +218,37 @@ def orthogonalize_filters(directions: list[Point], names: set[str]) -> None:
     The arithmetic is float64; complex numbers are treated as pairs of real ones.
     """
     for name in (name for name in names if directions[0][name].numel()):
-        bases: list[Tensor] = []
-        for direction in directions:
+        drawn = [_filters(as_real(direction[name].cpu())) for direction in directions]
+        if drawn[0].shape[1] < len(directions):
+            warnings.warn(
+                f"{name}: filters of {drawn[0].shape[1]} weight(s) cannot hold {len(directions)} orthogonal "
+                "directions; the later direction is zero there",
+                stacklevel=4,
+            )
+        for direction, rows in zip(directions, orthogonal_rows(drawn), strict=True):
             shape, pairs = direction[name].shape, direction[name].is_complex()
-            rows = _filters(as_real(direction[name].cpu())).clone()
-            if bases and rows.shape[1] <= len(bases):
-                # A filter of n weights has n orthogonal directions; all later ones are zero there.
-                rows.zero_()
-                warnings.warn(
-                    f"{name}: filters of {rows.shape[1]} weight(s) cannot hold {len(directions)} orthogonal "
-                    "directions; the later direction is zero there",
-                    stacklevel=4,
-                )
-            for _ in range(2):  # the second pass removes rounding errors of the first
-                for basis in bases:
-                    rows -= (rows * basis).sum(1, keepdim=True) * basis
-            length = rows.norm(dim=1, keepdim=True)
-            bases.append(torch.where(length > 0, rows / length, 0.0))
             whole = rows.reshape(*shape, 2) if pairs else rows.reshape(shape)
             direction[name] = torch.view_as_complex(whole) if pairs else whole
+
+
+def orthogonal_rows(drawn: list[Tensor]) -> list[Tensor]:
+    """Gram-Schmidt per row of several matrices [filters, entries], in float64.
+
+    A row of fewer entries than there are matrices has no more directions for the later ones, which are zero there.
+    """
+    bases: list[Tensor] = []
+    orthogonal = []
+    for matrix in drawn:
+        rows = as_float64(matrix).clone()
+        if bases and rows.shape[1] <= len(bases):
+            rows.zero_()
+        for _ in range(2):  # the second pass removes what rounding left of the first
+            for basis in bases:
+                rows -= (rows * basis).sum(1, keepdim=True) * basis
+        length = rows.norm(dim=1, keepdim=True)
+        bases.append(torch.where(length > 0, rows / length, 0.0))
+        orthogonal.append(rows)
+    return orthogonal
 
 
 def _gaussian(shape: torch.Size, generator: torch.Generator) -> Tensor:
@@ -230,4 +263,4 @@ def _rademacher(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return torch.randint(0, 2, shape, generator=generator).float() * 2 - 1
 
 
-_DRAWS = {"gaussian": _gaussian, "uniform": _uniform, "rademacher": _rademacher}
+DRAWS = {"gaussian": _gaussian, "uniform": _uniform, "rademacher": _rademacher}

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -14,6 +16,7 @@ from landscape.errors import InputError, InputTypeError
 from landscape.points import (
     Point,
     SharedPoint,
+    as_float64,
     check_match,
     cosine,
     in_precision,
@@ -27,6 +30,7 @@ from landscape.points import (
 from landscape.presenting import Presented
 from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
+from landscape.slices.drawn import CHUNK, DrawnDirection, Draws, Rows
 from landscape.slices.networks import Networks
 from landscape.storage.provenance import fingerprint
 
@@ -61,6 +65,8 @@ class Slice(Presented):
 
     def __post_init__(self) -> None:
         for direction in self.directions:
+            if isinstance(direction, DrawnDirection):
+                continue  # drawn for the parameters of the origin
             check_match(direction, self.origin, "direction")
             for name, value in direction.items():
                 if value.is_complex() and not self.origin[name].is_complex():
@@ -74,6 +80,12 @@ class Slice(Presented):
             **{key: str(self.recipe[key]) for key in ("seed", "normalize") if key in self.recipe},
             "moves": f"{len(self.moved):,} of {len(self.origin):,} parameters{f', not: {unmoved}' if unmoved else ''}",
         }
+
+    @cached_property
+    def draws(self) -> Draws | None:
+        """How the directions are drawn anew; None where they are kept."""
+        first = self.directions[0] if self.directions else None
+        return first.draws if isinstance(first, DrawnDirection) else None
 
     @property
     def dimension(self) -> int:
@@ -123,6 +135,9 @@ class Slice(Presented):
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over origin, directions and varying buffers: two slices with the same one are the same slice."""
+        if self.draws:  # their values follow from the origin
+            drawn = f"{fingerprint(self.origin.values())} {self.draws.names} {self.draws.drawing.description}"
+            return hashlib.sha256(drawn.encode()).hexdigest()
         directions = [
             value.as_strided((), ()) if is_no_step(value) else value
             for direction in self.directions
@@ -178,6 +193,8 @@ class Slice(Presented):
     @cached_property
     def moved(self) -> list[str]:
         """Names of the parameters that some direction moves."""
+        if self.draws:
+            return list(self.draws.names)
         return [name for name in self.origin if any(is_step(direction[name]) for direction in self.directions)]
 
     @cached_property
@@ -213,30 +230,68 @@ class Slice(Presented):
 
         For parameters in half precision also what rounding to it takes of a step of length one; None for others.
         """
-        origin, lengths = norm(self.origin), [norm(direction) for direction in self.directions]
+        if self.draws:
+            origin, lengths, between = self._drawn_geometry()
+        else:
+            origin, lengths = norm(self.origin), [norm(direction) for direction in self.directions]
+            between = cosine(*self.directions) if len(self.directions) == 2 else math.nan
+        units = torch.eye(len(lengths)).tolist()
         return {
             "origin_norm": origin,
             "direction_norms": lengths,
             "relative_norms": [length / origin if origin else None for length in lengths],
-            "cosine": cosine(*self.directions) if len(self.directions) == 2 else None,
-            "rounding": [self._rounding(direction) for direction in self.directions] if self._is_rounded else None,
+            "cosine": between if len(lengths) == 2 else None,
+            "rounding": [self.rounding(unit) for unit in units] if self.is_rounded else None,
         }
 
+    def _drawn_geometry(self) -> tuple[float, list[float], float]:
+        """Norm of the origin, norms of the directions and their cosine, from one draw."""
+        count = len(self.directions)
+        products, size = torch.zeros(count, count, dtype=torch.float64), 0.0
+        for value in self.origin.values():
+            size += sum(float(as_float64(piece).square().sum()) for piece in value.reshape(-1).split(CHUNK))
+        for name in self.moved:
+            for rows in self.rows(name):
+                steps = as_float64(torch.stack(rows.steps))
+                products += steps @ steps.T
+        lengths = products.diagonal().sqrt().tolist()
+        between = float(products[0, -1]) / (lengths[0] * lengths[-1]) if all(lengths) else math.nan
+        return math.sqrt(size), lengths, between
+
+    @torch.no_grad()
+    def rows(self, name: str) -> Iterator[Rows]:
+        """All directions at the parameter ``name``, some of its entries at a time."""
+        if self.draws:
+            yield from self.draws.rows(name)
+            return
+        steps = [direction[name].reshape(-1) for direction in self.directions]
+        for start in range(0, len(steps[0]), CHUNK):
+            stop = min(start + CHUNK, len(steps[0]))
+            yield Rows(start, stop, [step[start:stop] for step in steps])
+
     @property
-    def _is_rounded(self) -> bool:
+    def is_rounded(self) -> bool:
         """Whether points are rounded to half precision, in which the parameters are."""
         return any(precise(value) is not value for value in self.origin.values())
 
-    def _rounding(self, direction: Point) -> float | None:
-        """The share of a step of length one along ``direction`` that the precision of the parameters takes."""
-        taken = {}
-        for name, value in self.origin.items():
-            if is_no_step(direction[name]):
-                continue
-            moved = precise(value) + direction[name] if is_continuous(value) else value
-            taken[name] = moved.to(value).to(moved) - moved if is_continuous(value) else torch.zeros_like(value)
-        length = norm(direction)
-        return norm(taken) / length if length else None
+    @own_torch_state()
+    @torch.no_grad()
+    def rounding(self, weights: Sequence[float]) -> float | None:
+        """The share of the step sum_i ``weights``_i directions[i] that the precision of the parameters takes.
+
+        That is |rounded(origin + step) - origin - step| / |step|; None for a step of length 0.
+        """
+        lost = length = 0.0
+        for name in self.moved:
+            value = self.origin[name].detach().reshape(-1)
+            for rows in self.rows(name):
+                part = value[rows.start : rows.stop].cpu()
+                steps = torch.stack([step.cpu() for step in rows.steps], dim=-1)
+                step = steps @ torch.tensor(weights).to(steps)
+                moved = precise(part) + step
+                lost += float(as_float64(moved.to(part).to(moved) - moved).abs().square().sum())
+                length += float(as_float64(step).abs().square().sum())
+        return math.sqrt(lost / length) if length else None
 
 
 class Line(Slice):

@@ -5,17 +5,20 @@ from typing import Any
 
 from torch import nn
 
-from landscape.points import Point, as_point, point_moving
+from landscape.points import Point, as_point, named_parameters, point_moving
 from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
 from landscape.runtime.seeds import checked_seed
 from landscape.slices.chosen import choice_of, chosen_parameters
-from landscape.slices.directions import Distribution, Normalize, random_directions
+from landscape.slices.directions import DRAWS, Distribution, Normalize, moved_values, random_directions
+from landscape.slices.drawn import Drawing, Draws
 from landscape.slices.ignored import RULE, reasons_not_to_move
 from landscape.slices.networks import Networks
 from landscape.slices.planes import Line, Plane
 
 __all__ = ["random_line", "random_plane"]
+
+LARGE = 2**25  # moved parameters from which on directions are drawn when they are needed, and weights are not copied
 
 
 @own_torch_state()
@@ -33,7 +36,8 @@ def random_plane(
     """The plane through the parameters of ``model`` along two random directions, see `random_directions`.
 
     With ``parameters``, such as ``("*lora*",)`` or ``"trainable"``, only these are moved, see `chosen_parameters`, and
-    only these are copied.
+    only these are copied. For a large network (from `LARGE` parameters on) nothing is copied: directions are drawn from
+    the seed when they are needed, and `evaluate` refuses the plane once the network has been trained further.
 
     Example:
         >>> import torch
@@ -63,19 +67,35 @@ def random_line(
     return Line(*_random_slice("random line", model, 1, settings))
 
 
+def _draws_of(model: nn.Module, count: int, settings: dict[str, Any]) -> Draws | None:
+    """How the directions of a large network are drawn anew; None for others, whose directions and weights are kept."""
+    if sum(value.numel() for _, value in named_parameters(model)) < LARGE:
+        return None
+    ways = {name: settings[name] for name in ("ignore", "parameters", "normalize", "distribution", "rule")}
+    values, chosen, ignored = moved_values(model, **ways)
+    moved = [name for name in chosen if name not in ignored]
+    real = all(values[name].is_floating_point() for name in moved)
+    known = settings["normalize"] in ("filter", "layer", None) and settings["rule"] == RULE and real
+    if not known or sum(values[name].numel() for name in moved) < LARGE:
+        return None
+    seed, draw = checked_seed(settings["seed"]), DRAWS[settings["distribution"]]
+    return Draws(values, moved, Drawing(draw, seed, count, settings["normalize"], settings["orthogonal"]))
+
+
 def _random_slice(
     kind: str, model: nn.Module, count: int, settings: dict[str, Any]
 ) -> tuple[Point, tuple[Point, ...], dict[str, Any], int, Networks | None, SliceAxes]:
     """The fields of the slice: origin, directions, recipe, one network, its buffers, axes."""
-    directions = random_directions(model, count, **settings)
+    draws = _draws_of(model, count, settings)
+    directions = random_directions(model, count, **settings) if draws is None else draws.directions
     parameters, ignore = settings.pop("parameters"), settings["ignore"]
     not_moved = reasons_not_to_move(model, ignore, rule=settings["rule"])
     recipe = {"kind": kind, **settings, "seed": checked_seed(settings["seed"]), "ignore": list(ignore)}
     if parameters is None:
-        origin = as_point(model)
+        origin = as_point(model) if draws is None else point_moving(model, ())
     else:
         names = chosen_parameters(model, parameters)
-        origin = point_moving(model, names)
+        origin = point_moving(model, names if draws is None else ())
         choice = choice_of(origin, names, parameters)
         others = {reason: [name for name in group if name in names] for reason, group in not_moved.items()}
         recipe["parameters"], not_moved = choice["parameters"], choice["not_moved"] | others

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from landscape.evaluation.methods.chebyshev import ChebyshevNodes
-from landscape.evaluation.methods.first_layer import FirstLayer, holders, perturbed_names
+from landscape.evaluation.methods.first_layer import FirstLayer, holders
 from landscape.evaluation.methods.protocol import Arrangement, Choices, NotApplicable, Scores
 from landscape.evaluation.statistics import Sums
 from landscape.objective.objectives import Objective
@@ -58,12 +58,12 @@ class Affine:
             raise NotApplicable("BatchNorm statistics or other buffers change from point to point")
         if slice_.dimension < len(slice_.directions):
             raise NotApplicable("the slice is a curve")
-        if len(holders(objective.model, perturbed_names(slice_.directions))) > 1:
+        if len(holders(objective.model, slice_.moved)) > 1:
             raise NotApplicable("more than one layer moves")
         self.objective, self.slice = objective, slice_
         objective.move_to(slice_.origin)
         _, batch = next(objective.batches(2))
-        self.first = FirstLayer.find(objective.model, lambda: objective.losses(batch), slice_.origin, slice_.directions)
+        self.first = FirstLayer.find(objective.model, lambda: objective.losses(batch), slice_)
         self._prove_output(batch[0])
         self.batches_fixed = objective.batches_fixed
         self.arrangement = Arrangement(objective.batch_size if self.batches_fixed else LOAD)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from landscape.evaluation.methods.chebyshev import ChebyshevNodes
-from landscape.evaluation.methods.first_layer import perturbed_names
 from landscape.evaluation.methods.moved import MovedParameters
 from landscape.evaluation.methods.passes import passes_of
 from landscape.evaluation.methods.protocol import Arrangement, Choices, NotApplicable, Order, Scores, faster_way
@@ -89,7 +88,7 @@ class Direct:
         """Find out where the points part in the pass of a ``batch``; the names of the parameters that move then."""
         inputs = tensors_of(batch)[0]
         self.width = inputs.numel() // len(inputs)
-        return perturbed_names(self.slice.directions)
+        return self.slice.moved
 
     @property
     def _may_run_together(self) -> bool:

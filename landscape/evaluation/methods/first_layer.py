@@ -12,20 +12,15 @@ from landscape.evaluation.methods.products import linear
 from landscape.evaluation.methods.protocol import NotApplicable
 from landscape.objective.forwards import has_own_forward, input_of, replaced_forwards
 from landscape.objective.reads import Read, Reads, is_differentiated
-from landscape.points import Point
+from landscape.slices.planes import Slice
 
-__all__ = ["FirstLayer", "holders", "perturbed_names"]
+__all__ = ["FirstLayer", "holders"]
 
 LINEAR_MAPS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class _Reached(BaseException):
     """The forward pass has come to the first perturbed layer; no ``except Exception`` of a network stops it."""
-
-
-def perturbed_names(directions: tuple[Point, ...]) -> list[str]:
-    """Names of the parameters that some direction moves."""
-    return [name for name in directions[0] if any(bool(direction[name].any()) for direction in directions)]
 
 
 def holders(model: nn.Module, names: Iterable[str]) -> list[nn.Module]:
@@ -56,9 +51,7 @@ class FirstLayer:
         self._taken: Counter[nn.Module] = Counter()  # how many of them the present pass has taken
 
     @classmethod
-    def find(
-        cls, model: nn.Module, forward: Callable[[], Any], origin: Point, directions: tuple[Point, ...]
-    ) -> "FirstLayer":
+    def find(cls, model: nn.Module, forward: Callable[[], Any], slice_: Slice) -> "FirstLayer":
         """Watch one forward pass, find the layer and `load` that pass.
 
         Raises:
@@ -66,7 +59,7 @@ class FirstLayer:
                 runs more than once, some perturbed parameter is used outside the module that holds it, or the loss
                 differentiates through the layer.
         """
-        names = set(perturbed_names(directions))
+        names = set(slice_.moved)
         if not names:
             raise NotApplicable("nothing moves")
         owners = _owners(model, names)
@@ -79,7 +72,7 @@ class FirstLayer:
         label = next(text for module, text in owners.values() if module is layer)
         _check_layer(layer, label, trace)
         keys = {id(p): name for name, p in model.named_parameters()}
-        points = (origin, *directions)
+        points = (slice_.origin, *slice_.directions)
 
         def corners(parameter: Any) -> Tensor:
             return torch.stack([point[keys[id(parameter)]].to(parameter) for point in points])

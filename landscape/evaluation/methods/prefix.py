@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from landscape.evaluation.methods.chain import Chain
 from landscape.evaluation.methods.chebyshev import ChebyshevNodes
 from landscape.evaluation.methods.direct import Direct
-from landscape.evaluation.methods.first_layer import FirstLayer, perturbed_names
+from landscape.evaluation.methods.first_layer import FirstLayer
 from landscape.evaluation.methods.first_outputs import FirstOutputs
 from landscape.evaluation.methods.moved import MovedParameters
 from landscape.evaluation.methods.passes import chain_of, passes_of
@@ -69,12 +69,12 @@ class Prefix(Direct):
     def _settle(self, batch: Any) -> list[str]:
         objective, slice_ = self.objective, self.slice
         forward = partial(objective.measure, batch)  # with the metrics, which may read weights
-        self.first = FirstLayer.find(objective.model, forward, slice_.origin, slice_.directions)
+        self.first = FirstLayer.find(objective.model, forward, slice_)
         parting = self.first.terms()[0]
         self.flat = parting.ndim == 2  # [n, F]
         self.width = parting.numel() // len(tensors_of(batch)[0])
         own = self.first.only_here(objective.model)
-        return [name for name in perturbed_names(slice_.directions) if name not in own]
+        return [name for name in slice_.moved if name not in own]
 
     @property
     def _classifies_features(self) -> bool:

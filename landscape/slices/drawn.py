@@ -1,0 +1,191 @@
+"""Random directions of large networks: drawn anew from their seed, some filters at a time, whenever they are needed."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from landscape.points import as_float64, no_step, precise
+from landscape.runtime import own_torch_state
+from landscape.slices.directions import Normalize, orthogonal_rows
+
+__all__ = ["Drawing", "DrawnDirection", "Draws", "Rows"]
+
+CHUNK = 2**19  # entries that are drawn at once, in whole filters
+TOGETHER = 16  # entries that torch draws together: a draw in pieces of as many is the draw of the whole
+
+
+class Rows(NamedTuple):
+    """The entries ``start`` to ``stop`` of a parameter as one vector, and what all directions are there."""
+
+    start: int
+    stop: int
+    steps: list[Tensor]  # [stop - start] of every direction, on the CPU
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How directions are drawn, see `random_directions`."""
+
+    draw: Callable[[torch.Size, torch.Generator], Tensor]
+    seed: int
+    count: int
+    normalize: Normalize | None  # "filter", "layer" or None
+    orthogonal: bool
+
+    @property
+    def description(self) -> str:
+        """What tells directions at the same parameters apart."""
+        return f"{self.draw.__name__} {self.seed} {self.count} {self.normalize} {self.orthogonal}"
+
+
+class Draws:
+    """Directions at the parameters ``values`` of a network, of which those of ``names`` are moved.
+
+    They are those of `random_directions`, entry by entry. What is kept is the state of the generator before each
+    parameter, so that each of them can be drawn by itself, and the norms of all filters: the network may be moved
+    meanwhile.
+    """
+
+    @own_torch_state()
+    @torch.no_grad()
+    def __init__(self, values: Mapping[str, Tensor], names: Iterable[str], drawing: Drawing):
+        self.shapes = {name: value.shape for name, value in values.items()}
+        self.kinds = {name: precise(value.new_empty(0)).dtype for name, value in values.items()}
+        self.devices = {name: value.device for name, value in values.items()}
+        self.drawing = drawing
+        self.names, self._scales = list(names), dict[str, Tensor]()
+        if drawing.normalize:
+            self._scales = {name: self._norms_of(name, values[name]) for name in self.names}
+            self.names = [name for name in self.names if bool(self._scales[name].any())]
+        self._states: dict[tuple[int, str], Tensor] = {}
+        self._lengths: dict[tuple[int, str], Tensor] = {}  # of the filters of a direction as it was drawn
+
+    @own_torch_state()
+    @torch.no_grad()
+    def rows(self, name: str) -> Iterator[Rows]:
+        """All directions at the parameter ``name``, some filters at a time."""
+        generators = self._generators(name)
+        lengths: list[list[Tensor]] = [[] for _ in generators]
+        columns, spans = self._layout(name)
+        for begin, end in spans:
+            raw = [self.drawing.draw(torch.Size((end - begin, columns)), generator) for generator in generators]
+            if self.drawing.orthogonal:
+                raw = orthogonal_rows(raw)
+            steps = []
+            for number, step in enumerate(raw):
+                step, length = self._normalized(name, number, step.to(self.kinds[name]), slice(begin, end))
+                steps.append(step.reshape(-1))
+                lengths[number].append(length)
+            yield Rows(begin * columns, end * columns, steps)
+        self._lengths |= {(number, name): torch.cat(parts) for number, parts in enumerate(lengths)}
+
+    @property
+    def directions(self) -> list["DrawnDirection"]:
+        """All directions as points."""
+        return [DrawnDirection(self, number) for number in range(self.drawing.count)]
+
+    def whole(self, number: int, name: str) -> Tensor:
+        """Direction ``number`` at the parameter ``name``."""
+        if name not in self.names:
+            like = torch.empty((), dtype=self.kinds[name], device=self.devices[name])
+            return no_step(like.expand(self.shapes[name]))
+        direction = torch.empty(self.shapes[name], dtype=self.kinds[name], device="cpu")
+        flat = direction.view(-1)
+        for rows in self.rows(name):
+            flat[rows.start : rows.stop] = rows.steps[number]
+        return direction.to(self.devices[name])
+
+    def _normalized(self, name: str, number: int, step: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        """``step`` [filters, entries] with the norms of the filters of the network, and the norms that it had."""
+        if not self.drawing.normalize:
+            return step, step.new_zeros(len(step), dtype=torch.float64)
+        exact = as_float64(step)
+        length = self._lengths[number, name][rows] if (number, name) in self._lengths else _norms(exact)
+        scaled = (exact / length[:, None]).mul_(self._scales[name][rows, None])
+        if not length.all():
+            scaled.masked_fill_(length[:, None] == 0, 0.0)
+        return scaled.to(step.dtype), length
+
+    def _generators(self, name: str) -> list[torch.Generator]:
+        """One for every direction, at the draw of the parameter ``name``."""
+        if not self._states:
+            self._learn_states()
+        generators = []
+        for number in range(self.drawing.count):
+            generator = torch.Generator(device="cpu")
+            generator.set_state(self._states[number, name])
+            generators.append(generator)
+        return generators
+
+    def _learn_states(self) -> None:
+        """Draw all directions once, to learn the states of the generator in between."""
+        generator, moved = torch.Generator(device="cpu").manual_seed(self.drawing.seed), set(self.names)
+        for number in range(self.drawing.count):
+            for name in self.shapes:
+                if name in moved:
+                    self._states[number, name] = generator.get_state()
+                columns, spans = self._layout(name)
+                for begin, end in spans:
+                    self.drawing.draw(torch.Size((end - begin, columns)), generator)
+
+    def _layout(self, name: str) -> tuple[int, list[tuple[int, int]]]:
+        """The entries of a filter of the parameter ``name``, and the first and last filter of every piece of it."""
+        shape = self.shapes[name]
+        single = len(shape) < 2 or self.drawing.normalize == "layer"
+        columns = max(1, shape.numel() if single else math.prod(shape[1:]))
+        count = shape.numel() // columns
+        if not count:
+            return columns, []
+        unit = TOGETHER // math.gcd(TOGETHER, columns)
+        step = max(unit, CHUNK // columns // unit * unit)
+        edges = list(range(0, count, step))
+        if len(edges) > 1 and (count - edges[-1]) * columns < TOGETHER:  # torch draws fewer in another way
+            edges.pop()
+        return columns, list(zip(edges, [*edges[1:], count], strict=True))
+
+    def _norms_of(self, name: str, value: Tensor) -> Tensor:
+        """The norms of the filters of the parameter ``value``, [filters] in float64."""
+        columns, spans = self._layout(name)
+        rows = value.detach().reshape(-1, columns)
+        return torch.cat([_norms(as_float64(rows[begin:end].cpu())) for begin, end in spans] or [torch.zeros(0)])
+
+
+class DrawnDirection(dict[str, Tensor]):
+    """Direction ``number`` of `Draws` as a point; a parameter that is asked for is drawn, and kept from then on."""
+
+    def __init__(self, draws: Draws, number: int):
+        super().__init__()
+        self.draws, self.number = draws, number
+
+    def __missing__(self, name: str) -> Tensor:
+        if name not in self.draws.shapes:
+            raise KeyError(name)
+        self[name] = self.draws.whole(self.number, name)
+        return self[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.draws.shapes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.draws.shapes)
+
+    def __len__(self) -> int:
+        return len(self.draws.shapes)
+
+    def keys(self) -> Any:
+        return self.draws.shapes.keys()
+
+    def values(self) -> Any:
+        return [self[name] for name in self]
+
+    def items(self) -> Any:
+        return [(name, self[name]) for name in self]
+
+
+def _norms(rows: Tensor) -> Tensor:
+    norms: Tensor = rows.norm(dim=1)
+    return norms
