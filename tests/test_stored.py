@@ -107,6 +107,17 @@ def test_the_digest_of_a_loss_tells_what_it_computes(one, other):
     assert digest_of(one()) != digest_of(other()) is not None
 
 
+def test_the_digest_of_a_function_made_by_a_library_follows_its_closure(monkeypatch):
+    def scaled(factor):
+        return lambda model, batch: factor * model(batch)
+
+    losses = [scaled(1), scaled(1), scaled(5)]
+    for loss in losses:
+        loss.__module__ = "torch.nn.functional"
+    one, same, other = map(digest_of, losses)
+    assert one == same != other
+
+
 def test_the_digest_follows_global_values(monkeypatch):
     before = digest_of(calls(uses_global))
     monkeypatch.setattr(sys.modules[__name__], "SCALE", 5.0)

@@ -132,7 +132,7 @@ class _Digest:
             return [self.of(part) for part in (thing.func, thing.args, thing.keywords)]
         if isinstance(thing, types.MethodType):
             return [self.of(thing.__func__), self.of(thing.__self__)]
-        if isinstance(thing, types.FunctionType | type) and _is_library(thing):
+        if isinstance(thing, types.FunctionType | type) and _is_library(thing) and "<locals>" not in thing.__qualname__:
             return [thing.__module__, thing.__qualname__]
         if isinstance(thing, types.FunctionType):
             return self._function_parts(thing)
