@@ -279,7 +279,8 @@ def is_continuous(tensor: Tensor) -> bool:
 
 def no_step(like: Tensor) -> Tensor:
     """The step of a parameter that is not moved: zeros of the shape of ``like`` in the memory of one number."""
-    return torch.zeros((), dtype=precise(like.new_empty(0)).dtype, device=like.device).expand(like.shape)
+    one = torch.zeros((), dtype=precise(like.new_empty(0)).dtype, device=like.device)
+    return one.expand(like.shape) if like.numel() > 1 else one.new_zeros(like.shape)
 
 
 def whole_step(steps: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> Point:

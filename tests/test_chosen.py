@@ -202,6 +202,22 @@ def test_fresh_adapters_are_warned_about_and_move_when_told_how():
         assert ll.evaluate(objective(model), plane, resolution=3, progress=False).loss.std() > 1e-3
 
 
+def test_what_is_zero_moves_only_by_draws_as_they_are():
+    model = adapted()
+    model[0].lora_B.data.zero_()
+    with pytest.raises(ll.InputError, match=r"are zero, first '0\.lora_B', .*normalize='model'; pass normalize=None"):
+        ll.random_plane(model, parameters=("0.lora_B",), normalize="model")
+    plane = ll.random_plane(model, parameters=("0.lora_B",), normalize=None)
+    assert ll.evaluate(objective(model), plane, resolution=3, progress=False).loss.std() > 1e-3
+
+
+def test_parameters_of_one_number_that_are_not_chosen_have_a_fingerprint():
+    model = dense()
+    model.scale = nn.Parameter(torch.ones(1).double())
+    plane = ll.random_plane(model, parameters=("2.*",))
+    assert plane.directions[0]["scale"].tolist() == [0] and len(plane.fingerprint) == 64
+
+
 def test_a_network_that_was_changed_since_is_noticed():
     model = adapted()
     target, plane = objective(model), ll.random_plane(model, parameters=("*lora*",))

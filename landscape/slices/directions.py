@@ -126,20 +126,28 @@ def moved_values(
     reference = {name: value for name, value in values.items() if name in chosen}
     ignored = ignored_parameters(model, ignore, rule=rule) & chosen
     ignored |= {name for name, value in reference.items() if not is_continuous(value)}
-    _check_moves(reference, ignored, ignore, normalize)
+    _check_moves(reference, ignored, ignore, normalize, parameters is not None)
     return values, reference, ignored
 
 
-def _check_moves(reference: Point, ignored: set[str], ignore: Sequence[str], normalize: str | None) -> None:
-    """Raise InputError if directions move nothing; warn of weights that are not moved because they are zero."""
-    zero = [name for name, value in reference.items() if name not in ignored and not value.any()]
-    if len(zero) == len(reference.keys() - ignored):
+def _check_moves(
+    reference: Point, ignored: set[str], ignore: Sequence[str], normalize: str | None, chosen: bool
+) -> None:
+    """Raise InputError if directions move nothing; warn of chosen weights that are not moved because they are zero."""
+    left = reference.keys() - ignored
+    zero = [name for name in reference if name in left and not reference[name].any()]
+    if not left:
         raise InputError(
-            f"no parameter is left to perturb: ignore={tuple(ignore)} matches all that are chosen and not zero; "
-            "pass a smaller ignore, for example ignore=()"
+            f"no parameter is left to perturb: ignore={tuple(ignore)} matches all that are chosen; pass a smaller "
+            "ignore, for example ignore=()"
+        )
+    if len(zero) == len(left) and normalize is not None:
+        raise InputError(
+            f"no parameter is left to perturb: all that are not ignored are zero, first {zero[0]!r}, and so are "
+            f"directions with normalize={normalize!r}; pass normalize=None"
         )
     weights = [name for name in zero if reference[name].ndim > 1 and reference[name].numel()]
-    if weights and normalize in ("filter", "layer"):
+    if weights and normalize in ("filter", "layer") and (chosen or any("lora" in name.lower() for name in weights)):
         warnings.warn(
             f"{len(weights)} weight(s) are zero, first {weights[0]!r}, as in LoRA adapters before they are trained: "
             f"with normalize={normalize!r} directions get the norms of the weights, so that these are not moved; train "
