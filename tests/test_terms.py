@@ -140,6 +140,18 @@ def dense_hessian(loss, point):
     )
 
 
+def test_a_mean_and_a_weighted_mean_add_up_in_batches_as_they_come():
+    def loss(model, batch):
+        fit, size = losses_of(model, batch)
+        return {"size": size.mean(), "fit": ll.Weighted(fit, batch["units"])}
+
+    model = network()
+    rows = [{name: values[row] for name, values in BATCH.items()} for row in range(23)]
+    target = objective(model, torch.utils.data.DataLoader(rows, batch_size=5), loss=loss)
+    expected = whole(model, "summed")(ll.parameters_of(model)).item()
+    assert float(target(model).mean()) == pytest.approx(expected, rel=1e-12)
+
+
 def confidence(model, batch):
     inputs, _ = batch
     return model(inputs).softmax(1).amax(1)
@@ -325,11 +337,19 @@ BAD = {
     "a name of the surface": ({"metrics": {"accuracy": right}}, "the name 'accuracy', which is taken"),
     "a name of a term": ({"loss": lambda m, b: {"a": m(b[0]).mean(1)}, "metrics": {"a": right}}, "'a' has the name of"),
     "no name": ({"metrics": {3: right}}, "has the name 3; the names of quantities are text"),
+    "a list": ({"metrics": [right]}, "metrics map names to callables"),
+    "the name of the regularizer": (
+        {"loss": lambda m, b: {"loss": m(b[0]).mean(1), "regularizer": decay(m)}, "regularizer": decay},
+        "the name 'regularizer', which is taken",
+    ),
     "no callable": ({"metrics": {"a": 3}}, "the metric 'a' is int, not a callable"),
     "failure": ({"metrics": {"a": lambda m, b: m(b)}}, "the metric 'a' fails on a batch of 7 samples"),
     "empty": ({"loss": lambda m, b: {}}, "the loss gives an empty dict"),
     "whole numbers": ({"loss": lambda m, b: b[1]}, "the loss gives values of torch.int64"),
-    "text": ({"loss": lambda m, b: {"loss": m(b[0]).mean(1), "a": "b"}}, "'a', which gives str; it must give"),
+    "text": (
+        {"loss": lambda m, b: {"loss": m(b[0]).mean(1), "a": "b"}},
+        "the term 'a' of the loss gives str",
+    ),
     "a taken name": ({"loss": lambda m, b: {"accuracy": m(b[0]).mean(1)}}, "the name 'accuracy', which is taken"),
     "regularizer of samples": ({"regularizer": lambda m: m(ROWS).mean(1)}, r"the regularizer gives shape \(23,\)"),
     "random regularizer": ({"regularizer": lambda m: torch.rand(())}, "not deterministic"),

@@ -116,7 +116,9 @@ class Contract:
 
     def learn_forms(self, terms: Mapping[str, Term]) -> None:
         """Learn the names of all terms, and whether they have one value for each sample, from a first batch."""
-        self.forms = {name: term.values.ndim == 1 for name, term in terms.items()}
+        if self.regularizer and REGULARIZER in terms:
+            raise InputError(f"a term has the name {REGULARIZER!r}, which is taken by the regularizer; choose another")
+        self.forms = {name: term.per_sample for name, term in terms.items()}
         self.parts = (LOSS,) if LOSS in terms else tuple(name for name in terms if name not in self.metrics)
         self.first_losses = [value for name in self.parts for value in terms[name].values.flatten()[:FIRST].tolist()]
         self.weighs = any(term.weights is not None for term in terms.values())
@@ -133,8 +135,9 @@ class Contract:
             _check_weights(name, weights)
         self.scales = {name: float(batches.size / weights.sum()) for name, weights in by_term.items()}
         first, *others = self.parts
-        alike = all(name in by_term and torch.equal(by_term[name], by_term[first]) for name in others)
-        if first in by_term and alike and all(self.forms[name] for name in self.parts):
+        if not all(name in by_term and self.forms[name] for name in self.parts):
+            return
+        if all(torch.equal(by_term[name], by_term[first]) for name in others):
             self.weights = by_term[first] * self.scales[first]
 
     def _weights(self, passes: Passes, batches: Batches) -> dict[str, Tensor]:

@@ -96,7 +96,15 @@ def objective(
         torch.Size([5])
     """
     settings = Settings.checked(
-        loss, dict(metrics or {}), regularizer, batch_norm, device, dtype, precision, batch_size, whole_batch
+        loss=loss,
+        metrics=metrics,
+        regularizer=regularizer,
+        batch_norm=batch_norm,
+        device=device,
+        dtype=dtype,
+        precision=precision,
+        batch_size=batch_size,
+        whole_batch=whole_batch,
     )
     return Objective(model, data, settings)
 

@@ -46,8 +46,9 @@ class Settings:
     @classmethod
     def checked(
         cls,
+        *,
         loss: str | Callable[..., Any],
-        metrics: Mapping[str, Callable[..., Any]],
+        metrics: Mapping[str, Callable[..., Any]] | None,
         regularizer: Callable[..., Any] | None,
         batch_norm: Policy | None,
         device: str | torch.device,
@@ -56,22 +57,13 @@ class Settings:
         batch_size: int | None,
         whole_batch: bool,
     ) -> "Settings":
-        """The settings, after they have been checked.
+        """The settings, once each of them is known to be possible.
 
         Raises:
-            InputError: a name is unknown, or a combination is not possible.
+            InputError: an unknown name, or a combination that does not exist.
         """
-        loss = OWN[loss]() if isinstance(loss, str) and loss in OWN else as_loss(loss)
-        if not callable(loss) and not (isinstance(loss, str) and loss in LOSSES):
-            raise InputError(f"unknown loss {loss!r}; use {', '.join(map(repr, (*LOSSES, *OWN)))} or a callable")
-        for name, metric in metrics.items():
-            check_name(name, "a metric")
-            if name in (LOSS, REGULARIZER, *getattr(loss, "derived", ())):
-                raise InputError(f"a metric has the name {name!r}, which stands for something else; choose another")
-            if not callable(metric):
-                raise InputError(f"the metric {name!r} is {type(metric).__name__}, not a callable (model, batch)")
-        if regularizer is not None and not callable(regularizer):
-            raise InputError(f"the regularizer is {type(regularizer).__name__}, not a callable (model) -> scalar")
+        loss = _known_loss(loss)
+        _check_further_terms(loss, {} if metrics is None else metrics, regularizer)
         if batch_norm not in (None, *POLICIES):
             raise InputError(f"unknown BatchNorm policy {batch_norm!r}; use one of {', '.join(POLICIES)}")
         if batch_size is not None and batch_size < 1:
@@ -84,5 +76,31 @@ class Settings:
             )
         place = select_device(device)
         if precision == "bf16" and not has_bf16(place):
-            warnings.warn("this device has no bf16 instructions, so bf16 is slower than full precision", stacklevel=4)
-        return cls(loss, metrics, regularizer, batch_norm, place, dtype, precision, batch_size, whole_batch)
+            warnings.warn("no bf16 instructions here: this is slower than full precision", stacklevel=4)
+        return cls(loss, dict(metrics or {}), regularizer, batch_norm, place, dtype, precision, batch_size, whole_batch)
+
+
+def _known_loss(loss: Any) -> str | Callable[..., Any]:
+    """The name of a loss of outputs, or a callable.
+
+    Raises:
+        InputError: it is neither that nor another name.
+    """
+    known: str | Callable[..., Any] = OWN[loss]() if isinstance(loss, str) and loss in OWN else as_loss(loss)
+    if callable(known) or (isinstance(known, str) and known in LOSSES):
+        return known
+    raise InputError(f"unknown loss {known!r}; use {', '.join(map(repr, (*LOSSES, *OWN)))} or a callable")
+
+
+def _check_further_terms(loss: Any, metrics: Any, regularizer: Any) -> None:
+    """Raise InputError unless ``metrics`` and ``regularizer`` are callables, and their names are free."""
+    if not isinstance(metrics, Mapping):
+        raise InputError(f"metrics map names to callables (model, batch), and are no {type(metrics).__name__}")
+    for name, metric in metrics.items():
+        check_name(name, "a metric")
+        if name in (LOSS, REGULARIZER, *getattr(loss, "derived", ())):
+            raise InputError(f"a metric has the name {name!r}, which stands for something else; choose another")
+        if not callable(metric):
+            raise InputError(f"the metric {name!r} is {type(metric).__name__}, not a callable (model, batch)")
+    if regularizer is not None and not callable(regularizer):
+        raise InputError(f"the regularizer is {type(regularizer).__name__}, not a callable (model) -> scalar")

@@ -13,10 +13,7 @@ __all__ = ["LOSS", "REGULARIZER", "Term", "check_name", "named", "terms_of"]
 LOSS = "loss"  # the name of the loss among the terms
 REGULARIZER = "regularizer"  # the name of the term that depends on the parameters alone
 TAKEN = ("accuracy", "standard_error", "per_sample")  # names of other fields of a surface
-FORMS = (
-    "a tensor [batch] with one value a sample, a scalar tensor that is their mean, Weighted(values, weights), or a "
-    "dict of these"
-)
+FORMS = "a tensor [batch] with one value a sample, a scalar tensor that is their mean, or Weighted(values, weights)"
 
 
 class Term(NamedTuple):
@@ -38,8 +35,8 @@ def terms_of(result: Any, what: str = "the loss", name: str = LOSS) -> dict[str,
     """
     if isinstance(result, Mapping):
         if name != LOSS:
-            raise InputError(f"{what} gives a {type(result).__name__}; it must give {FORMS.partition(', or')[0]}")
-        return {key: _term(value, f"{what} gives {key!r}, which", key) for key, value in _entries(result, what)}
+            raise InputError(f"{what} gives a {type(result).__name__}; it must give {FORMS}")
+        return {key: _term(value, f"the term {key!r} of {what}", key) for key, value in _entries(result, what)}
     return {name: _term(result, what, name)}
 
 
@@ -71,7 +68,8 @@ def _term(result: Any, what: str, name: str) -> Term:
             raise InputError("Weighted takes two tensors [batch], the values and the weights of the samples")
         return Term(_real(values, what, name), weights.detach())
     if not isinstance(result, Tensor):
-        raise InputError(f"{what} gives {type(result).__name__}; it must give {FORMS}")
+        dicts = ", or a dict of these" if name == LOSS else ""
+        raise InputError(f"{what} gives {type(result).__name__}; it must give {FORMS}{dicts}")
     return Term(_real(result, what, name), None)
 
 
