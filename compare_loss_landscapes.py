@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tyro.conf import Positional
-
 import landscape_lib as ll
 from landscape_lib import cli
 
@@ -42,7 +40,7 @@ class Panels(cli.Drawing):
 
 
 def main(
-    checkpoints: Positional[tuple[Path, ...]],
+    checkpoints: cli.Positional[tuple[Path, ...]],
     plane: cli.PlaneChoice = cli.PlaneChoice(),  # noqa: B008 (frozen)
     evaluation: cli.Evaluation = cli.Evaluation(),  # noqa: B008 (frozen)
     panels: Panels = Panels(),

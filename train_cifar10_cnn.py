@@ -66,6 +66,7 @@ def main(
     )
     training.check()
     cli.check_count("limit", limit)
+    cli.check_folder("data_dir", data_dir)
     place = select_device(device)
     cli.prepare_checkpoint(out)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)

@@ -64,15 +64,17 @@ def main(
         name: Folder of this run in it; None is <model>_<dataset>.
         resume: Go on with the run in that folder after a crash; one that has ended stays as it is.
     """
-    training.check()
+    cli.check_training(training, DEFAULTS)
     cli.check_count("limit", limit)
+    cli.check_folder("data_dir", data_dir)
     cli.check_model(model, **network.arguments)
     cli.epochs_to_save(save_epochs, training.epochs)
-    if not training.milestones:
-        cli.refuse_unused("without --milestones", gamma=(training.gamma, DEFAULTS.gamma))
-    device, out = str(select_device(device)), cli.make_folder(out)
-    if name:
-        cli.path_inside(out, name)  # before the data are loaded
+    device = str(select_device(device))
+    if name or dataset != "auto":  # whose name is known only when it is loaded
+        cli.check_run(cli.path_inside(out, name or cli.plain_name(f"{model}_{dataset}")), resume=resume)
+    if cli.is_own(model):
+        cli.import_own(model, **network.arguments)
+    out = cli.make_folder(out)
     seed_everything(training.seed)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)

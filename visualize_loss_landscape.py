@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import arg
-
 import landscape_lib as ll
 from landscape_lib import cli
 
@@ -54,7 +52,7 @@ def main(
     choice: Choice = Choice(),
     drawing: cli.Drawing = cli.Drawing(),  # noqa: B008 (frozen)
     out: Path = Path("loss_landscape_results"),
-    from_file: Annotated[Path | None, arg(name="from")] = None,
+    from_file: Annotated[Path | None, cli.arg(name="from")] = None,
 ) -> None:
     """Loss over a filter-normalised random plane.
 

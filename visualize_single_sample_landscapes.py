@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
-
 import landscape_lib as ll
 from landscape_lib import cli
 
@@ -56,7 +54,7 @@ def main(
     path = out / f"samples_loss_grid{suffix}.npz"
     conditions = cli.settle_range(path, trained, chosen, cli.Conditions(plane, evaluation, remarks=remarks))
     surface = cli.checkpoint_surface(path, trained, chosen, conditions, per_sample=True)
-    surfaces, records = single_surfaces(surface, chosen, ll.predict(trained.model, chosen))
+    surfaces, records = single_surfaces(surface, chosen, ll.predict(trained.model, chosen).tolist())
     for single, record in zip(surfaces, records, strict=True):
         record["file"] = f"sample_{record['index']}_loss_grid{suffix}.npz"
         cli.wrote(single.save(out / record["file"]))
@@ -91,18 +89,18 @@ def check_options(
 
 
 def single_surfaces(
-    surface: ll.Surface, data: ll.Data, probabilities: Tensor
+    surface: ll.Surface, data: ll.Data, probabilities: list[list[float]]
 ) -> tuple[list[ll.Surface], list[dict[str, Any]]]:
     """One surface and one record for every sample."""
     surfaces, records = [], []
     for i, index in enumerate(data.indices.tolist()):
         single = surface.sample(i)
-        predicted = int(probabilities[i].argmax())
+        predicted = max(range(len(probabilities[i])), key=probabilities[i].__getitem__)
         record = {
             "index": index,
             "true_class": data.classes[data.targets[i]],
             "predicted_class": data.classes[predicted],
-            "probability": float(probabilities[i, predicted]),
+            "probability": probabilities[i][predicted],
             "centre_loss": float(single.loss[single.centre]),
             "smallest_loss": float(single.loss.min()),
             "largest_loss": float(single.loss.max()),

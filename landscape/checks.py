@@ -1,10 +1,11 @@
 """Checks of single arguments, which raise InputError with the same wording everywhere."""
 
 import math
+from pathlib import Path
 
 from landscape.errors import InputError
 
-__all__ = ["MOST_LEVELS", "check_count", "check_distinct", "check_number", "check_seed"]
+__all__ = ["MOST_LEVELS", "check_count", "check_distinct", "check_folder", "check_number", "check_seed"]
 
 MOST_LEVELS = 1000  # largest number of bands or panels of one figure
 MOST = 2**31 - 1  # largest number of samples, steps or random draws: torch counts some of them in 32 bits
@@ -20,6 +21,12 @@ def check_count(name: str, value: int | None, least: int = 1, most: int = MOST) 
     """
     if value is not None and (not isinstance(value, int) or not least <= value <= most):
         raise InputError(f"{name} is {value}; it must be a whole number from {least:,} to {most:,}")
+
+
+def check_folder(name: str, path: str | Path) -> None:
+    """Raise InputError if ``path`` is something else than a folder; it need not exist."""
+    if Path(path).exists() and not Path(path).is_dir():
+        raise InputError(f"{name} is {path}, which is a file; give a folder")
 
 
 def check_number(name: str, value: float, *, above: float = -math.inf, least: float = -math.inf) -> None:

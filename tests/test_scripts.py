@@ -123,6 +123,37 @@ def test_an_inherited_backend_of_matplotlib_breaks_nothing(tmp_path, backend):
     assert (tmp_path / "rows.png").exists()
 
 
+def test_a_matplotlibrc_that_asks_for_latex_breaks_nothing(tmp_path):
+    program = (
+        "from landscape_lib import cli, save_figure\n\n\ndef main() -> None:\n"
+        "    save_figure(cli.plot_rows([('a_b 5 %', 1.0, None)]), 'rows.png')\n\n\ncli.run_script(main)\n"
+    )
+    (tmp_path / "draw.py").write_text(program)
+    (tmp_path / "matplotlibrc").write_text("text.usetex: true\n")  # found in the working folder
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": str(Path(sys.executable).parent)}  # without latex
+    done = subprocess.run([sys.executable, "draw.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "rows.png").exists()
+
+
+@pytest.mark.parametrize("script", ["train_mnist.py", "visualize_loss_landscape.py", "compare_loss_landscapes.py"])
+def test_ctrl_c_while_torch_is_imported_is_one_line(tmp_path, script):
+    (tmp_path / "torch.py").write_text(
+        "import os, signal, time\n\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}  # its torch comes before the installed one
+    command = [sys.executable, str(ROOT / script)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 130
+    assert done.stderr == "Stopped by Ctrl-C; files already written are whole.\n"
+
+
+def test_programs_of_others_keep_their_ctrl_c():
+    code = "import signal, landscape_lib; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
 def test_advice_is_added_to_an_error_of_the_library():
     with pytest.raises(InputError, match=r"^wrong; use --that$"), advised("use --that"):
         raise InputError("wrong")

@@ -227,15 +227,51 @@ def test_the_commands_of_the_manual_parse_and_the_script_defines_only_main(capsy
         (["--model", ""], "unknown model ''"),
         (["--hidden", "3"], "cannot be built with {'hidden': 3}"),
         (["--device", ""], "unknown device ''"),
+        (["--data-dir", "mine.py"], "data_dir is mine.py, which is a file; give a folder"),
+        (["--model", "mine.py:build"], "mine.py, line 2: ModuleNotFoundError: No module named 'nowhere'"),
+        (["--model", "mine.py:other", "--hidden", "3"], "mine.py, line 2: ModuleNotFoundError"),
     ],
 )
 def test_options_are_checked_before_data_are_loaded(tmp_path, monkeypatch, capsys, options, message):
     monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("\nimport nowhere\n")
     monkeypatch.setattr("train_classifier.load_dataset", None)  # not reached
     with pytest.raises(SystemExit, match="2"):
         ll.cli.run_script(train_classifier.main, options)
     [line] = capsys.readouterr().err.splitlines()
-    assert message in line and not list(tmp_path.iterdir())
+    assert message in line and not [path for path in tmp_path.iterdir() if path.name != "mine.py"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--name", "first"], "runs/first/epoch_000.pth exists: resume that run, or choose another name"),
+        (["--model", "simplenet", "--dataset", "digits"], "runs/simplenet_digits/epoch_000.pth exists"),
+        (["--name", "second", "--resume"], "there is no run runs/second to resume"),
+    ],
+)
+def test_a_run_that_exists_or_not_is_refused_before_data_are_loaded(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("train_classifier.load_dataset", None)  # not reached
+    for name in ("first", "simplenet_digits"):
+        Path("runs", name).mkdir(parents=True)
+        Path("runs", name, "epoch_000.pth").touch()
+    with pytest.raises(SystemExit, match="2"):
+        ll.cli.run_script(train_classifier.main, options)
+    assert message in capsys.readouterr().err
+
+
+def test_an_option_without_effect_is_told(here, capsys):
+    train("--model", "linear-mnist", "--dataset", "digits", "--epochs", "1", "--optimizer", "adam", "--momentum", "0.5")
+    assert "Note: --momentum has no effect with --optimizer adam" in capsys.readouterr().out
+
+
+def test_the_file_of_a_network_is_run_once(here, capsys):
+    Path("mine.py").write_text(
+        "from torch import nn\n\ndef net(classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n"
+    )
+    train("--model", "mine.py:net", "--dataset", "digits", "--epochs", "1")
+    assert capsys.readouterr().out.count("Running mine.py") == 1
 
 
 def test_a_run_that_does_not_exist_is_not_resumed(tmp_path, monkeypatch, capsys):

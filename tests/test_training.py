@@ -402,10 +402,12 @@ def test_the_default_dataset_records_what_was_used(here, small_data, offline, ca
         (["--limit", "-1"], "limit is -1"),
         (["--batch-size", str(10**20)], "batch size is 1000"),
         (["--out", "."], "it is a folder"),
+        (["--data-dir", "file"], "data_dir is file, which is a file"),
         (["--bogus", "1"], "Unrecognized options"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(here, offline, capsys, name, arguments, message):
+    Path("file").touch()
     with pytest.raises(SystemExit) as caught:
         run_script(script(name), arguments)
     error = capsys.readouterr().err

@@ -1,9 +1,12 @@
 """The names of the namespace ``cli`` of `landscape_lib`; apart, so that importing one room loads no other."""
 
+from tyro.conf import Positional, arg
+
 from landscape.checks import (
     MOST_LEVELS,
     check_count,
     check_distinct,
+    check_folder,
     check_number,
     check_seed,
 )
@@ -58,6 +61,7 @@ from landscape.cli.settings import (
     check_levels,
     check_measures,
     check_resolution,
+    check_training,
 )
 from landscape.cli.sources import (
     DEFAULT_TRAINING,
@@ -98,6 +102,8 @@ from landscape.evaluation import (
 from landscape.models import (
     MLPClassifier,
     check_model,
+    import_own,
+    is_own,
 )
 from landscape.plotting import (
     animation_formats,
@@ -154,6 +160,7 @@ from landscape.training.loop import (
 )
 from landscape.training.runs import (
     Run,
+    check_run,
     epochs_to_save,
 )
 from landscape.training.single import (
@@ -190,17 +197,20 @@ __all__ = [
     "ModelOptions",
     "PathSource",
     "PlaneChoice",
+    "Positional",
     "RecordedPaths",
     "Run",
     "Subject",
     "advised",
     "animation_formats",
+    "arg",
     "barrier_table",
     "check_all",
     "check_budget",
     "check_comparable",
     "check_count",
     "check_distinct",
+    "check_folder",
     "check_language_options",
     "check_levels",
     "check_measures",
@@ -208,8 +218,10 @@ __all__ = [
     "check_number",
     "check_parameters",
     "check_resolution",
+    "check_run",
     "check_seed",
     "check_tolerance",
+    "check_training",
     "checkpoint_notes",
     "checkpoint_suffix",
     "checkpoint_surface",
@@ -223,8 +235,10 @@ __all__ = [
     "eigenvalue_lines",
     "epochs_to_save",
     "file_owner",
+    "import_own",
     "input_scaling",
     "is_first_rank",
+    "is_own",
     "load_checkpoint_data",
     "load_language_subject",
     "load_or_find_span",

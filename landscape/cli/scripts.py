@@ -13,6 +13,7 @@ import torch
 import tyro
 
 from landscape.cli.console import sturdy_streams
+from landscape.cli.interrupts import STOPPED, begin_script
 from landscape.errors import InputError
 from landscape.runtime import ranks
 from landscape.studies.kit.names import EARLIER_NAMES
@@ -30,14 +31,16 @@ def run_script(main: Callable[..., None], arguments: list[str] | None = None) ->
     An error that a person can mend (:class:`InputError`, options that cannot be parsed, a file that cannot be read or
     written, too little memory) ends in one line on stderr and exit code 2, Ctrl-C in exit code 130; anything else keeps
     its traceback. Standard streams that are closed or break end nothing, see `landscape.cli.console`. Figures are only
-    saved, so that matplotlib needs no display. Under torchrun the processes work together, see
+    saved, so that matplotlib needs no display, and need no LaTeX. Under torchrun the processes work together, see
     `landscape.runtime.ranks`.
     """
     arguments = _present(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr, flush=True)
     matplotlib.use("agg")
+    matplotlib.rcParams["text.usetex"] = False  # names of data and of files are not written in LaTeX
     with sturdy_streams():
         try:
+            begin_script()
             with ranks.joined():
                 _parsed(main, arguments)()
         except InputError as error:
@@ -52,7 +55,7 @@ def run_script(main: Callable[..., None], arguments: list[str] | None = None) ->
                 raise
             sys.exit(_fail("out of memory; use fewer samples or grid points, or a smaller network"))
         except KeyboardInterrupt:
-            print("Stopped by Ctrl-C; files already written are whole.", file=sys.stderr)
+            print(STOPPED, file=sys.stderr)
             sys.exit(130)
 
 

@@ -5,13 +5,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from landscape.checks import MOST_LEVELS, check_count, check_distinct, check_number, check_seed
+from landscape.checks import MOST_LEVELS, check_count, check_distinct, check_folder, check_number, check_seed
 from landscape.cli.messages import note_unused, refuse_unused
 from landscape.errors import InputError
 from landscape.evaluation.refinement.tolerance import check_tolerance
 from landscape.plotting.planes import check_style
 from landscape.runtime.devices import select_device
 from landscape.sharpness import MEASURES
+from landscape.training.loop import Training
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
@@ -24,6 +25,7 @@ __all__ = [
     "check_levels",
     "check_measures",
     "check_resolution",
+    "check_training",
 ]
 
 DEFAULT_CHECKPOINT = Path("mnist_linear_model.pth")
@@ -147,8 +149,7 @@ class Evaluation:
         device = select_device(self.device)
         if self.precision == "tf32" and device.type != "cuda":
             raise InputError(f"precision is tf32, which the device {device} does not have; use full, or bf16")
-        if self.data_dir.exists() and not self.data_dir.is_dir():
-            raise InputError(f"data_dir is {self.data_dir}, which is a file; give a folder")
+        check_folder("data_dir", self.data_dir)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -202,6 +203,15 @@ class ModelOptions:
         if self.shortcuts:
             del given["shortcuts"]
         return given
+
+
+def check_training(training: Training, usual: Training) -> None:
+    """Raise InputError for a setting out of range or without effect; ``usual`` is what stands where none is given."""
+    training.check()
+    if not training.milestones:
+        refuse_unused("without --milestones", gamma=(training.gamma, usual.gamma))
+    if training.optimizer == "adam":
+        note_unused("with --optimizer adam", momentum=(training.momentum, usual.momentum))
 
 
 def check_all(*settings: Checked) -> None:

@@ -10,16 +10,16 @@ from typing import Any, Literal
 
 from torch import nn
 
-from landscape.checks import check_count, check_distinct, check_seed
+from landscape.checks import check_count, check_distinct, check_folder, check_seed
 from landscape.cli.file_names import own_suffix
 from landscape.cli.messages import refuse_unused, wrote
-from landscape.cli.settings import Evaluation, ModelOptions
+from landscape.cli.settings import Evaluation, ModelOptions, check_training
 from landscape.cli.sources import load_shared_data
 from landscape.cli.stored_metrics import confirm_metrics
 from landscape.datasets import Data, load_dataset
 from landscape.errors import InputError
 from landscape.evaluation import load_or_evaluate
-from landscape.models import build_model, check_model
+from landscape.models import build_model, check_model, import_own, is_own
 from landscape.objective.objectives import Objective
 from landscape.points import model_at
 from landscape.results import Surface, Trajectory
@@ -73,6 +73,7 @@ class PathSource:
         ``usual`` is how the runs are trained unless options say otherwise.
         """
         check_seed(training.seed)
+        check_folder("data_dir", self.data_dir)
         if self.checkpoints:
             unused = {name: (getattr(self, name), getattr(PathSource, name)) for name in ("limit", "dataset")}
             unused |= {name: (getattr(self, name), ()) for name in ("seeds", "optimizers", "lrs")}
@@ -86,6 +87,7 @@ class PathSource:
         points = (training.epochs + 1) * len(self.variants(training))
         if points < 3:
             raise InputError(f"epochs is {training.epochs}, which gives {points} points; a plane takes at least three")
+        check_training(training, usual)
         check_model(self.model or "simplenet", **network.arguments)
 
     def variants(self, training: Training) -> dict[str, Training]:
@@ -146,6 +148,8 @@ def record_paths(
     if source.checkpoints:
         return _of_checkpoints(out, source, device, force)
     model = source.model or "simplenet"
+    if is_own(model):  # before the data are loaded
+        import_own(model, **network.arguments)
     train = load_dataset(source.dataset, split="train", data_dir=source.data_dir, limit=source.limit)
     test = load_dataset(train.name, split="test", data_dir=source.data_dir)
     arguments = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes), **network.arguments}

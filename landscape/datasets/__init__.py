@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from landscape.checks import check_folder
 from landscape.datasets.base import Data, checked_limit
 from landscape.datasets.cifar import load_cifar10
 from landscape.datasets.digits import load_digits
@@ -46,6 +47,7 @@ def load_dataset(name: str, split: str = "train", data_dir: str | Path = "data",
         raise InputError(f"unknown split {split!r}; use train or test")
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; take at least 1 sample")
+    check_folder("data_dir", data_dir)
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
         return load_folder(path, split, Path(data_dir), limit)

@@ -15,7 +15,7 @@ from landscape.models.gpt import GPT
 from landscape.models.linear import LinearMNIST
 from landscape.models.mlp import VARIANTS, MLPClassifier
 from landscape.models.norm_cnn import NormCNN
-from landscape.models.own import build_own, check_own, is_own
+from landscape.models.own import build_own, check_own, import_own, is_own
 from landscape.models.resnet import ResNet
 from landscape.models.simplenet import SimpleNet
 from landscape.models.vgg import VGG
@@ -36,6 +36,7 @@ __all__ = [
     "build_model",
     "check_model",
     "construct",
+    "import_own",
     "is_own",
 ]
 

@@ -14,9 +14,10 @@ from torch import nn
 
 from landscape.errors import InputError
 
-__all__ = ["build_own", "check_own", "is_own"]
+__all__ = ["build_own", "check_own", "import_own", "is_own"]
 
 OPTIONAL = ("input_shape", "classes")  # left out if the function does not take them; it must take all others
+_imported: dict[Path, tuple[bytes, ModuleType]] = {}  # file -> its code and module, until its network is built
 
 
 def is_own(name: str) -> bool:
@@ -34,12 +35,7 @@ def build_own(name: str, **arguments: Any) -> nn.Module:
         InputError: the file or the function does not exist; the function does not take the arguments, or does not
             return an ``nn.Module``; or the code raises an error, which is chained and reported with its line.
     """
-    path, function = check_own(name)
-    print(f"Running {path}, whose function {function} builds the model", flush=True)
-    with _explained(path):
-        build = getattr(_imported(path), function, None)
-    if not callable(build):
-        raise InputError(f"{path} has no function {function!r}")
+    path, build = _function(name)
     accepted = _accepted(build, name, arguments)
     with _explained(path):
         model = build(**accepted)
@@ -47,6 +43,32 @@ def build_own(name: str, **arguments: Any) -> nn.Module:
         kind = f"the class {model.__name__} itself" if isinstance(model, type) else f"a {type(model).__name__}"
         raise InputError(f"{name} returned {kind}; it must return a torch.nn.Module")
     return model
+
+
+def import_own(name: str, **arguments: Any) -> None:
+    """Run FILE.py of ``name`` = "FILE.py:FUNCTION" before other work; the next network of it is built without a rerun.
+
+    ``arguments`` are those of `build_own` but for input_shape and classes.
+
+    Raises:
+        InputError: as `build_own`, but for errors of the function itself, which is not called.
+    """
+    path, build = _function(name)
+    _accepted(build, name, {**dict.fromkeys(OPTIONAL, ()), **arguments})
+    _imported[path.resolve()] = path.read_bytes(), sys.modules[f"own_model_{path.stem}"]
+
+
+def _function(name: str) -> tuple[Path, Callable[..., Any]]:
+    path, function = check_own(name)
+    code, module = _imported.pop(path.resolve(), (b"", None))
+    if module is None or code != path.read_bytes():
+        print(f"Running {path}, whose function {function} builds the model", flush=True)
+        with _explained(path):
+            module = _run(path)
+    build: object = getattr(module, function, None)
+    if not callable(build):
+        raise InputError(f"{path} has no function {function!r}")
+    return path, build
 
 
 def check_own(name: str) -> tuple[Path, str]:
@@ -66,7 +88,7 @@ def check_own(name: str) -> tuple[Path, str]:
     return path, function
 
 
-def _imported(path: Path) -> ModuleType:
+def _run(path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)  # at the end, so that no file there hides an installed module of the same name

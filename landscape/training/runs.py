@@ -15,7 +15,7 @@ from landscape.storage.locks import claimed
 from landscape.storage.reading import is_there
 from landscape.training.checkpoints import save_checkpoint
 
-__all__ = ["Run", "epochs_to_save"]
+__all__ = ["Run", "check_run", "epochs_to_save"]
 
 
 class Run:
@@ -45,15 +45,12 @@ class Run:
         checkpoint: dict[str, Any],
     ):
         self.save_epochs = epochs_to_save(save_epochs, epochs)
-        if resume and not Path(folder).is_dir():  # an empty folder belongs to a run that was killed early
-            raise InputError(f"there is no run {folder} to resume; start it without resuming, or correct the name")
+        check_run(folder, resume=resume)
         self.folder, self.checkpoint = make_folder(folder), checkpoint
         # The lock is held until this object or the process ends, so that no other run can write here after the checks.
         self._claim = claimed(self.folder, "a run") if ranks.is_first_rank() else None
         self.state, self.metrics = self.folder / "state.pth", self.folder / "metrics.json"
-        existing = sorted([*self.folder.glob("epoch_*.pth"), *self.folder.glob(self.metrics.name)])
-        if existing and not resume:
-            raise InputError(f"{existing[0]} exists: resume that run, or choose another name")
+        check_run(folder, resume=resume)  # another process may have finished one in between
         self.epochs = self._stored_epochs()
         self._since = time.perf_counter()
 
@@ -84,6 +81,16 @@ class Run:
         record = read_json(self.metrics, form, "record of the epochs of a run", "start another run")
         epochs: list[dict[str, Any]] = record["epochs"]
         return epochs
+
+
+def check_run(folder: str | Path, *, resume: bool) -> None:
+    """Raise InputError where a run in ``folder`` is to be resumed but there is none, or would be overwritten."""
+    folder = Path(folder)
+    if resume and not folder.is_dir():  # an empty folder belongs to a run that was killed early
+        raise InputError(f"there is no run {folder} to resume; start it without resuming, or correct the name")
+    existing = sorted([*folder.glob("epoch_*.pth"), *folder.glob("metrics.json")])
+    if existing and not resume:
+        raise InputError(f"{existing[0]} exists: resume that run, or choose another name")
 
 
 def epochs_to_save(save_epochs: Iterable[int] | Literal["all"], epochs: int) -> list[int]:
