@@ -347,6 +347,26 @@ def test_sharpness_perturbs_the_chosen_alone():
     assert [one.layer for one in layers] == ["2"]
 
 
+def test_only_units_of_the_chosen_parameters_change_places():
+    torch.manual_seed(0)
+    a = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 7), nn.Tanh(), nn.Linear(7, 3)).double()
+    first, second = torch.randperm(8), torch.randperm(7)
+    b = copy.deepcopy(a)
+    b[2].weight.data, b[2].bias.data = a[2].weight.data[second], a[2].bias.data[second]
+    b[4].weight.data = a[4].weight.data[:, second]
+    found = ll.align(a, b, parameters=("2.*", "4.*"))
+    assert len(found.permutations) == 1
+    assert all(torch.equal(one, other) for one, other in zip(found.model.parameters(), a.parameters(), strict=True))
+    b[0].weight.data, b[0].bias.data = a[0].weight.data[first], a[0].bias.data[first]
+    b[2].weight.data = b[2].weight.data[:, first]
+    found = ll.align(a, b, parameters=("2.*", "4.*"))
+    assert torch.equal(found.model[0].weight, b[0].weight) and not torch.equal(b[0].weight, a[0].weight)
+    torch.testing.assert_close(found.model(DATA[0]), b(DATA[0]))
+    assert torch.equal(ll.align(a, b).model[0].weight, a[0].weight)
+    with pytest.raises(ll.InputError, match="choose the next layer, which reads them, as well"):
+        ll.align(a, b, parameters=("2.*",))
+
+
 def trained(model, recorder, steps=6):
     """Points of training of the adapters, as dictionaries; ``recorder`` records them, too."""
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.3)

@@ -1,5 +1,6 @@
 """Permute the hidden units of one network so that they match those of another."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,17 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from landscape.connectivity.coupling import trace_coupling
-from landscape.connectivity.groups import Group
+from landscape.connectivity.groups import Group, Place
 from landscape.connectivity.inputs import Inputs, few, probe_inputs, run
 from landscape.connectivity.matching import match_activations, match_weights, permute
 from landscape.errors import InputError
 from landscape.objective.collecting import collect
 from landscape.objective.objectives import Objective
 from landscape.objective.trees import map_tensors
-from landscape.points import check_finite, check_match, copy_of, parameters_of
+from landscape.points import check_finite, check_match, copy_of, named_parameters, parameters_of
 from landscape.presenting import Presented, value_text
 from landscape.runtime import own_torch_state
 from landscape.runtime.seeds import checked_seed
+from landscape.slices.chosen import chosen_parameters
 from landscape.slices.networks import statistics_names
 
 __all__ = ["Alignment", "align"]
@@ -62,6 +64,7 @@ def align(
     method: Literal["weights", "activations"] = "weights",
     data: Any = None,
     seed: int = 0,
+    parameters: str | Sequence[str] | None = None,
 ) -> Alignment:
     """Permute the hidden units of ``b`` so that they match those of ``a``; neither model is changed.
 
@@ -88,10 +91,13 @@ def align(
             batch, or, by their names, the entries of a batch whose names are those of its arguments, without labels.
             Needed by "activations", and where the shape of the inputs cannot be told from the first layer.
         seed: of the order of the groups.
+        parameters: those that may be permuted, such as "attention" or ("layer4.*",), see `chosen_parameters`; all by
+            default. Units that other parameters hold, too, stay where they are.
 
     Raises:
         InputError: networks of different architectures, operations through which units cannot be followed,
-            activations without data, an unknown method, weights that are not finite.
+            activations without data, an unknown method, weights that are not finite, parameters that hold no units of
+            their own.
 
     Example:
         >>> from torch import nn
@@ -115,6 +121,8 @@ def align(
     groups = coupling.groups
     if not _alike(groups, first.groups):
         raise InputError("the networks are of different architectures: their units are coupled in different ways")
+    if parameters is not None:
+        groups = _groups_within(groups, b, chosen_parameters(b, parameters))
     if method == "weights" or samples is None:
         match = match_weights(probe_a, probe_b, groups, seed)
     else:
@@ -136,6 +144,18 @@ def align(
         for axis, order in zip(group.axes, orders, strict=True)
     }
     return Alignment(model, permutations, deviation, match.rounds, match.converged, method)
+
+
+def _groups_within(groups: list[Group], model: nn.Module, chosen: Collection[str]) -> list[Group]:
+    """The groups whose units lie in parameters of ``model`` that are ``chosen``, and in no others."""
+    others = {name for name, _ in named_parameters(model)} - set(chosen)
+    held = [{place.tensor for place in group.places if isinstance(place, Place)} & others for group in groups]
+    kept = [group for group, outside in zip(groups, held, strict=True) if not outside]
+    if not kept:
+        raise InputError(
+            "parameters: no units lie in the chosen parameters alone; choose the next layer, which reads them, as well"
+        )
+    return kept
 
 
 def _check_same(a: nn.Module, b: nn.Module) -> None:
