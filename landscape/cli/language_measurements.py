@@ -114,12 +114,12 @@ class LanguageMeasurements:
         span = self.ranges["alpha_range"][1]
         far = adapter_step(model, _moved(model, full, span))
         wide = _farther(lambda end: adapter_step(model, _moved(model, low, end)), far)
-        found = {}
+        steps = {}
         for name, plane, end in (("weights", full, span), ("adapters", low, span), ("adapters, as far", low, wide)):
             ranges = {"alpha_range": (-end, end), "beta_range": (-end, end)}
             [surface] = self._surfaces(plain_name(name), targets, plane, ranges).values()
-            found[name] = (surface, adapter_step(model, _moved(model, plane, end)))
-        return found
+            steps[name] = (surface, adapter_step(model, _moved(model, plane, end)))
+        return steps
 
     @property
     def target(self) -> Objective:

@@ -199,10 +199,10 @@ class ModelOptions:
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of `build_model` that differ from the model's own."""
-        given = {key: value for key, value in asdict(self).items() if value is not None}
+        arguments = {key: value for key, value in asdict(self).items() if value is not None}
         if self.shortcuts:
-            del given["shortcuts"]
-        return given
+            del arguments["shortcuts"]
+        return arguments
 
 
 def check_training(training: Training, usual: Training) -> None:

@@ -49,7 +49,7 @@ def confirm_metrics(
     if data is None:
         data = ranks.first_ahead(lambda: load_dataset(source, split="test", data_dir=evaluation.data_dir))
     try:
-        found = _measured(checkpoint, data, evaluation.device)
+        computed = _measured(checkpoint, data, evaluation.device)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         # Whoever evaluates the network next tells what is wrong with it, or knows its output.
         return {"stored_metrics": f"not compared: no cross-entropy of this network ({type(error).__name__})"}
@@ -57,7 +57,7 @@ def confirm_metrics(
         checkpoint.model.cpu()
     texts, wrong = [], []
     for name, value in stored.items():
-        mean, deviation = found[name]
+        mean, deviation = computed[name]
         texts.append(f"test {name} {mean:.4g}, {value:.4g} in the checkpoint")
         if not abs(mean - value) <= DEVIATIONS * deviation + max(ROUNDING * abs(value), ROUNDING / 10):
             wrong.append(texts[-1])
@@ -79,8 +79,8 @@ def _measured(checkpoint: Checkpoint, data: Data, device: str) -> dict[str, tupl
             losses.append(F.cross_entropy(logits, targets, reduction="none").double().cpu())
             hits.append((logits.argmax(1) == targets).double().cpu())
     left_out = math.sqrt(1 - len(part) / len(data))  # nothing is uncertain where all samples are taken
-    found = {"loss": torch.cat(losses), "accuracy": torch.cat(hits)}
+    by_name = {"loss": torch.cat(losses), "accuracy": torch.cat(hits)}
     return {
         name: (float(values.mean()), left_out * float(values.std()) / math.sqrt(len(part)))
-        for name, values in found.items()
+        for name, values in by_name.items()
     }

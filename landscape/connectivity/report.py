@@ -33,7 +33,7 @@ class Connectivity(Pictured):
 
     @property
     def facts(self) -> dict[str, str]:
-        return {f"barrier {name}": value_text(found.value) for name, found in self.barriers.items()}
+        return {f"barrier {name}": value_text(entry.value) for name, entry in self.barriers.items()}
 
     def draw(self, ax: "Axes") -> None:
         from landscape.plotting import plot_barriers  # only here: this is used without pictures
@@ -90,12 +90,12 @@ def connectivity(
 
 
 def barrier_table(barriers: dict[str, Barrier]) -> str:
-    """Barriers as a text table, one row each."""
+    """Barriers as a text table, one row for each."""
     head = ("", "first loss", "second loss", "barrier", "at", "above larger end", "accuracy barrier")
-    rows = [head, *((one_line(name), *_cells(found)) for name, found in barriers.items())]
+    rows = [head, *((one_line(name), *_cells(entry)) for name, entry in barriers.items())]
     return text_table(rows)
 
 
-def _cells(found: Barrier) -> tuple[str, ...]:
-    *numbers, accuracy = found.numbers.values()
+def _cells(entry: Barrier) -> tuple[str, ...]:
+    *numbers, accuracy = entry.numbers.values()
     return *(f"{value:.4g}" for value in numbers), "-" if accuracy is None else f"{accuracy:.2%}"

@@ -34,7 +34,7 @@ def load_or_measure(
     before: Callable[[], object] = lambda: None,
     **settings: Any,
 ) -> Result:
-    """``measure`` (`top_eigenpairs`, `trace` or `spectral_density`) of the matrix of ``product``, found or computed.
+    """The result of ``measure`` (`top_eigenpairs`, `trace` or `spectral_density`), loaded from ``path`` or computed.
 
     The result stored at ``path`` serves if network, point, data, objective, parameters and ``settings`` are the same;
     a new one is stored there.
@@ -65,7 +65,10 @@ def load_or_measure(
 def load_or_judge(
     path: str | Path, objective: Objective, slice_: Slice, *, force: bool = False, **settings: Any
 ) -> Faithfulness:
-    """`faithfulness`, found in ``path`` (.json) if slice, data, loss and ``settings`` are the same, or measured."""
+    """The result of `faithfulness`, loaded from ``path`` (.json) or measured and stored there.
+
+    It is loaded if slice, data, loss and ``settings`` are the same.
+    """
     recipe = {
         "slice": slice_.fingerprint,
         "data": {**objective.samples.description, "size": objective.size},

@@ -99,34 +99,34 @@ class Proof:
 
 
 def allowed_difference(dtype: torch.dtype, moved: Values, size: Values, rounding: Values) -> Values:
-    """Largest difference that is none, for losses of ``size`` that ``moved`` so far and change so much by rounding."""
+    """The largest difference between equal losses of ``size``, which changed by ``moved`` and ``rounding``."""
     return TOLERANCES[dtype] * moved + UNITS * (torch.finfo(dtype).eps * size + rounding)
 
 
-def agree(found: Tensor, expected: Tensor, rounding: Tensor, dtype: torch.dtype) -> bool:
-    """Whether losses [n] at one point, which change so much by ``rounding``, agree."""
-    return _within(_allowed(dtype, expected, torch.zeros_like(expected), rounding), found, expected)
+def agree(losses: Tensor, expected: Tensor, rounding: Tensor, dtype: torch.dtype) -> bool:
+    """Whether losses [n] at one point, which rounding changes by ``rounding``, agree with those ``expected``."""
+    return _within(_allowed(dtype, expected, torch.zeros_like(expected), rounding), losses, expected)
 
 
 def _allowed(dtype: torch.dtype, expected: Tensor, moved: Tensor, rounding: Tensor) -> Tensor:
-    """The largest difference [..., n] that counts as none: for each sample, and as much again as on average."""
+    """The largest allowed difference [..., n] of each sample: its own, plus the mean over all samples."""
     own = allowed_difference(dtype, *map(_finite, (moved, expected.abs(), rounding)))
     return own + own.mean(-1, keepdim=True)
 
 
-def _within(allowed: Tensor, found: Tensor, expected: Tensor) -> bool:
-    """Whether losses are not finite (or beyond ``HUGE``) in both, or differ by no more than is ``allowed``."""
-    found = found.cpu().double()
-    finite = found.isfinite() & expected.isfinite()
-    huge = [~value.isfinite() | (value.abs() > HUGE) for value in (found, expected)]
-    return bool(((huge[0] & huge[1]) | (finite & ((found - expected).abs() <= allowed))).all())
+def _within(allowed: Tensor, losses: Tensor, expected: Tensor) -> bool:
+    """Whether losses differ by at most ``allowed``; those not finite, or beyond `HUGE`, in both also agree."""
+    losses = losses.cpu().double()
+    finite = losses.isfinite() & expected.isfinite()
+    huge = [~value.isfinite() | (value.abs() > HUGE) for value in (losses, expected)]
+    return bool(((huge[0] & huge[1]) | (finite & ((losses - expected).abs() <= allowed))).all())
 
 
-def deviation(found: Tensor, expected: Tensor) -> float:
-    """max |found - expected| over the finite pairs [K, n], as a share of the mean |expected| of a row."""
-    finite = found.cpu().isfinite() & expected.cpu().isfinite()
-    expected, found = (torch.where(finite, value.cpu().double(), 0.0) for value in (expected, found))
-    errors = (found - expected).abs().amax(-1)
+def deviation(losses: Tensor, expected: Tensor) -> float:
+    """The largest |losses - expected| among finite pairs [K, n], relative to the mean |expected| of its row."""
+    finite = losses.cpu().isfinite() & expected.cpu().isfinite()
+    expected, losses = (torch.where(finite, value.cpu().double(), 0.0) for value in (expected, losses))
+    errors = (losses - expected).abs().amax(-1)
     return float(torch.where(errors > 0, errors / expected.abs().mean(-1), 0.0).max())
 
 

@@ -45,10 +45,10 @@ def load_progress(path: Path, identity: dict[str, Any], statistics: Statistics) 
     arrays = read_arrays(path, {"identity": Array("", kinds="U"), **FORMS}, "resume", "delete it to start again")
     sealed = arrays.pop(DIGEST, None) is not None
     problem = f"{path} is no resume file, or a damaged one: its identity"
-    found = parsed(str(arrays.pop("identity")), problem, "delete it to start again")
-    if not isinstance(found, dict):
-        raise InputError(f"{problem} is a {type(found).__name__}, no dict; delete it to start again")
-    if reason := difference(found, identity):
+    stored = parsed(str(arrays.pop("identity")), problem, "delete it to start again")
+    if not isinstance(stored, dict):
+        raise InputError(f"{problem} is a {type(stored).__name__}, no dict; delete it to start again")
+    if reason := difference(stored, identity):
         raise InputError(f"{path} belongs to another evaluation: {reason}; delete it or give another path")
     forms = _forms(statistics)
     missing = f"it lacks {', '.join(forms.keys() - arrays.keys())}" if forms.keys() - arrays.keys() else None

@@ -164,11 +164,11 @@ def _base_of(folder: Path) -> str:
 
 def _refuse_pickles(folder: Path) -> None:
     """Raise InputError for a folder with files that could run code when somebody loads them."""
-    found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in PICKLES)
-    if found:
+    pickled = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in PICKLES)
+    if pickled:
+        names = ", ".join(map(str, pickled[:3])) + ", ..." * (len(pickled) > 3)
         raise InputError(
-            f"{folder} holds pickled files ({', '.join(map(str, found[:3]))}{', ...' * (len(found) > 3)}), which can "
-            "run code when they are loaded; write the model as safetensors with save_pretrained into a folder without "
+            f"{folder} holds pickled files ({names}), which can run code when they are loaded; write the model as safetensors with save_pretrained into a folder without "
             "them"
         )
 

@@ -68,7 +68,7 @@ def names_read(thing: Any) -> set[str]:
         >>> sorted(names_read(lambda model, batch: model.decay * model(batch)))
         ['decay']
     """
-    waiting, seen, found = [thing], set[int](), set[str]()
+    waiting, seen, collected = [thing], set[int](), set[str]()
     while waiting:
         function = waiting.pop()
         if id(function) in seen:
@@ -78,7 +78,7 @@ def names_read(thing: Any) -> set[str]:
             waiting.append(function.func if isinstance(function, functools.partial) else function.__func__)
         elif isinstance(function, types.FunctionType):
             names = _names(function.__code__)
-            found |= names
+            collected |= names
             reached = [value for name, value in function.__globals__.items() if name in names]
             cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
             waiting += [value for value in (*reached, *cells) if isinstance(value, types.FunctionType)]
@@ -86,7 +86,7 @@ def names_read(thing: Any) -> set[str]:
             waiting += function.values()
         elif callable(function) and not isinstance(function, type) and not _is_library(type(function)):
             waiting += [value for value in vars(type(function)).values() if isinstance(value, types.FunctionType)]
-    return found
+    return collected
 
 
 def _is_filled(cell: types.CellType) -> bool:

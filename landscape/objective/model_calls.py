@@ -61,27 +61,27 @@ def labels_of(batch: Any) -> Tensor | None:
 
 def loss_of(output: Any) -> Tensor | None:
     """The loss in the output of a model, a scalar: an attribute or entry "loss", or the first part; None without."""
-    found = _part(output, "loss")
-    if found is None:
-        found = output[0] if isinstance(output, tuple | list) and output else output
-    return found.reshape(()) if isinstance(found, Tensor) and found.numel() == 1 else None
+    value = _part(output, "loss")
+    if value is None:
+        value = output[0] if isinstance(output, tuple | list) and output else output
+    return value.reshape(()) if isinstance(value, Tensor) and value.numel() == 1 else None
 
 
 def logits_of(output: Any) -> Tensor:
-    """The logits in the output of a model, which may be that output itself.
+    """The logits in the output of a model, which may be the output itself.
 
     Raises:
-        InputError: there are none.
+        InputError: the output has no logits.
     """
-    found = output if isinstance(output, Tensor) else _part(output, "logits")
-    if found is None and isinstance(output, tuple | list):
-        found = next((part for part in output if isinstance(part, Tensor) and part.ndim > 1), None)
-    if not isinstance(found, Tensor):
+    tensor = output if isinstance(output, Tensor) else _part(output, "logits")
+    if tensor is None and isinstance(output, tuple | list):
+        tensor = next((part for part in output if isinstance(part, Tensor) and part.ndim > 1), None)
+    if not isinstance(tensor, Tensor):
         raise InputError(
             f"the model gives {type(output).__name__} without logits, as .logits, as entry 'logits' or as the output "
             "itself; pass loss=callable(model, batch)"
         )
-    return found
+    return tensor
 
 
 def _part(output: Any, name: str) -> Any:

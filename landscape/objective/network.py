@@ -38,8 +38,8 @@ class Network:
         self.device, self.dtype, self.batch_norm = device, dtype, batch_norm
         self.has_batch_norm = has_batch_norm(model)
         self.model = self._private(model)
-        self.given = point_moving(model, ())  # the parameters of the caller's network, not copied
-        self.given_buffers = buffers_of(self.model)
+        self.source = point_moving(model, ())  # the parameters of the caller's network, not copied
+        self.source_buffers = buffers_of(self.model)
         self.ends: tuple[Point, ...] = ()  # buffers at the ends of the slice, if they vary on it
         self.fixed: Point = {}
         self.overwrites = False
@@ -137,7 +137,7 @@ class Network:
         """The same settings for another ``model``, with its present buffers."""
         other = copy.copy(self)
         other.model, other.ends = self._private(model), ()
-        other.given = point_moving(model, ())
+        other.source = point_moving(model, ())
         if any(parameter.requires_grad for parameter in self.model.parameters()):
             require_gradients(other.model)
         return other
@@ -171,7 +171,7 @@ class Network:
         values = {}
         for name, parameter in own.items():
             value = aligned(self._converted(point[name].detach()))
-            if value.numel() and value.data_ptr() == self.given[name].data_ptr():
+            if value.numel() and value.data_ptr() == self.source[name].data_ptr():
                 value = value.clone()  # into which passes may write, though they did not when they were watched
             whole = value.dtype != parameter.dtype
             values[name] = value.round().to(parameter.dtype) if whole else value

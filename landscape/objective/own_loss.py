@@ -75,10 +75,12 @@ class Formula:
         if logits is None or labels is None:
             return False
         try:
-            found = self.losses(logits, labels)
+            weighted = self.losses(logits, labels)
         except FAILURES:  # other shapes or types than it takes
             return False
-        return found.values.ndim == 1 and _same((found.values * found.weights).sum() / found.weights.sum(), loss)
+        return weighted.values.ndim == 1 and _same(
+            (weighted.values * weighted.weights).sum() / weighted.weights.sum(), loss
+        )
 
 
 def _next_token(logits: Tensor, labels: Tensor) -> Weighted:
@@ -177,7 +179,7 @@ def _own(model: nn.Module, output: Any) -> Tensor:
     return loss
 
 
-def _same(found: Tensor, loss: Tensor) -> bool:
+def _same(value: Tensor, loss: Tensor) -> bool:
     share = SAME[torch.float64 if loss.dtype == torch.float64 else torch.float32]
     size = loss.detach().double().cpu()
-    return bool((found.detach().double().cpu() - size).abs() <= share * size.abs())
+    return bool((value.detach().double().cpu() - size).abs() <= share * size.abs())

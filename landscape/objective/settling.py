@@ -24,8 +24,8 @@ def whole_slice(network: Network, slice_: AnySlice) -> AnySlice:
     """``slice_``, completed by parameters of the objective's network if it was made from points that lack some."""
     if not slice_.is_partial:
         return slice_
-    network.given.check_unchanged(network.given.keys() - slice_.origin.keys())
-    return slice_.within(network.given)
+    network.source.check_unchanged(network.source.keys() - slice_.origin.keys())
+    return slice_.within(network.source)
 
 
 def check_buffers(network: Network, slice_: Slice) -> None:
@@ -114,7 +114,7 @@ def _check_several(network: Network, slice_: Slice) -> None:
 
 def _check_one(network: Network, held: Point, what: str) -> None:
     by_policy = statistics_names(network.model) if network.batch_norm in ("recalibrate", "batch") else set()
-    for name, mine in network.given_buffers.items():
+    for name, mine in network.source_buffers.items():
         theirs = held.get(name)
         if theirs is None or name in by_policy or name.endswith("num_batches_tracked"):
             continue

@@ -221,9 +221,9 @@ def tree_bytes(tree: Any) -> int:
 
 def tree_fingerprint(tree: Any) -> str:
     """SHA-256 (hex) of the tensors of ``tree`` and, where it holds any, of its other values."""
-    found = leaves(tree)
-    others = [leaf for leaf in found if not isinstance(leaf, Tensor)]
-    tensors = [leaf for leaf in found if isinstance(leaf, Tensor)]
+    parts = leaves(tree)
+    others = [leaf for leaf in parts if not isinstance(leaf, Tensor)]
+    tensors = [leaf for leaf in parts if isinstance(leaf, Tensor)]
     text = "".join(f"{type(value).__name__} {_described(value)} " for value in others)
     return fingerprint([*tensors, torch.tensor([*text.encode()], dtype=torch.uint8)] if text else tensors)
 

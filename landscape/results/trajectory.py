@@ -76,8 +76,8 @@ class Trajectory(Archived):
 
 def check_same_plane(surface: Surface, trajectories: Sequence[Trajectory]) -> None:
     """Raise InputError where a trajectory was projected onto another plane than that of ``surface``."""
-    wanted = (surface.metadata.get("slice") or {}).get("fingerprint")
+    fingerprint = (surface.metadata.get("slice") or {}).get("fingerprint")
     for path in trajectories:
-        if (path.metadata.get("slice") or {}).get("fingerprint") != wanted:
+        if (path.metadata.get("slice") or {}).get("fingerprint") != fingerprint:
             name = path.metadata.get("name") or "the trajectory"
             raise InputError(f"{name} was projected onto another plane than the surface's; project it onto that one")

@@ -22,7 +22,7 @@ __all__ = ["Outcome", "SelfTest", "selftest"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one check found."""
+    """The result of one check."""
 
     name: str
     answer: str  # where the exact answer comes from
@@ -122,6 +122,6 @@ def _outcome(check: Check, toolkit: Toolkit, place: Place) -> Outcome:
     began, error = time.perf_counter(), None
     try:
         comparisons.extend(check.run(toolkit, place))
-    except Exception as failure:  # whatever stops a check is what the check has found
+    except Exception as failure:  # any error is the result of the check
         error = f"{type(failure).__name__}: {' '.join(str(failure).split())}"
     return Outcome(check.name, check.answer, tuple(comparisons), error, time.perf_counter() - began)

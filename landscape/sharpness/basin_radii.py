@@ -47,18 +47,18 @@ def basin_radii(
 
     Args:
         objective: what to evaluate; its own network does not move.
-        model: the network at the point.
-        directions: how many lines, at least 2; each is drawn from a seed of its own, seed + k.
-        rise: of the mean loss above that of ``model``, in units of the loss.
-        reach: the lines go from -reach to reach; None takes 1.5 times the span at which the loss has risen along the
+        model: The network at the point.
+        directions: Number of lines, at least 2; line k is drawn from the seed ``seed`` + k.
+        rise: Rise of the mean loss above that of ``model``, in units of the loss.
+        reach: The lines run from -reach to reach; None means 1.5 times the span over which the loss rises along the
             first line, see `find_span`.
-        points: on each side of every line.
-        seed: of the first line.
-        path: a file (.npz) in which lines that are there already are found again, if point, data, objective and
-            settings are the same, and to which the others are added one by one.
-        force: evaluate them again in any case.
-        progress: show a progress bar.
-        options: of `random_line`: normalize, ignore, distribution.
+        points: Number of points on each side of every line.
+        seed: Seed of the first line.
+        path: File (.npz) from which stored lines are loaded, if point, data, objective and settings are the same, and
+            to which new lines are added one by one.
+        force: Evaluate all lines even if they are stored.
+        progress: Show a progress bar.
+        options: Options of `random_line`: normalize, ignore, distribution.
 
     Raises:
         InputError: a value out of range, a point of another network, a loss that never rises so much.
@@ -67,8 +67,8 @@ def basin_radii(
         >>> import torch
         >>> from landscape_lib import objective
         >>> model, data = nn.Linear(4, 3), (torch.randn(50, 4), torch.randint(0, 3, (50,)))
-        >>> found = basin_radii(objective(model, data), model, directions=5, progress=False)
-        >>> found.loss.shape
+        >>> radii = basin_radii(objective(model, data), model, directions=5, progress=False)
+        >>> radii.loss.shape
         (5, 21)
     """
     check_objective(objective, "basin_radii(objective, model)")

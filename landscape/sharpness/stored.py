@@ -55,7 +55,7 @@ def load_or_measure_sharpness(
     seed: int = 0,
     force: bool = False,
 ) -> list[Sharpness]:
-    """`sharpness` by every one of ``measures`` with its usual settings, found in ``path`` (.json) or measured.
+    """The results of all ``measures`` with their default settings, loaded from ``path`` (.json) or measured.
 
     What is stored serves if point, data, objective, definition, settings and seed are the same. The file is written
     after every measure, so that interrupted work is resumed; measures in it that are not asked for are kept.
@@ -69,7 +69,7 @@ def load_or_measure_sharpness(
     around = functools.cache(lambda: Neighbourhood(objective, point))  # only where something is missing
     results: list[Sharpness] = []
     for name in measures:
-        found = cached(
+        result = cached(
             path,
             {**subject, **recipes[name]},
             partial(_measured, around, name, seed),
@@ -78,7 +78,7 @@ def load_or_measure_sharpness(
             force=force,
             entry=name,
         )
-        results.append(found)
+        results.append(result)
     return results
 
 
@@ -93,10 +93,12 @@ def load_or_measure_layers(
     parameters: Sequence[str] | None = None,
     force: bool = False,
 ) -> tuple[Sharpness, ...]:
-    """`layer_sharpness`, found in ``path`` (.json) if point, data, objective and settings are the same, or measured.
+    """The result of `layer_sharpness`, loaded from ``path`` (.json) or measured and stored there.
+
+    It is loaded if point, data, objective and settings are the same.
 
     Raises:
-        InputError: a damaged file, and what `layer_sharpness` raises.
+        InputError: the file is damaged, or `layer_sharpness` refuses the arguments.
     """
     recipe = {
         **_subject(objective, as_point(point)),
@@ -143,10 +145,10 @@ def _settings(name: str, seed: int) -> dict[str, Any]:
 def _stored(path: Path, name: str) -> tuple[Sharpness, dict[str, Any]] | None:
     """The measure ``name`` of the whole network in ``path``, with its recipe."""
     subject, results = _content(path)
-    found = [result for result in results if result.measure == name and result.layer is None]
-    if not found:
+    matches = [result for result in results if result.measure == name and result.layer is None]
+    if not matches:
         return None
-    return found[0], {**subject, **{key: getattr(found[0], key) for key in _settings(name, 0)}}
+    return matches[0], {**subject, **{key: getattr(matches[0], key) for key in _settings(name, 0)}}
 
 
 def _keep(path: Path, results: Sequence[Sharpness], subject: dict[str, Any]) -> None:

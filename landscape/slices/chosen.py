@@ -131,13 +131,13 @@ def _trainable(source: nn.Module | Point) -> set[str]:
         raise InputError(
             "parameters='trainable': a point does not tell what is trainable; give the network, or patterns of names"
         )
-    found = {name for name, parameter in named_parameters(source) if parameter.requires_grad}
-    if not found:
+    names = {name for name, parameter in named_parameters(source) if parameter.requires_grad}
+    if not names:
         raise InputError(
             "parameters='trainable', but no parameter of this network is (requires_grad is False everywhere); give "
             "patterns of names, or unfreeze some"
         )
-    return found
+    return names
 
 
 def _refuse_frozen(values: Mapping[str, Tensor], chosen: set[str], parameters: str | Sequence[str]) -> None:

@@ -42,7 +42,7 @@ def interpolation_line(
     The statistics of BatchNorm follow the policy of the objective, which is "recalibrate" on this line unless told
     otherwise. Other floating-point buffers of the models are interpolated as well, spectral norms are those of the
     weights at every point, and what cannot be interpolated is refused by `evaluate`. Points have no buffers: networks
-    with such buffers must be given as models.
+    with such buffers must be passed as models.
 
     With ``parameters`` only those are moved, see `chosen_parameters`; the others stay what they are in a, so that the
     line leads to b only where b has the same, as two fine-tunings of one network do.

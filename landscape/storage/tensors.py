@@ -2,7 +2,7 @@
 
 A file of torch.save is a zip archive of one pickle, which tells what there is, and the bytes of every tensor. The
 pickle is first read by a reader that can build nothing but notes of what is declared, and these are compared with the
-archive; only then is the file given to torch, with ``weights_only=True``.
+archive; only then is the file passed to torch, with ``weights_only=True``.
 """
 
 import io

@@ -152,8 +152,8 @@ def token_loss(model: nn.Module, text: Text, *, device: str | torch.device = "au
 
 def _losses(model: nn.Module, tokens: Tensor) -> Tensor:
     """Cross-entropy of every token but the first of each sequence."""
-    found = model(input_ids=tokens)
-    logits: Tensor = getattr(found, "logits", found)
+    outputs = model(input_ids=tokens)
+    logits: Tensor = getattr(outputs, "logits", outputs)
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
 
 

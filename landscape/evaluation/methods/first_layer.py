@@ -103,7 +103,7 @@ class FirstLayer:
         self._at = at_points(weights), None if biases is None else at_points(biases)
 
     def load(self, forward: Callable[[], Any]) -> None:
-        """Take what the layer is given in the pass that ``forward`` runs; what comes before is kept, too.
+        """Record the input of the layer in the pass that ``forward`` runs, and the outputs of earlier layers.
 
         Raises:
             NotApplicable: this pass does not come to the layer, or to another perturbed one first.
@@ -139,7 +139,7 @@ class FirstLayer:
         self._inputs = reached[0].to(self.layer.weight.dtype)  # lower precision may have come before
 
     def reads(self, inputs: Tensor) -> bool:
-        """Whether what the layer was given in `load` is ``inputs`` itself, in whatever shape."""
+        """Whether the input of the layer in `load` is ``inputs`` itself, in any shape."""
         return self._inputs.data_ptr() == inputs.data_ptr()
 
     def terms(self) -> list[Tensor]:
@@ -197,12 +197,12 @@ class FirstLayer:
 
 def _owners(model: nn.Module, names: set[str]) -> dict[tuple[str, int], tuple[nn.Module, str]]:
     """Every module that holds a perturbed parameter (tied ones have several), with the parameter's name."""
-    wanted = {id(p): name for name, p in model.named_parameters() if name in names}
+    names_by_id = {id(p): name for name, p in model.named_parameters() if name in names}
     return {
-        (wanted[id(p)], id(module)): (module, wanted[id(p)])
+        (names_by_id[id(p)], id(module)): (module, names_by_id[id(p)])
         for module in model.modules()
         for p in module._parameters.values()
-        if p is not None and id(p) in wanted
+        if p is not None and id(p) in names_by_id
     }
 
 

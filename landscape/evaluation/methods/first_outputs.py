@@ -41,7 +41,7 @@ class FirstOutputs:
             self.first.prepare(weights)
 
     def load(self, forward: Callable[[], Any]) -> None:
-        """Take what the layer is given in the pass that ``forward`` runs."""
+        """Record the input of the layer in the pass that ``forward`` runs."""
         self.first.load(forward)
         self.terms = self.first.terms() if self.combines else []
         if self.features_first:

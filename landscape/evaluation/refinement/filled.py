@@ -62,8 +62,8 @@ class FilledStatistics:
         kind, known, unknown = Kind(plan.kind.kernel, "loss"), plan.known & np.isfinite(values), ~self.done
 
         def at(points: np.ndarray, usable: np.ndarray) -> np.ndarray:
-            found = interpolate(kind, places[usable], values[usable, None], places[points])[:, 0]
-            clipped: np.ndarray = np.clip(found, low, high)
+            interpolated = interpolate(kind, places[usable], values[usable, None], places[points])[:, 0]
+            clipped: np.ndarray = np.clip(interpolated, low, high)
             return clipped
 
         filled, before = values.copy(), known.copy()

@@ -1,4 +1,4 @@
-"""What the studies measure at a network: curvature and sharpness, each with the settings that it depends on."""
+"""Measurements of curvature and sharpness at a network, each with the settings on which it depends."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
@@ -25,17 +25,17 @@ Numbers = dict[str, Any]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One thing to measure."""
+    """One measurement."""
 
-    settings: dict[str, Any]  # what the result depends on besides network, data and seed
+    settings: dict[str, Any]  # settings on which the result depends, besides network, data and seed
     measure: Callable[[], Any]
 
 
 def curvature_measurements(
     target: Objective, model: nn.Module, settings: CurvatureSettings, *, seed: int, progress: bool = True
 ) -> dict[str, Measurement]:
-    """Eigenvalues, trace and spectral density of the Hessian; one product for all that are asked for."""
-    product = functools.cache(lambda: hessian_product(target, model))  # only where something is missing
+    """Measurements of eigenvalues, trace and spectral density of the Hessian, which share one product."""
+    product = functools.cache(lambda: hessian_product(target, model))  # only made if a measurement is missing
 
     def of(measure: Callable[..., Any], options: dict[str, Any]) -> Measurement:
         return Measurement(options, lambda: measure(product(), seed=seed, progress=progress, **options))
@@ -50,8 +50,8 @@ def curvature_measurements(
 def sharpness_measurements(
     around: Callable[[], Neighbourhood], names: Iterable[str], *, seed: int, draws: int | None, steps: int | None
 ) -> dict[str, Measurement]:
-    """Measures of sharpness: ``draws`` of random perturbations, searches of ``steps`` (None: the usual numbers)."""
-    found = {}
+    """Measurements of sharpness with ``draws`` random perturbations or searches of ``steps`` (None: the defaults)."""
+    measurements = {}
     for name in names:
         usual = MEASURES[name]
         starts_or_draws = draws if usual.steps is None or draws is None else 1
@@ -59,8 +59,8 @@ def sharpness_measurements(
             "samples": None if usual.samples is None else starts_or_draws,
             "steps": None if usual.steps is None else steps,
         }
-        found[name] = Measurement(options, partial(_sharpness, around, name, seed, options))
-    return found
+        measurements[name] = Measurement(options, partial(_sharpness, around, name, seed, options))
+    return measurements
 
 
 def _sharpness(around: Callable[[], Neighbourhood], name: str, seed: int, options: dict[str, Any]) -> Any:
@@ -70,10 +70,10 @@ def _sharpness(around: Callable[[], Neighbourhood], name: str, seed: int, option
 def measured_once(
     path: Path, recipe: Numbers, measure: Callable[[], Iterable[tuple[Numbers, Mapping[str, Archived]]]]
 ) -> bool:
-    """Record what ``measure`` gives at ``path`` unless it is there for this ``recipe``; whether it was measured now.
+    """Store the results of ``measure`` at ``path`` unless those of this ``recipe`` are there; whether it was called.
 
-    ``measure`` yields (numbers, results by the names of their files). Where something cannot be measured, the record
-    holds what came before and says why under "failed".
+    ``measure`` yields (numbers, results by the names of their files). If something cannot be measured, the record holds
+    the results before it and gives the reason under "failed".
     """
 
     def make(folder: Path) -> tuple[Numbers, list[Path]]:
@@ -91,7 +91,7 @@ def measured_once(
 
 
 def or_reason(measure: Callable[[], Numbers]) -> Numbers:
-    """The numbers of ``measure``, or {"failed": why there are none}."""
+    """The numbers of ``measure``, or {"failed": reason} if it raises InputError."""
     try:
         return measure()
     except InputError as error:

@@ -1,8 +1,9 @@
-"""What settings were called in earlier versions."""
+"""Names of settings in earlier versions."""
 
 __all__ = ["EARLIER_NAMES"]
 
-# One name for one setting, that of the keyword it becomes; command lines and stored recipes with the others still work.
+# Every setting has the name of the keyword for which it is used; command lines and stored recipes with earlier names
+# still work.
 EARLIER_NAMES = {
     "learning_rate": "lr",
     "lr_gamma": "gamma",

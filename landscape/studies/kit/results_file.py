@@ -22,16 +22,16 @@ FORM = {str: {str: {"recipe": dict, "result": {str: object}}}}
 class StoredResults:
     """The results of one normalisation in one file: {seed: {name: {"recipe": ..., "result": ...}}}.
 
-    The file is written whole after every new result, so that what a killed run had finished is found by the next; two
-    runs at once find and keep the results of each other.
+    The file is replaced after every new result, so that the finished results of a killed run are used by the next; two
+    runs at the same time use and keep the results of each other.
 
     Raises:
-        InputError: the file holds something else.
+        InputError: the file has another content.
     """
 
     def __init__(self, path: Path, *, force: bool = False):
         self.path, self.force = path, force
-        _ = self.content  # which a damaged file has not
+        _ = self.content  # raises InputError for a damaged file
 
     def get(
         self,
@@ -41,17 +41,17 @@ class StoredResults:
         compute: Callable[[], dict[str, Any]],
         accept: Callable[[dict[str, Any]], str | None] = accepted,
     ) -> dict[str, Any]:
-        """The result ``name`` of ``seed`` that has this ``recipe`` and is accepted, else that of ``compute``, stored.
+        """The stored result ``name`` of ``seed`` with this ``recipe``, if it is accepted; else compute and store it.
 
         With ``force`` everything is computed again. See `landscape.storage.cached`.
         """
 
         def read(_: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
-            found = self.content.get(str(seed), {}).get(name)
-            return found and (found["result"], renamed(found["recipe"], NAMES))
+            stored = self.content.get(str(seed), {}).get(name)
+            return stored and (stored["result"], renamed(stored["recipe"], NAMES))
 
         def compute_plain() -> dict[str, Any]:
-            result: dict[str, Any] = json.loads(json.dumps(compute()))  # as a later run will find it
+            result: dict[str, Any] = json.loads(json.dumps(compute()))  # in the form in which a later run will read it
             return result
 
         def write(path: Path, result: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ class StoredResults:
 
     @property
     def content(self) -> dict[str, Any]:
-        """All that is in the file now."""
+        """The present content of the file."""
         if not is_there(self.path):
             return {}
         return read_json(self.path, FORM, "results of this script", "move it away")

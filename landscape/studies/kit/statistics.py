@@ -1,4 +1,4 @@
-"""Means over seeds, rank correlations with their uncertainty, and sentences that follow from numbers by rule."""
+"""Means over seeds, rank correlations with intervals, and sentences generated from numbers by fixed rules."""
 
 import math
 import statistics
@@ -10,19 +10,19 @@ from scipy import stats
 __all__ = ["Correlation", "Spread", "compare", "number", "rank_correlation", "sign_test", "with_error"]
 
 CONFIDENCE = 0.95
-FEWEST_PAIRS = 5  # below which no interval is given
+FEWEST_PAIRS = 5  # pairs of values for an interval, at least
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation of values that differ in the seed only."""
+    """Mean and standard deviation of values that differ only in the seed."""
 
-    values: tuple[float, ...]  # finite ones
-    missing: int = 0  # values that are not finite, or not known
+    values: tuple[float, ...]  # the finite values
+    missing: int = 0  # number of values that are not finite or unknown
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> "Spread":
-        """That of the finite ``values``; None stands for one that is not, or not known."""
+        """The spread of the finite ``values``; None stands for a value that is not finite or unknown."""
         finite = tuple(float(value) for value in values if value is not None and math.isfinite(value))
         return cls(finite, len(values) - len(finite))
 
@@ -36,7 +36,7 @@ class Spread:
         return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
     def __str__(self) -> str:
-        """Mean ± standard deviation, and how many values are missing."""
+        """Mean ± standard deviation, and the number of missing values."""
         text = with_error(self.mean, self.deviation)
         return text + (f" ({self.missing} missing)" if self.missing else "")
 
@@ -56,7 +56,7 @@ class Correlation:
 
     @property
     def reading(self) -> str:
-        """What the interval says, and no more."""
+        """The conclusion from the interval, in words."""
         if self.count >= FEWEST_PAIRS and not math.isfinite(self.value):
             return "one of both is the same everywhere"
         if not math.isfinite(self.low):
@@ -94,7 +94,7 @@ def sign_test(pairs: Sequence[tuple[float, float]]) -> tuple[int, int, float]:
 
 
 def compare(first: str, second: str, pairs: Sequence[tuple[float, float]]) -> str:
-    """What the sign test at the level of 5 % says of ``second`` against ``first``, and no more."""
+    """The conclusion of a sign test of ``second`` against ``first`` at the level of 5 %, in words."""
     larger, count, p_value = sign_test(pairs)
     if not count:
         return "nothing to compare"
@@ -105,12 +105,12 @@ def compare(first: str, second: str, pairs: Sequence[tuple[float, float]]) -> st
 
 
 def number(value: float) -> str:
-    """Four significant digits, or all of those before the point; a dash for what is not finite."""
+    """``value`` with four significant digits, or as an integer from 1000 on; a dash if it is not finite."""
     if not math.isfinite(value):
         return "-"
     return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.4g}"
 
 
 def with_error(value: float, error: float) -> str:
-    """``value`` ± ``error``, whose first two digits count; NaN is none."""
+    """``value`` ± ``error`` with two digits of the error, which is left out if it is not finite."""
     return number(value) + (f" ± {error:.2g}" if math.isfinite(error) else "")

@@ -27,8 +27,8 @@ class Factor:
 
     key: str
     title: str
-    fixed: tuple[str, ...]  # what matched groups share
-    found: str  # how its report says what is compared
+    fixed: tuple[str, ...]  # settings that compared groups share
+    compared: str  # the compared networks, in the words of the report
 
 
 FACTORS = {
@@ -50,7 +50,7 @@ FACTORS = {
 def factor_study(groups: list[Group], factor: Factor, links: Links) -> str:
     """The table of all groups that have a match, every comparison of two levels, and figures of one match."""
     matches = _matches(groups, factor)
-    head = f"# {factor.title}\n\nCompared are {factor.found} with different {factor.key}, all else equal."
+    head = f"# {factor.title}\n\nCompared are {factor.compared} with different {factor.key}, all else equal."
     if not matches:
         return f"{head}\n\nThere are no two groups that differ in the {factor.key} alone, so nothing is compared.\n"
     members = [group for match in matches for group in match]
@@ -67,13 +67,13 @@ def factor_study(groups: list[Group], factor: Factor, links: Links) -> str:
 
 
 def _matches(groups: list[Group], factor: Factor) -> list[list[Group]]:
-    """Groups that differ in the factor only, two or more of each; momentum goes with the optimizer."""
-    found: dict[tuple[Any, ...], list[Group]] = {}
+    """Sets of two or more groups that differ only in the factor; momentum belongs to the optimizer."""
+    matches: dict[tuple[Any, ...], list[Group]] = {}
     without = ("optimizer", "momentum") if factor.key == "optimizer" else ()
     for group in groups:
         same = (*(group[key] for key in factor.fixed), str(group.settings(*without)))
-        found.setdefault(same, []).append(group)
-    return [match for match in found.values() if len({group[factor.key] for group in match}) > 1]
+        matches.setdefault(same, []).append(group)
+    return [match for match in matches.values() if len({group[factor.key] for group in match}) > 1]
 
 
 def _comparisons(matches: list[list[Group]], factor: Factor, measures: Sequence[Measure]) -> str:

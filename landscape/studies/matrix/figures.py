@@ -77,8 +77,8 @@ def draw_group(probes: Path, folder: Path) -> list[Path]:
     if pairs := record["pairs"]:
         panels: Panels = {}
         for first, second in (pair["seeds"] for pair in pairs):
-            found = {name: Surface.load(probes / f"{name}_{first}_{second}.npz") for name in WAYS}
-            panels[f"seed {first} to seed {second}"] = partial(_draw_connections, found)
+            lines = {name: Surface.load(probes / f"{name}_{first}_{second}.npz") for name in WAYS}
+            panels[f"seed {first} to seed {second}"] = partial(_draw_connections, lines)
         figure = plot_panels(panels, columns=3, size=(4.0, 3.3))
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
         files.append(_save(figure, folder / "connectivity" / "connectivity.png"))
@@ -102,9 +102,9 @@ def _draw_layer_line(surface: Surface, ax: Axes) -> None:
         legend.remove()
 
 
-def _draw_connections(found: dict[str, Surface], ax: Axes) -> None:
+def _draw_connections(surfaces: dict[str, Surface], ax: Axes) -> None:
     """The ways between two seeds; the figure has one legend for all of them."""
-    _draw_ways(ax, {name: (found[name], label) for name, label in WAYS.items()}, "loss")
+    _draw_ways(ax, {name: (surfaces[name], label) for name, label in WAYS.items()}, "loss")
     if (legend := ax.get_legend()) is not None:
         legend.remove()
     ax.set(xlabel="α (0 = first, 1 = second)", ylabel="training loss")

@@ -56,12 +56,12 @@ def _connectivity(
     pairs: list[dict[str, Any]] = []
     surfaces: dict[str, Any] = {}
     for first, second in combinations(models, 2):
-        found = connectivity(
+        result = connectivity(
             target, models[first].model, models[second].model, methods=("weights",), curve="bezier",
             resolution=probes.line_resolution, seed=probes.probe_seed, progress=False,
             bends=probes.bends, epochs=probes.curve_epochs, lr=probes.curve_lr,
         )  # fmt: skip
-        ways = dict(zip(("line", "aligned", "curve"), found.barriers.values(), strict=True))
+        ways = dict(zip(("line", "aligned", "curve"), result.barriers.values(), strict=True))
         pairs.append({"seeds": [first, second], **{name: way.numbers for name, way in ways.items()}})
         surfaces |= {f"{name}_{first}_{second}": way.surface for name, way in ways.items()}
     return pairs, surfaces

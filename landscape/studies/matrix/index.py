@@ -49,9 +49,9 @@ def index_page(groups: list[Group], names: list[str], links: Links) -> str:
         places.append(("seeds together", group.place, GROUP_FIGURES))
         cells = [group.name, str(group.spread(accuracy)), str(group.spread(largest))]
         figures = "; ".join(
-            f"{html_text(label)}: " + ", ".join(map(_anchor, found))
+            f"{html_text(label)}: " + ", ".join(map(_anchor, targets))
             for label, place, files in places
-            if (found := links.to(place, files))
+            if (targets := links.to(place, files))
         )
         rows.append("".join(f"<td>{html_text(cell)}</td>" for cell in cells) + f"<td>{figures}</td>")
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)

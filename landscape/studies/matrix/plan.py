@@ -1,4 +1,4 @@
-"""Which networks a study trains, and on what."""
+"""The networks that a study trains, with their data and settings."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -29,7 +29,7 @@ class RunPlan:
 
     @cached_property
     def place(self) -> str:
-        """Folder of the run below that of all experiments; its parent is that of the group of seeds."""
+        """Folder of the run below the folder of all experiments; its parent belongs to the group of seeds."""
         return (
             f"dataset={self.points.kind}/arch={self.architecture}/act={self.activation}/"
             f"opt={self.training.optimizer}/seed={self.training.seed}"
@@ -42,7 +42,7 @@ class RunPlan:
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """What runs that are trained together share."""
+        """The properties that runs must share to be trained together."""
         common = (self.training.epochs, self.training.batch_size, self.points.train, self.points.test)
         return (self.architecture, self.activation, self.model_arguments["classes"], *common)
 
@@ -76,7 +76,7 @@ class Matrix:
     optimizers: tuple[Literal["sgd", "adam"], ...] = ("sgd", "adam")
     """SGD with momentum, Adam."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds of initial weights and order of samples; runs that differ in nothing else are a group."""
+    """Seeds of initial weights and order of samples; runs that differ only in the seed form a group."""
     include_circles: bool = False
     """Add the data set circles to moons."""
     include_xor: bool = False
@@ -98,9 +98,9 @@ class Matrix:
     batch_size: int = 64
     """Points per step."""
     lr_step_size: int = 50
-    """Epochs after which the learning rate falls, again and again."""
+    """Number of epochs after which the learning rate is multiplied by gamma, repeatedly."""
     gamma: float = 0.1
-    """Factor by which it falls."""
+    """Factor of the learning rate at each of these epochs."""
     momentum: float = 0.9
     """Momentum of SGD."""
     mid_checkpoints: int = 3
@@ -110,7 +110,7 @@ class Matrix:
         """All runs, the seeds of a group one after the other.
 
         Raises:
-            InputError: an unknown name, a value out of range, a list that is empty or names something twice.
+            InputError: a name is unknown, a value is out of range, or a list is empty or has an entry twice.
         """
         self._check()
         return [
@@ -122,8 +122,8 @@ class Matrix:
 
     def _points(self) -> Iterator[PointRecipe]:
         included = {"moons": True, "circles": self.include_circles, "xor": self.include_xor}
-        for kind, wanted in {**included, "gaussians": self.include_gaussians}.items():
-            if wanted:
+        for kind, is_included in {**included, "gaussians": self.include_gaussians}.items():
+            if is_included:
                 points = PointRecipe(kind, self.n_train, self.n_test, self.noise, self.data_seed)
                 points.check()
                 yield points

@@ -1,4 +1,4 @@
-"""What is measured of every trained run: slices, curvature, sharpness; numbers to JSON, surfaces to .npz."""
+"""The measurements of every trained run: slices, curvature, sharpness; numbers in JSON, surfaces in .npz."""
 
 import dataclasses
 import functools
@@ -30,21 +30,21 @@ __all__ = ["VERSION", "Probes", "probe_run"]
 MOST = 10_000  # points of an axis, bends or epochs
 COUNTS = {"line_resolution": 2, "plane_resolution": 2, "bends": 1, "curve_epochs": 1}
 Measured = tuple[dict[str, Any], dict[str, Any]]  # numbers by kind, and results to be saved by the name of the file
-VERSION = 1  # of what is measured; another one measures everything again
+VERSION = 1  # of the measurements; results of another version are measured again
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probes:
-    """What is measured, and how closely."""
+    """The measurements of a study, and their accuracy."""
 
     probe_seed: int = 0
     """Seed of random directions, probes and searches."""
     line_resolution: int = 41
-    """Points of every line."""
+    """Number of points of every line."""
     plane_resolution: int = 21
-    """Points of every plane along both axes."""
+    """Number of points of every plane along each axis."""
     span: float = 1.0
-    """Random slices, and the layer-normalised line, run from minus this to this."""
+    """Random slices and the layer-normalised line run from -span to span."""
     curvature: CurvatureSettings = CurvatureSettings(  # noqa: RUF009 (frozen)
         k=5, tol=0.01, relative_error=0.1, max_products=100, probes=2, steps=30
     )
@@ -52,14 +52,14 @@ class Probes:
     sharpness: tuple[str, ...] = ("sam", "gaussian", "adaptive-sam", "adaptive-gaussian")
     """Measures of sharpness."""
     bends: int = 1
-    """Trained points of the curve between two seeds."""
+    """Number of trained control points of the curve between two seeds."""
     curve_epochs: int = 40
-    """Passes over the training points to train it."""
+    """Passes over the training points when a curve is trained."""
     curve_lr: float = 0.01
-    """Its learning rate."""
+    """Learning rate when a curve is trained."""
 
     def check(self) -> None:
-        """Raise InputError where a value is out of range: of all runs it would be wrong."""
+        """Raise InputError if a value is out of range."""
         if unknown := [name for name in self.sharpness if name not in MEASURES]:
             raise InputError(f"unknown measure {unknown[0]!r} of sharpness; use one of {', '.join(MEASURES)}")
         if min(self.line_resolution, self.plane_resolution) < 2 or not 0 < self.span < math.inf:
@@ -75,16 +75,16 @@ class Probes:
         self.curvature.check()
 
     def recipe(self, checkpoints: dict[Any, Any]) -> dict[str, Any]:
-        """What the record of probes of these ``checkpoints`` tells, under the names of the settings alone."""
+        """The recipe of the record of these ``checkpoints``: their digests and all settings by name."""
         settings = asdict(self)
         return {"version": VERSION, "checkpoints": checkpoints, **settings, **settings.pop("curvature")}
 
 
 def probe_run(run: StudyRun, probes: Probes, device: str) -> bool:
-    """Measure ``run`` unless that is done; whether it was not.
+    """Measure ``run`` unless its measurements are stored, and return whether it was measured now.
 
-    Writes, below the folder of the run, ``probes/*.npz`` and, last, ``probes/probes.json``. Where something cannot be
-    measured, as of a network whose loss is not finite, the record says why under "failed".
+    Writes ``probes/*.npz`` and, last, ``probes/probes.json`` below the folder of the run. If something cannot be
+    measured, for instance for a network whose loss is not finite, the record gives the reason under "failed".
     """
     names = list(run.hashes)
     ends = {name: run.hashes[name] for name in (names[0], names[-1])}
@@ -110,21 +110,23 @@ def _slices(targets: dict[str, Objective], first: nn.Module, last: nn.Module, pr
         "random_line": random_line(last, seed=seed),
         "random_plane": random_plane(last, seed=seed),
     }
-    found = {
+    surfaces = {
         name: evaluate(
             target, slice_, alpha_range=around, beta_range=around, progress=False,
             resolution=probes.plane_resolution if name == "random_plane" else line,
         )
         for name, slice_ in slices.items()
     }  # fmt: skip
-    loss = ways["train"].surface.loss  # it ends at the trained network, which a random slice need not meet
+    loss = ways[
+        "train"
+    ].surface.loss  # its last point is the trained network, which may not be on the grid of a random slice
     numbers = {
         "interpolation": {**ways["train"].numbers, "monotone": bool((np.diff(loss) <= 0).all())},
         "random_rise": {
-            name: float(np.median(found[name].loss) - loss[-1]) for name in ("random_line", "random_plane")
+            name: float(np.median(surfaces[name].loss) - loss[-1]) for name in ("random_line", "random_plane")
         },
     }
-    return numbers, {f"interpolation_{split}": way.surface for split, way in ways.items()} | found
+    return numbers, {f"interpolation_{split}": way.surface for split, way in ways.items()} | surfaces
 
 
 def _curvature(targets: dict[str, Objective], first: nn.Module, last: nn.Module, probes: Probes) -> Measured:
@@ -141,14 +143,16 @@ def _curvature(targets: dict[str, Objective], first: nn.Module, last: nn.Module,
         "trace_error": total.standard_error,
         "trace_converged": bool(total.converged),
     }
-    without_vectors = dataclasses.replace(pairs, vectors=pairs.vectors[:, :0])  # megabytes that nobody reads
+    without_vectors = dataclasses.replace(
+        pairs, vectors=pairs.vectors[:, :0]
+    )  # eigenvectors take megabytes and are not used
     return {"curvature": numbers}, {"eigenvalues": without_vectors, "density": density}
 
 
 def _sharpness(targets: dict[str, Objective], first: nn.Module, last: nn.Module, probes: Probes) -> Measured:
     """The rise of the training loss around the trained network, by each measure."""
-    around = functools.cache(lambda: Neighbourhood(targets["train"], last))  # only where a measure is asked for
+    around = functools.cache(lambda: Neighbourhood(targets["train"], last))  # only made if a measure needs it
     kinds = sharpness_measurements(around, probes.sharpness, seed=probes.probe_seed, draws=None, steps=None)
-    found = {name: kind.measure() for name, kind in kinds.items()}
+    results = {name: kind.measure() for name, kind in kinds.items()}
     kept = ("value", "standard_error", "radius", "definition")
-    return {"sharpness": {name: {key: getattr(one, key) for key in kept} for name, one in found.items()}}, {}
+    return {"sharpness": {name: {key: getattr(one, key) for key in kept} for name, one in results.items()}}, {}

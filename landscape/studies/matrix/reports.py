@@ -76,29 +76,29 @@ def _summary(groups: list[Group], left_out: dict[str, str], links: Links) -> str
 
 
 def _why(probes: dict[str, Any]) -> str | None:
-    """Why a run is not wholly measured, None if it is."""
+    """Why a run is not measured completely; None if it is."""
     return probes.get("failed") if probes else "there are no probes; run run_probes_and_reports.py again"
 
 
 def _settings(groups: list[Group]) -> str:
-    """How the networks were trained, once for all that were trained alike."""
-    found: dict[tuple[Any, ...], int] = {}
+    """The settings of the training, with the number of groups that share them."""
+    counts: dict[tuple[Any, ...], int] = {}
     for group in groups:
         key = tuple((k, str(v)) for k, v in group.settings("momentum").items())
-        found[key] = found.get(key, 0) + 1
-    lines = [f"{count} groups: " + ", ".join(f"{k} {v}" for k, v in key) for key, count in found.items()]
+        counts[key] = counts.get(key, 0) + 1
+    lines = [f"{count} groups: " + ", ".join(f"{k} {v}" for k, v in key) for key, count in counts.items()]
     return section("Settings", lines)
 
 
 def _probe_notes(groups: list[Group]) -> str:
-    """How many losses only fall on the way from the initial network, and how many estimates have converged."""
+    """Numbers of networks whose loss falls monotonically from the initial one, and whose estimates have converged."""
     probes = [probes for group in groups for _, probes in group.runs if not _why(probes)]
     if not probes:
         return ""
     counts = {
-        "interpolation": sum(found["interpolation"]["monotone"] for found in probes),
-        "eigenvalues": sum(found["curvature"]["eigenvalues_converged"] for found in probes),
-        "trace": sum(found["curvature"]["trace_converged"] for found in probes),
+        "interpolation": sum(entry["interpolation"]["monotone"] for entry in probes),
+        "eigenvalues": sum(entry["curvature"]["eigenvalues_converged"] for entry in probes),
+        "trace": sum(entry["curvature"]["trace_converged"] for entry in probes),
     }
     said = [
         f"On the straight line from the initial to the trained network the training loss never rises from one grid "
@@ -115,8 +115,9 @@ def _correlations(groups: list[Group]) -> str:
     rows = []
     for geometry in geometry_of(groups):
         for outcome in chosen:
-            found = rank_correlation(*([mean_of(group, side) for group in groups] for side in (geometry, outcome)))
-            rows.append([geometry.label, outcome.label, str(found), str(found.count), found.reading])
+            sides = ([mean_of(group, side) for group in groups] for side in (geometry, outcome))
+            correlation = rank_correlation(*sides)
+            rows.append([geometry.label, outcome.label, str(correlation), str(correlation.count), correlation.reading])
     return markdown_table(["geometry", "generalisation", "rank correlation", "groups", "reading"], rows)
 
 

@@ -105,7 +105,7 @@ GEOMETRY = [
 def geometry_of(groups: Sequence[Group]) -> list[Measure]:
     """The measures of geometry, with every sharpness that was measured."""
     probes = [probes for group in groups for _, probes in group.runs]
-    names = dict.fromkeys(name for found in probes for name in found.get("sharpness", {}))
+    names = dict.fromkeys(name for entry in probes for name in entry.get("sharpness", {}))
     return [*GEOMETRY, *(Measure(f"{name} sharpness", _probe("sharpness", name, "value")) for name in names)]
 
 
@@ -113,8 +113,8 @@ def collect_groups(runs: Sequence[StudyRun]) -> list[Group]:
     """All groups with their numbers, by data set, size, activation and optimizer."""
     groups = []
     for place, members in group_runs(runs).items():
-        found = [(run.summary, read_record(run.path(PROBES), PROBES_FORM) or {}) for run in members]
-        groups.append(Group(place, tuple(found), read_record(members[0].root / place / GROUP, GROUP_FORM) or {}))
+        records = [(run.summary, read_record(run.path(PROBES), PROBES_FORM) or {}) for run in members]
+        groups.append(Group(place, tuple(records), read_record(members[0].root / place / GROUP, GROUP_FORM) or {}))
     keys = ("dataset", "depth", "width", "activation", "optimizer")
     return sorted(groups, key=lambda group: [group[key] for key in keys])
 

@@ -1,4 +1,4 @@
-"""The networks of a matrix, trained in stacks; a folder each."""
+"""Training of the networks of a matrix in stacks, with one folder for each network."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -35,12 +35,12 @@ __all__ = ["diverged_runs", "stacks_of", "train_matrix"]
 
 
 def train_matrix(plans: Sequence[RunPlan], root: Path, *, jobs: int, device: str) -> Iterator[dict[str, Any]]:
-    """Train what is missing of ``plans`` below ``root``, and give the summary of each run when it is written.
+    """Train the runs of ``plans`` that are missing below ``root``, and yield the summary of each when it is written.
 
     The folder of a run holds ``checkpoints/`` (init.pth, mid_<epoch>.pth, final.pth), ``metrics.json`` (loss and
-    accuracy of every epoch; on training data those over the epoch, but of epoch 0) and, written last,
-    ``summary.json`` with all settings. A run whose summary has the same settings, and whose files are whole, stays as
-    it is.
+    accuracy of every epoch; on training data running means over the epoch, except for epoch 0) and, written last,
+    ``summary.json`` with all settings. A run whose summary has the same settings and whose files are complete is not
+    trained again.
     """
     stacks = ranks.from_first(lambda: stacks_of(plans, root))
     with progress_bar(ranks.is_first_rank(), "Training", sum(map(len, stacks)), unit="runs") as bar:
@@ -56,10 +56,10 @@ def diverged_runs(plans: Sequence[RunPlan], root: Path) -> list[str]:
 
 
 def stacks_of(plans: Sequence[RunPlan], root: Path) -> list[list[RunPlan]]:
-    """The runs that are missing below ``root``, with those that they are trained together with; largest first.
+    """The stacks of runs to train, largest first, which contain all runs that are missing below ``root``.
 
-    A stack that was killed before all of it was stored is trained again as a whole: the product of other stacks may
-    be rounded differently, and a restart must give the same numbers.
+    A stack that was killed before all its runs were stored is trained again completely: the products of a smaller stack
+    may be rounded differently, and a restart must give the same numbers.
     """
     current = {plan.place for plan in plans if is_recorded(root / plan.place / SUMMARY, plan.recipe)}
     known, stacks = {plan.place: plan for plan in plans}, {}
@@ -74,7 +74,7 @@ def stacks_of(plans: Sequence[RunPlan], root: Path) -> list[list[RunPlan]]:
 
 
 def _mates(plan: RunPlan, plans: Sequence[RunPlan], current: set[str], root: Path) -> list[str]:
-    """The places of the stack that ``plan`` was in when it was killed, [] if there was none."""
+    """The folders of the stack in which ``plan`` was trained before it was killed; [] if there is none."""
     for other in plans:
         if other.place in current and other.shape == plan.shape:
             stack = (read_record(root / other.place / SUMMARY, RUN_FORM) or {}).get("trained_together") or []
@@ -84,18 +84,20 @@ def _mates(plan: RunPlan, plans: Sequence[RunPlan], current: set[str], root: Pat
 
 
 def _work(plan: RunPlan) -> int:
-    """What a step of the run costs, up to a factor."""
+    """The cost of a step of the run, up to a factor."""
     sizes = plan.recipe["architecture"]
     return int(sizes["width"] * (4 + (sizes["depth"] - 1) * sizes["width"]))
 
 
 def _train_stack(stack: Sequence[RunPlan], root: Path, device: str) -> list[dict[str, Any]]:
-    """Train the runs of ``stack`` together, write their folders, and give their summaries.
+    """Train the runs of ``stack`` together, write their folders, and return their summaries.
 
-    Another process that works on one of them is waited for; what it has stored is not trained again.
+    If another process is working on one of them, wait for it; runs that it has stored are not trained again.
     """
     with contextlib.ExitStack() as held:
-        for place in sorted(plan.place for plan in stack):  # in one order, so that no two wait for each other
+        for place in sorted(
+            plan.place for plan in stack
+        ):  # always in the same order, so that two processes never wait for each other
             held.enter_context(own_folder(root / place / SUMMARY))
         return _train_owned(stack, root, device)
 
@@ -166,8 +168,8 @@ def _new_model(plan: RunPlan) -> torch.nn.Module:
 def _scores(model: torch.nn.Module, train: Data, test: Data) -> dict[str, float]:
     """Loss and accuracy on both splits."""
     splits = {"train": train, "test": test}
-    found = {split: score(model, data, device="cpu") for split, data in splits.items()}
-    return {f"{split}_{name}": value for split, values in found.items() for name, value in values.items()}
+    scores = {split: score(model, data, device="cpu") for split, data in splits.items()}
+    return {f"{split}_{name}": value for split, values in scores.items() for name, value in values.items()}
 
 
 def _save(folder: Path, plan: RunPlan, model: torch.nn.Module, data: Data, epoch: int, metrics: dict[str, Any]) -> None:

@@ -82,9 +82,9 @@ def _draw_density(density: SpectralDensity, ax: Axes) -> None:
 def _sharpness(networks: Networks) -> Figure:
     panels: dict[str, Callable[..., Any]] = {}
     for measure, title in SHARPNESS_COLUMNS.items():
-        found = [(norm, Sharpness(**run)) for norm, run in _measured(networks, measure)]
-        if found:
-            labels, results = zip(*found, strict=True)
+        measured = [(norm, Sharpness(**run)) for norm, run in _measured(networks, measure)]
+        if measured:
+            labels, results = zip(*measured, strict=True)
             panels[f"{title}, r = {results[0].radius:g}"] = partial(plot_sharpness, results, labels=labels)
     return plot_panels(panels)
 

@@ -36,7 +36,7 @@ def measure_landscape(surface: Surface, seed: int, stored: StoredResults) -> dic
 def measure_curvature(
     study: NormalizationStudy, seed: int, checkpoint: Checkpoint, target: Objective, stored: StoredResults
 ) -> dict[str, dict[str, Any]]:
-    """Top eigenvalues, trace and spectral density of the Hessian, found in ``stored`` or computed."""
+    """Top eigenvalues, trace and spectral density of the Hessian, from ``stored`` or computed and stored there."""
     kinds = curvature_measurements(target, checkpoint.model, study.curvature, seed=seed)
     return _measured(kinds, _numbers, seed, checkpoint, target, stored)
 
@@ -44,7 +44,7 @@ def measure_curvature(
 def measure_sharpness(
     study: NormalizationStudy, seed: int, checkpoint: Checkpoint, target: Objective, stored: StoredResults
 ) -> dict[str, dict[str, Any]]:
-    """Every measure of sharpness, and that of every layer, found in ``stored`` or computed."""
+    """All measures of sharpness, and those of all layers, from ``stored`` or computed and stored there."""
     around = functools.cache(lambda: Neighbourhood(target, checkpoint.model))  # only where something is missing
 
     def layers() -> tuple[Sharpness, ...]:
@@ -70,25 +70,25 @@ def _measured(
         "objective": target.description,
         "seed": seed,
     }
-    found = {}
+    results = {}
     for name, kind in kinds.items():
 
         def compute(measure: Callable[[], Any] = kind.measure) -> dict[str, Any]:
             return numbers(measure())
 
-        found[name] = stored.get(seed, name, {**shared, **kind.settings}, partial(or_reason, compute))
-        if reason := found[name].get("failed"):
+        results[name] = stored.get(seed, name, {**shared, **kind.settings}, partial(or_reason, compute))
+        if reason := results[name].get("failed"):
             print(f"Warning: no {name} of {stored.path.stem}, seed {seed}: {reason}", file=sys.stderr, flush=True)
-    return found
+    return results
 
 
-def _records(found: Sharpness | tuple[Sharpness, ...]) -> dict[str, Any]:
+def _records(measured: Sharpness | tuple[Sharpness, ...]) -> dict[str, Any]:
     """One measure, or that of all layers, as JSON types."""
-    return found.record if isinstance(found, Sharpness) else {"layers": [result.record for result in found]}
+    return measured.record if isinstance(measured, Sharpness) else {"layers": [result.record for result in measured]}
 
 
-def _numbers(found: Eigenpairs | TraceEstimate | SpectralDensity) -> dict[str, Any]:
+def _numbers(measured: Eigenpairs | TraceEstimate | SpectralDensity) -> dict[str, Any]:
     """A result without eigenvectors, and what it is of, as JSON types."""
-    metadata = {key: value for key, value in found.metadata.items() if key not in ("parameters", "versions")}
-    fields = {name: value for name, value in vars(found).items() if name not in ("vectors", "metadata")}
+    metadata = {key: value for key, value in measured.metadata.items() if key not in ("parameters", "versions")}
+    fields = {name: value for name, value in vars(measured).items() if name not in ("vectors", "metadata")}
     return {**{name: np.asarray(value).tolist() for name, value in fields.items()}, "metadata": metadata}

@@ -133,8 +133,8 @@ def _layer_table(networks: Mapping[str, Sequence[Network]]) -> str:
 
     def of(layer: str) -> Callable[[Network], Value]:
         def value(network: Network) -> Value:
-            found = [entry for entry in network["layers"].get("layers", []) if entry["layer"] == layer]
-            return _estimate(found[0]) if found else (None, None, True)
+            entries = [entry for entry in network["layers"].get("layers", []) if entry["layer"] == layer]
+            return _estimate(entries[0]) if entries else (None, None, True)
 
         return value
 
@@ -195,9 +195,9 @@ def _definitions(networks: Mapping[str, Sequence[Network]]) -> str:
     """Definition, radius and source of every measure that any network has."""
     lines = {}
     for measure, title in SHARPNESS_COLUMNS.items():
-        found = [run[measure] for runs in networks.values() for run in runs if "failed" not in run[measure]]
-        if found:
-            one = found[0]
+        results = [run[measure] for runs in networks.values() for run in runs if "failed" not in run[measure]]
+        if results:
+            one = results[0]
             lines[title] = f"{one['definition']}; r = {one['radius']:g} ({one['source']})."
     return bullet_list(lines)
 
