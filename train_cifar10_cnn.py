@@ -50,7 +50,7 @@ def main(
     Args:
         dataset: Data set: cifar10, folder:PATH (PATH/train/<class>/*, PATH/test/<class>/*), mnist, mnist-5k,
             fashion-mnist or digits.
-        data_dir: Folder where data sets are looked for and downloaded to.
+        data_dir: Folder of the data sets, also for downloads.
         limit: Train on the first LIMIT samples only; the test set stays whole.
         epochs: Passes over the training data.
         batch_size: Samples per step.

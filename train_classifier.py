@@ -56,7 +56,7 @@ def main(
         model: Model by name, see above; the file of FILE.py:FUNCTION is run.
         dataset: Data set: mnist, fashion-mnist, cifar10, mnist-5k, digits, folder:PATH, moons, circles, gaussians,
             xor, or auto (all of MNIST if it is there or can be downloaded, otherwise mnist-5k, with a warning).
-        data_dir: Folder where data sets are looked for and downloaded to.
+        data_dir: Folder of the data sets, also for downloads.
         limit: Train on the first LIMIT samples only; the test set stays whole.
         device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
         save_epochs: Epochs that get a checkpoint (0: before training), or all; the last one always does.

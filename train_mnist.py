@@ -50,7 +50,7 @@ def main(
     Args:
         dataset: Data set: mnist, mnist-5k, fashion-mnist, digits, cifar10, folder:PATH, or auto (all of MNIST
             if it is there or can be downloaded, otherwise mnist-5k, with a warning).
-        data_dir: Folder where data sets are looked for and downloaded to.
+        data_dir: Folder of the data sets, also for downloads.
         limit: Train on the first LIMIT samples only; the test set stays whole.
         epochs: Passes over the training data.
         batch_size: Samples per step.

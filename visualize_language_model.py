@@ -39,7 +39,7 @@ def main(
         network: The GPT that is trained where no model is named.
         training: How it is trained, and adapters with their own number of steps.
         out: Folder for the results; those of other models and texts stay.
-        force: Train and compute again even where the same result is already there.
+        force: Train and compute again even if the same result is stored.
     """
     cli.check_language_options(choice, view, network, training)
     out = cli.make_folder(out)

@@ -93,7 +93,7 @@ def main(
         drawing: How it is drawn.
         subset: Random samples of the training data to evaluate on, instead of all.
         device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
-        force: Train and compute again even where the same result is already there.
+        force: Train and compute again even if the same result is stored.
         out: Folder for the results; those of other networks stay, and the new ones get their names.
     """
     evaluation = cli.Evaluation(device=device, data_dir=source.data_dir, force=force)

@@ -1,4 +1,4 @@
-"""What the scripts tell: settings, written files, options without effect, advice beside an error of the library."""
+"""Messages of the scripts: settings, written files, options without effect, advice added to errors of the library."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ __all__ = ["advised", "describe", "note_unused", "optional", "refuse_unused", "w
 
 
 def wrote(path: Path) -> None:
-    """Tell that the file at ``path`` was written, or was there already."""
+    """Print that the file at ``path`` was written, or existed already."""
     print(f"Wrote {path}", flush=True)
 
 
 @contextlib.contextmanager
 def advised(advice: str) -> Iterator[None]:
-    """Add ``advice``, which may name options, to an error of the library, which knows of none."""
+    """Add ``advice``, which may name options, to errors of the library, which name none."""
     try:
         yield
     except InputError as error:
@@ -27,7 +27,7 @@ def advised(advice: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def optional(what: str) -> Iterator[None]:
-    """Do without ``what`` where the library refuses it, and print why."""
+    """Print why ``what`` is left out if the library refuses it, and continue."""
     try:
         yield
     except InputError as error:
@@ -35,11 +35,11 @@ def optional(what: str) -> Iterator[None]:
 
 
 def refuse_unused(where: str, *groups: tuple[Any, Any], **options: tuple[object, object]) -> None:
-    """Raise InputError for options that are not at their defaults although nothing depends on them ``where`` they are.
+    """Raise InputError for options that differ from their defaults but have no effect in the mode ``where``.
 
     Args:
-        where: in which mode, such as "with --from".
-        groups: (settings, the same with their defaults).
+        where: The mode, such as "with --from".
+        groups: Pairs of settings and the same settings with their defaults.
         options: name -> (value, default).
     """
     if unused := _unused(where, *groups, **options):
@@ -47,7 +47,7 @@ def refuse_unused(where: str, *groups: tuple[Any, Any], **options: tuple[object,
 
 
 def note_unused(where: str, *groups: tuple[Any, Any], **options: tuple[object, object]) -> None:
-    """Print a line instead, where leaving them out would only be tedious; otherwise as `refuse_unused`."""
+    """Like `refuse_unused`, but print a line instead of raising an error."""
     if unused := _unused(where, *groups, **options):
         print(f"Note: {unused}", flush=True)
 

@@ -33,37 +33,37 @@ MOST_POINTS = 10**8  # of a grid: arrays of 0.8 GB each
 
 
 class Checked(Protocol):
-    """Settings that refuse values out of range."""
+    """Settings that can check their values."""
 
     def check(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The trained network to look at."""
+    """The trained network."""
 
     checkpoint: Path = DEFAULT_CHECKPOINT
-    """Trained model (.pth); the default one is trained first where it is missing."""
+    """Trained model (.pth); the default one is trained first if it is missing."""
     model: str | None = None
     """FILE.py:FUNCTION that built the network of the checkpoint, if it is your own; THAT FILE IS RUN."""
     accept_mismatch: bool = False
-    """Continue where the network does not reach the test loss and accuracy that are stored in its checkpoint."""
+    """Continue although the network does not reach the test loss and accuracy stored in its checkpoint."""
 
 
 @dataclass(frozen=True)
 class PlaneChoice:
-    """Which plane, and which part of it."""
+    """The plane, and the part of it that is evaluated."""
 
     seed: int = 42
     """Seed of the two random directions (and of a random choice of samples)."""
     normalize: Literal["filter", "layer", "model", "none"] = "filter"
-    """Scale of the directions: every filter, every layer or the whole model has the norm of the weights."""
+    """Parts in which directions get the norms of the weights: every filter, every layer, the whole model, or none."""
     ignore: tuple[str, ...] = ("bias", "norm")
     """Parameters that are not moved: bias, norm (normalisation layers), or patterns of parameter names."""
     orthogonal: bool = False
     """Make the directions orthogonal within every filter."""
     distribution: Literal["gaussian", "uniform", "rademacher"] = "gaussian"
-    """Distribution of the raw directions."""
+    """Distribution of the entries of the directions before normalisation."""
     alpha_range: tuple[float, float] = (-1.0, 1.0)
     """First and last coordinate along the first direction."""
     beta_range: tuple[float, float] = (-1.0, 1.0)
@@ -71,14 +71,14 @@ class PlaneChoice:
     resolution: int | tuple[int, int] = 51
     """Grid points along both axes, or along each."""
     range: Literal["auto"] | None = None
-    """auto: both ranges become -s to s, with the s at which the loss has risen by --rise."""
+    """auto: both ranges are -s to s, where s is the span over which the loss rises by --rise."""
     rise: float = 1.0
     """Rise of the mean loss for --range auto, in units of the loss."""
     zoom: float = 1.0
-    """Factor on both ranges: 0.01 looks a hundred times closer."""
+    """Factor of both ranges: 0.01 magnifies a hundred times."""
 
     def check(self) -> None:
-        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        """Raise InputError if a value is out of range; the message says what to change."""
         check_seed(self.seed)
         check_resolution(self.resolution)
         check_number("zoom", self.zoom, above=0)
@@ -110,7 +110,7 @@ class PlaneChoice:
         }
 
     def pairs(self, count: int) -> list["PlaneChoice"]:
-        """``count`` choices with the seeds from this one's on."""
+        """``count`` choices with consecutive seeds, beginning with this one's."""
         return [replace(self, seed=self.seed + k) for k in range(count)]
 
     @property
@@ -123,27 +123,29 @@ class PlaneChoice:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the losses are computed."""
+    """The computation of the losses."""
 
     method: Literal["auto", "affine", "prefix", "direct"] = "auto"
-    """Evaluation method; auto takes the fastest that provably fits the network."""
+    """Evaluation method; auto chooses the fastest that is exact for the network."""
     tolerance: float | Literal["noise"] | None = None
-    """Interpolate where errors stay below this share of the loss (0.01), or a third of its standard error (noise)."""
+    """Interpolate some points with errors below this share of the loss (0.01), or a third of its standard error
+    (noise)."""
     batch_norm: Literal["running", "batch", "recalibrate"] | None = None
-    """Statistics of BatchNorm layers: the trained ones (default), of each batch, or re-estimated at every point."""
+    """Statistics of BatchNorm layers: running (those of training; default), of each batch, or recalibrate (estimated
+    from all samples at every point)."""
     precision: Literal["full", "tf32", "bf16"] = "full"
-    """Forward passes in float32 (full), or faster and rounded: tf32 (CUDA), bf16; the error is measured."""
+    """Forward passes in float32 (full), or faster in tf32 (CUDA) or bf16, whose error is measured."""
     batch_size: int | None = None
-    """Samples of a mini-batch, or of each batch under --batch-norm batch (None is 256); else chosen by timing."""
+    """Samples of a mini-batch, or of each batch for --batch-norm batch (None: 256); otherwise chosen by timing."""
     device: str = "auto"
-    """auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps."""
+    """auto (the first available of cuda, mps and cpu), cpu, cuda, cuda:N or mps."""
     data_dir: Path = Path("data")
-    """Folder where data sets are looked for and downloaded to."""
+    """Folder of the data sets, also for downloads."""
     force: bool = False
-    """Compute again even where the same result is already there."""
+    """Compute again even if the same result is stored."""
 
     def check(self) -> None:
-        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        """Raise InputError if a value is out of range; the message says what to change."""
         check_tolerance(self.tolerance)
         check_count("batch_size", self.batch_size)
         device = select_device(self.device)
@@ -158,25 +160,25 @@ class Evaluation:
         return {name: getattr(self, name) for name in names}
 
     def of_minibatches(self) -> "Evaluation":
-        """How single mini-batches are evaluated: as a training step would, unless something else is asked for."""
+        """The settings for single mini-batches: by default those of a training step."""
         return replace(self, batch_norm=self.batch_norm or "batch", batch_size=self.batch_size or 256)
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is drawn, and how."""
+    """The figures."""
 
     levels: int = 30
-    """Bands of the contours."""
+    """Number of bands of the contours."""
     log_scale: bool = False
     """Colours and heights on a logarithmic scale."""
     figures: bool = True
-    """Draw figures; --no-figures only computes."""
+    """Draw figures; with --no-figures results are only computed."""
     html: bool = False
-    """Also write a page to explore the surfaces in; it opens in a browser, without a connection to the web."""
+    """Also write an interactive page of the surfaces for the browser, which works offline."""
 
     def check(self) -> None:
-        """Raise InputError, with one line that says what to change, where nothing can be drawn like this."""
+        """Raise InputError if nothing can be drawn with these settings; the message says what to change."""
         check_levels(self.levels)
         if not self.figures:
             unused = {name: (getattr(self, name), getattr(Drawing, name)) for name in ("levels", "log_scale")}
@@ -185,16 +187,16 @@ class Drawing:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What the network is made of; an option that the model does not have is refused."""
+    """Options of the network; an option that the model does not have is refused."""
 
     activation: Literal["relu", "sigmoid", "tanh", "gelu"] | None = None
-    """Activation function of resnet, vgg, simplenet and mlp; None is relu."""
+    """Activation function of resnet, vgg, simplenet and mlp; None means relu."""
     normalization: Literal["batch", "layer", "group", "rms", "dyt", "piecewise", "none"] | None = None
-    """Normalisation layers of resnet, vgg and norm-cnn; None is batch."""
+    """Normalisation layers of resnet, vgg and norm-cnn; None means batch."""
     shortcuts: bool = True
-    """Shortcuts of resnet; --no-shortcuts leaves them out."""
+    """Shortcuts of resnet; --no-shortcuts removes them."""
     hidden: int | None = None
-    """Hidden units of simplenet; None is 20."""
+    """Hidden units of simplenet; None means 20."""
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class PathSource:
     """Data set: mnist, fashion-mnist, cifar10, mnist-5k, digits, folder:PATH, or auto (all of MNIST if it is there or
     can be downloaded, otherwise mnist-5k, with a warning)."""
     data_dir: Path = Path("data")
-    """Folder where data sets are looked for and downloaded to."""
+    """Folder of the data sets, also for downloads."""
     limit: int | None = 1000
     """Train on the first LIMIT samples only; None is all of them."""
     seeds: tuple[int, ...] = ()

@@ -168,8 +168,8 @@ def _refuse_pickles(folder: Path) -> None:
     if pickled:
         names = ", ".join(map(str, pickled[:3])) + ", ..." * (len(pickled) > 3)
         raise InputError(
-            f"{folder} holds pickled files ({names}), which can run code when they are loaded; write the model as safetensors with save_pretrained into a folder without "
-            "them"
+            f"{folder} holds pickled files ({names}), which can run code when they are loaded; write the model as "
+            "safetensors with save_pretrained into a folder without them"
         )
 
 
