@@ -35,6 +35,7 @@ from landscape.cli.language import (
     LanguageView,
     check_language_options,
     load_language_subject,
+    with_adapters,
 )
 from landscape.cli.language_measurements import (
     LanguageMeasurements,
@@ -94,6 +95,10 @@ from landscape.curvature.report import (
     time_estimate,
     trace_line,
 )
+from landscape.datasets.text import (
+    Bytes,
+    load_text,
+)
 from landscape.evaluation import (
     check_tolerance,
     load_or_find_span,
@@ -104,6 +109,9 @@ from landscape.models import (
     check_model,
     import_own,
     is_own,
+)
+from landscape.models.pretrained import (
+    adapter_step,
 )
 from landscape.plotting import (
     animation_formats,
@@ -183,6 +191,7 @@ __all__ = [
     "DEFAULT_TRAINING",
     "MOST_LEVELS",
     "SHARPNESS_CAUTION",
+    "Bytes",
     "Conditions",
     "CurvatureSettings",
     "Drawing",
@@ -201,6 +210,7 @@ __all__ = [
     "RecordedPaths",
     "Run",
     "Subject",
+    "adapter_step",
     "advised",
     "animation_formats",
     "arg",
@@ -249,6 +259,7 @@ __all__ = [
     "load_or_record_language_model",
     "load_shared_data",
     "load_subject",
+    "load_text",
     "make_folder",
     "note_unused",
     "note_unused_batch_norm",
@@ -285,6 +296,7 @@ __all__ = [
     "time_estimate",
     "trace_line",
     "train_checkpoint",
+    "with_adapters",
     "with_time_left",
     "write_json",
     "write_log",
