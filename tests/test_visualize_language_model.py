@@ -1,9 +1,10 @@
 """The script of language models: a small GPT trained here, folders of the transformers library, adapters, bad input."""
 
-import importlib
+import importlib.util
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -241,3 +242,29 @@ def test_a_name_without_a_connection_is_refused_at_once(tmp_path, text, monkeypa
     monkeypatch.setattr(socket, "create_connection", offline)
     line = refused(capsys, "--model", "nobody/nothing", "--text", text, *SMALL, "--out", tmp_path)
     assert "there is no folder nobody/nothing here, and no connection to" in line
+
+
+def example(name):
+    path = Path(script.__file__).parent / "examples" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_fine_tuning_lowers_the_loss_of_the_new_text_along_the_line(tmp_path):
+    example("fine_tuning")(layers=1, steps=6, new_steps=4, tokens=256, resolution=3, device="cpu", out=tmp_path)
+    found = json.loads((tmp_path / "fine_tuning.json").read_text())
+    line = found["barriers"]["new text"]
+    assert found["losses"]["new text, after"] < found["losses"]["new text, before"]
+    assert line["first_loss"] == pytest.approx(found["losses"]["new text, before"], rel=1e-5)
+    assert line["second_loss"] == pytest.approx(found["losses"]["new text, after"], rel=1e-5)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"planes.png", "line.png"}
+
+
+def test_lines_of_adapters_and_of_weights_are_compared_at_equal_distance(tmp_path):
+    pytest.importorskip("peft")
+    example("lora_plane")(layers=1, steps=6, adapter_steps=4, tokens=128, directions=2, device="cpu", out=tmp_path)
+    found = json.loads((tmp_path / "lora.json").read_text())
+    assert found["rise at |dW| / |W| = 0.1"].keys() == {"weights", "adapters"}
+    assert (tmp_path / "lora.png").stat().st_size > 10_000 and len([*tmp_path.glob("line_*.npz")]) == 4

@@ -51,7 +51,7 @@ class LanguageChoice:
     online; None trains a small GPT on the text."""
     text: Path | None = None
     """File of text in UTF-8, whose last tenth is held out; None takes the topics of pydoc, which every Python has."""
-    tokens: int = 8192
+    tokens: int = 4096
     """Tokens of training text, and as many held out, that the loss is evaluated on, in whole sequences."""
     sequence_length: int | None = None
     """Tokens of a sequence; None is 128, or fewer where the model takes no more."""
