@@ -3,7 +3,6 @@
 import gzip
 import os
 import shutil
-import sys
 import urllib.request
 import warnings
 from pathlib import Path
@@ -14,15 +13,20 @@ import torch
 
 torch.set_num_threads(1)  # the networks of the tests are so small that a second thread only costs
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+REAL_DATA = Path(os.environ.get("LANDSCAPE_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
 
 
 @pytest.fixture(scope="session")
 def real_data(tmp_path_factory):
-    """A data folder with all of MNIST, unpacked from ../shared/data beside the repository."""
-    packed = sorted((SHARED / "MNIST" / "raw").glob("*.gz"))
+    """A data folder with all of MNIST, unpacked from the folder in LANDSCAPE_TEST_DATA, or from ../shared/data."""
+    packed = sorted((REAL_DATA / "MNIST" / "raw").glob("*.gz"))
     if len(packed) < 4:
-        missing = f"needs the four packed MNIST files in {SHARED / 'MNIST' / 'raw'}"
+        missing = f"needs the four packed MNIST files in {REAL_DATA / 'MNIST' / 'raw'} (LANDSCAPE_TEST_DATA/MNIST/raw)"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
     folder = tmp_path_factory.mktemp("real_data")
     (folder / "MNIST" / "raw").mkdir(parents=True)
@@ -49,13 +53,22 @@ def offline(monkeypatch):
 
 
 @pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder, for scripts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # run_script replaces it
+    return tmp_path
+
+
+@pytest.fixture
 def clean_figures():
-    """Warnings are errors, and no pyplot figure is left."""
+    """Warnings are errors, and figures of pyplot are closed afterwards."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
-    if "matplotlib.pyplot" in sys.modules:
-        sys.modules["matplotlib.pyplot"].close("all")
+    from matplotlib import pyplot  # only here: most tests draw without it
+
+    pyplot.close("all")
 
 
 @pytest.fixture

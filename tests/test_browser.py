@@ -17,6 +17,7 @@ from landscape.explorer import explore, plot_path_html
 from landscape.explorer.pages import page_script
 
 ARTIFACTS = Path(__file__).parents[1] / "test-artifacts"
+pytestmark = pytest.mark.browser
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_visualize import explored, run, stamps
+from scripts import explored, run, stamps
 
 import landscape_lib as ll
 from landscape.evaluation.budget import BudgetPlan

@@ -41,13 +41,6 @@ def result(norm, name, kind="hessian", seed=0, folder="output"):
     return json.loads(Path(folder, "json", f"{kind}_{norm}.json").read_text())[str(seed)][name]["result"]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MPLBACKEND", "agg")
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The folder of a run of two norms, and what it printed."""
@@ -172,6 +165,7 @@ def assert_close(first, second):
         assert first == second
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_numbers(finished, here, capsys):
     """kill -9 while the trained network is measured."""
     command = [sys.executable, str(ROOT / "compare_normalizations.py"), *TOY, "--norms", "none"]

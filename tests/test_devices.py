@@ -8,8 +8,6 @@ from networks import NETWORKS, images, make
 import landscape_lib as ll
 from landscape.runtime import float32_products, kept_random_state
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
 
 def test_auto_takes_the_best_device_there_is():
     expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -50,7 +48,7 @@ def test_float32_products_is_set_and_put_back():
         torch.set_float32_matmul_precision(before[0])
 
 
-@needs_cuda
+@pytest.mark.gpu
 @pytest.mark.parametrize("method", ["auto", "direct"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_cuda_gives_the_surface_of_the_cpu(name, method):
@@ -70,7 +68,7 @@ def test_cuda_gives_the_surface_of_the_cpu(name, method):
     np.testing.assert_allclose(surfaces[1].accuracy, surfaces[0].accuracy, atol=1 / 300 + 1e-9)
 
 
-@needs_cuda
+@pytest.mark.gpu
 @pytest.mark.parametrize("policy", ["running", "batch", "recalibrate"])
 def test_batch_norm_policies_on_cuda(policy):
     model, data = make("residual"), images(64)
@@ -83,7 +81,7 @@ def test_batch_norm_policies_on_cuda(policy):
     np.testing.assert_allclose(cuda.loss, cpu.loss, rtol=1e-4)
 
 
-@needs_cuda
+@pytest.mark.gpu
 def test_a_model_on_cuda_keeps_its_device_and_gives_the_directions_of_the_cpu():
     model = make("cnn")
     on_cpu = ll.random_plane(model, seed=4, orthogonal=True)

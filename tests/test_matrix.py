@@ -27,12 +27,6 @@ MATRIX = ll.studies.Matrix(architectures=("shallow-small", "medium"), activation
 FILES = ["checkpoints/final.pth", "checkpoints/init.pth", "checkpoints/mid_002.pth", "metrics.json", "summary.json"]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def train(*options):
     ll.cli.run_script(run_full_matrix.main, [*TOY, *options])
 
@@ -136,6 +130,7 @@ def test_tasks_are_dealt_to_the_ranks_and_wait_for_all(monkeypatch):
     assert dealt == [["0", "3"], ["1", "4"], ["2"]] and waited == [None] * 3
 
 
+@pytest.mark.slow
 def test_a_killed_matrix_goes_on_in_other_processes_to_the_same_bytes(here):
     options = ["--epochs", "15", "--activations", "relu", "tanh"]
     command = [sys.executable, str(ROOT / "run_full_matrix.py"), *TOY, *options, "--output-root", "killed"]

@@ -1,18 +1,18 @@
 """measure_curvature.py as a user runs it, its figures, and the edge of stability."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scripts
 import torch
 from surfaces import new_axes
 
 import landscape_lib as ll
 from examples.edge_of_stability import descend
 from landscape.results import Eigenpairs, SpectralDensity
+from landscape.sharpness.measures import sharpness_in
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--samples", "25", "--k", "3", "--probes", "2", "--steps", "4", "--max-products", "30", "--resolution", "4"]
@@ -37,14 +37,7 @@ def checkpoint(tmp_path, monkeypatch):
 
 def run(*arguments):
     """Exit code of the script."""
-    before, sys.argv = sys.argv, ["measure_curvature.py", "--checkpoint", "net.pth", *TINY, *arguments]
-    try:
-        runpy.run_path(str(ROOT / "measure_curvature.py"), run_name="__main__")
-    except SystemExit as stop:
-        return stop.code or 0
-    finally:
-        sys.argv = before
-    return 0
+    return scripts.run("measure_curvature.py", "--checkpoint", "net.pth", *TINY, *arguments)
 
 
 def test_the_script_writes_every_file_and_computes_once(checkpoint, capsys):
@@ -169,9 +162,8 @@ def test_gradient_descent_ends_at_the_edge_of_stability():
 
 
 def test_sharpness_is_measured_once_for_one_recipe(tmp_path, monkeypatch):
-    stored = sys.modules["landscape.sharpness.stored"]
-    calls, original = [], stored.sharpness_in
-    monkeypatch.setattr(stored, "sharpness_in", lambda *a, **k: calls.append(a[1]) or original(*a, **k))
+    calls, measure = [], lambda *a, **k: calls.append(a[1]) or sharpness_in(*a, **k)
+    monkeypatch.setattr("landscape.sharpness.stored.sharpness_in", measure)
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 3)
     data = (torch.randn(9, 4), torch.arange(9) % 3)

@@ -22,11 +22,9 @@ def build(classes, input_shape, scale=1.0):
 """
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def own_network(here):
     Path("mine.py").write_text(OWN)
-    return tmp_path
 
 
 def save(path, seed=0, metrics=None, name="linear-mnist", model=None):

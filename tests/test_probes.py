@@ -160,6 +160,7 @@ def test_only_what_changed_is_made_again(here):
     assert not (here / "reports" / "figures" / GROUP / "connectivity" / "connectivity.png").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_call_goes_on_to_the_same_reports(here):
     texts = {path.name: path.read_bytes() for path in (here / "reports").glob("*.*")}
     numbers = {path: path.read_text() for path in (here / "reports" / "experiments").rglob("probes.json")}

@@ -15,6 +15,7 @@ import torch
 import landscape_lib as ll
 from landscape.runtime import ranks
 
+pytestmark = pytest.mark.slow  # every test starts several processes
 ROOT = Path(__file__).parents[1]
 ALONE = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
 KILLED_ONCE = """

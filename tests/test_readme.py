@@ -20,6 +20,7 @@ EXAMPLES = {name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, 
 COMMANDS = sorted(set(re.findall(r"python ([a-z_]+\.py[^`&]*?)(?:`|&|\n(?!--))", "\n".join(PAGES.values()))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [name for name, examples in EXAMPLES.items() if examples])
 def test_the_python_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

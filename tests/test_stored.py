@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import sys
 import threading
 import types
 
@@ -120,14 +119,14 @@ def test_the_digest_of_a_function_made_by_a_library_follows_its_closure(monkeypa
 
 def test_the_digest_follows_global_values(monkeypatch):
     before = digest_of(calls(uses_global))
-    monkeypatch.setattr(sys.modules[__name__], "SCALE", 5.0)
+    monkeypatch.setitem(globals(), "SCALE", 5.0)
     assert digest_of(calls(uses_global)) != before
 
 
 def test_the_digest_follows_values_of_modules_inside_modules(monkeypatch):
     outer, inner = (types.ModuleType(name) for name in ("settings_of_tests", "settings_of_tests.inner"))
     outer.inner, inner.factor, inner.outer = inner, 1.0, outer
-    monkeypatch.setattr(sys.modules[__name__], "settings", outer, raising=False)
+    monkeypatch.setitem(globals(), "settings", outer)
     loss = lambda model, batch: settings.inner.factor * model(batch[0]).sum(1)  # noqa: F821, E731
     before = digest_of(loss)
     assert digest_of(loss) == before is not None

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ import train_classifier
 
 ROOT = Path(__file__).parents[1]
 TOY = ["--dataset", "digits", "--epochs", "2", "--limit", "65", "--batch-size", "32", "--device", "cpu"]
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # run_script replaces it
-    return tmp_path
 
 
 def train(*options):
@@ -100,6 +92,7 @@ def test_a_run_is_never_overwritten_and_a_finished_one_stays_as_it_is(here, caps
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits(here):
     """kill -9 while an epoch runs; crops, momentum, BatchNorm and a single sample left over (65 = 2 * 32 + 1)."""
     options = ["--model", "resnet8", "--augment", "crop-flip", "--epochs", "20", "--save-epochs", "all"]

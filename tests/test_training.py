@@ -4,7 +4,6 @@ import ast
 import importlib
 import random
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -283,13 +282,6 @@ def test_a_state_of_another_run_is_refused(tmp_path):
 
 SCRIPTS = ("train_mnist", "train_cifar10_cnn")
 TOY = ["--dataset", "digits", "--epochs", "2", "--limit", "200", "--out", "model.pth", "--device", "cpu"]
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # run_script replaces it
-    return tmp_path
 
 
 def script(name: str):

@@ -1,18 +1,14 @@
 """The visualisation scripts as a user runs them, in-process and small: files, idempotence, refusals."""
 
 import json
-import re
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scripts import explored, run, stamps
 
 import landscape_lib as ll
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -37,34 +33,12 @@ def folder(tmp_path, monkeypatch, small_data):
     return tmp_path
 
 
-def run(script, *arguments):
-    """Run a script as the command line does; give back its exit code."""
-    before, sys.argv = sys.argv, [script, *arguments]
-    try:
-        runpy.run_path(str(ROOT / script), run_name="__main__")
-    except SystemExit as stop:
-        return stop.code or 0
-    finally:
-        sys.argv = before
-    return 0
-
-
 def landscape(*arguments):
     return run("visualize_loss_landscape.py", "--resolution", "5", *arguments)
 
 
 def singles(*arguments):
     return run("visualize_single_sample_landscapes.py", "--resolution", "5", "--samples", "3", *arguments)
-
-
-def explored(page):
-    """The names of the surfaces in a page of the explorer."""
-    content = re.search(r'id="content">(.*?)</script>', Path(page).read_text("utf-8"), re.DOTALL)[1]
-    return [surface["name"] for surface in json.loads(content)["surfaces"]]
-
-
-def stamps(folder):
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
 
 
 @pytest.mark.parametrize(
