@@ -23,21 +23,22 @@ def barrier(
     definition: Definition = "entezari",
     **options: Any,
 ) -> Barrier:
-    """The rise max_t L((1 - t) a + t b) - B(t) of the loss on the straight line between two networks, see `Barrier`.
+    """The barrier max_t L((1 - t) a + t b) - B(t) of the loss on the straight line between two networks.
 
-    Networks with BatchNorm get their statistics anew at every point of the line, ends included, unless the objective
-    says otherwise: compare Jordan et al. 2023, "REPAIR: REnormalizing Permuted Activations for Interpolation Repair".
+    By default the statistics of BatchNorm layers are estimated at every point of the line, including its ends; compare
+    Jordan et al. 2023, "REPAIR: REnormalizing Permuted Activations for Interpolation Repair".
 
     Args:
-        objective: the loss L; its network gives only the architecture.
-        a: the network at t = 0.
-        b: the network at t = 1.
-        resolution: points of the line, ends included; the maximum is over them.
-        definition: of the base B: "entezari", (1 - t) L(a) + t L(b), or "frankle", (L(a) + L(b)) / 2.
-        options: passed on to `evaluate`.
+        objective: The loss L; only the architecture of its network matters.
+        a: The network at t = 0.
+        b: The network at t = 1.
+        resolution: Number of points of the line, including both ends; the maximum is taken over them.
+        definition: The base B: "entezari" for (1 - t) L(a) + t L(b), or "frankle" for (L(a) + L(b)) / 2.
+        options: Passed on to `evaluate`.
 
     Raises:
-        InputError: networks of other architectures, an unknown definition, and what `evaluate` refuses.
+        InputError: the networks have other architectures, the definition is unknown, or `evaluate` refuses the
+            arguments.
 
     Example:
         >>> import torch

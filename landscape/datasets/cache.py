@@ -37,12 +37,12 @@ def cached_arrays(path: Path, names: tuple[str, ...], recipe: dict[str, Any], de
     def read(place: Path) -> tuple[Arrays, dict[str, Any]] | None:
         try:
             stored = read_arrays(place, forms, WHAT, WAY_OUT)
-            # An earlier version told what a cache is of by its name alone.
-            said = parsed(str(stored[RECIPE]), f"{place}: its recipe", WAY_OUT) if RECIPE in stored else recipe
+            # Caches of an earlier version hold no recipe; their names identify them.
+            recorded = parsed(str(stored[RECIPE]), f"{place}: its recipe", WAY_OUT) if RECIPE in stored else recipe
         except InputError as error:
             warnings.warn(str(error), stacklevel=5)
             return None
-        return {name: stored[name] for name in names}, said if isinstance(said, dict) else {}
+        return {name: stored[name] for name in names}, recorded if isinstance(recorded, dict) else {}
 
     def write(place: Path, arrays: Arrays) -> None:
         try:

@@ -48,39 +48,39 @@ def evaluate(
     resume: str | Path | None = None,
     progress: bool = True,
 ) -> Surface:
-    """Mean loss over the samples, its standard error and the accuracy at every point of a grid on a slice.
+    """Compute the mean loss, its standard error and the accuracy at every point of a grid on a slice.
 
-    loss[i, j] = 1/N sum_n l_n(slice(alphas[i], betas[j])), averaged in float64 whatever the batch size. Before it
-    returns, the result is compared with plain forward passes: at the origin on all samples (where the grid
-    contains it), at corners and interior points on the first batch, and at the networks that the slice goes through
-    with these themselves.
+    loss[i, j] = 1/N sum_n l_n(slice(alphas[i], betas[j])), averaged in float64, independent of the batch size. Before
+    the surface is returned, it is compared with plain forward passes: at the origin on all samples (if the grid
+    contains it), at corners and interior points on the first batch, and at the networks of the slice with the losses of
+    these networks themselves.
 
     Args:
-        objective: what to evaluate; its own state does not change.
-        slice_: a line, a curve or a plane through the parameters of the objective's network.
-        alpha_range: first and last coordinate along the first direction.
-        beta_range: the same along the second direction; not used on a line or curve.
-        resolution: grid points along each axis, one number or two; at least 2.
-        per_sample: keep the losses of all samples, [A, B, N].
+        objective: The losses; the objective is not changed.
+        slice_: A line, a curve or a plane through the parameters of the objective's network.
+        alpha_range: First and last coordinate along the first direction.
+        beta_range: First and last coordinate along the second direction; not used on a line or curve.
+        resolution: Number of grid points along each axis, at least 2: one number, or two.
+        per_sample: Keep the losses of all samples, [A, B, N].
         method: "affine" (networks whose logits are affine in the coordinates), "prefix" (what precedes the first
             perturbed layer is computed once), "direct" (a forward pass at every point), or "auto", the first of
             these that provably fits. "affine" may compute mean and variance at Chebyshev points (see
             ``metadata["method_settings"]``), where these determine the whole grid to the rounding of the dtype.
-        tolerance: None evaluates every point. A number such as 0.01 allows interpolation where the loss is smooth:
-            errors up to 0.01 max(|loss|, a hundredth of the median loss), confirmed at 88 fresh points or more, also on
-            the border; "noise" allows a third of the standard error. See `landscape.evaluation.refinement.selection`;
-            standard error and accuracy are interpolated by the same functions without a tolerance, and how far off
-            all of them are to be expected is in ``metadata["interpolation"]``. Where that is faster (the method is
-            "affine", the grid takes no longer than a plan) every point is evaluated all the same.
-        budget: seconds after which a refinement ends in any case; the error that it has reached is reported.
-        resume: file that keeps finished points; an interrupted evaluation with the same file goes on. A callable loss
-            must be one that can be recognised, see `landscape.objective.code`.
-        progress: show the expected time and a progress bar.
+        tolerance: None: evaluate every point. A number such as 0.01: interpolate where the loss is smooth, with errors
+            up to 0.01 max(|loss|, a hundredth of the median loss), verified at 88 or more other points, also on the
+            border. "noise": errors up to a third of the standard error. See
+            `landscape.evaluation.refinement.selection`. Standard error and accuracy are interpolated as well, without
+            a tolerance; the expected errors of all are in ``metadata["interpolation"]``. If it is faster (the method
+            is "affine", or the grid takes no longer than planning), every point is evaluated nevertheless.
+        budget: Seconds after which the refinement ends; the error reached by then is reported.
+        resume: File in which finished points are stored; an interrupted evaluation with the same file is resumed. A
+            callable loss must be identifiable, see `landscape.objective.code`.
+        progress: Show the expected time and a progress bar.
 
     Raises:
-        InputError: a range, resolution, method or tolerance that cannot be used; a slice of another network, or of
-            networks whose buffers cannot be mixed or are not known; a per-sample result that does not fit into memory;
-            a resume file of another evaluation.
+        InputError: a range, resolution, method or tolerance cannot be used; the slice belongs to another network, or
+            to networks whose buffers cannot be interpolated or are unknown; the losses of all samples do not fit into
+            memory; or the resume file belongs to another evaluation.
 
     Example:
         >>> from landscape_lib import objective, random_plane
@@ -122,7 +122,7 @@ def _check_request(
     budget: float | None,
     per_sample: bool,
 ) -> None:
-    """Raise InputError where a method, a tolerance or a budget cannot be used, or losses do not fit into memory."""
+    """Raise InputError if a method, tolerance or budget cannot be used, or if losses do not fit into memory."""
     if method != "auto" and method not in METHODS:
         raise InputError(f"unknown method {method!r}; use 'auto' or one of {', '.join(map(repr, METHODS))}")
     check_tolerance(tolerance, objective, per_sample)

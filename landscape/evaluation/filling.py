@@ -1,4 +1,4 @@
-"""Fill the points of a grid: all of them, or those from which the others follow within a tolerance."""
+"""Filling the points of a grid: all are evaluated, or some, from which the others are interpolated."""
 
 import functools
 import math
@@ -33,7 +33,7 @@ ROUND_SECONDS = 20.0  # work between two saves of a resume file, or two exchange
 
 @dataclass(frozen=True)
 class Goal:
-    """How exact a surface is to be, and when its refinement ends in any case."""
+    """The tolerance of a surface, and the time at which its refinement ends."""
 
     tolerance: float | str | None
     budget: float | None  # seconds
@@ -41,7 +41,7 @@ class Goal:
 
     @classmethod
     def of(cls, tolerance: float | str | None, budget: float | None) -> "Goal":
-        """The goal of an evaluation that begins now."""
+        """The goal of an evaluation that begins now, with a ``budget`` in seconds."""
         return cls(tolerance, budget, math.inf if budget is None else time.perf_counter() + budget)
 
 
@@ -133,11 +133,11 @@ class _Pace:
 
     @property
     def planning(self) -> float:
-        """Seconds spent on anything but evaluating points."""
+        """Seconds spent on planning instead of evaluating points."""
         return time.perf_counter() - self.began - self.computing
 
     def values(self, points: np.ndarray) -> np.ndarray:
-        """The values at ``points``, evaluated where that is not done."""
+        """The values at ``points``, which are evaluated unless they are finished."""
         started, indices = time.perf_counter(), torch.from_numpy(points)
         if len(points) > RETUNED * self.rounds.prepared:
             self.rounds.prepare(indices)
@@ -146,12 +146,12 @@ class _Pace:
         return self.rounds.ledger.values(points)
 
     def affords(self, points: int) -> bool:
-        """Whether ``points`` more would be finished before the deadline."""
+        """Whether so many further ``points`` would be finished before the deadline."""
         now = time.perf_counter()
         return now + points * (now - self.began) / self._evaluated < self.deadline
 
     def worthwhile(self, points: int) -> bool:
-        """Whether planning has taken less than what ``points`` more would."""
+        """Whether planning has taken less time than evaluating so many further ``points`` would."""
         return self.planning < PLANNING + points * self.computing / self._evaluated
 
     @property

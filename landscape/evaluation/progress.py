@@ -1,4 +1,4 @@
-"""How many points of an evaluation are finished, for the person who waits."""
+"""The progress bar of an evaluation."""
 
 import threading
 from types import TracebackType
@@ -27,17 +27,17 @@ class Progress:
         self.bar.__exit__(*error)
 
     def expect(self, points: int) -> None:
-        """Announce ``points`` more."""
+        """Add ``points`` to the total."""
         self.expected += points
         self.bar.total = self.expected
 
     def advance(self, points: float) -> None:
-        """Report so many ``points`` as finished, fewer again where they are negative."""
+        """Report ``points`` as finished; a negative number takes back earlier reports."""
         with self._lock:
             self.bar.update(points)
 
     def attempt(self) -> "Attempt":
-        """Work whose progress is taken back if it fails."""
+        """A block whose reported progress is taken back if it raises."""
         return Attempt(self)
 
 
@@ -63,6 +63,6 @@ class Attempt:
         self.progress.advance(points)
 
     def take_back(self) -> None:
-        """Report all of it as not finished."""
+        """Take back all that was reported."""
         self.progress.advance(-self.reported)
         self.reported = 0.0
