@@ -92,7 +92,10 @@ def test_a_gpt_is_trained_drawn_and_reported_and_nothing_is_done_twice(tmp_path,
     for part, whole in (("train", train), ("held-out", held_out)):
         surface = ll.Surface.load(out / f"surface_random_{part}_numbers.txt.npz")
         tokens = whole.subset(min(6, len(whole)), seed=42).tokens
-        loss = F.cross_entropy(model(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()).item()
+        logits = model(tokens)[:, :-1]
+        loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).item()
+        right = (logits.argmax(2) == tokens[:, 1:]).double().mean().item()
+        assert surface.quantities["token_accuracy"][surface.centre] == pytest.approx(right, abs=1e-6)  # in float32
         assert surface.loss[surface.centre] == pytest.approx(loss, rel=1e-5)
         assert f"| {part} | {loss:.4f}"[:-1] in report and f"{math.exp(loss):.1f}" in report
         path = ll.Trajectory.load(out / f"path_{part}_numbers.txt.npz")

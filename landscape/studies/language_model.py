@@ -68,7 +68,7 @@ def _at_the_model(surfaces: Planes) -> str:
     rows = []
     for part, surface in surfaces.items():
         loss, error = float(surface.loss[surface.centre]), float(surface.standard_error[surface.centre])
-        accuracy = getattr(surface, "quantities", {}).get("token_accuracy")
+        accuracy = surface.quantities.get("token_accuracy")
         rows.append(
             [
                 part,
