@@ -47,22 +47,31 @@ def permute(model: nn.Module, groups: Sequence[Group], orders: Sequence[Orders])
 def match_weights(a: nn.Module, b: nn.Module, groups: Sequence[Group], seed: int) -> Match:
     """Maximise sum_p <p(a), p(permuted b)> over the parameters, one group at a time; a and b in float64.
 
-    It is a local optimum, so that the start matters: the better of two is taken, the order in which the units of b are,
-    and that in which each has the most similar weights, whatever the order of what these read or are read by.
+    It is a local optimum, which depends on the start: the order of b, or, where that agrees better than what comes of
+    it, the order in which each unit has the most similar weights, whatever the order of what it reads and is read by.
     """
     target, point = parameters_of(a), parameters_of(b)
-    starts = [unchanged(group.axes) for group in groups], [_similar(target, point, group) for group in groups]
-    matches = [_improved(target, point, groups, start, seed) for start in starts]
-    return max(matches, key=lambda match: match[0])[1]
+    start = [unchanged(group.axes) for group in groups]
+    match, present = _improved(target, point, groups, start, seed)
+    start = [_similar(target, point, group) for group in groups]
+    if inner(target, _ordered(point, groups, start)) > inner(target, present):
+        match, _ = _improved(target, point, groups, start, seed)
+    return match
+
+
+def _ordered(point: Point, groups: Sequence[Group], orders: Sequence[Orders]) -> Point:
+    """All of ``point``, with the units of all groups in these ``orders``."""
+    ordered = dict(point)
+    for group, order in zip(groups, orders, strict=True):
+        ordered |= _permuted(ordered, group, order)
+    return ordered
 
 
 def _improved(
     target: Point, point: Point, groups: Sequence[Group], orders: list[Orders], seed: int
-) -> tuple[float, Match]:
-    """The agreement of ``target`` and the permuted ``point``, and its orders: a local optimum from these ``orders``."""
-    present, orders = dict(point), list(orders)
-    for group, order in zip(groups, orders, strict=True):
-        present |= _permuted(present, group, order)
+) -> tuple[Match, Point]:
+    """A local optimum from these ``orders``, and the permuted ``point``."""
+    present, orders = _ordered(point, groups, orders), list(orders)
     generator = np.random.default_rng(seed)
     rounds, changed = 0, True
     while changed and rounds < MOST_ROUNDS:
@@ -76,7 +85,7 @@ def _improved(
                 present |= better
                 orders[k] = composed(groups[k].axes, orders[k], step)
                 changed = True
-    return inner(target, present), Match(orders, rounds, not changed)
+    return Match(orders, rounds, not changed), present
 
 
 def _similar(target: Point, point: Point, group: Group) -> Orders:
@@ -138,7 +147,10 @@ def _weight_scores(
     for place, found in group.places.items():
         for positions in found if place.tensor in target else ():  # no buffer
             rows = [_units(point[place.tensor].movedim(place.axis, 0), positions) for point in (target, present)]
-            mine, theirs = (row.sort(dim=1).values for row in rows) if sort else rows
+            if sort:  # what all units share changes no assignment, but makes it slow to find
+                ordered = [row.sort(dim=1).values for row in rows]
+                rows = [row - row.mean(0) for row in ordered]
+            mine, theirs = rows
             _add(scores, positions, (mine @ theirs.T).numpy())
     return scores
 
