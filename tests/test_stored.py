@@ -276,7 +276,7 @@ def test_a_killed_run_under_a_budget_goes_on_with_its_plan(tmp_path, monkeypatch
     monkeypatch.setattr(module, "save_progress", killed)
 
     def run():
-        [samples], settled = ll.cli.settle_budget("15s", [path], [checkpoint], [data], conditions)
+        [samples], settled = ll.cli.settle_budget("60s", [path], [checkpoint], [data], conditions)
         return ll.cli.checkpoint_surface(path, checkpoint, samples, settled, progress=False)
 
     with pytest.raises(KeyboardInterrupt):
