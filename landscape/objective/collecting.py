@@ -21,7 +21,6 @@ from landscape.objective.trees import (
     is_plain_list,
     leaf_names,
     leaves,
-    map_tensors,
     tensors_of,
 )
 
@@ -105,7 +104,7 @@ def _tensors(data: Any) -> Any:
     Raises:
         InputError: an entry belongs to single samples, but is not a tensor; the message names it.
     """
-    tree = map_tensors(check_tree, arrays_as_tensors(data))
+    tree = check_tree(arrays_as_tensors(data))
     lengths = {len(tensor) for tensor in tensors_of(tree) if tensor.ndim}
     for name, leaf in zip(leaf_names(tree, is_plain_list), leaves(tree, is_plain_list), strict=True):
         same = leaf is None or isinstance(leaf, Tensor | str | bytes | bool | np.generic | Number)
@@ -115,7 +114,7 @@ def _tensors(data: Any) -> Any:
                 f"the data hold {name!r}, {kind}, beside tensors: leave it out, or pass DataLoader([data], "
                 "batch_size=None), which gives all data as one batch with such values in it"
             )
-    return check_tree(tree)
+    return tree
 
 
 def _formatted(data: Any) -> Any:

@@ -173,7 +173,10 @@ def check_tree(batch: Any) -> Any:
     Raises:
         InputError: a tensor is of a kind that cannot be divided into samples, or a value of a kind that is unknown.
     """
-    return map_leaves(_checked, batch)
+    for name, leaf in zip(leaf_names(batch), leaves(batch), strict=True):
+        if fault := _fault(leaf):
+            raise InputError(fault + (f" (in {name!r})" if name else ""))
+    return map_tensors(lambda tensor: tensor.detach().resolve_conj().resolve_neg(), batch)
 
 
 def concatenate(batches: list[Any]) -> Any:
@@ -242,22 +245,23 @@ def _counts(leaf: Any, length: int) -> bool:
     return (number or whole) and float(leaf) == length
 
 
-def _checked(leaf: Any) -> Any:
+def _fault(leaf: Any) -> str | None:
+    """Why ``leaf`` cannot be divided into samples, and what to do; None if it can."""
     if not isinstance(leaf, Tensor):
-        if not isinstance(leaf, PLAIN) or (isinstance(leaf, np.ndarray) and leaf.dtype.hasobject):
-            kind = type(leaf)
-            raise InputError(
-                f"a batch holds a {kind.__module__}.{kind.__qualname__}, which cannot be divided into samples; pass "
-                "tensors in tuples, lists, mappings or dataclasses, or pass the indices of the samples as data and a "
-                "callable loss that looks up the rest"
-            )
-        return leaf
+        if isinstance(leaf, PLAIN) and not (isinstance(leaf, np.ndarray) and leaf.dtype.hasobject):
+            return None
+        kind = type(leaf)
+        return (
+            f"a batch holds a {kind.__module__}.{kind.__qualname__}, which cannot be divided into samples; pass "
+            "tensors in tuples, lists, mappings or dataclasses, or pass the indices of the samples as data and a "
+            "callable loss that looks up the rest"
+        )
     kinds = {"nested": leaf.is_nested, "meta": leaf.is_meta, "quantized": leaf.is_quantized}
     kinds[str(leaf.layout).removeprefix("torch.")] = not leaf.is_nested and leaf.layout != torch.strided
-    if wrong := [kind for kind, is_so in kinds.items() if is_so]:
-        ways = {"nested": "torch.nested.to_padded_tensor", "meta": "tensors with values", "quantized": "dequantize()"}
-        raise InputError(f"the data hold a {wrong[0]} tensor; convert it first: {ways.get(wrong[0], 'to_dense()')}")
-    return leaf.detach().resolve_conj().resolve_neg()
+    if not (wrong := [kind for kind, is_so in kinds.items() if is_so]):
+        return None
+    ways = {"nested": "torch.nested.to_padded_tensor", "meta": "tensors with values", "quantized": "dequantize()"}
+    return f"the data hold a {wrong[0]} tensor; convert it first: {ways.get(wrong[0], 'to_dense()')}"
 
 
 def _as_sequence(like: Any, values: list[Any]) -> Any:
