@@ -300,7 +300,7 @@ class Fails(Dataset):
 
 
 REFUSED = {
-    "object": (lambda: loader(lambda *_: Graph()), r"holds a test_samples.Graph, which cannot be divided .* \(in '2'\)"),
+    "object": (lambda: loader(lambda *_: Graph()), r"a test_samples.Graph, which cannot be divided .* \(in '2'\)"),
     "list of batches": (lambda: list(DataLoader(TensorDataset(ROWS, LABELS), 10)), "may be a sample or a batch of 10"),
     "pair of pairs": (lambda: ((ROWS, LABELS), (ROWS, LABELS)), "may be a sample or a batch of 43"),
     "unequal samples": (Fails, "cannot be made into batches .*collate_fn"),
