@@ -10,7 +10,7 @@ from test_damaged_files import read_state, training_state, write_state
 
 import landscape_lib as ll
 from landscape.storage import tensors
-from landscape.storage.files import written_whole
+from landscape.storage.files import make_folder, written_whole
 from landscape.studies.kit.results_file import StoredResults
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +47,16 @@ def test_writers_of_one_file_have_temporary_files_of_their_own(tmp_path):
         one.write_text("one")
         other.write_text("other")
     assert (tmp_path / "x").read_text() == "one" and os.listdir(tmp_path) == ["x"]
+
+
+def test_what_a_killed_writer_left_is_removed_once_nobody_can_be_writing_it(tmp_path):
+    left, fresh, own = (tmp_path / name for name in (f".{'0a' * 8}.part.npz", f".{'1b' * 8}.part", ".notes.part1"))
+    for path in (left, fresh, own):
+        path.touch()
+    os.utime(left, (1, 1))
+    os.utime(own, (1, 1))
+    make_folder(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([fresh.name, own.name])
 
 
 def test_a_run_has_its_folder_to_itself_until_its_process_ends(tmp_path):

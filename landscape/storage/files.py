@@ -4,23 +4,31 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from landscape.errors import InputError
 from landscape.runtime import ranks
 
-__all__ = ["make_folder", "plain_name", "written_whole"]
+__all__ = ["make_folder", "plain_name", "remove_temporary", "written_whole"]
+
+TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.part(\.\w+)?")
+ABANDONED = 3600.0  # seconds: no file takes that long to write
 
 
 def make_folder(path: str | Path) -> Path:
-    """Create ``path`` with its parents if it is missing, and check that a file can be written in it."""
+    """Create ``path`` with its parents if it is missing, and check that a file can be written in it.
+
+    Temporary files that a killed process left in it an hour ago or earlier are removed.
+    """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / _temporary_name()
         probe.touch(exist_ok=False)
         probe.unlink()
+        remove_temporary(path.iterdir(), age=ABANDONED)
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot write into {path}: {reason}; choose another folder") from error
@@ -47,6 +55,15 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_temporary(paths: Iterable[Path], *, age: float = 0.0) -> None:
+    """Remove those of ``paths`` that are temporary files of `written_whole`, not written to for ``age`` seconds."""
+    for path in paths:
+        if TEMPORARY.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime >= age:
+                    path.unlink()
 
 
 def _temporary_name(suffix: str = "") -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from landscape.errors import InputError
 from landscape.storage.caching import look_up
-from landscape.storage.files import make_folder
+from landscape.storage.files import make_folder, remove_temporary
 from landscape.storage.json_files import read_json, write_sealed
 from landscape.storage.locks import locked
 from landscape.storage.names import path_inside
@@ -130,8 +130,9 @@ def clear_record(path: Path) -> Path:
     folder, record = make_folder(path.parent), read_record(path)
     old = [path_inside(folder, name) for name in (record["files"] if record else [])]
     try:
-        for stale in (path, *old, *folder.rglob(".*.part*")):
+        for stale in (path, *old):
             stale.unlink(missing_ok=True)
+        remove_temporary(folder.rglob(".*"))
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror}") from error
     return folder
