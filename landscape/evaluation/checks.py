@@ -36,7 +36,7 @@ def check_networks(objective: Objective, slice_: Slice) -> list[dict[str, Any]]:
         InputError: they differ: what the networks differ in is neither a parameter nor a buffer.
     """
     held, checks = slice_.held, []
-    if held is None:
+    if held is None or objective.network.in_place:  # of which there is no copy that could be another network
         return []
     for number, place in enumerate(held.places):
         model, point = held.own(number), slice_(*place)

@@ -14,6 +14,7 @@ from torch import Tensor
 from landscape.errors import InputError
 from landscape.evaluation.methods.affine import Affine
 from landscape.evaluation.methods.direct import Direct
+from landscape.evaluation.methods.in_place import InPlace
 from landscape.evaluation.methods.prefix import Prefix
 from landscape.evaluation.methods.protocol import Evaluator, NotApplicable, faster_way, reason_of
 from landscape.evaluation.proof import Proof
@@ -23,8 +24,14 @@ from landscape.slices.planes import Slice
 
 __all__ = ["METHODS", "PLAIN", "Choice", "Method", "choose_method", "does_not_fit", "few_values"]
 
-Method = Literal["auto", "affine", "prefix", "direct"]
-METHODS: dict[str, Callable[[Objective, Slice], Evaluator]] = {"affine": Affine, "prefix": Prefix, "direct": Direct}
+Method = Literal["auto", "affine", "prefix", "direct", "in_place"]
+METHODS: dict[str, Callable[[Objective, Slice], Evaluator]] = {
+    "affine": Affine,
+    "prefix": Prefix,
+    "direct": Direct,
+    "in_place": InPlace,
+}
+AUTO = ("affine", "prefix", "direct")  # the fastest one first
 PLAIN = "direct"  # fits every network and can replace every other method
 ROUNDED = 0.01  # share of the loss; larger changes by rounding are warned of
 
@@ -34,7 +41,7 @@ class Choice:
     """An evaluation method and the reasons for it."""
 
     evaluator: Evaluator
-    proof: Proof
+    proof: Proof | None  # None for a network that is moved in place: its passes are the plain ones
     deviation: float  # largest difference from plain forward passes in full precision, relative to the mean loss
     precision_error: float | None  # largest relative error of the mean loss caused by a lower precision
     rejected: dict[str, str]  # faster methods, with the reasons why they do not fit
@@ -49,6 +56,10 @@ def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, .
     Raises:
         InputError: the named method does not fit this network and slice, or two plain passes at one point differ.
     """
+    if objective.network.in_place:
+        if method not in ("auto", "in_place"):
+            raise InputError(f"method {method!r} needs a copy of the network; use 'in_place', or copy=True")
+        return Choice(InPlace(objective, slice_), None, 0.0, None, {}, named=True)
     rejected: dict[str, str] = {}
     full = objective.in_full_precision()
     with full.arithmetic():
@@ -60,9 +71,9 @@ def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, .
             stacklevel=4,
         )
     off = math.nan
-    for name in METHODS if method == "auto" else [method]:
+    for name in AUTO if method == "auto" else [method]:
         try:
-            with contextlib.nullcontext() if name == PLAIN else faster_way():
+            with contextlib.nullcontext() if name not in AUTO[:-1] else faster_way():
                 evaluator = METHODS[name](full, slice_)
                 with full.arithmetic():
                     values = few_values(evaluator, proof.points)
@@ -77,7 +88,7 @@ def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, .
                 precision_error = proof.precision_error(few_values(evaluator, proof.points)[LOSS])
             return Choice(evaluator, proof, off, precision_error, rejected, method != "auto")
         rejected[name] = f"differs from a plain forward pass by {off:.2g} of the loss"
-    if method not in ("auto", PLAIN):
+    if method in AUTO[:-1]:
         raise does_not_fit(method, rejected[method])
     remedy = (
         "use dtype=torch.float64" if objective.dtype == torch.float32 else "does the network or the loss keep state?"

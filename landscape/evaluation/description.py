@@ -47,7 +47,7 @@ def described(
         "checks": {
             **checks,
             "largest_relative_deviation": choice.deviation,
-            "rounding": choice.proof.rounding_share,
+            "rounding": choice.proof.rounding_share if choice.proof else None,
             "precision_error": choice.precision_error,
         },
         "device": str(objective.device),

@@ -99,7 +99,8 @@ def evaluate(
     identity = identity_of(objective, slice_, axes, per_sample)
     _check_resume(resume, identity)
     check_ranks(identity, slice_, tolerance=tolerance, budget=budget, method=method)
-    began, goal, moved = time.perf_counter(), Goal.of(tolerance, budget), slice_.to(objective.dtype)
+    began, goal = time.perf_counter(), Goal.of(tolerance, budget)
+    moved = slice_ if objective.network.in_place else slice_.to(objective.dtype)
     with objective.arithmetic(), torch.no_grad():
         networks = check_networks(objective, slice_)
         choice = choose_method(objective, moved, axes, method)

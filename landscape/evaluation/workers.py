@@ -112,10 +112,11 @@ class Workers:
 
     def _arrangement_holds(self) -> bool:
         """Whether the arrangement that was picked gives the losses of plain passes, where it could differ."""
+        proof = self.choice.proof
         free = self.objective.precision == "full" and self.objective.batch_norm != "recalibrate"
-        if self.evaluator.arrangement.is_plain or not free:
+        if proof is None or self.evaluator.arrangement.is_plain or not free:
             return True
-        return self.choice.proof.holds(few_values(self.evaluator, self.choice.proof.points))
+        return proof.holds(few_values(self.evaluator, proof.points))
 
     def _sums(self, block: Tensor, ledger: Ledger, sample: float) -> Sums:
         """Sums over all samples at the points of ``block``; computed at fewer points where those determine them."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from landscape.errors import InputError
 from landscape.objective.criteria import Criterion
 from landscape.objective.language_loss import LanguageModelLoss
+from landscape.objective.network import Network
 from landscape.objective.own_loss import OwnLoss
 from landscape.objective.samples import Samples
 from landscape.objective.settings import BATCH, Settings
@@ -29,15 +30,15 @@ BATCH_BYTES = 2 * 2**20  # bytes of the inputs of a batch, which with its activa
 class Batches:
     """N = ``size`` samples in batches, by default of ``batch_size`` samples, on the device of the objective."""
 
-    def __init__(self, samples: Samples, settings: Settings, has_batch_norm: bool):
-        self.samples, self.device, self.dtype = samples, settings.device, settings.dtype
+    def __init__(self, samples: Samples, settings: Settings, network: Network):
+        self.samples, self.device, self.dtype = samples, network.device, network.input_dtype
         self.size = samples.size
         self.by_batch = settings.batch_norm == "batch"
         sequences = isinstance(settings.loss, LanguageModelLoss | OwnLoss) and samples.tensors is not None
         self.most = self._in_tokens(MOST_TOKENS) if sequences else self.size  # samples of a batch, at most
         usual = self._in_tokens(TOKENS) if sequences else samples.count_in(BATCH_BYTES)
         self.batch_size = settings.batch_size or (BATCH if self.by_batch else usual)
-        self.least = 2 if self.by_batch and has_batch_norm else 1  # samples of a batch, at least
+        self.least = 2 if self.by_batch and network.has_batch_norm else 1  # samples of a batch, at least
         self.indices = isinstance(settings.loss, str | Criterion)  # whether targets may be class labels
         if samples.whole:
             self.batch_size = self.size
@@ -107,6 +108,12 @@ class Batches:
         other = copy.copy(self)
         other.batch_size = self.batch_size if self.fixed else min(self.batch_size, batch_size)
         return other
+
+    def limit(self, most: int) -> None:
+        """Take at most so many samples in a batch, where these are free."""
+        self.most = min(self.most, most)
+        if not self.fixed:
+            self.batch_size = min(self.batch_size, self.most)
 
     def declare(self, size: int) -> None:
         """Set the number of samples in the one batch of all data."""

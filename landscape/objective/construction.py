@@ -12,7 +12,7 @@ from landscape.errors import InputError
 from landscape.objective.batches import Batches, is_pair
 from landscape.objective.contract import Contract
 from landscape.objective.criteria import Criterion
-from landscape.objective.forward_watch import find_out
+from landscape.objective.forward_watch import find_out, find_out_in_place
 from landscape.objective.independence import changed_buffer, check_independence
 from landscape.objective.losses import IGNORED, check_labels, check_range, is_classification
 from landscape.objective.own_loss import OwnLoss
@@ -22,13 +22,15 @@ from landscape.objective.structure import works_by_row
 from landscape.objective.terms import Term, named
 from landscape.objective.trees import leaves, map_tensors, tensors_of
 
-__all__ = ["one_pass", "settle", "take_apart", "watch"]
+__all__ = ["one_pass", "settle", "take_apart", "watch", "watch_in_place"]
 
 RANDOM = "turn off dropout and other random parts in eval mode"
 KEPT = (
     "something is kept from one pass to the next (a state, a cache, a counter), or drawn from a generator that is not "
     "torch's; every pass must begin in the same state"
 )
+SHARE_OF_WEIGHTS = 0.02  # that the largest tensor of a pass may take where memory is scarce
+LEAST_ROOM = 16 * 2**20  # bytes that it may take in any case
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 Terms = Mapping[str, Term]
@@ -69,6 +71,20 @@ def watch(contract: Contract, passes: Passes, batches: Batches, source: nn.Modul
             "not be those of float64; use dtype=torch.float32, or remove the cast"
         )
     network.note_memory(source, findings.elsewhere, findings.written)
+
+
+def watch_in_place(contract: Contract, passes: Passes, batches: Batches) -> None:
+    """Learn the same from a pass of one sample that moves nothing, and limit batches by the memory that it takes."""
+    _, batch = next(batches(1))
+    network, run = passes.network, partial(one_pass, contract, passes, batch)
+    findings, largest = find_out_in_place(passes.model, run, network.dtype)
+    if findings.constants:
+        passes.default_dtype = network.dtype
+    passes.draws, passes.touched = findings.draws, findings.touched
+    network.note_memory(passes.model, set(), findings.written)
+    weights = sum(value.numel() * value.element_size() for value in passes.model.parameters())
+    room = max(LEAST_ROOM, SHARE_OF_WEIGHTS * weights)
+    batches.limit(max(1, int(room * batches.count(batch) / max(1, largest))))
 
 
 def one_pass(contract: Contract, passes: Passes, batch: Any) -> None:

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from landscape.points import named_parameters, unwrapped, wrapped_by
 from landscape.runtime.watching import WatchingMode
 
-__all__ = ["Findings", "find_out", "parameters_touched"]
+__all__ = ["Findings", "find_out", "find_out_in_place", "parameters_touched"]
 
 FAR_AWAY = 3.0  # factor of the weights at which a forward pass exceeds and enforces limits on their size
 
@@ -63,6 +63,30 @@ def find_out(model: nn.Module, original: nn.Module, run: Callable[[], Any], dtyp
     finally:
         _place(model, before)
     return findings
+
+
+def find_out_in_place(model: nn.Module, run: Callable[[], Any], dtype: torch.dtype) -> tuple[Findings, int]:
+    """Watch a pass ``run`` of ``model`` itself, which is not moved; also the bytes of the largest tensor it creates."""
+    findings = Findings()
+    watch, sizes = _Watch(dict(model.named_parameters()), [], dtype, findings), _Sizes()
+    with contextlib.suppress(Exception), sizes, watch, _Factories(findings):  # reported later
+        run()
+        findings.touched = watch.touched
+    return findings, sizes.largest
+
+
+class _Sizes(WatchingMode):
+    """Notes the largest tensor that a pass makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        outputs = function(*args, **(kwargs or {}))
+        sizes = [leaf.numel() * leaf.element_size() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+        self.largest = max(self.largest, *sizes, 0)
+        return outputs
 
 
 def parameters_touched(model: nn.Module, run: Callable[[], Any], dtype: torch.dtype) -> set[str]:

@@ -1,5 +1,6 @@
 """The private network of an objective, which is moved to points and gets the buffers of these points."""
 
+import contextlib
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,12 +16,15 @@ from landscape.points import (
     aligned,
     check_match,
     copy_of,
+    is_continuous,
     named_parameters,
     point_moving,
+    precise,
     without_wrapped_names,
 )
 from landscape.runtime import own_torch_state
 from landscape.slices.networks import buffers_of, set_buffers, statistics_names, varying_names
+from landscape.slices.planes import Slice
 from landscape.storage.provenance import fingerprint
 
 __all__ = ["Network", "between"]
@@ -33,10 +37,13 @@ class Network:
     parameters (``overwrites``), each pass gets copies of the values of the point.
     """
 
+    in_place = False  # whether it is the caller's own network
+
     @own_torch_state()
-    def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype, batch_norm: Policy | None):
-        self.device, self.dtype, self.batch_norm = device, dtype, batch_norm
+    def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype | None, batch_norm: Policy | None):
+        self.device, self.batch_norm = device, batch_norm
         self.has_batch_norm = has_batch_norm(model)
+        self.take_dtype(dtype, model.parameters())
         self.model = self._private(model)
         self.source = point_moving(model, ())  # the parameters of the caller's network, not copied
         self.source_buffers = buffers_of(self.model)
@@ -44,6 +51,36 @@ class Network:
         self.fixed: Point = {}
         self.overwrites = False
         self._values: Point = {}  # values of the last point, kept if passes overwrite them
+
+    def take_dtype(self, dtype: torch.dtype | None, values: Iterable[Tensor]) -> None:
+        """Compute in ``dtype``; None leaves parameters in their own and computes losses in float32 or float64."""
+        own = [value.dtype for value in values if is_continuous(value)]
+        exact = bool(own) and all(kind in (torch.float64, torch.complex128) for kind in own)
+        self.dtype = dtype or (torch.float64 if exact else torch.float32)  # of losses, and of points
+        self.weights_dtype = dtype  # of all parameters; None: their own
+        self.input_dtype = dtype or next((kind for kind in own if kind.is_floating_point), torch.float32)
+
+    @property
+    def dtype_text(self) -> str:
+        """The dtype of the parameters, or those that they have."""
+        kinds = (
+            [self.dtype] if self.weights_dtype else sorted({value.dtype for value in self.model.parameters()}, key=str)
+        )
+        return ", ".join(str(kind).removeprefix("torch.") for kind in kinds)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether points are rounded to half precision, in which some parameters are."""
+        values = self.model.parameters() if self.weights_dtype is None else ()
+        return any(precise(value.new_empty(0)).dtype != value.dtype for value in values)
+
+    def lent(self) -> contextlib.AbstractContextManager[None]:
+        """What all use of the network happens in."""
+        return contextlib.nullcontext()
+
+    def move_along(self, slice_: Slice, coordinates: Sequence[float]) -> None:
+        """Put the network at ``coordinates`` of ``slice_``."""
+        self.move_to(slice_(*coordinates))
 
     @property
     def renews(self) -> bool:
@@ -102,7 +139,7 @@ class Network:
     def note_memory(self, source: nn.Module, elsewhere: set[str], written: set[str]) -> None:
         """Take note of the parameters of ``source`` that passes read ``elsewhere``, and of those ``written``."""
         own = {name: value.detach() for name, value in named_parameters(source)}
-        self.fixed = {name: self._converted(value).clone() for name, value in own.items() if name in elsewhere}
+        self.fixed = {name: self._converted(value, value).clone() for name, value in own.items() if name in elsewhere}
         self.overwrites = bool(written)
         self.place(own if self.overwrites else self.parameters)
 
@@ -151,7 +188,8 @@ class Network:
     def in_double(self) -> "Network":
         """A copy in float64."""
         double = self.twin()
-        double.model, double.dtype = double.model.double(), torch.float64
+        double.model = double.model.double()
+        double.take_dtype(torch.float64, ())
         return double
 
     def under(self, policy: Policy) -> "Network":
@@ -161,7 +199,7 @@ class Network:
         return other
 
     def _private(self, model: nn.Module) -> nn.Module:
-        private = private_copy(model, self.device, self.dtype)
+        private = private_copy(model, self.device, self.weights_dtype)
         if self.batch_norm == "batch":
             use_batch_statistics(private)
         return private
@@ -170,7 +208,7 @@ class Network:
         """The values of ``point`` on the device and in the dtype of the network."""
         values = {}
         for name, parameter in own.items():
-            value = aligned(self._converted(point[name].detach()))
+            value = aligned(self._converted(point[name].detach(), parameter))
             if value.numel() and value.data_ptr() == self.source[name].data_ptr():
                 value = value.clone()  # into which passes may write, though they did not when they were watched
             whole = value.dtype != parameter.dtype
@@ -179,8 +217,10 @@ class Network:
                 raise InputError(f"parameter {name!r} holds whole numbers ({parameter.dtype}), so it cannot be moved")
         return values
 
-    def _converted(self, value: Tensor) -> Tensor:
-        return converted(value, self.device, self.dtype)
+    def _converted(self, value: Tensor, like: Tensor) -> Tensor:
+        """``value`` on the device and in the dtype of a parameter ``like`` it."""
+        own = like.dtype if like.is_floating_point() else None
+        return converted(value, self.device, self.weights_dtype or own)
 
 
 def between(ends: Sequence[Point], weights: Sequence[float]) -> Point:

@@ -5,6 +5,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 from landscape.errors import InputError, InputTypeError
 from landscape.objective.batch_norm import Policy, recalibrate
 from landscape.objective.batches import Batches
+from landscape.objective.borrowed import network_of
 from landscape.objective.collecting import collect
-from landscape.objective.construction import one_pass, settle, take_apart, watch
+from landscape.objective.construction import one_pass, settle, take_apart, watch, watch_in_place
 from landscape.objective.contract import Contract
 from landscape.objective.forward_watch import parameters_touched
 from landscape.objective.layer_order import Order
@@ -40,12 +42,14 @@ def objective(
     loss: str | Callable[..., Any] = "cross_entropy",
     batch_norm: Policy | None = None,
     device: str | torch.device = "auto",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
     precision: Precision = "full",
     batch_size: int | None = None,
     whole_batch: bool = False,
     metrics: Mapping[str, Callable[..., Any]] | None = None,
     regularizer: Callable[..., Any] | None = None,
+    copy: bool = True,
+    spill: str | Path | None = None,
 ) -> "Objective":
     """Make the map theta -> losses l_n(theta), n = 1..N, of ``model`` on ``data``.
 
@@ -84,6 +88,10 @@ def objective(
         regularizer: A callable (model) -> scalar that depends on the parameters alone. It is added to the loss of every
             sample, and is also a quantity of the surface. Surfaces compute it once for each point, derivatives once for
             each batch.
+        copy: False evaluates the model itself instead of a private copy: while something is computed its parameters
+            are moved in place, one after the other, and they are put back bit for bit afterwards, also after an
+            exception. Only surfaces, slices and losses at points can be computed this way.
+        spill: A folder for what the model's own weights and the directions take in memory with ``copy=False``.
 
     Raises:
         InputError: data, loss, labels and model do not fit each other; the forward pass is random; or the loss depends
@@ -105,6 +113,8 @@ def objective(
         precision=precision,
         batch_size=batch_size,
         whole_batch=whole_batch,
+        copy=copy,
+        spill=spill,
     )
     return Objective(model, data, settings)
 
@@ -119,15 +129,19 @@ class Objective(Presented):
     def __init__(self, model: nn.Module, data: Any, settings: Settings) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
-        network = Network(model, settings.device, settings.dtype, settings.batch_norm)
+        network = network_of(model, settings)
         self.passes = Passes(network, settings.precision, settings.is_plain)
         self.contract = Contract(settings)
         self.order: Order | None = None  # of the BatchNorm layers, once it has been watched on all samples
         with self.arithmetic():
-            samples = collect(data, settings.whole_batch).to(self.device, self.dtype, copy=not self.passes.only_reads)
-            self.batches = Batches(samples, settings, network.has_batch_norm)
+            samples = collect(data, settings.whole_batch)
+            samples = samples.to(self.device, network.input_dtype, copy=not self.passes.only_reads)
+            self.batches = Batches(samples, settings, network)
+            if network.in_place:
+                watch_in_place(self.contract, self.passes, self.batches)
             take_apart(self.contract, self.passes, self.batches)
-            watch(self.contract, self.passes, self.batches, model)
+            if not network.in_place:
+                watch(self.contract, self.passes, self.batches, model)
             with self.arithmetic():  # again, because `watch` may have changed the default dtype
                 settle(self.contract, self.passes, self.batches)
 
@@ -192,7 +206,7 @@ class Objective(Presented):
         values = torch.zeros(len(coordinates), dtype=torch.float64)
         with torch.no_grad():
             for number, position in enumerate(coordinates.tolist()):
-                self.network.move_to(slice_(*position))
+                self.network.move_along(slice_, position)
                 values[number] = self.contract.regularization(self.passes).cpu()
             self.network.move_to(slice_.origin)
         return values
@@ -287,7 +301,8 @@ class Objective(Presented):
         ends = buffer_ends(self.model, slice_) if slice_ is not None and several else ()
         policy = self.batch_norm or ("recalibrate" if several and self.has_batch_norm else "running")
         # The statistics and buffers of this objective's own network must not change.
-        passes = self.passes.twin() if several and (self.has_batch_norm or ends) else self.passes
+        changes = several and (self.has_batch_norm or any(ends)) and not self.network.in_place
+        passes = self.passes.twin() if changes else self.passes
         settled = self._with(passes=passes.of(passes.network.under(policy)))
         if ends:
             settled.network.take_buffers(ends)
@@ -407,7 +422,7 @@ class Objective(Presented):
             "samples": f"{self.size:,}",
             "loss": name,
             "BatchNorm": (self.batch_norm or "") if self.has_batch_norm else "",
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": self.network.dtype_text,
             "precision": self.precision if self.precision != "full" else "",
             "device": str(self.device),
         }
@@ -421,7 +436,7 @@ class Objective(Presented):
             "loss": name,
             "batch_norm": (self.batch_norm or "running") if self.has_batch_norm else None,
             "batch_size": self.batch_size if self.has_batch_norm and self.batch_norm == "batch" else None,
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": self.network.dtype_text,
             "precision": self.passes.precision,
             "buffers": self.network.buffer_fingerprint(),
         }

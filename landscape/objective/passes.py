@@ -92,7 +92,7 @@ class Passes:
         device = self.network.device
         state = own_torch_state(self.default_dtype, tf32=self.precision == "tf32", device=device)
         kept = partial(kept_random_state, lambda: self.draws, device)
-        with self._lock as outermost, state, kept() if outermost else contextlib.nullcontext():
+        with self._lock as outermost, state, kept() if outermost else contextlib.nullcontext(), self.network.lent():
             yield
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:

@@ -14,7 +14,7 @@ __all__ = ["converted", "held_by", "private_copy", "require_gradients"]
 COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
-def private_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def private_copy(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
     """A copy of ``model`` in eval mode, without the wrappers of compilation and of parallel training.
 
     Parameters, buffers and other tensors are moved to ``device``, those of floating-point numbers to ``dtype``.
@@ -65,8 +65,10 @@ def require_gradients(model: nn.Module) -> None:
         parameter.requires_grad_(parameter.is_floating_point())
 
 
-def converted(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """``tensor`` on ``device``, in ``dtype`` or its complex counterpart; integers keep their dtype."""
-    kind = COMPLEX.get(dtype, torch.complex64) if tensor.is_complex() else dtype if tensor.is_floating_point() else None
+def converted(tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:
+    """``tensor`` on ``device``, in ``dtype`` (None: its own) or its complex counterpart; integers keep their dtype."""
+    kind = dtype if tensor.is_floating_point() else None
+    if tensor.is_complex() and dtype is not None:
+        kind = COMPLEX.get(dtype, torch.complex64)
     moved = tensor.to(device, kind)
     return moved.clone() if moved.is_inference() else moved  # tensors of torch.inference_mode allow no derivatives

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -32,11 +33,13 @@ class Settings:
     metrics: Mapping[str, Callable[..., Any]]  # name -> callable (model, batch)
     regularizer: Callable[..., Any] | None  # callable (model)
     batch_norm: Policy | None
-    device: torch.device
-    dtype: torch.dtype
+    device: torch.device | None  # None: that of the network, which is not copied
+    dtype: torch.dtype | None  # None: parameters stay in their own
     precision: Precision
     batch_size: int | None
     whole_batch: bool
+    copy: bool = True
+    spill: Path | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -52,10 +55,12 @@ class Settings:
         regularizer: Callable[..., Any] | None,
         batch_norm: Policy | None,
         device: str | torch.device,
-        dtype: torch.dtype,
+        dtype: torch.dtype | None,
         precision: Precision,
         batch_size: int | None,
         whole_batch: bool,
+        copy: bool,
+        spill: str | Path | None,
     ) -> "Settings":
         """The settings, once each of them is known to be possible.
 
@@ -68,16 +73,28 @@ class Settings:
             raise InputError(f"unknown BatchNorm policy {batch_norm!r}; use one of {', '.join(POLICIES)}")
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
-        if dtype not in (torch.float32, torch.float64):
-            raise InputError(f"dtype is torch.float32 or torch.float64, not {dtype}; precision='bf16' is the lower one")
+        if dtype not in (torch.float32, torch.float64, None):
+            raise InputError(
+                f"dtype is torch.float32, torch.float64 or None, not {dtype}: None leaves parameters in their own "
+                "dtype, precision='bf16' lowers that of the forward pass"
+            )
+        if spill is not None and (copy or not Path(spill).is_dir()):
+            raise InputError(
+                f"spill={str(spill)!r} is a folder that exists, for the weights of a network with copy=False; "
+                f"{'pass copy=False' if copy else 'make it first'}"
+            )
         if precision not in PRECISIONS or (precision != "full" and dtype != torch.float32):
             raise InputError(
                 f"precision {precision!r} with {dtype}: use {', '.join(PRECISIONS)}, lower ones for float32"
             )
-        place = select_device(device)
-        if precision == "bf16" and not has_bf16(place):
-            warnings.warn("no bf16 instructions here: this is slower than full precision", stacklevel=4)
-        return cls(loss, dict(metrics or {}), regularizer, batch_norm, place, dtype, precision, batch_size, whole_batch)
+        place = select_device(device) if copy or str(device) != "auto" else None
+        if precision == "bf16" and place is not None and not has_bf16(place):
+            warnings.warn("this device has no bf16 instructions, so bf16 is slower than full precision", stacklevel=4)
+        further = dict(metrics or {})
+        folder = None if spill is None else Path(spill)
+        return cls(
+            loss, further, regularizer, batch_norm, place, dtype, precision, batch_size, whole_batch, copy, folder
+        )
 
 
 def _known_loss(loss: Any) -> str | Callable[..., Any]:

@@ -35,6 +35,7 @@ class Team:
             objective.device.type != "cpu"
             or objective.samples.tensors is None
             or not objective.scores_outputs
+            or objective.network.in_place
             or objective.renews
         )
         batches = -(-objective.size // objective.batch_size) if objective.batches_fixed else objective.size

@@ -13,9 +13,8 @@ from landscape.evaluation.methods.first_layer import FirstLayer
 from landscape.evaluation.methods.first_outputs import FirstOutputs
 from landscape.evaluation.methods.moved import MovedParameters
 from landscape.evaluation.methods.pooling import fast_pools
-from landscape.evaluation.methods.protocol import Arrangement, Scores
+from landscape.evaluation.methods.protocol import Arrangement, Scores, stacked
 from landscape.objective.forwards import replaced_forwards
-from landscape.objective.measured import Measured
 from landscape.objective.objectives import Objective
 
 __all__ = ["OneByOne", "Passes", "Together", "chain_of", "passes_of"]
@@ -67,7 +66,7 @@ class OneByOne:
 
     def scores(self, stack: Tensor, batch: Any) -> Scores:
         if not self.objective.scores_outputs:
-            return _stacked([self.objective.measure(batch) for _ in self._visit(stack)])
+            return stacked([self.objective.measure(batch) for _ in self._visit(stack)])
         inputs, targets = batch
         scored: list[Scores] = []
         held: Tensor | None = None
@@ -177,16 +176,6 @@ def chain_of(objective: Objective, first: FirstLayer) -> Chain | None:
         return None
     inputs, _ = next(objective.batches(2))[1]
     return Chain.find(objective.model, first.layer, lambda: objective.forward(objective.model, inputs))
-
-
-def _stacked(points: list[Measured]) -> Scores:
-    """What was measured of a batch at one point after the other."""
-    hits = [point.hits.sum() for point in points if point.hits is not None]
-    return Scores(
-        torch.stack([point.losses for point in points]),
-        torch.stack(hits) if hits else None,
-        {name: torch.stack([point.quantities[name] for point in points]) for name in points[0].quantities},
-    )
 
 
 def _joined(hits: list[Tensor | None]) -> Tensor | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from landscape.errors import InputError
 from landscape.evaluation.methods.chebyshev import ChebyshevNodes
 from landscape.evaluation.statistics import Sums
+from landscape.objective.measured import Measured
 from landscape.objective.objectives import Objective
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "faster_way",
     "is_out_of_memory",
     "reason_of",
+    "stacked",
 ]
 
 Order = Literal["default", "channels_last", "features_first"]
@@ -97,6 +99,16 @@ class Scores(NamedTuple):
     losses: Tensor  # [K, n]
     hits: Tensor | None  # [K], number of samples whose top class is the target
     quantities: Mapping[str, Tensor] = NONE  # [K, n] each, by name
+
+
+def stacked(points: list[Measured]) -> Scores:
+    """What was measured of a batch at one point after the other."""
+    hits = [point.hits.sum() for point in points if point.hits is not None]
+    return Scores(
+        torch.stack([point.losses for point in points]),
+        torch.stack(hits) if hits else None,
+        {name: torch.stack([point.quantities[name] for point in points]) for name in points[0].quantities},
+    )
 
 
 class Evaluator(Protocol):

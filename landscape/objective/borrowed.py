@@ -1,0 +1,168 @@
+"""The caller's own network in place of a private copy, for networks of which a copy would not fit into memory."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import InputError
+from landscape.objective.batch_norm import Policy, has_batch_norm
+from landscape.objective.loan import PIECE, Loan
+from landscape.objective.network import Network
+from landscape.objective.settings import Settings
+from landscape.objective.spectral_norm import spectral_layers
+from landscape.objective.spill import Spilled
+from landscape.points import Point, check_values, is_continuous, point_moving, precise, unwrapped
+from landscape.slices.drawn import Rows
+from landscape.slices.networks import buffers_of, varying_names
+from landscape.slices.planes import Slice
+
+__all__ = ["BorrowedNetwork", "network_of"]
+
+COPY = "make the objective with copy=True"
+
+
+def network_of(model: nn.Module, settings: Settings) -> Network:
+    """A private copy of ``model``, or ``model`` itself."""
+    if not settings.copy:
+        return BorrowedNetwork(model, settings.device, settings.dtype, settings.batch_norm, settings.spill)
+    assert settings.device is not None
+    return Network(model, settings.device, settings.dtype, settings.batch_norm)
+
+
+class BorrowedNetwork(Network):
+    """The network that was passed in itself, moved tensor by tensor while it is `lent`, and put back afterwards.
+
+    Points are computed in float32 (float64 for parameters of that) and rounded to the parameters' own dtype.
+    """
+
+    in_place = True
+
+    def __init__(
+        self, model: nn.Module, device: torch.device | None, dtype: torch.dtype | None, batch_norm: Policy | None,
+        spill: Path | None,
+    ):  # fmt: skip
+        check_values(model)
+        self.model, self.batch_norm, self.has_batch_norm = unwrapped(model), batch_norm, has_batch_norm(model)
+        self._settle(device, dtype)
+        self.source = point_moving(model, ())
+        self.source_buffers = buffers_of(self.model)
+        self.ends, self.fixed, self.overwrites, self._values = (), {}, False, {}
+        self._loan = Loan(self.model, spill)
+        self._stored: dict[int, dict[str, list[Spilled]]] = {}  # directions in the file, of the slice with this id
+        if self.has_batch_norm and batch_norm in ("batch", "recalibrate"):
+            self._refuse(f"batch_norm={batch_norm!r} changes the statistics of the network")
+
+    def _settle(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
+        values = [value for value in self.model.parameters() if is_continuous(value)]
+        if not values:
+            raise InputError("the model has no parameters that could be moved; was it frozen, or quantised?")
+        self.device = values[0].device
+        if device is not None and device.type != self.device.type:
+            self._refuse(f"the network is on {self.device}, the objective is to be on {device}")
+        others = {value.dtype for value in values if dtype is not None and value.dtype != dtype}
+        if others:
+            kinds = ", ".join(sorted(str(other).removeprefix("torch.") for other in others))
+            raise InputError(
+                f"copy=False moves parameters in their own dtype, which is {kinds} and not {dtype}: pass dtype=None, "
+                f"or {COPY}"
+            )
+        self.take_dtype(None, values)
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        with self._loan.taken():
+            try:
+                yield
+            finally:
+                self._stored = {}
+
+    def move_along(self, slice_: Slice, coordinates: Sequence[float]) -> None:
+        """Put the network at ``coordinates`` of ``slice_``, some entries of one parameter at a time."""
+        weights, moved = slice_.weights_at(*coordinates), set(slice_.moved)
+        for name, parameter in self._loan.parameters.items():
+            if name in moved:
+                self._loan.write(name, self._pieces(slice_, name, weights))
+                self._release(slice_, name)
+            elif not _same_memory(slice_.origin[name], parameter):
+                self._put(name, slice_.origin[name])
+
+    def _pieces(self, slice_: Slice, name: str, weights: Sequence[float]) -> Iterator[tuple[int, Tensor]]:
+        """The moved parameter ``name`` piece by piece, each with its first entry."""
+        origin = slice_.origin[name].detach()
+        shared = _same_memory(origin, self._loan.parameters[name])
+        kind = precise(origin.new_empty(0)).dtype
+        for start, stop, steps in self._rows(slice_, name):
+            own = self._loan.own(name, start, stop) if shared else origin.reshape(-1)[start:stop].cpu()
+            total = own.to(kind, copy=True)
+            for weight, step in zip(weights, steps, strict=True):
+                total.add_(step.to(total), alpha=weight)
+            yield start, total
+
+    def _rows(self, slice_: Slice, name: str) -> Iterator[Rows]:
+        """The directions at the parameter ``name``: from the file, where there is one, else as the slice gives them."""
+        if slice_.draws is None or self._loan.file() is None:
+            yield from slice_.rows(name)
+            return
+        stored = self._stored.setdefault(id(slice_), {})
+        if name not in stored:
+            stored[name] = self._store(slice_, name)
+        count = self._loan.parameters[name].numel()
+        for start in range(0, count, PIECE):
+            stop = min(start + PIECE, count)
+            yield Rows(start, stop, [step.piece(start, stop) for step in stored[name]])
+
+    def _store(self, slice_: Slice, name: str) -> list[Spilled]:
+        file, kind = self._loan.file(), precise(slice_.origin[name].new_empty(0)).dtype
+        assert file is not None
+        numbers = range(len(slice_.directions))
+        return [file.store((rows.steps[number] for rows in slice_.rows(name)), kind) for number in numbers]
+
+    def _release(self, slice_: Slice, name: str) -> None:
+        self._loan.release(name)
+        for step in self._stored.get(id(slice_), {}).get(name, []):
+            step.release()
+
+    def _place(self, point: Mapping[str, Tensor], own: Mapping[str, nn.Parameter]) -> None:
+        for name, parameter in own.items():
+            if _same_memory(point[name], parameter):
+                self._loan.restore(name)
+            else:
+                self._put(name, point[name])
+
+    def _put(self, name: str, value: Tensor) -> None:
+        flat = value.detach().reshape(-1)
+        self._loan.write(name, ((start, flat[start : start + PIECE]) for start in range(0, len(flat), PIECE)))
+
+    def note_memory(self, source: nn.Module, elsewhere: set[str], written: set[str]) -> None:
+        if written:
+            self._refuse(f"the forward pass writes into its parameter {min(written)!r}")
+
+    def take_buffers(self, ends: Sequence[Point]) -> None:
+        if varying := varying_names(ends) or [layer.left for layer in spectral_layers(self.model)]:
+            self._refuse(f"the buffer {varying[0]!r} changes between the networks of the slice")
+
+    def under(self, policy: Policy) -> "Network":
+        if self.has_batch_norm and policy != "running":
+            self._refuse(f"BatchNorm statistics under the policy {policy!r} are other ones at every point")
+        return super().under(policy)
+
+    def of(self, model: nn.Module) -> "Network":
+        self._refuse("the losses of another network are needed")
+
+    def twin(self) -> "Network":
+        self._refuse("this needs a network of its own")
+
+    def in_double(self) -> "Network":
+        self._refuse("this needs float64")
+
+    @staticmethod
+    def _refuse(reason: str) -> NoReturn:
+        raise InputError(f"{reason}, which copy=False cannot serve; {COPY}")
+
+
+def _same_memory(value: Tensor, parameter: Tensor) -> bool:
+    return value.data_ptr() == parameter.data_ptr() and value.numel() > 0

@@ -1,0 +1,122 @@
+"""The caller's own network, lent for a computation: moved in place and put back bit for bit."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from landscape.objective.spill import Spilled, SpillFile
+
+__all__ = ["PIECE", "Loan"]
+
+PIECE = 2**19  # entries that are moved at once
+
+
+class Loan:
+    """Lends ``model`` in eval mode; at the end its parameters, buffers, modes and flags are those that it had before.
+
+    Before a parameter is written for the first time its values are kept, in its own dtype: in memory, or in a file in
+    the folder ``spill``.
+    """
+
+    def __init__(self, model: nn.Module, spill: Path | None):
+        self.model, self.spill = model, spill
+        self.parameters = dict(model.named_parameters())
+        self._kept: dict[str, Tensor | Spilled] = {}
+        self._file: SpillFile | None = None
+        self._depth = 0
+        self._gradients = dict.fromkeys(self.parameters, False)  # which parameters require gradients while it is lent
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Use the network inside; the outermost of several such blocks puts everything back."""
+        self._depth += 1
+        if self._depth > 1:
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        modes = {module: module.training for module in self.model.modules()}
+        gradients = {name: parameter.requires_grad for name, parameter in self.parameters.items()}
+        buffers = {buffer: buffer.detach().clone() for buffer in self.model.buffers()}
+        try:
+            self.model.eval()
+            self._require(self._gradients)
+            yield
+        finally:
+            self._depth -= 1
+            self._gradients = {name: parameter.requires_grad for name, parameter in self.parameters.items()}
+            try:
+                self._end(modes, gradients, buffers)
+            except KeyboardInterrupt:  # a second one must not leave the network half way
+                self._end(modes, gradients, buffers)
+                raise
+
+    @torch.no_grad()
+    def write(self, name: str, pieces: Iterable[tuple[int, Tensor]]) -> None:
+        """Put values, each piece from an entry on, into the parameter ``name``, rounded to its dtype."""
+        if name not in self._kept:
+            self._kept[name] = self._keep(self.parameters[name])
+        data = self.parameters[name].data  # writing to which leaves no trace in the version of the parameter
+        target = data.view(-1) if data.is_contiguous() else data.reshape(-1)
+        for start, values in pieces:
+            target[start : start + values.numel()].copy_(values.reshape(-1))
+        if not data.is_contiguous():
+            data.copy_(target.view(data.shape))
+
+    def own(self, name: str, start: int, stop: int) -> Tensor:
+        """The entries ``start`` to ``stop`` that the parameter ``name`` had before it was lent, on the CPU."""
+        kept = self._kept.get(name)
+        if kept is None:
+            return self.parameters[name].detach().reshape(-1)[start:stop].cpu()
+        return kept.piece(start, stop) if isinstance(kept, Spilled) else kept.view(-1)[start:stop]
+
+    @torch.no_grad()
+    def restore(self, name: str) -> None:
+        """Put the parameter ``name`` back, if it was moved."""
+        if name not in self._kept:
+            return
+        count = self.parameters[name].numel()
+        starts = range(0, count, PIECE)
+        self.write(name, ((start, self.own(name, start, min(start + PIECE, count))) for start in starts))
+        self.release(name)
+
+    def release(self, name: str) -> None:
+        """Give back what reading the parameter ``name`` took of the memory."""
+        kept = self._kept.get(name)
+        if isinstance(kept, Spilled):
+            kept.release()
+
+    def file(self) -> SpillFile | None:
+        """The file for what does not stay in memory; None without a folder for it."""
+        if self.spill and self._file is None:
+            self._file = SpillFile(self.spill)
+        return self._file
+
+    def _keep(self, parameter: nn.Parameter) -> Tensor | Spilled:
+        values = parameter.detach().reshape(-1)
+        if (file := self.file()) is None:
+            return values.to("cpu", copy=True)
+        return file.store((piece.cpu() for piece in values.split(PIECE)), values.dtype)
+
+    @torch.no_grad()
+    def _end(self, modes: dict[nn.Module, bool], gradients: dict[str, bool], buffers: dict[Tensor, Tensor]) -> None:
+        for name in self._kept:
+            self.restore(name)
+        self._kept = {}
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        for buffer, value in buffers.items():
+            buffer.data.copy_(value)
+        for module, training in modes.items():
+            module.training = training
+        self._require(gradients)
+
+    def _require(self, gradients: dict[str, bool]) -> None:
+        for name, parameter in self.parameters.items():
+            if parameter.requires_grad != gradients[name]:
+                parameter.requires_grad_(gradients[name])
