@@ -18,6 +18,7 @@ from landscape.objective.trees import batch_length, tensors_of
 
 __all__ = ["Batches", "is_pair"]
 
+FEW_TRIALS = 2  # batches that checks run on if the network is so large that a batch is small
 FEW = 16  # samples of the first batch for checks
 TRIED = 32  # samples that are divided into batches in several ways
 TOKENS, MOST_TOKENS = (
@@ -39,6 +40,7 @@ class Batches:
         usual = self._in_tokens(TOKENS) if sequences else samples.count_in(BATCH_BYTES)
         self.batch_size = settings.batch_size or (BATCH if self.by_batch else usual)
         self.least = 2 if self.by_batch and network.has_batch_norm else 1  # samples of a batch, at least
+        self.trials: int | None = None  # batches that checks run on, at most
         self.indices = isinstance(settings.loss, str | Criterion)  # whether targets may be class labels
         if samples.whole:
             self.batch_size = self.size
@@ -70,7 +72,8 @@ class Batches:
     def spread(self) -> list[Any]:
         """Small batches of samples from the whole data."""
         count = min(TRIED, max(2, self.batch_size))
-        return [self._with_indices(batch) for batch in self.samples.spread(count, self.device, self.dtype)]
+        batches = self.samples.spread(count, self.device, self.dtype)[: self.trials]
+        return [self._with_indices(batch) for batch in batches]
 
     def targets(self) -> Iterator[Tensor]:
         """The targets of all samples, for data of pairs (inputs, targets)."""
@@ -110,8 +113,9 @@ class Batches:
         return other
 
     def limit(self, most: int) -> None:
-        """Take at most so many samples in a batch, where these are free."""
+        """Take at most so many samples in a batch, where these are free, and try few of them where they are few."""
         self.most = min(self.most, most)
+        self.trials = FEW_TRIALS if most < FEW else None
         if not self.fixed:
             self.batch_size = min(self.batch_size, self.most)
 

@@ -26,6 +26,7 @@ SHRINKS = 0.05  # share of a deviation in float32 that may be left in float64 if
 UNPROVEN = 1e-3  # largest deviation in float32 that is accepted if the loss cannot be computed in float64
 LEVEL = 1e-3  # share of the size of the losses that is added to their spread, for losses that are all equal
 RAGGED = (1, 1, 2, 3, 5, 8)  # sizes of the first batches of the ragged partition
+HALF_UNITS = 8  # rounding errors of losses that are computed in half precision, in units of their last place
 MOVE = 0.03  # noise of the second point, as a share of the root mean square of each parameter
 EXPLAINED = 0.01  # share of a deviation that a weighted mean may leave unexplained
 SINGLES = 32  # samples used to distinguish a weighted mean from coupled samples
@@ -37,9 +38,9 @@ def check_independence(contract: Contract, passes: Passes, batches: list[Any]) -
     """Raise InputError if the loss, or a quantity, of samples depends on their division into batches.
 
     Each of ``batches`` is evaluated as a whole and divided in two after a shuffle, and at a point nearby as a whole and
-    divided into ragged batches. With the BatchNorm policy "batch", which declares such a dependence, the statistics of
-    the whole batch are kept. Deviations are measured relative to the spread of the losses; a deviation that nearly
-    vanishes in float64 is rounding.
+    divided into ragged batches; a network that is not copied is not moved for that. With the BatchNorm policy "batch",
+    which declares such a dependence, the statistics of the whole batch are kept. Deviations are measured relative to
+    the spread of the losses; a deviation that nearly vanishes in float64 is rounding.
 
     Raises:
         InputError: the loss of a batch is a sum or a weighted mean, samples are coupled, the samples lie along another
@@ -87,6 +88,7 @@ class _Trial:
 
     def __init__(self, contract: Contract, passes: Passes, batch: Any, count: int):
         self.contract, self.passes, self.batch, self.count = contract, passes.in_full_precision(), batch, count
+        self.level = max(LEVEL, HALF_UNITS * passes.network.weights_eps / EXACT[passes.network.dtype])
         self.buffers = {name: buffer.clone() for name, buffer in passes.model.named_buffers()}
         self.whole = [torch.arange(count)]
         generator = torch.Generator().manual_seed(2)
@@ -111,8 +113,11 @@ class _Trial:
     def deviations(self) -> dict[str, float]:
         """For every term the largest difference between its losses in two partitions, as a share of their spread."""
         here = self.losses(self.whole), self.losses(self.halves)
-        with _moved(self.passes.model):
-            there = self.losses(self.whole), self.losses(self.ragged)
+        if self.passes.network.in_place:
+            there = here
+        else:
+            with _moved(self.passes.model):
+                there = self.losses(self.whole), self.losses(self.ragged)
         largest = {}
         for name in here[0]:
             if here[0][name].weights_differ(there[0][name]):
@@ -121,7 +126,7 @@ class _Trial:
                     "weights, and factors that depend on the parameters belong into the values"
                 )
             pairs = [(whole[name], cut[name]) for whole, cut in (here, there)]
-            spread = _spread(pairs[1][0 if self.contract.forms[name] else 1].values)
+            spread = _spread(pairs[1][0 if self.contract.forms[name] else 1].values, self.level)
             largest[name] = max(cut.difference(whole, spread) for whole, cut in pairs)
         return largest
 
@@ -208,13 +213,13 @@ def _difference(values: Tensor, expected: Tensor, spread: float) -> float:
     return largest / spread
 
 
-def _spread(values: Tensor) -> float:
-    """Standard deviation of the finite ``values`` plus a small share of their mean size."""
+def _spread(values: Tensor, level: float = LEVEL) -> float:
+    """Standard deviation of the finite ``values`` plus a share ``level`` of their mean size."""
     finite = values[values.isfinite()]
     if not len(finite):
         return 1.0
     size = float(finite.abs().mean())
-    return float(finite.std(correction=0)) + LEVEL * size + torch.finfo(torch.float64).tiny
+    return float(finite.std(correction=0)) + level * size + torch.finfo(torch.float64).tiny
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from landscape.objective.model_calls import called_without_labels, entries_of, l
 __all__ = ["TOKEN_ACCURACY", "LanguageModelLoss", "precise", "token_losses"]
 
 TOKEN_ACCURACY = "token_accuracy"
+PIECE = 2**22  # logits of a batch whose losses are computed at once: more would only take more memory
 
 
 class LanguageModelLoss:
@@ -80,12 +81,20 @@ def token_losses(logits: Tensor, labels: Tensor) -> dict[str, Weighted]:
         raise InputError(
             f"a label is {highest} but the model has {logits.shape[-1]} outputs; does the tokenizer belong to it?"
         )
-    flat = F.cross_entropy(precise(logits).flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="none")
     counts = counted(labels)
     places = counts.clamp(min=1)
-    losses = flat.view(labels.shape).sum(1) / places
-    hits = (logits.argmax(-1) == labels).sum(1)  # no output has the index of labels that do not count
+    size = max(1, PIECE // max(1, logits[0].numel()))  # samples whose logits are taken at once
+    pieces = [_sums(*piece) for piece in zip(logits.split(size), labels.split(size), strict=True)]
+    losses, hits = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+    losses = losses / places
     return {"loss": Weighted(losses, counts), TOKEN_ACCURACY: Weighted(hits.to(losses) / places, counts)}
+
+
+def _sums(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of the losses of every sequence, and how many of its tokens are predicted right."""
+    flat = F.cross_entropy(precise(logits).flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="none")
+    hits = (logits.argmax(-1) == labels).sum(1)  # no output has the index of labels that do not count
+    return flat.view(labels.shape).sum(1), hits
 
 
 def precise(logits: Tensor) -> Tensor:

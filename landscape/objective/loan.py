@@ -12,6 +12,7 @@ from landscape.objective.spill import Spilled, SpillFile
 __all__ = ["PIECE", "Loan"]
 
 PIECE = 2**19  # entries that are moved at once
+ALIGNED = 64  # bytes at multiples of which the values of a parameter begin
 
 
 class Loan:
@@ -26,6 +27,8 @@ class Loan:
         self.parameters = dict(model.named_parameters())
         self._kept: dict[str, Tensor | Spilled] = {}
         self._file: SpillFile | None = None
+        self._memory: Tensor | None = None  # of all values that are kept, of which so many bytes are used
+        self._used = 0
         self._depth = 0
         self._gradients = dict.fromkeys(self.parameters, False)  # which parameters require gradients while it is lent
 
@@ -98,15 +101,28 @@ class Loan:
 
     def _keep(self, parameter: nn.Parameter) -> Tensor | Spilled:
         values = parameter.detach().reshape(-1)
-        if (file := self.file()) is None:
-            return values.to("cpu", copy=True)
-        return file.store((piece.cpu() for piece in values.split(PIECE)), values.dtype)
+        if (file := self.file()) is not None:
+            return file.store((piece.cpu() for piece in values.split(PIECE)), values.dtype)
+        size = values.numel() * values.element_size()
+        kept = self._room(size).view(values.dtype)
+        kept.copy_(values)
+        return kept
+
+    def _room(self, size: int) -> Tensor:
+        """``size`` bytes of one piece of memory for all parameters, which the system takes back as a whole."""
+        if self._memory is None:
+            sizes = (value.numel() * value.element_size() for value in self.parameters.values())
+            self._memory = torch.empty(sum(-(-size // ALIGNED) * ALIGNED for size in sizes), dtype=torch.uint8)
+            self._used = 0
+        start = self._used
+        self._used += -(-size // ALIGNED) * ALIGNED
+        return self._memory[start : start + size]
 
     @torch.no_grad()
     def _end(self, modes: dict[nn.Module, bool], gradients: dict[str, bool], buffers: dict[Tensor, Tensor]) -> None:
         for name in self._kept:
             self.restore(name)
-        self._kept = {}
+        self._kept, self._memory = {}, None
         if self._file is not None:
             self._file.close()
             self._file = None

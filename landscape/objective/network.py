@@ -19,7 +19,6 @@ from landscape.points import (
     is_continuous,
     named_parameters,
     point_moving,
-    precise,
     without_wrapped_names,
 )
 from landscape.runtime import own_torch_state
@@ -69,10 +68,16 @@ class Network:
         return ", ".join(str(kind).removeprefix("torch.") for kind in kinds)
 
     @property
+    def weights_eps(self) -> float:
+        """The rounding unit of parameters in half precision, to which points are rounded; 0 without any."""
+        values = self.model.parameters() if self.weights_dtype is None else ()
+        kinds = {value.dtype for value in values if value.is_floating_point() and value.element_size() < 4}
+        return max((torch.finfo(kind).eps for kind in kinds), default=0.0)
+
+    @property
     def rounds(self) -> bool:
         """Whether points are rounded to half precision, in which some parameters are."""
-        values = self.model.parameters() if self.weights_dtype is None else ()
-        return any(precise(value.new_empty(0)).dtype != value.dtype for value in values)
+        return self.weights_eps > 0
 
     def lent(self) -> contextlib.AbstractContextManager[None]:
         """What all use of the network happens in."""
