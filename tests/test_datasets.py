@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
+from conftest import REAL_DATA
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -46,7 +46,7 @@ def images(tmp_path):
 
 
 def raw_idx(name: str, offset: int) -> np.ndarray:
-    with gzip.open(SHARED / "MNIST" / "raw" / f"{name}.gz") as file:
+    with gzip.open(REAL_DATA / "MNIST" / "raw" / f"{name}.gz") as file:
         return np.frombuffer(file.read(), np.uint8)[offset:]
 
 

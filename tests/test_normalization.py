@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_train_classifier import here, train  # noqa: F401 (fixture)
+from test_train_classifier import train
 from torch import nn
 from torch.nn import functional as F
 
