@@ -149,7 +149,7 @@ def test_small_images_are_refused():
 
 
 @pytest.mark.parametrize("normalization", ["dyt", "piecewise"])
-def test_the_training_script_trains_it_and_its_checkpoint_rebuilds_it(here, normalization):  # noqa: F811
+def test_the_training_script_trains_it_and_its_checkpoint_rebuilds_it(here, normalization):
     train("--model", "norm-cnn", "--normalization", normalization, "--lr", "0.02")
     checkpoint = ll.load_checkpoint(here / "runs" / "norm-cnn_digits" / "epoch_002.pth")
     assert checkpoint.metadata["model"]["arguments"]["normalization"] == normalization
