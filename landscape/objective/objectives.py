@@ -76,7 +76,8 @@ def objective(
             samples; a last batch of one sample joins the one before it). None means "recalibrate" on interpolations
             and "running" otherwise.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        dtype: Arithmetic of the forward pass, torch.float32 or torch.float64.
+        dtype: Arithmetic of the forward pass, torch.float32 or torch.float64. None leaves parameters in their own dtype
+            (with ``copy=False``): points are computed in float32 and rounded to it.
         precision: "full" (products in ``dtype``) or, for float32, the faster "tf32" (CUDA only) or "bf16" (forward
             pass under torch.autocast). Points, losses and averages remain in ``dtype``.
         batch_size: Samples of a forward pass, unless that is chosen by timing. None means 256 for "batch", otherwise
