@@ -218,9 +218,10 @@ def test_a_damaged_or_impossible_cache_is_survived(images, tmp_path):
     for file in (tmp_path / "cache").iterdir():
         file.write_bytes(file.read_bytes()[:50])
     assert load_dataset(f"folder:{root}", data_dir=tmp_path).fingerprint == first.fingerprint
-    (tmp_path / "file").touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "cache").touch()  # a file in the place of the folder
     with pytest.warns(UserWarning, match="decoded images are not kept"):
-        data = load_dataset(f"folder:{root}", data_dir=tmp_path / "file")
+        data = load_dataset(f"folder:{root}", data_dir=tmp_path / "other")
     assert data.fingerprint == first.fingerprint
 
 

@@ -94,7 +94,7 @@ def test_half_written_and_damaged_runs_are_trained_again_and_foreign_files_stay(
     (folders[1] / "checkpoints" / "final.pth").write_bytes(b"half")
     (folders[2] / "metrics.json").unlink()
     (folders[3] / "summary.json").unlink()
-    (folders[3] / "checkpoints" / ".final.123.part.pth").write_bytes(b"left by a kill")
+    (folders[3] / "checkpoints" / ".0123456789abcdef.part.pth").write_bytes(b"left by a kill")
     foreign = [folders[0] / "notes.txt", here / "out" / "summary.json", here / "out" / "dataset=moons" / "x.pth"]
     for path in foreign:
         path.write_text("mine")

@@ -379,7 +379,7 @@ def test_batches_without_samples_are_passed_over(streamed, monkeypatch):
 
 
 def test_a_dtype_other_than_float32_and_float64_is_refused():
-    with pytest.raises(ll.InputError, match=r"torch\.float32 or torch\.float64, not torch\.float16"):
+    with pytest.raises(ll.InputError, match=r"torch\.float32, torch\.float64 or None, not torch\.float16"):
         ll.objective(network(), (ROWS, LABELS), dtype=torch.float16)
 
 

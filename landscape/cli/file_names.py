@@ -71,8 +71,8 @@ def own_suffix(suffixes: Sequence[str], owner: Callable[[str], str | None], mine
         force: replace the results of others.
     """
     owners = ranks.from_first(lambda: {suffix: owner(suffix) for suffix in suffixes})
-    if suffixes := [suffix for suffix, who in owners.items() if who == mine]:
-        return suffixes[0]
+    if own := [suffix for suffix, who in owners.items() if who == mine]:
+        return own[0]
     if force:
         return suffixes[0]
     chosen = next((suffix for suffix, who in owners.items() if who is None), suffixes[-1])
