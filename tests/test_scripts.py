@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,11 @@ def test_a_matplotlibrc_that_asks_for_latex_breaks_nothing(tmp_path):
     assert (tmp_path / "rows.png").exists()
 
 
+def heeding_ctrl_c():
+    """In a process to be: heed Ctrl-C, which a shell lets its background jobs ignore."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("script", ["train_mnist.py", "visualize_loss_landscape.py", "compare_loss_landscapes.py"])
 def test_ctrl_c_while_torch_is_imported_is_one_line(tmp_path, script):
     (tmp_path / "torch.py").write_text(
@@ -143,14 +149,17 @@ def test_ctrl_c_while_torch_is_imported_is_one_line(tmp_path, script):
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}  # its torch comes before the installed one
     command = [sys.executable, str(ROOT / script)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50, preexec_fn=heeding_ctrl_c
+    )
     assert done.returncode == 130
     assert done.stderr == "Stopped by Ctrl-C; files already written are whole.\n"
 
 
 def test_programs_of_others_keep_their_ctrl_c():
     code = "import signal, landscape_lib; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, preexec_fn=heeding_ctrl_c)
     assert done.stdout.strip() == "True"
 
 

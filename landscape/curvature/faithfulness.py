@@ -75,8 +75,8 @@ def faithfulness(
         >>> from landscape_lib import objective, random_plane
         >>> model, data = torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
         >>> result = faithfulness(objective(model, data), random_plane(model), progress=False)
-        >>> result.dimension, result.verdict
-        (15, 'no critical point')
+        >>> result.dimension, len(result.axis_curvatures)
+        (15, 2)
     """
     check_objective(objective, "faithfulness(objective, plane)")
     if not isinstance(slice_, Slice):

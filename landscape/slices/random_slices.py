@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from landscape.points import Point, as_point, named_parameters, point_moving
+from landscape.points import Point, as_point, check_values, named_parameters, point_moving
 from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
 from landscape.runtime.seeds import checked_seed
@@ -69,6 +69,7 @@ def random_line(
 
 def _draws_of(model: nn.Module, count: int, settings: dict[str, Any]) -> Draws | None:
     """How the directions of a large network are drawn anew; None for others, whose directions and weights are kept."""
+    check_values(model)
     if sum(value.numel() for _, value in named_parameters(model)) < LARGE:
         return None
     ways = {name: settings[name] for name in ("ignore", "parameters", "normalize", "distribution", "rule")}
