@@ -3,6 +3,7 @@
 A rule takes the tracer and an operation, and gives labels for each of its outputs.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,7 +145,7 @@ def entered(function: Any) -> Callable[..., Any] | None:
     return inner
 
 
-class Watch(TorchFunctionMode):
+class Watch(TorchFunctionMode, ABC):
     """Watches the calls of torch functions, also those inside of functions that are written in Python."""
 
     def __init__(self) -> None:
@@ -158,9 +159,9 @@ class Watch(TorchFunctionMode):
                 return inner(*args, **kwargs)
         return self.watched(name, function, args, kwargs)
 
+    @abstractmethod
     def watched(self, name: str, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """What the function called ``name`` gives."""
-        raise NotImplementedError
 
 
 def trailing(count: int) -> list[str]:
