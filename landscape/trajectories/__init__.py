@@ -2,7 +2,8 @@
 
 from landscape.slices.principal import pca_plane
 from landscape.trajectories.projection import covering_ranges, project
-from landscape.trajectories.recording import JoinedPoints, RecordedPoints, TrajectoryRecorder
+from landscape.trajectories.recorded import JoinedPoints, RecordedPoints
+from landscape.trajectories.recording import TrajectoryRecorder
 from landscape.trajectories.runs import (
     checkpoint_notes,
     load_or_project,

@@ -1,52 +1,29 @@
-"""The points of a training run in one file, which grows record by record and can be read during training."""
+"""Recording of the points of a run in one file, which grows record by record and can be read during training."""
 
 import contextlib
-import hashlib
-import itertools
-import json
 import math
 import os
-import secrets
-import shutil
-import warnings
 import weakref
-import zlib
-from collections.abc import Collection, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.escaping import one_line
-from landscape.points import Point, cut, point_moving
+from landscape.points import Point, point_moving
 from landscape.runtime import own_torch_state
 from landscape.slices.chosen import chosen_parameters, entries_of
-from landscape.storage.files import make_folder, written_whole
-from landscape.storage.formats import foreign_format
-from landscape.storage.forms import Optional, form_fault
-from landscape.storage.json_files import parsed
+from landscape.storage.files import make_folder
 from landscape.storage.locks import locked
 from landscape.storage.provenance import fingerprint
-from landscape.storage.reading import is_there, opened
+from landscape.storage.reading import is_there
 from landscape.trajectories.callbacks import hook_of
+from landscape.trajectories.point_files import TYPES, flat_values, header, packed, same_header
+from landscape.trajectories.recorded import RecordedPoints
 
-__all__ = ["JoinedPoints", "RecordedPoints", "TrajectoryRecorder"]
-
-MAGIC, EARLIER_MAGIC = b"landscape points 2\n", b"landscape points 1\n"  # the earlier format has no header digest
-HEX, LONGEST_HEADER = 64, 2**26  # bytes of a digest, and of a header at most
-LARGEST = 2**40  # number of parameters, at most
-FORM = {
-    "shapes": {str: [int]},
-    "dtype": str,
-    "unit": str,
-    "notes": dict,
-    "chosen": Optional({"parameters": [str], "rest": str}),  # only if not all parameters are recorded
-}
-TYPES = {torch.float16: "<f2", torch.float32: "<f4", torch.float64: "<f8"}
+__all__ = ["TrajectoryRecorder"]
 
 
 class TrajectoryRecorder:
@@ -130,10 +107,10 @@ class TrajectoryRecorder:
             return
         point = self._chosen(model)
         head = self._header(point)
-        if self._head and not _same_header(self._head, head):
+        if self._head and not same_header(self._head, head):
             raise InputError(f"{self.path} holds points of another network or run; use one file for each")
         head = self._head or head
-        record = _packed(step, math.nan if loss is None else float(loss), _flat(point, self.dtype))
+        record = packed(step, math.nan if loss is None else float(loss), flat_values(point, self.dtype))
         kept = [earlier for earlier in self._steps if earlier < step]
         try:
             with locked(self.path):
@@ -204,186 +181,7 @@ class TrajectoryRecorder:
             "notes": self.notes,
             **({"chosen": self._choice} if self._choice else {}),
         }
-        text = json.dumps(layout).encode()
-        text += b" " * (-(len(MAGIC) + HEX + len(text) + 2) % 8)  # padded so that the records are aligned
-        return MAGIC + hashlib.sha256(text).hexdigest().encode() + b" " + text + b"\n"
-
-
-class RecordedPoints(Sequence[Any]):
-    """The points in a file of `TrajectoryRecorder`; ``points[t]`` reads one from disk.
-
-    Records that are damaged, or incomplete because the file is still being written or its writer was killed, are left
-    out with a warning.
-
-    Attributes: ``steps`` [T] int64; ``losses`` [T] float64 (NaN if not recorded); ``unit`` ("step" or "epoch");
-    ``notes``; ``damaged`` (number of damaged records, without an incomplete one at the end); ``choice`` (the recorded
-    parameters and a digest of the others; None if all are recorded).
-
-    Raises:
-        InputError: the file is missing or does not hold points.
-    """
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self.head, layout = _read_header(self.path)
-        self.shapes = {name: tuple(shape) for name, shape in layout["shapes"].items()}
-        self.unit, self.notes, self.choice = layout["unit"], layout["notes"], layout.get("chosen")
-        self._sizes = [math.prod(shape) for shape in self.shapes.values()]
-        self._records, self._whole = self._whole_records(_layout(sum(self._sizes), layout["dtype"]))
-        self.damaged = len(self._records) - len(self._whole)
-        self.steps = np.array(self._records["step"][self._whole], dtype=np.int64)
-        self.losses = np.array(self._records["loss"][self._whole], dtype=np.float64)
-
-    def __len__(self) -> int:
-        return len(self._whole)
-
-    @own_torch_state()
-    def __getitem__(self, index: int) -> Point:  # type: ignore[override]  # read one at a time, never as a slice
-        flat = torch.from_numpy(np.array(self._records["point"][self._whole[index]]))
-        flat = flat.float() if flat.dtype == torch.float16 else flat
-        pieces = cut(flat, self._sizes)
-        return {name: piece.reshape(shape) for piece, (name, shape) in zip(pieces, self.shapes.items(), strict=True)}
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 digest of the header and of all complete records."""
-        digest = hashlib.sha256(self.head)
-        for index in self._whole:
-            digest.update(self._records[index].tobytes())
-        return digest.hexdigest()
-
-    def columns(self, size: int, names: Collection[str] | None = None) -> Iterator[Tensor]:
-        """Yield blocks [T, size], in float64, of the parameters ``names`` of all points."""
-        rows = self._whole if self.damaged else slice(None)
-        for begin, end in self._ranges(names):
-            for start in range(begin, end, size):
-                yield torch.from_numpy(self._records["point"][rows, start : min(start + size, end)].astype(np.float64))
-
-    def _ranges(self, names: Collection[str] | None) -> list[tuple[int, int]]:
-        """The ranges of the parameters ``names`` within a point; a single range if all are included."""
-        ends = list(itertools.accumulate(self._sizes, initial=0))
-        if names is None or set(names) >= self.shapes.keys():
-            return [(0, ends[-1])]
-        return [place for name, place in zip(self.shapes, itertools.pairwise(ends), strict=True) if name in names]
-
-    def keep_whole_records(self) -> None:
-        """Replace the file by one with its complete records only, and keep a copy of the damaged file beside it.
-
-        Raises:
-            InputError: the folder cannot be written.
-        """
-        copy = self.path.with_name(f"{self.path.name}.damaged-{secrets.token_hex(4)}")
-        with written_whole(copy) as temporary:
-            shutil.copyfile(self.path, temporary)
-        with written_whole(self.path) as temporary, temporary.open("wb") as file:
-            file.write(self.head)
-            for index in self._whole:
-                file.write(self._records[index].tobytes())
-        warnings.warn(f"{self.path}: the file with its damaged record(s) is kept as {copy}", stacklevel=3)
-
-    def _whole_records(self, layout: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-        """All records of the file, and the indices of those with a right checksum and increasing steps."""
-        begin, size = len(self.head), self.path.stat().st_size
-        count, rest = divmod(size - begin, layout.itemsize)
-        # An empty range of a file cannot be mapped.
-        records = np.memmap(self.path, layout, "r", begin, (count,)) if count else np.empty(0, layout)
-        whole: list[int] = []
-        for number, record in enumerate(records):
-            after = not whole or record["step"] > records[whole[-1]]["step"]
-            if after and _checksum(record) == record["checksum"]:
-                whole.append(number)
-        if len(whole) < count or rest:
-            bad = sorted(set(range(count)) - set(whole))
-            what = f"record {bad[0]} is damaged" if bad else "the last record is half-written"
-            what += f" (of {len(bad)})" if len(bad) > 1 else ""
-            where = "before it" if not bad or bad[0] == len(whole) else "around it"
-            warnings.warn(f"{self.path}: {what}; the {len(whole)} record(s) {where} are used", stacklevel=4)
-        return records, np.array(whole, dtype=np.int64)
-
-
-class JoinedPoints(Sequence[Any]):
-    """The points of several runs of one network, one run after the other.
-
-    Raises:
-        InputError: the runs belong to different networks.
-    """
-
-    def __init__(self, runs: Sequence[RecordedPoints]):
-        self.runs = list(runs)
-        for run in self.runs:
-            if run.shapes != self.runs[0].shapes:
-                raise InputError(f"{run.path} and {self.runs[0].path} are of different networks; they share no plane")
-            if run.choice != self.runs[0].choice:
-                raise InputError(
-                    f"{run.path} and {self.runs[0].path} chose other parameters, or began with other values of those "
-                    "that were not chosen; they share no plane"
-                )
-
-    def __len__(self) -> int:
-        return sum(map(len, self.runs))
-
-    @own_torch_state()
-    def __getitem__(self, index: int) -> Point:  # type: ignore[override]  # read one at a time, never as a slice
-        index = range(len(self))[index]
-        for run in self.runs:
-            if index < len(run):
-                break
-            index -= len(run)
-        return run[index]
-
-    @property
-    def choice(self) -> dict[str, Any] | None:
-        return self.runs[0].choice
-
-    def columns(self, size: int, names: Collection[str] | None = None) -> Iterator[Tensor]:
-        """Yield blocks [T, size], in float64, of the parameters ``names`` of all points."""
-        for blocks in zip(*(run.columns(size, names) for run in self.runs), strict=True):
-            yield torch.cat(blocks)
-
-
-def _read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
-    """The bytes of the header, and its content.
-
-    Raises:
-        InputError: the file cannot be read, or its header is missing, damaged or of an unknown form.
-    """
-    what, way_out = "file of recorded points", "record the run again, or use another file"
-    problem = f"{path} is no {what}, or a damaged one"
-    with opened(path, what, way_out) as file:
-        head, text = file.readline(len(MAGIC)), file.readline(LONGEST_HEADER)
-    if head not in (MAGIC, EARLIER_MAGIC) or not text.endswith(b"\n"):
-        reason = foreign_format(head + text) if head != MAGIC and head != EARLIER_MAGIC else "its header is cut"
-        raise InputError(f"{problem}: {reason or 'it does not begin as one'}; {way_out}")
-    content = text[:-1]
-    if head == MAGIC:
-        digest, _, content = content.partition(b" ")
-        if digest != hashlib.sha256(content).hexdigest().encode():
-            raise InputError(f"{problem}: the digest of its header differs; {way_out}")
-    layout: dict[str, Any] = parsed(content, problem, way_out)
-    if fault := form_fault(layout, FORM) or _layout_fault(layout):
-        raise InputError(f"{problem}: {one_line(fault)[:200]}; {way_out}")
-    return head + text, layout
-
-
-def _layout_fault(layout: dict[str, Any]) -> str | None:
-    if layout["dtype"] not in TYPES.values():
-        return f"its numbers are of type {layout['dtype']!r}, not one of {', '.join(TYPES.values())}"
-    if layout["unit"] not in ("step", "epoch"):
-        return f"its unit is {layout['unit']!r}, neither step nor epoch"
-    sizes = [math.prod(shape) for shape in layout["shapes"].values()]
-    if any(number < 0 for shape in layout["shapes"].values() for number in shape) or not 0 < sum(sizes) < LARGEST:
-        return "the shapes of its parameters are impossible"
-    return None
-
-
-def _same_header(one: bytes, other: bytes) -> bool:
-    """Whether two headers have the same content, in the present or the earlier format."""
-    return _header_content(one) == _header_content(other)
-
-
-def _header_content(head: bytes) -> bytes:
-    text = head[len(MAGIC) :].strip()
-    return text if head.startswith(EARLIER_MAGIC) else text[HEX:].strip()
+        return header(layout)
 
 
 class _Seen:
@@ -405,29 +203,3 @@ class _Seen:
             return self.descriptor is None
         same = self.descriptor is not None and os.path.samestat(now, os.fstat(self.descriptor))
         return same and now.st_size == self.size
-
-
-def _layout(size: int, dtype: str) -> np.dtype:
-    return np.dtype([("step", "<i8"), ("loss", "<f8"), ("point", dtype, (size,)), ("checksum", "<u4")])
-
-
-def _packed(step: int, loss: float, flat: np.ndarray) -> bytes:
-    record = np.zeros(1, _layout(flat.size, flat.dtype.str))
-    record["step"], record["loss"], record["point"] = step, loss, flat
-    record["checksum"] = _checksum(record[0])
-    return record.tobytes()
-
-
-def _checksum(record: np.void) -> int:
-    return zlib.crc32(record.tobytes()[:-4])
-
-
-def _flat(point: Point, dtype: torch.dtype) -> np.ndarray:
-    """All parameters [D] in ``dtype``."""
-    pieces = []
-    for name, value in point.items():
-        piece = value.detach().flatten().to("cpu", dtype)
-        if not torch.equal(piece.isfinite(), value.detach().flatten().isfinite().cpu()):
-            raise InputError(f"parameter {name!r} is too large for {dtype}; record in torch.float32")
-        pieces.append(piece)
-    return torch.cat(pieces).numpy()

@@ -28,7 +28,8 @@ from landscape.training.checkpoints import Checkpoint
 from landscape.training.language import LanguageTraining, fit_language_model
 from landscape.training.loop import Training, fit
 from landscape.trajectories.projection import project
-from landscape.trajectories.recording import RecordedPoints, TrajectoryRecorder
+from landscape.trajectories.recorded import RecordedPoints
+from landscape.trajectories.recording import TrajectoryRecorder
 
 __all__ = [
     "checkpoint_notes",
