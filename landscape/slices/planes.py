@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -16,14 +15,11 @@ from landscape.errors import InputError, InputTypeError
 from landscape.points import (
     Point,
     SharedPoint,
-    as_float64,
     check_match,
-    cosine,
     in_precision,
     is_continuous,
     is_no_step,
     is_step,
-    norm,
     precise,
     whole_step,
 )
@@ -31,6 +27,7 @@ from landscape.presenting import Presented
 from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
 from landscape.slices.drawn import CHUNK, DrawnDirection, Draws, Rows
+from landscape.slices.lengths import geometry_of
 from landscape.slices.networks import Networks
 from landscape.storage.provenance import fingerprint
 
@@ -224,39 +221,9 @@ class Slice(Presented):
         }
 
     @cached_property
-    @own_torch_state()
     def geometry(self) -> dict[str, Any]:
-        """Lengths of origin and directions, |direction| / |origin|, and the cosine between the directions.
-
-        For parameters in half precision also what rounding to it takes of a step of length one; None for others.
-        """
-        if self.draws:
-            origin, lengths, between = self._drawn_geometry()
-        else:
-            origin, lengths = norm(self.origin), [norm(direction) for direction in self.directions]
-            between = cosine(*self.directions) if len(self.directions) == 2 else math.nan
-        units = torch.eye(len(lengths)).tolist()
-        return {
-            "origin_norm": origin,
-            "direction_norms": lengths,
-            "relative_norms": [length / origin if origin else None for length in lengths],
-            "cosine": between if len(lengths) == 2 else None,
-            "rounding": [self.rounding(unit) for unit in units] if self.is_rounded else None,
-        }
-
-    def _drawn_geometry(self) -> tuple[float, list[float], float]:
-        """Norm of the origin, norms of the directions and their cosine, from one draw."""
-        count = len(self.directions)
-        products, size = torch.zeros(count, count, dtype=torch.float64), 0.0
-        for value in self.origin.values():
-            size += sum(float(as_float64(piece).square().sum()) for piece in value.reshape(-1).split(CHUNK))
-        for name in self.moved:
-            for rows in self.rows(name):
-                steps = as_float64(torch.stack(rows.steps))
-                products += steps @ steps.T
-        lengths = products.diagonal().sqrt().tolist()
-        between = float(products[0, -1]) / (lengths[0] * lengths[-1]) if all(lengths) else math.nan
-        return math.sqrt(size), lengths, between
+        """Lengths of origin and directions, and the angle between these, see `geometry_of`."""
+        return geometry_of(self)
 
     @torch.no_grad()
     def rows(self, name: str) -> Iterator[Rows]:
@@ -268,30 +235,6 @@ class Slice(Presented):
         for start in range(0, len(steps[0]), CHUNK):
             stop = min(start + CHUNK, len(steps[0]))
             yield Rows(start, stop, [step[start:stop] for step in steps])
-
-    @property
-    def is_rounded(self) -> bool:
-        """Whether points are rounded to half precision, in which the parameters are."""
-        return any(precise(value) is not value for value in self.origin.values())
-
-    @own_torch_state()
-    @torch.no_grad()
-    def rounding(self, weights: Sequence[float]) -> float | None:
-        """The share of the step sum_i ``weights``_i directions[i] that the precision of the parameters takes.
-
-        That is |rounded(origin + step) - origin - step| / |step|; None for a step of length 0.
-        """
-        lost = length = 0.0
-        for name in self.moved:
-            value = self.origin[name].detach().reshape(-1)
-            for rows in self.rows(name):
-                part = value[rows.start : rows.stop].cpu()
-                steps = torch.stack([step.cpu() for step in rows.steps], dim=-1)
-                step = steps @ torch.tensor(weights).to(steps)
-                moved = precise(part) + step
-                lost += float(as_float64(moved.to(part).to(moved) - moved).abs().square().sum())
-                length += float(as_float64(step).abs().square().sum())
-        return math.sqrt(lost / length) if length else None
 
 
 class Line(Slice):
