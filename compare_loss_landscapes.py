@@ -73,6 +73,7 @@ def main(
     check_options(plane, evaluation, panels, checkpoints, names, budget, subset)
     out = cli.make_folder(out)
     trained = [ll.load_checkpoint(path, model=model) for path in checkpoints]
+    plane.check_networks(*(checkpoint.model for checkpoint in trained))
     names = names or tuple(cli.distinct_names(trained))
     settings = cli.describe(plane, evaluation, panels, budget=budget, split=split, subset=subset)
     print(f"Settings: {settings}")

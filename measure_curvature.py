@@ -23,13 +23,11 @@ from landscape_lib import cli
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measured(cli.ChosenParameters):
     """What is measured."""
 
     operator: Literal["hessian", "ggn"] = "hessian"
     """The Hessian, or its part without second derivatives of the network (Gauss-Newton)."""
-    parameters: tuple[str, ...] = ("*",)
-    """Patterns of parameter names: the curvature of these alone, such as "layer3.*"."""
     which: Literal["magnitude", "largest", "smallest"] = "magnitude"
     """Eigenvalues of largest magnitude, the largest, or the most negative ones."""
     trace_method: Literal["hutch++", "hutchinson"] = "hutch++"
@@ -82,14 +80,14 @@ def main(
     cli.check_all(evaluation, measured, curvature)
     out, force = cli.make_folder(out), evaluation.force
     trained, data, remark = cli.load_subject(subject, evaluation, {split: samples or 1})
-    cli.check_parameters(trained.model, measured.parameters)
+    measured.check_networks(trained.model)
     suffix = cli.checkpoint_suffix(out, trained, "curvature{}.json", cli.owners_in_json, force=force)
     settings = cli.describe(evaluation, measured, curvature, split=split, samples=samples, seed=seed)
     print(f"Settings: {settings}")
     chosen = data[split] if samples is None else data[split].subset(samples, seed=seed)
     target = ll.objective(trained.model, chosen, **evaluation.arguments)
     operator = ll.ggn_product if measured.operator == "ggn" else ll.hessian_product
-    product = operator(target, trained.model, parameters=measured.parameters)
+    product = operator(target, trained.model, parameters=measured.chosen or ("*",))
     if curvature.k > product.dimension:
         print(f"Note: a matrix of dimension {product.dimension:,} has only that many eigenpairs; all are computed")
         curvature = replace(curvature, k=product.dimension)
@@ -108,7 +106,9 @@ def main(
     density = keep("density", ll.spectral_density, **curvature.of_density)
     product.release()
     path, measures = out / f"sharpness{suffix}.json", measured.measures
-    sharpness = cli.load_or_measure_sharpness(path, target, trained.model, measures, seed=seed, force=force)
+    sharpness = cli.load_or_measure_sharpness(
+        path, target, trained.model, measures, seed=seed, parameters=measured.chosen, force=force
+    )  # fmt: skip
     if sharpness:
         print(cli.sharpness_lines(sharpness))
         cli.wrote(path)

@@ -75,6 +75,7 @@ def main(
     size, count = small.arguments["batch_size"], choice.minibatches
     needed = {"train": max(choice.subset or 1, count * size), "test": choice.subset or 1}
     trained, data, remarks = cli.load_subject(subject, evaluation, needed)
+    plane.check_networks(trained.model)
     suffix = cli.checkpoint_suffix(out, trained, "loss_grid_train{}.npz", cli.owner_in_npz, force=evaluation.force)
     print(f"Settings: {cli.describe(plane, evaluation, choice)}")
     if choice.subset is not None:

@@ -47,6 +47,7 @@ def main(
     check_options(plane, evaluation, samples, indices)
     out, needed = cli.make_folder(out), max(indices) + 1 if indices else samples
     trained, data, remarks = cli.load_subject(subject, evaluation, {split: needed})
+    plane.check_networks(trained.model)
     suffix = cli.checkpoint_suffix(out, trained, "samples_loss_grid{}.npz", cli.owner_in_npz, force=evaluation.force)
     settings = cli.describe(plane, evaluation, split=split, samples=samples, indices=indices, color_scale=color_scale)
     print(f"Settings: {settings}")

@@ -29,8 +29,8 @@ DEFAULTS = ll.Training(epochs=30, batch_size=64, lr=0.01, seed=42)
 
 
 @dataclass(frozen=True)
-class PathPlane:
-    """The planes, and how the loss is evaluated over them."""
+class PathPlane(cli.ChosenParameters):
+    """The planes, what they move, and how the loss is evaluated over them."""
 
     filter_norm: bool = False
     """Rescale the two directions filter by filter, as in a random plane; the path then lies farther off."""
@@ -104,11 +104,14 @@ def main(
     source.check(training, DEFAULTS, network)
     settings = cli.describe(training, network, source, plane, drawing, subset=subset, device=device)
     print(f"Settings: {settings}")
-    recorded = cli.record_paths(cli.make_folder(out), source, training, network, device=device, force=force)
+    recorded = cli.record_paths(
+        cli.make_folder(out), source, training, network, chosen=plane, device=device, force=force
+    )  # fmt: skip
     data = recorded.data if subset is None else recorded.data.subset(subset, seed=training.seed)
     points = cli.JoinedPoints(list(recorded.runs.values()))
     net = ll.model_at(recorded.network, points[-1])
-    principal = ll.pca_plane(points, origin=plane.origin, normalize="filter" if plane.filter_norm else None)
+    normalize: Literal["filter"] | None = "filter" if plane.filter_norm else None
+    principal = ll.pca_plane(points, origin=plane.origin, parameters=plane.chosen_in_points(net), normalize=normalize)
     shares = principal.recipe["explained_variance"][:2]
     print(f"The first two components hold {shares[0]:.1%} and {shares[1]:.1%} of the variance of the path")
     target = ll.objective(net, data, batch_norm=plane.batch_norm, device=device)
@@ -127,7 +130,7 @@ def main(
     if drawing.before_after:
         if target.has_batch_norm:  # whose running statistics are those of no single point here
             target = ll.objective(net, data, batch_norm=plane.batch_norm or "recalibrate", device=device)
-        ends = recorded.end_surfaces(target, training.seed, **grid)
+        ends = recorded.end_surfaces(target, training.seed, plane.chosen, **grid)
         log["before and after training"] = cli.surface_table([*ends.values()], [*ends])
         print(log["before and after training"])
         shown = [cli.smooth(end, drawing.smoothing) if drawing.smoothing else end for end in ends.values()]

@@ -112,7 +112,10 @@ def test_patterns_names_and_words_choose():
         (3, "a sequence of patterns of names, not int"),
     ],
 )
-@pytest.mark.parametrize("maker", ["random_plane", "random_line", "hessian_product", "sharpness", "recorder"])
+@pytest.mark.parametrize(
+    "maker",
+    ["random_plane", "random_line", "hessian_product", "sharpness", "recorder", "barrier", "fit_curve", "connectivity"],
+)
 def test_what_chooses_nothing_is_refused_in_one_line(maker, parameters, message, tmp_path):
     model = adapted()
     makers = {
@@ -121,6 +124,9 @@ def test_what_chooses_nothing_is_refused_in_one_line(maker, parameters, message,
         "hessian_product": lambda: ll.hessian_product(objective(model), model, parameters=parameters),
         "sharpness": lambda: ll.sharpness(objective(model), model, "sam", parameters=parameters),
         "recorder": lambda: ll.TrajectoryRecorder(tmp_path / "a.points", parameters=parameters).record(model),
+        "barrier": lambda: ll.barrier(objective(model), model, adapted(1), parameters=parameters),
+        "fit_curve": lambda: ll.fit_curve(objective(model), model, adapted(1), parameters=parameters),
+        "connectivity": lambda: ll.connectivity(objective(model), model, adapted(1), methods=(), parameters=parameters),
     }
     with pytest.raises(ll.InputError, match=message) as refused:
         makers[maker]()
@@ -295,6 +301,93 @@ def test_lines_through_networks_move_the_chosen():
     assert scaled.directions[0]["0.lora_A"].norm() == pytest.approx(a[0].lora_A.norm().item())
 
 
+def tuned(seed):
+    """Adapters of another seed on the same base network."""
+    model = adapted()
+    torch.manual_seed(10 + seed)
+    for layer in (model[0], model[2]):
+        layer.lora_A.data, layer.lora_B.data = torch.randn_like(layer.lora_A) / 2, torch.randn_like(layer.lora_B)
+    return model
+
+
+def loss_at(model, point):
+    return F.cross_entropy(torch.func.functional_call(model, point, DATA[0]), DATA[1])
+
+
+def test_a_barrier_of_chosen_parameters_is_that_of_plain_passes_between_them():
+    a = tuned(0)
+    optimizer = torch.optim.Adam([p for p in a.parameters() if p.requires_grad], lr=0.05)
+    for _ in range(50):
+        optimizer.zero_grad()
+        F.cross_entropy(a(DATA[0]), DATA[1]).backward()
+        optimizer.step()
+    b = copy.deepcopy(a)
+    with torch.no_grad():
+        for layer in (b[0], b[2]):  # the same function
+            layer.lora_A.neg_(), layer.lora_B.neg_()
+        b[0].base.weight += 1  # which stays that of a
+    with pytest.warns(UserWarning, match=r"differ in 1 parameter\(s\) that are not chosen, first '0.base.weight'"):
+        found = ll.barrier(objective(a), a, b, parameters="trainable", resolution=7, progress=False)
+    ends = [ll.parameters_of(model) for model in (a, b)]
+    losses = []
+    for t in torch.linspace(0, 1, 7, dtype=torch.float64):
+        mixed = {n: torch.lerp(ends[0][n], ends[1][n], t) if "lora" in n else ends[0][n] for n in ends[0]}
+        losses.append(loss_at(a, mixed).item())
+    torch.testing.assert_close(
+        torch.from_numpy(found.surface.loss), torch.tensor(losses, dtype=torch.float64), atol=1e-12, rtol=0
+    )
+    assert found.value == pytest.approx(
+        max(0, *(v - losses[0] - k / 6 * (losses[-1] - losses[0]) for k, v in enumerate(losses)))
+    )
+    assert found.surface.metadata["slice"]["parameters"] == ["trainable"] and found.value > 0.01
+
+
+def test_a_curve_of_chosen_parameters_is_that_of_a_plain_loop():
+    a, b = tuned(0), tuned(1)
+    curve = ll.fit_curve(
+        objective(a), a, b, parameters=("*lora*",), bends=1, epochs=4, lr=0.05, seed=3, progress=False
+    )  # fmt: skip
+    ends = [{n: v for n, v in ll.parameters_of(model).items() if "lora" in n} for model in (a, b)]
+    base = {n: v for n, v in ll.parameters_of(a).items() if "lora" not in n}
+    bend = {name: ((ends[0][name] + ends[1][name]) / 2).requires_grad_() for name in ends[0]}
+    optimizer, generator = torch.optim.Adam(bend.values(), lr=0.05), torch.Generator().manual_seed(3)
+    for epoch in range(4):
+        torch.randperm(len(DATA[0]), generator=generator)  # the order of the samples, which are one batch here
+        t = torch.rand(1, generator=generator, dtype=torch.float64)
+        optimizer.param_groups[0]["lr"] = 0.05 * (1 + math.cos(math.pi * epoch / 4)) / 2
+        at = {n: (1 - t) ** 2 * ends[0][n] + 2 * t * (1 - t) * bend[n] + t**2 * ends[1][n] for n in bend}
+        optimizer.zero_grad()
+        loss_at(a, base | at).backward()
+        optimizer.step()
+    for name, value in curve.points[1].items():
+        torch.testing.assert_close(value, bend[name].detach() if name in bend else base[name], atol=1e-9, rtol=0)
+    assert (curve.points[1]["0.lora_A"] - (ends[0]["0.lora_A"] + ends[1]["0.lora_A"]) / 2).abs().max() > 0.01
+    assert curve.recipe["not_moved"] == {"not chosen": [*base]} and all(
+        torch.equal(curve(0.3)[n], base[n]) for n in base
+    )
+    surface = ll.evaluate(objective(a), curve, alpha_range=(0, 1), resolution=3, progress=False)
+    expected = [loss_at(a, ll.parameters_of(model)).item() for model in (a, b)]
+    assert surface.loss[[0, -1]] == pytest.approx(expected, abs=1e-12)
+
+
+def test_all_ways_between_two_networks_move_the_chosen():
+    torch.manual_seed(0)
+    a = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 7), nn.Tanh(), nn.Linear(7, 3)).double()
+    b, order = copy.deepcopy(a), torch.randperm(7)
+    b[2].weight.data, b[2].bias.data = a[2].weight.data[order], a[2].bias.data[order]
+    b[4].weight.data = a[4].weight.data[:, order]
+    found = ll.connectivity(
+        objective(a), a, b, methods=("weights",), curve="bezier", parameters=("2.*", "4.*"), resolution=5, epochs=1,
+        progress=False,
+    )  # fmt: skip
+    assert found.barriers["aligned by weights"].value == pytest.approx(0, abs=1e-12)
+    assert found.barriers["unaligned"].value > 1e-4
+    for way in found.barriers.values():
+        assert way.surface.metadata["slice"]["parameters"] == ["2.*", "4.*"]
+    with pytest.raises(ll.InputError, match="choose the next layer, which reads them, as well"):
+        ll.connectivity(objective(a), a, b, parameters=("2.*",), progress=False)
+
+
 def test_products_are_blocks_of_the_dense_hessian():
     model = adapted()
     product = ll.hessian_product(objective(model), model, parameters="trainable")
@@ -365,6 +458,8 @@ def test_only_units_of_the_chosen_parameters_change_places():
     assert torch.equal(ll.align(a, b).model[0].weight, a[0].weight)
     with pytest.raises(ll.InputError, match="choose the next layer, which reads them, as well"):
         ll.align(a, b, parameters=("2.*",))
+    with pytest.raises(ll.InputError, match=r"'9\.\*' matches no parameter"):
+        ll.align(a, b, parameters=("9.*",))
 
 
 def trained(model, recorder, steps=6):

@@ -136,6 +136,7 @@ WRONG = {
     "zoom": (["start.pth", "--zoom", "0"], "zoom is 0.0; it must be a finite number above 0"),
     "levels": (["start.pth", "--levels", "1"], "at least 2 levels, not 1"),
     "subset": (["start.pth", "--subset", "1000"], "1000"),
+    "parameters": (["cnn.pth", "start.pth", "--parameters", "conv*"], "'conv*' matches no parameter"),
     "split": (["start.pth", "--split", "validation"], "validation"),
 }
 

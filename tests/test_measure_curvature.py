@@ -79,6 +79,27 @@ def test_a_pattern_that_matches_nothing_ends_in_one_line(checkpoint, capsys):
     assert capsys.readouterr().err.startswith("Error: parameters: 'layer9.*' matches no parameter")
 
 
+def test_everything_is_measured_in_the_chosen_parameters(checkpoint):
+    assert run("--parameters", "*bias", "--no-figures") == 0
+    record = json.loads(Path("curvature_results/curvature.json").read_text())
+    data = ll.load_dataset("digits", "train").subset(25, seed=42)
+    target = ll.objective(checkpoint, data, device="cpu")
+    product = ll.hessian_product(target, checkpoint, parameters=("fc.bias",))
+    assert product.dimension == 10
+    assert record["eigenvalues"]["values"] == pytest.approx(
+        ll.top_eigenpairs(product, k=3, seed=42, progress=False).values.tolist(), rel=1e-4
+    )
+    step = ll.sharpness(target, checkpoint, "sam", parameters=("fc.bias",))
+    [measured] = [entry for entry in record["sharpness"]["measures"] if entry["measure"] == "sam"]
+    assert measured["value"] == pytest.approx(step.value, rel=1e-6)
+    plane = ll.Surface.load("curvature_results/eigenvector_plane.npz").metadata["slice"]
+    assert plane["not_moved"] == {"not chosen": ["fc.weight"]} or "fc.weight" in str(plane)
+    assert run("--no-figures", "--no-plane") == 0  # all parameters: measured again
+    again = json.loads(Path("curvature_results/curvature.json").read_text())
+    [whole] = [entry for entry in again["sharpness"]["measures"] if entry["measure"] == "sam"]
+    assert whole["value"] > measured["value"]
+
+
 def test_a_wrong_tolerance_is_refused_before_anything_is_measured(checkpoint, capsys):
     assert run("--tolerance", "2") == 2
     assert capsys.readouterr().err.startswith("Error: tolerance is a share of the loss")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.signal import convolve2d
 
@@ -146,6 +147,27 @@ def test_the_script_writes_everything_and_computes_nothing_twice(tmp_path, small
     run(*options)
     assert before == {name: (results / name).stat().st_mtime_ns for name in before}
     assert "epoch 1 of 4" not in capsys.readouterr().out
+
+
+def test_the_planes_of_a_path_move_the_chosen_parameters(tmp_path, small_data, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        run(*TOY, small_data, "--parameters", "layer9.*")
+    assert "'layer9.*' matches no parameter" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.points"))  # nothing is trained before
+    run(*TOY, small_data, "--parameters", "fc.*", "trainable")
+    whole = ll.Surface.load("trajectory_results/trajectory_surface.npz")
+    run(*TOY, small_data, "--parameters", "fc.*")
+    chosen = ll.Surface.load("trajectory_results/trajectory_surface.npz")
+    points = ll.RecordedPoints("trajectory_results/trajectory_seed-42.points")
+    assert "epoch 1 of 4" not in capsys.readouterr().out.split("Settings")[-1]
+    rows = torch.stack([torch.cat([v.flatten() for n, v in point.items() if n.startswith("fc.")]) for point in points])
+    variances = torch.linalg.svdvals((rows - rows.mean(0)).double()) ** 2
+    shares = chosen.metadata["slice"]["explained_variance"]
+    np.testing.assert_allclose(shares, (variances / variances.sum()).numpy(), atol=1e-5)
+    assert abs(shares[0] - whole.metadata["slice"]["explained_variance"][0]) > 1e-4
+    after = ll.Surface.load("trajectory_results/surface_after.npz")
+    assert after.metadata["slice"]["parameters"] == ["fc.*"]
 
 
 def test_a_wrong_tolerance_is_refused_before_anything_is_trained(tmp_path, small_data, monkeypatch, capsys):

@@ -119,6 +119,26 @@ def test_minibatches_are_those_of_a_training_step(folder):
     assert ll.Surface.load(results / "loss_grid_train_resnet8.npz").metadata["objective"]["batch_norm"] == "running"
 
 
+def test_only_the_chosen_parameters_move(folder, capsys):
+    assert (
+        landscape("--checkpoint", "cifar10_cnn_model.pth", "--parameters", "fc*", "--ignore", "norm", "--subset", "30")
+        == 0
+    )
+    surface = ll.Surface.load("loss_landscape_results/loss_grid_train_cifar10.npz")
+    model = ll.load_checkpoint("cifar10_cnn_model.pth").model
+    plane = ll.random_plane(model, seed=42, ignore=())
+    data, values = ll.load_dataset("digits", limit=100).subset(30, seed=42), ll.parameters_of(model)
+    for i, alpha in enumerate(surface.alphas):
+        for j, beta in enumerate(surface.betas):
+            moved = {n: v for n, v in plane(alpha, beta).items() if n.startswith("fc")}
+            logits = torch.func.functional_call(model, values | moved, data.inputs)
+            expected = torch.nn.functional.cross_entropy(logits, data.targets).item()
+            assert surface.loss[i, j] == pytest.approx(expected, rel=1e-5)
+    assert "not moved" in capsys.readouterr().out
+    assert singles("--checkpoint", "cifar10_cnn_model.pth", "--parameters", "fc3.*") == 2
+    assert "'fc3.*' matches no parameter" in capsys.readouterr().err
+
+
 def test_pairs_of_directions_are_planes_of_the_next_seeds(folder):
     assert landscape("--direction-pairs", "3") == 0
     results = folder / "loss_landscape_results"
@@ -219,6 +239,8 @@ WRONG = {
     "output": (["--out", "garbage.pth/x"], "garbage.pth/x"),
     "surface": (["--from", "garbage.pth"], "garbage.pth is no surface file"),
     "pattern": (["--ignore", "layer7.*"], "matches no parameter"),
+    "parameters": (["--parameters", "layer7.*"], "'layer7.*' matches no parameter"),
+    "shortcut": (["--parameters", "attention"], "no name of this network tells that it is 'attention'"),
     "nothing moves": (["--ignore", "*"], "no parameter"),
     "mini-batches": (["--minibatches", "3", "--batch-size", "50"], "cannot draw 3 mini-batches of 50 samples: digits"),
     "rise": (["--range", "auto", "--rise", "-1"], "rise must be a positive number"),

@@ -53,6 +53,7 @@ from landscape.cli.scripts import (
 )
 from landscape.cli.settings import (
     DEFAULT_CHECKPOINT,
+    ChosenParameters,
     Drawing,
     Evaluation,
     ModelOptions,
@@ -85,7 +86,6 @@ from landscape.connectivity import (
 )
 from landscape.curvature import (
     CurvatureSettings,
-    check_parameters,
     load_or_measure,
 )
 from landscape.curvature.report import (
@@ -192,6 +192,7 @@ __all__ = [
     "MOST_LEVELS",
     "SHARPNESS_CAUTION",
     "Bytes",
+    "ChosenParameters",
     "Conditions",
     "CurvatureSettings",
     "Drawing",
@@ -226,7 +227,6 @@ __all__ = [
     "check_measures",
     "check_model",
     "check_number",
-    "check_parameters",
     "check_resolution",
     "check_run",
     "check_seed",

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from torch import nn
+
 from landscape.checks import MOST_LEVELS, check_count, check_distinct, check_folder, check_number, check_seed
 from landscape.cli.messages import note_unused, refuse_unused
 from landscape.errors import InputError
@@ -12,10 +14,12 @@ from landscape.evaluation.refinement.tolerance import check_tolerance
 from landscape.plotting.planes import check_style
 from landscape.runtime.devices import select_device
 from landscape.sharpness import MEASURES
+from landscape.slices.chosen import chosen_parameters
 from landscape.training.loop import Training
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
+    "ChosenParameters",
     "Drawing",
     "Evaluation",
     "ModelOptions",
@@ -51,7 +55,33 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class PlaneChoice:
+class ChosenParameters:
+    """The parameters that a script moves or differentiates."""
+
+    parameters: tuple[str, ...] = ()
+    """Only these parameters: patterns of names such as "layer3.*", trainable, or attention, mlp, embedding, head or
+    norm, where the names tell; all by default."""
+
+    @property
+    def chosen(self) -> tuple[str, ...] | None:
+        """The argument ``parameters`` of the library; None for all."""
+        return self.parameters or None
+
+    def chosen_in_points(self, network: nn.Module) -> tuple[str, ...] | None:
+        """The same for points of ``network``, which do not tell what is trainable: by name."""
+        if "trainable" not in self.parameters:
+            return self.chosen
+        patterns = (entry for entry in self.parameters if entry != "trainable")
+        return *patterns, *chosen_parameters(network, "trainable")
+
+    def check_networks(self, *networks: nn.Module) -> None:
+        """Raise InputError if nothing of one of the ``networks`` is chosen."""
+        for network in networks if self.parameters else ():
+            chosen_parameters(network, self.parameters)
+
+
+@dataclass(frozen=True)
+class PlaneChoice(ChosenParameters):
     """The plane, and the part of it that is evaluated."""
 
     seed: int = 42
@@ -105,6 +135,7 @@ class PlaneChoice:
             "seed": self.seed,
             "normalize": normalize,
             "ignore": self.ignore,
+            "parameters": self.chosen,
             "orthogonal": self.orthogonal,
             "distribution": self.distribution,
         }

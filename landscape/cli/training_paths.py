@@ -13,7 +13,7 @@ from torch import nn
 from landscape.checks import check_count, check_distinct, check_folder, check_seed
 from landscape.cli.file_names import own_suffix
 from landscape.cli.messages import refuse_unused, wrote
-from landscape.cli.settings import Evaluation, ModelOptions, check_training
+from landscape.cli.settings import ChosenParameters, Evaluation, ModelOptions, check_training
 from landscape.cli.sources import load_shared_data
 from landscape.cli.stored_metrics import confirm_metrics
 from landscape.datasets import Data, load_dataset
@@ -129,24 +129,40 @@ class RecordedPaths:
             print(path_summary(paths[-1]), flush=True)
         return paths
 
-    def end_surfaces(self, target: Objective, seed: int, **options: Any) -> dict[str, Surface]:
-        """The loss over a random plane through the first point of the first run, and over one through its last."""
+    def end_surfaces(
+        self, target: Objective, seed: int, parameters: Sequence[str] | None, **options: Any
+    ) -> dict[str, Surface]:
+        """The loss over a random plane through the first point of the first run, and over one through its last.
+
+        Only ``parameters`` move, see `random_plane`.
+        """
         name, points = next(iter(self.runs.items()))
         surfaces = {}
         for label, at in (("before", 0), ("after", -1)):
             path, model = self.file(f"surface_{label}", ".npz"), model_at(self.network, points[at])
-            plane = random_plane(model, seed=seed)
+            plane = random_plane(model, seed=seed, parameters=parameters)
             surfaces[f"{label} training ({name})"] = load_or_evaluate(path, target, plane, **options)
             wrote(path)
         return surfaces
 
 
 def record_paths(
-    out: Path, source: PathSource, training: Training, network: ModelOptions, *, device: str, force: bool
+    out: Path,
+    source: PathSource,
+    training: Training,
+    network: ModelOptions,
+    *,
+    chosen: ChosenParameters,
+    device: str,
+    force: bool,
 ) -> RecordedPaths:
-    """The runs of ``source``, trained where no points of the same run are in ``out`` yet."""
+    """The runs of ``source``, trained where no points of the same run are in ``out`` yet.
+
+    Raises:
+        InputError: their network has no parameters that are ``chosen``.
+    """
     if source.checkpoints:
-        return _of_checkpoints(out, source, device, force)
+        return _of_checkpoints(out, source, chosen, device, force)
     model = source.model or "simplenet"
     if is_own(model):  # before the data are loaded
         import_own(model, **network.arguments)
@@ -154,6 +170,7 @@ def record_paths(
     test = load_dataset(train.name, split="test", data_dir=source.data_dir)
     arguments = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes), **network.arguments}
     built, variants = build_model(model, **arguments), source.variants(training)
+    chosen.check_networks(built)
     notes = {name: run_notes(model, arguments, train, test, run, device=device) for name, run in variants.items()}
     suffix = _suffix(out, notes, plain_name(f"{model}_{train.name}"), force)
     runs = {}
@@ -165,7 +182,7 @@ def record_paths(
     return RecordedPaths(out, runs, built, train, suffix)
 
 
-def _of_checkpoints(out: Path, source: PathSource, device: str, force: bool) -> RecordedPaths:
+def _of_checkpoints(out: Path, source: PathSource, chosen: ChosenParameters, device: str, force: bool) -> RecordedPaths:
     """Runs whose points are the weights of checkpoints, in the order of their epochs."""
     folders: dict[Path, list[Checkpoint]] = {}
     for path in source.checkpoints:
@@ -177,6 +194,7 @@ def _of_checkpoints(out: Path, source: PathSource, device: str, force: bool) -> 
     loaded = [checkpoint for run in checkpoints.values() for checkpoint in run]
     if len(loaded) < 3:
         raise InputError(f"a path takes at least three checkpoints, not {len(loaded)}")
+    chosen.check_networks(loaded[-1].model)
     data = _one_of(load_shared_data(loaded, "train", source.data_dir, seed=0))
     evaluation = Evaluation(device=device, data_dir=source.data_dir)
     remarks = confirm_metrics(loaded[-1], evaluation, accept=source.accept_mismatch)

@@ -113,6 +113,7 @@ def align(
         raise InputError("method='activations' compares units on samples: pass data=, or use method='weights'")
     samples = None if data is None else data.samples if isinstance(data, Objective) else collect(data)
     _check_same(a, b)
+    chosen = None if parameters is None else chosen_parameters(b, parameters)
     probe_a, probe_b = (copy_of(model).cpu().double().eval() for model in (a, b))
     inputs = probe_inputs(probe_a, samples)
     expected = _outputs(probe_b, inputs)
@@ -121,8 +122,8 @@ def align(
     groups = coupling.groups
     if not _alike(groups, first.groups):
         raise InputError("the networks are of different architectures: their units are coupled in different ways")
-    if parameters is not None:
-        groups = _groups_within(groups, b, chosen_parameters(b, parameters))
+    if chosen is not None:
+        groups = _groups_within(groups, b, chosen)
     if method == "weights" or samples is None:
         match = match_weights(probe_a, probe_b, groups, seed)
     else:

@@ -1,5 +1,6 @@
 """The loss on the straight line between two networks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -21,6 +22,7 @@ def barrier(
     *,
     resolution: int = 25,
     definition: Definition = "entezari",
+    parameters: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Barrier:
     """The barrier max_t L((1 - t) a + t b) - B(t) of the loss on the straight line between two networks.
@@ -34,11 +36,13 @@ def barrier(
         b: The network at t = 1.
         resolution: Number of points of the line, including both ends; the maximum is taken over them.
         definition: The base B: "entezari" for (1 - t) L(a) + t L(b), or "frankle" for (L(a) + L(b)) / 2.
+        parameters: The parameters that differ along the line, such as ("*lora*",), see `chosen_parameters`; default:
+            all. The others are those of ``a``, so that the end of the line is ``a`` with these parameters of ``b``.
         options: Passed on to `evaluate`.
 
     Raises:
-        InputError: the networks have other architectures, the definition is unknown, or `evaluate` refuses the
-            arguments.
+        InputError: the networks have other architectures, the definition is unknown, the parameters choose
+            nothing, or `evaluate` refuses the arguments.
 
     Example:
         >>> import torch
@@ -50,5 +54,5 @@ def barrier(
     """
     check_definition(definition)
     check_objective(objective, "barrier(objective, a, b)")
-    line = interpolation_line(a, b)
+    line = interpolation_line(a, b, parameters=parameters)
     return Barrier.of(evaluate(objective, line, alpha_range=(0, 1), resolution=resolution, **options), definition)

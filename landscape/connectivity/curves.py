@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,9 @@ from landscape.points import Point, as_point, check_finite, check_match, cut, is
 from landscape.runtime import own_torch_state, ranks
 from landscape.runtime.progress import progress_bar
 from landscape.runtime.seeds import checked_seed
+from landscape.slices.chosen import choice_of, chosen_parameters
 from landscape.slices.curves import Curve, CurveForm, check_form, control_weights
+from landscape.slices.interpolations import agree_elsewhere
 from landscape.slices.networks import Networks, set_buffers
 
 __all__ = ["fit_curve"]
@@ -36,6 +38,7 @@ def fit_curve(
     batch_size: int = 128,
     seed: int = 0,
     progress: bool = True,
+    parameters: str | Sequence[str] | None = None,
 ) -> Curve:
     """A curve theta(t) from ``a`` to ``b`` whose bends minimise the expected loss E_t L(theta(t)), t uniform in [0, 1].
 
@@ -56,10 +59,12 @@ def fit_curve(
         batch_size: samples a step, at most; streamed samples come in the batches and the order of their loader.
         seed: of the order of the samples and of t.
         progress: show a progress bar.
+        parameters: those that change along the curve, such as ("*lora*",), see `chosen_parameters`; all by default. The
+            others are those of ``a``, so that the curve ends at ``a`` with these parameters of ``b``.
 
     Raises:
         InputError: networks of other architectures or with buffers that cannot be mixed, a setting out of range, a
-            loss that is not finite.
+            loss that is not finite, parameters that choose nothing.
     """
     settings = {"bends": bends, "epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": checked_seed(seed)}
     recipe = {"kind": f"{kind} curve", **settings}
@@ -71,16 +76,28 @@ def fit_curve(
             "1, lr above 0"
         )
     held = Networks.between((a, b), ((0.0,), (1.0,)))
-    held = held.bent(bends + 1) if held else None
     first, last = _checked_ends(objective, a, b)
+    names = list(first)
+    if parameters is not None:
+        names = chosen_parameters(a, parameters)
+        recipe |= choice_of(first, names, parameters)
+        last, agree = _moved_end(first, last, names)
+        held = held if agree or not held else held.through_first()
+    objective.check_moves(name for name in names if is_continuous(first[name]))
+    held = held.bent(bends + 1) if held else None
     straight = Curve.through((first,) * (bends + 1) + (last,), recipe, held)
     if objective.overwrites:
         raise InputError("the forward pass writes into its parameters, so no curve can be trained through it")
     settled = objective.for_slice(straight)
     with objective.arithmetic():
-        trained = _train(settled, straight, progress)
+        trained = _train(settled, straight, names, progress)
     bent = ({name: bend.get(name, value).to(value, copy=True) for name, value in first.items()} for bend in trained)
     return Curve.through((first, *bent, last), recipe, held)
+
+
+def _moved_end(first: Point, last: Point, names: Sequence[str]) -> tuple[Point, bool]:
+    """``first`` with the parameters ``names`` of ``last``, and whether that is ``last``; the user is warned if not."""
+    return {**first, **{name: last[name] for name in names}}, agree_elsewhere(first, [last], set(names))
 
 
 def _checked_ends(objective: Objective, *ends: nn.Module | Point) -> list[Point]:
@@ -93,14 +110,14 @@ def _checked_ends(objective: Objective, *ends: nn.Module | Point) -> list[Point]
             if value.is_complex():
                 raise InputError(f"a curve is trained in real parameters, but {name!r} is {value.dtype}")
         points.append({name: end[name].detach().clone() for name in parameters})
-    objective.check_moves(name for name, value in parameters.items() if is_continuous(value))
     return points
 
 
-def _train(objective: Objective, straight: Curve, progress: bool) -> list[Point]:
-    """The trained bends of a curve whose control points are the first network, but for the last one."""
+def _train(objective: Objective, straight: Curve, names: Sequence[str], progress: bool) -> list[Point]:
+    """The parameters ``names`` of the trained bends of a curve from the first network to the last one."""
     network, recipe = _MeanLoss(objective, straight.origin), straight.recipe
-    moved = {name: value for name, value in objective.model.named_parameters() if is_continuous(value)}
+    own = dict(objective.model.named_parameters())
+    moved = {name: own[name] for name in names if is_continuous(own[name])}
     like = next(iter(moved.values()))
     networks = straight.points[0], straight.points[-1]
     ends = torch.stack([torch.cat([end[name].flatten().to(like) for name in moved]) for end in networks])

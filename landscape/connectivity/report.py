@@ -52,6 +52,7 @@ def connectivity(
     resolution: int = 25,
     seed: int = 0,
     progress: bool = True,
+    parameters: str | Sequence[str] | None = None,
     **training: Any,
 ) -> Connectivity:
     """The barrier between ``a`` and ``b``: on the line, on the line after `align`, and on a curve of `fit_curve`.
@@ -66,6 +67,7 @@ def connectivity(
         resolution: points of every way, as in `barrier`.
         seed: of the alignment and of the training of the curve.
         progress: show progress bars.
+        parameters: those that are permuted and moved, as in `align`, `barrier` and `fit_curve`; all by default.
         training: more options of `fit_curve`.
 
     Raises:
@@ -77,14 +79,19 @@ def connectivity(
         check_form(curve)
     options: dict[str, Any] = {"resolution": resolution, "progress": progress}
     alignments: dict[str, Alignment] = {
-        method: align(a, b, method=method, data=objective, seed=seed) for method in methods
+        method: align(a, b, method=method, data=objective, seed=seed, parameters=parameters) for method in methods
     }
-    barriers = {"unaligned": barrier(objective, a, b, definition=definition, **options)}
-    for method, aligned in alignments.items():
-        barriers[f"aligned by {method}"] = barrier(objective, a, aligned.model, definition=definition, **options)
+
+    def between(other: nn.Module) -> Barrier:
+        return barrier(objective, a, other, definition=definition, parameters=parameters, **options)
+
+    barriers = {"unaligned": between(b)}
+    barriers |= {f"aligned by {method}": between(aligned.model) for method, aligned in alignments.items()}
     fitted = None
     if curve is not None:
-        fitted = fit_curve(objective, a, b, kind=curve, seed=seed, progress=progress, **training)
+        fitted = fit_curve(
+            objective, a, b, kind=curve, seed=seed, progress=progress, parameters=parameters, **training
+        )  # fmt: skip
         barriers[f"{curve} curve"] = Barrier.of(evaluate(objective, fitted, alpha_range=(0, 1), **options), definition)
     return Connectivity(barriers, alignments, fitted)
 

@@ -4,14 +4,13 @@ from landscape.curvature.density import spectral_density
 from landscape.curvature.eigenpairs import eigenvector_plane, top_eigenpairs
 from landscape.curvature.faithfulness import faithfulness
 from landscape.curvature.hutchinson import trace
-from landscape.curvature.products import Product, check_parameters, ggn_product, hessian_product
+from landscape.curvature.products import Product, ggn_product, hessian_product
 from landscape.curvature.settings import CurvatureSettings
 from landscape.curvature.stored import load_or_judge, load_or_measure
 
 __all__ = [
     "CurvatureSettings",
     "Product",
-    "check_parameters",
     "eigenvector_plane",
     "faithfulness",
     "ggn_product",

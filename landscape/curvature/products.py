@@ -20,7 +20,7 @@ from landscape.slices.chosen import chosen_parameters
 from landscape.slices.networks import Networks
 from landscape.storage.provenance import fingerprint, versions
 
-__all__ = ["Product", "check_parameters", "ggn_product", "hessian_product"]
+__all__ = ["Product", "ggn_product", "hessian_product"]
 
 
 def hessian_product(
@@ -180,8 +180,3 @@ class Product:
             reason = "the loss or a derivative overflows here" if vector.isfinite().all() else "the vector is not"
             raise InputError(f"the {self.kind} product is not finite: {reason}")
         return total.cpu()
-
-
-def check_parameters(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Raise InputError unless every pattern matches a parameter of ``model``."""
-    chosen_parameters(model, patterns)

@@ -53,11 +53,13 @@ def load_or_measure_sharpness(
     measures: Sequence[str],
     *,
     seed: int = 0,
+    parameters: Sequence[str] | None = None,
     force: bool = False,
 ) -> list[Sharpness]:
     """The results of all ``measures`` with their default settings, loaded from ``path`` (.json) or measured.
 
-    What is stored serves if point, data, objective, definition, settings and seed are the same. The file is written
+    What is stored serves if point, data, objective, definition, settings, seed and ``parameters`` (those that are
+    perturbed, see `sharpness`; default: all) are the same. The file is written
     after every measure, so that interrupted work is resumed; measures in it that are not asked for are kept.
 
     Raises:
@@ -65,8 +67,8 @@ def load_or_measure_sharpness(
     """
     recipes = {name: _settings(name, seed) for name in measures}  # which refuses an unknown one before any work
     path = Path(path)
-    subject = _subject(objective, as_point(point))
-    around = functools.cache(lambda: Neighbourhood(objective, point))  # only where something is missing
+    subject = _subject(objective, as_point(point)) | ({"parameters": list(parameters)} if parameters else {})
+    around = functools.cache(lambda: Neighbourhood(objective, point, parameters))  # only where something is missing
     results: list[Sharpness] = []
     for name in measures:
         result = cached(

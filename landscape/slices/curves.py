@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import InputError
-from landscape.points import Point, in_precision, is_continuous, precise
+from landscape.points import Point, in_precision, precise
 from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
 from landscape.slices.interpolations import difference
@@ -62,8 +62,9 @@ class Curve(Slice):
         return {name: self._mixed(name, weights) for name in self.origin}
 
     def _mixed(self, name: str, weights: list[float]) -> Tensor:
-        """The parameter ``name`` at the point where the control points have such ``weights``; whole numbers stay."""
-        if not is_continuous(first := self.origin[name]):
+        """The parameter ``name`` at the point where the control points have such ``weights``."""
+        first = self.origin[name]
+        if name in self._fixed:
             return first.clone()
         mixed = sum(weight * precise(point[name]) for weight, point in zip(weights, self.points, strict=True))
         return torch.as_tensor(mixed).to(first)
@@ -72,6 +73,15 @@ class Curve(Slice):
     def to(self, dtype: torch.dtype) -> "Curve":
         points = tuple({name: in_precision(value, dtype) for name, value in point.items()} for point in self.points)
         return Curve.through(points, self.recipe, self.held)
+
+    @cached_property
+    def _fixed(self) -> set[str]:
+        """Parameters that are the same at all control points; whole numbers always are."""
+
+        def stays(name: str, value: Tensor) -> bool:
+            return all(p[name].dtype == value.dtype and torch.equal(p[name], value) for p in self.points)
+
+        return {name for name, value in self.origin.items() if stays(name, value)}
 
     @cached_property
     def fingerprint(self) -> str:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from landscape.slices.directions import Normalize, normalize_direction
 from landscape.slices.networks import Networks
 from landscape.slices.planes import Line, Plane
 
-__all__ = ["difference", "interpolation_line", "three_point_plane"]
+__all__ = ["agree_elsewhere", "difference", "interpolation_line", "three_point_plane"]
 
 
 @own_torch_state()
@@ -132,13 +132,16 @@ class _Ends:
             return cls(first, tuple(difference(other, first) for other in others), held, {})
         names = chosen_parameters(sources[0], parameters)
         differences = tuple(difference(other, first, names) for other in others)
-        if not _agree_elsewhere(first, others, set(names)) and held:
-            held = replace(held, models=held.models[:1], places=held.places[:1])
+        if not agree_elsewhere(first, others, set(names)) and held:
+            held = held.through_first()
         return cls(point_moving(sources[0], names), differences, held, choice_of(first, names, parameters))
 
 
-def _agree_elsewhere(first: Point, others: Sequence[Point], chosen: set[str]) -> bool:
-    """Whether the networks have the same parameters but for the ``chosen`` ones; a warning where they have not."""
+def agree_elsewhere(first: Point, others: Sequence[Point], chosen: set[str]) -> bool:
+    """Whether the networks have the same parameters apart from the ``chosen`` ones; if not, the user is warned.
+
+    The warning points at the caller of the function that is three levels up.
+    """
     rest = {name: value for name, value in first.items() if name not in chosen}
     differing = [
         name for name, value in rest.items() if not all(torch.equal(value, other[name].to(value)) for other in others)

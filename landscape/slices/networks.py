@@ -117,6 +117,10 @@ class Networks:
         ends = (self.ends[origin],) * 3
         return Networks(ends, refused, (self.models[origin],), ((0.0, 0.0),))
 
+    def through_first(self) -> "Networks":
+        """The same buffers on a slice that goes through the first network only."""
+        return replace(self, models=self.models[:1], places=self.places[:1])
+
     @property
     def varying(self) -> list[str]:
         """Names of the values that differ between the ends."""
