@@ -1,4 +1,4 @@
-"""The names of the namespace ``cli`` of `landscape_lib`; apart, so that importing one room loads no other."""
+"""The namespace ``cli`` of `landscape_lib`: what the scripts share."""
 
 from tyro.conf import Positional, arg
 

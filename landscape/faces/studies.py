@@ -1,4 +1,4 @@
-"""The names of the namespace ``studies`` of `landscape_lib`; apart, so that importing reports loads no torch."""
+"""The namespace ``studies`` of `landscape_lib`: studies of many networks, and their reports."""
 
 from landscape.studies.kit.results_file import (
     StoredResults,

@@ -1,0 +1,37 @@
+"""The namespace ``results`` of `landscape_lib`: the classes of results, for annotations and for loading them."""
+
+from landscape.connectivity import (
+    Alignment,
+    Connectivity,
+)
+from landscape.results import (
+    Barrier,
+    BasinRadii,
+    Eigenpairs,
+    Faithfulness,
+    Sharpness,
+    SpectralDensity,
+    Surface,
+    Topology,
+    TraceEstimate,
+    Trajectory,
+)
+from landscape.slices.curves import (
+    Curve,
+)
+
+__all__ = [
+    "Alignment",
+    "Barrier",
+    "BasinRadii",
+    "Connectivity",
+    "Curve",
+    "Eigenpairs",
+    "Faithfulness",
+    "Sharpness",
+    "SpectralDensity",
+    "Surface",
+    "Topology",
+    "TraceEstimate",
+    "Trajectory",
+]
