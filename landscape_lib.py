@@ -11,10 +11,7 @@ This file only re-exports; the code is in the package ``landscape``.
 """
 
 from landscape import __version__
-from landscape.cli import face as cli
 from landscape.connectivity import (
-    Alignment,
-    Connectivity,
     align,
     barrier,
     connectivity,
@@ -44,12 +41,9 @@ from landscape.evaluation import (
 )
 from landscape.explorer import (
     explore,
-    plot_path_html,
 )
+from landscape.faces import cli, results, studies
 from landscape.models import (
-    LinearMNIST,
-    NormCNN,
-    TinyCNN,
     build_model,
 )
 from landscape.objective.losses import (
@@ -64,46 +58,28 @@ from landscape.plotting import (
     animate_surfaces,
     plot_barriers,
     plot_basin_radii,
-    plot_basins,
     plot_comparison,
     plot_contour,
-    plot_density,
     plot_difference,
-    plot_eigenvalues,
     plot_lines,
-    plot_merge_tree,
     plot_path,
     plot_path_losses,
-    plot_persistence,
     plot_sharpness,
     plot_slices,
+    plot_spectrum,
     plot_surface,
     plot_tiles,
+    plot_topology,
     save_figure,
 )
 from landscape.points import (
-    Point,
     cosine,
-    inner,
     model_at,
     norm,
     parameters_of,
 )
 from landscape.results import (
-    Barrier,
-    BasinRadii,
-    Eigenpairs,
-    Faithfulness,
-    Sharpness,
-    SpectralDensity,
     Surface,
-    Topology,
-    TraceEstimate,
-    Trajectory,
-)
-from landscape.runtime.devices import (
-    seed_everything,
-    select_device,
 )
 from landscape.selftest import (
     selftest,
@@ -113,12 +89,8 @@ from landscape.sharpness import (
     layer_sharpness,
     sharpness,
 )
-from landscape.slices.curves import (
-    Curve,
-)
 from landscape.slices.directions import (
     filter_normalize,
-    normalize_direction,
     random_directions,
 )
 from landscape.slices.interpolations import (
@@ -133,7 +105,6 @@ from landscape.slices.random_slices import (
     random_line,
     random_plane,
 )
-from landscape.studies import face as studies
 from landscape.topology import (
     permutation_test,
     topology,
@@ -146,9 +117,6 @@ from landscape.training.checkpoints import (
 from landscape.training.loop import (
     Training,
     fit,
-)
-from landscape.training.predictions import (
-    predict,
 )
 from landscape.training.stacked import (
     fit_stacked,
@@ -171,24 +139,16 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "save_checkpoint",
     "Checkpoint",
     "build_model",
-    "LinearMNIST",
-    "TinyCNN",
-    "NormCNN",
-    "select_device",
-    "seed_everything",
     "InputError",
     # Where: points, directions, lines and planes through the parameters
     "parameters_of",
     "model_at",
-    "inner",
     "norm",
     "cosine",
-    "Point",
     "random_plane",
     "random_line",
     "random_directions",
     "filter_normalize",
-    "normalize_direction",
     "interpolation_line",
     "three_point_plane",
     "pca_plane",
@@ -196,7 +156,6 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "find_span",
     "Line",
     "Plane",
-    "Curve",
     # Evaluate: the loss over a line or a plane
     "evaluate",
     "load_or_evaluate",
@@ -204,7 +163,6 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     # Its basins, and which of them are more than noise
     "topology",
     "permutation_test",
-    "Topology",
     # How curved and how sharp
     "hessian_product",
     "ggn_product",
@@ -216,28 +174,17 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "faithfulness",
     "basin_radii",
     "Product",
-    "Eigenpairs",
-    "TraceEstimate",
-    "SpectralDensity",
-    "Faithfulness",
-    "Sharpness",
-    "BasinRadii",
     # How networks are connected
     "align",
     "barrier",
     "fit_curve",
     "connectivity",
-    "Alignment",
-    "Barrier",
-    "Connectivity",
     # Where training went
     "TrajectoryRecorder",
     "RecordedPoints",
     "project",
-    "Trajectory",
     "fit",
     "fit_stacked",
-    "predict",
     "Training",
     # Check it
     "selftest",
@@ -251,20 +198,17 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "plot_difference",
     "plot_path",
     "plot_path_losses",
-    "plot_eigenvalues",
-    "plot_density",
+    "plot_topology",
+    "plot_spectrum",
     "plot_sharpness",
     "plot_barriers",
     "plot_basin_radii",
-    "plot_basins",
-    "plot_persistence",
-    "plot_merge_tree",
     "animate_path",
     "animate_surfaces",
     "save_figure",
     "explore",
-    "plot_path_html",
-    # What the scripts share, and the studies of many networks
+    # The classes of all results; what the scripts share; studies of many networks
+    "results",
     "cli",
     "studies",
     "__version__",

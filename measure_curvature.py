@@ -122,7 +122,7 @@ def main(
     record |= cli.curvature_record(pairs, trace, density, sharpness)
     cli.wrote(cli.write_json(out / f"curvature{suffix}.json", record))
     if figures and cli.is_first_rank():
-        drawn = {"eigenvalues": ll.plot_eigenvalues(pairs), "density": ll.plot_density(density)}
+        drawn = {"eigenvalues": ll.plot_spectrum(pairs), "density": ll.plot_spectrum(density)}
         drawn |= {"sharpness": ll.plot_sharpness(sharpness)} if sharpness else {}
         drawn |= {"eigenvector_plane": ll.plot_contour(surface)} if surface else {}
         for name, figure in drawn.items():

@@ -20,7 +20,6 @@ from pathlib import Path
 from landscape_lib import (
     InputError,
     cli,
-    select_device,
     studies,
 )
 
@@ -41,7 +40,7 @@ def main(
     """
     plans = matrix.plans()
     cli.check_count("jobs", jobs)
-    select_device(device)
+    cli.select_device(device)
     root = cli.make_folder(output_root)
     print(f"Settings: {cli.describe(matrix, device=device)}\n{len(plans)} networks; writing into {root}", flush=True)
     trained = 0

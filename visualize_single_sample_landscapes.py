@@ -55,7 +55,7 @@ def main(
     path = out / f"samples_loss_grid{suffix}.npz"
     conditions = cli.settle_range(path, trained, chosen, cli.Conditions(plane, evaluation, remarks=remarks))
     surface = cli.checkpoint_surface(path, trained, chosen, conditions, per_sample=True)
-    surfaces, records = single_surfaces(surface, chosen, ll.predict(trained.model, chosen).tolist())
+    surfaces, records = single_surfaces(surface, chosen, ll.cli.predict(trained.model, chosen).tolist())
     for single, record in zip(surfaces, records, strict=True):
         record["file"] = f"sample_{record['index']}_loss_grid{suffix}.npz"
         cli.wrote(single.save(out / record["file"]))

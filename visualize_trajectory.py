@@ -139,12 +139,14 @@ def main(
     cli.wrote(cli.write_log(recorded.file("trajectory_log", ".txt"), log))
 
 
-def draw(surface: ll.Surface, paths: list[ll.Trajectory], recorded: cli.RecordedPaths, drawing: PathDrawing) -> None:
+def draw(
+    surface: ll.Surface, paths: list[ll.results.Trajectory], recorded: cli.RecordedPaths, drawing: PathDrawing
+) -> None:
     """The path on contours, its losses, and the page and the film of it."""
     log_scale, file = drawing.log_scale, recorded.file
     cli.wrote(ll.save_figure(ll.plot_path(surface, paths, log_scale=log_scale), file("trajectory_contour", ".png")))
     cli.wrote(ll.save_figure(ll.plot_path_losses(paths, log_scale=log_scale), file("trajectory_losses", ".png")))
-    cli.wrote(ll.plot_path_html(surface, paths, file("loss_landscape", ".html")))
+    cli.wrote(ll.explore(surface, file("loss_landscape", ".html"), trajectories=paths, view="path"))
     for ending in cli.animation_formats() if drawing.animate else ():
         cli.wrote(ll.animate_path(surface, paths, file("trajectory", ending), log_scale=log_scale))
 

@@ -190,7 +190,7 @@ def trained(name: str, training: Training) -> tuple[str, nn.Module, ll.Data]:
     """Name, network and training data of a network that is trained here."""
     print(f"training {name} for {training.epochs} epochs", flush=True)
     train, test = (ll.load_dataset(DATA, split=split) for split in ("train", "test"))
-    ll.seed_everything(training.seed)
+    ll.cli.seed_everything(training.seed)
     model = ll.build_model(name, input_shape=tuple(train.inputs.shape[1:]), classes=len(train.classes))
     ll.fit(model, train, test, device="cpu", **asdict(training))
     return name, model, train

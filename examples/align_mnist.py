@@ -90,7 +90,7 @@ def main(
     wrote(ll.cli.write_json(out / "barriers.json", record))
 
 
-def numbers(barriers: dict[str, ll.Barrier]) -> dict:
+def numbers(barriers: dict[str, ll.results.Barrier]) -> dict:
     """The numbers of each barrier, and the losses from which they are computed."""
     return {name: {**entry.numbers, "loss": entry.surface.loss.tolist()} for name, entry in barriers.items()}
 

@@ -1,11 +1,12 @@
 """Checks of single arguments, which raise InputError with the same wording everywhere."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from landscape.errors import InputError
 
-__all__ = ["MOST_LEVELS", "check_count", "check_distinct", "check_folder", "check_number", "check_seed"]
+__all__ = ["MOST_LEVELS", "check_choice", "check_count", "check_distinct", "check_folder", "check_number", "check_seed"]
 
 MOST_LEVELS = 1000  # largest number of bands or panels of one figure
 MOST = 2**31 - 1  # largest number of samples, steps or random draws: torch counts some of them in 32 bits
@@ -21,6 +22,19 @@ def check_count(name: str, value: int | None, least: int = 1, most: int = MOST) 
     """
     if value is not None and (not isinstance(value, int) or not least <= value <= most):
         raise InputError(f"{name} is {value}; it must be a whole number from {least:,} to {most:,}")
+
+
+def check_choice(name: str, value: object, choices: Sequence[str | None]) -> None:
+    """Raise InputError unless ``value`` is one of ``choices``.
+
+    Example:
+        >>> check_choice("view", "top", ("side", "front"))
+        Traceback (most recent call last):
+        landscape.errors.InputError: view is 'top'; it must be 'side' or 'front'
+    """
+    if not (value is None or isinstance(value, str)) or value not in choices:
+        *others, last = map(repr, choices)
+        raise InputError(f"{name} is {value!r}; it must be {', '.join(others)} or {last}")
 
 
 def check_folder(name: str, path: str | Path) -> None:

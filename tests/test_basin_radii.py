@@ -79,7 +79,9 @@ def test_without_a_reach_the_lines_go_beyond_the_basin():
 def test_a_loss_that_is_not_finite_counts_as_risen():
     alphas = np.array([-2.0, -1.0, 0.0, 1.0, 3.0])
     loss = np.array([[1.2, 1.0, 1.0, 1.05, np.nan], [np.inf, np.nan, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.4]])
-    found = ll.BasinRadii(alphas, loss, np.zeros_like(loss), rise=0.1, seed=0, metadata={"relative_norms": [1, 1, 1]})
+    found = ll.results.BasinRadii(
+        alphas, loss, np.zeros_like(loss), rise=0.1, seed=0, metadata={"relative_norms": [1, 1, 1]}
+    )
     # by hand: first line, left: t^2 = 1 + (0.1 / 0.2) (4 - 1); second: the origin; third: t^2 = 1 + (0.1 / 0.4) (9 - 1)
     np.testing.assert_allclose(found.radii, [1.0, 0.0, math.sqrt(3)])
     assert found.radius == 0 and found.reach == 2 and found.inside(1.0) == 2
@@ -128,7 +130,7 @@ def test_lines_in_a_file_are_found_again_and_more_are_added(tmp_path, monkeypatc
     again = ll.basin_radii(target, model, directions=2, rise=0.3, path=path)
     assert len(count) == 2 and len(again) == 2
     np.testing.assert_array_equal(more.loss[:3], few.loss)
-    np.testing.assert_array_equal(ll.BasinRadii.load(path).radii, more.radii)
+    np.testing.assert_array_equal(ll.results.BasinRadii.load(path).radii, more.radii)
     monkeypatch.undo()
     other = ll.basin_radii(target, model, directions=2, rise=0.2, path=path)
     assert "is computed again: its lines" in capsys.readouterr().out and other.rise == 0.2
@@ -166,6 +168,6 @@ def test_bad_input_is_refused_in_one_line(options, message):
 
 def test_a_file_that_is_no_basin_is_refused(tmp_path):
     alphas = np.array([-1.0, 1.0])
-    found = ll.BasinRadii(alphas, np.ones((1, 2)), np.ones((1, 2)), rise=0.1, seed=0, metadata={})
+    found = ll.results.BasinRadii(alphas, np.ones((1, 2)), np.ones((1, 2)), rise=0.1, seed=0, metadata={})
     with pytest.raises(ll.InputError, match="the point itself, 0, is not among the coordinates"):
         found.save(tmp_path / "basin.npz")

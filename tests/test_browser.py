@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from surfaces import METADATA, plane
 from test_explorer import HOSTILE, path_of
 
-from landscape.explorer import explore, plot_path_html
+from landscape.explorer import explore
 from landscape.explorer.pages import page_script
 
 ARTIFACTS = Path(__file__).parents[1] / "test-artifacts"
@@ -130,7 +130,7 @@ def path_tab(browser, tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "loss_landscape.html"
     recipe = {"kind": "pca plane", "explained_variance": [0.61, 0.22, 0.17]}
     surface = replace(FIRST, metadata={**METADATA, "slice": recipe})
-    return Tab(browser, plot_path_html(surface, path_of("run <1>", {"unit": "epoch"}), file))
+    return Tab(browser, explore(surface, file, trajectories=path_of("run <1>", {"unit": "epoch"}), view="path"))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from test_visualize import run
 
 import landscape_lib as ll
 from landscape.curvature.settings import CurvatureSettings
+from landscape.models.norm_cnn import NormCNN
 from landscape.studies.normalizations import steps_to_loss
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +65,7 @@ def test_every_file_is_there_and_the_numbers_are_those_of_the_networks(finished)
     assert ll.cli.SHARPNESS_CAUTION in printed
 
     trained = ll.load_checkpoint(out / "weights" / "model_dyt.pth")
-    assert isinstance(trained.model, ll.NormCNN) and hasattr(trained.model.norm1, "alpha")
+    assert isinstance(trained.model, NormCNN) and hasattr(trained.model.norm1, "alpha")
     training = result("dyt", "training", "training", folder=out)
     test = ll.cli.score(trained.model, ll.load_dataset("digits", split="test"), device="cpu")
     assert test["accuracy"] == training["test_accuracy"] == trained.metadata["metrics"]["test_accuracy"]

@@ -22,7 +22,7 @@ SMALL = {"resolution": 5, "progress": False}
 def of(loss, alphas=None, accuracy=None):
     loss = np.array(loss, dtype=np.float64)
     alphas = np.linspace(0, 1, len(loss)) if alphas is None else np.array(alphas)
-    return ll.Barrier.of(ll.Surface(alphas, None, loss, np.zeros_like(loss), accuracy, None, {}))
+    return ll.results.Barrier.of(ll.Surface(alphas, None, loss, np.zeros_like(loss), accuracy, None, {}))
 
 
 def mean_loss(model, inputs, targets):
@@ -61,7 +61,7 @@ def test_a_loss_that_is_not_finite_is_kept(value):
 def test_a_plane_and_another_range_have_no_barrier():
     x = np.linspace(0, 1, 3)
     plane = ll.Surface(x, x, np.ones((3, 3)), np.ones((3, 3)), None, None, {})
-    for call in (lambda: ll.Barrier.of(plane), lambda: of([1, 2, 1], alphas=[-1, 0, 1])):
+    for call in (lambda: ll.results.Barrier.of(plane), lambda: of([1, 2, 1], alphas=[-1, 0, 1])):
         with pytest.raises(ll.InputError, match=r"evaluate it with alpha_range=\(0, 1\)"):
             call()
 
@@ -171,7 +171,7 @@ def test_training_bends_the_curve_below_the_line_and_only_the_bends(kind):
     line = ll.barrier(objective, a, b, progress=False)
     surface = ll.evaluate(objective, curve, alpha_range=(0, 1), resolution=25, progress=False)
     assert surface.loss.mean() < 0.8 * line.surface.loss.mean()
-    assert ll.Barrier.of(surface).value <= line.value
+    assert ll.results.Barrier.of(surface).value <= line.value
     np.testing.assert_allclose(surface.loss[[0, -1]], [mean_loss(m, *images(60)) for m in (a, b)], rtol=1e-9)
     straight = fitted("mlp", kind, images(60), epochs=1, lr=1e-12)[3]
     torch.testing.assert_close(straight(0.3), ll.interpolation_line(a, b)(0.3))
@@ -272,7 +272,7 @@ def test_parameters_of_a_curve_keep_their_own_precision():
     for model in (a, b):
         model[1].bfloat16()
     points = [ll.parameters_of(model) for model in (a, b)]
-    curve = ll.Curve.through((points[0], points[1], points[0]), {"kind": "bezier curve"})
+    curve = ll.results.Curve.through((points[0], points[1], points[0]), {"kind": "bezier curve"})
     found = curve(0.25)
     for name, value in points[0].items():
         exact = (1 - 0.375) * value.double() + 0.375 * points[1][name].double()  # 2 t (1 - t) = 0.375
@@ -368,17 +368,17 @@ def test_the_example_runs(tmp_path, small_data, monkeypatch, capsys):
 
 def test_the_two_definitions_of_a_barrier_are_those_of_the_papers():
     surface = of([1, 2.5, 4, 3], accuracy=np.array([0.9, 0.5, 0.3, 0.6])).surface
-    frankle = ll.Barrier.of(surface, "frankle")
+    frankle = ll.results.Barrier.of(surface, "frankle")
     assert (frankle.value, frankle.at, frankle.definition) == (
         pytest.approx(4 - (1 + 3) / 2),
         pytest.approx(2 / 3),
         "frankle",
     )
     assert frankle.accuracy == pytest.approx((0.9 + 0.6) / 2 - 0.3)
-    assert ll.Barrier.of(surface).definition == "entezari"
+    assert ll.results.Barrier.of(surface).definition == "entezari"
     convex = of([1, 1.5, 2, 3]).surface
-    assert ll.Barrier.of(convex).value == 0 and ll.Barrier.of(convex, "frankle").value == 1
-    assert np.isnan(ll.Barrier.of(of([1, np.nan, 1]).surface, "frankle").value)
+    assert ll.results.Barrier.of(convex).value == 0 and ll.results.Barrier.of(convex, "frankle").value == 1
+    assert np.isnan(ll.results.Barrier.of(of([1, np.nan, 1]).surface, "frankle").value)
 
 
 def test_the_definition_reaches_every_way_between_two_networks():

@@ -431,7 +431,7 @@ def test_files_of_other_kinds_of_ours_are_told_by_what_they_hold(tmp_path):
     write_checkpoint(tmp_path / "model.pth")
     surface().save(tmp_path / "s.npz")
     write_recording(tmp_path / "run.points")
-    assert "holds accuracy, alphas" in refused(ll.Trajectory.load, tmp_path / "s.npz")
+    assert "holds accuracy, alphas" in refused(ll.results.Trajectory.load, tmp_path / "s.npz")
     assert "an .npz file of other arrays (alphas" in refused(load_checkpoint, tmp_path / "s.npz")
     assert "a recording of points" in refused(load_checkpoint, tmp_path / "run.points")
 

@@ -440,11 +440,11 @@ def test_pairs_that_do_not_converge_are_kept_and_flagged(monkeypatch, tmp_path):
     assert pairs.values[0] == pytest.approx(100) and not pairs.converged.all()
     assert (pairs.values[1:] > 1 - 1e-9).all() and (pairs.values[1:] < 1.01 + 1e-9).all()
     assert (np.abs(spectrum[:, None] - pairs.values).min(0) <= pairs.residuals * np.abs(pairs.values) + 1e-12).all()
-    again = ll.Eigenpairs.load(pairs.save(tmp_path / "pairs.npz"))
+    again = ll.results.Eigenpairs.load(pairs.save(tmp_path / "pairs.npz"))
     assert again.converged.tolist() == pairs.converged.tolist() and again.metadata == pairs.metadata
     assert again.products == pairs.products > 100
     with pytest.raises(ll.InputError, match="no trace file"):
-        ll.TraceEstimate.load(tmp_path / "pairs.npz")
+        ll.results.TraceEstimate.load(tmp_path / "pairs.npz")
 
 
 def test_the_whole_spectrum_of_a_small_block_and_no_more():
@@ -501,7 +501,7 @@ def test_a_trace_that_is_not_reached_says_so(tmp_path):
     model, objective, _ = quadratic(np.linspace(-1, 1, 50))
     found = ll.trace(objective, model, method="hutchinson", max_products=40)
     assert not found.converged and found.products == 40 == len(found.samples)
-    again = ll.TraceEstimate.load(found.save(tmp_path / "trace.npz"))
+    again = ll.results.TraceEstimate.load(found.save(tmp_path / "trace.npz"))
     assert (again.value, again.products, again.converged) == (found.value, 40, False)
     for wrong, message in (
         ({"method": "xtrace"}, "unknown method"),
@@ -535,7 +535,7 @@ def test_the_density_has_the_moments_of_the_matrix_and_integrates_to_one(tmp_pat
     grid, mean, low, high = density.curve()
     assert np.sum((mean[1:] + mean[:-1]) / 2 * np.diff(grid)) == pytest.approx(1, abs=1e-9)
     assert (low <= mean).all() and (mean <= high).all()
-    again = ll.SpectralDensity.load(density.save(tmp_path / "density.npz"))
+    again = ll.results.SpectralDensity.load(density.save(tmp_path / "density.npz"))
     np.testing.assert_array_equal(again.curve(grid=[0.0, 1.0], width=0.5)[1], density.curve([0.0, 1.0], 0.5)[1])
     with pytest.raises(ll.InputError, match="width"):
         density.curve(width=0.0)

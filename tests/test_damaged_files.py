@@ -77,20 +77,22 @@ def surface():
 def trajectory():
     columns = np.random.default_rng(0).random((4, 5))
     places = np.random.default_rng(1).random((5, 2))
-    return ll.Trajectory(np.array([0, 2, 3, 5, 9]), places, *columns, {"name": "run", "unit": "epoch"})
+    return ll.results.Trajectory(np.array([0, 2, 3, 5, 9]), places, *columns, {"name": "run", "unit": "epoch"})
 
 
 def eigenpairs():
     values = np.array([3.0, 2.0])
-    return ll.Eigenpairs(values, values / 100, values > 2, np.ones((2, 7), np.float32), 40, {"operator": "hessian"})
+    return ll.results.Eigenpairs(
+        values, values / 100, values > 2, np.ones((2, 7), np.float32), 40, {"operator": "hessian"}
+    )
 
 
 def density():
-    return ll.SpectralDensity(np.arange(6.0).reshape(2, 3), np.full((2, 3), 1 / 3), 6, {"steps": 3})
+    return ll.results.SpectralDensity(np.arange(6.0).reshape(2, 3), np.full((2, 3), 1 / 3), 6, {"steps": 3})
 
 
 def trace():
-    return ll.TraceEstimate(2.5, 0.5, 4, True, np.array([2.0, 3.0]), {"method": "hutch++"})
+    return ll.results.TraceEstimate(2.5, 0.5, 4, True, np.array([2.0, 3.0]), {"method": "hutch++"})
 
 
 def statistics():
@@ -164,10 +166,10 @@ KINDS = {
     "earlier.pth": (write_unsealed_checkpoint, read_checkpoint),
     "state.pth": (write_state, read_state),
     "surface.npz": (lambda path: surface().save(path), lambda path: vars(ll.Surface.load(path))),
-    "trajectory.npz": (lambda path: trajectory().save(path), lambda path: vars(ll.Trajectory.load(path))),
-    "eigenpairs.npz": (lambda path: eigenpairs().save(path), lambda path: vars(ll.Eigenpairs.load(path))),
-    "density.npz": (lambda path: density().save(path), lambda path: vars(ll.SpectralDensity.load(path))),
-    "trace.npz": (lambda path: trace().save(path), lambda path: vars(ll.TraceEstimate.load(path))),
+    "trajectory.npz": (lambda path: trajectory().save(path), lambda path: vars(ll.results.Trajectory.load(path))),
+    "eigenpairs.npz": (lambda path: eigenpairs().save(path), lambda path: vars(ll.results.Eigenpairs.load(path))),
+    "density.npz": (lambda path: density().save(path), lambda path: vars(ll.results.SpectralDensity.load(path))),
+    "trace.npz": (lambda path: trace().save(path), lambda path: vars(ll.results.TraceEstimate.load(path))),
     "progress.npz": (lambda path: save_progress(path, IDENTITY, statistics()), read_progress),
     "run.points": (write_recording, read_recording),
     "cache.npz": (write_cache, read_cache),

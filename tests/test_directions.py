@@ -12,7 +12,7 @@ from networks import NETWORKS, images, make
 from torch import nn
 
 import landscape_lib as ll
-from landscape.points import flatten, unflatten
+from landscape.points import flatten, inner, unflatten
 
 
 def rows(tensor):
@@ -331,7 +331,7 @@ def test_norms_products_and_vectors_hold_imaginary_parts():
         [torch.view_as_real(v).flatten().double() if v.is_complex() else v.flatten().double() for v in point.values()]
     )
     assert ll.norm(a) == pytest.approx(parts(a).norm().item())
-    assert ll.inner(a, b) == pytest.approx((parts(a) @ parts(b)).item())
+    assert inner(a, b) == pytest.approx((parts(a) @ parts(b)).item())
     assert ll.cosine(a, b) == pytest.approx(torch.cosine_similarity(parts(a), parts(b), dim=0).item())
     assert torch.equal(flatten(a), parts(a))
     again = unflatten(flatten(a), a)

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from surfaces import METADATA, line, plane, with_gap
 
 from landscape.errors import InputError
-from landscape.explorer import explore, plot_path_html
+from landscape.explorer import explore
 from landscape.results import Trajectory
 
 HOSTILE = '</script><script>alert(1)</script><b title="x">&amp;'
@@ -158,9 +158,12 @@ def test_wrong_input_is_refused_and_nothing_written(tmp_path, results, options, 
 
 
 def test_the_page_of_a_path_needs_a_path_and_writes_the_same_numbers(tmp_path):
-    with pytest.raises(InputError, match="no trajectory"):
-        plot_path_html(plane(), [], tmp_path / "page.html")
-    found = content(plot_path_html(plane(), path_of(), tmp_path / "page.html"))
+    for surfaces, paths in ((plane(), []), ([plane(), plane()], path_of())):
+        with pytest.raises(InputError, match="trajectories of one plane"):
+            explore(surfaces, tmp_path / "page.html", trajectories=paths, view="path")
+    with pytest.raises(InputError, match="view is 'paths'"):
+        explore(plane(), tmp_path / "page.html", trajectories=path_of(), view="paths")
+    found = content(explore(plane(), tmp_path / "page.html", trajectories=path_of(), view="path"))
     assert found["view"] == "path" and found["trajectories"][0]["loss"][0] == 2
 
 

@@ -128,7 +128,7 @@ def test_a_network_lines_subsets_and_records(tmp_path):
     result = ll.faithfulness(objective, ll.random_line(model), samples=40, progress=False)
     assert result.metadata["data"]["size"] == 40 and len(result.plane_eigenvalues) == 1
     record = json.loads(json.dumps(result.record))
-    assert ll.Faithfulness(**record) == result
+    assert ll.results.Faithfulness(**record) == result
     names = [name for name, _ in model.named_parameters()]
     dense = torch.func.hessian(
         lambda p: nn.functional.cross_entropy(torch.func.functional_call(model, p, data[0][:40]), data[1][:40])

@@ -28,7 +28,7 @@ LAYERS = (
     ("curvature", "sharpness", "connectivity", "trajectories", "topology"),
     ("studies", "selftest"),
     ("cli",),
-    ("__main__",),
+    ("faces", "__main__"),
 )
 GROUND = {room for layer in LAYERS[:4] for room in layer}
 # Rooms that may import less than all that lies below them.

@@ -152,7 +152,10 @@ def test_eigenvalues_are_stems_with_residual_bars_and_doubtful_ones_hollow(clean
         np.array([5.0, -3.0, 2.0]), np.array([0.01, 0.2, 0.5]), np.array([True, True, False]), np.zeros((3, 4)), 9,
         {"operator": "ggn"},
     )  # fmt: skip
-    ax = ll.plot_eigenvalues(pairs, new_axes())
+    for spectrum, message in ((pairs, "a width belongs to"), ([5.0, -3.0], "not list")):
+        with pytest.raises(ll.InputError, match=message):
+            ll.plot_spectrum(spectrum, width=0.5)
+    ax = ll.plot_spectrum(pairs, new_axes())
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["positive", "positive, not converged", "negative", "± residual"]
     bars = ax.containers[0].lines[2][0].get_segments()
@@ -165,7 +168,7 @@ def test_eigenvalues_are_stems_with_residual_bars_and_doubtful_ones_hollow(clean
 def test_a_density_is_drawn_on_a_log_scale_in_the_band_of_its_probes(clean_figures):
     nodes, weights = np.array([[0.0, 4.0], [0.0, 5.0]]), np.array([[0.9, 0.1], [0.8, 0.2]])
     density = SpectralDensity(nodes, weights, 4, {"operator": "hessian"})
-    ax = ll.plot_density(density, new_axes(), width=0.5)
+    ax = ll.plot_spectrum(density, new_axes(), width=0.5)
     (mean,) = ax.lines
     grid, expected, *_ = density.curve(width=0.5)
     np.testing.assert_array_equal(mean.get_xydata(), np.stack([grid, expected], 1))

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import landscape_lib as ll
+from landscape.models.norm_cnn import NormCNN
 from landscape.models.normalization import NORMALIZATIONS, normalization_layer
 from landscape.slices.directions import ignored_parameters
 
@@ -145,7 +146,7 @@ def test_every_network_with_an_option_takes_every_layer(normalization):
 def test_small_images_are_refused():
     with pytest.raises(ll.InputError, match="4 x 4 pixels or more, not 3 x 9"):
         ll.build_model("norm-cnn", input_shape=(1, 3, 9))
-    assert ll.NormCNN((3, 9, 14), 4)(torch.zeros(2, 3, 9, 14)).shape == (2, 4)
+    assert NormCNN((3, 9, 14), 4)(torch.zeros(2, 3, 9, 14)).shape == (2, 4)
 
 
 @pytest.mark.parametrize("normalization", ["dyt", "piecewise"])

@@ -256,7 +256,11 @@ def stored_problem():
 def test_results_of_earlier_versions_are_loaded_and_serve(tmp_path):
     model, target = stored_problem()
     product = ll.hessian_product(target, model)
-    kinds = {"eigenpairs": ll.Eigenpairs, "trace": ll.TraceEstimate, "density": ll.SpectralDensity}
+    kinds = {
+        "eigenpairs": ll.results.Eigenpairs,
+        "trace": ll.results.TraceEstimate,
+        "density": ll.results.SpectralDensity,
+    }
     settings = {
         "eigenpairs": (ll.top_eigenpairs, {"k": 2}),
         "trace": (ll.trace, {"max_products": 60}),

@@ -36,7 +36,7 @@ def path(name="seed 1", steps=6, **changes):
         "shadow_loss": 2 * t + 0.5,
         "metadata": {"name": name, "unit": "epoch", "slice": SLICE},
     }
-    return ll.Trajectory(**{**fields, **changes})
+    return ll.results.Trajectory(**{**fields, **changes})
 
 
 def test_a_path_is_drawn_at_its_coordinates_with_its_ends_and_its_distance(clean_figures):
@@ -134,7 +134,7 @@ def test_the_script_writes_everything_and_computes_nothing_twice(tmp_path, small
     printed = capsys.readouterr().out
     assert all((results / name).exists() and f"Wrote trajectory_results/{name}" in printed for name in names)
     surface = ll.Surface.load(results / "trajectory_surface.npz")
-    paths = [ll.Trajectory.load(results / f"trajectory_seed-{seed}.npz") for seed in (1, 2)]
+    paths = [ll.results.Trajectory.load(results / f"trajectory_seed-{seed}.npz") for seed in (1, 2)]
     for one in paths:
         assert one.steps.tolist() == [0, 1, 2, 3, 4] and one.metadata["unit"] == "epoch"
         for values, axis in zip(one.coordinates.T, surface.axes, strict=True):
@@ -185,13 +185,13 @@ def test_the_script_draws_checkpoints_of_a_batch_norm_network(tmp_path, small_da
     shared = {"model_name": "resnet8", "model_arguments": arguments, "settings": {},
               "data": {"name": "digits", "split": "train", "limit": 60, "source": ""}}  # fmt: skip
     run_folder = ll.cli.Run("runs/a", epochs=3, save_epochs="all", resume=False, checkpoint=shared)
-    ll.seed_everything(0)
+    ll.cli.seed_everything(0)
     model = ll.build_model("resnet8", **arguments)
     ll.fit(model, data, test, device="cpu", on_epoch=run_folder.keep, epoch_zero=True, state=run_folder.state,
            epochs=3, batch_size=20, lr=0.05, seed=0)  # fmt: skip
     files = sorted(Path("runs/a").glob("*.pth"))
     run("--checkpoints", *files, "--resolution", 2, "--tolerance", 0.5, "--data-dir", small_data, "--subset", 20)
-    found = ll.Trajectory.load("trajectory_results/trajectory_a.npz")
+    found = ll.results.Trajectory.load("trajectory_results/trajectory_a.npz")
     assert found.steps.tolist() == [0, 1, 2, 3] and np.isfinite(found.shadow_loss).all()
     assert found.metadata["objective"]["batch_norm"] == "recalibrate"
     points = ll.RecordedPoints("trajectory_results/trajectory_a.points")

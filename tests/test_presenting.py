@@ -67,7 +67,7 @@ def checkpoint(name="mlp"):
 
 
 def alignment():
-    return ll.Alignment(network(), {"hidden": np.array([0, 2, 1])}, 1e-15, 2, True, "weights")
+    return ll.results.Alignment(network(), {"hidden": np.array([0, 2, 1])}, 1e-15, 2, True, "weights")
 
 
 RESULTS = {
@@ -80,7 +80,7 @@ RESULTS = {
     "trace": lambda: trace(12.0),
     "density": lambda: density([[1.0, 2.0]] * 2),
     "sharpness": sharpness,
-    "connectivity": lambda: ll.Connectivity({"unaligned": barrier([1.0, 3.0, 2.0])}, {}, None),
+    "connectivity": lambda: ll.results.Connectivity({"unaligned": barrier([1.0, 3.0, 2.0])}, {}, None),
 }
 OTHERS = {
     "objective": lambda: ll.objective(network(), (torch.randn(6, 4), torch.tensor([0, 1] * 3))),

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import landscape_lib as ll
 from landscape.objective.forward_watch import find_out
+from landscape.points import inner
 
 X, Y = images()
 IDS = torch.randint(0, 9, (13, 5), generator=torch.Generator().manual_seed(0))
@@ -429,7 +430,7 @@ def test_whole_numbers_and_empty_parameters_stay_what_they_are():
 
 def test_complex_points_have_the_length_of_both_parts():
     point = {"w": torch.tensor([3 + 4j, 1j]), "b": torch.tensor([2.0])}
-    assert ll.norm(point) == pytest.approx(30**0.5) and ll.inner(point, point) == pytest.approx(30)
+    assert ll.norm(point) == pytest.approx(30**0.5) and inner(point, point) == pytest.approx(30)
 
 
 def test_watching_leaves_the_network_as_it_was():

@@ -27,14 +27,14 @@ def test_the_python_examples_run(page, tmp_path, monkeypatch):
     torch.manual_seed(0)
     ll.save_checkpoint(
         "mnist_linear_model.pth",
-        ll.LinearMNIST(),
+        ll.cli.LinearMNIST(),
         model_name="linear-mnist",
         data={"name": "mnist-5k"},
         epoch=0,
         metrics={},
         settings={},
     )
-    names = {"model": ll.LinearMNIST(), "train_one_epoch": shaken, "data": ll.load_dataset("mnist-5k", limit=100)}
+    names = {"model": ll.cli.LinearMNIST(), "train_one_epoch": shaken, "data": ll.load_dataset("mnist-5k", limit=100)}
     if "import lightning" in "".join(EXAMPLES[page]):
         names |= for_lightning()
     for code in EXAMPLES[page]:
@@ -42,7 +42,7 @@ def test_the_python_examples_run(page, tmp_path, monkeypatch):
     for result in names.values():
         if isinstance(result, ll.Surface):
             assert np.isfinite(result.loss).all()
-        if isinstance(result, ll.Trajectory):
+        if isinstance(result, ll.results.Trajectory):
             assert np.isfinite(result.shadow_loss).all() and len(result.steps) == 5
     for path in re.findall(r'"(\w+\.png)"', "".join(EXAMPLES[page])):
         assert Path(path).stat().st_size > 10_000

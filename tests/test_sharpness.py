@@ -209,7 +209,7 @@ def test_objective_model_and_random_state_stay_and_the_seed_decides(measure):
     assert ll.sharpness(target, point, measure, **options) == found
     assert found.loss == pytest.approx(target(point).double().mean().item(), rel=1e-6)
     stored = json.loads(json.dumps(found.record))
-    assert ll.Sharpness(**stored) == found and found.source and found.definition
+    assert ll.results.Sharpness(**stored) == found and found.source and found.definition
     assert found.metadata["data"]["size"] == COUNT and found.metadata["objective"]["loss"] == "cross_entropy"
 
 
@@ -294,7 +294,7 @@ def test_results_are_drawn_with_their_error_bars(clean_figures, hessians):
     assert (high - low) / 2 == pytest.approx(found[0].standard_error)
     labels = [label.get_text() for label in ll.plot_sharpness(found).get_yticklabels()]
     assert labels == ["gaussian, r = 0.01", "ascent, r = 0.05"]
-    broken = ll.Sharpness(**{**found[0].record, "value": math.inf, "standard_error": math.nan})
+    broken = ll.results.Sharpness(**{**found[0].record, "value": math.inf, "standard_error": math.nan})
     ax = ll.plot_sharpness([broken])
     assert "inf" in ax.texts[0].get_text() and ax.get_title() == "gaussian, r = 0.01"
     with pytest.raises(ll.InputError, match="got 0 results"):

@@ -118,7 +118,7 @@ SLICES = {
         ("origin",),
     ),
     "curve": (
-        lambda: ll.Curve.through((A, C, B), {"kind": "polygon curve"}),
+        lambda: ll.results.Curve.through((A, C, B), {"kind": "polygon curve"}),
         ("0 = first model, 1 = second model",),
         ("first model", "second model"),
     ),

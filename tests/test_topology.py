@@ -144,7 +144,7 @@ def test_basins_of_noise_are_not_significant():
 
 def test_stored_and_read_again(tmp_path):
     topology = ll.topology(surface(np.random.default_rng(2).normal(size=(6, 9))))
-    again = ll.Topology.load(topology.save(tmp_path / "topology.npz"))
+    again = ll.results.Topology.load(topology.save(tmp_path / "topology.npz"))
     for name in ("minima", "births", "saddles", "deaths", "errors", "parents", "labels", "loss"):
         assert np.array_equal(getattr(again, name), getattr(topology, name), equal_nan=True)
     assert again.metadata["topology"] == {"neighbours": "corners"}
@@ -179,8 +179,12 @@ def test_interpolated_surfaces_are_named():
         (lambda: ll.permutation_test(surface([[1, np.nan], [2, 3]])), "without gaps"),
         (lambda: ll.permutation_test(surface(np.ones((2, 2)))), "too few"),
         (lambda: ll.permutation_test(surface(np.ones((4, 4))), permutations=0), "at least 1"),
-        (lambda: ll.plot_basins(ll.topology(surface([1.0, 0, 1]))), "of a line"),
-        (lambda: ll.plot_merge_tree(ll.topology(surface(np.random.default_rng(0).normal(size=(40, 40))))), "too many"),
+        (lambda: ll.plot_topology(ll.topology(surface([1.0, 0, 1])), view="basins"), "of a line"),
+        (
+            lambda: ll.plot_topology(ll.topology(surface(np.random.default_rng(0).normal(size=(40, 40)))), view="tree"),
+            "too many",
+        ),
+        (lambda: ll.plot_topology(ll.topology(surface([1.0, 0, 1])), view="map"), "view is 'map'"),
     ],
 )
 def test_refusals(call, message):
@@ -192,11 +196,11 @@ def test_figures_show_every_basin():
     x = np.linspace(0, 3, 61)
     values = np.cos(2 * np.pi * x)[:, None] + np.linspace(-1, 1, 15)[None] ** 2 + 0.1 * x[:, None]
     topology = ll.topology(surface(values, error=0.01, axes=[x, np.linspace(-1, 1, 15)]))
-    basins = {line.get_label(): line for line in ll.plot_basins(topology).lines}
+    basins = {line.get_label(): line for line in ll.plot_topology(topology, view="basins").lines}
     assert len(basins["minimum (3)"].get_xdata()) == 3 and len(basins["saddle (2)"].get_xdata()) == 2
     assert basins["minimum (3)"].get_xdata() == pytest.approx([0.5, 1.5, 2.5], abs=0.06)
-    labels = [text.get_text() for text in ll.plot_persistence(topology).get_legend().get_texts()]
+    labels = [text.get_text() for text in ll.plot_topology(topology).get_legend().get_texts()]
     assert labels == ["never ends (1)", "basin (2), ± 2 standard errors"]
-    tree = ll.plot_merge_tree(topology)
+    tree = ll.plot_topology(topology, view="tree")
     dots = sorted(float(line.get_ydata()[0]) for line in tree.lines if line.get_marker() == "o")
     assert dots == pytest.approx(sorted(topology.births))

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import landscape_lib as ll
 from landscape.objective.workers import Team
+from landscape.points import inner
 from landscape.runtime import OwnLock, Shared, float32_products, kept_random_state, own_torch_state
 
 
@@ -66,7 +67,7 @@ def numbers_of(model, data):
         yield [ll.sharpness(target, model, measure).value]
     yield [found.value for found in ll.layer_sharpness(target, model, samples=2)]
     yield ll.project(POINTS, pca, target, progress=False).loss
-    yield [ll.norm(POINTS[0]), ll.cosine(*POINTS[:2]), ll.inner(*POINTS[:2])]
+    yield [ll.norm(POINTS[0]), ll.cosine(*POINTS[:2]), inner(*POINTS[:2])]
     yield next(iter(ll.fit_curve(target, model, OTHER, epochs=1, progress=False)(0.5).values()))
     yield next(iter(ll.align(model, OTHER).model.parameters()))
     yield next(iter(ll.model_at(model, POINTS[1]).parameters()))
@@ -103,7 +104,7 @@ def test_training_and_predictions_do_not_depend_on_it_either(ambient):
         model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
         with surroundings():
             ll.fit(model, data, data, epochs=1, batch_size=8, lr=0.1, seed=1, device="cpu")
-            results.append((ll.predict(model, data), *model.parameters()))
+            results.append((ll.cli.predict(model, data), *model.parameters()))
     for a, b in zip(*results, strict=True):
         assert torch.equal(a.detach(), b.detach())
 

@@ -60,7 +60,7 @@ def test_a_run_keeps_checkpoints_and_metrics(here, capsys):
 
 def test_the_initial_checkpoint_holds_the_weights_that_the_seed_draws(here):
     train("--model", "simplenet", "--hidden", "5", "--activation", "tanh", "--seed", "3", "--name", "first")
-    ll.seed_everything(3)
+    ll.cli.seed_everything(3)
     fresh = ll.build_model("simplenet", input_shape=(1, 8, 8), hidden=5, activation="tanh")
     stored = ll.load_checkpoint("runs/first/epoch_000.pth").model
     for name, value in stored.state_dict().items():

@@ -260,7 +260,7 @@ def test_a_local_plane_uses_the_running_statistics():
 def test_ranges_cover_path_and_origin_with_a_margin():
     def path(*places):
         zeros = np.zeros(len(places))
-        return ll.Trajectory(zeros, np.array(places, dtype=float), zeros, zeros, zeros, zeros, {})
+        return ll.results.Trajectory(zeros, np.array(places, dtype=float), zeros, zeros, zeros, zeros, {})
 
     found = ll.cli.covering_ranges([path((-4, 1), (-2, 2)), path((0, -1), (1, 1))], margin=0.1)
     assert found == {"alpha_range": (-4.5, 1.5), "beta_range": (-1.3, 2.3)}
@@ -270,16 +270,18 @@ def test_ranges_cover_path_and_origin_with_a_margin():
 
 def test_a_trajectory_round_trips(tmp_path):
     found = ll.project(points(5), ll.pca_plane(points(5)), progress=False)
-    after = ll.Trajectory.load(found.save(tmp_path / "t.npz"))
+    after = ll.results.Trajectory.load(found.save(tmp_path / "t.npz"))
     for name in ("steps", "coordinates", "distance", "relative_distance", "loss", "shadow_loss"):
         np.testing.assert_array_equal(getattr(after, name), getattr(found, name))
     assert after.metadata == found.metadata == json.loads(json.dumps(found.metadata))
     np.savez(tmp_path / "w.npz", metadata="{}", steps=np.arange(3), coordinates=np.zeros((2, 3)),
              **{name: np.zeros(3) for name in ("distance", "relative_distance", "loss", "shadow_loss")})  # fmt: skip
     with pytest.raises(ll.InputError, match=r"coordinates has shape \(2, 3\), not \(3, 2\)"):
-        ll.Trajectory.load(tmp_path / "w.npz")
+        ll.results.Trajectory.load(tmp_path / "w.npz")
     with pytest.raises(ll.InputError, match="no trajectory file"):
-        ll.Trajectory.load(ll.Surface(np.arange(2.0), None, *[np.ones(2)] * 2, None, None, {}).save(tmp_path / "s.npz"))
+        ll.results.Trajectory.load(
+            ll.Surface(np.arange(2.0), None, *[np.ones(2)] * 2, None, None, {}).save(tmp_path / "s.npz")
+        )
 
 
 # ---------------------------------------------------------------- bad input

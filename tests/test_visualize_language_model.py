@@ -98,10 +98,10 @@ def test_a_gpt_is_trained_drawn_and_reported_and_nothing_is_done_twice(tmp_path,
         assert surface.quantities["token_accuracy"][surface.centre] == pytest.approx(right, abs=1e-6)  # in float32
         assert surface.loss[surface.centre] == pytest.approx(loss, rel=1e-5)
         assert f"| {part} | {loss:.4f}"[:-1] in report and f"{math.exp(loss):.1f}" in report
-        path = ll.Trajectory.load(out / f"path_{part}_numbers.txt.npz")
+        path = ll.results.Trajectory.load(out / f"path_{part}_numbers.txt.npz")
         np.testing.assert_allclose(path.share_off_plane[[0, 2, 4]], 0, atol=1e-3)  # the plane goes through these
         assert path.shadow_loss[-1] == pytest.approx(loss, rel=1e-4)
-    basin = ll.BasinRadii.load(out / "basin_numbers.txt.npz")
+    basin = ll.results.BasinRadii.load(out / "basin_numbers.txt.npz")
     assert len(basin) == 3 and f"{basin.radius:.4g} units" in report
 
     written = {path: path.stat().st_mtime_ns for path in out.iterdir() if path.suffix in (".npz", ".points", ".json")}

@@ -1,5 +1,5 @@
 """Interactive pages of surfaces: one HTML file that also works offline; nothing here loads torch."""
 
-from landscape.explorer.pages import explore, plot_path_html
+from landscape.explorer.pages import explore
 
-__all__ = ["explore", "plot_path_html"]
+__all__ = ["explore"]

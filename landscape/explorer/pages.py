@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from landscape.checks import check_choice
 from landscape.errors import InputError
 from landscape.escaping import html_text, script_json
 from landscape.explorer.contents import page_title, surface_content, surface_names, trajectory_content
@@ -18,8 +19,9 @@ from landscape.results.comparability import differences
 from landscape.results.trajectory import check_same_plane
 from landscape.storage.files import written_whole
 
-__all__ = ["explore", "page_script", "plot_path_html"]
+__all__ = ["explore", "page_script"]
 
+View = Literal["explorer", "path"]
 SCRIPTS = ("state", "words", "figures", "paths", "cursor", "panels", "controls")  # later files use earlier ones
 
 
@@ -31,6 +33,7 @@ def explore(
     names: Sequence[str] | None = None,
     pictures: Sequence[np.ndarray | None] | None = None,
     title: str | None = None,
+    view: View = "explorer",
 ) -> Path:
     """Write an interactive page of planes: 3-D surface, contours, and slices of both through a shared cursor.
 
@@ -48,10 +51,13 @@ def explore(
         names: Names of the surfaces; default: the keys of the mapping, or the metadata in which they differ.
         pictures: Picture (or None) of each surface, [H, W] or [H, W, 3], uint8 or floats in [0, 1].
         title: Heading of the page; default: the model and epoch of the surfaces.
+        view: "explorer", or "path" for one plane in 3-D, a slider over the steps of the trajectories, and every point
+            at its true loss, above or below the plane.
 
     Raises:
         InputError: there are no surfaces, a line is among them, the number of names or pictures is not theirs, a
-            picture has another shape, or a trajectory belongs to another plane.
+            picture has another shape, or a trajectory belongs to another plane; or a "path" has several planes, or no
+            trajectory.
 
     Example:
         >>> axis = np.linspace(-1, 1, 5)
@@ -62,24 +68,13 @@ def explore(
     if isinstance(results, Mapping):
         names, results = list(results) if names is None else names, list(results.values())
     surfaces = [results] if isinstance(results, Surface) else list(results)
+    trajectories = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
     check_counts("explore", surfaces, names=names, pictures=pictures)
-    return _write(path, "explorer", surfaces, _listed(trajectories), names, pictures, title or page_title(surfaces))
-
-
-def plot_path_html(
-    surface: Surface, trajectories: Trajectory | Sequence[Trajectory], path: str | Path = "loss_landscape.html"
-) -> Path:
-    """Write a page with one plane in 3-D and training runs: every point at its true loss, above or below the plane.
-
-    It is the page of `explore` with only the 3-D surface and the slider over the steps of the runs.
-
-    Raises:
-        InputError: there is no trajectory, or `explore` would refuse the arguments.
-    """
-    trajectories = _listed(trajectories)
-    if not trajectories:
-        raise InputError("there is no trajectory to draw; use explore for a surface alone")
-    return _write(path, "path", [surface], trajectories, None, None, "Training path on the loss landscape")
+    check_choice("view", view, get_args(View))
+    if view == "path" and (len(surfaces) > 1 or not trajectories):
+        raise InputError('view="path" shows the trajectories of one plane; leave it out to explore surfaces')
+    title = title or ("Training path on the loss landscape" if view == "path" else page_title(surfaces))
+    return _write(path, view, surfaces, trajectories, names, pictures, title)
 
 
 def page_script() -> str:
@@ -92,13 +87,9 @@ def _page_file(name: str) -> str:
     return (resources.files(__package__) / "page" / name).read_text("utf-8")
 
 
-def _listed(trajectories: Trajectory | Sequence[Trajectory]) -> list[Trajectory]:
-    return [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
-
-
 def _write(
     path: str | Path,
-    view: Literal["explorer", "path"],
+    view: View,
     surfaces: Sequence[Surface],
     trajectories: Sequence[Trajectory],
     names: Sequence[str] | None,

@@ -105,7 +105,9 @@ from landscape.evaluation import (
     plan_budget,
 )
 from landscape.models import (
+    LinearMNIST,
     MLPClassifier,
+    TinyCNN,
     check_model,
     import_own,
     is_own,
@@ -134,6 +136,10 @@ from landscape.results.summary import (
     summarize,
     surface_numbers,
     surface_table,
+)
+from landscape.runtime.devices import (
+    seed_everything,
+    select_device,
 )
 from landscape.runtime.progress import (
     with_time_left,
@@ -165,6 +171,9 @@ from landscape.training.language import (
 )
 from landscape.training.loop import (
     score,
+)
+from landscape.training.predictions import (
+    predict,
 )
 from landscape.training.runs import (
     Run,
@@ -203,6 +212,7 @@ __all__ = [
     "LanguageMeasurements",
     "LanguageTraining",
     "LanguageView",
+    "LinearMNIST",
     "MLPClassifier",
     "ModelOptions",
     "PathSource",
@@ -211,6 +221,7 @@ __all__ = [
     "RecordedPaths",
     "Run",
     "Subject",
+    "TinyCNN",
     "adapter_step",
     "advised",
     "animation_formats",
@@ -275,6 +286,7 @@ __all__ = [
     "plot_panels",
     "plot_rows",
     "plot_spread",
+    "predict",
     "prepare_checkpoint",
     "range_hint",
     "record_checkpoints",
@@ -286,6 +298,8 @@ __all__ = [
     "run_notes",
     "run_script",
     "score",
+    "seed_everything",
+    "select_device",
     "settle_budget",
     "settle_range",
     "sharpness_lines",

@@ -10,7 +10,7 @@ from landscape.plotting.animation import animate_path, animate_surfaces, animati
 from landscape.plotting.barriers import plot_barriers
 from landscape.plotting.basin_radii import plot_basin_radii
 from landscape.plotting.comparison import plot_comparison, plot_difference, plot_spread
-from landscape.plotting.curvature import plot_density, plot_eigenvalues
+from landscape.plotting.curvature import plot_spectrum
 from landscape.plotting.grids import plot_panels
 from landscape.plotting.histories import plot_histories
 from landscape.plotting.lines import plot_lines
@@ -23,7 +23,7 @@ from landscape.plotting.slices import plot_slices
 from landscape.plotting.smoothing import smooth
 from landscape.plotting.surfaces import plot_surface
 from landscape.plotting.tiles import plot_tiles
-from landscape.plotting.topology import plot_basins, plot_merge_tree, plot_persistence
+from landscape.plotting.topology import plot_topology
 
 __all__ = [
     "animate_path",
@@ -31,25 +31,22 @@ __all__ = [
     "animation_formats",
     "plot_barriers",
     "plot_basin_radii",
-    "plot_basins",
     "plot_comparison",
     "plot_contour",
-    "plot_density",
     "plot_difference",
-    "plot_eigenvalues",
     "plot_histories",
     "plot_lines",
-    "plot_merge_tree",
     "plot_panels",
     "plot_path",
     "plot_path_losses",
-    "plot_persistence",
     "plot_rows",
     "plot_sharpness",
     "plot_slices",
+    "plot_spectrum",
     "plot_spread",
     "plot_surface",
     "plot_tiles",
+    "plot_topology",
     "save_figure",
     "smooth",
 ]

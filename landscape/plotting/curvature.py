@@ -6,12 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from landscape.errors import InputError
+from landscape.errors import InputError, InputTypeError
 from landscape.plotting.axes import axes_or_new, label_axes
 from landscape.plotting.captions import title_of
 from landscape.results import Eigenpairs, SpectralDensity
 
-__all__ = ["plot_density", "plot_eigenvalues"]
+__all__ = ["plot_spectrum"]
 
 COLOR = "#0072B2"  # blue and vermillion of the colour-blind-safe set of Okabe and Ito
 NEGATIVE = "#D55E00"
@@ -19,11 +19,38 @@ NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton matrix", "hessian by finite 
 DECADES = 7  # of the vertical axis below the peak of a density
 
 
-def plot_eigenvalues(pairs: Eigenpairs, ax: Axes | None = None) -> Axes:
-    """Draw a stem for every eigenvalue, with an error bar of residual x |eigenvalue|, which contains a true eigenvalue.
+def plot_spectrum(
+    spectrum: Eigenpairs | SpectralDensity, ax: Axes | None = None, *, width: float | None = None
+) -> Axes:
+    """Draw eigenvalues, or a spectral density.
 
-    Markers of eigenvalues that have not converged are hollow; negative eigenvalues have another colour.
+    Each eigenvalue is a stem with an error bar of residual x |eigenvalue|, which contains a true eigenvalue. Markers of
+    eigenvalues that have not converged are hollow; negative eigenvalues have another colour.
+
+    A density is drawn on a logarithmic scale: its mean over the probes, and the range over all of them.
+
+    Args:
+        spectrum: The eigenpairs, or the nodes and weights of the quadrature of a density.
+        ax: Axes to draw into; None makes a new figure of pyplot.
+        width: Standard deviation of the Gaussian that widens every node of a density, see `SpectralDensity.curve`.
+
+    Raises:
+        InputError: ``spectrum`` is neither; a width is given for eigenvalues, or is not positive; or the density is
+            not finite.
     """
+    if isinstance(spectrum, SpectralDensity):
+        return _draw_density(spectrum, ax, width)
+    if not isinstance(spectrum, Eigenpairs):
+        raise InputTypeError(
+            "plot_spectrum takes eigenpairs (ll.top_eigenpairs(product)) or a spectral density "
+            f"(ll.spectral_density(product)), not {type(spectrum).__name__}"
+        )
+    if width is not None:
+        raise InputError("a width belongs to a spectral density, and these are eigenvalues; leave it out")
+    return _draw_eigenvalues(spectrum, ax)
+
+
+def _draw_eigenvalues(pairs: Eigenpairs, ax: Axes | None) -> Axes:
     ax = axes_or_new(ax, (5.6, 3.8))
     numbers = np.arange(1, len(pairs.values) + 1)
     ax.axhline(0, color="0.6", linewidth=0.8, zorder=0.5)
@@ -48,17 +75,7 @@ def plot_eigenvalues(pairs: Eigenpairs, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_density(density: SpectralDensity, ax: Axes | None = None, *, width: float | None = None) -> Axes:
-    """Draw the spectral density on a logarithmic scale: its mean over the probes, and the range over all of them.
-
-    Args:
-        density: Nodes and weights of the quadrature.
-        ax: Axes to draw into; None makes a new figure of pyplot.
-        width: Standard deviation of the Gaussian that widens every node, see `SpectralDensity.curve`.
-
-    Raises:
-        InputError: the width is not positive, or the density is not finite.
-    """
+def _draw_density(density: SpectralDensity, ax: Axes | None, width: float | None) -> Axes:
     grid, mean, low, high = density.curve(width=width)
     if not np.isfinite(mean).all():
         raise InputError("the density is not finite; compute it again")

@@ -1,8 +1,11 @@
 """The basins of a surface: on its contours, as a persistence diagram, and as a tree."""
 
+from typing import Literal, get_args
+
 import numpy as np
 from matplotlib.axes import Axes
 
+from landscape.checks import check_choice
 from landscape.errors import InputError
 from landscape.plotting.axes import axes_or_new, dress_bar, label_axes
 from landscape.plotting.captions import axis_labels, quantity_label, title_of
@@ -11,29 +14,46 @@ from landscape.plotting.scales import color_scale
 from landscape.plotting.values import finite_or_nan
 from landscape.results import Surface, Topology
 
-__all__ = ["plot_basins", "plot_merge_tree", "plot_persistence"]
+__all__ = ["View", "plot_topology"]
 
+View = Literal["persistence", "basins", "tree"]
 WELL, SADDLE, NOISE = "#0072B2", "#D55E00", "0.55"  # blue and vermillion of the set of Okabe and Ito
+LEVELS = 30  # of the contours
 MOST = 40  # branches that a tree can show
 
 
-def plot_basins(topology: Topology, ax: Axes | None = None, *, levels: int = 30) -> Axes:
-    """Contours of the surface with the minimum and the saddle of every significant basin, and the ridges between them.
+def plot_topology(topology: Topology, ax: Axes | None = None, *, view: View = "persistence") -> Axes:
+    """Draw the basins of a line or plane.
 
-    Ridges are where steepest descent begins to lead into another significant basin.
+    Args:
+        topology: The basins, from `landscape.topology.topology`.
+        ax: Axes to draw into; None makes a new figure of pyplot.
+        view: "persistence" draws the loss at the saddle over the loss at the minimum, one mark with two standard errors
+            for every basin that ends: its height above the diagonal is the persistence, and basins within the noise are
+            hollow. "basins" draws the contours of a plane with the minimum and the saddle of every significant basin
+            and the ridges, at which steepest descent begins to lead into another one. "tree" draws every significant
+            basin as a vertical line from its minimum to its saddle, where it joins its parent.
 
     Raises:
-        InputError: the topology of a line.
+        InputError: "basins" of a line, or more basins than a "tree" can show.
     """
+    check_choice("view", view, get_args(View))
+    draw = {"persistence": _draw_persistence, "basins": _draw_basins, "tree": _draw_tree}[view]
+    return draw(topology, ax)
+
+
+def _draw_basins(topology: Topology, ax: Axes | None) -> Axes:
     if topology.betas is None:
-        raise InputError("this is the topology of a line; draw it with plot_persistence or plot_merge_tree")
+        raise InputError(
+            'this is the topology of a line, which has no contours; draw view="persistence" or view="tree"'
+        )
     values = finite_or_nan(topology.loss)
     surface = Surface(
         topology.alphas, topology.betas, topology.loss, np.full(values.shape, np.nan), None, None, topology.metadata
     )
     scale = color_scale([values], False, None, None)
     ax = axes_or_new(ax, (5.4, 4.4))
-    filled = draw_plane(ax, surface, values, scale, levels=levels, mark_origin=False)
+    filled = draw_plane(ax, surface, values, scale, levels=LEVELS, mark_origin=False)
     if filled is not None and scale is not None:
         dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, "loss", False))
     significant = np.flatnonzero(topology.significant)
@@ -53,11 +73,7 @@ def plot_basins(topology: Topology, ax: Axes | None = None, *, levels: int = 30)
     return ax
 
 
-def plot_persistence(topology: Topology, ax: Axes | None = None) -> Axes:
-    """Loss at the saddle over loss at the minimum, one mark for every basin that ends, with two standard errors.
-
-    The height above the diagonal is the persistence. Basins within the noise are hollow.
-    """
+def _draw_persistence(topology: Topology, ax: Axes | None) -> Axes:
     ax = axes_or_new(ax, (4.6, 4.2))
     ending = np.isfinite(topology.deaths)
     ends = np.concatenate([topology.births, topology.deaths[ending]])
@@ -89,15 +105,10 @@ def plot_persistence(topology: Topology, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_merge_tree(topology: Topology, ax: Axes | None = None) -> Axes:
-    """Every significant basin as a vertical line from its minimum to its saddle, where it joins its parent.
-
-    Raises:
-        InputError: more basins than such a figure can show.
-    """
+def _draw_tree(topology: Topology, ax: Axes | None) -> Axes:
     kept = np.flatnonzero(topology.significant)
     if len(kept) > MOST:
-        raise InputError(f"{len(kept)} basins are too many for a tree (at most {MOST}); draw plot_persistence")
+        raise InputError(f'{len(kept)} basins are too many for a tree (at most {MOST}); draw view="persistence"')
     ax = axes_or_new(ax, (5.4, 4.0))
     parents = _significant_parents(topology)
     places = {basin: place for place, basin in enumerate(_leaf_order(kept, parents, topology.deaths))}

@@ -53,9 +53,9 @@ class Eigenpairs(Archived):
         }
 
     def draw(self, ax: "Axes") -> None:
-        from landscape.plotting import plot_eigenvalues  # only here: results are used without pictures
+        from landscape.plotting import plot_spectrum  # only here: results are used without pictures
 
-        plot_eigenvalues(self, ax)
+        plot_spectrum(self, ax)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -136,9 +136,9 @@ class SpectralDensity(Archived):
         }
 
     def draw(self, ax: "Axes") -> None:
-        from landscape.plotting import plot_density  # only here: results are used without pictures
+        from landscape.plotting import plot_spectrum  # only here: results are used without pictures
 
-        plot_density(self, ax)
+        plot_spectrum(self, ax)
 
     def curve(
         self, grid: np.ndarray | None = None, width: float | None = None

@@ -81,6 +81,6 @@ class Topology(Archived):
         }
 
     def draw(self, ax: "Axes") -> None:
-        from landscape.plotting import plot_persistence  # only here: results are used without pictures
+        from landscape.plotting import plot_topology  # only here: results are used without pictures
 
-        plot_persistence(self, ax)
+        plot_topology(self, ax)

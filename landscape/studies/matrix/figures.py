@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 from landscape.escaping import math_free
 from landscape.plotting import (
     plot_contour,
-    plot_density,
-    plot_eigenvalues,
     plot_panels,
     plot_path,
     plot_slices,
+    plot_spectrum,
     save_figure,
 )
 from landscape.plotting.captions import title_of
@@ -58,8 +57,8 @@ def draw_run(probes: Path, folder: Path) -> list[Path]:
             "random plane": partial(plot_contour, surfaces["random_plane"]),
         },
         "curvature.png": {
-            "largest eigenvalues": partial(plot_eigenvalues, Eigenpairs.load(probes / "eigenvalues.npz")),
-            "spectral density": partial(plot_density, SpectralDensity.load(probes / "density.npz")),
+            "largest eigenvalues": partial(plot_spectrum, Eigenpairs.load(probes / "eigenvalues.npz")),
+            "spectral density": partial(plot_spectrum, SpectralDensity.load(probes / "density.npz")),
         },
     }
     files = []

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from landscape.plotting import plot_comparison, plot_density, plot_histories, plot_panels, plot_rows, plot_sharpness
+from landscape.plotting import plot_comparison, plot_histories, plot_panels, plot_rows, plot_sharpness, plot_spectrum
 from landscape.results import SHARPNESS_CAUTION, Sharpness, SpectralDensity, Surface
 from landscape.results.summary import range_hint
 from landscape.studies.normalizations.report import SHARPNESS_COLUMNS, WINDOW, smoothed_losses
@@ -75,7 +75,7 @@ def _densities(networks: Networks) -> Figure:
 
 def _draw_density(density: SpectralDensity, ax: Axes) -> None:
     """Without its legend, which a small panel has no room for; the caption says the same."""
-    if (legend := plot_density(density, ax).get_legend()) is not None:
+    if (legend := plot_spectrum(density, ax).get_legend()) is not None:
         legend.remove()
 
 
