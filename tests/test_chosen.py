@@ -103,10 +103,10 @@ def test_patterns_names_and_words_choose():
     [
         (("*lora_C",), r"'\*lora_C' matches no parameter; near names are 0.lora_A, 0.lora_B"),
         (("0.lora_a",), "'0.lora_a' matches no parameter; near names are 0.lora_A"),
-        (("0",), r"'0' matches no parameter; '0\.\*' matches the 4 of that module"),
+        (("0",), r"'0' matches no parameter; '0\.\*' matches the 4 parameters of that module"),
         (("*base*",), r"matches only frozen parameters.* trainable ones \(0.lora_A, 0.lora_B, 2.lora_A, 2.lora_B\)"),
         ("0.lora_A", r"write \('0.lora_A',\)"),
-        ("attention", "no name of this network tells that it is 'attention'"),
+        ("attention", "no parameter of this network is named like a layer of the kind 'attention'"),
         ((), "parameters is empty"),
         ((1,), "patterns of names, not int"),
         (3, "a sequence of patterns of names, not int"),
@@ -138,7 +138,7 @@ def test_nothing_trainable_and_points_are_told():
     with pytest.raises(ll.InputError, match="no parameter of this network is"):
         ll.random_plane(model, parameters="trainable")
     assert ll.random_plane(model, parameters=("2.*",)).not_moved["not chosen"] == ["0.weight", "0.bias"]
-    with pytest.raises(ll.InputError, match="a point does not tell what is trainable"):
+    with pytest.raises(ll.InputError, match="a point does not record which parameters are trainable"):
         ll.interpolation_line(ll.parameters_of(model), ll.parameters_of(dense(1)), parameters="trainable")
 
 

@@ -97,7 +97,7 @@ def trace():
 
 def statistics():
     found = Statistics(6, 5, per_sample=True, dtype=torch.float32)
-    found.done[:4], found.total[:4], found.hits[:4] = True, torch.arange(4.0), 2
+    found.finished[:4], found.total[:4], found.hits[:4] = True, torch.arange(4.0), 2
     found.spread[:4], found.per_sample[:4] = 0.5, 0.75
     return found
 

@@ -34,9 +34,9 @@ class Alignment(Presented):
     """A network whose hidden units were permuted to match those of another."""
 
     model: nn.Module  # b with its units permuted, in eval mode; it computes what b computes
-    permutations: dict[str, np.ndarray]  # units -> [units] int64: unit i of the model is unit index[i] of b; for units
-    # inside blocks, such as the dimensions of attention heads, [blocks, units]: of each block of the model, and of that
-    # which comes there
+    permutations: dict[str, np.ndarray]  # name -> index [units] int64: unit i of the model is unit index[i] of b. For
+    # units inside blocks, such as the dimensions of attention heads, index [blocks, units]: unit i of block k of the
+    # model is unit index[k, i] of the block of b that is put there.
     deviation: float  # largest difference between the outputs of b and of the model on probe inputs, in float64
     rounds: int  # sweeps over all groups
     converged: bool  # whether the last sweep changed nothing
@@ -68,36 +68,38 @@ def align(
 ) -> Alignment:
     """Permute the hidden units of ``b`` so that they match those of ``a``; neither model is changed.
 
-    A network computes the same function when the units of a hidden layer change places: neurons, channels, the places
-    of a residual stream, attention heads, the dimensions inside a head. Which ones may is found by watching a forward
-    pass, see `trace_coupling`; the best permutation of each group of units is a linear assignment, nested where units
-    lie in blocks that change places themselves:
+    A network computes the same function after the units of a hidden layer have been permuted, if all weights that
+    belong to a unit are moved with it. Units are neurons, channels, dimensions of a residual stream, attention heads,
+    and dimensions inside a head. One forward pass is watched to find the groups of units that can be permuted, see
+    `trace_coupling`. The best permutation of a group is the solution of a linear assignment problem; it is nested if
+    the units lie in blocks that can themselves be permuted.
 
-    - "weights" maximises sum_p <p(a), p(permuted b)> over all parameters p, group after group with the others held
-      still, in random order, until no group gets better: Ainsworth et al. 2023, "Git Re-Basin: Merging Models modulo
-      Permutation Symmetries", section 3.2. A local optimum where there are several groups, the better one from two
-      starts.
-    - "activations" maximises sum_i corr(unit i of a, unit i of permuted b) over ``data``, where the units are read by
-      the next layer: Li et al. 2015, "Convergent Learning: Do Different Neural Networks Learn the Same
-      Representations?", section 3. An optimum for every group; units that never change on the data come in any order.
+    - "weights" maximises sum_p <p(a), p(permuted b)> over all parameters p. One group is improved at a time, in random
+      order, until no group improves: Ainsworth et al. 2023, "Git Re-Basin: Merging Models modulo Permutation
+      Symmetries", section 3.2. With several groups the result is a local optimum, the better one of two starts.
+    - "activations" maximises sum_i corr(unit i of a, unit i of permuted b) over ``data``, for the activations that the
+      next layer reads: Li et al. 2015, "Convergent Learning: Do Different Neural Networks Learn the Same
+      Representations?", section 3. The result is an optimum for every group; units that are constant on the data have
+      no preferred order.
 
     The result is verified: in float64, the permuted network gives the outputs of ``b``.
 
     Args:
-        a: stays as it is.
-        b: of the same architecture.
+        a: The network whose units are matched.
+        b: A network of the same architecture.
         method: "weights" or "activations".
-        data: as for `objective`, or an objective whose samples are taken. The network is given the first tensor of a
-            batch, or, by their names, the entries of a batch whose names are those of its arguments, without labels.
-            Needed by "activations", and where the shape of the inputs cannot be told from the first layer.
-        seed: of the order of the groups.
-        parameters: those that may be permuted, such as "attention" or ("layer4.*",), see `chosen_parameters`; all by
-            default. Units that other parameters hold, too, stay where they are.
+        data: The data, in any form that `objective` takes, or an objective, whose samples are used. The network
+            receives the first tensor of a batch or, if the entries of a batch are named like its arguments, these
+            entries without labels. Required by "activations", and if the shape of the inputs does not follow from the
+            first layer.
+        seed: Seed of the order in which the groups are improved.
+        parameters: The parameters that may be permuted, such as "attention" or ("layer4.*",), see
+            `chosen_parameters`; by default all. Units that have entries in other parameters as well stay in place.
 
     Raises:
-        InputError: networks of different architectures, operations through which units cannot be followed,
-            activations without data, an unknown method, weights that are not finite, parameters that hold no units of
-            their own.
+        InputError: The networks have different architectures, the method is unknown, "activations" is requested
+            without data, weights are not finite, an operation is met through which units cannot be followed, or the
+            chosen parameters hold no units of their own.
 
     Example:
         >>> from torch import nn
@@ -130,7 +132,7 @@ def align(
         match = match_activations(a, b, groups, samples)
     permute(probe_b, groups, match.orders)
     pairs = list(zip(_outputs(probe_b, inputs), expected, strict=True))
-    deviation = max(float((found - value).abs().max()) for found, value in pairs)
+    deviation = max(float((output - value).abs().max()) for output, value in pairs)
     largest = max(float(value.abs().max()) for _, value in pairs)
     if not deviation <= max(TOLERANCE, ROUNDINGS * coupling.precision) * largest:
         raise InputError(
@@ -148,15 +150,18 @@ def align(
 
 
 def _groups_within(groups: list[Group], model: nn.Module, chosen: Collection[str]) -> list[Group]:
-    """The groups whose units lie in parameters of ``model`` that are ``chosen``, and in no others."""
+    """The groups whose units have entries in the ``chosen`` parameters of ``model`` only."""
     others = {name for name, _ in named_parameters(model)} - set(chosen)
-    held = [{place.tensor for place in group.places if isinstance(place, Place)} & others for group in groups]
-    kept = [group for group, outside in zip(groups, held, strict=True) if not outside]
-    if not kept:
+    inside = [
+        group
+        for group in groups
+        if others.isdisjoint(place.tensor for place in group.places if isinstance(place, Place))
+    ]
+    if not inside:
         raise InputError(
             "parameters: no units lie in the chosen parameters alone; choose the next layer, which reads them, as well"
         )
-    return kept
+    return inside
 
 
 def _check_same(a: nn.Module, b: nn.Module) -> None:
@@ -177,16 +182,20 @@ def _check_same(a: nn.Module, b: nn.Module) -> None:
 
 @torch.no_grad()
 def _outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
-    """What the second model gives; inputs are refused that it does not take, or for which that is not finite."""
+    """The outputs of the second model.
+
+    Raises:
+        InputError: The model does not accept the inputs, or its outputs are not finite.
+    """
     try:
         outputs = run(model, map_tensors(torch.clone, inputs))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if isinstance(inputs, dict):
-            taken = f"the entries {', '.join(map(repr, inputs))} of a batch of the data"
+            arguments = f"the entries {', '.join(map(repr, inputs))} of a batch of the data"
         else:
-            taken = f"the first tensor of a batch of the data, of shape {tuple(inputs.shape)} and {inputs.dtype}"
-        raise InputError(f"the network does not take {taken}: {reason}") from error
+            arguments = f"the first tensor of a batch of the data, of shape {tuple(inputs.shape)} and {inputs.dtype}"
+        raise InputError(f"the network does not take {arguments}: {reason}") from error
     if not all(output.isfinite().all() for output in outputs):
         raise InputError(
             "the outputs of the second model are NaN or infinite on probe inputs, so nothing can be aligned"
@@ -195,7 +204,7 @@ def _outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
 
 
 def _constants(a: nn.Module, b: nn.Module) -> set[str]:
-    """Names of the buffers in which the networks do not differ, such as masks; statistics are those of units."""
+    """Names of the buffers, other than statistics (which belong to units), that are equal in both networks."""
     first, second, statistics = dict(a.named_buffers()), dict(b.named_buffers()), statistics_names(a)
     return {name for name in first if name not in statistics and torch.equal(first[name].cpu(), second[name].cpu())}
 
@@ -205,7 +214,7 @@ def _alike(first: list[Group], second: list[Group]) -> bool:
         return [
             (
                 group.axes,
-                {key: [(each.axes, each.index.tolist()) for each in found] for key, found in group.places.items()},
+                {key: [(each.axes, each.index.tolist()) for each in parts] for key, parts in group.places.items()},
             )
             for group in groups
         ]

@@ -1,4 +1,4 @@
-"""The best order of units along the axes of a group: linear assignment, nested where axes lie within each other."""
+"""The best order of units along the axes of a group, by linear assignment, nested for axes that lie inside others."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,50 +9,51 @@ from landscape.connectivity.groups import Axis, Positions
 
 __all__ = ["Orders", "Scores", "best_orders", "composed", "moved", "unchanged"]
 
-SWEEPS = 20  # over axes of one block that tensors hold together
+SWEEPS = 20  # improvements in turn, at most, of axes that share a block and a tensor
 
-Orders = list[np.ndarray]  # for each axis [sizes of the axes it lies within, size]: which unit comes to each place
-Scores = Mapping[tuple[int, ...], np.ndarray]  # axes -> [their sizes, their sizes]: what each unit adds in each place
+Orders = list[np.ndarray]  # one array [sizes of the axes it lies within, size] an axis: the unit put in each place
+Scores = Mapping[tuple[int, ...], np.ndarray]  # axes -> [their sizes, their sizes]: score of each unit in each place
 
 
 def unchanged(axes: Sequence[Axis]) -> Orders:
-    """The order in which units are."""
+    """The orders that leave every unit in its place."""
     sizes = [(*(axes[k].size for k in axis.within), axis.size) for axis in axes]
     return [np.broadcast_to(np.arange(size[-1]), size).copy() for size in sizes]
 
 
 def sources(axes: Sequence[Axis], along: Sequence[int], orders: Mapping[int, np.ndarray] | Orders) -> list[np.ndarray]:
-    """For each place ``along`` some axes the coordinates of the unit that comes there."""
+    """The coordinates of the unit that ``orders`` put in each place ``along`` some of the axes."""
     grid = np.indices([axes[axis].size for axis in along])
-    found = []
+    coordinates = []
     for k, axis in enumerate(along):
         outer = [grid[along.index(number)] for number in axes[axis].within if number in along]
-        found.append(orders[axis][tuple([*outer, grid[k]])])
-    return found
+        coordinates.append(orders[axis][tuple([*outer, grid[k]])])
+    return coordinates
 
 
 def moved(axes: Sequence[Axis], positions: Positions, orders: Orders) -> np.ndarray:
-    """The positions from which entries come to ``positions``."""
+    """The positions from which ``orders`` bring entries to ``positions``."""
     index: np.ndarray = positions.index[tuple(sources(axes, positions.axes, orders))]
     return index
 
 
 def composed(axes: Sequence[Axis], first: Orders, then: Orders) -> Orders:
-    """One order for two, one after the other."""
+    """The orders that have the effect of ``first`` and ``then``, one after the other."""
     return [first[k][tuple(sources(axes, (*axis.within, k), then))] for k, axis in enumerate(axes)]
 
 
 def best_orders(axes: Sequence[Axis], scores: Scores) -> Orders:
-    """The orders of the largest total score.
+    """The orders with the largest total score.
 
-    It is the largest of all where no two axes of a block are held by one tensor; elsewhere these are improved in turn.
+    It is the global maximum unless one tensor holds several axes of a block; such axes are improved in turn, which
+    gives a local maximum.
     """
     orders = _Assignment(axes).best(tuple(range(len(axes))), scores)[1]
     return [orders[k] for k in range(len(axes))]
 
 
 class _Assignment:
-    """Recursion over axes: the outermost one is assigned by the best that can be made of what lies within."""
+    """A recursion over axes: the scores of the outermost axis are the best scores of the axes within it."""
 
     def __init__(self, axes: Sequence[Axis]):
         self.axes = axes
@@ -68,7 +69,7 @@ class _Assignment:
         total = -np.inf
         for _ in range(SWEEPS):
             for root in sorted(outermost, key=lambda root: root not in alone):
-                orders |= self._assigned(root, parts[root], self._given(scores, parts[root], orders))[1]
+                orders |= self._assigned(root, parts[root], self._conditional(scores, parts[root], orders))[1]
             before, total = total, sum(float(self._fixed(key, s, key, orders)) for key, s in scores.items())
             if not total > before:
                 break
@@ -77,33 +78,36 @@ class _Assignment:
     def _assigned(self, root: int, scope: tuple[int, ...], scores: Scores) -> tuple[float, dict[int, np.ndarray]]:
         size, inner = self.axes[root].size, tuple(k for k in scope if k != root)
         total = np.array(scores.get((root,), np.zeros((size, size))), dtype=np.float64)
-        found: dict[tuple[int, int], dict[int, np.ndarray]] = {}
+        best_within: dict[tuple[int, int], dict[int, np.ndarray]] = {}
         for one, other in np.ndindex(size, size) if inner else ():
             within = {
                 tuple(k for k in key if k != root): _at(values, key.index(root), one, other)
                 for key, values in scores.items()
                 if root in key and len(key) > 1
             }
-            value, found[one, other] = self.best(inner, within)
+            value, best_within[one, other] = self.best(inner, within)
             total[one, other] += value
         order = linear_sum_assignment(total, maximize=True)[1]
         pairs = list(enumerate(order.tolist()))
-        orders = {root: order} | {k: np.stack([found[pair][k] for pair in pairs]) for k in inner}
+        orders = {root: order} | {k: np.stack([best_within[pair][k] for pair in pairs]) for k in inner}
         return float(total[np.arange(size), order].sum()), orders
 
-    def _given(self, scores: Scores, part: tuple[int, ...], orders: Mapping[int, np.ndarray]) -> Scores:
-        """The scores along the axes of a ``part``, the others in these ``orders``, or left out where they have none."""
-        given: dict[tuple[int, ...], np.ndarray] = {}
+    def _conditional(self, scores: Scores, part: tuple[int, ...], orders: Mapping[int, np.ndarray]) -> Scores:
+        """The scores along the axes of a ``part`` with the other axes in their ``orders``.
+
+        Scores that involve an axis without an order are left out.
+        """
+        conditional: dict[tuple[int, ...], np.ndarray] = {}
         for key, values in scores.items():
             mine, others = tuple(k for k in key if k in part), tuple(k for k in key if k not in part)
             if mine and all(k in orders for k in others):
-                given[mine] = given.get(mine, 0) + self._fixed(key, values, others, orders)
-        return given
+                conditional[mine] = conditional.get(mine, 0) + self._fixed(key, values, others, orders)
+        return conditional
 
     def _fixed(
         self, key: tuple[int, ...], values: np.ndarray, fixed: tuple[int, ...], orders: Mapping[int, np.ndarray]
     ) -> np.ndarray:
-        """The sum of ``values`` over the axes ``fixed`` in their orders."""
+        """The sum of ``values`` over the axes ``fixed``, with their units in these ``orders``."""
         if not fixed:
             return values
         front = [key.index(k) for k in fixed]
@@ -119,6 +123,6 @@ class _Assignment:
 
 
 def _at(values: np.ndarray, axis: int, one: int, other: int) -> np.ndarray:
-    """``values`` where the unit ``other`` is put in the place of ``one`` along an axis."""
+    """The part of ``values`` for the unit ``other`` in the place of the unit ``one`` along an axis."""
     square: np.ndarray = values.take(one, axis).take(other, axis + values.ndim // 2 - 1)
     return square

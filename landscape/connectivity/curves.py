@@ -40,31 +40,31 @@ def fit_curve(
     progress: bool = True,
     parameters: str | Sequence[str] | None = None,
 ) -> Curve:
-    """A curve theta(t) from ``a`` to ``b`` whose bends minimise the expected loss E_t L(theta(t)), t uniform in [0, 1].
+    """Train a curve theta(t) from ``a`` to ``b`` that minimises the expected loss E_t L(theta(t)), t uniform in [0, 1].
 
-    Each mini-batch takes a step of Adam at a t of its own; the learning rate falls to zero by a cosine. The bends start
-    equally spaced on the line from a to b, whose ends never move. While the bends are trained BatchNorm normalises by
-    the batch, and dropout is off; ``evaluate(objective, curve, alpha_range=(0, 1))`` estimates the statistics anew at
-    every point. Source: Garipov et al. 2018, "Loss Surfaces, Mode Connectivity, and Fast Ensembling of DNNs", section
-    3, with SGD.
+    Its control points between the ends, the bends, start equally spaced on the line from a to b and are trained by
+    Adam, with a value of t drawn for each mini-batch and a learning rate that decays to zero like a cosine. During
+    training BatchNorm layers normalise by the batch and dropout is off; ``evaluate(objective, curve, alpha_range=(0,
+    1))`` estimates the BatchNorm statistics at every point. Source: Garipov et al. 2018, "Loss Surfaces, Mode
+    Connectivity, and Fast Ensembling of DNNs", section 3 (which trains by SGD).
 
     Args:
-        objective: the loss L and the samples that it is trained on; not changed.
-        a: the network at t = 0.
-        b: the network at t = 1.
+        objective: The loss L and the samples to train on; it is not changed.
+        a: The network at t = 0.
+        b: The network at t = 1.
         kind: "bezier" or "polygon" (a chain of segments).
-        bends: trained points between a and b.
-        epochs: passes over the samples.
-        lr: learning rate at the start.
-        batch_size: samples a step, at most; streamed samples come in the batches and the order of their loader.
-        seed: of the order of the samples and of t.
-        progress: show a progress bar.
-        parameters: those that change along the curve, such as ("*lora*",), see `chosen_parameters`; all by default. The
-            others are those of ``a``, so that the curve ends at ``a`` with these parameters of ``b``.
+        bends: Number of trained points between a and b.
+        epochs: Number of passes over the samples.
+        lr: Learning rate at the start.
+        batch_size: Samples in a step, at most; streamed samples come in the batches and the order of their loader.
+        seed: Seed of the order of the samples and of the values of t.
+        progress: Show a progress bar.
+        parameters: The parameters that change along the curve, such as ("*lora*",), see `chosen_parameters`; by default
+            all. The others are those of ``a``, so the curve ends at ``a`` with these parameters of ``b``.
 
     Raises:
-        InputError: networks of other architectures or with buffers that cannot be mixed, a setting out of range, a
-            loss that is not finite, parameters that choose nothing.
+        InputError: The networks have other architectures or buffers that cannot be mixed, a setting is out of range,
+            the parameters choose nothing, or the loss is not finite.
     """
     settings = {"bends": bends, "epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": checked_seed(seed)}
     recipe = {"kind": f"{kind} curve", **settings}
@@ -101,7 +101,11 @@ def _moved_end(first: Point, last: Point, names: Sequence[str]) -> tuple[Point, 
 
 
 def _checked_ends(objective: Objective, *ends: nn.Module | Point) -> list[Point]:
-    """Copies of the points between which a curve can be trained."""
+    """Copies of the parameters at the ends.
+
+    Raises:
+        InputError: A curve between these points cannot be trained.
+    """
     parameters, points = dict(objective.model.named_parameters()), []
     for end, what in zip(map(as_point, ends), ("first model", "second model"), strict=True):
         check_match(end, parameters, what)
@@ -126,11 +130,11 @@ def _train(objective: Objective, straight: Curve, names: Sequence[str], progress
     bends = torch.lerp(ends[0], ends[1], along).requires_grad_()
     optimizer = torch.optim.Adam([bends], lr=recipe["lr"])
     generator = torch.Generator().manual_seed(recipe["seed"])
-    shown, total, seen = progress and ranks.is_first_rank(), recipe["epochs"] * objective.size, 0
-    with torch.enable_grad(), progress_bar(shown, "curve", total, unit="samples") as bar:
+    visible, total, samples = progress and ranks.is_first_rank(), recipe["epochs"] * objective.size, 0
+    with torch.enable_grad(), progress_bar(visible, "curve", total, unit="samples") as bar:
         passes = (objective.batches.shuffled(recipe["batch_size"], generator) for _ in range(recipe["epochs"]))
         for batch in itertools.chain.from_iterable(passes):
-            optimizer.param_groups[0]["lr"] = recipe["lr"] * (1 + math.cos(math.pi * seen / total)) / 2
+            optimizer.param_groups[0]["lr"] = recipe["lr"] * (1 + math.cos(math.pi * samples / total)) / 2
             t = torch.rand(1, generator=generator, dtype=torch.float64)
             weights = control_weights(straight.form, t, segments).to(ends)
             point = _parts((weights @ torch.cat([ends[:1], bends, ends[1:]]))[0], moved)
@@ -140,13 +144,13 @@ def _train(objective: Objective, straight: Curve, names: Sequence[str], progress
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            seen += objective.batches.count(batch)
+            samples += objective.batches.count(batch)
             bar.update(objective.batches.count(batch))
     return [_parts(bend, moved) for bend in bends.detach()]
 
 
 class _MeanLoss(nn.Module):
-    """The mean loss of a batch as a function of the parameters, BatchNorm by the batch at hand."""
+    """The mean loss of a batch as a function of the parameters, with BatchNorm statistics of the batch."""
 
     def __init__(self, objective: Objective, origin: Point):
         super().__init__()
@@ -158,14 +162,14 @@ class _MeanLoss(nn.Module):
                 parameter.copy_(origin[name])
 
     def at(self, point: Point, weights: list[float], batch: Any) -> Tensor:
-        """The loss at ``point``, where the directions of the curve have such ``weights``."""
+        """The loss at ``point``, whose ``weights`` are the factors of the directions of the curve."""
         if self.objective.network.ends:
             self._settle(point, weights)
         loss: Tensor = functional_call(self, {f"model.{name}": value for name, value in point.items()}, (batch,))
         return loss
 
     def _settle(self, point: Point, weights: list[float]) -> None:
-        """Set the buffers that lie between those of the two networks, and that the weights there decide."""
+        """Set the buffers that are interpolated between the networks, and those computed from the parameters."""
         parameters = dict(self.model.named_parameters())
         for name, value in point.items():
             parameters[name].data = value.detach()

@@ -1,9 +1,10 @@
-"""Groups of units that may change places, from the relations of the units of a network.
+"""Groups of units that can be permuted, derived from the relations between the units of a network.
 
-A permutation of units leaves the function of a network as it is if it respects all relations: children go where their
-parents go. So units are ordered along axes, each child along those of its parents and one of its own: the heads of an
-attention layer are an axis, and the dimensions inside a head one that lies within it. Any permutation along any axis
-will do, and a different one for each place on the axes that it lies within.
+A permutation of units leaves the function of a network unchanged if it respects all relations, that is, if children
+move with their parents. Therefore units are ordered along axes: a child lies along the axes of its parents and, if
+these do not distinguish it, along one of its own. For example, the heads of an attention layer form an axis, and the
+dimensions of a head form an axis within it. Units can be permuted along every axis in any way, and differently for each
+place on the axes within which it lies.
 """
 
 from collections import defaultdict
@@ -31,15 +32,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a layer reads, or makes."""
+    """The input ("read") or output ("made") of a layer."""
 
-    call: int  # the number of the call of a layer
+    call: int  # the number of the layer call in the forward pass
     side: Literal["read", "made"] = "read"
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Units that may be ordered in any way, by each place on the axes within which they lie."""
+    """Units that can be permuted in any way, separately for each place on the axes within which they lie."""
 
     name: str
     size: int
@@ -48,41 +49,45 @@ class Axis:
 
 @dataclass(frozen=True, eq=False)
 class Positions:
-    """Where units are along an axis of a tensor."""
+    """The positions of units along an axis of a tensor."""
 
-    axes: tuple[int, ...]  # of the group, along which the units are ordered
+    axes: tuple[int, ...]  # numbers of the axes of the group along which the units are ordered
     index: np.ndarray  # [sizes of the axes, r]: the r positions of each unit
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Units of which every permutation along the axes, carried out everywhere, leaves the function as it is."""
+    """Units whose permutations along the axes leave the function unchanged, if carried out at all places."""
 
     axes: list[Axis]
-    places: dict[Place, list[Positions]] = field(default_factory=dict)
-    readings: dict[Reading, list[Positions]] = field(default_factory=dict)
+    places: dict[Place, list[Positions]] = field(default_factory=dict)  # where parameters and buffers hold the units
+    readings: dict[Reading, list[Positions]] = field(default_factory=dict)  # where inputs and outputs of layers do
 
     @property
     def name(self) -> str:
-        """The first layer that makes the units."""
+        """The name of the first layer that makes the units."""
         return self.axes[0].name
 
 
 @dataclass(eq=False)
 class _Class:
-    """Units that no relation tells apart, ordered along axes."""
+    """Units that no relation distinguishes, ordered along axes."""
 
-    members: np.ndarray  # in the order of ``sizes``
+    members: np.ndarray  # units in C order along the axes
     axes: tuple[int, ...]  # numbers of the axes
 
 
 def groups_of(units: Units, held: dict[Place | Reading, np.ndarray]) -> list[Group]:
-    """The groups of all ``units``, where tensors and activations have ``held`` them."""
+    """The groups of ``units``, of which ``held`` names those along each axis of tensors and activations.
+
+    Raises:
+        InputError: Units are combined with each other in a way that no order along axes describes.
+    """
     return _Ordering(units, held).groups()
 
 
 class _Ordering:
-    """Classes of units that are alike, and the axes along which they are ordered."""
+    """The search for classes of equivalent units, and for the axes along which they are ordered."""
 
     def __init__(self, units: Units, held: dict[Place | Reading, np.ndarray]):
         self.units = units
@@ -96,12 +101,15 @@ class _Ordering:
         while True:
             colours = self._colours()
             numbers, sizes = np.unique(colours, return_counts=True)
-            self.pinned[np.isin(colours, numbers[sizes == 1])] = True  # nothing is like it
+            self.pinned[np.isin(colours, numbers[sizes == 1])] = True  # it is the only unit of its kind
             if (classes := self._classes(colours)) is not None:
                 return self._grouped(classes)
 
     def _colours(self) -> np.ndarray:
-        """A number for each unit, the same for units of which neither tensors nor relations tell one from the other."""
+        """A number for each unit, equal for units that neither tensors nor relations distinguish.
+
+        This is colour refinement (Weisfeiler and Leman 1968) with hashes as colours.
+        """
         size = len(self.units.root)
         colours = np.where(self.pinned, _mixed(np.arange(size) + 1), np.uint64(0))
         for number, codes in enumerate(self.held.values()):
@@ -117,7 +125,7 @@ class _Ordering:
         return colours
 
     def _classes(self, colours: np.ndarray) -> list[_Class] | None:
-        """Every class, ordered along axes; None where units had to be related or pinned first, to start again."""
+        """Every class, ordered along axes; None if units had to be related or pinned, so that colours have changed."""
         movable = ~self.pinned & (self.units.root == np.arange(len(self.pinned)))
         self.axes: list[tuple[int, tuple[int, ...]]] = []  # size and axes within which it lies
         self.rank = self._ranks()
@@ -126,7 +134,7 @@ class _Ordering:
         self.placed: dict[int, _Class] = {}
         while pending:
             ready = [key for key in pending if not any(parent in pending for parent, _ in above[key])]
-            if not ready:  # they depend on each other in a circle
+            if not ready:  # classes depend on each other in a circle
                 self._refuse(np.concatenate(list(pending.values())), [])
             for key in sorted(ready, key=lambda key: int(self.rank[pending[key]].min())):
                 placed = self._placed(pending.pop(key), above[key])
@@ -136,7 +144,7 @@ class _Ordering:
         return list(self.placed.values())
 
     def _ranks(self) -> np.ndarray:
-        """The order of units: by the first tensor that holds them and their place in it, else by their number."""
+        """A rank for each unit: by the first tensor that holds it and its position there, else by its number."""
         size = len(self.units.root)
         ranks = np.arange(size) + 2**50
         for number, codes in reversed(list(enumerate(self.held.values()))):
@@ -146,20 +154,23 @@ class _Ordering:
         return ranks
 
     def _parents(self, members: dict[int, np.ndarray], colours: np.ndarray) -> dict[int, list[tuple[int, np.ndarray]]]:
-        """Of every class the classes of its parents, and the parents of its members."""
+        """For every class the classes of its parents, with the parent of each member."""
         above: dict[int, list[tuple[int, np.ndarray]]] = {key: [] for key in members}
         for children, parents in self.relations:
-            kept = ~self.pinned[children] & ~self.pinned[parents]
-            children, parents = children[kept], parents[kept]
+            movable = ~self.pinned[children] & ~self.pinned[parents]
+            children, parents = children[movable], parents[movable]
             for key in np.unique(colours[children]):
                 order = np.searchsorted(children, members[int(key)])
                 mine = parents[order]
-                if not any(np.array_equal(mine, known) for _, known in above[int(key)]):
+                if not any(np.array_equal(mine, others) for _, others in above[int(key)]):
                     above[int(key)].append((int(colours[mine[0]]), mine))
         return above
 
     def _placed(self, members: np.ndarray, above: list[tuple[int, np.ndarray]]) -> _Class | None:
-        """The ``members`` along the axes of their parents and, where these do not tell them apart, a new one."""
+        """The ``members`` along the axes of their parents and, if these do not distinguish them, along a new axis.
+
+        None if the parents had to be related to new units first.
+        """
         along: dict[int, np.ndarray] = {}
         fits = True
         for key, parents in above:
@@ -184,7 +195,11 @@ class _Ordering:
         return _Class(members[np.lexsort((self.rank[members], flat))], base)
 
     def _meet(self, members: np.ndarray, parents: list[np.ndarray]) -> bool:
-        """Relate parents that always go together to a new unit for each set of them; whether there are such sets."""
+        """Relate each set of parents that are connected by common children to a new unit, their parent.
+
+        Returns:
+            Whether there are such sets, apart from one set of all parents.
+        """
         size = len(self.units.root)
         for first, second in combinations(range(len(parents)), 2):
             key = (int(members.min()), first, second)
@@ -215,21 +230,21 @@ class _Ordering:
         )
 
     def _grouped(self, classes: list[_Class]) -> list[Group]:
-        """Axes that lie within each other, or along which the same units are ordered, make a group."""
+        """The groups: axes belong together if one lies within the other, or if units are ordered along both."""
         owner = {int(unit): each for each in classes if each.axes for unit in each.members}
         positions: dict[Place | Reading, list[Positions]] = {}
         for key, codes in self.held.items():
             present = dict.fromkeys(owner[int(unit)] for unit in np.unique(codes) if int(unit) in owner)
             positions[key] = [self._positions(codes, each) for each in present]
         linked = [(axis, outer) for axis, (_, within) in enumerate(self.axes) for outer in within]
-        linked += [pair for found in positions.values() for each in found for pair in combinations(each.axes, 2)]
+        linked += [pair for parts in positions.values() for each in parts for pair in combinations(each.axes, 2)]
         component = _components(len(self.axes), linked)
         groups = []
         for number in np.unique(component):
             axes = np.flatnonzero(component == number).tolist()
-            mine = {key: [each for each in found if each.axes[0] in axes] for key, found in positions.items()}
-            if any(found for key, found in mine.items() if isinstance(key, Place)):
-                groups.append(self._group(axes, {key: found for key, found in mine.items() if found}))
+            mine = {key: [each for each in parts if each.axes[0] in axes] for key, parts in positions.items()}
+            if any(parts for key, parts in mine.items() if isinstance(key, Place)):
+                groups.append(self._group(axes, {key: parts for key, parts in mine.items() if parts}))
         first = {key: number for number, key in enumerate(self.held)}
         return _with_own_names(sorted(groups, key=lambda group: min(first[key] for key in group.places)))
 
@@ -243,27 +258,27 @@ class _Ordering:
     def _group(self, axes: list[int], positions: dict[Place | Reading, list[Positions]]) -> Group:
         local = {axis: number for number, axis in enumerate(axes)}
         names: dict[int, str] = {}
-        for key, found in positions.items():
+        for key, parts in positions.items():
             if isinstance(key, Place):
-                for axis in (axis for each in found for axis in each.axes):
+                for axis in (axis for each in parts for axis in each.axes):
                     names.setdefault(axis, key.tensor.rpartition(".")[0] or key.tensor)
         outer = {axis for _, within in (self.axes[axis] for axis in axes) for axis in within}
-        made = []
+        of_group = []
         for axis in axes:
             size, within = self.axes[axis]
             kind = "blocks of " if axis in outer else "inside " if within else ""
-            made.append(Axis(kind + names[axis], size, tuple(local[each] for each in within)))
-        moved = {
-            key: [Positions(tuple(local[axis] for axis in each.axes), each.index) for each in found]
-            for key, found in positions.items()
+            of_group.append(Axis(kind + names[axis], size, tuple(local[each] for each in within)))
+        renumbered = {
+            key: [Positions(tuple(local[axis] for axis in each.axes), each.index) for each in parts]
+            for key, parts in positions.items()
         }
-        places = {key: found for key, found in moved.items() if isinstance(key, Place)}
-        readings = {key: found for key, found in moved.items() if isinstance(key, Reading)}
-        return Group(made, places, readings)
+        places = {key: parts for key, parts in renumbered.items() if isinstance(key, Place)}
+        readings = {key: parts for key, parts in renumbered.items() if isinstance(key, Reading)}
+        return Group(of_group, places, readings)
 
 
 def _closed(units: Units) -> list[tuple[np.ndarray, np.ndarray]]:
-    """All relations of ``units``: parents of one child, which are one, are joined, and parents of what stays stay."""
+    """All relations of ``units``, after the parents of one child are joined and the parents of pinned units pinned."""
     while True:
         relations = [np.unique(units.root[np.stack(pair)], axis=1) for pair in units.relations if len(pair[0])]
         before = units.root
@@ -277,7 +292,7 @@ def _closed(units: Units) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _pin_parents(pinned: np.ndarray, relations: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Where a child stays its parent stays."""
+    """Pin the parents of pinned children, until there are no more."""
     count = -1
     while count != (count := int(pinned.sum())):
         for children, parents in relations:
@@ -292,7 +307,8 @@ def _components(count: int, linked: list[tuple[int, int]]) -> np.ndarray:
 
 
 def _mixed(numbers: np.ndarray | int) -> np.ndarray:
-    """Numbers of 64 bits that look random, the same for the same ``numbers`` (Steele et al. 2014, splitmix64)."""
+    """Hashes of 64 bits of ``numbers``, by splitmix64 (Steele et al. 2014, "Fast Splittable Pseudorandom Number
+    Generators")."""
     with np.errstate(over="ignore"):
         mixed: np.ndarray = np.asarray(numbers).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -302,11 +318,11 @@ def _mixed(numbers: np.ndarray | int) -> np.ndarray:
 
 
 def _with_own_names(groups: list[Group]) -> list[Group]:
-    """The groups with a number behind names that have been taken."""
-    taken: dict[str, int] = defaultdict(int)
+    """The groups, with a number appended to the names of axes that occur again."""
+    occurrences: dict[str, int] = defaultdict(int)
     for group in groups:
         for number, axis in enumerate(group.axes):
-            taken[axis.name] += 1
-            if taken[axis.name] > 1:
-                group.axes[number] = replace(axis, name=f"{axis.name} ({taken[axis.name]})")
+            occurrences[axis.name] += 1
+            if occurrences[axis.name] > 1:
+                group.axes[number] = replace(axis, name=f"{axis.name} ({occurrences[axis.name]})")
     return groups

@@ -1,4 +1,4 @@
-"""What networks are tried on when their units are followed, and what they give."""
+"""The inputs on which networks are run to follow their units, and their outputs."""
 
 import contextlib
 import inspect
@@ -17,17 +17,20 @@ __all__ = ["Inputs", "few", "inputs_of", "probe_inputs", "run"]
 Inputs = Tensor | dict[str, Any]  # an argument, or arguments by name
 
 PROBES = 8  # inputs on which units are followed and the result is verified
-LENGTHS = (16, 8, 4, 2)  # tried for sequences where no data are given
-IMAGE_SIZES = (32, 28, 64, 96, 224, 16, 8)  # tried for convolutions where no data are given
-TARGETS = ("labels", "label_ids")  # entries of a batch that a network takes only for its own loss
+LENGTHS = (16, 8, 4, 2)  # lengths of sequences that are tried if there are no data
+IMAGE_SIZES = (32, 28, 64, 96, 224, 16, 8)  # sizes that are tried for convolutions if there are no data
+TARGETS = ("labels", "label_ids")  # entries of a batch that a network uses only for its own loss
 
 
 def inputs_of(model: nn.Module, batch: Any) -> Inputs:
-    """What ``model`` takes of a batch, copies which it may overwrite: its first tensor, or its entries by name."""
+    """The arguments of ``model`` in a batch, copied: its entries if they are named like arguments, else a tensor.
+
+    Labels are left out. The tensor is the first one of the batch.
+    """
     if isinstance(batch, Mapping):
-        named = {str(key): value for key, value in batch.items() if key not in TARGETS}
-        if named.keys() <= inspect.signature(model.forward).parameters.keys():
-            return {key: map_tensors(torch.clone, value) for key, value in named.items()}
+        entries = {str(key): value for key, value in batch.items() if key not in TARGETS}
+        if entries.keys() <= inspect.signature(model.forward).parameters.keys():
+            return {key: map_tensors(torch.clone, value) for key, value in entries.items()}
     return tensors_of(batch)[0].clone()
 
 
@@ -39,10 +42,10 @@ def few(inputs: Inputs, count: int) -> Inputs:
 
 
 def run(model: nn.Module, inputs: Inputs) -> list[Tensor]:
-    """The tensors that ``model`` gives: one, or those at the top of a mapping.
+    """The outputs of ``model``: the tensor that it returns, or the tensors at the top level of a mapping.
 
     Raises:
-        InputError: it gives something else.
+        InputError: The model returns something else.
     """
     outputs = model(**inputs) if isinstance(inputs, dict) else model(inputs)
     if isinstance(outputs, Tensor):
@@ -57,7 +60,11 @@ def run(model: nn.Module, inputs: Inputs) -> list[Tensor]:
 
 
 def probe_inputs(model: nn.Module, samples: Samples | None) -> Inputs:
-    """A few inputs in float64 that ``model`` takes: the first samples, or random ones of a shape that works."""
+    """A few inputs in float64 for ``model``: the first samples, or random inputs of a shape that it accepts.
+
+    Raises:
+        InputError: There are no samples, and no shape that was tried is accepted.
+    """
     if samples is not None:
         batch = next(samples.batches(PROBES, torch.device("cpu"), torch.float64))[1]
         return few(inputs_of(model, batch), PROBES)
@@ -65,11 +72,11 @@ def probe_inputs(model: nn.Module, samples: Samples | None) -> Inputs:
         with contextlib.suppress(RuntimeError, ValueError, IndexError, AssertionError), torch.no_grad():
             model(inputs)
             return inputs
-    raise InputError("the shape of the inputs cannot be told from the first layer; pass data= as well")
+    raise InputError("the shape of the inputs does not follow from the first layer; pass data= as well")
 
 
 def _random_inputs(model: nn.Module) -> Iterator[Tensor]:
-    """Inputs of shapes that the first layer takes."""
+    """Random inputs of shapes that the first layer accepts."""
     generator = torch.Generator().manual_seed(0)
     kinds = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Embedding
     first = next((layer for layer in model.modules() if isinstance(layer, kinds)), None)

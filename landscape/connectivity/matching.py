@@ -20,18 +20,18 @@ from landscape.runtime.devices import select_device
 __all__ = ["Match", "match_activations", "match_weights", "permute"]
 
 MOST_ROUNDS = 100
-GAIN = 1e-12  # of the present agreement: a smaller one is rounding
-CONSTANT = 1e-6  # of its mean: a unit that deviates by no more is constant up to the rounding of float32
-READ_BYTES = 2**20  # of inputs a batch; all that its layers read lies in memory, twice
+GAIN = 1e-12  # share of the present agreement; a smaller improvement is rounding
+CONSTANT = 1e-6  # share of its mean; a unit with a smaller standard deviation is constant up to rounding in float32
+READ_BYTES = 2**20  # bytes of inputs in a batch; the inputs of all layers, of both networks, are in memory at once
 
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """Permutations, and how they were found."""
+    """Permutations, and the course of the search for them."""
 
-    orders: list[Orders]  # of every group, see `Orders`
-    rounds: int
-    converged: bool
+    orders: list[Orders]  # the orders of the units of every group
+    rounds: int  # sweeps over all groups
+    converged: bool  # whether the last sweep changed nothing
 
 
 @torch.no_grad()
@@ -45,10 +45,11 @@ def permute(model: nn.Module, groups: Sequence[Group], orders: Sequence[Orders])
 
 @torch.no_grad()
 def match_weights(a: nn.Module, b: nn.Module, groups: Sequence[Group], seed: int) -> Match:
-    """Maximise sum_p <p(a), p(permuted b)> over the parameters, one group at a time; a and b in float64.
+    """Maximise sum_p <p(a), p(permuted b)> over the parameters p, one group at a time, for networks in float64.
 
-    It is a local optimum, which depends on the start: the order of b, or, where that agrees better than what comes of
-    it, the order in which each unit has the most similar weights, whatever the order of what it reads and is read by.
+    The result is a local optimum, which depends on the start. The first start is the order of b. The second one pairs
+    units with the most similar sorted weights, so that it does not depend on the order of the other groups; it is used
+    if its agreement is better than the optimum from the first start.
     """
     target, point = parameters_of(a), parameters_of(b)
     start = [unchanged(group.axes) for group in groups]
@@ -60,7 +61,7 @@ def match_weights(a: nn.Module, b: nn.Module, groups: Sequence[Group], seed: int
 
 
 def _ordered(point: Point, groups: Sequence[Group], orders: Sequence[Orders]) -> Point:
-    """All of ``point``, with the units of all groups in these ``orders``."""
+    """A copy of ``point`` with the units of all groups in these ``orders``."""
     ordered = dict(point)
     for group, order in zip(groups, orders, strict=True):
         ordered |= _permuted(ordered, group, order)
@@ -79,7 +80,7 @@ def _improved(
         for k in generator.permutation(len(groups)):
             step = best_orders(groups[k].axes, _weight_scores(target, present, groups[k]))
             better = _permuted(present, groups[k], step)
-            # The scores tell the gain only where no tensor holds the group along two axes; this is it in any case.
+            # If a tensor holds the group along two axes the scores do not give the gain, so it is computed here.
             before, after = (inner({name: target[name] for name in better}, tensors) for tensors in (present, better))
             if after - before > GAIN * abs(before):
                 present |= better
@@ -89,13 +90,19 @@ def _improved(
 
 
 def _similar(target: Point, point: Point, group: Group) -> Orders:
-    """Each unit in the place of the most similar one, whatever the order of the weights of either."""
+    """The orders that pair units with similar sorted weights."""
     return best_orders(group.axes, _weight_scores(target, point, group, sort=True))
 
 
 @torch.no_grad()
 def match_activations(a: nn.Module, b: nn.Module, groups: Sequence[Group], samples: Samples) -> Match:
-    """Maximise the sum over units of their correlation over samples and places, where the units are read."""
+    """Maximise the sum over units of the correlation of their activations over samples and positions.
+
+    The activations are those that layers read.
+
+    Raises:
+        InputError: Activations are not finite.
+    """
     device = select_device("auto")
     a, b = (copy_of(model).to(device).eval() for model in (a, b))
     wide = any(p.dtype == torch.float64 for p in (*a.parameters(), *b.parameters()))
@@ -120,8 +127,8 @@ def match_activations(a: nn.Module, b: nn.Module, groups: Sequence[Group], sampl
 
 
 def _compared(group: Group) -> list[tuple[Reading, Positions]]:
-    """Where units are compared: where layers read them, or made them, if none reads them."""
-    every = [(reading, each) for reading, found in group.readings.items() for each in found]
+    """The readings at which units are compared: inputs of layers or, for units that no layer reads, outputs."""
+    every = [(reading, each) for reading, parts in group.readings.items() for each in parts]
     read = {each.axes for reading, each in every if reading.side == "read"}
     return [(reading, each) for reading, each in every if reading.side == "read" or each.axes not in read]
 
@@ -129,11 +136,11 @@ def _compared(group: Group) -> list[tuple[Reading, Positions]]:
 def _permuted(tensors: Point, group: Group, orders: Orders) -> Point:
     """Those of ``tensors`` that hold units of the ``group``, permuted."""
     permuted: Point = {}
-    for place, found in group.places.items():
+    for place, parts in group.places.items():
         if place.tensor in tensors:
             tensor = permuted.get(place.tensor, tensors[place.tensor])
             source = torch.arange(tensor.shape[place.axis])
-            for positions in found:
+            for positions in parts:
                 source[positions.index.ravel()] = torch.from_numpy(moved(group.axes, positions, orders).ravel())
             permuted[place.tensor] = tensor.index_select(place.axis, source.to(tensor.device))
     return permuted
@@ -142,12 +149,15 @@ def _permuted(tensors: Point, group: Group, orders: Orders) -> Point:
 def _weight_scores(
     target: Point, present: Point, group: Group, sort: bool = False
 ) -> dict[tuple[int, ...], np.ndarray]:
-    """How much of the sum each unit of b adds in the place of another one; with weights in the order of their sizes."""
+    """The contribution <weights of unit i of a, weights of unit j of b> of each pair of units to the maximised sum.
+
+    With ``sort`` the weights of each unit are sorted by value first.
+    """
     scores: dict[tuple[int, ...], np.ndarray] = {}
-    for place, found in group.places.items():
-        for positions in found if place.tensor in target else ():  # no buffer
+    for place, parts in group.places.items():
+        for positions in parts if place.tensor in target else ():  # buffers are not compared
             rows = [_units(point[place.tensor].movedim(place.axis, 0), positions) for point in (target, present)]
-            if sort:  # what all units share changes no assignment, but makes it slow to find
+            if sort:  # the mean over units changes no assignment, but makes the search for it slow
                 ordered = [row.sort(dim=1).values for row in rows]
                 rows = [row - row.mean(0) for row in ordered]
             mine, theirs = rows
@@ -156,19 +166,19 @@ def _weight_scores(
 
 
 def _add(scores: dict[tuple[int, ...], np.ndarray], positions: Positions, values: np.ndarray) -> None:
-    """Add ``values`` [units, units] to the ``scores`` along the axes of these positions."""
+    """Add ``values`` [units, units] to the ``scores`` of the axes of ``positions``."""
     square = values.reshape(positions.index.shape[:-1] * 2)
     scores[positions.axes] = scores.get(positions.axes, 0) + square
 
 
 def _units(tensor: Tensor, positions: Positions) -> Tensor:
-    """Rows [units, ...] of all that belongs to each unit in ``tensor``, whose first axis holds them."""
+    """The entries [units, ...] of each unit in ``tensor``, along whose first axis the units lie."""
     index = torch.from_numpy(positions.index.reshape(-1, positions.index.shape[-1]))
     return tensor[index.to(tensor.device)].flatten(1)
 
 
 def _readings(model: nn.Module, inputs: Inputs) -> dict[Reading, Tensor]:
-    """What every layer call reads and makes, its units first."""
+    """The input and output of every layer call, with the axis of the units first."""
     readings = _Readings()
     with readings:
         run(model, inputs)
@@ -176,7 +186,7 @@ def _readings(model: nn.Module, inputs: Inputs) -> dict[Reading, Tensor]:
 
 
 class _Readings(Watch):
-    """Keeps what layers read and make."""
+    """A watch that stores the inputs and outputs of layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -205,7 +215,7 @@ class _Moments:
         self.count, self.means, self.squares, self.products = 0, [none, none], [none, none], none
 
     def add(self, *units: Tensor) -> None:
-        """Add what the units were, [units, values] of either network."""
+        """Add the activations ``units`` of both networks, two tensors [units, values]."""
         values = [as_float64(value) for value in units]
         count = values[0].shape[1]
         total, means = self.count + count, [value.mean(1) for value in values]
@@ -221,12 +231,12 @@ class _Moments:
         self.count = total
 
     def correlations(self) -> np.ndarray:
-        """[units, units], whatever the scales of the units; zero for one that never changes by more than rounding."""
+        """Correlations [units of a, units of b]; zero for a unit that is constant up to rounding."""
         first, second = (
             torch.where(square > CONSTANT**2 * self.count * mean.square(), square.sqrt(), 0.0)
             for square, mean in zip(self.squares, self.means, strict=True)
         )
         both = (first[:, None] > 0) & (second > 0)
         scaled = self.products / torch.where(first > 0, first, 1.0)[:, None] / torch.where(second > 0, second, 1.0)
-        found: np.ndarray = torch.where(both, scaled, 0.0).cpu().numpy()
-        return found
+        correlations: np.ndarray = torch.where(both, scaled, 0.0).cpu().numpy()
+        return correlations

@@ -1,4 +1,4 @@
-"""Everything about the way between two networks, the unaligned control always among it."""
+"""A report on the connectivity of two networks: barriers before and after alignment, and along a trained curve."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ __all__ = ["Connectivity", "barrier_table", "connectivity"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Connectivity(Pictured):
-    """Barriers between two networks a and b, by the way that is taken."""
+    """Barriers between two networks a and b on several paths."""
 
-    barriers: dict[str, Barrier]  # "unaligned" first, then "aligned by <method>", "<kind> curve"
+    barriers: dict[str, Barrier]  # path -> barrier: "unaligned" first, then "aligned by <method>", "<kind> curve"
     alignments: dict[str, Alignment]  # method -> b permuted to match a
-    curve: Curve | None  # from a to b, not aligned; None if none was asked for
+    curve: Curve | None  # from a to b without alignment; None if it was not requested
 
     @property
     def facts(self) -> dict[str, str]:
         return {f"barrier {name}": value_text(entry.value) for name, entry in self.barriers.items()}
 
     def draw(self, ax: "Axes") -> None:
-        from landscape.plotting import plot_barriers  # only here: this is used without pictures
+        from landscape.plotting import plot_barriers  # here, because results are used without matplotlib as well
 
         plot_barriers(self.barriers, ax)
 
@@ -55,23 +55,25 @@ def connectivity(
     parameters: str | Sequence[str] | None = None,
     **training: Any,
 ) -> Connectivity:
-    """The barrier between ``a`` and ``b``: on the line, on the line after `align`, and on a curve of `fit_curve`.
+    """The barriers between ``a`` and ``b`` on the line, on the line after `align`, and on a curve of `fit_curve`.
+
+    The barrier without alignment is always included, as a control.
 
     Args:
-        objective: gives the loss, and the samples that activations are compared on and curves trained on.
-        a: a network.
-        b: another one of the same architecture.
-        methods: of `align`: "weights", "activations", both or none.
-        curve: kind of `fit_curve`, "bezier" or "polygon", or None for no curve.
-        definition: of a barrier, "entezari" or "frankle", see `Barrier`.
-        resolution: points of every way, as in `barrier`.
-        seed: of the alignment and of the training of the curve.
-        progress: show progress bars.
-        parameters: those that are permuted and moved, as in `align`, `barrier` and `fit_curve`; all by default.
-        training: more options of `fit_curve`.
+        objective: The loss, with the samples on which activations are compared and curves are trained.
+        a: A network.
+        b: Another network of the same architecture.
+        methods: Methods of `align`: "weights", "activations", both or none.
+        curve: Kind of curve for `fit_curve`, "bezier" or "polygon"; None for no curve.
+        definition: Definition of a barrier, "entezari" or "frankle", see `Barrier`.
+        resolution: Number of points of every path, as in `barrier`.
+        seed: Seed of the alignments and of the training of the curve.
+        progress: Show progress bars.
+        parameters: Parameters that are permuted and moved, as in `align`, `barrier` and `fit_curve`; by default all.
+        training: Further options of `fit_curve`.
 
     Raises:
-        InputError: as `barrier`, `align` and `fit_curve` do.
+        InputError: `barrier`, `align` or `fit_curve` refuses its arguments.
     """
     check_definition(definition)
     check_objective(objective, "connectivity(objective, a, b)")
@@ -97,7 +99,7 @@ def connectivity(
 
 
 def barrier_table(barriers: dict[str, Barrier]) -> str:
-    """Barriers as a text table, one row for each."""
+    """A text table of ``barriers``, one row for each."""
     head = ("", "first loss", "second loss", "barrier", "at", "above larger end", "accuracy barrier")
     rows = [head, *((one_line(name), *_cells(entry)) for name, entry in barriers.items())]
     return text_table(rows)

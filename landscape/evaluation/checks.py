@@ -1,4 +1,4 @@
-"""What a surface is compared with before it is returned: the networks that its slice goes through, and the origin."""
+"""Checks of a surface before it is returned, at the networks that its slice goes through and at the origin."""
 
 import itertools
 import math
@@ -19,35 +19,35 @@ from landscape.slices.planes import Slice
 
 __all__ = ["check_networks", "check_origin"]
 
-MOVED = 1e-4  # share of its norm by which a parameter differs from that of a network that has been trained on since
+CHANGED = 1e-4  # relative change of a parameter from which on its network counts as trained further since
 
 
 @torch.no_grad()
 def check_networks(objective: Objective, slice_: Slice) -> list[dict[str, Any]]:
-    """Compare the losses at every network of ``slice_`` with those of the network itself, run as it is.
+    """Compare the losses at every network on ``slice_`` with the losses of that network in its own forward pass.
 
-    Both under the BatchNorm policy of ``objective``, which is settled for the slice, on the samples of
-    `Batches.few`. Networks that have been changed since the slice was made are left out.
+    Both are computed on the samples of `Batches.few`, under the BatchNorm policy that ``objective`` uses on this slice.
+    Networks that have changed since the slice was made are skipped.
 
     Returns:
-        For every network its coordinates and both mean losses, for the metadata.
+        The coordinates and both mean losses of every network, for the metadata.
 
     Raises:
-        InputError: they differ: what the networks differ in is neither a parameter nor a buffer.
+        InputError: The losses differ, because the networks differ in more than parameters and buffers.
     """
-    held, checks = slice_.held, []
-    if held is None or objective.network.in_place:  # of which there is no copy that could be another network
+    networks, checks = slice_.held, []
+    if networks is None or objective.network.in_place:  # in place there is no copy to compare with another network
         return []
-    for number, place in enumerate(held.places):
-        model, point = held.own(number), slice_(*place)
-        if model is None or any(_moved(value, point[name]) for name, value in named_parameters(model)):
+    for number, place in enumerate(networks.places):
+        model, point = networks.own(number), slice_(*place)
+        if model is None or any(_is_changed(value, point[name]) for name, value in named_parameters(model)):
             continue
         few = objective.on_few_samples()
-        own, parameters = few.of_network(model), dict[str, Tensor](named_parameters(model))
-        losses, expected = few.on(slice_, *place).double(), own(parameters).double()
+        of_model, parameters = few.of_network(model), dict[str, Tensor](named_parameters(model))
+        losses, expected = few.on(slice_, *place).double(), of_model(parameters).double()
         means = [float(values.mean()) for values in (losses, expected)]
-        exact = all(value.dtype == torch.float64 for value in point.values())  # others were rounded
-        rounding = (own(rounded_otherwise(parameters)).double() - expected).abs()
+        exact = all(value.dtype == torch.float64 for value in point.values())  # values of other dtypes were rounded
+        rounding = (of_model(rounded_otherwise(parameters)).double() - expected).abs()
         if not agree(losses, expected, rounding, objective.dtype if exact else torch.float32):
             raise InputError(
                 f"the network at {place} of this slice gives a loss of {means[1]:.6g} on {len(losses)} samples, but "
@@ -58,19 +58,20 @@ def check_networks(objective: Objective, slice_: Slice) -> list[dict[str, Any]]:
     return checks
 
 
-def _moved(value: torch.Tensor, expected: torch.Tensor) -> bool:
+def _is_changed(value: torch.Tensor, expected: torch.Tensor) -> bool:
     exact = as_float64(expected)
     difference = as_float64(value.detach().to(expected)) - exact
-    return not float(difference.norm()) <= MOVED * float(exact.norm())
+    return not float(difference.norm()) <= CHANGED * float(exact.norm())
 
 
 def check_origin(objective: Objective, slice_: Slice, ledger: Ledger, method: str) -> dict[str, Any] | None:
-    """Compare the value at the origin with the model's own loss on all samples; both, for the metadata.
+    """Compare the loss at the origin with the model's own loss on all samples.
 
-    None where the grid does not contain the origin.
+    Returns:
+        Both losses, for the metadata; None if the grid does not contain the origin.
 
     Raises:
-        RuntimeError: they differ by more than rounding.
+        RuntimeError: The losses differ by more than rounding.
     """
     if not len(ledger.centre):
         return None
@@ -83,10 +84,10 @@ def check_origin(objective: Objective, slice_: Slice, ledger: Ledger, method: st
 
 
 def _agrees_at_origin(objective: Objective, slice_: Slice, ledger: Ledger, loss: float, expected: float) -> bool:
-    """Whether both differ by rounding, which is measured on all samples where the usual amount is not enough."""
+    """Whether both losses differ by rounding only; if the usual allowance is exceeded, the rounding is measured."""
     if not (math.isfinite(loss) and math.isfinite(expected)):
         return all(not math.isfinite(value) or abs(value) > HUGE for value in (loss, expected))
-    changes = np.abs(ledger.statistics.mean[ledger.statistics.done.numpy()] - expected)
+    changes = np.abs(ledger.statistics.mean[ledger.statistics.finished.numpy()] - expected)
     moved = float(np.median(changes[np.isfinite(changes)]))
     if abs(loss - expected) <= allowed_difference(objective.dtype, moved, abs(expected), 0.0):
         return True
@@ -95,7 +96,7 @@ def _agrees_at_origin(objective: Objective, slice_: Slice, ledger: Ledger, loss:
 
 
 def _model_loss(objective: Objective, point: Point) -> float:
-    """The mean loss at ``point`` by plain forward passes; every rank takes its share of the batches."""
+    """The mean loss at ``point`` by plain forward passes, with the batches divided among the ranks."""
     plain = objective.in_full_precision()
     with plain.arithmetic():
         plain.move_to(point)

@@ -1,4 +1,4 @@
-"""The surface that an evaluation gives, with all that tells how far it can be trusted."""
+"""The surface that an evaluation returns, with the metadata that say how far it can be trusted."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ def described(
     checks: dict[str, Any],
     seconds: float,
 ) -> Surface:
-    """The surface of the values ``filled`` in over ``axes``, with the metadata of its making."""
+    """The surface of the values in ``filled`` over ``axes``, with the metadata of the evaluation."""
     objective, choice, values = workers.objective, workers.choice, filled.values
     shape = tuple(len(axis) for axis in axes)
     loss = values.mean.reshape(shape)
@@ -66,5 +66,5 @@ def described(
         per_sample=None if values.losses is None else values.losses.reshape(*shape, -1),
         metadata=metadata,
         quantities=quantities,
-        evaluated=ledger.statistics.done.numpy().reshape(shape) if filled.interpolation else None,
+        evaluated=ledger.statistics.finished.numpy().reshape(shape) if filled.interpolation else None,
     )

@@ -1,4 +1,4 @@
-"""The one place that owns the finished points of an evaluation: in memory, on disk, and of all ranks."""
+"""The finished points of an evaluation: in memory, in the resume file, and exchanged between ranks."""
 
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ __all__ = ["Ledger"]
 
 
 class Ledger:
-    """Sums over samples at the points ``coordinates`` [P, axes] (float64), as far as they are finished.
+    """Sums over samples at those of the points ``coordinates`` [P, axes] (float64) that are finished.
 
-    With ``resume`` finished points are read from that file, and `save` keeps them there.
+    If ``resume`` names a file, finished points are read from it, and `save` writes them to it.
     """
 
     def __init__(
@@ -37,42 +37,42 @@ class Ledger:
 
     @property
     def finished(self) -> int:
-        """How many points are finished."""
-        return int(self.statistics.done.sum())
+        """The number of finished points."""
+        return int(self.statistics.finished.sum())
 
     @property
     def keeps_losses(self) -> bool:
-        """Whether the losses of all samples are kept."""
+        """Whether the losses of single samples are stored."""
         return self.statistics.per_sample is not None
 
     @property
     def centre(self) -> Tensor:
-        """The points at the origin of the slice: one, or none."""
+        """Indices of the points at the origin of the slice: one, or none."""
         return (self.coordinates == 0).all(1).nonzero().flatten()
 
     def pending(self, points: Tensor) -> Tensor:
-        """Those of ``points`` that are not finished."""
-        return points[~self.statistics.done[points]]
+        """The indices among ``points`` whose points are not finished."""
+        return points[~self.statistics.finished[points]]
 
     def values(self, points: np.ndarray) -> np.ndarray:
-        """Mean loss and, where they are kept, the losses of all samples, [K, 1] or [K, 1 + N]."""
+        """Mean loss and, if they are stored, the losses of all samples at ``points`` [K]: [K, 1] or [K, 1 + N]."""
         return self.statistics.values(points)
 
     def keep(self, block: Tensor, start: int, losses: Tensor) -> None:
-        """Keep ``losses`` [K, n] of the samples from ``start`` on, where every loss was asked for."""
+        """Store the ``losses`` [K, n] of the samples from ``start`` on, if losses of single samples are stored."""
         self.statistics.keep(block, start, losses)
 
     def finish(self, block: Tensor, sums: Sums, constant: Tensor | None = None) -> None:
-        """Take the sums over all samples at the points ``block``, with a ``constant`` [K] added to every loss."""
+        """Store the sums over all samples at the points ``block`` [K], with a ``constant`` [K] added to every loss."""
         self.statistics.finish(block, sums, constant)
 
     def exchange(self, mine: Tensor) -> None:
-        """Tell the other ranks of the points ``mine``, which this rank has finished, and take theirs."""
-        if ranks.count() > 1:  # alone there is nothing to copy
+        """Send the points ``mine``, which this rank has finished, to the other ranks, and receive theirs."""
+        if ranks.count() > 1:
             for share, arrays in ranks.gathered((mine, self.statistics.arrays(mine))):
                 self.statistics.restore(arrays, share)
 
     def save(self) -> None:
-        """Write all finished points to the resume file, where there is one."""
+        """Write all finished points to the resume file, if there is one; only the first rank writes."""
         if self.path and ranks.is_first_rank():
             save_progress(self.path, self.identity, self.statistics)

@@ -1,4 +1,4 @@
-"""Finished points on disk, so that a killed evaluation goes on where it stopped."""
+"""Resume files: the finished points of an evaluation, from which an interrupted one continues."""
 
 import json
 from dataclasses import replace
@@ -28,17 +28,17 @@ FORMS = {
 
 
 def save_progress(path: Path, identity: dict[str, Any], statistics: Statistics) -> None:
-    """Write all finished points with the identity of what they are points of."""
+    """Write all finished points with the ``identity`` of their evaluation."""
     write_arrays(path, {"identity": json.dumps(identity), **statistics.arrays()}, compressed=False)
 
 
 def load_progress(path: Path, identity: dict[str, Any], statistics: Statistics) -> dict[str, np.ndarray] | None:
-    """The arrays of finished points in ``path``, for ``statistics.restore``; None without a file.
+    """The arrays of finished points in the file ``path``, for `Statistics.restore`; None if there is no file.
 
-    Of a file of an earlier version, which has no digest, points that are not finite are evaluated again.
+    A file written by an earlier version has no digest; its points that are not finite are evaluated again.
 
     Raises:
-        InputError: the file is damaged, or holds points of something else (the first difference is named).
+        InputError: The file is damaged, or belongs to another evaluation (the message names the first difference).
     """
     if not is_there(path):
         return None
@@ -60,7 +60,7 @@ def load_progress(path: Path, identity: dict[str, Any], statistics: Statistics) 
 
 
 def _forms(statistics: Statistics) -> dict[str, Array]:
-    """Exactly the arrays of ``statistics``, of their sizes and kinds."""
+    """The forms of the arrays of ``statistics``, with their exact sizes."""
     sizes = {name: " ".join(map(str, array.shape)) for name, array in statistics.arrays().items()}
     forms = {name: replace(FORMS[name], shape=size, optional=False) for name, size in sizes.items()}
     return forms | {"hits": replace(forms["hits"], high=statistics.samples)}

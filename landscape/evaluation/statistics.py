@@ -1,4 +1,4 @@
-"""Sums over samples, point by point, across batches in float64."""
+"""Sums of losses over samples at each point, accumulated over batches in float64."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,26 +11,26 @@ from landscape.points import as_float64
 
 __all__ = ["EVERY", "Statistics", "Sums"]
 
-EVERY = slice(None)  # point
+EVERY = slice(None)  # all points
 
 
 class Sums:
-    """Sums over some of the samples at K points, which the first losses count.
+    """Sums over some of the samples at K points; the first losses that are added determine K.
 
-    With weights u_n of mean 1 over all samples, ``total`` is sum u l, and about the mean r of the first batch
-    ``squares`` is sum u^2 (l - r)^2, ``cross`` sum u^2 (l - r) and ``weight_squares`` sum u^2, so that a small spread
-    about a large loss survives the arithmetic. Sums instead of running means: an infinite loss stays infinite and NaN
-    stays NaN.
+    For losses l_n with weights u_n of mean 1 over all samples, ``total`` is sum u l. With the mean loss r of the first
+    batch, ``squares`` is sum u^2 (l - r)^2, ``cross`` is sum u^2 (l - r), and ``weight_squares`` is sum u^2.
+    Subtracting r keeps a small spread about a large loss accurate. Sums are kept instead of running means, so that an
+    infinite loss stays infinite and NaN stays NaN.
     """
 
     def __init__(self) -> None:
         self.count, self.weight_squares = 0, 0.0
-        self.quantities: dict[str, Tensor] = {}  # sums [K] of each, by name
+        self.quantities: dict[str, Tensor] = {}  # sums [K] of each quantity, by name
         self.total = self.squares = self.cross = self.reference = self.hits = torch.zeros((), dtype=torch.float64)
 
     @classmethod
     def merged(cls, shares: list["Sums"]) -> "Sums":
-        """The sums over all samples, which are spread over ``shares``."""
+        """The sums over all samples of ``shares``, which hold disjoint sets of samples."""
         whole, *others = shares
         for other in others:
             whole.merge(other)
@@ -38,9 +38,9 @@ class Sums:
 
     @property
     def moments(self) -> Tensor:
-        """Mean and variance [2, K] of the losses, the variance about the mean and without correction for the count.
+        """Mean m = sum u l / N and variance sum u^2 (l - m)^2 / N of the losses, [2, K], with N samples.
 
-        The variance of a weighted mean m is that of u (l - m), by linearisation (Cochran 1977, "Sampling Techniques",
+        The variance is that of u (l - m), the linearisation of a weighted mean (Cochran 1977, "Sampling Techniques",
         section 6.3).
         """
         mean = self.total / self.count
@@ -49,7 +49,10 @@ class Sums:
         return torch.stack([mean, variance.clamp(min=0)])
 
     def at_other_points(self, moments: np.ndarray) -> "Sums":
-        """Sums over the same samples, with the same hits, where the losses have other ``moments`` [2, L]."""
+        """Sums over the same samples at L other points where the losses have the ``moments`` [2, L].
+
+        The sums of hits are taken over as they are.
+        """
         sums = Sums()
         sums.count, sums.hits, sums.weight_squares = self.count, self.hits, self.weight_squares
         sums.reference = torch.from_numpy(moments[0])
@@ -63,13 +66,16 @@ class Sums:
             self.quantities[name] = self.quantities[name] + total if name in self.quantities else total
 
     def add(self, losses: Tensor, hits: Tensor | None, weights: Tensor | None = None) -> None:
-        """Add ``losses`` [K, n] of n more samples, whose memory is used up, their ``weights`` [n] and ``hits`` [K]."""
+        """Add ``losses`` [K, n] of n more samples, their ``weights`` [n] and sums of ``hits`` [K].
+
+        ``losses`` is overwritten.
+        """
         if weights is not None:
             self._add_weighted(as_float64(losses), weights)
             return
-        # torch sums a batch by cascade, to a few units in the last place; across batches the sums are float64.
+        # torch sums a batch pairwise, to a few units in the last place; across batches the sums are in float64.
         sums = losses.sum(1)
-        if not (sums.abs() < 1e18).all():  # whose squares leave float32
+        if not (sums.abs() < 1e18).all():  # their squares could exceed the range of float32
             losses = as_float64(losses)
             sums = losses.sum(1)
         if self.count == 0:
@@ -83,7 +89,7 @@ class Sums:
             self.hits = self.hits + as_float64(hits).cpu()
 
     def _add_weighted(self, losses: Tensor, weights: Tensor) -> None:
-        """The same with ``weights`` [n]; samples of weight 0 do not count, whatever their losses."""
+        """`add` with ``weights`` [n]; samples of weight 0 do not count, even if their losses are not finite."""
         weights = weights.to(losses)
         losses = torch.where(weights > 0, losses, 0)
         if self.count == 0:
@@ -115,18 +121,21 @@ class Statistics:
 
     def __init__(self, points: int, samples: int, *, per_sample: bool, dtype: torch.dtype, names: Sequence[str] = ()):
         self.samples, self.names = samples, tuple(names)
-        self.done = torch.zeros(points, dtype=torch.bool)
+        self.finished = torch.zeros(points, dtype=torch.bool)
         self.total, self.spread, self.hits = torch.zeros(3, points, dtype=torch.float64)
         self.per_sample = torch.zeros(points, samples, dtype=dtype) if per_sample else None
-        self.further = torch.zeros(points, len(names), dtype=torch.float64) if names else None  # sums of the quantities
+        self.further = torch.zeros(points, len(names), dtype=torch.float64) if names else None  # sums of quantities
 
     def keep(self, block: Tensor, start: int, losses: Tensor) -> None:
-        """Keep ``losses`` [K, n] of the samples from ``start`` on, where every loss was asked for."""
+        """Store the ``losses`` [K, n] of the samples from ``start`` on, if ``per_sample`` losses were requested."""
         if self.per_sample is not None:
             self.per_sample[block, start : start + losses.shape[1]] = losses.to("cpu", self.per_sample.dtype)
 
     def finish(self, block: Tensor, sums: Sums, constant: Tensor | None = None) -> None:
-        """Store the sums over all samples at the points ``block`` [K], with a ``constant`` [K] added to every loss."""
+        """Store the sums over all samples at the points ``block`` [K], and mark these points as finished.
+
+        A ``constant`` [K], the value of a regularizer, is added to the loss of every sample.
+        """
         self.total[block], self.hits[block], self.spread[block] = sums.total, sums.hits, sums.moments[1] * sums.count
         quantities = dict(sums.quantities)
         if constant is not None:
@@ -136,16 +145,17 @@ class Statistics:
                 self.per_sample[block] += constant[:, None].to(self.per_sample)
         if self.further is not None:
             self.further[block] = torch.stack([quantities[name] for name in self.names], dim=1)
-        self.done[block] = True
+        self.finished[block] = True
 
     @property
     def mean(self) -> np.ndarray:
+        """Mean loss [points] over the samples."""
         values: np.ndarray = (self.total / self.samples).numpy()
         return values
 
     @property
     def standard_error(self) -> np.ndarray:
-        """Sample standard deviation / sqrt(N); NaN for a single sample."""
+        """Standard error [points] of the mean loss: sample standard deviation / sqrt(N); NaN for a single sample."""
         if self.samples < 2:
             return np.full(len(self.total), np.nan)
         error: np.ndarray = (self.spread / (self.samples - 1) / self.samples).sqrt().numpy()
@@ -153,6 +163,7 @@ class Statistics:
 
     @property
     def accuracy(self) -> np.ndarray:
+        """Share [points] of the samples that are classified correctly."""
         values: np.ndarray = (self.hits / self.samples).numpy()
         return values
 
@@ -165,20 +176,32 @@ class Statistics:
 
     @property
     def losses(self) -> np.ndarray | None:
-        """Losses [points, samples] of single samples, where they were asked for."""
+        """Losses [points, samples] of single samples; None unless they were requested."""
         return None if self.per_sample is None else self.per_sample.numpy()
 
     def values(self, points: np.ndarray | slice) -> np.ndarray:
-        """Mean loss and, where they were asked for, the losses of all samples: [K, 1] or [K, 1 + N], float64."""
+        """Mean loss and, if they were requested, the losses of all samples: [K, 1] or [K, 1 + N], float64."""
         mean = self.mean[points, None]
         return mean if self.per_sample is None else np.hstack([mean, self.per_sample[points].double().numpy()])
 
     def arrays(self, block: Tensor | slice = EVERY) -> dict[str, np.ndarray]:
-        """Everything known of the points ``block``, for a resume file or another process."""
-        names = ("done", "total", "spread", "hits", "per_sample", "further")
-        return {name: getattr(self, name)[block].numpy() for name in names if getattr(self, name) is not None}
+        """All sums at the points ``block`` by name, for a resume file or another process."""
+        return {name: tensor[block].numpy() for name, tensor in self._tensors.items()}
 
     def restore(self, arrays: dict[str, np.ndarray], block: Tensor | slice = EVERY) -> None:
-        """The inverse of `arrays`."""
+        """Set the sums at the points ``block`` to ``arrays``, the result of `arrays`."""
         for name, array in arrays.items():
-            getattr(self, name)[block] = torch.from_numpy(array)
+            self._tensors[name][block] = torch.from_numpy(array)
+
+    @property
+    def _tensors(self) -> dict[str, Tensor]:
+        """All sums, by their names in resume files."""
+        tensors = {
+            "done": self.finished,
+            "total": self.total,
+            "spread": self.spread,
+            "hits": self.hits,
+            "per_sample": self.per_sample,
+            "further": self.further,
+        }
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}

@@ -1,4 +1,4 @@
-"""Micro-batch size, memory order and points per operation, picked by timing the first points."""
+"""The choice of micro-batch size, memory layout and points per operation by timing the first points."""
 
 import time
 from collections.abc import Sequence
@@ -20,22 +20,30 @@ __all__ = ["tune"]
 
 BATCH_SIZES = {"cpu": (32, 64, 128, 256, 512, 1024, 2048), "other": (256, 512, 1024, 2048, 4096, 8192)}
 TOGETHER = ((64, 512), (64, 1024), (256, 1024))  # points and samples of one vectorised operation
-VOLUME = {"cpu": 2**22, "other": 2**27}  # values of the first moved layer in one operation, at the most
-PLENTY = 0.1  # seconds that one try takes at the least to be trusted alone
+VOLUME = {"cpu": 2**22, "other": 2**27}  # values of the first moved layer in one operation, at most
+PLENTY = 0.1  # seconds; a try that takes longer is not repeated
 CHAINED = {"cpu": (1024, 2**21), "other": (8192, 2**25)}  # samples, and values of the widest layer, in one operation
-LEAST = 64  # samples of a chain, however wide
-SHORT = 2**27  # values of the widest layer of a chain, at all points, that are computed sooner than a try is worth
-VALUE = 4e-9  # seconds that one of them takes, roughly
-FINALISTS, ROUNDS = 4, 5  # arrangements that are timed again, and how often
+LEAST = 64  # samples of a chain in one operation, at least, however wide the chain is
+SHORT = 2**27  # values of a chain's widest layer, at all points, below which the time is estimated and not measured
+VALUE = 4e-9  # estimated seconds to compute one of these values
+FINALISTS, ROUNDS = 4, 5  # number of arrangements that are timed again, and number of times
 SHARE = 0.05  # of the expected work that may be spent on timing
 
 
 def tune(members: Sequence[Evaluator], coordinates: torch.Tensor, team: Team, *, plain: bool = False) -> float:
-    """Arrange all ``members`` of a ``team`` for the points ``coordinates``; the seconds that a point takes.
+    """Give all ``members`` of a ``team`` the fastest arrangement for the points ``coordinates`` [P, axes].
 
-    ``plain`` leaves all but the batch size as it is in a plain forward pass. The arrangement of a `Chain` follows
-    from its width; for other networks it is the fastest one seen. All members are timed at once, because they share
-    the cache and the memory of the machine. 0 where a method leaves nothing to choose.
+    The arrangement of a `Chain` follows from its width; for other networks it is the fastest one measured. All members
+    are timed at once, because they share the cache and the memory of the machine.
+
+    Args:
+        members: The evaluators, one for each thread.
+        coordinates: Points that the evaluation will visit.
+        team: The threads.
+        plain: Choose the batch size only, and leave everything else as it is in a plain forward pass.
+
+    Returns:
+        The seconds that a point takes; 0 if the method leaves nothing to choose.
     """
     evaluator = members[0]
     choices = evaluator.choices(coordinates[:2], plain)
@@ -50,7 +58,7 @@ def tune(members: Sequence[Evaluator], coordinates: torch.Tensor, team: Team, *,
 
 
 def _for_chain(evaluator: Evaluator, width: int, points: int) -> Arrangement:
-    """What keeps a chain of this ``width`` in the cache, two points an operation or more."""
+    """The arrangement that keeps a chain of this ``width`` in the cache, with at least two points an operation."""
     most, values = CHAINED[_kind(evaluator)]
     columns = values // width
     samples = min(evaluator.objective.size, most, max(LEAST, columns // 2))
@@ -58,11 +66,12 @@ def _for_chain(evaluator: Evaluator, width: int, points: int) -> Arrangement:
 
 
 class _Search:
-    """The fastest arrangement seen, as long as the timing takes less than a small share of the work.
+    """A search for the fastest arrangement that ends when timing has taken a small share of the expected work.
 
-    Points together first, where the network is so small that they pay most likely, then the order of memory, then the
-    batch size (until it got worse twice). The fastest of these are timed in turn again: the speed of a machine changes
-    from moment to moment. Batches that are part of the objective keep their size. What fails counts as slow.
+    It tries several points in one operation (if the network is small enough for that to pay), then memory layouts, then
+    batch sizes until two in succession are slower. The fastest arrangements are then timed again in turn, because the
+    speed of a machine fluctuates. Batches that are part of the objective keep their size. An arrangement that fails
+    counts as infinitely slow.
     """
 
     def __init__(self, members: Sequence[Evaluator], coordinates: torch.Tensor, team: Team, choices: Choices):
@@ -75,7 +84,7 @@ class _Search:
         self.began = time.perf_counter()
 
     def run(self) -> float:
-        """Arrange all members in the fastest way; the seconds that a point takes."""
+        """Give all members the fastest arrangement and return the seconds that a point takes."""
         self._try_together()
         for order in self.choices.orders:
             self._attempt(Arrangement(self.start, order))
@@ -106,12 +115,12 @@ class _Search:
             worse, least = (worse + 1 if seconds > least else 0), min(least, seconds)
 
     def _attempt(self, arrangement: Arrangement) -> float:
-        """Seconds for one sample at one point; infinite where the arrangement fails, or where the time is used up."""
-        spent = time.perf_counter() - self.began
-        if self.times and spent > SHARE * min(self.times.values()) * self.size * len(self.coordinates):
+        """Seconds for one sample at one point; infinite if the arrangement fails, or no time is left for timing."""
+        elapsed = time.perf_counter() - self.began
+        if self.times and elapsed > SHARE * min(self.times.values()) * self.size * len(self.coordinates):
             return float("inf")
         _arrange(self.members, arrangement)
-        if arrangement.is_plain and arrangement.batch_size <= self.start:  # of which all others are variants
+        if arrangement.is_plain and arrangement.batch_size <= self.start:  # this one must work, or the evaluation fails
             seconds = _seconds(self.members, self.coordinates, self.team)
         else:
             seconds = self._seconds_or_never()
@@ -150,7 +159,7 @@ def _seconds(members: Sequence[Evaluator], coordinates: torch.Tensor, team: Team
 
 @torch.no_grad()  # which holds for one thread only
 def _seconds_of(evaluator: Evaluator, coordinates: torch.Tensor) -> float:
-    """The same with one of them, the better of two tries where they are short."""
+    """Seconds for one sample at one point with one evaluator: the shorter of two tries if they are brief."""
     count = max(evaluator.arrangement.together, 3)
     few = coordinates[:: max(1, len(coordinates) // count)][:count][: evaluator.largest_block]
     evaluator.prepare(few)
@@ -161,7 +170,7 @@ def _seconds_of(evaluator: Evaluator, coordinates: torch.Tensor) -> float:
         _wait(evaluator.objective.device)
         began = time.perf_counter()
         if evaluator.largest_block <= len(few):
-            evaluator.load(batch)  # which all points of a block share: here that is no more than these
+            evaluator.load(batch)  # a block loads the batch once, so here this counts for the few points alone
         samples = sum(scores.losses.shape[1] for scores in evaluator.run())
         _wait(evaluator.objective.device)
         times.append(time.perf_counter() - began)

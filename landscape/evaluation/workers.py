@@ -1,4 +1,4 @@
-"""Evaluators at work: side by side on the batches, with smaller batches or simpler ways where they fail."""
+"""Evaluators in several threads, replaced by smaller batches or a simpler method if they fail."""
 
 import contextlib
 import functools
@@ -30,20 +30,20 @@ __all__ = ["Workers"]
 
 
 class Workers:
-    """The chosen evaluator and its twins, one for each thread of a team.
+    """The chosen evaluator and copies of it (twins), one for each thread of a team.
 
-    A way of evaluating that fails is replaced by a simpler one: the plain arrangement of the same method, then forward
-    passes of the whole network, whose failures are the caller's to know.
+    If evaluation fails, it continues in a simpler way: with the plain arrangement of the same method, then with forward
+    passes of the whole network. A failure of the latter is raised, because it is one of the caller's network or data.
     """
 
     def __init__(self, objective: Objective, slice_: Slice, choice: Choice, team: Team, progress: Progress):
         self.objective, self.slice, self.choice = objective, slice_, choice
         self.team, self.progress = team, progress
-        self.rejected = dict(choice.rejected)  # ways of evaluating, and why they do not apply
+        self.rejected = dict(choice.rejected)  # method or arrangement -> the reason why it does not apply
         self._employ(choice.evaluator)
 
     def prepare(self, coordinates: Tensor) -> float:
-        """Arrange all members for points such as ``coordinates``; the seconds a point takes, 0 where not known."""
+        """Arrange all members for the points ``coordinates``; returns the seconds a point takes, or 0 if unknown."""
         seconds = self._tune(coordinates) if len(coordinates) else 0.0
         if not self.evaluator.batches_fixed:
             for member in self.members:
@@ -52,9 +52,9 @@ class Workers:
         return seconds
 
     def evaluate(self, points: Tensor, ledger: Ledger, share: float) -> Iterator[tuple[Tensor, Sums]]:
-        """Block after block of ``points`` with the sums over all samples.
+        """Yield block after block of ``points`` with its sums over all samples.
 
-        ``share`` is what the progress of one point counts for: that of all ranks, which work at the same pace.
+        The progress of one point counts ``share`` points, because the other ranks work at the same pace.
         """
         start = 0
         while start < len(points):
@@ -69,7 +69,7 @@ class Workers:
             start += len(block)
 
     def regularization(self, coordinates: Tensor) -> Tensor | None:
-        """What the regularizer adds to the loss at ``coordinates`` [K, axes], once a point; None without one."""
+        """The value [K] of the regularizer at ``coordinates`` [K, axes]; None without a regularizer."""
         return self.objective.regularization(self.slice, coordinates) if self.objective.regularizes else None
 
     def _employ(self, evaluator: Evaluator) -> None:
@@ -77,7 +77,7 @@ class Workers:
         self.members = [evaluator, *(evaluator.twin() for _ in range(self.team.size - 1))]
 
     def _failures(self) -> contextlib.AbstractContextManager[None]:
-        """Where failures speak against the present way of evaluating, and not against network or data."""
+        """A context in which errors become `NotApplicable` as long as a simpler way of evaluating remains."""
         return contextlib.nullcontext() if self._is_simplest else faster_way()
 
     @property
@@ -85,7 +85,7 @@ class Workers:
         return self.evaluator.is_plain and self.evaluator.arrangement.is_plain
 
     def _fall_back(self, reason: str) -> None:
-        """Go on in a simpler way, because of ``reason``: the plain arrangement first, then plain passes."""
+        """Continue in a simpler way because of ``reason``: with the plain arrangement first, then with plain passes."""
         if not self.evaluator.arrangement.is_plain:
             self.rejected[str(self.evaluator.settings)] = reason
             for member in self.members:
@@ -97,7 +97,7 @@ class Workers:
             self._employ(METHODS[PLAIN](self.objective, self.slice))
 
     def _tune(self, coordinates: Tensor) -> float:
-        """Pick an arrangement by timing, a plainer one where it fails or gives other losses; seconds a point."""
+        """Choose an arrangement by timing, or a plainer one if it fails or changes losses; returns seconds a point."""
         plain = False
         while True:
             try:
@@ -111,7 +111,7 @@ class Workers:
             plain = not plain
 
     def _arrangement_holds(self) -> bool:
-        """Whether the arrangement that was picked gives the losses of plain passes, where it could differ."""
+        """Whether the chosen arrangement gives the losses of plain passes; checked only where it could differ."""
         proof = self.choice.proof
         free = self.objective.precision == "full" and self.objective.batch_norm != "recalibrate"
         if proof is None or self.evaluator.arrangement.is_plain or not free:
@@ -119,7 +119,7 @@ class Workers:
         return proof.holds(few_values(self.evaluator, proof.points))
 
     def _sums(self, block: Tensor, ledger: Ledger, sample: float) -> Sums:
-        """Sums over all samples at the points of ``block``; computed at fewer points where those determine them."""
+        """Sums over all samples at the points of ``block``, computed at fewer points if these determine the others."""
         coordinates = ledger.coordinates[block]
         for nodes in self.evaluator.node_sets(coordinates) if not ledger.keeps_losses else ():
             with self.progress.attempt() as attempt:
@@ -133,7 +133,7 @@ class Workers:
     def _merged(
         self, block: Tensor, ledger: Ledger, nodes: ChebyshevNodes | None, sample: float, attempt: Attempt
     ) -> Sums:
-        """The sums of all members of the team, with smaller batches where memory runs out."""
+        """The sums of all members of the team, repeated with smaller batches if memory runs out."""
         while True:
             share = functools.partial(self._share, block, ledger, nodes, sample, attempt)
             try:
@@ -145,14 +145,18 @@ class Workers:
             attempt.take_back()
 
     def _halve(self, error: BaseException) -> None:
-        """Let all members take half as many samples at a time."""
+        """Halve the batch size of all members.
+
+        Raises:
+            InputError: Batches cannot become smaller.
+        """
         size = self.evaluator.arrangement.batch_size
         if self.evaluator.batches_fixed or size == 1:
             raise InputError(f"out of memory with batches of {size}: {error}") from error
         for member in self.members:
             member.arrange(member.arrangement.with_batch_size(max(1, size // 2)))
 
-    @torch.no_grad()  # which holds for one thread only
+    @torch.no_grad()  # needed here, because it holds for the current thread only
     def _share(
         self,
         block: Tensor,

@@ -1,4 +1,4 @@
-"""Which parameters are chosen to be moved, kept or differentiated: by name, by pattern, by what they do."""
+"""The choice of parameters to move, record or differentiate: by name, by pattern, or by kind of layer."""
 
 import difflib
 import fnmatch
@@ -23,22 +23,25 @@ MLP = re.compile(
 )
 EMBEDDING = re.compile(r"embed|(^|_)embs?(_|$)|^(wte|wpe|shared)$|(^|_)(cls|class|mask|dist|register)_tokens?$")
 KINDS = ("attention", "mlp", "embedding", "head", "norm")
-SHOWN = 6  # names in a message
-CLOSE = 0.5  # similarity of a name to a pattern from which on it is shown
+SHOWN = 6  # names in a message, at most
+CLOSE = 0.5  # a message suggests names that are more similar to the pattern than this, on difflib's scale from 0 to 1
 
 
 def chosen_parameters(source: nn.Module | Point, parameters: str | Sequence[str]) -> list[str]:
-    """The names of ``source`` that ``parameters`` chooses, in their order; tied weights under their first name.
+    """The names of the parameters of ``source`` that ``parameters`` chooses, in the order of ``source``.
+
+    Tied weights are listed under their first name.
 
     Args:
-        source: a network, or a point of one, which does not tell what is trainable.
-        parameters: names, glob patterns such as ``"*lora*"``, ``"trainable"`` (what requires gradients), and kinds of
-            layers, where the names of the network tell them: ``"attention"``, ``"mlp"``, ``"embedding"``, ``"head"``
-            and ``"norm"``, see `kind_of`. One of the words may stand alone.
+        source: A network, or a point, which does not record which parameters are ``"trainable"``.
+        parameters: Names, glob patterns such as ``"*lora*"``, ``"trainable"`` (parameters that require gradients), and
+            kinds of layers that are recognised by the names of parameters: ``"attention"``, ``"mlp"``,
+            ``"embedding"``, ``"head"`` and ``"norm"``, see `kind_of`. ``"trainable"`` or a kind of layer may be passed
+            as a plain string.
 
     Raises:
-        InputError: an entry that chooses nothing, or nothing but frozen parameters where others are trainable;
-            parameters of whole numbers or without entries only.
+        InputError: An entry matches no parameter, the matched parameters have no elements or are of an integer type,
+            or only frozen parameters are matched although others are trainable.
     """
     names = _aliases(source)
     values = dict(named_parameters(source)) if isinstance(source, nn.Module) else source
@@ -55,12 +58,16 @@ def chosen_parameters(source: nn.Module | Point, parameters: str | Sequence[str]
 
 
 def choice_of(names: Iterable[str], chosen: Collection[str], parameters: str | Sequence[str]) -> dict[str, Any]:
-    """What the recipe of a slice tells of ``parameters``: the entries, and the ``names`` that are not among them."""
+    """The part of a slice's recipe that describes ``parameters``: the entries, and the ``names`` not ``chosen``."""
     return {"parameters": entries_of(parameters), "not_moved": {NOT_CHOSEN: [n for n in names if n not in chosen]}}
 
 
 def entries_of(parameters: str | Iterable[str]) -> list[str]:
-    """``parameters`` as a list, as recipes hold them."""
+    """``parameters`` as the list of strings that recipes store.
+
+    Raises:
+        InputError: ``parameters`` is a pattern instead of a sequence of patterns, or an entry is not a string.
+    """
     if isinstance(parameters, str):
         if parameters not in (TRAINABLE, *KINDS):
             raise InputError(
@@ -76,7 +83,7 @@ def entries_of(parameters: str | Iterable[str]) -> list[str]:
 
 
 def kind_of(name: str) -> str | None:
-    """The kind of layer that the ``name`` of a parameter tells, one of `KINDS`; None where it tells none.
+    """The kind of layer, one of `KINDS`, by which a parameter is named; None if its ``name`` matches none of them.
 
     Example:
         >>> kind_of("transformer.h.0.attn.c_attn.weight"), kind_of("model.layers.3.mlp.gate_proj.weight")
@@ -89,14 +96,14 @@ def kind_of(name: str) -> str | None:
         return "attention"
     if any(HEAD.fullmatch(part) for part in parts) or parts[0] == "fc":
         return "head"
-    # The two halves of an MLP in BERT and its kin: layer.0.intermediate.dense and layer.0.output.dense
+    # BERT and similar networks name the two layers of an MLP layer.0.intermediate.dense and layer.0.output.dense.
     if any(MLP.fullmatch(part) for part in parts) or re.search(r"(^|\.)layer\.\d+\.output\.dense\.", name.lower()):
         return "mlp"
     return "embedding" if any(EMBEDDING.search(part) for part in parts) else None
 
 
 def _aliases(source: nn.Module | Point) -> dict[str, list[str]]:
-    """name -> all names of that parameter: tied weights have several."""
+    """All names of each parameter, by its first name; tied weights have several."""
     if not isinstance(source, nn.Module):
         return {name: [name] for name in source}
     first: dict[int, str] = {}
@@ -109,19 +116,21 @@ def _aliases(source: nn.Module | Point) -> dict[str, list[str]]:
 
 def _matched(entry: str, source: nn.Module | Point, names: Mapping[str, list[str]]) -> set[str]:
     """The names that one entry chooses."""
-    # A name with brackets is no pattern that matches itself.
+    # Names are also compared as they are, because a name with brackets does not match itself as a pattern.
     if matched := {
-        name for name, own in names.items() if any(one == entry or fnmatch.fnmatchcase(one, entry) for one in own)
+        name
+        for name, aliases in names.items()
+        if any(alias == entry or fnmatch.fnmatchcase(alias, entry) for alias in aliases)
     }:
         return matched
     if entry == TRAINABLE:
         return _trainable(source)
     if entry in KINDS:
-        if matched := {name for name, own in names.items() if any(kind_of(one) == entry for one in own)}:
+        if matched := {name for name, aliases in names.items() if any(kind_of(alias) == entry for alias in aliases)}:
             return matched
         raise InputError(
-            f"parameters: no name of this network tells that it is {entry!r}; give patterns of its names: "
-            f"{_some(names)}"
+            f"parameters: no parameter of this network is named like a layer of the kind {entry!r}; give patterns of "
+            f"its names: {_some(names)}"
         )
     raise InputError(f"parameters: {entry!r} matches no parameter; {_near(entry, names)}")
 
@@ -129,13 +138,14 @@ def _matched(entry: str, source: nn.Module | Point, names: Mapping[str, list[str
 def _trainable(source: nn.Module | Point) -> set[str]:
     if not isinstance(source, nn.Module):
         raise InputError(
-            "parameters='trainable': a point does not tell what is trainable; give the network, or patterns of names"
+            "parameters='trainable' needs a network, because a point does not record which parameters are trainable; "
+            "give the network, or patterns of names"
         )
     names = {name for name, parameter in named_parameters(source) if parameter.requires_grad}
     if not names:
         raise InputError(
-            "parameters='trainable', but no parameter of this network is (requires_grad is False everywhere); give "
-            "patterns of names, or unfreeze some"
+            "parameters='trainable', but no parameter of this network is trainable (requires_grad is False "
+            "everywhere); give patterns of names, or unfreeze some parameters"
         )
     return names
 
@@ -145,15 +155,15 @@ def _refuse_frozen(values: Mapping[str, Tensor], chosen: set[str], parameters: s
     if trainable and chosen.isdisjoint(trainable):
         raise InputError(
             f"parameters={entries_of(parameters)} matches only frozen parameters, which do not require gradients; "
-            f"choose among the trainable ones ({_some(trainable)}), or unfreeze what you choose"
+            f"choose among the trainable ones ({_some(trainable)}), or unfreeze those that you choose"
         )
 
 
 def _near(entry: str, names: Iterable[str]) -> str:
-    """What the network has that resembles ``entry``."""
+    """The end of a message: names of the network that resemble ``entry``."""
     names = list(names)
     if inside := [name for name in names if name.startswith(f"{entry}.")]:
-        return f"{f'{entry}.*'!r} matches the {len(inside)} of that module"
+        return f"{f'{entry}.*'!r} matches the {len(inside)} parameters of that module"
     ratios = {name: difflib.SequenceMatcher(None, entry.strip("*.").lower(), name.lower()).ratio() for name in names}
     if close := [name for name in sorted(names, key=lambda name: -ratios[name]) if ratios[name] > CLOSE]:
         return f"near names are {', '.join(close[:SHOWN])}"

@@ -1,4 +1,4 @@
-"""Slices of parameter space, lines and planes: coordinates -> point, with the recipe that rebuilds them."""
+"""Slices of parameter space (lines and planes): maps from coordinates to points, with the recipe that rebuilds them."""
 
 import hashlib
 import json
@@ -44,26 +44,26 @@ AnySlice = TypeVar("AnySlice", bound="Slice")
 class Slice(Presented):
     """The affine map (c_1, ..., c_k) -> origin + sum_i c_i directions[i].
 
-    Statistics and other buffers belong to a network, so a slice knows how many networks it goes through: one (it lies
-    around a point), or several (it leads from one to another). Of a slice made by hand this is not known, and is asked
-    for where it matters; say ``Line(a, (direction,), networks=1)``, or 2 for one that leads to another network.
+    Statistics and other buffers belong to a network, so a slice records the number of networks it goes through: one if
+    it lies around a point, several if it leads from one network to another. For a slice made by hand the number is
+    unknown, and an evaluation whose result depends on it asks for it: ``Line(a, (direction,), networks=1)``, or
+    ``networks=2`` if the line leads to another network.
 
-    Where only some parameters are chosen, the others are not copied: origin and points share them with the network.
+    If only some parameters are chosen, the others are not copied: the origin and all points share them with the
+    network.
     """
 
     origin: Point
     directions: tuple[Point, ...]
     recipe: dict[str, Any] = field(default_factory=dict)  # kind, seed, ...: what rebuilds the slice; JSON types only
-    networks: int | None = None  # how many networks it goes through; None: not known
-    held: Networks | None = None  # the buffers of these networks; None: not known, as of points
-    axes: SliceAxes = field(
-        default_factory=SliceAxes
-    )  # the units of the coordinates, and the models that lie on the slice
+    networks: int | None = None  # number of networks it goes through; None if unknown
+    held: Networks | None = None  # the buffers of these networks; None if unknown, for example if points were passed
+    axes: SliceAxes = field(default_factory=SliceAxes)  # units of the coordinates, and the models on the slice
 
     def __post_init__(self) -> None:
         for direction in self.directions:
             if isinstance(direction, DrawnDirection):
-                continue  # drawn for the parameters of the origin
+                continue  # it is drawn in the shapes of the origin
             check_match(direction, self.origin, "direction")
             for name, value in direction.items():
                 if value.is_complex() and not self.origin[name].is_complex():
@@ -80,13 +80,13 @@ class Slice(Presented):
 
     @cached_property
     def draws(self) -> Draws | None:
-        """How the directions are drawn anew; None where they are kept."""
+        """The random draws that give the directions whenever they are needed; None if directions are in memory."""
         first = self.directions[0] if self.directions else None
         return first.draws if isinstance(first, DrawnDirection) else None
 
     @property
     def dimension(self) -> int:
-        """How many coordinates a point has."""
+        """The number of coordinates of a point."""
         return len(self.directions)
 
     def weights(self, coordinates: Tensor) -> Tensor:
@@ -116,13 +116,13 @@ class Slice(Presented):
         return point
 
     def check_coordinates(self, coordinates: tuple[float, ...]) -> None:
-        """Refuse more or fewer coordinates than a point has."""
+        """Raise InputTypeError unless there is one coordinate for each direction."""
         if len(coordinates) != self.dimension:
             raise InputTypeError(f"this slice takes {self.dimension} coordinate(s), not {len(coordinates)}")
 
     @own_torch_state()
     def to(self, dtype: torch.dtype) -> "Slice":
-        """The same slice computed in ``dtype``."""
+        """The same slice with origin and directions in ``dtype``."""
         origin, *directions = (
             {name: in_precision(value, dtype) for name, value in point.items()}
             for point in (self.origin, *self.directions)
@@ -131,8 +131,8 @@ class Slice(Presented):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over origin, directions and varying buffers: two slices with the same one are the same slice."""
-        if self.draws:  # their values follow from the origin
+        """SHA-256 over the origin, the directions and the buffers that vary; equal for equal slices only."""
+        if self.draws:  # the directions follow from the origin and the settings of the draws
             drawn = f"{fingerprint(self.origin.values())} {self.draws.names} {self.draws.drawing.description}"
             return hashlib.sha256(drawn.encode()).hexdigest()
         directions = [
@@ -144,14 +144,14 @@ class Slice(Presented):
 
     @property
     def is_partial(self) -> bool:
-        """Whether this slice was made of points that hold the chosen parameters alone, see `within`."""
+        """Whether this slice was made of points that hold only the chosen parameters, see `within`."""
         return "rest" in self.recipe
 
     def within(self: AnySlice, network: Point) -> AnySlice:
-        """This slice, with the parameters of ``network`` where only the chosen ones were recorded.
+        """This slice with the parameters of ``network`` added, if its points hold only the chosen parameters.
 
         Warns:
-            UserWarning: they are not those that the network had when it was recorded.
+            UserWarning: the added parameters differ from those that the network had when the points were recorded.
         """
         if not self.is_partial or not self.origin.keys() < network.keys():
             return self
@@ -171,7 +171,7 @@ class Slice(Presented):
         )
 
     def check_unchanged(self) -> None:
-        """Raise InputError where the network that this slice shares parameters with has been changed since."""
+        """Raise InputError if the network that this slice shares parameters with has changed since it was made."""
         if isinstance(self.origin, SharedPoint):
             self.origin.check_unchanged()
 
@@ -189,15 +189,18 @@ class Slice(Presented):
 
     @cached_property
     def moved(self) -> list[str]:
-        """Names of the parameters that some direction moves."""
+        """Names of the parameters that at least one direction changes."""
         if self.draws:
             return list(self.draws.names)
         return [name for name in self.origin if any(is_step(direction[name]) for direction in self.directions)]
 
     @cached_property
     def not_moved(self) -> dict[str, list[str]]:
-        """Names of the parameters that no direction moves, by reason: those of `ignored_parameters`, "whole numbers",
-        or "zero" (in filter normalisation because the weights are)."""
+        """Names of the parameters that no direction changes, by reason.
+
+        The reasons are those of `ignored_parameters`, "whole numbers" (parameters of an integer type), and "zero"
+        (every direction is zero there, for example because filter normalisation gives it the norm of zero weights).
+        """
         known = self.recipe.get("not_moved", {})
         reasons = {name: reason for reason, names in known.items() for name in names}
         by_reason: dict[str, list[str]] = {}
@@ -227,7 +230,7 @@ class Slice(Presented):
 
     @torch.no_grad()
     def rows(self, name: str) -> Iterator[Rows]:
-        """All directions at the parameter ``name``, some of its entries at a time."""
+        """All directions at the parameter ``name``, in pieces of at most `CHUNK` entries."""
         if self.draws:
             yield from self.draws.rows(name)
             return
@@ -238,8 +241,8 @@ class Slice(Presented):
 
 
 class Line(Slice):
-    """alpha -> origin + alpha direction."""
+    """The line alpha -> origin + alpha directions[0]."""
 
 
 class Plane(Slice):
-    """(alpha, beta) -> origin + alpha directions[0] + beta directions[1]."""
+    """The plane (alpha, beta) -> origin + alpha directions[0] + beta directions[1]."""

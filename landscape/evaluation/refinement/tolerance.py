@@ -48,15 +48,15 @@ def allowed_error(tolerance: float | str, statistics: Statistics, values: np.nda
     For a number t it is t |loss|; losses below a hundredth of the median over the evaluated points (for instance near
     zero) are replaced by that value. So the result does not depend on the units of the loss.
     """
-    done = statistics.done.numpy()
-    scale = scale_of(statistics.values(done))
+    evaluated = statistics.finished.numpy()
+    scale = scale_of(statistics.values(evaluated))
     if not isinstance(tolerance, str):
         return tolerance * floored(values, scale)
     error, mean = statistics.standard_error, statistics.mean
-    usable = done & np.isfinite(error) & np.isfinite(mean)
+    usable = evaluated & np.isfinite(error) & np.isfinite(mean)
     typical = np.median(error[usable] / floored(mean[usable], scale)) if usable.any() else math.inf
     guess = typical * floored(values, scale)
-    return NOISE_SHARE * np.where(done[points, None], error[points, None], guess)
+    return NOISE_SHARE * np.where(evaluated[points, None], error[points, None], guess)
 
 
 def error_bound(tolerance: float | str, errors: np.ndarray, reached: bool) -> float:
@@ -78,9 +78,9 @@ def shortfall(stored: dict[str, Any] | None, tolerance: float | str | None, budg
         return None
     if tolerance in (None, 0):
         return "its points are interpolated, not all evaluated"
-    reached, spent = stored.get("reached", False), stored.get("budget")
-    paid = budget is not None and spent is not None and budget <= spent
-    if not reached and paid and stored["tolerance"] == tolerance:
+    reached, stored_budget = stored.get("reached", False), stored.get("budget")
+    same_budget = budget is not None and stored_budget is not None and budget <= stored_budget
+    if not reached and same_budget and stored["tolerance"] == tolerance:
         return None
     if "noise" in (tolerance, stored["tolerance"]):
         if reached and stored["tolerance"] == tolerance:
