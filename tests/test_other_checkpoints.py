@@ -56,7 +56,7 @@ def test_another_checkpoint_gets_files_of_its_own_and_no_file_changes(here, caps
     assert "landscape_train_2d_contour.png" in first
     capsys.readouterr()
     run(visualize_loss_landscape, "--checkpoint", paths[1], "--html", "--minibatches", 1, "--batch-size", 9)
-    assert "of another network and stay; names of the new ones end in _b" in capsys.readouterr().out
+    assert "belong to another network and are not replaced; names of the new ones end in _b" in capsys.readouterr().out
     run(visualize_loss_landscape, "--checkpoint", paths[2], "--no-figures")
     after = stored()
     assert first.items() <= after.items()
@@ -155,7 +155,7 @@ def test_a_network_that_does_not_reach_the_metrics_of_its_checkpoint_is_refused(
         capsys.readouterr()
         assert run(script, *given, *options) == 2
         [line] = capsys.readouterr().err.splitlines()
-        assert "raw.pth does not reach on digits what it says: test loss" in line and "--accept-mismatch" in line
+        assert "raw.pth does not have its stored metrics on digits: test loss" in line and "--accept-mismatch" in line
         assert "Inputs here are (value - mean) / std with mean" in line
         assert not list(here.rglob("*.npz"))
     assert run(visualize_loss_landscape, "--checkpoint", "raw.pth", "--no-figures", "--accept-mismatch", *options) == 0

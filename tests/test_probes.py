@@ -151,7 +151,7 @@ def test_only_what_changed_is_made_again(here):
     train("--seeds", "1", "--momentum", "0.5")  # seed 1 is another network now, and no longer of the group
     probe()
     text = (here / "reports" / "summary.md").read_text()
-    assert f"- {GROUP}/seed=1: other settings than the first seed of its group" in text
+    assert f"- {GROUP}/seed=1: its settings differ from those of the first seed of its group" in text
     skipped = (here / "reports" / "connectivity_study.md").read_text()
     assert "Skipped, as they have fewer than two seeds\n\n- moons, shallow-small, tanh, sgd" in skipped
     latest = times(here / "reports")

@@ -224,8 +224,8 @@ def test_runs_are_found_by_what_they_say(tmp_path):
     found, left_out = find_runs(tmp_path / "all")
     assert [run.place.rpartition("/")[2] for run in found] == ["seed=0", "seed=1"]
     assert [(place.rpartition("/")[2], reason.split(";")[0]) for place, reason in left_out.items()] == [
-        ("seed=2", "other settings than the first seed of its group: its training lr is 0.5, not 0.1"),
-        ("seed=3", "not whole"),
+        ("seed=2", "its settings differ from those of the first seed of its group: its training lr is 0.5, not 0.1"),
+        ("seed=3", "incomplete"),
     ]  # fmt: skip
 
 

@@ -174,7 +174,7 @@ def test_adapters_leave_the_function_as_it_is_and_their_step_is_that_of_the_dens
         (["--resolution", "4"], "resolution is 4; an odd number puts the model itself on the grid"),
         (["--parameters", "nothing*"], "'nothing*' matches no parameter"),
         (["--lora", "0"], "lora is '0'; give a rank from 1 on, or a folder of adapters"),
-        (["--lora", "2", "--parameters", "mlp"], "parameters and lora choose both what is moved"),
+        (["--lora", "2", "--parameters", "mlp"], "parameters and lora both choose the moved parameters"),
         (["--adapter-steps", "9"], "--adapter-steps has no effect without a rank of adapters to train"),
         (["--width", "9"], "width is 9, no multiple of 2 heads"),
         (["--rise", "0"], "rise is 0.0; it must be a finite number above 0"),

@@ -1,4 +1,4 @@
-"""A time for each surface, as an option of a command line: its plan, which survives an interruption."""
+"""The time budget of a surface, an option of command lines; its plan is stored, so that interrupted runs continue."""
 
 import glob
 import re
@@ -35,17 +35,24 @@ def settle_budget(
     data: Sequence[Data],
     conditions: Conditions,
 ) -> tuple[list[Data], Conditions]:
-    """The samples that a time for each surface pays for, and ``conditions`` with a tolerance and notes of both.
+    """Choose the number of samples and the tolerance for a time budget for each surface.
 
-    Surfaces to be compared need the same samples: the fewest that any of them can afford. ``paths`` are where the
-    surfaces will be; one that is already there, planned for that time, keeps its plan. Until it is there the plan is
-    kept beside it, so that an interrupted run continues with the same samples.
+    Surfaces that are compared need the same samples, so the smallest number of samples that any of them can afford is
+    used. A surface that exists and was planned for the same budget keeps its plan. The plan is stored beside the path
+    of the surface until the surface is complete, so that an interrupted run continues with the same samples.
 
     Args:
-        budget: such as "60s", "10min" or "1h"; None leaves everything as it is.
+        budget: Time such as "60s", "10min" or "1h"; None leaves everything unchanged.
+        paths: Paths of the surfaces.
+        checkpoints: The checkpoint of each surface.
+        data: The data of each checkpoint.
+        conditions: The other settings of the surfaces.
+
+    Returns:
+        The samples of each surface, and ``conditions`` with the tolerance and a note of the plan.
 
     Raises:
-        InputError: a time that cannot be read or is too short, or a tolerance beside it.
+        InputError: The budget cannot be read or is too short, or a tolerance is set as well.
     """
     if budget is None or not paths:
         return list(data), conditions
@@ -55,15 +62,14 @@ def settle_budget(
     ranks.check_agreement({"budget": seconds, "checkpoint": identities, "force": evaluation.force})
     plans = []
     for path, checkpoint, samples in zip(paths, checkpoints, data, strict=True):
-        asked = {"seconds": seconds, "samples": len(samples), **evaluation.arguments, **plane.grid}
-        known = None if evaluation.force else ranks.from_first(partial(_known_plan, path, checkpoint, asked))
-        if not known:
+        request = {"seconds": seconds, "samples": len(samples), **evaluation.arguments, **plane.grid}
+        plan = None if evaluation.force else ranks.from_first(partial(_stored_plan, path, checkpoint, request))
+        if not plan:
             target = objective(checkpoint.model, samples, **evaluation.arguments)
             slice_ = random_plane(checkpoint.model, **plane.directions)
-            plan = plan_budget(target, slice_, seconds, plane.seed, **plane.grid)
-            known = {**asdict(plan), "asked": asked}
-            ranks.from_first(partial(_keep_plan, path, checkpoint, known))
-        plans.append(known)
+            plan = {**asdict(plan_budget(target, slice_, seconds, plane.seed, **plane.grid)), "asked": request}
+            ranks.from_first(partial(_store_plan, path, checkpoint, plan))
+        plans.append(plan)
     planned = min(plans, key=lambda plan: plan["samples"])
     print(f"Budget: {planned['samples']:,} samples, tolerance {planned['tolerance']:.2g}", flush=True)
     chosen = [samples.subset(min(planned["samples"], len(samples)), plane.seed) for samples in data]
@@ -72,7 +78,7 @@ def settle_budget(
 
 
 def check_budget(budget: str | None, evaluation: Evaluation) -> None:
-    """Raise InputError for a time that cannot be read, or a tolerance beside it."""
+    """Raise InputError if ``budget`` is not a time, or if ``evaluation`` sets a tolerance as well."""
     if budget is not None:
         _seconds(budget, evaluation)
 
@@ -87,17 +93,17 @@ def _seconds(budget: str, evaluation: Evaluation) -> float:
     return seconds
 
 
-def _known_plan(path: Path, checkpoint: Checkpoint, asked: dict[str, Any]) -> dict[str, Any] | None:
-    """How the surface at ``path`` was planned, if it is of this checkpoint and the same was ``asked`` for."""
-    recipe = {"checkpoint": checkpoint.identity, "asked": asked}
-    kept, _ = kept_result(plan_path(path), recipe, _read_plan)
-    return kept or look_up(path, recipe, read=_plan_of_surface, entry="budget", alone=True)
+def _stored_plan(path: Path, checkpoint: Checkpoint, request: dict[str, Any]) -> dict[str, Any] | None:
+    """The stored plan of the surface at ``path``, if it is for this checkpoint and the same ``request``."""
+    recipe = {"checkpoint": checkpoint.identity, "asked": request}
+    plan, _ = kept_result(plan_path(path), recipe, _read_plan)
+    return plan or look_up(path, recipe, read=_plan_of_surface, entry="budget", alone=True)
 
 
 def _read_plan(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     try:
         record = read_json(path, PLAN_FORM, "plan", "it is made again")
-    except InputError:  # a damaged one
+    except InputError:  # the file is damaged
         return None
     return record["plan"], {"checkpoint": record["checkpoint"], "asked": record["plan"]["asked"]}
 
@@ -110,8 +116,8 @@ def _plan_of_surface(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None
     return record["plan"], {"checkpoint": record["checkpoint"], "asked": record["plan"]["asked"]}
 
 
-def _keep_plan(path: Path, checkpoint: Checkpoint, plan: dict[str, Any]) -> None:
-    """Write the ``plan`` beside ``path``; what was begun with another one can never be asked for again."""
+def _store_plan(path: Path, checkpoint: Checkpoint, plan: dict[str, Any]) -> None:
+    """Write the ``plan`` beside ``path``, and delete unfinished surfaces of an earlier plan, which it replaces."""
     if plan_path(path).exists():
         for unfinished in path.parent.glob(f"{glob.escape(path.stem)}.????????.unfinished.npz"):
             unfinished.unlink(missing_ok=True)

@@ -21,20 +21,20 @@ __all__ = ["Conditions", "checkpoint_surface", "plan_path", "rising_surface", "s
 
 @dataclass(frozen=True)
 class Conditions:
-    """All that a surface depends on but its checkpoint and its data."""
+    """The settings of a surface, apart from its checkpoint and its data."""
 
     plane: PlaneChoice
     evaluation: Evaluation
-    notes: dict[str, Any] = field(default_factory=dict)  # further entries of the recipe, by which it is recognised
+    notes: dict[str, Any] = field(default_factory=dict)  # further entries of the recipe, compared with stored ones
     remarks: dict[str, Any] = field(default_factory=dict)  # further entries of the metadata
 
 
 def checkpoint_surface(
     path: Path, checkpoint: Checkpoint, data: Data, conditions: Conditions, **options: Any
 ) -> Surface:
-    """The loss of ``checkpoint`` on ``data`` over a random plane, kept at ``path`` or computed now.
+    """The loss of ``checkpoint`` on ``data`` over a random plane, loaded from ``path`` or computed and stored there.
 
-    A line tells that the file is written. ``options`` are passed on to `evaluate`.
+    The path is printed. ``options`` are passed to `evaluate`.
     """
     plane, evaluation = conditions.plane, conditions.evaluation
     target = objective(checkpoint.model, data, **evaluation.arguments)
@@ -46,7 +46,7 @@ def checkpoint_surface(
         path, target, random_plane(checkpoint.model, **plane.directions), force=evaluation.force, notes=notes,
         remarks=remarks, method=evaluation.method, tolerance=evaluation.tolerance, **plane.grid, **options,
     )  # fmt: skip
-    if ranks.is_first_rank():  # the surface keeps its plan itself
+    if ranks.is_first_rank():  # the metadata of the surface contain the plan
         plan_path(path).unlink(missing_ok=True)
     wrote(path)
     return surface
@@ -61,7 +61,10 @@ def rising_surface(
     resolution: int,
     notes: dict[str, Any],
 ) -> Surface:
-    """The loss over ``plane`` as far as it rises by ``rise``, at ``resolution``; kept at ``path`` or computed now."""
+    """The loss over ``plane``, with ranges at whose ends it has risen by ``rise``.
+
+    It is loaded from ``path``, or computed and stored there.
+    """
     rising = load_or_find_span(path, target, plane, rise=rise, force=evaluation.force)
     ends = (-rising["span"], rising["span"])
     surface = load_or_evaluate(
@@ -73,14 +76,14 @@ def rising_surface(
 
 
 def plan_path(path: Path) -> Path:
-    """Where the plan of a time budget for the surface at ``path`` is kept until that surface is there."""
+    """The path of the plan of a time budget, which exists until the surface at ``path`` is complete."""
     return path.with_suffix(".plan.json")
 
 
 def settle_range(path: Path, checkpoint: Checkpoint, data: Data, conditions: Conditions) -> Conditions:
-    """``conditions`` with the range within which the loss rises as requested, and notes of it, unless ranges are set.
+    """``conditions`` with ranges at whose ends the loss has risen as requested, unless ranges are set.
 
-    The surface at ``path`` may know it from an earlier run.
+    The range is taken from the surface at ``path`` if that exists, and noted in the conditions.
     """
     plane, evaluation = conditions.plane, conditions.evaluation
     if plane.range is None:

@@ -1,4 +1,4 @@
-"""Standard streams that never end a computation: closed ones, broken pipes, characters they cannot print."""
+"""Standard streams that never end a computation, even if they are closed, break, or cannot print a character."""
 
 import contextlib
 import os
@@ -11,10 +11,10 @@ __all__ = ["sturdy_streams"]
 
 @contextlib.contextmanager
 def sturdy_streams() -> Iterator[None]:
-    """Print inside the block whatever happens to standard output and standard error.
+    """Make standard output and standard error raise no errors inside the block.
 
-    A stream that was closed (``2>&-``), whose reader has gone (``| head``) or whose disk is full takes the rest
-    without a word, as results are in files; a character that it cannot encode is written as its escape.
+    If a stream is closed (``2>&-``), its reader has ended (``| head``) or its disk is full, further output is dropped
+    silently, because results are in files. A character that the stream cannot encode is written as an escape sequence.
     """
     _open_closed_descriptors()
     with contextlib.redirect_stdout(_Sturdy(sys.stdout)), contextlib.redirect_stderr(_Sturdy(sys.stderr)):
@@ -23,7 +23,7 @@ def sturdy_streams() -> Iterator[None]:
 
 
 class _Sturdy:
-    """A text stream whose ``write`` and ``flush`` do not raise; all else is that of ``stream``."""
+    """A text stream whose ``write`` and ``flush`` do not raise; everything else is delegated to ``stream``."""
 
     def __init__(self, stream: TextIO | None):
         self._stream = _nowhere() if stream is None else stream
@@ -37,7 +37,7 @@ class _Sturdy:
         except UnicodeEncodeError:
             encoding = self._stream.encoding
             return self.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        except (OSError, ValueError):  # a ValueError where Python itself has closed the stream
+        except (OSError, ValueError):  # a ValueError if Python itself has closed the stream
             self._abandon()
             return len(text)
 
@@ -48,10 +48,10 @@ class _Sturdy:
             self._abandon()
 
     def _abandon(self) -> None:
-        """Send the rest nowhere, also what Python flushes when it ends."""
-        lost, self._stream = self._stream, _nowhere()
+        """Drop further output, including what Python flushes at its end."""
+        broken, self._stream = self._stream, _nowhere()
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(self._stream.fileno(), lost.fileno())
+            os.dup2(self._stream.fileno(), broken.fileno())
 
 
 def _nowhere() -> TextIO:
@@ -59,7 +59,7 @@ def _nowhere() -> TextIO:
 
 
 def _open_closed_descriptors() -> None:
-    """Occupy 0, 1 and 2, so that no file of results gets the number under which others print errors."""
+    """Open the descriptors 0, 1 and 2 if they are closed, so that no file of results gets one of these numbers."""
     for number in range(3):
         try:
             os.fstat(number)

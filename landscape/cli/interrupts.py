@@ -1,4 +1,4 @@
-"""Ctrl-C in the scripts: one line and exit code 130, also during the seconds in which torch is imported."""
+"""Ctrl-C in the scripts: one line and exit code 130, even during the seconds in which torch is imported."""
 
 import contextlib
 import multiprocessing
@@ -16,9 +16,9 @@ SCRIPTS = Path(__file__).resolve().parents[2]  # the folder of the scripts besid
 
 
 def await_script() -> None:
-    """End at once on Ctrl-C until `begin_script`, where a script beside the package is what runs.
+    """Make Ctrl-C end the process at once until `begin_script`, if a script beside the package is running.
 
-    An exception instead would be lost in the imports of other packages, or be printed with all of their calls.
+    An exception could be swallowed by the imports of other packages, or be printed with a long traceback.
     """
     started = getattr(sys.modules.get("__main__"), "__file__", None)
     if not started or Path(started).resolve().parent != SCRIPTS or multiprocessing.parent_process():
@@ -29,7 +29,7 @@ def await_script() -> None:
 
 
 def begin_script() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt again, which `run_script` expects."""
+    """Make Ctrl-C raise KeyboardInterrupt again, as `run_script` expects."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,4 +1,4 @@
-"""Which language model, on which text: the options of a command line, and what they stand for."""
+"""Language models and texts that are chosen by options of a command line."""
 
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -36,7 +36,7 @@ __all__ = [
     "with_adapters",
 ]
 
-LENGTH = 128  # tokens of a sequence, where nothing else is asked for
+LENGTH = 128  # default number of tokens in a sequence
 ADAPTERS = ("*lora_*",)  # patterns of the names of adapters
 ADAPTER_STEPS = 200
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -44,88 +44,94 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 @dataclass(frozen=True)
 class LanguageChoice:
-    """Which model, on which text."""
+    """The model, and the text on which its loss is evaluated."""
 
     model: str | None = None
-    """Folder of a model of the transformers library (safetensors), or its name on the model hub where this machine is
-    online; None trains a small GPT on the text."""
+    """Folder of a model of the transformers library (safetensors) or, if this machine is online, its name on the model
+    hub. None trains a small GPT on the text."""
     text: Path | None = None
-    """File of text in UTF-8, whose last tenth is held out; None takes the topics of pydoc, which every Python has."""
+    """Text file in UTF-8, whose last tenth is held out. None takes the help topics of pydoc, which every Python has."""
     tokens: int = 4096
-    """Tokens of training text, and as many held out, that the loss is evaluated on, in whole sequences."""
+    """Number of tokens of the training text, and of the held-out text, on which the loss is evaluated; it is rounded
+    down to whole sequences."""
     sequence_length: int | None = None
-    """Tokens of a sequence; None is 128, or fewer where the model takes no more."""
+    """Number of tokens in a sequence. None stands for 128, or for the largest number that the model accepts if that is
+    smaller."""
     parameters: tuple[str, ...] = ()
-    """Only these are moved: patterns of names, trainable, attention, mlp, embedding, head; empty: all but biases and
-    normalisation layers."""
+    """Parameters that are moved: patterns of names, or one of trainable, attention, mlp, embedding, head. If none are
+    given, all parameters except biases and normalisation layers are moved."""
     lora: str | None = None
-    """Rank of adapters (LoRA) that are trained on the text, or a folder of trained ones: their plane is drawn too."""
+    """Rank of adapters (LoRA) to train on the text, or a folder of trained adapters; the loss is then drawn over a
+    plane of the adapters as well."""
     adapter_steps: int = ADAPTER_STEPS
-    """Training steps of the adapters."""
+    """Number of training steps of the adapters."""
     dtype: Literal["float32", "float64"] = "float32"
-    """Arithmetic of the forward passes; losses are averaged in float64."""
+    """Floating-point type of the forward passes; losses are averaged in float64."""
     device: str = "auto"
-    """auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps."""
+    """Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu."""
 
     def check(self) -> None:
-        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        """Raise InputError, with one line that says what to change, if a value is out of range."""
         check_count("tokens", self.tokens)
         check_count("sequence_length", self.sequence_length, least=2)
         select_device(self.device)
         if self.lora is not None and self.rank is None and not Path(self.lora).is_dir():
-            raise InputError(f"lora is {self.lora!r}; give a rank from 1 on, or a folder of adapters")
+            raise InputError(f"lora is {self.lora!r}; give a rank of at least 1, or a folder of adapters")
         check_count("adapter_steps", self.adapter_steps, least=2)
 
     @property
     def rank(self) -> int | None:
-        """The rank of adapters that are trained here."""
+        """The rank of the adapters to train; None if no adapters are trained."""
         return int(self.lora) if self.lora and self.lora.isdecimal() and int(self.lora) else None
 
     def objective_of(self, model: nn.Module, text: Text) -> Objective:
-        """The loss of ``model`` on ``text``: cross-entropy of the next token, averaged over tokens."""
+        """The loss of ``model`` on ``text``: the cross-entropy of the next token, averaged over tokens."""
         return objective(model, text, loss="language_model", device=self.device, dtype=DTYPES[self.dtype])
 
     @property
     def directions(self) -> dict[str, Any]:
-        """Arguments of `random_plane` and `random_line` besides the seed."""
+        """Arguments of `random_plane` and `random_line` that choose the moved parameters."""
         return {"parameters": self.parameters} if self.parameters else {}
 
 
 @dataclass(frozen=True)
 class GPTOptions:
-    """The GPT that is trained here."""
+    """The GPT that is trained if no model is given."""
 
     layers: int = 5
-    """Blocks."""
+    """Number of transformer blocks."""
     heads: int = 4
-    """Heads of the attention of every block."""
+    """Number of attention heads in each block."""
     width: int = 128
-    """Width of the residual stream."""
+    """Dimension of the residual stream."""
     tied: bool = True
-    """Use the embedding of the tokens as the weight of the head too."""
+    """Use the token embedding as the weight of the output layer as well."""
 
 
 @dataclass(frozen=True)
 class LanguageView:
-    """What is measured around the model."""
+    """The measurements around the model."""
 
     resolution: int = 15
-    """Grid points along both axes of every plane, an odd number."""
+    """Number of grid points along each axis of every plane; it must be odd."""
     tolerance: float | None = None
-    """Interpolate planes where errors stay below this share of the loss, such as 0.01."""
+    """Interpolate a part of the points of every plane, with errors up to this share of the loss, such as 0.01. None
+    evaluates all points."""
     edge: float = 1.0
-    """Rise of the training loss at the edge of the random plane, in nats a token; the range is found."""
+    """Rise of the training loss at the edge of the random plane, in nats per token; it determines the range of the
+    plane."""
     directions: int = 20
-    """Random directions of the basin."""
+    """Number of random directions in which the size of the basin is measured."""
     rise: float = 0.1
-    """Rise of the loss, in nats a token, at which the basin ends."""
+    """Rise of the loss at which the basin ends, in nats per token."""
     draws: int = 3
-    """Pairs of random perturbations of every layer, for the sharpness."""
+    """Number of pairs of random perturbations of each layer, for the sharpness."""
     judged: int = 8
-    """Sequences on which the curvature in the random plane is compared with that of all directions; 0 leaves it out."""
+    """Number of sequences on which the curvature in the random plane is compared with the curvature in all directions;
+    0 skips the comparison."""
 
     def check(self) -> None:
-        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        """Raise InputError, with one line that says what to change, if a value is out of range."""
         check_resolution(self.resolution)
         if self.resolution % 2 == 0:
             raise InputError(f"resolution is {self.resolution}; an odd number puts the model itself on the grid")
@@ -139,18 +145,18 @@ class LanguageView:
 
 @dataclass(frozen=True, eq=False)
 class LanguageSubject:
-    """A language model, the text that its loss is evaluated on, and how it was trained, where it was trained here."""
+    """A language model and the text on which its loss is evaluated, with the training if it was trained here."""
 
     name: str
     model: nn.Module  # on the CPU, in eval mode
-    whole: tuple[Text, Text]  # for training, held out
-    parts: dict[str, Text]  # what the loss is evaluated on, by name
-    points: RecordedPoints | None  # of the training, the held-out loss beside them
-    suffix: str  # of the names of all files
+    whole: tuple[Text, Text]  # the whole training text and the whole held-out text
+    parts: dict[str, Text]  # the sequences on which the loss is evaluated, by name
+    points: RecordedPoints | None  # recorded during training, with the held-out loss; None for a given model
+    suffix: str  # the end of the names of all files
 
     @property
     def facts(self) -> dict[str, str]:
-        """What a reader has to know; name -> text."""
+        """The facts about model and text that a reader needs, by name."""
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
         texts = [
             f"{len(part):,} sequences of {part.tokens.shape[1]:,} tokens ({split})"
@@ -163,27 +169,27 @@ class LanguageSubject:
 def check_language_options(
     choice: LanguageChoice, view: LanguageView, network: GPTOptions, training: LanguageTraining
 ) -> None:
-    """Raise InputError, with one line, for options that cannot be used, or on which nothing depends."""
+    """Raise InputError, with one line, for options that are out of range, contradict each other, or have no effect."""
     for group in (choice, view, training):
         group.check()
     if choice.model is not None:
-        refuse_unused("with --model, which names a trained network", (network, GPTOptions()))
+        refuse_unused("with --model, which gives a trained network", (network, GPTOptions()))
     if choice.model is not None and choice.rank is None:
         trained = (replace(training, seed=LanguageTraining.seed), LanguageTraining())
-        refuse_unused("where nothing is trained", trained)
+        refuse_unused("if nothing is trained", trained)
     if choice.rank is None:
         refuse_unused("without a rank of adapters to train", adapter_steps=(choice.adapter_steps, ADAPTER_STEPS))
     if choice.lora is not None and choice.parameters:
-        raise InputError("parameters and lora choose both what is moved; give one of them")
+        raise InputError("parameters and lora both choose the moved parameters; give only one of them")
 
 
 def load_language_subject(
     choice: LanguageChoice, network: GPTOptions, training: LanguageTraining, out: Path, *, force: bool = False
 ) -> LanguageSubject:
-    """The model that ``choice`` names, or the GPT that is trained on the text, recorded in ``out`` and trained once.
+    """The model that ``choice`` names, or a GPT trained on the text, whose training is recorded once in ``out``.
 
     Raises:
-        InputError: a model, tokenizer or text that cannot be used or do not fit each other.
+        InputError: The model, the tokenizer or the text cannot be used, or they do not fit each other.
     """
     if choice.model is None:
         length = choice.sequence_length or LENGTH
@@ -192,34 +198,36 @@ def load_language_subject(
         arguments = {"input_shape": (length,), "classes": len(Bytes()), **asdict(network)}
         suffix = "" if choice.text is None else f"_{plain_name(train.name)}"
         build = partial(build_model, "gpt", **arguments)
-        _check_parameters(build(), choice)  # which also refuses sizes that fit no network
+        _check_parameters(build(), choice)  # building the network also refuses sizes that do not fit together
         points = load_or_record_language_model(
             out / f"language_model{suffix}.points", build, {"name": "gpt", "arguments": arguments}, train, held_out,
             training, device=choice.device, force=force,
         )  # fmt: skip
         model = model_at(build(), points[-1]).eval()
         return LanguageSubject("gpt", model, (train, held_out), parts, points, suffix)
-    known = load_pretrained(choice.model, dtype=DTYPES[choice.dtype])
-    length = choice.sequence_length or min(LENGTH, known.positions or LENGTH)
-    if known.positions and length > known.positions:
+    pretrained = load_pretrained(choice.model, dtype=DTYPES[choice.dtype])
+    length = choice.sequence_length or min(LENGTH, pretrained.positions or LENGTH)
+    if pretrained.positions and length > pretrained.positions:
         raise InputError(
-            f"a sequence of {length:,} tokens is longer than the {known.positions:,} positions of {known.name}"
+            f"a sequence of {length:,} tokens is longer than the {pretrained.positions:,} positions of "
+            f"{pretrained.name}; use shorter sequences"
         )
-    text = load_text(choice.text, known.tokenizer, length)
-    known.check(text)
-    _check_parameters(known.model, choice)
+    text = load_text(choice.text, pretrained.tokenizer, length)
+    pretrained.check(text)
+    _check_parameters(pretrained.model, choice)
     whole = text.divided() if choice.rank else (text, text)
     parts = {"train": whole[0], "held-out": whole[1]} if choice.rank else {"text": text}
-    suffix = f"_{plain_name(f'{known.name}_{text.name}')}"
-    return LanguageSubject(known.name, known.model, whole, _parts(choice, parts, training.seed), None, suffix)
+    suffix = f"_{plain_name(f'{pretrained.name}_{text.name}')}"
+    parts = _parts(choice, parts, training.seed)
+    return LanguageSubject(pretrained.name, pretrained.model, whole, parts, None, suffix)
 
 
 def with_adapters(
     subject: LanguageSubject, choice: LanguageChoice, training: LanguageTraining, out: Path, *, force: bool = False
 ) -> nn.Module:
-    """The network of ``subject`` with adapters: trained here, recorded in ``out`` and trained once, or from a folder.
+    """The network of ``subject`` with adapters, which are loaded from a folder, or trained and recorded once in ``out``.
 
-    Everything is trainable in it, so that planes may move the weights or the adapters.
+    All its parameters require gradients, so that planes can move the weights or the adapters.
     """
     if choice.rank is None:
         model = load_adapters(copy_of(subject.model), str(choice.lora))
@@ -237,7 +245,7 @@ def with_adapters(
 
 
 def _check_parameters(model: nn.Module, choice: LanguageChoice) -> None:
-    """Raise InputError where the parameters that are chosen are not in ``model``."""
+    """Raise InputError if ``model`` does not have the parameters that ``choice`` names."""
     if choice.parameters:
         chosen_parameters(model, choice.parameters)
 
@@ -247,8 +255,10 @@ def _adapted(model: nn.Module, rank: int, seed: int) -> nn.Module:
 
 
 def _parts(choice: LanguageChoice, parts: dict[str, Text], seed: int) -> dict[str, Text]:
-    """Random sequences of each of ``parts``, of as many tokens as are asked for, or all."""
+    """Random sequences of each of ``parts``, with the requested number of tokens, or all sequences."""
     length = next(iter(parts.values())).tokens.shape[1]
     if choice.tokens < length:
-        raise InputError(f"tokens is {choice.tokens}, less than one sequence of {length}; take more, or shorter ones")
+        raise InputError(
+            f"tokens is {choice.tokens}, less than one sequence of {length}; use more tokens, or shorter sequences"
+        )
     return {name: text.subset(min(len(text), choice.tokens // length), seed) for name, text in parts.items()}

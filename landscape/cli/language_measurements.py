@@ -1,4 +1,4 @@
-"""What is measured around a language model, each thing once, in files of one folder."""
+"""Measurements around a language model, each of which is made once and stored in a folder."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -27,11 +27,11 @@ from landscape.trajectories import covering_ranges, load_or_project, pca_plane
 
 __all__ = ["LanguageMeasurements"]
 
-BEYOND = 1.5  # times the span at which the loss has risen along the first line: how far all lines go
+BEYOND = 1.5  # all lines of the basin extend this many times as far as the first line takes to rise
 
 
 class LanguageMeasurements:
-    """Planes, basin, sharpness and adapters of ``subject``; what is in ``out`` already is not computed again."""
+    """Planes, basin, sharpness and adapters of ``subject``; results that are stored in ``out`` are loaded."""
 
     def __init__(
         self,
@@ -49,21 +49,24 @@ class LanguageMeasurements:
 
     @cached_property
     def plane(self) -> Plane:
-        """The random plane."""
+        """The random plane through the model."""
         return random_plane(self.subject.model, seed=self.seed, **self.choice.directions)
 
     @cached_property
     def ranges(self) -> dict[str, Any]:
-        """The range of the random plane, at whose edge the loss of the first part has risen by so much."""
+        """The ranges of the random plane; at their ends the loss of the first part has risen by the chosen amount."""
         span = self._span("plane", self.plane, self.view.edge)
         return {"alpha_range": (-span, span), "beta_range": (-span, span)}
 
     def random_plane(self) -> dict[str, Surface]:
-        """The loss of every part over the random plane."""
+        """The loss of each part of the text over the random plane."""
         return self._surfaces("random", self.targets, self.plane, self.ranges)
 
     def training_plane(self) -> tuple[dict[str, Surface], dict[str, Trajectory]]:
-        """The loss over the plane of the initial, the middle and the last weights, and the path of training in it."""
+        """The loss over the plane through the initial, middle and last weights, and the path of training in it.
+
+        Both are empty if the model was not trained here.
+        """
         points = self.subject.points
         if points is None:
             return {}, {}
@@ -75,7 +78,7 @@ class LanguageMeasurements:
         return self._surfaces("training", self.targets, plane, covering_ranges([*paths.values()])), paths
 
     def basin(self) -> BasinRadii:
-        """The loss of the first part along random lines."""
+        """The radii of the basin of the first part's loss along random lines."""
         line = random_line(self.subject.model, seed=self.seed, **self.choice.directions)
         return basin_radii(
             self.target, self.subject.model, directions=self.view.directions, rise=self.view.rise,
@@ -84,14 +87,14 @@ class LanguageMeasurements:
         )  # fmt: skip
 
     def layers(self) -> tuple[Sharpness, ...]:
-        """The sharpness of every layer."""
+        """The sharpness of each layer."""
         return load_or_measure_layers(
             self.path("layers.json"), self.target, self.subject.model, samples=self.view.draws, seed=self.seed,
             parameters=self.choice.parameters or None, force=self.force,
         )  # fmt: skip
 
     def judgement(self) -> Faithfulness | None:
-        """What the random plane shows of the curvature, and what it hides."""
+        """The comparison of the curvature in the random plane with that in all directions; None if it is skipped."""
         if not self.view.judged or self.choice.parameters:
             return None
         samples = min(self.view.judged, self.target.size)
@@ -100,10 +103,13 @@ class LanguageMeasurements:
         )
 
     def adapters(self) -> dict[str, tuple[Surface, float]]:
-        """The loss of the first part over a plane of the weights and one of the adapters, through the same network.
+        """The loss of the first part over a plane of the weights and a plane of the adapters of the same network.
 
-        The plane of adapters is evaluated in the range of that of the weights, and in the one at whose edge it moves
-        the weights as far. Beside each surface stands |dW| / |W| of the adapted layers at the end of the first axis.
+        The plane of the adapters is evaluated in two ranges: that of the plane of the weights, and the one at whose end
+        the adapters change the weights as much as that plane does.
+
+        Returns:
+            Name -> surface, with |dW| / |W| of the adapted layers at the end of its first axis.
         """
         if self.choice.lora is None:
             return {}
@@ -123,18 +129,18 @@ class LanguageMeasurements:
 
     @property
     def target(self) -> Objective:
-        """The loss of the first part."""
+        """The objective of the first part of the text."""
         return next(iter(self.targets.values()))
 
     def path(self, name: str) -> Path:
-        """The file ``name`` of this subject."""
+        """The path of the file ``name`` for this subject."""
         return self.out / f"{Path(name).stem}{self.subject.suffix}{Path(name).suffix}"
 
     def _targets(self, model: nn.Module) -> dict[str, Objective]:
         return {part: self.choice.objective_of(model, text) for part, text in self.subject.parts.items()}
 
     def _span(self, name: str, slice_: Slice, rise: float) -> float:
-        """How far the loss of the first part has risen by ``rise`` along ``slice_``; 1 where it never does."""
+        """The coordinate at which the loss of the first part has risen by ``rise`` along ``slice_``; 1 if there is none."""
         recipe = {
             "slice": slice_.fingerprint,
             "rise": rise,
@@ -147,7 +153,7 @@ class LanguageMeasurements:
             try:
                 return float(find_span(self.target, slice_, rise=rise, seed=self.seed)["span"])
             except InputError as error:
-                print(f"Note: the {name} goes from -1 to 1, as no range can be found: {error}", flush=True)
+                print(f"Note: the {name} extends from -1 to 1, because no range can be found: {error}", flush=True)
                 return 1.0
 
         def read(path: Path) -> tuple[float, dict[str, Any]]:
@@ -172,12 +178,12 @@ class LanguageMeasurements:
 
 
 def _moved(model: nn.Module, plane: Plane, end: float) -> nn.Module:
-    """``model`` at the coordinates (end, 0) of ``plane``, which may move some parameters only."""
+    """A copy of ``model`` at the coordinates (end, 0) of ``plane``, which may move only some of the parameters."""
     return model_at(model, {**parameters_of(model), **plane(end, 0.0)})
 
 
 def _farther(step: Callable[[float], float], goal: float) -> float:
-    """The end at which ``step``, which grows with it, is ``goal``, to three digits; found by bisection."""
+    """The argument at which the increasing function ``step`` reaches ``goal``, to three digits, by bisection."""
     low, high = 0.0, 1.0
     while step(high) < goal:
         low, high = high, 2 * high

@@ -1,4 +1,4 @@
-"""What every command line shares: parsing, one-line errors, exit codes."""
+"""The frame of every command line: parsing of options, one-line errors, exit codes."""
 
 import contextlib
 import functools
@@ -21,23 +21,23 @@ from landscape.studies.kit.names import EARLIER_NAMES
 __all__ = ["run_script"]
 
 EARLIER_OPTIONS = {f"--{old}".replace("_", "-"): f"--{new}".replace("_", "-") for old, new in EARLIER_NAMES.items()}
-# What the library advises its callers, as options of a command line.
-SAID_TO_CALLERS = {r"load_checkpoint\(path, model=('[^']*')\)": r"--model \1"}
+# Advice of the library to callers of Python functions -> the corresponding option of a command line.
+ADVICE_AS_OPTIONS = {r"load_checkpoint\(path, model=('[^']*')\)": r"--model \1"}
 
 
 def run_script(main: Callable[..., None], arguments: list[str] | None = None) -> None:
     """Parse ``arguments`` (default: the command line) into the typed signature of ``main`` and call it.
 
-    An error that a person can mend (:class:`InputError`, options that cannot be parsed, a file that cannot be read or
-    written, too little memory) ends in one line on stderr and exit code 2, Ctrl-C in exit code 130; anything else keeps
-    its traceback. Standard streams that are closed or break end nothing, see `landscape.cli.console`. Figures are only
-    saved, so that matplotlib needs no display, and need no LaTeX. Under torchrun the processes work together, see
-    `landscape.runtime.ranks`.
+    An error that a user can correct (:class:`InputError`, options that cannot be parsed, a file that cannot be read or
+    written, too little memory) ends the script with one line on stderr and exit code 2. Ctrl-C ends it with exit code
+    130. Any other exception keeps its traceback. Standard streams that are closed or break do not end the script, see
+    `landscape.cli.console`. Figures are only saved, so matplotlib needs no display; LaTeX is not used. Under torchrun
+    the processes work together, see `landscape.runtime.ranks`.
     """
     arguments = _present(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr, flush=True)
     matplotlib.use("agg")
-    matplotlib.rcParams["text.usetex"] = False  # names of data and of files are not written in LaTeX
+    matplotlib.rcParams["text.usetex"] = False  # names of data and files are not valid LaTeX
     with sturdy_streams():
         try:
             begin_script()
@@ -60,7 +60,7 @@ def run_script(main: Callable[..., None], arguments: list[str] | None = None) ->
 
 
 def _present(arguments: list[str]) -> list[str]:
-    """``arguments`` with the present names of options that earlier versions called otherwise."""
+    """``arguments`` with names of options from earlier versions replaced by the present ones."""
     parts = (argument.partition("=") for argument in arguments)
     return [EARLIER_OPTIONS.get(name.replace("_", "-"), name) + equals + value for name, equals, value in parts]
 
@@ -69,7 +69,7 @@ def _parsed(main: Callable[..., None], arguments: list[str]) -> Callable[[], Non
     """``main`` with the values of all options; ``-h`` prints the help and exits.
 
     Raises:
-        InputError: what tyro says of options that cannot be parsed, without its frame, its help and its line ends.
+        InputError: The options cannot be parsed; the message is tyro's, as one line without its frame and its help.
     """
 
     @functools.wraps(main)
@@ -77,34 +77,34 @@ def _parsed(main: Callable[..., None], arguments: list[str]) -> Callable[[], Non
         return functools.partial(main, *values, **options)
 
     manual = sys.modules[main.__module__].__doc__
-    said = io.StringIO()
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(errors):
             return tyro.cli(bound, args=arguments, description=manual, config=(tyro.conf.OmitArgPrefixes,))
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise InputError(_in_one_line(said.getvalue())) from None
+        raise InputError(_in_one_line(errors.getvalue())) from None
 
 
-def _in_one_line(said: str) -> str:
-    """The first paragraph below the title, and the options that tyro finds similar."""
-    lines = re.sub("^╭.*$|[│╰╯]", "", said, flags=re.MULTILINE).rstrip().splitlines()
+def _in_one_line(text: str) -> str:
+    """The first paragraph of tyro's error ``text`` below its title, with the similar options that it lists."""
+    lines = re.sub("^╭.*$|[│╰╯]", "", text, flags=re.MULTILINE).rstrip().splitlines()
     sections = re.split(r"^\s*[-─]{5,}\s*$", "\n".join(lines), flags=re.MULTILINE)
-    message, *others = sections if "╭" in said else sections[1:] or sections
+    message, *others = sections if "╭" in text else sections[1:] or sections
     paragraph = re.split(r"\n\s*\n", message.strip())[0].removeprefix("Error parsing ")
     similar = re.findall(r"^\s+(--[\w-]+)", "\n".join(others), re.MULTILINE) if "nrecognized" in paragraph else []
-    meant = f"; perhaps {' or '.join(dict.fromkeys(similar))} is meant" if similar else ""
-    return f"{' '.join(paragraph.split()).rstrip('.')}{meant}; -h explains the options"
+    suggestion = f"; perhaps {' or '.join(dict.fromkeys(similar))} is meant" if similar else ""
+    return f"{' '.join(paragraph.split()).rstrip('.')}{suggestion}; -h explains the options"
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch could not allocate a tensor; on the CPU only the message tells."""
+    """Whether torch could not allocate a tensor, which on the CPU only the message shows."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: " in str(error)
 
 
 def _fail(message: str) -> int:
-    for call, option in SAID_TO_CALLERS.items():
+    for call, option in ADVICE_AS_OPTIONS.items():
         message = re.sub(call, option, message)
     print(f"Error: {' '.join(message.split())}", file=sys.stderr)
     return 2

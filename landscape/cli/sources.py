@@ -1,4 +1,4 @@
-"""Where the networks and the data of the scripts come from."""
+"""The networks and the data of the scripts, loaded from checkpoints."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,20 +17,26 @@ from landscape.training.single import train_checkpoint
 
 __all__ = ["DEFAULT_TRAINING", "distinct_names", "load_shared_data", "load_subject", "note_unused_batch_norm"]
 
-DEFAULT_TRAINING = Training(epochs=10, batch_size=64, lr=0.01, seed=42)  # of the network in the default checkpoint
+DEFAULT_TRAINING = Training(epochs=10, batch_size=64, lr=0.01, seed=42)  # training of the default checkpoint
 
 
 def load_subject(
     subject: Subject, evaluation: Evaluation, needed: Mapping[str, int]
 ) -> tuple[Checkpoint, dict[str, Data], dict[str, str]]:
-    """The checkpoint, its data by split, and a remark for the results: how its stored metrics compare with its data.
+    """Load a checkpoint and its data, and compare its stored metrics with those on its data.
 
-    The default checkpoint, a linear classifier of MNIST, is trained first where it is missing.
+    The default checkpoint, a linear classifier of MNIST, is trained first if it is missing.
 
     Args:
-        subject: Which checkpoint.
+        subject: The checkpoint to load.
         evaluation: The device, and the folder of the data sets.
-        needed: Split -> how many of its samples will be used: so many must be there before anything is trained.
+        needed: Split -> number of its samples that will be used; they must exist before anything is trained.
+
+    Returns:
+        The checkpoint, its data by split, and a remark on the metrics for the metadata of results.
+
+    Raises:
+        InputError: The checkpoint or the data cannot be used, or the metrics differ.
     """
     if subject.checkpoint == DEFAULT_CHECKPOINT and subject.model is None:
         ranks.from_first(lambda: _train_default(subject.checkpoint, evaluation, needed))
@@ -44,7 +50,7 @@ def load_subject(
 
 def _train_default(path: Path, evaluation: Evaluation, needed: Mapping[str, int]) -> None:
     make_folder(path.parent)
-    with locked(path):  # of two processes one trains, and the other one finds the checkpoint
+    with locked(path):  # one of several processes trains, and the others wait for the checkpoint
         if path.exists():
             return
         data_dir = evaluation.data_dir
@@ -60,7 +66,7 @@ def _train_default(path: Path, evaluation: Evaluation, needed: Mapping[str, int]
 def load_shared_data(
     checkpoints: Sequence[Checkpoint], split: str, data_dir: Path, *, subset: int | None = None, seed: int
 ) -> list[Data]:
-    """The data of each checkpoint, or ``subset`` random samples of them; the same data are loaded once."""
+    """The data of each checkpoint, or ``subset`` random samples of it; data that checkpoints share are loaded once."""
     loaded: dict[tuple[Any, ...], Data] = {}
     sources = [(c.metadata["data"]["name"], c.metadata["data"].get("limit")) for c in checkpoints]
     for source, checkpoint in zip(sources, checkpoints, strict=True):
@@ -71,21 +77,25 @@ def load_shared_data(
 
 
 def note_unused_batch_norm(evaluation: Evaluation, checkpoints: Sequence[Checkpoint]) -> None:
-    """Say so where statistics of BatchNorm are chosen and no network has any."""
+    """Print a note if a BatchNorm policy is chosen but no network has BatchNorm layers."""
     if evaluation.batch_norm and not any(has_batch_norm(checkpoint.model) for checkpoint in checkpoints):
         print(
-            f"Note: no BatchNorm layer is here, so that --batch-norm {evaluation.batch_norm} changes nothing",
+            f"Note: --batch-norm {evaluation.batch_norm} changes nothing, because no network has BatchNorm layers",
             flush=True,
         )
 
 
 def distinct_names(checkpoints: Sequence[Checkpoint]) -> list[str]:
-    """What tells the checkpoints apart: model, arguments that differ, epoch where it differs; else the file names."""
+    """Names that distinguish the checkpoints.
+
+    A name consists of the model, of its arguments that differ, and of the epoch if it differs. If such names are not
+    distinct the names of the files are used, or else their paths.
+    """
     epochs = {checkpoint.metadata["epoch"] for checkpoint in checkpoints}
     names = []
     for checkpoint in checkpoints:
         arguments = checkpoint.metadata["model"]["arguments"]
-        parts = [f"{key}={value}" for key, value in arguments.items() if _tells(key, checkpoint, checkpoints)]
+        parts = [f"{key}={value}" for key, value in arguments.items() if _differs(key, checkpoint, checkpoints)]
         parts += [f"epoch {checkpoint.metadata['epoch']}"] if len(epochs) > 1 else []
         names.append(", ".join([checkpoint.model_name, *parts]))
     files = [checkpoint.path.stem for checkpoint in checkpoints]
@@ -93,8 +103,8 @@ def distinct_names(checkpoints: Sequence[Checkpoint]) -> list[str]:
     return next((options for options in (names, files) if len(set(options)) == len(options)), paths)
 
 
-def _tells(key: str, checkpoint: Checkpoint, others: Sequence[Checkpoint]) -> bool:
-    """Whether another checkpoint has another value, or the same model without it (its default)."""
+def _differs(key: str, checkpoint: Checkpoint, others: Sequence[Checkpoint]) -> bool:
+    """Whether another checkpoint has another value of an argument, or leaves it out of the same model."""
     value = checkpoint.metadata["model"]["arguments"][key]
     absent = [None if other.model_name == checkpoint.model_name else value for other in others]
     return any(

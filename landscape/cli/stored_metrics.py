@@ -1,4 +1,4 @@
-"""Whether a network still does on the data of its checkpoint what the checkpoint says of it."""
+"""The comparison of the metrics stored in a checkpoint with those of its network on its data."""
 
 import math
 
@@ -15,12 +15,12 @@ from landscape.training.checkpoints import Checkpoint
 __all__ = ["confirm_metrics", "input_scaling"]
 
 SAMPLES, BATCH = 2000, 500
-DEVIATIONS = 5.0  # standard errors that a random subset may well be off
-ROUNDING = 0.01  # relative, and a thousandth at least: other devices and precisions, and numbers cut to a few digits
+DEVIATIONS = 5.0  # largest acceptable difference, in standard errors of the random subset
+ROUNDING = 0.01  # relative difference that is accepted besides (at least 0.001), for other devices and rounded numbers
 
 
 def input_scaling(data: Data) -> str:
-    """How the inputs of ``data`` were made from what is in their files."""
+    """A description of how the inputs of ``data`` were computed from the values in their files."""
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (data.mean, data.std))
     return f"(value - mean) / std with mean {mean} and std {std}" if data.mean else "as they are"
 
@@ -28,18 +28,21 @@ def input_scaling(data: Data) -> str:
 def confirm_metrics(
     checkpoint: Checkpoint, evaluation: Evaluation, data: Data | None = None, *, accept: bool = False
 ) -> dict[str, str]:
-    """Compare test_loss and test_accuracy of ``checkpoint`` with those on its test data; a remark for the surfaces.
+    """Compare test_loss and test_accuracy of ``checkpoint`` with the values of its network on its test data.
 
-    A network that was trained on inputs of another normalisation than those of `load_dataset` gives other numbers.
+    They differ, for example, if the network was trained on inputs that were scaled otherwise than by `load_dataset`.
 
     Args:
-        checkpoint: its metrics are those in eval mode, of the cross-entropy.
-        evaluation: the device, and the folder of the data sets.
-        data: the whole test data, where they are loaded already.
-        accept: do not refuse numbers that differ.
+        checkpoint: The checkpoint; its metrics are for eval mode and cross-entropy.
+        evaluation: The device, and the folder of the data sets.
+        data: The whole test data, if they are loaded already.
+        accept: Accept values that differ.
+
+    Returns:
+        A remark on the comparison for the metadata of surfaces.
 
     Raises:
-        InputError: they differ by more than five standard errors of the random subset, and 1 % of rounding.
+        InputError: The values differ by more than five standard errors of the random subset and 1 % for rounding.
     """
     stored = {name: checkpoint.metadata["metrics"].get(f"test_{name}") for name in ("loss", "accuracy")}
     stored = {name: value for name, value in stored.items() if isinstance(value, int | float) and math.isfinite(value)}
@@ -51,7 +54,7 @@ def confirm_metrics(
     try:
         computed = _measured(checkpoint, data, evaluation.device)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        # Whoever evaluates the network next tells what is wrong with it, or knows its output.
+        # The evaluation that follows reports what is wrong with the network, or can use its outputs.
         return {"stored_metrics": f"not compared: no cross-entropy of this network ({type(error).__name__})"}
     finally:
         checkpoint.model.cpu()
@@ -63,8 +66,9 @@ def confirm_metrics(
             wrong.append(texts[-1])
     if wrong and not accept:
         raise InputError(
-            f"{checkpoint.path} does not reach on {source} what it says: {'; '.join(wrong)}. Inputs here are "
-            f"{input_scaling(data)}: was it trained on others? Let the network rescale them, or give --accept-mismatch"
+            f"the network of {checkpoint.path} does not have its stored metrics on {source}: {'; '.join(wrong)}. "
+            f"Inputs here are {input_scaling(data)}; if it was trained on inputs scaled otherwise, let the network "
+            "rescale them; to continue nevertheless, give --accept-mismatch"
         )
     return {"stored_metrics": "; ".join(texts) + (", a mismatch that was accepted" if wrong else "")}
 
@@ -78,7 +82,7 @@ def _measured(checkpoint: Checkpoint, data: Data, device: str) -> dict[str, tupl
             logits, targets = model(part.inputs[picked].to(place)), part.targets[picked].to(place)
             losses.append(F.cross_entropy(logits, targets, reduction="none").double().cpu())
             hits.append((logits.argmax(1) == targets).double().cpu())
-    left_out = math.sqrt(1 - len(part) / len(data))  # nothing is uncertain where all samples are taken
+    left_out = math.sqrt(1 - len(part) / len(data))  # finite-population correction: 0 if all samples are used
     by_name = {"loss": torch.cat(losses), "accuracy": torch.cat(hits)}
     return {
         name: (float(values.mean()), left_out * float(values.std()) / math.sqrt(len(part)))

@@ -1,4 +1,4 @@
-"""What one setting does, all else equal: groups that match, and what a test says of them."""
+"""The effect of one setting with all others equal: comparisons of matched groups, with a statistical test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ __all__ = ["FACTORS", "MEANS", "TEST", "Factor", "factor_study"]
 
 MEANS = "Numbers are mean ± standard deviation over the seeds of a group."
 TEST = (
-    'by their means over seeds and a sign test at the level of 5 %. "No clear difference" means that the test tells '
-    "none, not that there is none; and of twenty comparisons without any difference one is still called different."
+    'by their means over seeds and a sign test at the level of 5 %. "No clear difference" means that the test detects '
+    "none, not that there is none; and one in twenty comparisons without any difference is still called different."
 )
-MATCHED = f"Two levels are compared over matched settings, pairs of groups that are equal but for this factor, {TEST}"
+MATCHED = f"Two levels are compared over pairs of groups whose settings are equal except for this factor, {TEST}"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Factor:
     key: str
     title: str
     fixed: tuple[str, ...]  # settings that compared groups share
-    compared: str  # the compared networks, in the words of the report
+    compared: str  # a phrase of the report for the compared networks
 
 
 FACTORS = {
@@ -48,7 +48,7 @@ FACTORS = {
 
 
 def factor_study(groups: list[Group], factor: Factor, links: Links) -> str:
-    """The table of all groups that have a match, every comparison of two levels, and figures of one match."""
+    """The Markdown report on one factor: tables of all matched groups, comparisons of levels, and some figures."""
     matches = _matches(groups, factor)
     head = f"# {factor.title}\n\nCompared are {factor.compared} with different {factor.key}, all else equal."
     if not matches:

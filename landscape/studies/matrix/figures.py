@@ -1,4 +1,4 @@
-"""Figures of runs and groups, from the files that their probes left; no torch."""
+"""Figures of runs and groups, drawn from the stored measurements without torch."""
 
 from collections.abc import Callable
 from functools import partial
@@ -32,15 +32,27 @@ Panels = dict[str, Callable[[Axes], object]]
 
 
 def draw_once(probes: Path, folder: Path, draw: Callable[[Path, Path], list[Path]]) -> bool:
-    """Call ``draw(folder of the record probes, folder) -> files`` unless its figures are there; whether they were not.
+    """Draw the figures of one record with ``draw``, unless they exist already.
 
-    ``folder`` gets figures.json, written last, with the hash of the record that the figures show.
+    Args:
+        probes: Path of the record.
+        folder: Folder of the figures. It gets figures.json, written last, with the hash of the record.
+        draw: Function of the folder of the record and the folder of the figures that returns the files it wrote.
+
+    Returns:
+        Whether the figures were drawn.
     """
     return made_once(folder / FIGURES, {"of": file_hash(probes)}, lambda place: ({}, draw(probes.parent, place)))
 
 
 def draw_run(probes: Path, folder: Path) -> list[Path]:
-    """interpolation.png, slices.png and curvature.png of one run, from its probes; none where these failed."""
+    """Draw interpolation.png, slices.png and curvature.png of one run from the folder ``probes`` of its measurements.
+
+    Nothing is drawn if the measurements failed.
+
+    Returns:
+        The files that were written.
+    """
     if "failed" in whole_record(probes / "probes.json"):
         return []
     names = ("layer_line", "random_line", "random_plane", "interpolation_train", "interpolation_test")
@@ -71,7 +83,11 @@ def draw_run(probes: Path, folder: Path) -> list[Path]:
 
 
 def draw_group(probes: Path, folder: Path) -> list[Path]:
-    """connectivity/connectivity.png and pca/pca.png of one group, where there is what they show."""
+    """Draw connectivity/connectivity.png and pca/pca.png of one group, as far as they were measured.
+
+    Returns:
+        The files that were written.
+    """
     record, files = whole_record(probes / "group.json"), []
     if pairs := record["pairs"]:
         panels: Panels = {}
@@ -82,7 +98,7 @@ def draw_group(probes: Path, folder: Path) -> list[Path]:
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
         files.append(_save(figure, folder / "connectivity" / "connectivity.png"))
     if planes := record["paths"]:
-        panels = {title: partial(_draw_paths, probes, title, shown["paths"]) for title, shown in planes.items()}
+        panels = {title: partial(_draw_paths, probes, title, plane["paths"]) for title, plane in planes.items()}
         figure = plot_panels(panels, columns=2, size=(5.6, 4.6))
         files.append(_save(figure, folder / "pca" / "pca.png"))
     return files
@@ -102,7 +118,7 @@ def _draw_layer_line(surface: Surface, ax: Axes) -> None:
 
 
 def _draw_connections(surfaces: dict[str, Surface], ax: Axes) -> None:
-    """The ways between two seeds; the figure has one legend for all of them."""
+    """Draw the loss between two seeds on each way; the figure has one legend for all panels."""
     _draw_ways(ax, {name: (surfaces[name], label) for name, label in WAYS.items()}, "loss")
     if (legend := ax.get_legend()) is not None:
         legend.remove()
@@ -110,7 +126,7 @@ def _draw_connections(surfaces: dict[str, Surface], ax: Axes) -> None:
 
 
 def _draw_paths(probes: Path, title: str, names: list[str], ax: Axes) -> None:
-    """The paths of some seeds in their plane."""
+    """Draw the training paths of some seeds on the surface of their plane."""
     key = plain_name(title)
     paths = [Trajectory.load(probes / f"path_{key}_{plain_name(name)}.npz") for name in names]
     surface = Surface.load(probes / f"plane_{key}.npz")
@@ -120,7 +136,7 @@ def _draw_paths(probes: Path, title: str, names: list[str], ax: Axes) -> None:
 
 
 def _draw_ways(ax: Axes, ways: dict[str, tuple[Surface, str]], quantity: str) -> None:
-    """One curve for every way, by key its surface and its name in the legend."""
+    """Draw one curve for each way, given as its surface and its label in the legend."""
     styles = zip((BLUE, ORANGE, GREEN), ("-", "--", "-."), strict=True)
     for (surface, label), (color, style) in zip(ways.values(), styles, strict=False):
         values = getattr(surface, quantity)
@@ -129,7 +145,7 @@ def _draw_ways(ax: Axes, ways: dict[str, tuple[Surface, str]], quantity: str) ->
 
 
 def _positive(surface: Surface) -> bool:
-    """Whether a logarithmic scale can show the losses."""
+    """Whether all losses are positive and finite, as a logarithmic scale requires."""
     return bool((surface.loss > 0).all() and np.isfinite(surface.loss).all())
 
 

@@ -1,4 +1,4 @@
-"""What is measured of runs that differ in their seed only: ways between them, and their paths in one plane."""
+"""Measurements of runs that differ only in the seed: connectivity of the networks, and training paths in one plane."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -25,10 +25,13 @@ __all__ = ["probe_group"]
 
 
 def probe_group(runs: list[StudyRun], probes: Probes, device: str) -> bool:
-    """Measure the group that ``runs`` are, unless that is done; whether it was not.
+    """Measure the group of all ``runs``, unless its record exists already.
 
-    Writes, below the folder of the group, ``group/*.npz`` and, last, ``group/group.json``. Connectivity needs two
-    runs, the plane of the paths three checkpoints; where something cannot be measured, the record says why.
+    Writes ``group/*.npz`` below the folder of the group and, last, ``group/group.json``. Connectivity needs two runs,
+    and the plane of the paths three checkpoints. If something cannot be measured, the record gives the reason.
+
+    Returns:
+        Whether anything was measured.
     """
     seeds = [run.summary["seed"] for run in runs]
 
@@ -52,7 +55,7 @@ def probe_group(runs: list[StudyRun], probes: Probes, device: str) -> bool:
 def _connectivity(
     target: Objective, models: dict[str, Any], probes: Probes
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The barriers between every two seeds: on the line, on the line after alignment, on a curve."""
+    """The barriers between each pair of seeds (on the line, on the line after alignment, on a curve), and surfaces."""
     pairs: list[dict[str, Any]] = []
     surfaces: dict[str, Any] = {}
     for first, second in combinations(models, 2):
@@ -68,31 +71,32 @@ def _connectivity(
 
 
 def _paths(target: Objective, checkpoints: dict[str, Any], probes: Probes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The checkpoints in the plane in which they spread most, and the loss over it: of all seeds, and of each alone."""
+    """The checkpoints in their PCA plane and the loss over it, for all seeds together and for each seed alone."""
     paths = {f"seed {seed}": [checkpoint.model for checkpoint in path] for seed, path in checkpoints.items()}
     epochs = {f"seed {seed}": [c.metadata["epoch"] for c in path] for seed, path in checkpoints.items()}
     planes = {"together": paths} | ({name: {name: path} for name, path in paths.items()} if len(paths) > 1 else {})
     numbers: dict[str, Any] = {}
     results: dict[str, Any] = {}
-    for title, shown in planes.items():
-        points = [model for path in shown.values() for model in path]
+    for title, models in planes.items():
+        points = [model for path in models.values() for model in path]
         if len(points) < 3:
             continue
         plane = pca_plane(points)
-        seen = {name: _projected(name, path, plane, target, epochs[name]) for name, path in shown.items()}
-        ranges: dict[str, Any] = covering_ranges(list(seen.values()))
+        projected = {name: _projected(name, path, plane, target, epochs[name]) for name, path in models.items()}
+        ranges: dict[str, Any] = covering_ranges(list(projected.values()))
         surface = evaluate(target, plane, **ranges, resolution=probes.plane_resolution, progress=False)
         numbers[title] = {
             "explained_variance": plane.recipe["explained_variance"][:2],
-            "share_off_plane": max(float(np.max(path.share_off_plane)) for path in seen.values()),
-            "paths": list(seen),
+            "share_off_plane": max(float(np.max(path.share_off_plane)) for path in projected.values()),
+            "paths": list(projected),
         }
         key = plain_name(title)
-        results |= {f"plane_{key}": surface, **{f"path_{key}_{plain_name(name)}": path for name, path in seen.items()}}
+        results[f"plane_{key}"] = surface
+        results |= {f"path_{key}_{plain_name(name)}": path for name, path in projected.items()}
     return numbers, results
 
 
 def _projected(name: str, models: list[nn.Module], plane: Plane, target: Objective, epochs: list[int]) -> Trajectory:
-    """The path with its epochs as steps."""
+    """The projection of the path of ``models`` onto ``plane``, with ``epochs`` as its steps."""
     path = project(models, plane, target, name=name, progress=False)
     return dataclasses.replace(path, steps=np.array(epochs), metadata={**path.metadata, "unit": "epoch"})

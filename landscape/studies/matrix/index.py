@@ -1,4 +1,4 @@
-"""One page in HTML that links all reports and figures of a study."""
+"""The index of a study: an HTML page with links to all reports and figures."""
 
 from pathlib import Path
 
@@ -38,7 +38,13 @@ def _anchor(link: str) -> str:
 
 
 def index_page(groups: list[Group], names: list[str], links: Links) -> str:
-    """The page, for reports of these ``names`` beside it."""
+    """The HTML text of the page.
+
+    Args:
+        groups: All groups of the study, one row each.
+        names: File names of the reports, which lie beside the page.
+        links: Links to the figures.
+    """
     reports = "\n".join(f'<li><a href="{name}">{name}</a></li>' for name in names)
     accuracy, largest = OUTCOMES[0], GEOMETRY[0]
     rows = []

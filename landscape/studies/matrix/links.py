@@ -15,21 +15,22 @@ GROUP_FIGURES = ("connectivity/connectivity.png", "pca/pca.png")
 
 
 class Links:
-    """Relative paths from the reports to the figures that exist."""
+    """Relative links from the folder ``reports`` to the files below ``figures`` that exist."""
 
     def __init__(self, figures: Path, reports: Path):
         self.figures, self.reports = figures, reports
 
     def to(self, place: str, names: Sequence[str]) -> list[str]:
+        """Links to those of the figures ``names`` in the folder ``place`` that exist."""
         paths = [self.figures / place / name for name in names]
         return [Path(os.path.relpath(path, self.reports)).as_posix() for path in paths if path.is_file()]
 
     def images(self, title: str, place: str, names: Sequence[str]) -> str:
-        """The figures in Markdown."""
+        """The figures ``names`` in the folder ``place``, as Markdown images."""
         return "\n".join(image(f"{title}: {Path(link).stem}", link) for link in self.to(place, names))
 
     def first_figures(self, groups: Sequence[Group]) -> str:
-        """The figures of the first seed of each group."""
+        """The figures of the first seed of each group, as Markdown with headings."""
         blocks = []
         for group in groups:
             first = group.runs[0][0]

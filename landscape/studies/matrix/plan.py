@@ -19,17 +19,17 @@ MOST_POINTS = 10**7
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One network to be trained."""
+    """One network that the study trains."""
 
     points: PointRecipe
     architecture: str
     activation: str
     training: Training
-    snapshots: tuple[int, ...]  # epochs that get a checkpoint, from 0 to the last one
+    snapshots: tuple[int, ...]  # epochs at which a checkpoint is saved, from 0 to the last one
 
     @cached_property
     def place(self) -> str:
-        """Folder of the run below the folder of all experiments; its parent belongs to the group of seeds."""
+        """The folder of the run, relative to that of all experiments; its parent is the folder of the group."""
         return (
             f"dataset={self.points.kind}/arch={self.architecture}/act={self.activation}/"
             f"opt={self.training.optimizer}/seed={self.training.seed}"
@@ -42,13 +42,13 @@ class RunPlan:
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """The properties that runs must share to be trained together."""
+        """The properties that runs must have in common to be trained together."""
         common = (self.training.epochs, self.training.batch_size, self.points.train, self.points.test)
         return (self.architecture, self.activation, self.model_arguments["classes"], *common)
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """All settings; JSON types."""
+        """All settings, as JSON types."""
         return {
             "dataset": self.points.name,
             "points": asdict(self.points),
@@ -59,7 +59,7 @@ class RunPlan:
         }
 
     def checkpoint(self, epoch: int) -> str:
-        """Path of a checkpoint below the folder of the run."""
+        """The path of the checkpoint of an ``epoch``, relative to the folder of the run."""
         name = {0: "init", self.training.epochs: "final"}.get(epoch, f"mid_{epoch:03d}")
         return f"checkpoints/{name}.pth"
 
@@ -69,48 +69,48 @@ class Matrix:
     """Every architecture with every activation, optimizer, data set and seed."""
 
     architectures: tuple[str, ...] = tuple(VARIANTS)
-    """Hidden layers x units: shallow-small 1 x 50, shallow-wide 1 x 500, medium 2 x 100, deep-small 4 x 100,
-    deep-large 4 x 250."""
+    """Architectures, as hidden layers x units: shallow-small 1 x 50, shallow-wide 1 x 500, medium 2 x 100, deep-small
+    4 x 100, deep-large 4 x 250."""
     activations: tuple[Literal["relu", "tanh", "gelu"], ...] = ("relu", "tanh", "gelu")
     """Activation functions."""
     optimizers: tuple[Literal["sgd", "adam"], ...] = ("sgd", "adam")
-    """SGD with momentum, Adam."""
+    """Optimizers: SGD with momentum, and Adam."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds of initial weights and order of samples; runs that differ only in the seed form a group."""
+    """Seeds of the initial weights and of the order of samples; runs that differ only in the seed form a group."""
     include_circles: bool = False
-    """Add the data set circles to moons."""
+    """Train on the data set circles as well as on moons."""
     include_xor: bool = False
-    """Add the data set xor."""
+    """Train on the data set xor as well."""
     include_gaussians: bool = False
-    """Add the data set gaussians, three clusters."""
+    """Train on the data set gaussians (three clusters) as well."""
     n_train: int = 1000
-    """Training points."""
+    """Number of training points."""
     n_test: int = 1000
-    """Test points."""
+    """Number of test points."""
     noise: float = 0.2
-    """Standard deviation of the noise on every coordinate."""
+    """Standard deviation of the noise that is added to every coordinate of a point."""
     data_seed: int = 0
     """Seed of the points, the same for all runs."""
     epochs: int = 100
-    """Passes over the training points."""
+    """Number of passes over the training points."""
     lr: float = 0.01
-    """Learning rate at the start, of both optimizers."""
+    """Initial learning rate of both optimizers."""
     batch_size: int = 64
-    """Points per step."""
+    """Number of points per training step."""
     lr_step_size: int = 50
-    """Number of epochs after which the learning rate is multiplied by gamma, repeatedly."""
+    """The learning rate is multiplied by gamma each time this number of epochs has passed."""
     gamma: float = 0.1
-    """Factor of the learning rate at each of these epochs."""
+    """Factor by which the learning rate is multiplied."""
     momentum: float = 0.9
     """Momentum of SGD."""
     mid_checkpoints: int = 3
-    """Checkpoints between the initial and the last one, spread evenly."""
+    """Number of evenly spaced checkpoints between the initial and the last one."""
 
     def plans(self) -> list[RunPlan]:
-        """All runs, the seeds of a group one after the other.
+        """The plans of all runs; the seeds of a group follow each other.
 
         Raises:
-            InputError: a name is unknown, a value is out of range, or a list is empty or has an entry twice.
+            InputError: A name is unknown, a value is out of range, or a list is empty or has an entry twice.
         """
         self._check()
         return [

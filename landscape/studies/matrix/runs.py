@@ -1,4 +1,4 @@
-"""The trained runs below a folder, found by what their summaries say."""
+"""The trained runs below a folder, found by their summaries."""
 
 import contextlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ __all__ = ["GROUP", "GROUP_FORM", "PROBES", "PROBES_FORM", "RUN_FORM", "SUMMARY"
 SUMMARY, PROBES = "summary.json", "probes/probes.json"  # below the folder of a run
 GROUP = "group/group.json"  # below the folder of a group
 PATTERN = f"dataset=*/arch=*/act=*/opt=*/seed=*/{SUMMARY}"
-NUMBER = Optional((int, float))  # None where it is not finite
+NUMBER = Optional((int, float))  # None stands for a number that is not finite
 RUN_FORM = {
     **dict.fromkeys(("place", "dataset", "architecture", "activation", "optimizer"), str),
     **dict.fromkeys(("depth", "width", "seed", "parameters"), int),
@@ -50,42 +50,42 @@ class StudyRun:
 
     @property
     def place(self) -> str:
-        """Folder of the run below the root."""
+        """The folder of the run, relative to the root."""
         return str(self.summary["place"])
 
     @property
     def group(self) -> str:
-        """Folder that the run shares with those of other seeds."""
+        """The folder of the runs that differ from this one only in the seed, relative to the root."""
         return self.place.rpartition("/")[0]
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All settings but the seed."""
+        """All settings except the seed."""
         recipe = self.summary["recipe"]
         return {**recipe, "training": {key: value for key, value in recipe["training"].items() if key != "seed"}}
 
     @property
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of every checkpoint, by its path below the folder of the run, in the order of epochs."""
+        """The SHA-256 of every checkpoint by its path relative to the folder of the run, in the order of epochs."""
         return {name: self.summary["files"].get(name) for name in self.summary["checkpoints"].values()}
 
     def check(self) -> None:
-        """Raise InputError where training diverged."""
+        """Raise InputError if training diverged."""
         if self.summary["final"]["train_loss"] is None:
             raise InputError(f"the loss of the trained network ({self.place}) is not finite; lower the learning rate")
 
     def path(self, name: str) -> Path:
-        """A file of the run."""
+        """The path of the file ``name`` of the run."""
         return self.root / self.place / name
 
 
 def find_runs(root: Path) -> tuple[list[StudyRun], dict[str, str]]:
-    """The whole runs below ``root``, largest networks first, and the places that are left out, with the reason.
+    """The complete runs below ``root``, largest networks first, and the folders that are left out, with the reason.
 
-    Left out are half-written runs, and runs with other settings than the first seed of their group.
+    Incomplete runs are left out, and runs whose settings differ from those of the first seed of their group.
 
     Raises:
-        InputError: there is no whole run.
+        InputError: There is no complete run.
     """
     runs: list[StudyRun] = []
     left_out: dict[str, str] = {}
@@ -98,11 +98,11 @@ def find_runs(root: Path) -> tuple[list[StudyRun], dict[str, str]]:
             or not _names_checkpoints(record, path.parent)
             or record_fault(path)
         ):
-            left_out[place] = "not whole; train it again with run_full_matrix.py"
+            left_out[place] = "incomplete; train it again with run_full_matrix.py"
             continue
         run = StudyRun(root, record)
         if reason := difference(run.settings, settings.setdefault(run.group, run.settings)):
-            left_out[place] = f"other settings than the first seed of its group: {reason}"
+            left_out[place] = f"its settings differ from those of the first seed of its group: {reason}"
         else:
             runs.append(run)
     if not runs:
@@ -111,14 +111,14 @@ def find_runs(root: Path) -> tuple[list[StudyRun], dict[str, str]]:
 
 
 def _names_checkpoints(record: dict[str, Any], folder: Path) -> bool:
-    """Whether there are any, all of them below the folder of the run."""
+    """Whether the record names at least one checkpoint, and only checkpoints in the ``folder`` of the run."""
     with contextlib.suppress(InputError):
         return bool([path_inside(folder, name) for name in record["checkpoints"].values()])
     return False
 
 
 def group_runs(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:
-    """The runs of each group, by seed."""
+    """The runs of each group, sorted by seed; groups are in the order of their first run in ``runs``."""
     groups: dict[str, list[StudyRun]] = {}
     for run in sorted(runs, key=lambda run: run.summary["seed"]):
         groups.setdefault(run.group, []).append(run)

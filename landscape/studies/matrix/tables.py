@@ -1,4 +1,4 @@
-"""The numbers of a study as tables: groups of seeds in rows, measures in columns; from JSON alone."""
+"""Tables of the numbers of a study, from its JSON files: one row for each group of seeds, one column a measure."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -27,26 +27,31 @@ WAYS = {"line": "straight line", "aligned": "line after alignment", "curve": "Be
 
 @dataclass(frozen=True)
 class Measure:
-    """One number of a run."""
+    """A number that is known of every run.
+
+    ``of(summary, probes)`` is its value; None if it is not finite or was not measured.
+    """
 
     label: str
-    of: Callable[
-        [dict[str, Any], dict[str, Any]], float | None
-    ]  # of summary and probes; None where it is not finite or was not measured
+    of: Callable[[dict[str, Any], dict[str, Any]], float | None]
 
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of one configuration, which differ in the seed only."""
+    """The runs of one configuration, which differ only in the seed.
 
-    place: str  # folder below the experiments
-    runs: tuple[
-        tuple[dict[str, Any], dict[str, Any]], ...
-    ]  # (summary, probes) of each seed; probes are {} where they failed
+    ``runs`` holds the summary and the probes of each seed; probes that failed are an empty dict.
+    """
+
+    place: str  # folder below the folder of all experiments
+    runs: tuple[tuple[dict[str, Any], dict[str, Any]], ...]
     record: dict[str, Any]  # numbers of the group: pairs, paths
 
     def __getitem__(self, key: str) -> Any:
-        """A setting that all runs share: dataset, architecture, depth, width, activation, optimizer, parameters."""
+        """The value of a setting that all runs share.
+
+        Settings are dataset, architecture, depth, width, activation, optimizer and parameters.
+        """
         return self.runs[0][0][key]
 
     @property
@@ -54,17 +59,17 @@ class Group:
         return ", ".join(str(self[key]) for key in ("dataset", "architecture", "activation", "optimizer"))
 
     def settings(self, *without: str) -> dict[str, Any]:
-        """Data and training, without the seed and the settings named."""
+        """Settings of data and training, except the seed and the settings ``without``."""
         recipe = self.runs[0][0]["recipe"]
         training = {key: value for key, value in recipe["training"].items() if key not in ("seed", *without)}
         return {"dataset": recipe.get("dataset"), **training}
 
     def spread(self, measure: Measure) -> Spread:
-        """The measure over the seeds."""
+        """The values of ``measure`` over the seeds."""
         return Spread.of([measure.of(*run) for run in self.runs])
 
     def barriers(self, way: str) -> Spread:
-        """The rise of the loss between every two seeds on a way of `WAYS`."""
+        """The barriers between each pair of seeds on a way of `WAYS`."""
         return Spread.of([pair[way]["value"] for pair in self.record.get("pairs", [])])
 
 
@@ -103,14 +108,14 @@ GEOMETRY = [
 
 
 def geometry_of(groups: Sequence[Group]) -> list[Measure]:
-    """The measures of geometry, with every sharpness that was measured."""
+    """The measures of geometry, with all measures of sharpness that any of ``groups`` has."""
     probes = [probes for group in groups for _, probes in group.runs]
     names = dict.fromkeys(name for entry in probes for name in entry.get("sharpness", {}))
     return [*GEOMETRY, *(Measure(f"{name} sharpness", _probe("sharpness", name, "value")) for name in names)]
 
 
 def collect_groups(runs: Sequence[StudyRun]) -> list[Group]:
-    """All groups with their numbers, by data set, size, activation and optimizer."""
+    """All groups of ``runs`` with their numbers, sorted by data set, size, activation and optimizer."""
     groups = []
     for place, members in group_runs(runs).items():
         records = [(run.summary, read_record(run.path(PROBES), PROBES_FORM) or {}) for run in members]
@@ -120,7 +125,7 @@ def collect_groups(runs: Sequence[StudyRun]) -> list[Group]:
 
 
 def group_table(groups: Sequence[Group], measures: Sequence[Measure]) -> str:
-    """Mean ± standard deviation over seeds, one row a group."""
+    """A Markdown table of ``measures``, mean ± standard deviation over seeds, with one row for each group."""
     head = ["data set", "architecture", "layers x units", "activation", "optimizer", "seeds"]
     rows = [
         [
@@ -133,6 +138,6 @@ def group_table(groups: Sequence[Group], measures: Sequence[Measure]) -> str:
 
 
 def mean_of(group: Group, measure: Measure) -> float:
-    """The mean over seeds, NaN where no value is finite."""
+    """The mean of ``measure`` over the seeds; NaN if no value is finite."""
     spread = group.spread(measure)
     return spread.mean if spread.values else math.nan

@@ -1,4 +1,4 @@
-"""Seven normalisation layers in one network: training, landscape, curvature, sharpness, report."""
+"""A study of seven normalisation layers in the same network: training, landscape, curvature, sharpness, report."""
 
 from landscape.studies.normalizations.figures import normalization_figures
 from landscape.studies.normalizations.measuring import measure_curvature, measure_landscape, measure_sharpness

@@ -19,14 +19,19 @@ Networks = Mapping[str, Sequence[dict[str, Any]]]  # normalisation -> results of
 
 
 def normalization_figures(networks: Networks, surfaces: Mapping[str, Surface]) -> dict[str, tuple[str, Figure]]:
-    """File name -> (caption, figure); ``surfaces`` are those of the first seed."""
+    """The figures of the study: file name -> (caption, figure).
+
+    Args:
+        networks: Normalisation -> results of one network for each seed.
+        surfaces: Normalisation -> surface of the first seed.
+    """
     log_scale = range_hint(list(surfaces.values())) is not None
     landscapes = plot_comparison(list(surfaces.values()), titles=list(surfaces), log_scale=log_scale)
     figures = {
         "training.png": ("Training and validation", _training(networks)),
         "landscapes.png": ("Loss over a filter-normalised random plane, first seed, on one colour scale", landscapes),
     }
-    # Where nothing could be measured, of networks that have diverged, there is nothing to draw.
+    # Nothing can be measured of networks that have diverged, so figures without data are left out.
     if _measured(networks, "eigenvalues") or _measured(networks, "trace"):
         caption = "Largest eigenvalues and trace of the Hessian; bars: standard errors"
         figures["eigenvalues.png"] = (caption, _hessian(networks))
@@ -90,5 +95,5 @@ def _sharpness(networks: Networks) -> Figure:
 
 
 def _measured(networks: Networks, name: str) -> list[tuple[str, dict[str, Any]]]:
-    """(normalisation, result) of every network that has the result ``name``."""
+    """(normalisation, result) of every network for which the result ``name`` could be measured."""
     return [(norm, run[name]) for norm, runs in networks.items() for run in runs if "failed" not in run[name]]

@@ -1,4 +1,4 @@
-"""Landscape, curvature and sharpness of one trained network, stored under their recipes."""
+"""Landscape, curvature and sharpness of one trained network, stored with their recipes."""
 
 import functools
 import sys
@@ -21,7 +21,13 @@ __all__ = ["measure_curvature", "measure_landscape", "measure_sharpness"]
 
 
 def measure_landscape(surface: Surface, seed: int, stored: StoredResults) -> dict[str, Any]:
-    """The numbers of a surface: axes, losses, extremes, what it is of; kept in ``stored``."""
+    """The numbers of a surface (axes, losses, extremes, origin of the surface), computed once and stored in ``stored``.
+
+    Args:
+        surface: The surface.
+        seed: Seed of the network.
+        stored: The stored results of this normalisation.
+    """
     keys = ("slice", "data", "objective", "checkpoint", "interpolation", "method")
 
     def numbers() -> dict[str, Any]:
@@ -36,7 +42,10 @@ def measure_landscape(surface: Surface, seed: int, stored: StoredResults) -> dic
 def measure_curvature(
     study: NormalizationStudy, seed: int, checkpoint: Checkpoint, target: Objective, stored: StoredResults
 ) -> dict[str, dict[str, Any]]:
-    """Top eigenvalues, trace and spectral density of the Hessian, from ``stored`` or computed and stored there."""
+    """Top eigenvalues, trace and spectral density of the Hessian, by name, computed once and stored in ``stored``.
+
+    A result that cannot be measured is {"failed": reason}.
+    """
     kinds = curvature_measurements(target, checkpoint.model, study.curvature, seed=seed)
     return _measured(kinds, _numbers, seed, checkpoint, target, stored)
 
@@ -44,8 +53,11 @@ def measure_curvature(
 def measure_sharpness(
     study: NormalizationStudy, seed: int, checkpoint: Checkpoint, target: Objective, stored: StoredResults
 ) -> dict[str, dict[str, Any]]:
-    """All measures of sharpness, and those of all layers, from ``stored`` or computed and stored there."""
-    around = functools.cache(lambda: Neighbourhood(target, checkpoint.model))  # only where something is missing
+    """All measures of sharpness, and the sharpness of all layers, by name, computed once and stored in ``stored``.
+
+    A result that cannot be measured is {"failed": reason}.
+    """
+    around = functools.cache(lambda: Neighbourhood(target, checkpoint.model))  # not made if all results are stored
 
     def layers() -> tuple[Sharpness, ...]:
         return layer_sharpness_in(around(), samples=study.draws, seed=seed)
@@ -63,7 +75,7 @@ def _measured(
     target: Objective,
     stored: StoredResults,
 ) -> dict[str, dict[str, Any]]:
-    """The ``numbers`` of all results; of one that cannot be had {"failed": reason}."""
+    """The ``numbers`` of all results, by name; {"failed": reason} for one that cannot be measured."""
     shared = {
         "checkpoint": checkpoint.sha256,
         "data": target.samples.description["fingerprint"],
@@ -83,12 +95,12 @@ def _measured(
 
 
 def _records(measured: Sharpness | tuple[Sharpness, ...]) -> dict[str, Any]:
-    """One measure, or that of all layers, as JSON types."""
+    """One measure of sharpness, or the sharpness of all layers, as JSON types."""
     return measured.record if isinstance(measured, Sharpness) else {"layers": [result.record for result in measured]}
 
 
 def _numbers(measured: Eigenpairs | TraceEstimate | SpectralDensity) -> dict[str, Any]:
-    """A result without eigenvectors, and what it is of, as JSON types."""
+    """A result with its metadata, but without eigenvectors, as JSON types."""
     metadata = {key: value for key, value in measured.metadata.items() if key not in ("parameters", "versions")}
     fields = {name: value for name, value in vars(measured).items() if name not in ("vectors", "metadata")}
     return {**{name: np.asarray(value).tolist() for name, value in fields.items()}, "metadata": metadata}

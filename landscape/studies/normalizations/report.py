@@ -1,4 +1,4 @@
-"""The report of the study: numbers in, Markdown out, the same bytes for the same numbers."""
+"""The report of the study in Markdown, which has the same bytes for the same numbers."""
 
 import math
 import statistics
@@ -14,8 +14,8 @@ from landscape.studies.kit.tables import bullet_list, image, markdown_table, rep
 
 __all__ = ["WINDOW", "normalization_report", "smoothed_losses", "steps_to_loss", "unmeasured"]
 
-MARK = "†"  # of estimates that had not converged
-WINDOW = 20  # batches whose mean loss counts as the loss of training
+MARK = "†"  # marks estimates that had not converged
+WINDOW = 20  # number of batches over which the training loss is averaged
 
 NAMES = {
     "batch": "BatchNorm",
@@ -36,15 +36,14 @@ SHARPNESS_COLUMNS = {
     "adaptive-gaussian": "adaptive noise",
 }
 
-Network = Mapping[
-    str, dict[str, Any]
-]  # training, landscape, eigenvalues, trace, density, measures of sharpness, layers
+# The results of one network: training, landscape, eigenvalues, trace, density, measures of sharpness, layers.
+Network = Mapping[str, dict[str, Any]]
 Value = tuple[float | None, float | None, bool]  # value, standard error of its estimate, whether it converged
 Columns = Mapping[str, Callable[[Network], Value]]
 
 
 def smoothed_losses(epochs: Sequence[dict[str, Any]]) -> np.ndarray:
-    """Mean training loss of every 20 batches in a row; the first one is that of steps 1 to 20."""
+    """The moving average of the training loss over `WINDOW` successive batches; the first one ends at step `WINDOW`."""
     losses = np.array([loss for epoch in epochs for loss in epoch["batch_losses"]])
     sums = np.cumsum(np.concatenate([[0.0], losses]))
     means: np.ndarray = (sums[WINDOW:] - sums[:-WINDOW]) / WINDOW
@@ -52,13 +51,16 @@ def smoothed_losses(epochs: Sequence[dict[str, Any]]) -> np.ndarray:
 
 
 def steps_to_loss(epochs: Sequence[dict[str, Any]], target: float) -> int | None:
-    """Training steps after which the mean loss of 20 batches in a row is first at most ``target``; None if never."""
+    """The number of steps after which the mean loss of `WINDOW` successive batches is first at most ``target``.
+
+    None if it never is.
+    """
     reached = np.flatnonzero(smoothed_losses(epochs) <= target)
     return WINDOW + int(reached[0]) if reached.size else None
 
 
 def unmeasured(networks: Mapping[str, Sequence[Network]]) -> list[str]:
-    """What could not be measured of which normalisation, and why."""
+    """A line for each result that could not be measured, with the normalisation and the reason."""
     return [
         f"{name} of {norm}: {result['failed']}"
         for norm, runs in networks.items()
@@ -75,23 +77,23 @@ def normalization_report(
     target_loss: float,
     figures: Mapping[str, str],
 ) -> str:
-    """Markdown with tables of all ``networks`` (normalisation -> one entry a seed), and what they rest on.
+    """The report of the study as Markdown text.
 
-    Cells hold the mean over seeds and, from two seeds on, plus and minus the standard deviation over them (of a
-    sample: division by their number less one). With one seed they hold its value; ± is then the standard error of a
-    random estimate, where there is one. A dagger marks estimates that had not converged.
+    With several seeds, cells of tables hold the mean ± the sample standard deviation over seeds (with divisor n - 1).
+    With one seed they hold its value, ± the standard error if the value is a random estimate. A dagger marks estimates
+    that had not converged.
 
     Args:
-        networks: the results of every network, all normalisations with the same seeds.
-        facts: what the reader has to know: data, training, settings; one line each.
-        target_loss: training loss that the speed is measured to.
-        figures: caption -> path of a figure, relative to the report.
+        networks: Normalisation -> results of one network for each seed, with the same seeds for all normalisations.
+        facts: Name -> one line about data, training or settings.
+        target_loss: Training loss that defines the training speed, see `steps_to_loss`.
+        figures: Caption -> path of a figure, relative to the report.
     """
     seeds = len(next(iter(networks.values())))
     spread = (
         f"Mean ± standard deviation over {seeds} seeds."
         if seeds > 1
-        else "One seed: nothing here tells how much other seeds would differ. ± is the standard error of a random "
+        else "There is one seed only, so the variation between seeds is unknown. ± is the standard error of a random "
         "estimate on the same network and samples."
     )
     names = "; ".join(f"{norm} = {NAMES[norm]}" for norm in networks)
@@ -99,11 +101,11 @@ def normalization_report(
         "# Seven normalisation layers in one network" if len(networks) == 7 else "# Normalisation layers compared",
         bullet_list(facts),
         f"**{SHARPNESS_CAUTION}**",
-        f"{spread} {MARK} marks a number whose estimate had not converged within its limit of work.",
+        f"{spread} {MARK} marks a number whose estimate had not converged when its budget of work was used up.",
         "## Training",
         _table(networks, _training(target_loss)),
-        "The training loss is the running one of the last epoch, with dropout; the seconds are those of a machine that "
-        "may have had other work.",
+        "The training loss is the running average of the last epoch, with dropout. The seconds were measured on a "
+        "machine that may have had other work to do.",
         "## Around the solution",
         _table(networks, AROUND),
         "## Sharpness",
@@ -128,7 +130,7 @@ def _table(networks: Mapping[str, Sequence[Network]], columns: Columns) -> str:
 
 
 def _layer_table(networks: Mapping[str, Sequence[Network]]) -> str:
-    """Layers with weights of their own in every network: normalisation layers differ."""
+    """The sharpness of the layers that all networks have, that is, without the normalisation layers."""
     layers = ["conv1", "conv2", "conv3", "fc1", "fc2"]
 
     def of(layer: str) -> Callable[[Network], Value]:
@@ -139,21 +141,21 @@ def _layer_table(networks: Mapping[str, Sequence[Network]]) -> str:
         return value
 
     note = (
-        "Average rise of the loss under Gaussian noise in one layer alone, of a tenth of the norm of each of its "
-        "parameters."
+        "Average rise of the loss under Gaussian noise in one layer alone. The noise has a tenth of the norm of each "
+        "parameter of the layer."
     )
     return note + "\n\n" + _table(networks, {layer: of(layer) for layer in layers})
 
 
 def _cell(values: Sequence[Value]) -> str:
-    known = [value for value, _, _ in values]
-    spread = Spread.of(known)
+    numbers = [value for value, _, _ in values]
+    spread = Spread.of(numbers)
     text = str(spread)
     if len(values) == 1 and spread.values:
         error = values[0][1]
         text = with_error(spread.mean, math.nan if error is None else error)
-    elif isinstance(known[0], int) and len(set(known)) == 1:  # a count that all of them share
-        text = number(known[0])
+    elif isinstance(numbers[0], int) and len(set(numbers)) == 1:  # a count that all networks share
+        text = number(numbers[0])
     return text + ("" if all(converged for *_, converged in values) else MARK)
 
 
@@ -162,7 +164,7 @@ def _plain(value: float | None) -> Value:
 
 
 def _estimate(result: dict[str, Any]) -> Value:
-    """Value, standard error and convergence; nothing where it could not be had."""
+    """Value, standard error and convergence of a ``result``; no value if it could not be measured."""
     if "failed" in result:
         return None, None, True
     return result["value"], result["standard_error"], result["converged"] is not False
@@ -175,7 +177,7 @@ def _top_eigenvalue(result: dict[str, Any]) -> Value:
 
 
 def _training(target_loss: float) -> Columns:
-    """How the networks were trained, and how well they do."""
+    """The columns of the table of training."""
 
     def last(quantity: str, factor: int = 1) -> Callable[[Network], Value]:
         return lambda network: _plain(factor * network["training"]["epochs"][-1][quantity])
@@ -192,7 +194,7 @@ def _training(target_loss: float) -> Columns:
 
 
 def _definitions(networks: Mapping[str, Sequence[Network]]) -> str:
-    """Definition, radius and source of every measure that any network has."""
+    """Definition, radius and source of each measure of sharpness that was measured for some network."""
     lines = {}
     for measure, title in SHARPNESS_COLUMNS.items():
         results = [run[measure] for runs in networks.values() for run in runs if "failed" not in run[measure]]

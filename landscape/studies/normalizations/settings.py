@@ -1,4 +1,4 @@
-"""What the comparison of normalisation layers trains and measures."""
+"""The settings of the comparison of normalisation layers."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,43 +16,45 @@ MOST = 1_000_000  # samples, steps or draws
 
 @dataclass(frozen=True, kw_only=True)
 class NormalizationStudy:
-    """Which networks are trained and how, and what is measured of them."""
+    """The networks to train, their training, and the measurements."""
 
     norms: tuple[Normalization, ...] = NORMALIZATIONS
     """Normalisation layers to compare."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds of initial weights, order of samples and dropout: one network each; two or more give error bars."""
+    """Seeds of the initial weights, the order of samples and dropout; one network is trained for each seed, and two or
+    more seeds give error bars."""
     dataset: str = "mnist"
     """Data set: mnist, fashion-mnist, mnist-5k, digits, ... (see train_classifier.py)."""
     subset: int | None = 10_000
-    """Take the first SUBSET training samples only (None: all); the test set stays whole."""
+    """Number of training samples; the first ones are taken. None takes all. The test set is always used whole."""
     validation: float = 0.1
-    """Share of every class of them that is kept for validation."""
+    """Share of these training samples, in every class, that is held out for validation."""
     epochs: int = 3
-    """Passes over the training samples."""
+    """Number of passes over the training samples."""
     train_batch_size: int = 64
-    """Samples per step."""
+    """Number of samples per training step."""
     lr: float = 0.02
     """Learning rate of SGD, the same for every normalisation."""
     momentum: float = 0.9
     """Momentum of SGD."""
     target_loss: float = 0.3
-    """Training speed: steps until the mean loss of 20 training batches in a row is no higher."""
+    """Training loss that defines the training speed: the report counts the steps until the mean loss of 20 successive
+    batches is at most this value."""
     samples: int = 500
-    """Training samples of the landscapes, the same for every network."""
+    """Number of training samples for the landscapes, the same for every network."""
     curvature_samples: int = 200
-    """Training samples of eigenvalues, trace, density and sharpness, the same for every network."""
+    """Number of training samples for eigenvalues, trace, density and sharpness, the same for every network."""
     curvature: CurvatureSettings = CurvatureSettings(  # noqa: RUF009 (frozen)
         k=3, tol=1e-3, relative_error=0.05, max_products=60, probes=2, steps=30
     )
-    """Eigenvalues, trace and spectral density of the Hessian."""
+    """Settings of eigenvalues, trace and spectral density of the Hessian."""
     draws: int = 10
-    """Pairs of random perturbations of the averages."""
+    """Number of pairs of random perturbations for the measures of sharpness that are averages."""
     ascent_steps: int = 10
-    """Steps of the searches for a maximum, each from one start."""
+    """Number of ascent steps for the measures of sharpness that are maxima."""
 
     def check(self) -> None:
-        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        """Raise InputError, with one line that says what to change, if a value is out of range."""
         for what in ("norms", "seeds"):
             values = getattr(self, what)
             if not values or len(set(values)) < len(values):
@@ -70,25 +72,25 @@ class NormalizationStudy:
         if self.subset is not None and max(self.samples, self.curvature_samples) > self.subset:
             raise InputError(
                 f"samples is {self.samples} and curvature_samples {self.curvature_samples}, but the subset has "
-                f"{self.subset}; take fewer of them, or a larger subset"
+                f"{self.subset} samples; use fewer samples, or a larger subset"
             )
         for seed in self.seeds:
             self.training(seed).check()
 
     def training(self, seed: int) -> Training:
-        """How a network is trained from ``seed``."""
+        """The settings of the training of the network with this ``seed``."""
         return Training(
             epochs=self.epochs, batch_size=self.train_batch_size, lr=self.lr, momentum=self.momentum, seed=seed
         )  # fmt: skip
 
     @property
     def facts(self) -> dict[str, str]:
-        """How the networks were trained and what they were measured on, for a report."""
+        """The facts about training and measurements that a report states, by name."""
         training = asdict(self.training(self.seeds[0]))
-        kept = ("optimizer", "lr", "momentum", "batch_size", "epochs")
+        stated = ("optimizer", "lr", "momentum", "batch_size", "epochs")
         return {
-            "network": "NormCNN, the same initial weights, samples and order under every normalisation",
-            "training": ", ".join(f"{name.replace('_', ' ')} {training[name]}" for name in kept),
+            "network": "NormCNN, with the same initial weights, samples and order of samples for every normalisation",
+            "training": ", ".join(f"{name.replace('_', ' ')} {training[name]}" for name in stated),
             "seeds": ", ".join(map(str, self.seeds)),
             "landscape": f"{self.samples:,} training samples",
             "curvature and sharpness": f"{self.curvature_samples:,} training samples, dropout off, trained statistics "
@@ -101,5 +103,5 @@ class NormalizationStudy:
         return ((norm, seed) for seed in self.seeds for norm in self.norms)
 
     def name(self, norm: str, seed: int) -> str:
-        """What the files of one network are called."""
+        """The name of one network in file names."""
         return norm if seed == self.seeds[0] else f"{norm}_seed{seed}"

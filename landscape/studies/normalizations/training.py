@@ -1,4 +1,4 @@
-"""Trained networks of the study: their data, their histories and their checkpoints."""
+"""The trained networks of the study, with their data, histories and checkpoints."""
 
 import time
 from dataclasses import asdict
@@ -21,11 +21,11 @@ from landscape.training.loop import fit, score
 
 __all__ = ["study_data", "train_normalization"]
 
-SPLIT_SEED = 0  # of the split into training and validation data, which all networks share
+SPLIT_SEED = 0  # seed of the split into training and validation data, which all networks share
 
 
 def study_data(study: NormalizationStudy, data_dir: Path) -> dict[str, Data]:
-    """The splits "train", "validation" (a share of every class of the training data) and "test"."""
+    """The data of the splits "train", "validation" (a share of every class of the training data) and "test"."""
     data = load_dataset(study.dataset, split="train", data_dir=data_dir, limit=study.subset)
     train, validation = data.divided(study.validation, seed=SPLIT_SEED)
     return {"train": train, "validation": validation, "test": load_dataset(data.name, split="test", data_dir=data_dir)}
@@ -40,11 +40,11 @@ def train_normalization(
     stored: StoredResults,
     device: str = "auto",
 ) -> tuple[dict[str, Any], Checkpoint]:
-    """The history of a trained network and its checkpoint at ``path``, both made unless they are there already.
+    """Train a network, unless its history and its checkpoint at ``path`` exist, and return both.
 
-    An interrupted training goes on from a file beside ``path``, on the CPU to the same numbers. The history has one
-    entry an epoch: train_loss and train_accuracy (running, with dropout), batch_losses, validation_loss and
-    validation_accuracy (after it), lr, seconds.
+    An interrupted training continues from a file beside ``path``; on the CPU it gives the same numbers as one without
+    interruption. The history has one entry for each epoch: train_loss and train_accuracy (running averages, with
+    dropout), batch_losses, validation_loss and validation_accuracy (at its end), lr, seconds.
     """
     settings = asdict(study.training(seed))
     shape, classes = tuple(data["train"].inputs.shape[1:]), len(data["train"].classes)
@@ -86,7 +86,7 @@ def _trained(
     def note_epoch(_: int, __: nn.Module, metrics: dict[str, Any]) -> None:
         nonlocal began
         now = time.perf_counter()
-        metrics["batch_losses"] = torch.stack(losses).tolist()  # kept by the state, with all metrics
+        metrics["batch_losses"] = torch.stack(losses).tolist()  # stored with the metrics in the state of training
         metrics["seconds"], began = round(now - began, 3), now
         losses.clear()
 
@@ -120,7 +120,7 @@ def _trained(
 
 
 def _checkpoint_fault(path: Path, result: dict[str, Any]) -> str | None:
-    """In what the checkpoint at ``path`` differs from the one that ``result`` tells of."""
+    """The reason why the checkpoint at ``path`` is not the one of ``result``; None if it is."""
     if not path.is_file():
         return f"its checkpoint {path.name} is missing"
     return None if file_hash(path) == result.get("checkpoint") else f"its checkpoint {path.name} was changed"
