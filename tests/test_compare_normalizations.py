@@ -268,7 +268,7 @@ def test_the_report_shows_spread_over_seeds_or_standard_errors_and_marks_what_di
     assert "| none | 458,570 |" in several and "12,346" in several
     assert "| 3 ± 2.6 |" in several  # mean and standard deviation of 1, 2, 6
     single = ll.studies.normalization_report({"none": networks([4.0], converged=False)}, **options)
-    assert "| 4 ± 0.5† |" in single and "| 2† |" in single and "One seed" in single
+    assert "| 4 ± 0.5† |" in single and "| 2† |" in single and "There is one seed only" in single
     assert "![A figure](figures/a.png)" in single and ll.cli.SHARPNESS_CAUTION in single
     assert single == ll.studies.normalization_report({"none": networks([4.0], converged=False)}, **options)
 

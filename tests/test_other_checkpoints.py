@@ -181,7 +181,7 @@ def test_metrics_are_compared_within_the_noise_of_a_subset(here, monkeypatch):
         if fits:
             ll.cli.confirm_metrics(checkpoint, ll.cli.Evaluation(device="cpu"))
             continue
-        with pytest.raises(ll.InputError, match="does not reach"):
+        with pytest.raises(ll.InputError, match="does not have its stored metrics"):
             ll.cli.confirm_metrics(checkpoint, ll.cli.Evaluation(device="cpu"))
 
 

@@ -173,7 +173,7 @@ def test_adapters_leave_the_function_as_it_is_and_their_step_is_that_of_the_dens
         (["--sequence-length", "5000"], "fewer than one sequence of 5,000; give a longer text, or shorter sequences"),
         (["--resolution", "4"], "resolution is 4; an odd number puts the model itself on the grid"),
         (["--parameters", "nothing*"], "'nothing*' matches no parameter"),
-        (["--lora", "0"], "lora is '0'; give a rank from 1 on, or a folder of adapters"),
+        (["--lora", "0"], "lora is '0'; give a rank of at least 1, or a folder of adapters"),
         (["--lora", "2", "--parameters", "mlp"], "parameters and lora both choose the moved parameters"),
         (["--adapter-steps", "9"], "--adapter-steps has no effect without a rank of adapters to train"),
         (["--width", "9"], "width is 9, no multiple of 2 heads"),

@@ -225,7 +225,7 @@ def load_language_subject(
 def with_adapters(
     subject: LanguageSubject, choice: LanguageChoice, training: LanguageTraining, out: Path, *, force: bool = False
 ) -> nn.Module:
-    """The network of ``subject`` with adapters, which are loaded from a folder, or trained and recorded once in ``out``.
+    """The network of ``subject`` with adapters, loaded from a folder, or trained and recorded once in ``out``.
 
     All its parameters require gradients, so that planes can move the weights or the adapters.
     """

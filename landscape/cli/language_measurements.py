@@ -140,7 +140,7 @@ class LanguageMeasurements:
         return {part: self.choice.objective_of(model, text) for part, text in self.subject.parts.items()}
 
     def _span(self, name: str, slice_: Slice, rise: float) -> float:
-        """The coordinate at which the loss of the first part has risen by ``rise`` along ``slice_``; 1 if there is none."""
+        """The coordinate along ``slice_`` where the first part's loss has risen by ``rise``; 1 if there is none."""
         recipe = {
             "slice": slice_.fingerprint,
             "rise": rise,

@@ -1,4 +1,4 @@
-"""The unit at each place of every activation, parameter and buffer that a pass meets."""
+"""Labels: the unit that each element of an activation, parameter or buffer holds during a forward pass."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ __all__ = ["Labels"]
 
 @dataclass(frozen=True)
 class _Elements:
-    """Labels below zero: the elements of one parameter or buffer, of which only some have been taken."""
+    """A range of negative labels for the elements of a parameter or buffer, of which an operation took a part."""
 
     start: int
     name: str
@@ -26,29 +26,29 @@ class _Elements:
 
 
 class Labels:
-    """The labels of all activations, parameters and buffers: the unit at each of their places."""
+    """The labels of all activations, parameters and buffers of a forward pass."""
 
     def __init__(self, model: nn.Module, constants: Collection[str]):
         self.units, self.constants = Units(), constants
         self.tensors = dict([*model.named_parameters(), *model.named_buffers()])
         self.names = {id(tensor): name for name, tensor in self.tensors.items()}
-        self.known: dict[int, tuple[Tensor, Tensor]] = {}  # id -> (tensor, its labels); the tensor keeps its id
-        self.held: dict[Place | Reading, np.ndarray] = {}  # the units that each of them holds
-        self.unused: dict[Place, np.ndarray] = {}  # which entries along each axis the pass has not read
+        self.known: dict[int, tuple[Tensor, Tensor]] = {}  # id -> (tensor, labels); a stored tensor keeps its id
+        self.held: dict[Place | Reading, np.ndarray] = {}  # the units along each place and reading
+        self.unused: dict[Place, np.ndarray] = {}  # masks of the entries along each axis that the pass has not read
         self.elements: list[_Elements] = []
 
     def knows(self, tensor: Tensor) -> bool:
-        """Whether units are held by ``tensor``, or may be."""
+        """Whether ``tensor`` holds units: whether it is labelled, or is a parameter or buffer."""
         return id(tensor) in self.known or id(tensor) in self.names
 
     def put(self, tensor: Tensor, labels: Tensor) -> None:
-        """Give ``tensor`` these ``labels``, which are not kept where every place stands for itself."""
+        """Store the ``labels`` of ``tensor``, unless no element of it can be permuted."""
         self.known[id(tensor)] = (tensor, labels)
         if labels.numel() == 0 or (labels.flatten()[0] == PINNED and bool((labels == PINNED).all())):
             del self.known[id(tensor)]
 
     def of(self, tensor: Tensor) -> Tensor:
-        """A unit for each place, or below zero the number of an element of a parameter."""
+        """Labels of the elements of ``tensor``: a unit, or a negative number for an element of a parameter."""
         if id(tensor) in self.known:
             labels = self.known[id(tensor)][1]
             return torch.where(labels < 0, labels, torch.from_numpy(self.units.root)[labels.clamp(min=0)])
@@ -61,7 +61,7 @@ class Labels:
         return labels
 
     def are_same(self, tensors: Iterable[Tensor]) -> bool:
-        """Whether every place of ``tensors``, all activations, holds one value for all units."""
+        """Whether all ``tensors`` are activations with one value for all units at every element."""
         return all(id(each) in self.known and bool((self.known[id(each)][1] == SAME).all()) for each in tensors)
 
     def is_parameter(self, tensor: Tensor) -> bool:
@@ -73,39 +73,47 @@ class Labels:
         return self.is_parameter(tensor) and sum(size > 1 for size in tensor.shape) > 1
 
     def factors(self, tensor: Tensor, axes: Sequence[str | None]) -> tuple[list[Factor], list[str]]:
-        """How units vary along the named ``axes`` of ``tensor``, and along which of them it varies but no units do."""
-        named = {axis: k for k, axis in enumerate(axes) if axis is not None and tensor.shape[k] > 1}
+        """The units along the named ``axes`` of ``tensor``, and the axes along which values vary but units do not.
+
+        Axes without a name, and those of length one, are left out.
+        """
+        index = {axis: k for k, axis in enumerate(axes) if axis is not None and tensor.shape[k] > 1}
         if id(tensor) not in self.known:
             if id(tensor) in self.names:
                 name = self.names[id(tensor)]
-                return [Factor((axis,), self.place(name, k)) for axis, k in named.items()], []
-            return [], [axis for axis, k in named.items() if _differs(tensor, k)]
+                return [Factor((axis,), self.place(name, k)) for axis, k in index.items()], []
+            return [], [axis for axis, k in index.items() if _differs(tensor, k)]
         labels = self.of(tensor)
         if bool((labels < 0).any()):
-            return self._factors_of_elements(labels, named), []
+            return self._factors_of_elements(labels, index), []
         if bool((labels == SAME).all()):
             return [], []
-        varying = [axis for axis, k in named.items() if _varies(labels, k)]
-        still = [axis for axis, k in named.items() if axis not in varying and tensor.stride(k)]
-        others = [k for k in range(labels.ndim) if k not in {named[axis] for axis in varying}]
+        varying = [axis for axis, k in index.items() if _varies(labels, k)]
+        still = [axis for axis, k in index.items() if axis not in varying and tensor.stride(k)]
+        others = [k for k in range(labels.ndim) if k not in {index[axis] for axis in varying}]
         codes = _compressed(labels, others).numpy()
         return ([Factor(tuple(varying), codes)] if varying else []), still
 
-    def _factors_of_elements(self, labels: Tensor, named: Mapping[str, int]) -> list[Factor]:
-        """How the places of a parameter vary along the axes of a part of it, or of another shape of it."""
+    def _factors_of_elements(self, labels: Tensor, index: Mapping[str, int]) -> list[Factor]:
+        """The units of a parameter along the axes of a part or a reshaped form of it.
+
+        Args:
+            labels: Negative labels of its elements.
+            index: The number of each named axis.
+        """
         number = -1 - labels.numpy()
         source = next(each for each in reversed(self.elements) if each.start <= number.min())
         factors = []
-        for axis, index in enumerate(np.unravel_index(number - source.start, source.shape)):
-            varying = [key for key, k in named.items() if _varies(torch.from_numpy(index + 1), k)]
+        for axis, entry in enumerate(np.unravel_index(number - source.start, source.shape)):
+            varying = [name for name, k in index.items() if _varies(torch.from_numpy(entry + 1), k)]
             if varying:
-                others = tuple(k for k in range(index.ndim) if k not in {named[key] for key in varying})
-                codes = self.place(source.name, axis, used=index)[index.min(others) if others else index]
+                others = tuple(k for k in range(entry.ndim) if k not in {index[name] for name in varying})
+                codes = self.place(source.name, axis, read=entry)[entry.min(others) if others else entry]
                 factors.append(Factor(tuple(varying), codes))
         return factors
 
-    def place(self, name: str, axis: int, used: Any = slice(None)) -> np.ndarray:
-        """The units along an ``axis`` of a parameter or buffer, new ones when it is met first."""
+    def place(self, name: str, axis: int, read: Any = slice(None)) -> np.ndarray:
+        """The units along an ``axis`` of a parameter or buffer, of which the entries ``read`` are marked as read."""
         key = Place(name, axis)
         if key not in self.held:
             tensor = self.tensors[name]
@@ -118,11 +126,11 @@ class Labels:
                 alike = self.units.fresh(len(slices), pinned=True) if len(slices) > 1 else np.array([SAME])
                 self.held[key] = alike[number.ravel()]
             self.unused[key] = np.full(tensor.shape[axis], True)
-        self.unused[key][used] = False
+        self.unused[key][read] = False
         return self.held[key]
 
     def check_whole(self, tensor: Tensor) -> None:
-        """Refuse to go on with a parameter of which it is not known along which axis it holds units."""
+        """Raise InputError if ``tensor`` is a parameter with several axes, because its units are unknown here."""
         if self.is_ambiguous(tensor):
             raise InputError(
                 f"cannot align: {self.name_of(tensor)!r} {tuple(tensor.shape)} is used outside of a linear, "
@@ -130,14 +138,14 @@ class Labels:
             )
 
     def name_of(self, tensor: Tensor) -> str:
-        """The name of a parameter, or that of which ``tensor`` is a part."""
+        """The name of the parameter that ``tensor`` is, or is a part of."""
         if id(tensor) in self.names:
             return self.names[id(tensor)]
         number = -1 - int(self.of(tensor).flatten()[0])
         return next(each.name for each in reversed(self.elements) if each.start <= number)
 
     def pin(self, outputs: Iterable[Tensor]) -> None:
-        """Note that the ``outputs`` stay as they are, and what the pass has not read."""
+        """Pin the units of the ``outputs`` and all entries of parameters that the pass has not read."""
         for tensor in outputs:
             for factor in self.factors(tensor, trailing(tensor.ndim))[0]:
                 self.units.join(factor.codes, np.array(PINNED))
@@ -146,7 +154,7 @@ class Labels:
 
 
 def _differs(tensor: Tensor, axis: int) -> bool:
-    """Whether values differ along ``axis``, as far as is known: those of masks are compared."""
+    """Whether values may differ along ``axis``; only masks, whose values do not depend on samples, are compared."""
     if tensor.stride(axis) == 0:
         return False
     is_mask = tensor.dtype == torch.bool or (
@@ -156,7 +164,7 @@ def _differs(tensor: Tensor, axis: int) -> bool:
 
 
 def _varies(labels: Tensor, axis: int) -> bool:
-    """Whether different units lie along ``axis``; what is the same for all units may lie among them."""
+    """Whether there are different units along ``axis``, apart from elements that are the same for all units."""
     if labels.shape[axis] == 1 or labels.stride(axis) == 0:
         return False
     for other in range(labels.ndim):
@@ -167,7 +175,7 @@ def _varies(labels: Tensor, axis: int) -> bool:
 
 
 def _compressed(labels: Tensor, axes: Sequence[int]) -> Tensor:
-    """Labels without the ``axes``, along which they are equal or the same for all units."""
+    """Labels without the ``axes``, along which they are equal apart from those that are the same for all units."""
     for axis in axes:
         if labels.stride(axis) == 0:
             labels = labels.narrow(axis, 0, 1)
