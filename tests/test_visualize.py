@@ -240,7 +240,10 @@ WRONG = {
     "surface": (["--from", "garbage.pth"], "garbage.pth is no surface file"),
     "pattern": (["--ignore", "layer7.*"], "matches no parameter"),
     "parameters": (["--parameters", "layer7.*"], "'layer7.*' matches no parameter"),
-    "shortcut": (["--parameters", "attention"], "no name of this network tells that it is 'attention'"),
+    "shortcut": (
+        ["--parameters", "attention"],
+        "no parameter of this network is named like a layer of the kind 'attention'",
+    ),
     "nothing moves": (["--ignore", "*"], "no parameter"),
     "mini-batches": (["--minibatches", "3", "--batch-size", "50"], "cannot draw 3 mini-batches of 50 samples: digits"),
     "rise": (["--range", "auto", "--rise", "-1"], "rise must be a positive number"),
