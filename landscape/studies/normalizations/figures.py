@@ -79,7 +79,7 @@ def _densities(networks: Networks) -> Figure:
 
 
 def _draw_density(density: SpectralDensity, ax: Axes) -> None:
-    """Without its legend, which a small panel has no room for; the caption says the same."""
+    """Draw the density without its legend, for which a small panel has no room; the caption says the same."""
     if (legend := plot_spectrum(density, ax).get_legend()) is not None:
         legend.remove()
 
