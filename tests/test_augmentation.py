@@ -54,5 +54,5 @@ def test_the_images_of_a_batch_keep_their_order_and_the_seed_decides():
 
 
 def test_data_that_are_no_images_are_refused():
-    with pytest.raises(InputError, match="augment crop needs images, but the samples of toy are none"):
+    with pytest.raises(InputError, match="augment crop needs images, which toy does not contain"):
         Augmentation("crop", data((7, 2)), torch.Generator())

@@ -191,7 +191,7 @@ def test_a_budget_gives_every_checkpoint_the_samples_that_the_dearest_affords(fo
     assert found[0]["data"]["fingerprint"] == found[1]["data"]["fingerprint"]
     assert all(each["interpolation"]["tolerance"] == 0.05 for each in found)
     log = (folder / "comparison_results" / "comparison_log_train.txt").read_text()
-    assert "120 s pay for 30 of 100 samples (standard error expected to be 6.00% of the loss)" in log
+    assert "120 s allow 30 of 100 samples (standard error expected to be 6.00% of the loss)" in log
     before = stamps(folder / "comparison_results")
     assert compare(*options) == 0 and stamps(folder / "comparison_results") == before  # nothing is planned again
     assert compare(*options, "--subset", "80") == 0  # unless it is of something else

@@ -238,7 +238,7 @@ def test_an_array_that_tells_more_than_it_has_is_refused(tmp_path, little_memory
     arrays = {key: value for key, value in surface().stored_arrays().items() if key != "loss"}
     arrays["metadata"] = "{}"
     bomb(tmp_path / "s.npz", "loss", {"descr": "<f8", "fortran_order": False, "shape": (2**30, 2)}, 0, arrays)
-    refused(ll.Surface.load, tmp_path / "s.npz", "its header tells")
+    refused(ll.Surface.load, tmp_path / "s.npz", "its header declares")
 
 
 # ---------------------------------------------------------------- finished points
@@ -370,7 +370,7 @@ def test_a_tensor_larger_than_its_bytes_is_refused(tmp_path):
         assert pickled.count(b"K$") == 1  # 36 numbers
         return pickled.replace(b"K$", b"K\xff")
 
-    refused(load_checkpoint, with_pickle(tmp_path / "model.pth", edit), "has not the size that is declared")
+    refused(load_checkpoint, with_pickle(tmp_path / "model.pth", edit), "does not have the declared size")
 
 
 # ---------------------------------------------------------------- files of other programs

@@ -345,7 +345,7 @@ def test_interrupted_training_is_resumed_to_the_same_bits(here, monkeypatch, cap
     run_script(script(name), [*TOY, "--out", "other.pth"])  # another run is in nobody's way
     trained = [1, 2]
     run_script(script(name), arguments)
-    assert trained == [1, 2, 3, 4] and "Going on with the interrupted training" in capsys.readouterr().out
+    assert trained == [1, 2, 3, 4] and "Resuming the interrupted training" in capsys.readouterr().out
     resumed = load_checkpoint("model.pth")
     assert resumed.sha256 == whole.sha256 and resumed.metadata["metrics"] == whole.metadata["metrics"]
     assert {path.name for path in here.iterdir()} == {"model.pth", "other.pth"}

@@ -51,7 +51,7 @@ class Subject:
     model: str | None = None
     """FILE.py:FUNCTION that built the network of the checkpoint, if it is your own; THAT FILE IS RUN."""
     accept_mismatch: bool = False
-    """Continue although the network does not reach the test loss and accuracy stored in its checkpoint."""
+    """Continue even if the network does not have the test loss and accuracy that are stored in its checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class ModelOptions:
 
 
 def check_training(training: Training, usual: Training) -> None:
-    """Raise InputError for a setting out of range or without effect; ``usual`` is what stands where none is given."""
+    """Raise InputError for a setting that is out of range or has no effect; ``usual`` holds the defaults."""
     training.check()
     if not training.milestones:
         refuse_unused("without --milestones", gamma=(training.gamma, usual.gamma))
@@ -248,13 +248,13 @@ def check_training(training: Training, usual: Training) -> None:
 
 
 def check_all(*settings: Checked) -> None:
-    """Let every one of ``settings`` refuse what it cannot be."""
+    """Check the values of all ``settings``; the first one out of range raises InputError."""
     for one in settings:
         one.check()
 
 
 def check_resolution(resolution: int | tuple[int, int]) -> None:
-    """Raise InputError where a grid of that many points along both axes, or along each, cannot be evaluated."""
+    """Raise InputError unless ``resolution``, the number of grid points along both or each of the axes, is valid."""
     sizes = (resolution, resolution) if isinstance(resolution, int) else resolution
     if min(sizes) < 2:
         raise InputError(f"resolution must be at least 2 points an axis, not {min(sizes)}")
@@ -263,7 +263,7 @@ def check_resolution(resolution: int | tuple[int, int]) -> None:
 
 
 def check_levels(levels: int) -> None:
-    """Raise InputError where contours in that many bands cannot be drawn."""
+    """Raise InputError if contours with so many bands cannot be drawn."""
     check_style("contour", levels)
     check_count("levels", levels, most=MOST_LEVELS)
 

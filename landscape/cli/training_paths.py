@@ -1,4 +1,4 @@
-"""The training runs whose paths are drawn: trained and recorded now, or made of checkpoints."""
+"""The training runs whose paths are drawn: trained and recorded now, or read from checkpoints."""
 
 import hashlib
 import itertools
@@ -44,33 +44,33 @@ __all__ = ["PathSource", "RecordedPaths", "record_paths"]
 
 @dataclass(frozen=True)
 class PathSource:
-    """Which runs are drawn: several may share one plane."""
+    """The training runs to draw; several runs share one plane."""
 
     model: str | None = None
-    """Model by name, as for train_classifier.py; None is simplenet, or what the checkpoints name. The file of
-    FILE.py:FUNCTION is run."""
+    """Name of the model, as for train_classifier.py, or FILE.py:FUNCTION, which runs that file. None stands for
+    simplenet, or for the model of the checkpoints."""
     dataset: str = "auto"
     """Data set: mnist, fashion-mnist, cifar10, mnist-5k, digits, folder:PATH, or auto (all of MNIST if it is there or
     can be downloaded, otherwise mnist-5k, with a warning)."""
     data_dir: Path = Path("data")
     """Folder of the data sets, also for downloads."""
     limit: int | None = 1000
-    """Train on the first LIMIT samples only; None is all of them."""
+    """Number of training samples; the first ones are taken. None takes all."""
     seeds: tuple[int, ...] = ()
-    """One run for each seed."""
+    """Seeds; one run is trained for each."""
     optimizers: tuple[Literal["sgd", "adam"], ...] = ()
-    """One run for each optimizer."""
+    """Optimizers; one run is trained for each."""
     lrs: tuple[float, ...] = ()
-    """Learning rates, one run for each."""
+    """Learning rates; one run is trained for each."""
     checkpoints: tuple[Path, ...] = ()
-    """Draw these instead of training: three or more; those of one folder are one run."""
+    """Draw these checkpoints, at least three, instead of training; checkpoints in one folder are one run."""
     accept_mismatch: bool = False
-    """Continue where the last checkpoint does not reach the test loss and accuracy that are stored in it."""
+    """Continue even if the last checkpoint does not have the test loss and accuracy that are stored in it."""
 
     def check(self, training: Training, usual: Training, network: ModelOptions) -> None:
-        """Refuse runs that cannot be trained or are too short for a plane, and options without effect.
+        """Raise InputError for runs that cannot be trained or are too short for a plane, and for unused options.
 
-        ``usual`` is how the runs are trained unless options say otherwise.
+        ``usual`` holds the defaults of ``training``.
         """
         check_seed(training.seed)
         check_folder("data_dir", self.data_dir)
@@ -91,7 +91,7 @@ class PathSource:
         check_model(self.model or "simplenet", **network.arguments)
 
     def variants(self, training: Training) -> dict[str, Training]:
-        """One run for every combination of seeds, optimizers and learning rates, named by what differs."""
+        """One run for each combination of seeds, optimizers and learning rates, named by the settings that differ."""
         lists: dict[str, tuple[Any, ...]] = {"seed": self.seeds, "optimizer": self.optimizers, "lr": self.lrs}
         chosen = {key: values or (getattr(training, key),) for key, values in lists.items()}
         differ = [key for key, values in chosen.items() if len(values) > 1] or ["seed"]
@@ -99,28 +99,28 @@ class PathSource:
         for values in itertools.product(*chosen.values()):
             options = dict(zip(chosen, values, strict=True))
             run = replace(training, **options)
-            run.check()  # of all, before the first one is trained
+            run.check()  # all runs are checked before the first one is trained
             runs[", ".join(f"{key} {options[key]}" for key in differ)] = run
         return runs
 
 
 @dataclass(frozen=True)
 class RecordedPaths:
-    """The points of all runs, what they are evaluated on, and the names of their files."""
+    """The recorded points of all runs, with their network, their data and the names of their files."""
 
-    out: Path
-    runs: dict[str, RecordedPoints]
-    network: nn.Module  # its parameters are those of no particular point
-    data: Data  # that the runs were trained on
-    suffix: str  # of the names of all files
-    remarks: dict[str, str] = field(default_factory=dict)
+    out: Path  # folder of all files
+    runs: dict[str, RecordedPoints]  # by the name of the run
+    network: nn.Module  # the architecture; the values of its parameters do not matter
+    data: Data  # data on which the runs were trained
+    suffix: str  # the end of the names of all files
+    remarks: dict[str, str] = field(default_factory=dict)  # entries for the metadata of results
 
     def file(self, name: str, ending: str) -> Path:
-        """Where the file ``name`` of these runs is."""
+        """The path of the file ``name`` of these runs."""
         return self.out / f"{name}{self.suffix}{ending}"
 
     def projected(self, plane: Plane, target: Objective, *, force: bool) -> list[Trajectory]:
-        """The path of every run as seen from ``plane``, kept or computed now."""
+        """The path of every run, projected onto ``plane``; each is loaded, or computed and stored."""
         paths = []
         for name, points in self.runs.items():
             path = self.file(f"trajectory_{plain_name(name)}", ".npz")
@@ -132,9 +132,9 @@ class RecordedPaths:
     def end_surfaces(
         self, target: Objective, seed: int, parameters: Sequence[str] | None, **options: Any
     ) -> dict[str, Surface]:
-        """The loss over a random plane through the first point of the first run, and over one through its last.
+        """The loss over random planes through the first and through the last point of the first run.
 
-        Only ``parameters`` move, see `random_plane`.
+        Only ``parameters`` are moved, see `random_plane`.
         """
         name, points = next(iter(self.runs.items()))
         surfaces = {}
@@ -156,10 +156,10 @@ def record_paths(
     device: str,
     force: bool,
 ) -> RecordedPaths:
-    """The runs of ``source``, trained where no points of the same run are in ``out`` yet.
+    """The runs of ``source``; those whose points are not recorded in ``out`` are trained.
 
     Raises:
-        InputError: their network has no parameters that are ``chosen``.
+        InputError: The network of the runs has no parameters that are ``chosen``.
     """
     if source.checkpoints:
         return _of_checkpoints(out, source, chosen, device, force)
@@ -183,10 +183,10 @@ def record_paths(
 
 
 def _of_checkpoints(out: Path, source: PathSource, chosen: ChosenParameters, device: str, force: bool) -> RecordedPaths:
-    """Runs whose points are the weights of checkpoints, in the order of their epochs."""
+    """The runs whose points are the weights of checkpoints, in the order of their epochs."""
     folders: dict[Path, list[Checkpoint]] = {}
     for path in source.checkpoints:
-        if path.name != "state.pth":  # of train_classifier.py, no checkpoint; runs/NAME/*.pth matches it
+        if path.name != "state.pth":  # matched by runs/NAME/*.pth, but the state of training and not a checkpoint
             folders.setdefault(path.parent, []).append(load_checkpoint(path, model=source.model))
     names = [folder.name or "." for folder in folders]
     names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
@@ -210,12 +210,14 @@ def _of_checkpoints(out: Path, source: PathSource, chosen: ChosenParameters, dev
 
 def _one_of(data: Sequence[Data]) -> Data:
     if len({samples.fingerprint for samples in data}) > 1:
-        raise InputError("the checkpoints were trained on different data, so they share no loss; give those of one")
+        raise InputError(
+            "the checkpoints were trained on different data, so they share no loss; give checkpoints of one data set"
+        )
     return data[0]
 
 
 def _suffix(out: Path, notes: dict[str, dict[str, Any]], label: str, force: bool) -> str:
-    """What the names of all files of runs with these ``notes`` end with: nothing, where others do not have that."""
+    """The end of the names of all files of runs with these ``notes``; empty unless other runs have such files."""
     key = hashlib.sha256(json.dumps(notes, sort_keys=True).encode()).hexdigest()[:8]
     return own_suffix(
         ["", f"_{label}", f"_{label}_{key}"],

@@ -20,18 +20,18 @@ SECTIONS = ("identity", "slice", "data", "objective", "checkpoint", "interpolati
 class Archived(Pictured):
     """A dataclass of arrays, numbers and ``metadata`` (JSON types) that is stored as one .npz file.
 
-    What is written is what can be read: ``forms`` says what each field must be.
+    Fields are checked against ``forms`` both when they are written and when they are read.
     """
 
-    called: ClassVar[str]  # in messages
-    forms: ClassVar[dict[str, Array]]
+    called: ClassVar[str]  # name of the kind of result in messages
+    forms: ClassVar[dict[str, Array]]  # field -> required shape and values
     metadata: dict[str, Any]
 
     def save(self, path: str | Path) -> Path:
-        """Write all fields and a digest of them to ``path`` (.npz, compressed, no pickle), whole or not at all.
+        """Write all fields and a digest of them to ``path`` (.npz, compressed, no pickle), completely or not at all.
 
         Raises:
-            InputError: the file cannot be written, or shapes or values of the fields do not fit each other.
+            InputError: The file cannot be written, or shapes or values of the fields do not fit each other.
         """
         values = self.stored_arrays()
         if reason := arrays_fault(values, self.forms) or self.mismatch():
@@ -41,10 +41,10 @@ class Archived(Pictured):
 
     @classmethod
     def load(cls: type[Kind], path: str | Path) -> Kind:
-        """Read what :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote.
 
         Raises:
-            InputError: the file is missing, damaged, edited, or of another kind.
+            InputError: The file is missing, damaged, edited, or of another kind.
         """
         path, way_out = Path(path), f"compute the {cls.called} first, or give another file"
         forms = cls.forms | {"metadata": Array("", kinds="U")}
@@ -64,7 +64,7 @@ class Archived(Pictured):
         return result
 
     def stored_arrays(self) -> dict[str, Any]:
-        """What `save` writes beside the metadata, by the names of ``forms``."""
+        """The arrays and numbers that `save` writes, by the names of ``forms``."""
         return {key: value for key, value in vars(self).items() if value is not None and key != "metadata"}
 
     def stored_metadata(self) -> dict[str, Any]:
@@ -73,13 +73,13 @@ class Archived(Pictured):
 
     @classmethod
     def from_stored(cls: type[Kind], values: dict[str, Any]) -> Kind:
-        """The result of the arrays and the metadata that `load` has read.
+        """The result with the arrays and the metadata that `load` has read.
 
         Raises:
-            InputError: they do not fit each other.
+            InputError: They do not fit each other.
         """
         return cls(**values)
 
     def mismatch(self) -> str | None:
-        """In what the fields do not fit each other, beyond their declarations; None where they do."""
+        """The reason why fields that have their ``forms`` do not fit each other; None if they do."""
         return None

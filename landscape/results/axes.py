@@ -43,7 +43,7 @@ class SliceAxes:
     def principal(cls, variances: Sequence[float], normalize: str | None) -> "SliceAxes":
         """Texts for the first two principal components, with their shares of the variance."""
         shares = [f"{share:.0%} of the variance" for share in variances[:2]]
-        # A normalised direction has another share of the variance, so that its unit is given instead.
+        # A normalised direction has another share of the variance, so its unit is shown instead.
         notes = [UNITS.get(normalize or "", share) for share in (*shares, "", "")[:2]]
         return cls(
             tuple(", ".join(filter(None, [f"principal component {k + 1}", notes[k]])) for k in (0, 1)), ("origin",)

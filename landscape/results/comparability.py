@@ -15,7 +15,7 @@ def check_comparable(metadata: Sequence[dict[str, Any]], names: Sequence[str]) -
     """Raise InputError unless the losses are comparable, see `differences`.
 
     Raises:
-        InputError: they are not; the message lists every aspect that differs with its value under each of ``names``.
+        InputError: They are not; the message lists every aspect that differs, with its value for each of ``names``.
     """
     if different := differences(metadata):
         aspects = (
@@ -26,7 +26,7 @@ def check_comparable(metadata: Sequence[dict[str, Any]], names: Sequence[str]) -
 
 
 def differences(metadata: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """The aspects in which losses are not comparable, each with its value in each of ``metadata``; empty if none.
+    """The aspects in which losses are not comparable, with the values in each of ``metadata``; empty if they are.
 
     Aspects are the data (name, split, and the fingerprint of normalised inputs and targets), the loss, and the
     BatchNorm policy; networks without BatchNorm agree with any policy.
@@ -55,7 +55,7 @@ def check_same_plane_kind(surfaces: Sequence[Surface]) -> None:
     """Raise InputError unless points with equal coordinates correspond to each other, see `plane_differences`.
 
     Raises:
-        InputError: they do not; the message lists every aspect that differs.
+        InputError: They do not; the message lists every aspect that differs.
     """
     if different := plane_differences([surface.metadata for surface in surfaces]):
         aspects = "; ".join(f"{name}: {' and '.join(dict.fromkeys(values))}" for name, values in different.items())

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Eigenpairs", "SpectralDensity", "TraceEstimate"]
 
-BELOW_WIDTH = 1e-12  # of the largest node: narrower spectra are one point
+BELOW_WIDTH = 1e-12  # share of the largest |node|; a spectrum with a smaller range counts as one point
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Eigenpairs(Archived):
-    """k eigenvalues l_i with unit eigenvectors v_i of a symmetric D x D matrix, in the order asked for."""
+    """k eigenvalues l_i with unit eigenvectors v_i of a symmetric D x D matrix H, in the requested order."""
 
     called = "eigenpairs"
     forms: ClassVar = {
@@ -33,12 +33,10 @@ class Eigenpairs(Archived):
 
     values: np.ndarray  # [k] float64, Rayleigh quotients v_i^T H v_i
     residuals: np.ndarray  # [k] float64, |H v_i - l_i v_i| / |l_i|; an eigenvalue lies within residual x |l_i| of l_i
-    converged: np.ndarray  # [k] bool: residual at most the one asked for, and surely none farther out passed over
-    vectors: np.ndarray  # [k, D] float32, the pieces of all parameters one after the other
-    products: int  # products with the matrix that were made
-    metadata: dict[
-        str, Any
-    ]  # operator, parameters {name: shape}, which, tol, seed, data, objective, seconds; JSON types only
+    converged: np.ndarray  # [k] bool, residual is at most the requested one, and no eigenvalue farther out was missed
+    vectors: np.ndarray  # [k, D] float32, parameters flattened and concatenated in the order of the metadata
+    products: int  # number of products with the matrix
+    metadata: dict[str, Any]  # operator, parameters {name: shape}, which, tol, seed, data, objective, seconds
 
     @property
     def facts(self) -> dict[str, str]:
@@ -53,7 +51,7 @@ class Eigenpairs(Archived):
         }
 
     def draw(self, ax: "Axes") -> None:
-        from landscape.plotting import plot_spectrum  # only here: results are used without pictures
+        from landscape.plotting import plot_spectrum  # here, because results are used without matplotlib as well
 
         plot_spectrum(self, ax)
 
@@ -72,13 +70,11 @@ class TraceEstimate(Archived):
     }
 
     value: float  # the estimate
-    standard_error: float  # standard deviation of the probes / sqrt(their number)
-    products: int  # products with the matrix that were made
-    converged: bool  # whether standard_error is at most the asked share of |value|
-    samples: np.ndarray  # [n] float64, an unbiased estimate each; value is their mean
-    metadata: dict[
-        str, Any
-    ]  # method, relative_error, seed, operator, parameters {name: shape}, data, seconds; JSON types only
+    standard_error: float  # standard deviation of the samples / sqrt(n)
+    products: int  # number of products with the matrix
+    converged: bool  # whether the standard error is at most the requested share of |value|
+    samples: np.ndarray  # [n] float64, unbiased estimates of the trace, whose mean is the value
+    metadata: dict[str, Any]  # method, relative_error, seed, operator, parameters {name: shape}, data, seconds
 
     @property
     def facts(self) -> dict[str, str]:
@@ -92,12 +88,18 @@ class TraceEstimate(Archived):
         }
 
     def draw(self, ax: "Axes") -> None:
-        from landscape.plotting import plot_rows  # only here: results are used without pictures
+        from landscape.plotting import plot_rows  # here, because results are used without matplotlib as well
 
         plot_rows([("trace", self.value, self.standard_error)], ax)
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Both ends of the confidence interval of the trace by Student's t, which counts that probes are few."""
+        """Both ends of the confidence interval of the trace, value -+ t standard_error.
+
+        t is the quantile of Student's distribution with n - 1 degrees of freedom, for n samples.
+
+        Raises:
+            InputError: ``confidence`` is not between 0 and 1.
+        """
         if not 0 < confidence < 1:
             raise InputError(f"confidence is a probability between 0 and 1, not {confidence}")
         from scipy.stats import t
@@ -108,7 +110,7 @@ class TraceEstimate(Archived):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SpectralDensity(Archived):
-    """The distribution of the eigenvalues of a symmetric D x D matrix, as quadrature nodes of P random probes."""
+    """The distribution of the eigenvalues of a symmetric D x D matrix, as quadrature rules of P random probes."""
 
     called = "spectral density"
     forms: ClassVar = {
@@ -118,11 +120,9 @@ class SpectralDensity(Archived):
     }
 
     nodes: np.ndarray  # [P, m] float64, Ritz values of each probe, increasing
-    weights: np.ndarray  # [P, m] float64, share of the probe at each node; every row sums to one
-    products: int  # products with the matrix that were made
-    metadata: dict[
-        str, Any
-    ]  # steps, seed, operator, parameters {name: shape}, data, objective, seconds; JSON types only
+    weights: np.ndarray  # [P, m] float64, quadrature weight of each node; every row sums to one
+    products: int  # number of products with the matrix
+    metadata: dict[str, Any]  # steps, seed, operator, parameters {name: shape}, data, objective, seconds
 
     @property
     def facts(self) -> dict[str, str]:
@@ -136,20 +136,24 @@ class SpectralDensity(Archived):
         }
 
     def draw(self, ax: "Axes") -> None:
-        from landscape.plotting import plot_spectrum  # only here: results are used without pictures
+        from landscape.plotting import plot_spectrum  # here, because results are used without matplotlib as well
 
         plot_spectrum(self, ax)
 
     def curve(
         self, grid: np.ndarray | None = None, width: float | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """(grid [G], mean, lowest, highest density over the probes [G]), each node widened to a Gaussian.
+        """The density smoothed by Gaussians, as (grid, mean, lowest and highest density over the probes), each [G].
 
-        The mean integrates to one over all reals, and over the default grid, which ends six widths beyond the nodes.
+        The density of a probe is sum_i w_i N(x; node_i, width^2). The mean integrates to one over all real numbers, and
+        over the default grid, which extends six widths beyond the nodes.
 
         Args:
-            grid: places; default: 2,001 of equal distance.
-            width: standard deviation of the Gaussians; default: a hundredth of the range of the nodes.
+            grid: Points x [G]; by default 2,001 equidistant ones.
+            width: Standard deviation of the Gaussians; by default a hundredth of the range of the nodes.
+
+        Raises:
+            InputError: The width is not positive.
         """
         low, high = float(self.nodes.min()), float(self.nodes.max())
         if width is None:

@@ -1,4 +1,4 @@
-"""Surfaces in the formats of other programs; the packages that these take are imported only when used."""
+"""Surfaces in the formats of other programs; the packages for these formats are imported only when used."""
 
 import csv
 import importlib
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 __all__ = ["from_h5", "to_csv", "to_h5", "to_vtk", "to_xarray"]
 
 PER_CENT = 100.0
-H5_LOSS, H5_ACCURACY = "train_loss", "train_acc"  # as that tool calls them, whatever the data
+H5_LOSS, H5_ACCURACY = "train_loss", "train_acc"  # the tool's names of loss and accuracy on any data
 
 
 def columns(surface: "Surface") -> dict[str, np.ndarray]:
-    """Every quantity [A, B] of the surface by name, the loss first."""
-    known = {"loss": surface.loss, "standard_error": surface.standard_error, "accuracy": surface.accuracy}
-    return {name: values for name, values in (known | surface.quantities).items() if values is not None}
+    """All quantities [A, B] of the surface by name, the loss first."""
+    columns = {"loss": surface.loss, "standard_error": surface.standard_error, "accuracy": surface.accuracy}
+    return {name: values for name, values in (columns | surface.quantities).items() if values is not None}
 
 
 def to_csv(surface: "Surface", path: str | Path) -> Path:
-    """Write one row for every grid point: its coordinates and every quantity there, to all digits.
+    """Write a CSV file with one row for each grid point: its coordinates and all quantities, with all digits.
 
     Values that are not finite are written as nan, inf and -inf.
     """
@@ -64,12 +64,12 @@ def to_xarray(surface: "Surface") -> Any:
 
 
 def to_vtk(surface: "Surface", path: str | Path) -> Path:
-    """Write a structured grid (.vts) for ParaView: (alpha, beta, 0) with every quantity as data of the points.
+    """Write a structured grid (.vts) for ParaView: points (alpha, beta, 0) with all quantities as point data.
 
-    Raise the surface there by "Warp By Scalar". Points that are not finite keep NaN.
+    ParaView draws it as a surface with the filter "Warp By Scalar". Values that are not finite are kept.
 
     Raises:
-        InputError: vtk is not installed, a line instead of a plane, or another ending than .vts.
+        InputError: vtk is not installed, the surface is a line, or the path does not end in .vts.
     """
     path = Path(path)
     if surface.betas is None:
@@ -104,10 +104,10 @@ def to_vtk(surface: "Surface", path: str | Path) -> Path:
 
 
 def to_h5(surface: "Surface", path: str | Path) -> Path:
-    """Write the layout of the tool of Li et al. 2018 (`plot_surface.py`), which its plotting scripts read.
+    """Write an HDF5 file in the layout of the tool of Li et al. 2018 (`plot_surface.py`), for its plotting scripts.
 
-    These are ``xcoordinates``, ``ycoordinates``, ``train_loss`` [A, B] and ``train_acc`` [A, B] in per cent. What that
-    layout has no place for is kept beside it: every other quantity, and the metadata as an attribute.
+    The layout consists of ``xcoordinates``, ``ycoordinates``, ``train_loss`` [A, B] and ``train_acc`` [A, B] in per
+    cent. Other quantities are added as further arrays, and the metadata as an attribute.
 
     Raises:
         InputError: h5py is not installed.
@@ -126,12 +126,12 @@ def to_h5(surface: "Surface", path: str | Path) -> Path:
 
 
 def from_h5(path: str | Path) -> dict[str, Any]:
-    """The fields of the surface in a file of the tool of Li et al. 2018, or of `to_h5`.
+    """The fields of a surface in a file written by the tool of Li et al. 2018, or by `to_h5`.
 
-    Points that the tool had not computed (it writes -1 for these) become NaN.
+    Values that the tool had not computed, for which it writes -1, become NaN.
 
     Raises:
-        InputError: h5py is not installed, or the file cannot be read or has no such layout.
+        InputError: h5py is not installed, the file cannot be read, or it has another layout.
     """
     h5py = _imported("h5py", "h5py")
     try:
@@ -166,7 +166,11 @@ def from_h5(path: str | Path) -> dict[str, Any]:
 
 
 def _read(dataset: Any, name: str) -> np.ndarray:
-    """The values of ``dataset``; a small file can declare more than fits into memory."""
+    """The values of ``dataset``.
+
+    Raises:
+        InputError: They do not fit into memory, which even a small file can declare.
+    """
     if 8 * dataset.size > available_bytes() / 2:
         raise InputError(f"{name!r} has {dataset.size:,} values, which do not fit into memory; is this a surface?")
     return np.asarray(dataset, dtype=np.float64)
@@ -177,7 +181,7 @@ def _is_numbers(value: Any) -> bool:
 
 
 def _computed(values: np.ndarray, ours: bool) -> np.ndarray:
-    """``values`` with NaN where the other tool marks what it has not computed, by -1."""
+    """``values`` with NaN in place of -1, by which the other tool marks values that it has not computed."""
     return values if ours else np.where(values == -1, np.nan, values)
 
 

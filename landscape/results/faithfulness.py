@@ -1,4 +1,4 @@
-"""What a plane shows of the loss around its origin, and what it leaves out."""
+"""The comparison of a plane with the whole parameter space around its origin."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -12,37 +12,38 @@ WORDS: dict[Verdict, str] = {
     "minimum": "a minimum, within the noise of the samples",
     "saddle": "a saddle, which the plane shows",
     "hidden saddle": "A SADDLE THAT THIS PLANE HIDES",
-    "no critical point": "no critical point: a step along the gradient lowers the loss beyond its standard error",
-    "unknown": "not known: eigenvalues of a network of this size do not fit into memory",
+    "no critical point": "no critical point: a step along the gradient lowers the loss by more than its standard error",
+    "unknown": "not known: eigenvectors of a network of this size do not fit into memory",
 }
 
 
 @dataclass(frozen=True, repr=False)
 class Faithfulness(Presented):
-    """Curvature, gradient and last step inside a plane beside those of the whole parameter space, at its origin.
+    """Curvature, gradient and last training step in a plane and in the whole parameter space, at the plane's origin.
 
-    Errors are standard errors over samples (of the average eigenvalue: over probes), None where they are not known.
+    H is the Hessian and g the gradient of the loss. Errors are standard errors over samples (for the average
+    eigenvalue, over probes); they are None if they are unknown.
     """
 
-    axis_curvatures: tuple[float, ...]  # u^T H u along each axis, u the unit direction
-    plane_eigenvalues: tuple[float, ...]  # of H restricted to the plane, rising
-    plane_errors: tuple[float | None, ...]  # of the plane_eigenvalues
-    average_eigenvalue: float  # tr H / D, the curvature that a random direction has on average
-    average_error: float
-    largest: float | None  # outermost eigenvalues of H; None where the network is too large for eigenpairs
-    largest_residual: float | None  # |H v - l v| / |l|
-    smallest: float | None
-    smallest_residual: float | None
-    smallest_error: float | None  # of v^T H v over samples, v the eigenvector of the smallest
+    axis_curvatures: tuple[float, ...]  # u^T H u for the unit direction u of each axis
+    plane_eigenvalues: tuple[float, ...]  # eigenvalues of H restricted to the plane, increasing
+    plane_errors: tuple[float | None, ...]  # errors of the plane_eigenvalues
+    average_eigenvalue: float  # tr H / D, the average curvature in a random direction
+    average_error: float  # error of the average eigenvalue
+    largest: float | None  # largest eigenvalue l of H; None if the network is too large for eigenvectors
+    largest_residual: float | None  # |H v - l v| / |l| of its eigenvector v
+    smallest: float | None  # smallest eigenvalue l of H, likewise
+    smallest_residual: float | None  # |H v - l v| / |l| of its eigenvector v
+    smallest_error: float | None  # error of v^T H v for that eigenvector
     hessian_share: float  # (|H u1|^2 + |H u2|^2) / tr H^2 for orthonormal u1, u2 that span the plane
-    gradient_share: float | None  # squared length of the part of the gradient in the plane, by that of the gradient
-    step_share: float | None  # the same of the last training step, None where none was passed
-    gradient_norm: float
-    gain: float  # fall of the loss by the best step along the gradient, |g|^4 / 2 g^T H g; infinite without curvature
-    loss: float
-    loss_error: float | None
+    gradient_share: float | None  # |g in the plane|^2 / |g|^2
+    step_share: float | None  # the same for the last training step; None if it is unknown
+    gradient_norm: float  # |g|
+    gain: float  # decrease of the loss by the best step along the gradient, |g|^4 / 2 g^T H g; infinite if g^T H g <= 0
+    loss: float  # loss at the origin
+    loss_error: float | None  # error of the loss
     dimension: int  # D, the number of parameters
-    verdict: Verdict  # what the origin is
+    verdict: Verdict  # kind of point that the origin is
     metadata: dict[str, Any] = field(default_factory=dict)  # slice, data, objective, settings; JSON types only
 
     @property
@@ -61,7 +62,7 @@ class Faithfulness(Presented):
 
     @property
     def line(self) -> str:
-        """One line for captions and logs."""
+        """A summary in one line, for captions and logs."""
         ends = "" if self.largest is None else f", outermost eigenvalues {self.smallest:.3g} and {self.largest:.3g}"
         axes = ", ".join(f"{value:.3g}" for value in self.axis_curvatures)
         return (

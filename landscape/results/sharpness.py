@@ -1,4 +1,4 @@
-"""How much the loss rises around a point."""
+"""Sharpness: the rise of the loss around a point."""
 
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,21 +15,21 @@ SHARPNESS_CAUTION = "Caution: sharpness alone does not predict generalisation (A
 
 @dataclass(frozen=True, repr=False)
 class Sharpness(Pictured):
-    """One measure of sharpness at one point; its numbers are those of the samples it was measured on."""
+    """One measure of sharpness at one point theta, for the loss L on the samples that were used."""
 
     measure: str  # a key of landscape.sharpness.MEASURES
-    value: float  # in units of the loss ("keskar": per cent); not finite where a loss nearby is not
-    standard_error: float | None  # of the mean over random draws; None where the measure is a maximum
-    converged: bool | None  # whether the search for a maximum had come to rest; None where nothing is searched
+    value: float  # in units of the loss ("keskar": in per cent); not finite if a loss nearby is not
+    standard_error: float | None  # standard error of a mean over random draws; None if the measure is a maximum
+    converged: bool | None  # whether the search for a maximum had converged; None if there is no search
     radius: float  # size of the neighbourhood, see the definition
-    definition: str  # one line
+    definition: str  # definition of the measure, in one line
     source: str  # paper and section
     loss: float  # L(theta)
-    losses: tuple[float, ...]  # L around theta: of every draw (the mean of a pair), or the highest of every start
-    samples: int | None  # pairs of draws, or starts; None for a single step
-    steps: int | None  # of every search, at most
-    seed: int
-    layer: str | None = None  # the only layer that is moved; None is all
+    losses: tuple[float, ...]  # L near theta: the mean of each pair of draws, or the maximum from each start
+    samples: int | None  # number of pairs of draws, or of starts; None for a single step
+    steps: int | None  # largest number of steps of a search; None if there is no search
+    seed: int  # seed of the draws or starts
+    layer: str | None = None  # the only layer that is perturbed; None for all layers
     metadata: dict[str, Any] = field(default_factory=dict)  # data, objective; JSON types only
 
     @property
@@ -46,7 +46,7 @@ class Sharpness(Pictured):
         }
 
     def draw(self, ax: "Axes") -> None:
-        from landscape.plotting import plot_sharpness  # only here: results are used without pictures
+        from landscape.plotting import plot_sharpness  # here, because results are used without matplotlib as well
 
         plot_sharpness([self], ax)
 
@@ -56,4 +56,4 @@ class Sharpness(Pictured):
         return {**asdict(self), "losses": list(self.losses)}
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "losses", tuple(self.losses))  # a list after JSON
+        object.__setattr__(self, "losses", tuple(self.losses))  # JSON records hold a list

@@ -23,7 +23,7 @@ def summarize(surface: Surface) -> str:
 
 
 def path_summary(path: Trajectory) -> str:
-    """Loss at start and end of ``path``, and how far off the plane it goes."""
+    """One line with the loss at start and end of ``path``, and its largest distance from the plane."""
     meta, farthest = path.metadata, path.distance.argmax()
     return (
         f"{meta['name']}: {meta['unit']} {path.steps[0]} to {path.steps[-1]}, loss {path.loss[0]:.4g} to "
@@ -109,8 +109,8 @@ def _cells(numbers: dict[str, Any]) -> tuple[str, ...]:
     def text(value: object, form: str) -> str:
         return format(value, form) if isinstance(value, int | float) else "-"
 
-    known = numbers["relative_norms"]
-    norms = ", ".join(text(value, ".4g") for value in known) if isinstance(known, list | tuple) else ""
+    values = numbers["relative_norms"]
+    norms = ", ".join(text(value, ".4g") for value in values) if isinstance(values, list | tuple) else ""
     losses = [text(numbers[key], ".6g") for key in ("centre_loss", "smallest_loss", "largest_loss")]
     accuracy, seconds = text(numbers["centre_accuracy"], ".2%"), text(numbers["seconds"], ".2f")
     return *losses, accuracy, norms or "-", str(numbers["nonfinite_points"]), seconds
@@ -156,8 +156,8 @@ def _loss(objective: dict[str, Any]) -> str:
 
 
 def _geometry(meta: dict[str, Any]) -> str:
-    known = [norm for norm in meta.get("relative_norms", []) if norm is not None]
-    parts = [f"|d|/|theta| = {', '.join(f'{norm:.4g}' for norm in known)}"] if known else []
+    norms = [norm for norm in meta.get("relative_norms", []) if norm is not None]
+    parts = [f"|d|/|theta| = {', '.join(f'{norm:.4g}' for norm in norms)}"] if norms else []
     if meta.get("cosine") is not None:
         parts.append(f"cosine {meta['cosine']:.4g}")
     return "; ".join(parts)
@@ -191,9 +191,9 @@ def _budget(planned: dict[str, Any] | None) -> str | None:
     """The time budget, and the number of samples and the tolerance planned for it."""
     if not planned:
         return None
-    asked = planned["asked"]
+    request = planned["asked"]
     return (
-        f"{asked['seconds']:g} s pay for {planned['samples']:,} of {asked['samples']:,} samples (standard error "
+        f"{request['seconds']:g} s allow {planned['samples']:,} of {request['samples']:,} samples (standard error "
         f"expected to be {planned['relative_standard_error']:.2%} of the loss) with tolerance {planned['tolerance']}"
     )
 

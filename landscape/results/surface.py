@@ -22,8 +22,8 @@ __all__ = ["Surface"]
 class Surface(Archived):
     """The loss over a line (one axis) or a plane (two axes) of parameter space.
 
-    Averages are over samples, in float64. Non-finite values are kept as they are. On a line ``betas`` is
-    None and every array lacks the axis of length B.
+    Averages are over samples, in float64. Values that are not finite are stored as they are. On a line ``betas`` is
+    None, and all arrays lack the axis of length B.
     """
 
     called = "surface"
@@ -50,6 +50,7 @@ class Surface(Archived):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Number of grid points along each axis."""
         return self.loss.shape
 
     @property
@@ -60,12 +61,12 @@ class Surface(Archived):
     @property
     def nonfinite(self) -> np.ndarray:
         """Mask [A, B] of the points whose loss is NaN or infinite."""
-        bad: np.ndarray = ~np.isfinite(self.loss)
-        return bad
+        mask: np.ndarray = ~np.isfinite(self.loss)
+        return mask
 
     @property
     def minimum(self) -> tuple[int, ...] | None:
-        """Index of the smallest finite loss, None when no value is finite."""
+        """Index of the smallest finite loss; None if no loss is finite."""
         if self.nonfinite.all():
             return None
         flat = np.where(self.nonfinite, np.inf, self.loss).argmin()
@@ -91,7 +92,7 @@ class Surface(Archived):
         }
 
     def draw(self, ax: "Axes") -> None:
-        from landscape import plotting  # only here: results are used without pictures
+        from landscape import plotting  # here, because results are used without matplotlib as well
 
         draw = plotting.plot_slices if self.betas is None else plotting.plot_contour
         draw(self, ax)
@@ -118,7 +119,11 @@ class Surface(Archived):
         return cls(per_sample=None, **exports.from_h5(path))
 
     def sample(self, index: int) -> "Surface":
-        """The surface of one sample, from the losses that ``per_sample=True`` kept."""
+        """The surface of the loss of one sample, if the surface was evaluated with ``per_sample=True``.
+
+        Raises:
+            InputError: The surface holds no losses of single samples.
+        """
         if self.per_sample is None:
             raise InputError("this surface holds no single samples; evaluate with per_sample=True")
         loss = self.per_sample[..., index].astype(np.float64)

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Topology"]
 
-SIGNIFICANT = 2.0  # standard errors above which a persistence is not taken for noise
+SIGNIFICANT = 2.0  # standard errors by which a persistence must exceed zero to count as significant
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Topology(Archived):
-    """The merge tree of the sublevel sets {loss <= t} of a surface, as one row for every basin.
+    """The merge tree of the sublevel sets {loss <= t} of a surface, with one row for each basin.
 
     A basin is born at its minimum, when t reaches the loss there, and dies at the saddle where it meets a basin with
     a lower minimum. Its persistence is the loss at the saddle minus the loss at the minimum. Basins are sorted by
-    persistence, the most persistent first; the first is that of the lowest minimum, which never dies.
+    decreasing persistence; the first one is that of the lowest minimum, which never dies.
     """
 
     called = "topology"
@@ -42,25 +42,25 @@ class Topology(Archived):
 
     alphas: np.ndarray  # [A] float64, coordinates along the first direction
     betas: np.ndarray | None  # [B] float64, along the second direction; None for a line
-    loss: np.ndarray  # [A, B] float64, of the surface; on a line all arrays lack the axis of length B
-    minima: np.ndarray  # [K, D] int64, grid index of the minimum of every basin; D is 1 or 2
+    loss: np.ndarray  # [A, B] float64, loss of the surface; on a line all arrays lack the axis of length B
+    minima: np.ndarray  # [K, D] int64, grid index of the minimum of each basin; D is 1 or 2
     births: np.ndarray  # [K] float64, loss at the minima
-    saddles: np.ndarray  # [K, D] int64, grid index of the saddle where the basin ends; -1 where it never does
-    deaths: np.ndarray  # [K] float64, loss at the saddles; infinite where there is none
-    errors: np.ndarray  # [K] float64, standard errors of deaths - births; NaN where not known
-    parents: np.ndarray  # [K] int64, the basin that each one merges into; -1 where it merges into none
-    labels: np.ndarray  # [A, B] int64, the basin that steepest descent from a point ends in; -1 where not finite
-    metadata: dict[str, Any]  # of the surface, with the settings of the analysis under "topology"; JSON types only
+    saddles: np.ndarray  # [K, D] int64, grid index of the saddle where the basin ends; -1 if it never ends
+    deaths: np.ndarray  # [K] float64, loss at the saddles; infinite if there is none
+    errors: np.ndarray  # [K] float64, standard errors of deaths - births; NaN if unknown
+    parents: np.ndarray  # [K] int64, the basin into which each one merges; -1 if it merges into none
+    labels: np.ndarray  # [A, B] int64, the basin in which steepest descent from a point ends; -1 if not finite
+    metadata: dict[str, Any]  # metadata of the surface, and "topology", the settings of the analysis; JSON types only
 
     @property
     def persistence(self) -> np.ndarray:
-        """deaths - births [K], in units of the loss; infinite for a basin that never ends."""
+        """The persistence deaths - births [K], in units of the loss; infinite for a basin that never ends."""
         heights: np.ndarray = self.deaths - self.births
         return heights
 
     @property
     def significant(self) -> np.ndarray:
-        """Mask [K] of the basins that are more than two standard errors deep, or whose error is not known."""
+        """Mask [K] of the basins whose persistence exceeds two standard errors, or has an unknown error."""
         with np.errstate(invalid="ignore"):
             mask: np.ndarray = ~(self.persistence <= SIGNIFICANT * self.errors)
         return mask
@@ -81,6 +81,6 @@ class Topology(Archived):
         }
 
     def draw(self, ax: "Axes") -> None:
-        from landscape.plotting import plot_topology  # only here: results are used without pictures
+        from landscape.plotting import plot_topology  # here, because results are used without matplotlib as well
 
         plot_topology(self, ax)

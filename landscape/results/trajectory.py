@@ -1,4 +1,4 @@
-"""A path of training, seen from a plane."""
+"""A path of training, projected onto a plane."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ __all__ = ["Trajectory", "check_same_plane"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Trajectory(Archived):
-    """The points theta_t of a training run, projected onto a plane by least squares: theta_t -> s_t.
+    """The points theta_t of a training run, and their shadows s_t, the orthogonal projections onto a plane.
 
-    A point lies off the plane by its distance, and the surface passes below it at its shadow s_t, not at the point
-    itself: ``loss`` and ``shadow_loss`` differ by what the plane cannot show.
+    The points themselves lie off the plane, at a distance. A surface over the plane shows the loss at the shadows,
+    which ``shadow_loss`` holds, and not the ``loss`` at the points.
     """
 
     called = "trajectory"
@@ -43,9 +43,7 @@ class Trajectory(Archived):
     relative_distance: np.ndarray  # [T] float64 in [0, 1], |theta_t - s_t| / |theta_t - origin|, 0 at the origin
     loss: np.ndarray  # [T] float64, mean loss at theta_t; NaN if not computed
     shadow_loss: np.ndarray  # [T] float64, mean loss at s_t; NaN if not computed
-    metadata: dict[
-        str, Any
-    ]  # name, unit ("epoch" or "step"), explained_variance of the plane, slice, data; JSON types only
+    metadata: dict[str, Any]  # name, unit ("epoch" or "step"), explained_variance of the plane, slice, data
 
     @property
     def facts(self) -> dict[str, str]:
@@ -68,14 +66,14 @@ class Trajectory(Archived):
 
     @property
     def share_off_plane(self) -> np.ndarray:
-        """[T], distance of each point from the plane as a share of the largest distance of any from the origin."""
+        """Distance of each point from the plane [T], as a share of the largest distance of a point from the origin."""
         off = self.relative_distance > 0
         away = self.distance[off] / self.relative_distance[off]
         return self.distance / away.max() if away.size else self.distance
 
 
 def check_same_plane(surface: Surface, trajectories: Sequence[Trajectory]) -> None:
-    """Raise InputError where a trajectory was projected onto another plane than that of ``surface``."""
+    """Raise InputError if a trajectory was projected onto another plane than that of ``surface``."""
     fingerprint = (surface.metadata.get("slice") or {}).get("fingerprint")
     for path in trajectories:
         if (path.metadata.get("slice") or {}).get("fingerprint") != fingerprint:

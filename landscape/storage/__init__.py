@@ -1,5 +1,7 @@
-"""Files: whether a kept result serves, names that stay in their folder, contents that are checked when they are read,
-locks. Nothing here is trusted because this toolkit may have written it."""
+"""Files: reuse of stored results, names that stay in their folder, checked contents, locks.
+
+No file is trusted, not even one that this toolkit seems to have written.
+"""
 
 from landscape.storage.caching import cached
 

@@ -36,7 +36,7 @@ class Array:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, object], *, compressed: bool) -> None:
-    """Write ``arrays`` with their digest to ``path``, whole or not at all."""
+    """Write ``arrays`` with their digest to ``path``, completely or not at all."""
     plain = {name: np.asarray(value) for name, value in arrays.items()}
     save: Callable[..., None] = np.savez_compressed if compressed else np.savez
     with written_whole(path) as temporary, temporary.open("wb") as file:
@@ -50,7 +50,7 @@ def read_arrays(path: Path, forms: Mapping[str, Array], what: str, way_out: str)
     compared with ``forms`` before anything is unpacked, so that a small file cannot fill the memory.
 
     Raises:
-        InputError: the file is missing, damaged, edited, or of another kind.
+        InputError: The file is missing, damaged, edited, or of another kind.
     """
     content = file_content(path, what, way_out)  # read once, because another process may replace the file
     if not content.startswith(b"PK\x03\x04"):
@@ -113,7 +113,7 @@ def _declared(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, 
     if dtype.kind not in "fiubU" or (dtype.itemsize > 8 and dtype.kind != "U"):
         raise _Unfit(f"{info.filename} holds no plain numbers but {dtype}", foreign=True)
     if size != info.file_size or min(shape, default=0) < 0:
-        raise ValueError(f"{info.filename} has {info.file_size:,} bytes, its header tells {size:,}")
+        raise ValueError(f"{info.filename} has {info.file_size:,} bytes, but its header declares {size:,}")
     return shape, dtype
 
 
@@ -121,7 +121,7 @@ def _array(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     with file.open(info) as stream:  # the end of the stream is compared with the checksum
         array = np.lib.format.read_array(stream, allow_pickle=False)
         if stream.read(1):
-            raise ValueError(f"{info.filename} is longer than its header tells")
+            raise ValueError(f"{info.filename} is longer than its header declares")
     return array
 
 
@@ -169,6 +169,6 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _words(error: Exception) -> str:
-    # numpy's message advises to load the file unsafely, so it is replaced
+    # numpy's message advises to load the file unsafely, so it is replaced.
     text = "it holds no plain arrays" if "pickle" in str(error) else one_line(str(error))[:200]
     return text or type(error).__name__

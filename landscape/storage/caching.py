@@ -12,7 +12,7 @@ __all__ = ["Reading", "cached", "kept_result", "look_up"]
 
 Result = TypeVar("Result")
 Recipe = Mapping[str, Any]
-Reading = Callable[[Path], tuple[Result, Recipe] | None]  # a result with its recipe; None where the file holds none
+Reading = Callable[[Path], tuple[Result, Recipe] | None]  # a result with its recipe; None if the file holds none
 Judgement = Callable[[Result], str | None]
 
 
@@ -47,11 +47,11 @@ def cached(
             0.01"; None if it is.
         force: Compute even if a result is stored.
         entry: Name of the result inside the file, for the message.
-        alone: Decide on this rank alone; needed inside work that only one rank does.
+        alone: Decide on this rank alone; required inside work that only one rank does.
     """
-    kept = None if force else look_up(path, recipe, read=read, accept=accept, entry=entry, alone=alone)
-    if kept is not None:
-        return kept
+    stored = None if force else look_up(path, recipe, read=read, accept=accept, entry=entry, alone=alone)
+    if stored is not None:
+        return stored
     result = compute()
     if write is not None:
         write(Path(path), result)
@@ -71,8 +71,7 @@ def look_up(
     path = Path(path)
 
     def look() -> Result | None:
-        kept = kept_result(path, recipe, read, accept)
-        result, reason = kept
+        result, reason = kept_result(path, recipe, read, accept)
         if reason:
             print(f"{path}{f' ({entry})' if entry else ''} is computed again: {reason}", flush=True)
         return result

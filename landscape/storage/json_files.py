@@ -17,7 +17,7 @@ DIGITS = 64  # length of a digest
 
 
 def write_sealed(path: Path, content: dict[str, Any]) -> Path:
-    """Write ``content`` with its digest to ``path``, whole or not at all."""
+    """Write ``content`` with its digest to ``path``, completely or not at all."""
     return write_json(path, {**content, DIGEST: digest_of(content)})
 
 

@@ -35,11 +35,11 @@ class Unidentified(str):
 
 
 def difference(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> str | None:
-    """The first entry in which two recipes differ, such as "its loss is mse, not cross_entropy"; None without one.
+    """The first entry in which two recipes differ, such as "its loss is mse, not cross_entropy"; None if they agree.
 
-    Recipes are JSON values; ``stored`` may have gone through a file. Numbers of `Rounded` in ``requested`` are the same
-    within a thousandth of their size and of the mean size of all of them, everything else where it is equal. An entry
-    that is absent is None.
+    Recipes are JSON values; ``stored`` may come from a file. Numbers of `Rounded` in ``requested`` agree if they differ
+    by at most a thousandth of the sum of their size and the mean size of all of them; all other values agree if they
+    are equal. An absent entry counts as None.
 
     Example:
         >>> difference({"training": {"lr": 0.1, "seed": 0}}, {"training": {"lr": 0.2, "seed": 0}})
@@ -52,7 +52,7 @@ def differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> list
     """Every entry in which two recipes differ, see `difference`."""
     for part in _parts(requested):
         if isinstance(part, Unidentified):
-            return [f"{part} cannot be identified, so that it may have changed"]
+            return [f"{part} cannot be identified, so it may have changed"]
     return [_message(*entry) for entry in _different(stored, requested, ())]
 
 
@@ -84,7 +84,7 @@ def unfinished_path(path: Path, recipe: Mapping[str, Any], suffix: str | None = 
 def _different(stored: Any, requested: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
     """(names of the entry from outside to inside, stored value, requested value) of each one that differs."""
     if isinstance(stored, Mapping) and isinstance(requested, Mapping):
-        requested = {str(key): value for key, value in requested.items()}  # as JSON writes it
+        requested = {str(key): value for key, value in requested.items()}  # keys of JSON are strings
         for key in dict.fromkeys((*requested, *stored)):
             yield from _different(stored.get(key), requested.get(key), (*place, str(key)))
     elif not _same(stored, requested):

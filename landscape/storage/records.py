@@ -1,7 +1,7 @@
-"""Records: JSON files that say what was made, from what and into which files, written after all of these.
+"""Records: JSON files that describe finished work by its recipe and its files, and are written after these files.
 
-Work is done when its record holds the recipe asked for and the files have the content it tells. Whatever ended before,
-by kill -9 or a full disk, left no record or an older one, and is done again.
+Work is finished if its record holds the requested recipe, and its files have the recorded digests. Work that was
+interrupted, even by kill -9 or a full disk, has no record or an older one, and is done again.
 """
 
 import contextlib
@@ -37,21 +37,23 @@ __all__ = [
     "write_record",
 ]
 
-DIGITS = 6  # of measured numbers: sums of float32 values have no more
-Made = tuple[dict[str, Any], Iterable[Path]]  # content of a record, and the files it tells of
+DIGITS = 6  # significant digits of measured numbers; sums of float32 values have no more
+Made = tuple[dict[str, Any], Iterable[Path]]  # content of a record, and the files that belong to it
 FORM = {"recipe": dict, "files": {str: str}}
-EXACT = 17  # digits that tell every float64 from its neighbours
+EXACT = 17  # significant digits that distinguish every float64 from its neighbours
 
 
 def write_record(path: Path, recipe: dict[str, Any], content: dict[str, Any], files: Iterable[Path] = ()) -> Path:
-    """Write ``recipe``, ``content`` and the hashes of ``files``, all of them below the folder of ``path``."""
+    """Write a record of ``recipe``, ``content`` and the hashes of ``files``, which lie below the folder of ``path``."""
     hashes = {file.relative_to(path.parent).as_posix(): file_hash(file) for file in sorted(files)}
     return write_sealed(path, {"recipe": recipe, **content, "files": hashes})
 
 
 def read_record(path: Path, form: dict[str, Any] | None = None) -> dict[str, Any] | None:
-    """The record at ``path``, of this ``form`` in addition to that of all; None where there is none, a damaged or
-    edited one, one that names files outside its folder, or something else."""
+    """The record at ``path``, which has ``form`` besides the form of all records.
+
+    None if there is no record, or if it is damaged, edited, of another form, or names files outside its folder.
+    """
     with contextlib.suppress(InputError):
         record = read_json(path, FORM | (form or {}), "record", "make it again")
         for name, content in record["files"].items():
@@ -66,7 +68,7 @@ def whole_record(path: Path) -> dict[str, Any]:
     """The record at ``path``.
 
     Raises:
-        InputError: there is none, or a damaged one.
+        InputError: There is no record, or it is damaged.
     """
     if (record := read_record(path)) is None:
         raise InputError(f"{path} holds no record, or is damaged; make it again")
@@ -74,7 +76,10 @@ def whole_record(path: Path) -> dict[str, Any]:
 
 
 def record_fault(path: Path, recipe: dict[str, Any] | None = None) -> str | None:
-    """Why the work recorded at ``path`` does not serve for ``recipe`` (None: any); None where it does."""
+    """The reason why the work recorded at ``path`` is not finished work with this ``recipe``; None if it is.
+
+    Without a ``recipe`` any recipe is accepted.
+    """
     record = read_record(path)
     if record is None:
         return "there is no record, or a damaged one"
@@ -82,9 +87,9 @@ def record_fault(path: Path, recipe: dict[str, Any] | None = None) -> str | None
 
 
 def is_recorded(path: Path, recipe: dict[str, Any], earlier_names: Mapping[str, str] | None = None) -> bool:
-    """Whether work with this ``recipe`` is recorded at ``path``, and its files are whole; why it is not is printed.
+    """Whether work with this ``recipe`` is recorded at ``path`` and its files are unchanged; if not, prints the reason.
 
-    ``earlier_names`` says what settings that were called otherwise in earlier versions are called now.
+    ``earlier_names`` maps names of settings in earlier versions to the present names.
     """
     read, accept = partial(_read, earlier_names=earlier_names or {}), partial(_files_fault, path)
     return look_up(path, recipe, read=read, accept=accept, alone=True) is not None
@@ -93,10 +98,13 @@ def is_recorded(path: Path, recipe: dict[str, Any], earlier_names: Mapping[str, 
 def made_once(
     path: Path, recipe: dict[str, Any], make: Callable[[Path], Made], earlier_names: Mapping[str, str] | None = None
 ) -> bool:
-    """Do the work of ``make`` unless it is recorded, see `is_recorded`; whether it was done now.
+    """Do the work of ``make`` unless it is recorded, see `is_recorded`.
 
-    ``make`` gets the folder of ``path``, ready for new work, and gives the content of the record and the files it
-    wrote. The record is written after it.
+    ``make`` is called with the folder of ``path``, ready for new work. It returns the content of the record and the
+    files that it wrote. The record is written afterwards.
+
+    Returns:
+        Whether the work was done now.
     """
     if is_recorded(path, recipe, earlier_names):
         return False
@@ -111,7 +119,7 @@ def _read(path: Path, earlier_names: Mapping[str, str]) -> tuple[dict[str, Any],
 
 
 def _files_fault(path: Path, record: dict[str, Any]) -> str | None:
-    """In which file the work differs from what its record tells."""
+    """The first file of a ``record`` that is missing or has changed, in words; None if there is none."""
     for name, expected in record["files"].items():
         file = path_inside(path.parent, name)
         if not file.is_file():
@@ -122,10 +130,10 @@ def _files_fault(path: Path, record: dict[str, Any]) -> str | None:
 
 
 def clear_record(path: Path) -> Path:
-    """Make the folder of ``path`` ready for new work: without the record, its files, and what a kill left half-written.
+    """Make the folder of ``path`` ready for new work: remove the record, its files, and temporary files.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: The folder cannot be written.
     """
     folder, record = make_folder(path.parent), read_record(path)
     old = [path_inside(folder, name) for name in (record["files"] if record else [])]
@@ -139,17 +147,20 @@ def clear_record(path: Path) -> Path:
 
 
 def own_folder(path: Path) -> contextlib.AbstractContextManager[None]:
-    """Inside it, no other process works on the record ``path`` and its files; it waits for one that does."""
+    """A block in which no other process works on the record ``path`` and its files; it waits for one that does."""
     return locked(make_folder(path.parent))
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 (hex) of the content."""
+    """The SHA-256 digest (hexadecimal) of the content of the file ``path``."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def plain(value: object, digits: int = DIGITS) -> Any:
-    """``value`` as JSON types with few digits, so that equal results are equal texts; None for what is not finite."""
+    """``value`` as JSON types with few significant digits, so that equal results give equal texts.
+
+    Numbers that are not finite become None.
+    """
     if isinstance(value, dict):
         return {str(key): plain(entry, digits) for key, entry in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

@@ -1,8 +1,8 @@
 """Plain values and tensors in files of torch.save: inspected before they are loaded, with a digest of all of them.
 
-A file of torch.save is a zip archive of one pickle, which tells what there is, and the bytes of every tensor. The
-pickle is first read by a reader that can build nothing but notes of what is declared, and these are compared with the
-archive; only then is the file passed to torch, with ``weights_only=True``.
+A file of torch.save is a zip archive of one pickle, which declares all values, and of the bytes of every tensor. The
+pickle is first read by a reader that builds only a description of the declared values, which is compared with the
+archive. Only then is the file passed to torch, with ``weights_only=True``.
 """
 
 import io
@@ -28,7 +28,7 @@ from landscape.storage.reading import file_content
 
 __all__ = ["read_tensors", "write_tensors"]
 
-# What torch.save writes for plain values and tensors, see pickletools.
+# The operations that torch.save writes for plain values and tensors, see pickletools.
 OPCODES = (
     "PROTO STOP MARK EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 SETITEM SETITEMS APPEND APPENDS NONE "
     "NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE GLOBAL REDUCE BUILD BINPERSID BINPUT "
@@ -45,46 +45,48 @@ ITEM_SIZES = {
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` (plain values and tensors) with its digest to ``path``, whole; equal content, equal bytes.
+    """Write ``content`` (plain values and tensors) with its digest to ``path``, completely or not at all.
+
+    Equal content gives equal bytes.
 
     Raises:
-        InputError: it holds something else, or the file cannot be written.
+        InputError: The content holds other values, or the file cannot be written.
     """
     try:
         digest = _digest(content)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"cannot write {path}: {_words(error)}; give plain values and tensors only") from error
-    # torch writes the name of a file into it; one that is open already has none.
+    # torch writes the name of a file into it, so it is given an open file, which has none.
     with written_whole(path) as temporary, temporary.open("wb") as file:
         watched = _Watched(file)
         try:
-            torch.save(content, watched)  # type: ignore[arg-type]  # which only writes and flushes
-        except RuntimeError:  # as which torch reports all that a file raises
+            torch.save(content, watched)  # type: ignore[arg-type]  # it only writes and flushes
+        except RuntimeError:  # torch reports every error of a file as one
             raise watched.error or OSError("torch could not write it") from None
         _sign(file, digest)
 
 
 def read_tensors(path: Path, what: str, way_out: str) -> tuple[Any, bytes]:
-    """What `write_tensors` wrote to ``path``, without the digest, and all bytes of the file.
+    """The content that `write_tensors` wrote to ``path``, without the digest, and all bytes of the file.
 
-    A file of an earlier version has no digest; the checksums of its parts are compared all the same.
+    A file of an earlier version has no digest; the checksums of its parts are compared nevertheless.
 
     Raises:
-        InputError: the file is missing, damaged, edited, of another format, or holds code, which is never run.
+        InputError: The file is missing, damaged, edited, of another format, or holds code, which is never run.
     """
     raw, problem = file_content(path, what, way_out), f"{path} is no {what}, or a damaged one"
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as file:
             pickled, sizes = _members(file, len(raw))
-            known, signature = None if pickled else foreign_format(raw), file.comment
+            foreign, signature = None if pickled else foreign_format(raw), file.comment
         if pickled:
-            code, known = _scanned(pickled), _foreign_content(pickled)
-    except Exception as error:  # damaged bytes make the readers of zip and pickle fail in any way at all
-        if not raw.startswith(b"PK") and (known := foreign_format(raw)):
-            raise InputError(f"{path} is no {what} but {known}") from error
+            code, foreign = _scanned(pickled), _foreign_content(pickled)
+    except Exception as error:  # for damaged bytes the readers of zip and pickle raise errors of many types
+        if not raw.startswith(b"PK") and (foreign := foreign_format(raw)):
+            raise InputError(f"{path} is no {what} but {foreign}") from error
         raise InputError(f"{problem} ({_words(error)}); {way_out}") from error
-    if known:
-        raise InputError(f"{path} is no {what} but {known}")
+    if foreign:
+        raise InputError(f"{path} is no {what} but {foreign}")
     if code:
         advice = "write it with save_checkpoint"
         raise InputError(f"{what} {path} holds pickled code, which is never run ({one_line(code)[:100]}); {advice}")
@@ -105,13 +107,13 @@ def read_tensors(path: Path, what: str, way_out: str) -> tuple[Any, bytes]:
 
 @dataclass(frozen=True)
 class _Declared:
-    """A tensor that the pickle tells of."""
+    """A tensor that the pickle declares."""
 
     shape: tuple[int, ...]
 
 
 class _Inspector(pickle.Unpickler):
-    """Reads the pickle of torch.save without importing or calling anything it names."""
+    """A reader of the pickle of torch.save that neither imports nor calls anything that the pickle names."""
 
     def __init__(self, pickled: bytes, sizes: dict[str, int]):
         super().__init__(io.BytesIO(pickled))
@@ -123,11 +125,11 @@ class _Inspector(pickle.Unpickler):
         return OrderedDict if name == "OrderedDict" else f"{module}.{name}"
 
     def persistent_load(self, identity: Any) -> int:
-        """The bytes of the storage, which must be those that the archive has of it."""
+        """The declared number of bytes of a storage, which must be that in the archive."""
         kind, storage, key, _, count = identity
         size: int = ITEM_SIZES[storage.rpartition(".")[2]] * count
         if kind != "storage" or self.sizes.get(f"data/{key}") != size:
-            raise ValueError(f"the tensor data/{key} has not the size that is declared")
+            raise ValueError(f"the tensor data/{key} does not have the declared size")
         return size
 
 
@@ -142,7 +144,7 @@ def _parameter(declared: _Declared, *_: object) -> _Declared:
 
 
 def _members(file: zipfile.ZipFile, length: int) -> tuple[bytes, dict[str, int]]:
-    """The pickle, and the size of every other member; b"" where the archive is none of torch.save."""
+    """The pickle, and the size of every other member; b"" if the archive was not written by torch.save."""
     infos = file.infolist()
     sizes = {info.filename.partition("/")[2]: info.file_size for info in infos}
     script = "constants.pkl" in sizes or any(name.startswith("code/") for name in sizes)
@@ -157,9 +159,9 @@ def _members(file: zipfile.ZipFile, length: int) -> tuple[bytes, dict[str, int]]
 
 
 def _scanned(pickled: bytes) -> str | None:
-    """The first name of code that tensors and plain values do not need; None where there is none."""
+    """The first name of code that tensors and plain values do not need; None if there is none."""
     code = None
-    argument: Any  # a str of a GLOBAL, an int of a BINPUT
+    argument: Any  # a str for GLOBAL, an int for BINPUT
     for number, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
         if opcode.name == "GLOBAL" and not _is_harmless(*argument.split(" ", 1)):
             code = code or argument.replace(" ", ".")
@@ -173,12 +175,12 @@ def _scanned(pickled: bytes) -> str | None:
 def _is_harmless(module: str, name: str) -> bool:
     if module == "torch":
         return name in ITEM_SIZES or isinstance(getattr(torch, name, None), torch.dtype)
-    known = {"torch._utils": REBUILDING, "torch.storage": ("UntypedStorage",), "collections": ("OrderedDict",)}
-    return name in known.get(module, ())
+    harmless = {"torch._utils": REBUILDING, "torch.storage": ("UntypedStorage",), "collections": ("OrderedDict",)}
+    return name in harmless.get(module, ())
 
 
 def _foreign_content(pickled: bytes) -> str | None:
-    """What other programs put into a file of torch.save, as its texts tell."""
+    """The kind of a file of torch.save that another program wrote, recognised by its texts; None if it is unknown."""
     if b"pytorch-lightning_version" in pickled:
         return (
             "a checkpoint of Lightning, which names no model: load its state_dict with torch.load into your model, and "
@@ -188,10 +190,10 @@ def _foreign_content(pickled: bytes) -> str | None:
 
 
 def _sign(file: BinaryIO, digest: str) -> None:
-    """Make ``digest`` the comment of the archive, whose last two bytes tell that there is none yet.
+    """Make ``digest`` the comment of the archive, whose length (zero so far) is in its last two bytes.
 
-    It is no entry of the content, so that a file that torch.save writes of the same content later is not taken for a
-    damaged one.
+    It is not an entry of the content. Otherwise, if a user loaded the content, changed it and wrote it with torch.save,
+    that file would count as damaged.
     """
     comment = SIGNATURE + digest.encode()
     file.seek(-2, 2)
@@ -199,7 +201,7 @@ def _sign(file: BinaryIO, digest: str) -> None:
 
 
 class _Watched:
-    """A file that remembers what went wrong, which torch does not tell."""
+    """A file that stores its last error, which torch does not report."""
 
     def __init__(self, file: BinaryIO):
         self.file = file

@@ -66,13 +66,13 @@ def _other_names(weights: Mapping[str, Any], expected: Mapping[str, Tensor]) -> 
 def _other_tensors(weights: Mapping[str, Any], expected: Mapping[str, Tensor]) -> list[str]:
     faults = []
     for name in weights.keys() & expected.keys():
-        tensor, own = weights[name], expected[name]
+        tensor, model = weights[name], expected[name]
         if not isinstance(tensor, Tensor):
             faults.append(f"{name} is a {type(tensor).__name__}, no tensor")
-        elif tensor.shape != own.shape:
-            faults.append(f"size mismatch for {name}: {list(tensor.shape)}, not {list(own.shape)}")
-        elif _kind(tensor) != _kind(own):
-            faults.append(f"{name} is of type {tensor.dtype}, not {own.dtype}")
+        elif tensor.shape != model.shape:
+            faults.append(f"size mismatch for {name}: {list(tensor.shape)}, not {list(model.shape)}")
+        elif _kind(tensor) != _kind(model):
+            faults.append(f"{name} is of type {tensor.dtype}, not {model.dtype}")
     return sorted(faults)
 
 

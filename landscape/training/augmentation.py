@@ -22,21 +22,21 @@ class Augmentation:
 
     def __init__(self, kind: str, data: Data, generator: torch.Generator):
         if data.inputs.ndim != 4:
-            raise InputError(f"augment {kind} needs images, but the samples of {data.name} are none; use augment none")
+            raise InputError(f"augment {kind} needs images, which {data.name} does not contain; use augment none")
         self.flip, self.generator = kind == "crop-flip", generator
         self.black = -(torch.tensor(data.mean) / torch.tensor(data.std))[:, None, None]
 
     def __call__(self, images: Tensor) -> Tensor:
         """The augmented ``images`` [B, C, H, W], of the same size, in the memory layout channels_last."""
         count, channels, height, width = images.shape
-        top, left = height // 8, width // 8
-        padded = self.black.to(images).expand(count, channels, height + 2 * top, width + 2 * left).clone()
-        padded[:, :, top : top + height, left : left + width] = images
-        rows = torch.arange(height) + self._random_integers(2 * top + 1, count)
+        above, beside = height // 8, width // 8
+        padded = self.black.to(images).expand(count, channels, height + 2 * above, width + 2 * beside).clone()
+        padded[:, :, above : above + height, beside : beside + width] = images
+        rows = torch.arange(height) + self._random_integers(2 * above + 1, count)
         columns = torch.arange(width).expand(count, width)
         if self.flip:
             columns = torch.where(self._random_integers(2, count) == 1, columns.flip(1), columns)
-        columns = columns + self._random_integers(2 * left + 1, count)
+        columns = columns + self._random_integers(2 * beside + 1, count)
         indices = (torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :])
         samples, rows, columns = (index.to(images.device) for index in indices)
         return padded[samples, :, rows, columns].permute(0, 3, 1, 2)  # indexed [B, H, W, C]

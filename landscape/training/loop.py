@@ -82,8 +82,8 @@ class Training:
             )
         for name, kinds in (("optimizer", Optimizer), ("schedule", Schedule), ("augment", Augment)):
             if getattr(self, name) not in get_args(kinds):
-                known = ", ".join(map(str, get_args(kinds)))
-                raise InputError(f"unknown {name} {getattr(self, name)!r}; use one of {known}")
+                names = ", ".join(map(str, get_args(kinds)))
+                raise InputError(f"unknown {name} {getattr(self, name)!r}; use one of {names}")
         wrong = self.schedule is not None and (self.schedule == "step") != bool(self.milestones)
         if wrong or min(self.milestones, default=1) < 1:
             raise InputError(
@@ -195,7 +195,7 @@ def score(model: nn.Module, data: Data, *, device: str | torch.device = "auto") 
     in the mode (training or eval) that it had.
 
     Raises:
-        InputError: unknown device.
+        InputError: The device is unknown.
     """
     place, layout = select_device(device), _memory_format(model)
     model.to(place)
@@ -259,7 +259,7 @@ def _batches(
     augment: Augmentation | None,
     layout: torch.memory_format,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    for positions in order:  # of the samples of one batch
+    for positions in order:  # positions of the samples of one batch
         batch = inputs[positions]
         if augment:
             batch = augment(batch)

@@ -84,7 +84,7 @@ class Run:
 
 
 def check_run(folder: str | Path, *, resume: bool) -> None:
-    """Raise InputError where a run in ``folder`` is to be resumed but there is none, or would be overwritten."""
+    """Raise InputError if there is no run in ``folder`` to resume, or if a new run would overwrite one."""
     folder = Path(folder)
     if resume and not folder.is_dir():  # an empty folder belongs to a run that was killed early
         raise InputError(f"there is no run {folder} to resume; start it without resuming, or correct the name")

@@ -1,4 +1,4 @@
-"""One network trained into one checkpoint file, which appears whole; interrupted training is resumed."""
+"""Training of one network into one checkpoint file; interrupted training is resumed."""
 
 import contextlib
 import glob
@@ -32,20 +32,25 @@ def train_checkpoint(
     device: str = "auto",
     keep: Literal["last", "best"] = "last",
 ) -> Checkpoint:
-    """Train a new network and write its last epoch, or that of the highest test accuracy, to ``path``.
+    """Train a new network and write a checkpoint of its last epoch, or of its best one, to ``path``.
 
-    What is needed to go on is kept beside ``path`` after every epoch, and removed in the end: the same call after an
-    interruption resumes training, on the CPU to the same bits. A second process that trains into the same file waits.
+    The state of training is stored beside ``path`` after every epoch and removed at the end. If the same call is made
+    after an interruption, training is resumed; on the CPU the result has the same bits as an uninterrupted run. A
+    second process that trains into the same file waits.
 
     Args:
         path: Checkpoint to write; an existing one is replaced.
-        model: Model by name, as for `build_model`; input shape and classes are those of ``train``.
+        model: Name of the model, see `build_model`; input shape and classes are those of ``train``.
         train: Training data.
-        test: Data that every epoch is scored on.
-        training: How it is trained; its seed also draws the initial weights.
-        limit: The limit that ``train`` was loaded with, for the record.
-        device: As for ``select_device``.
-        keep: "best" writes a checkpoint after the first epoch and after each better one, "last" after the last.
+        test: Test data, evaluated after each epoch.
+        training: Settings of the training; the initial weights are drawn from its seed.
+        limit: The limit with which ``train`` was loaded, for the metadata of the checkpoint.
+        device: See ``select_device``.
+        keep: "last" writes the last epoch; "best" writes the epoch with the highest test accuracy, so that a checkpoint
+            is written after the first epoch and after every improvement.
+
+    Raises:
+        InputError: A setting is out of range, the file cannot be written, or the stored state of training is damaged.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -69,7 +74,7 @@ def train_checkpoint(
                 _save(path, network, epoch, metrics, record)
 
         if state.exists():
-            print(f"Going on with the interrupted training in {state}", flush=True)
+            print(f"Resuming the interrupted training in {state}", flush=True)
         seed_everything(training.seed)
         network = build_model(model, **arguments)
         hook = keep_best if keep == "best" else None
@@ -88,7 +93,7 @@ def _save(path: Path, network: nn.Module, epoch: int, metrics: dict[str, Any], r
 
 
 def _best_so_far(path: Path, state: Path) -> float:
-    """The test accuracy of the best epoch before the interruption; without its checkpoint training begins anew."""
+    """The test accuracy of the best epoch before an interruption; training starts anew if its checkpoint is missing."""
     if state.exists():
         with contextlib.suppress(InputError, KeyError):
             return float(load_checkpoint(path).metadata["metrics"]["test_accuracy"])

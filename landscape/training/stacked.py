@@ -1,4 +1,4 @@
-"""Training of many small networks of one shape together, which saves the overhead of a step for all but one."""
+"""Training of many small networks of one shape together, which has the overhead of training one network."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence

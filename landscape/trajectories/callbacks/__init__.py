@@ -1,4 +1,4 @@
-"""A recorder as a callback of the training loops of other packages, which are never imported before their users do."""
+"""Callbacks that connect a recorder to training loops of other packages, which are imported only if the user has."""
 
 import importlib
 import sys
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 __all__ = ["hook_of"]
 
-# What has been imported where a loop can run -> the module here with its callback.
+# Module that is imported if the loop is in use -> module of this folder with its callback.
 LOOPS = {"transformers.trainer_callback": "transformers", "lightning.pytorch": "lightning"}
 
 
 def hook_of(recorder: "TrajectoryRecorder", name: str) -> Any:
-    """What the callback of a loop that has been imported calls ``name``; None where none has that."""
+    """The method ``name`` of the callback of an imported training loop; None if there is none."""
     for loaded, module in LOOPS.items():
         if loaded in sys.modules and not name.startswith("__"):
             callback = importlib.import_module(f"{__name__}.{module}").RecorderCallback

@@ -11,10 +11,11 @@ __all__ = ["RecorderCallback"]
 
 
 class RecorderCallback(Callback):
-    """Records the module before the first step and after every step of the optimizer, on the first process.
+    """A callback that records the module before the first and after every optimizer step, on the first process.
 
-    The loss is that of the mini-batch, before the step; none where several make one step. A run that goes on from a
-    checkpoint goes on from its step, see `TrajectoryRecorder`, whose ``resume`` must be set then.
+    The loss is that of the mini-batch before the step; it is unknown if gradients of several batches are accumulated.
+    If a run is resumed from a checkpoint, recording continues at its step, and the `TrajectoryRecorder` must have been
+    made with ``resume=True``.
     """
 
     def __init__(self, recorder: "TrajectoryRecorder"):

@@ -11,10 +11,10 @@ __all__ = ["RecorderCallback"]
 
 
 class RecorderCallback(TrainerCallback):
-    """Records the network before the first step and after every step, on the first process.
+    """A callback that records the network before the first and after every optimizer step, on the first process.
 
-    A step is one of the optimizer. A run that goes on from a checkpoint goes on from its step, see
-    `TrajectoryRecorder`, whose ``resume`` must be set then.
+    If a run is resumed from a checkpoint, recording continues at its step, and the `TrajectoryRecorder` must have been
+    made with ``resume=True``.
     """
 
     def __init__(self, recorder: "TrajectoryRecorder"):
@@ -29,4 +29,4 @@ class RecorderCallback(TrainerCallback):
             self.recorder.record(keywords["model"], step=state.global_step)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Nothing, whichever loop ends: this name is that of a hook of Lightning, too."""
+        """Do nothing; defined because Lightning has a hook of the same name, which is looked up as well."""
