@@ -133,9 +133,9 @@ def eigenvector_plane(
     if isinstance(point, Product):
         if pairs.metadata["point"] != point.description["point"]:
             raise InputError("the eigenpairs belong to another point than the product; compute them from this product")
-        origin, held = point.point, point.networks
+        origin, networks = point.point, point.networks
     else:
-        origin, held = point_moving(point, pairs.metadata["parameters"]), Networks.around(point)
+        origin, networks = point_moving(point, pairs.metadata["parameters"]), Networks.around(point)
     count = len(pairs.values)
     if first == second or not {first, second} <= set(range(count)):
         raise InputError(f"eigenvectors {first} and {second} of {count}: use two different ones from 0 to {count - 1}")
@@ -151,7 +151,7 @@ def eigenvector_plane(
     }
     directions = tuple(_direction(origin, shapes, pairs.vectors[number]) for number in (first, second))
     axes = SliceAxes.eigenvectors(recipe["eigenvectors"], recipe["eigenvalues"])
-    return Plane(origin, directions, recipe, 1, held, axes)
+    return Plane(origin, directions, recipe, 1, networks, axes)
 
 
 def _ritz_pairs(

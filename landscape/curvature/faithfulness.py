@@ -1,4 +1,4 @@
-"""How much of the loss around a point a plane through it shows."""
+"""The faithfulness of a plane: its curvature and gradient compared with those of the whole parameter space."""
 
 import math
 from collections.abc import Callable
@@ -25,8 +25,8 @@ from landscape.slices.planes import Slice
 
 __all__ = ["faithfulness"]
 
-KRYLOV_VECTORS = 20  # of the length of the parameters, in float64, that eigenpairs take at a time
-SIGNIFICANT = 2.0  # standard errors beyond which a number is not taken for noise
+KRYLOV_VECTORS = 20  # number of vectors of parameters, in float64, that the computation of eigenpairs keeps in memory
+SIGNIFICANT = 2.0  # standard errors by which a number must differ from zero to count as significant
 ROUNDING = 0.25  # power of the machine epsilon that balances truncation and rounding of a second difference
 
 
@@ -42,34 +42,40 @@ def faithfulness(
     seed: int = 0,
     progress: bool = True,
 ) -> Faithfulness:
-    """What ``slice_`` shows of the loss around its origin theta, beside what it leaves out.
+    """Compare curvature and gradient in ``slice_`` with those in all directions, at the origin theta of the slice.
 
-    With H the Hessian and g the gradient of the mean loss at theta, D the number of parameters, and u_1, u_2
-    orthonormal vectors that span the plane, these are the curvature along each axis, and the eigenvalues of H
-    restricted to the plane, beside tr H / D (the mean curvature, which random directions show on average) and the
-    outermost eigenvalues of H; the share (|H u_1|^2 + |H u_2|^2) / tr H^2 of the squared Hessian that the plane holds;
-    and the share of g, and of the last training step, that lies in it. Traces are estimated with random probes z, as
-    tr H = E z^T H z and tr H^2 = E |H z|^2.
+    Let H be the Hessian and g the gradient of the mean loss at theta, D the number of parameters, and u_1, u_2
+    orthonormal vectors that span the plane. The result contains
 
-    The verdict on theta: no critical point, where the best step along g lowers the loss by more than two standard
-    errors of the loss; else a saddle, where the smallest eigenvalue is below zero by more than its residual and two
-    standard errors, hidden where the plane itself shows no such curvature; else a minimum within the noise.
+    - the curvature along each axis, and the eigenvalues of H restricted to the plane;
+    - for comparison tr H / D, the average curvature in a random direction, and the outermost eigenvalues of H;
+    - the share (|H u_1|^2 + |H u_2|^2) / tr H^2 of the squared Hessian that belongs to the plane;
+    - the shares of g and of the last training step that lie in the plane;
+    - a verdict on theta.
+
+    Traces are estimated from random probes z: tr H = E z^T H z and tr H^2 = E |H z|^2.
+
+    The verdict is "no critical point" if the best step along g lowers the loss by more than two standard errors.
+    Otherwise theta is a saddle if the smallest eigenvalue is negative by more than its residual and two standard
+    errors; it is a "hidden saddle" if the plane itself has no significant negative curvature. In all other cases theta
+    is a "minimum", within the noise of the samples. Source: Boettcher & Wheeler 2024, "Visualizing high-dimensional
+    loss landscapes with Hessian directions", sections 2 and 3 (random directions show the mean curvature, and saddles
+    look like minima); Hutchinson 1990, "A Stochastic Estimator of the Trace of the Influence Matrix".
 
     Args:
-        objective: the losses; its own state does not change.
-        slice_: a plane or a line; its origin is where everything is measured.
-        step: the point before the last training step; the step is from there to the origin.
-        samples: use so many random samples of the objective, all by default.
-        probes: of the traces, at least 2.
-        tol: residual of the outermost eigenvalues.
-        seed: of the samples, the probes and the start vectors.
-        progress: show bars.
+        objective: The losses; its state is not changed.
+        slice_: A plane or a line, at whose origin everything is measured.
+        step: The point before the last training step, which leads from there to the origin.
+        samples: Number of random samples of the objective to use; by default all.
+        probes: Number of probes for the traces, at least 2.
+        tol: Largest residual of the outermost eigenvalues.
+        seed: Seed of the samples, the probes and the start vectors.
+        progress: Show progress bars.
 
     Raises:
-        InputError: a slice or a step of another network, a slice of one point, and what `hessian_product` raises.
-
-    Source: Boettcher & Wheeler 2024, "Visualizing high-dimensional loss landscapes with Hessian directions", sections
-    2 and 3 (random directions show the mean curvature, and saddles look like minima); Hutchinson 1989 for the traces.
+        InputError: The slice or the step belongs to another network, the directions of the slice are zero or parallel,
+            or `hessian_product` refuses the arguments.
+        InputTypeError: ``slice_`` is not a slice.
 
     Example:
         >>> from landscape_lib import objective, random_plane
@@ -106,7 +112,7 @@ def _measured(
 ) -> Faithfulness:
     origin = _vector(slice_.origin, product)
     axes, basis = _bases(slice_, product)
-    walked = None if step is None else origin - _vector(as_point(step), product)
+    last_step = None if step is None else origin - _vector(as_point(step), product)
     with progress_bar(progress, "faithfulness", probes + len(axes) + 1, unit="products") as bar:
 
         def multiply(vector: np.ndarray) -> np.ndarray:
@@ -125,7 +131,7 @@ def _measured(
     sampled = _Sampled(objective, product, origin)
     outer = _outermost(product, sampled, tol, seed, progress)
     errors = [sampled.error(coefficients @ basis) for coefficients in vectors.T]
-    gain, shown = _gain(slope, bend), bool(values[0] < -SIGNIFICANT * _or_zero(errors[0]))
+    gain, bends_down = _gain(slope, bend), bool(values[0] < -SIGNIFICANT * _or_zero(errors[0]))
     return Faithfulness(
         axis_curvatures=tuple(curvatures),
         plane_eigenvalues=tuple(map(float, values)),
@@ -135,13 +141,13 @@ def _measured(
         **vars(outer),
         hessian_share=float((images**2).sum() / squared) if squared else 0.0,
         gradient_share=_share(slope, basis),
-        step_share=None if walked is None else _share(walked, basis),
+        step_share=None if last_step is None else _share(last_step, basis),
         gradient_norm=float(np.linalg.norm(slope)),
         gain=gain,
         loss=loss,
         loss_error=sampled.loss_error,
         dimension=product.dimension,
-        verdict=_verdict(gain, sampled.loss_error, outer, shown),
+        verdict=_verdict(gain, sampled.loss_error, outer, bends_down),
         metadata={
             "slice": slice_.description,
             **product.description,
@@ -153,29 +159,29 @@ def _measured(
 
 
 def _vector(point: Point, product: Product) -> np.ndarray:
-    """The pieces of ``point`` that the product moves, one after the other, in float64."""
+    """The parameters of ``point`` that belong to the product, flattened and concatenated in float64."""
     check_match(point, product.point, "point")
     flat: np.ndarray = torch.cat([as_float64(point[name].detach()).flatten().cpu() for name in product.names]).numpy()
     return flat
 
 
 def _bases(slice_: Slice, product: Product) -> tuple[list[np.ndarray], np.ndarray]:
-    """Unit vectors along the axes, and orthonormal ones [1 or 2, D] that span the slice."""
+    """Unit vectors along the axes, and orthonormal vectors [1 or 2, D] that span the slice."""
     axes = [_vector(direction, product) for direction in slice_.directions]
     lengths = [float(np.linalg.norm(axis)) for axis in axes]
     if not min(lengths) > 0:
-        raise InputError("a direction of this slice is zero, so that it shows nothing")
+        raise InputError("a direction of this slice is zero, so the slice is a single point; make another one")
     units = [axis / length for axis, length in zip(axes, lengths, strict=True)]
     basis, triangle = np.linalg.qr(np.stack(units, 1))
     if min(abs(np.diag(triangle))) < 1e-6:
-        raise InputError("the directions of this slice are parallel, so that it is no plane")
+        raise InputError("the directions of this slice are parallel, so they span no plane; make another one")
     return units, np.ascontiguousarray(basis.T)
 
 
 def _traces(
     multiply: Callable[[np.ndarray], np.ndarray], size: int, probes: int, seed: int
 ) -> tuple[float, float, float]:
-    """tr H, its standard error, and tr H^2, each from the same random probes."""
+    """Estimates of tr H, of its standard error, and of tr H^2, from the same random probes."""
     generator = np.random.default_rng(seed)
     traces, squares = [], []
     for _ in range(probes):
@@ -187,7 +193,7 @@ def _traces(
 
 
 def _outermost(product: Product, sampled: "_Sampled", tol: float, seed: int, progress: bool) -> "_Outermost":
-    """The ends of the spectrum with their errors; all None where the Krylov vectors do not fit into memory."""
+    """The ends of the spectrum with their errors; all None if the Krylov vectors do not fit into memory."""
     if KRYLOV_VECTORS * 8 * product.dimension > psutil.virtual_memory().available:
         return _Outermost(None, None, None, None, None)
     ends = [
@@ -213,7 +219,7 @@ class _Outermost:
 
 
 class _Sampled:
-    """How much u^T H u varies over samples, by second differences of the losses of single samples."""
+    """Standard errors of u^T H u over samples, from second differences of the losses of single samples."""
 
     def __init__(self, objective: Objective, product: Product, origin: np.ndarray):
         self.objective, self.product, self.origin = objective.for_slice(None), product, origin
@@ -241,7 +247,7 @@ class _Sampled:
 
 
 def _gain(slope: np.ndarray, bend: float) -> float:
-    """|g|^4 / 2 g^T H g: how far the loss falls, to second order, at the best step along g."""
+    """The decrease of the loss by the best step along the gradient g, to second order: |g|^4 / 2 g^T H g."""
     square = float(slope @ slope)
     if square == 0:
         return 0.0
@@ -249,20 +255,21 @@ def _gain(slope: np.ndarray, bend: float) -> float:
 
 
 def _share(vector: np.ndarray, basis: np.ndarray) -> float | None:
-    """The squared length of the part of ``vector`` in the span of ``basis``, by that of the vector."""
+    """The squared length of the projection of ``vector`` onto the span of ``basis``, as a share of its own."""
     square = float(vector @ vector)
     return float(((basis @ vector) ** 2).sum() / square) if square else None
 
 
-def _verdict(gain: float, loss_error: float | None, outer: _Outermost, shown: bool) -> Verdict:
+def _verdict(gain: float, loss_error: float | None, outer: _Outermost, bends_down: bool) -> Verdict:
+    """The verdict on the origin; ``bends_down`` says whether the plane has significant negative curvature."""
     if gain > SIGNIFICANT * _or_zero(loss_error):
         return "no critical point"
     if outer.smallest is None or outer.smallest_residual is None:
-        return "saddle" if shown else "unknown"
+        return "saddle" if bends_down else "unknown"
     noise = outer.smallest_residual * abs(outer.smallest) + SIGNIFICANT * _or_zero(outer.smallest_error)
     if outer.smallest >= -noise:
         return "minimum"
-    return "saddle" if shown else "hidden saddle"
+    return "saddle" if bends_down else "hidden saddle"
 
 
 def _or_zero(error: float | None) -> float:

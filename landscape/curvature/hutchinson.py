@@ -107,13 +107,13 @@ def _samples(
     multiply: Multiplications, method: str, relative_error: float, most: int, generator: np.random.Generator
 ) -> np.ndarray:
     """Unbiased estimates [n] of the trace, as many as ``relative_error`` requires and ``most`` products allow."""
-    known, basis = 0.0, np.zeros((multiply.dimension, 0))
+    exact, basis = 0.0, np.zeros((multiply.dimension, 0))
     if method == "hutch++":
-        known, basis = _sketched(multiply, multiply.dimension, min(SKETCH, most // 6), generator)
+        exact, basis = _sketched(multiply, multiply.dimension, min(SKETCH, most // 6), generator)
     samples: list[float] = []
     planned = PILOT
     while len(samples) < planned and multiply.count < most:
-        samples.append(known + _probe(multiply, basis, generator))
+        samples.append(exact + _probe(multiply, basis, generator))
         if len(samples) == planned:
             planned = _planned(np.array(samples), relative_error)
     return np.array(samples)

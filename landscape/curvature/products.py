@@ -94,9 +94,9 @@ class Product:
     def __init__(self, objective: Objective, point: nn.Module | Point, parameters: str | Sequence[str], method: Method):
         check_objective(objective, f"{'ggn' if method == 'ggn' else 'hessian'}_product(objective, model)")
         self.networks = Networks.around(point)
-        own: dict[str, Tensor] = dict(objective.model.named_parameters())
-        source = point if isinstance(point, nn.Module) else without_wrapped_names(as_point(point), own)
-        check_match(point_moving(source, ()), own)
+        parameters_of_model: dict[str, Tensor] = dict(objective.model.named_parameters())
+        source = point if isinstance(point, nn.Module) else without_wrapped_names(as_point(point), parameters_of_model)
+        check_match(point_moving(source, ()), parameters_of_model)
         check_source(objective.network, point)
         self.kind = "hessian by finite differences" if method == "differences" else method
         self.names, self.count = chosen_parameters(source, parameters), 0
@@ -107,7 +107,7 @@ class Product:
         self.dimension = sum(self._sizes)
         self._fingerprint = fingerprint(self.point.values())
         with self.objective.arithmetic():
-            # Copied, because the caller may go on training the network with which the point shares these tensors.
+            # Copied, because the caller may continue to train the network with which the point shares these tensors.
             rest = {name: value.clone() for name, value in self.point.items() if name not in self.names}
             self.objective.move_to({**self.point, **rest})
             self.objective.check_moves(self.names)
@@ -177,6 +177,7 @@ class Product:
         self.count += 1
         total = torch.stack(sums).sum(0) / self.objective.size
         if not total.isfinite().all():
-            reason = "the loss or a derivative overflows here" if vector.isfinite().all() else "the vector is not"
+            overflow = "the loss or a derivative overflows here"
+            reason = overflow if vector.isfinite().all() else "the vector is not finite"
             raise InputError(f"the {self.kind} product is not finite: {reason}")
         return total.cpu()

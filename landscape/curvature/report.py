@@ -1,4 +1,4 @@
-"""What eigenpairs, a trace, a density, measures of sharpness and a product say, in lines of text and as JSON."""
+"""Results of measurements of curvature and sharpness as lines of text and as JSON."""
 
 import time
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ __all__ = ["curvature_record", "eigenvalue_lines", "sharpness_lines", "time_esti
 
 
 def eigenvalue_lines(pairs: Eigenpairs) -> str:
-    """Every eigenvalue with its residual, one a line, below the number of products."""
+    """Lines with the number of products and each eigenvalue with its residual."""
     rows = zip(pairs.values, pairs.residuals, pairs.converged, strict=True)
     lines = [
         f"  {value:12.6g}  residual {residual:.1e}{'' if converged else '  NOT CONVERGED'}"
@@ -21,32 +21,32 @@ def eigenvalue_lines(pairs: Eigenpairs) -> str:
 
 
 def trace_line(estimate: TraceEstimate) -> str:
-    """The trace with its standard error, and whether it has converged."""
-    mark = "" if estimate.converged else ": NOT CONVERGED within these products"
+    """A line with the trace, its standard error, and a mark if it has not converged."""
+    mark = "" if estimate.converged else ": NOT CONVERGED with this number of products"
     return f"Trace {estimate.value:.6g} +- {estimate.standard_error:.2g} ({estimate.products} products){mark}"
 
 
 def sharpness_lines(measures: Sequence[Sharpness]) -> str:
-    """Every measure with its radius and value, one a line."""
+    """Lines with the radius and value of each measure."""
     return "\n".join(f"{one.measure} sharpness, radius {one.radius:g}: {one.value:.4g}" for one in measures)
 
 
 def time_estimate(product: Product, products: int) -> str:
-    """The matrix, and how long ``products`` products with it take at most, as one of them does."""
-    product.matvec([1.0] * product.dimension)  # the first one makes what the others share
+    """A line about the matrix, with the time that ``products`` products take, extrapolated from one of them."""
+    product.matvec([1.0] * product.dimension)  # the first product makes the graphs that the others share
     began = time.perf_counter()
     product.matvec([1.0] * product.dimension)
     seconds = time.perf_counter() - began
     return (
         f"Matrix: {product.kind} of {len(product.names)} parameter tensors, dimension {product.dimension:,}; "
-        f"{seconds:.3g} s a product, about {seconds * products:.0f} s for at most {products:,} or so"
+        f"{seconds:.3g} s a product, about {seconds * products:.0f} s for up to about {products:,} products"
     )
 
 
 def curvature_record(
     pairs: Eigenpairs, trace: TraceEstimate, density: SpectralDensity, sharpness: Sequence[Sharpness]
 ) -> dict[str, Any]:
-    """The numbers without vectors, as JSON types."""
+    """All results without eigenvectors, as JSON types."""
     return {
         "eigenvalues": {
             "values": pairs.values.tolist(),

@@ -1,4 +1,4 @@
-"""How closely curvature is measured, under the names of the keywords of the functions that measure it."""
+"""Settings of measurements of curvature, named like the keywords of the functions that measure it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,23 +13,23 @@ MOST = 1_000_000  # eigenpairs, products, probes or steps
 
 @dataclass(frozen=True, kw_only=True)
 class CurvatureSettings:
-    """How many eigenvalues are computed, and how closely trace and spectral density are estimated."""
+    """The measurements of eigenvalues, trace and spectral density."""
 
     k: int = 10
-    """Eigenpairs of the Hessian, those of largest magnitude unless others are chosen."""
+    """Number of eigenpairs of the Hessian; by default those with the largest absolute eigenvalues."""
     tol: float = 1e-3
-    """Residual |H v - l v| / |l| at which an eigenpair has converged."""
+    """Largest residual |H v - l v| / |l| of an eigenpair that counts as converged."""
     relative_error: float = 0.05
-    """Relative standard error at which the trace has converged."""
+    """Standard error of the trace to reach, as a share of the trace."""
     max_products: int = 300
-    """Products with the Hessian for the trace at most."""
+    """Largest number of products with the Hessian for the trace."""
     probes: int = 5
-    """Random vectors for the spectral density."""
+    """Number of random vectors for the spectral density."""
     steps: int = 60
-    """Lanczos steps from each of them."""
+    """Number of Lanczos steps from each random vector."""
 
     def check(self) -> None:
-        """Raise InputError, with one line that says what to change, where a value is out of range."""
+        """Raise InputError, with one line that says what to change, if a value is out of range."""
         for name in ("k", "probes", "steps"):
             check_count(name, getattr(self, name), most=MOST)
         check_count("max_products", self.max_products, LEAST_PRODUCTS, MOST)
@@ -53,5 +53,5 @@ class CurvatureSettings:
 
     @property
     def most_products(self) -> int:
-        """About how many products with the matrix all three take at most."""
+        """The approximate number of products that all three measurements take at most."""
         return 6 * self.k + 30 + self.max_products + self.probes * self.steps

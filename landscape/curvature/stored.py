@@ -1,4 +1,4 @@
-"""Second derivatives that are computed once."""
+"""Measurements of curvature that are computed once and stored."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -22,7 +22,7 @@ Result = TypeVar("Result", Eigenpairs, TraceEstimate, SpectralDensity)
 KEYWORD = Parameter.KEYWORD_ONLY
 FORM = {"recipe": dict, "result": {"verdict": str, "metadata": dict}}
 WAY_OUT = "judge it again with force=True, or give another file"
-INCIDENTAL = {"batch_size", "device", "versions", "progress"}  # numbers do not depend on them beyond rounding
+INCIDENTAL = {"batch_size", "device", "versions", "progress"}  # settings that change numbers by rounding at most
 
 
 def load_or_measure(
@@ -36,16 +36,19 @@ def load_or_measure(
 ) -> Result:
     """The result of ``measure`` (`top_eigenpairs`, `trace` or `spectral_density`), loaded from ``path`` or computed.
 
-    The result stored at ``path`` serves if network, point, data, objective, parameters and ``settings`` are the same;
-    a new one is stored there.
+    The stored result is used if network, point, data, objective, parameters and ``settings`` are the same; a new result
+    is stored.
 
     Args:
-        path: the .npz file.
-        measure: what to compute.
-        product: of which matrix.
-        force: compute it again in any case.
-        before: called before anything is computed.
-        settings: keywords of ``measure``; those left out are compared too, as its defaults.
+        path: The .npz file.
+        measure: The measurement.
+        product: The matrix.
+        force: Compute the result even if it is stored.
+        before: Function that is called before a computation.
+        settings: Keywords of ``measure``; for those left out its defaults are compared.
+
+    Raises:
+        InputError: The file is damaged, or ``measure`` refuses the settings.
     """
     options = {name: option.default for name, option in signature(measure).parameters.items() if option.kind is KEYWORD}
     recipe = {**options, **settings, **product.description}
@@ -67,7 +70,10 @@ def load_or_judge(
 ) -> Faithfulness:
     """The result of `faithfulness`, loaded from ``path`` (.json) or measured and stored there.
 
-    It is loaded if slice, data, loss and ``settings`` are the same.
+    The stored result is used if slice, data, loss and ``settings`` are the same.
+
+    Raises:
+        InputError: The file is damaged, or `faithfulness` refuses the arguments.
     """
     recipe = {
         "slice": slice_.fingerprint,

@@ -17,14 +17,14 @@ __all__ = ["page_title", "surface_content", "surface_names", "trajectory_content
 def surface_content(surface: Surface, name: str, picture: np.ndarray | None) -> dict[str, Any]:
     """Axes, quantities, labels and facts of a plane; quantities without finite values are left out."""
     plane_values(surface, "loss")  # raises InputError for a line
-    known = [key for key in QUANTITIES if (values := getattr(surface, key)) is not None and np.isfinite(values).any()]
+    shown = [key for key in QUANTITIES if (values := getattr(surface, key)) is not None and np.isfinite(values).any()]
     bad = int(surface.nonfinite.sum())
     return {
         "name": str(name),
         "alphas": surface.alphas.tolist(),
         "betas": surface.axes[1].tolist(),
         "axes": axis_labels(surface, separator="\n"),
-        "values": {key: array_content(getattr(surface, key)) for key in dict.fromkeys(["loss", *known])},
+        "values": {key: array_content(getattr(surface, key)) for key in dict.fromkeys(["loss", *shown])},
         "labels": {key: [quantity_label(surface, key, log) for log in (False, True)] for key in QUANTITIES},
         "evaluated": None if surface.evaluated is None else array_content(surface.evaluated),
         "gaps": count_text(bad, surface.loss.size) if bad else "",
@@ -37,8 +37,8 @@ def surface_content(surface: Surface, name: str, picture: np.ndarray | None) -> 
 def page_title(surfaces: Sequence[Surface]) -> str:
     """A title with the model and the epoch, if they are the same for all surfaces."""
     model, epoch, _ = map(set, zip(*map(_name_parts, surfaces), strict=True))
-    known = [values.pop() for values in (model, epoch) if len(values) == 1]
-    return " of ".join(filter(None, ["Loss landscape", ", ".join(filter(None, known))]))
+    common = [values.pop() for values in (model, epoch) if len(values) == 1]
+    return " of ".join(filter(None, ["Loss landscape", ", ".join(filter(None, common))]))
 
 
 def surface_names(surfaces: Sequence[Surface]) -> list[str]:
@@ -56,8 +56,9 @@ def trajectory_content(trajectory: Trajectory, surfaces: Sequence[Surface]) -> d
     unit, off = str(trajectory.metadata.get("unit") or "point"), trajectory.relative_distance
     finite = off[np.isfinite(off)]
     spans = len(trajectory.steps) <= 3 and finite.size and finite.max() < 1e-6  # three points lie on one plane
-    known = finite.size and not spans
-    off_text = f"; at most {finite.max():.2g} of its distance from the origin off the plane" if known else ""
+    off_text = ""
+    if finite.size and not spans:
+        off_text = f"; at most {finite.max():.2g} of its distance from the origin off the plane"
     return {
         "name": str(trajectory.metadata.get("name") or "training path"),
         "unit": unit,

@@ -97,7 +97,7 @@ def _write(
     title: str,
 ) -> Path:
     """Fill the page with plotly's library and our own files unchanged, and with everything else escaped."""
-    from plotly.offline import get_plotlyjs  # only here: importing it takes long, and most runs write no page
+    from plotly.offline import get_plotlyjs  # here, because importing it takes long and most runs write no page
 
     for surface in surfaces:
         check_same_plane(surface, trajectories)

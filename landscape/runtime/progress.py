@@ -64,10 +64,10 @@ class Lines:
         if seconds < self.next_line:
             return
         self.next_line = max(seconds + FIRST_LINE, seconds * SPARSE)
-        left = ""
+        remaining = ""
         if self.total and self.n > self.initial:
-            left = f", about {seconds * (self.total - self.n) / (self.n - self.initial):.0f} s left"
-        self._write(f"{self._amount()} after {seconds:.0f} s{left}")
+            remaining = f", about {seconds * (self.total - self.n) / (self.n - self.initial):.0f} s left"
+        self._write(f"{self._amount()} after {seconds:.0f} s{remaining}")
 
     def _amount(self) -> str:
         unit = "" if self.unit == "it" else f" {self.unit}"
@@ -99,6 +99,6 @@ def with_time_left(jobs: Sequence[Job]) -> Iterator[Job]:
     for finished, job in enumerate(jobs):
         seconds = time.perf_counter() - began
         if finished and seconds > SHORT:
-            left = seconds / finished * (len(jobs) - finished)
-            print(f"{finished} of {len(jobs)} done, about {max(1, round(left / 60))} min left", flush=True)
+            remaining = seconds / finished * (len(jobs) - finished)
+            print(f"{finished} of {len(jobs)} finished, about {max(1, round(remaining / 60))} min left", flush=True)
         yield job

@@ -47,8 +47,8 @@ def _states(device: torch.device | None) -> dict[str, tuple[Any, Callable[[], No
         device = torch.device("cuda", torch.cuda.current_device())
     if device is not None and device.type != "cpu":
         module = torch.get_device_module(device.type)
-        own = module.get_rng_state(device)
-        states["device"] = (own, lambda: module.set_rng_state(own, device))
+        state = module.get_rng_state(device)
+        states["device"] = (state, lambda: module.set_rng_state(state, device))
     return states
 
 

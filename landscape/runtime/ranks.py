@@ -91,7 +91,7 @@ def joined() -> Iterator[None]:
     except KeyboardInterrupt:
         raise KeyboardInterrupt if is_first_rank() else SystemExit(130) from None
     except Exception as error:
-        raise _told_once(error, number, store) from error
+        raise _reported_once(error, number, store) from error
     finally:
         _distributed = None
         distributed.destroy_process_group()
@@ -113,8 +113,8 @@ def _launched() -> bool:
     return True
 
 
-def _told_once(error: Exception, number: int, store: Any) -> BaseException:
-    """``error`` in a line with the number of this rank, or a quiet end where another rank has told its own."""
+def _reported_once(error: Exception, number: int, store: Any) -> BaseException:
+    """``error`` in one line with the number of this rank, or a silent exit if another rank has reported its own."""
     if isinstance(error, Disagreement):
         return error if error.number == number else SystemExit(FAILED)
     try:
@@ -126,7 +126,7 @@ def _told_once(error: Exception, number: int, store: Any) -> BaseException:
     if isinstance(error, InputError):
         reason = str(error)
     elif isinstance(error, RuntimeError) and any(word in str(error) for word in LOST):
-        reason = "another rank has ended (killed, or out of memory), so that this one cannot continue"
+        reason = "another rank has ended (killed, or out of memory), so this one cannot continue"
     elif isinstance(error, OSError):
         reason = f"{error.filename or 'input/output'}: {error.strerror or error}"
     else:

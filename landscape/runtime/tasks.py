@@ -1,4 +1,4 @@
-"""Tasks dealt to the ranks of torchrun, and on each of them to processes."""
+"""Distribution of tasks among the ranks of torchrun, and on each rank among processes."""
 
 import contextlib
 import multiprocessing
@@ -23,13 +23,13 @@ Result = TypeVar("Result")
 
 
 def run_tasks(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
-    """What ``work`` gives for the tasks of this rank, as they finish, in ``jobs`` processes with one thread each.
+    """Yield the results of ``work`` for the tasks of this rank, in the order in which they finish.
 
-    ``work`` and ``tasks`` are pickled. The generator ends when all ranks have done theirs, and on Ctrl-C it ends its
-    processes.
+    The tasks run in ``jobs`` processes with one thread each; ``work`` and ``tasks`` are pickled. The generator ends
+    when all ranks have finished their tasks. On Ctrl-C it ends its processes.
 
     Raises:
-        InputError: fewer than one job, or a process was killed.
+        InputError: ``jobs`` is below one, or a process was killed.
     """
     if jobs < 1:
         raise InputError(f"jobs is {jobs}; use at least 1")
@@ -38,7 +38,7 @@ def run_tasks(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) 
     if jobs == 1 and ranks.count() == 1:
         yield from map(work, mine)
     elif mine:
-        # Only the first rank writes files (landscape.storage.files); a process of its own knows of no ranks.
+        # Only the first rank writes files (landscape.storage.files), but new processes do not belong to any rank.
         yield from _in_processes(work, mine, jobs)
     ranks.gathered(None)
 
@@ -46,7 +46,7 @@ def run_tasks(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) 
 def _in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
     context = multiprocessing.get_context("spawn")  # a forked torch may hang
     before, children = os.environ.get("OMP_NUM_THREADS"), set(multiprocessing.active_children())
-    os.environ["OMP_NUM_THREADS"] = "1"  # as many threads as cores in every process would only get in each other's way
+    os.environ["OMP_NUM_THREADS"] = "1"  # more threads would compete, because every process uses all cores by default
     try:
         with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin) as pool:
             try:
@@ -64,7 +64,7 @@ def _in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: i
 
 
 def _begin() -> None:
-    """Leave Ctrl-C to the parent, and end with it, however it ends."""
+    """Ignore Ctrl-C, which the parent handles, and end when the parent ends for any reason."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
@@ -77,7 +77,7 @@ def _end_with(sentinel: int) -> None:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """The networks are so small that further threads cost time; and their number may change the rounding."""
+    """Use one thread of torch inside the block; more would slow small networks down, and might change rounding."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -21,9 +21,9 @@ from landscape.storage.provenance import fingerprint
 
 __all__ = ["basin_radii"]
 
-BEYOND = 1.5  # times the span at which the loss has risen along the first line: how far all lines go
+BEYOND = 1.5  # all lines extend this many times as far as the span over which the loss rises along the first line
 BEYOND_SPAN = f"{BEYOND} times the span of the first line"
-KEPT = ("slice", "architecture", "data", "objective", "method", "device", "processes", "versions")  # of its metadata
+COMMON = ("slice", "architecture", "data", "objective", "method", "device", "processes", "versions")  # metadata entries
 
 
 def basin_radii(
@@ -40,13 +40,13 @@ def basin_radii(
     progress: bool = True,
     **options: Any,
 ) -> BasinRadii:
-    """The loss along random lines through ``model``, and how far one can go along each before it rises by ``rise``.
+    """The loss along random lines through ``model``, with the radius at which it has risen by ``rise`` along each.
 
-    In high dimensions nearly all random directions are alike: how alike is what the bound of `BasinRadii.share_inside`
-    tells, which grows with the number of directions and assumes nothing of the loss.
+    `BasinRadii.share_inside` gives a lower bound of the share of all random directions in which the loss stays below
+    that rise. The bound improves with the number of lines and makes no assumption about the loss.
 
     Args:
-        objective: what to evaluate; its own network does not move.
+        objective: The loss and the data; its network is not changed.
         model: The network at the point.
         directions: Number of lines, at least 2; line k is drawn from the seed ``seed`` + k.
         rise: Rise of the mean loss above that of ``model``, in units of the loss.
@@ -61,7 +61,8 @@ def basin_radii(
         options: Options of `random_line`: normalize, ignore, distribution.
 
     Raises:
-        InputError: a value out of range, a point of another network, a loss that never rises so much.
+        InputError: A value is out of range, the model is another network than that of the objective, or the loss never
+            rises by ``rise``.
 
     Example:
         >>> import torch
@@ -81,22 +82,23 @@ def basin_radii(
         **objective_identity(objective.for_slice(first)),
     }
     path = Path(path) if path else None
-    known = look_up(path, identity, read=_stored) if path and not force else None
+    result = look_up(path, identity, read=_stored) if path and not force else None
     if reach is None:
-        reach = known.reach if known else BEYOND * find_span(objective, first, rise=rise, seed=seed)["span"]
-    begun = len(known) if known else 0
-    with progress_bar(progress and ranks.is_first_rank(), "Basin", directions, unit="lines", initial=begun) as bar:
-        for k in range(begun, directions):
+        reach = result.reach if result else BEYOND * find_span(objective, first, rise=rise, seed=seed)["span"]
+    stored_lines = len(result) if result else 0
+    visible = progress and ranks.is_first_rank()
+    with progress_bar(visible, "Basin", directions, unit="lines", initial=stored_lines) as bar:
+        for k in range(stored_lines, directions):
             line = random_line(model, seed=seed + k, **options)
             surface = evaluate(
                 objective, line, alpha_range=(-reach, reach), resolution=2 * points + 1, progress=False
             )  # fmt: skip
-            known = _with_line(known, surface, rise, seed, identity)
+            result = _with_line(result, surface, rise, seed, identity)
             if path and ranks.is_first_rank():
-                known.save(path)
+                result.save(path)
             bar.update()
-    assert known is not None  # as there is more than one direction
-    return known.first(directions)
+    assert result is not None  # because there is more than one direction
+    return result.first(directions)
 
 
 def _check(directions: int, rise: float, reach: float | None, points: int, seed: int) -> None:
@@ -110,26 +112,26 @@ def _check(directions: int, rise: float, reach: float | None, points: int, seed:
 
 
 def _stored(path: Path) -> tuple[BasinRadii, dict[str, Any]]:
-    """The lines in ``path``, and what they are of."""
-    known = BasinRadii.load(path)
-    return known, known.metadata.get("identity", {})
+    """The lines stored in ``path``, and their recipe."""
+    stored = BasinRadii.load(path)
+    return stored, stored.metadata.get("identity", {})
 
 
 def _with_line(
-    known: BasinRadii | None, surface: Surface, rise: float, seed: int, identity: dict[str, Any]
+    earlier: BasinRadii | None, surface: Surface, rise: float, seed: int, identity: dict[str, Any]
 ) -> BasinRadii:
-    """``known``, of which the first line may be none, with one more line."""
+    """The ``earlier`` lines (None if there are none) with one more line."""
     rows = {name: getattr(surface, name)[None] for name in ("loss", "standard_error")}
     norms, seconds = surface.metadata["relative_norms"], surface.metadata["seconds"]
-    if known is None:
-        kept = {name: surface.metadata[name] for name in KEPT}
-        kept["slice"] = {name: value for name, value in kept["slice"].items() if name != "fingerprint"}
-        metadata = {"identity": identity, **kept, "relative_norms": norms, "seconds": seconds}
+    if earlier is None:
+        common = {name: surface.metadata[name] for name in COMMON}
+        common["slice"] = {name: value for name, value in common["slice"].items() if name != "fingerprint"}
+        metadata = {"identity": identity, **common, "relative_norms": norms, "seconds": seconds}
         return BasinRadii(surface.alphas, rise=rise, seed=seed, metadata=metadata, **rows)
     metadata = {
-        **known.metadata,
-        "relative_norms": [*known.metadata["relative_norms"], *norms],
-        "seconds": known.metadata["seconds"] + seconds,
+        **earlier.metadata,
+        "relative_norms": [*earlier.metadata["relative_norms"], *norms],
+        "seconds": earlier.metadata["seconds"] + seconds,
     }
-    rows = {name: np.concatenate([getattr(known, name), row]) for name, row in rows.items()}
-    return replace(known, metadata=metadata, **rows)
+    rows = {name: np.concatenate([getattr(earlier, name), row]) for name, row in rows.items()}
+    return replace(earlier, metadata=metadata, **rows)

@@ -36,14 +36,18 @@ class Measure:
     definition: str
     source: str
 
-    def named(self, eta: float) -> "Measure":
+    def with_eta(self, eta: float) -> "Measure":
         """This measure with the constant ``eta`` in its scale and definition, if it is adaptive."""
         if self.scale is not torch.abs:
             return self
         return replace(self, scale=lambda w: w.abs() + eta, definition=f"{self.definition}; eta = {eta:g}")
 
     def with_settings(self, radius: float | None, samples: int | None, steps: int | None, seed: int) -> "Measure":
-        """This measure with those of the settings that it has and that are not None; refuse values out of range."""
+        """This measure with all settings that are not None and that it has.
+
+        Raises:
+            InputError: A value is out of range.
+        """
         check_seed(seed)
         check_number("radius", self.radius if radius is None else radius, above=0)
         changes: dict[str, Any] = {} if radius is None else {"radius": radius}
@@ -183,19 +187,19 @@ def settled_measure(
     seed: int = 0,
     eta: float = 0.0,
 ) -> Measure:
-    """The measure ``name`` with these settings in the place of its usual ones, see `sharpness`.
+    """The measure ``name`` with these settings instead of its defaults, see `sharpness`.
 
     Raises:
-        InputError: an unknown measure, or a value out of range.
+        InputError: The measure is unknown, or a value is out of range.
     """
     if name not in MEASURES:
         raise InputError(f"unknown measure {name!r}; use one of {', '.join(MEASURES)}")
-    usual = MEASURES[name]
-    if eta and usual.scale is not torch.abs:
+    default = MEASURES[name]
+    if eta and default.scale is not torch.abs:
         adaptive = ", ".join(key for key, value in MEASURES.items() if value.scale is torch.abs)
         raise InputError(f"{name} has no eta; only {adaptive} have one")
     check_number("eta", eta, least=0)
-    return usual.named(eta).with_settings(radius, samples, steps, seed)
+    return default.with_eta(eta).with_settings(radius, samples, steps, seed)
 
 
 @own_torch_state()

@@ -1,4 +1,4 @@
-"""Measures of sharpness that are computed once, in one file for all measures of a point."""
+"""Measures of sharpness that are computed once and stored, all measures of a point in one file."""
 
 import contextlib
 import functools
@@ -58,17 +58,17 @@ def load_or_measure_sharpness(
 ) -> list[Sharpness]:
     """The results of all ``measures`` with their default settings, loaded from ``path`` (.json) or measured.
 
-    What is stored serves if point, data, objective, definition, settings, seed and ``parameters`` (those that are
-    perturbed, see `sharpness`; default: all) are the same. The file is written
-    after every measure, so that interrupted work is resumed; measures in it that are not asked for are kept.
+    A stored result is used if point, data, objective, definition, settings, seed and ``parameters`` (those that are
+    perturbed, see `sharpness`; default: all) are the same. The file is written after each measure, so that interrupted
+    work is resumed; other measures in it are kept.
 
     Raises:
-        InputError: an unknown measure, a damaged file, and what `sharpness` raises.
+        InputError: A measure is unknown, the file is damaged, or `sharpness` refuses the arguments.
     """
-    recipes = {name: _settings(name, seed) for name in measures}  # which refuses an unknown one before any work
+    recipes = {name: _settings(name, seed) for name in measures}  # refuses an unknown measure before any work
     path = Path(path)
     subject = _subject(objective, as_point(point)) | ({"parameters": list(parameters)} if parameters else {})
-    around = functools.cache(lambda: Neighbourhood(objective, point, parameters))  # only where something is missing
+    around = functools.cache(lambda: Neighbourhood(objective, point, parameters))  # not made if all are stored
     results: list[Sharpness] = []
     for name in measures:
         result = cached(
@@ -123,7 +123,7 @@ def load_or_measure_layers(
 
 
 def _subject(objective: Objective, point: Point) -> dict[str, Any]:
-    """What a measure is of."""
+    """The part of a recipe that does not depend on the measure: point, data and objective."""
     return {
         "point": fingerprint(point.values()),
         "data": {**objective.samples.description, "size": objective.size},
@@ -136,7 +136,7 @@ def _measured(around: Callable[[], Neighbourhood], name: str, seed: int) -> Shar
 
 
 def _settings(name: str, seed: int) -> dict[str, Any]:
-    """What the measure ``name`` depends on besides its subject."""
+    """The part of a recipe that belongs to the measure ``name``."""
     measure = settled_measure(name, seed=seed)
     return {
         "radius": measure.radius, "samples": measure.samples, "steps": measure.steps, "seed": seed,
@@ -158,12 +158,12 @@ def _keep(path: Path, results: Sequence[Sharpness], subject: dict[str, Any]) -> 
     with locked(path):
         others: list[Sharpness] = []
         if is_there(path):
-            with contextlib.suppress(InputError):  # a damaged file, which the caller has chosen to replace
-                known, others = _content(path)
-                others = others if difference(known, subject) is None else []
+            with contextlib.suppress(InputError):  # a damaged file is replaced, as the caller has requested
+                stored, others = _content(path)
+                others = others if difference(stored, subject) is None else []
         new = {result.measure for result in results}
-        kept = [other for other in others if other.measure not in new]
-        write_sealed(path, {"identity": subject, "measures": [entry.record for entry in (*kept, *results)]})
+        others = [other for other in others if other.measure not in new]
+        write_sealed(path, {"identity": subject, "measures": [entry.record for entry in (*others, *results)]})
 
 
 def _content(path: Path) -> tuple[dict[str, Any], list[Sharpness]]:

@@ -17,25 +17,28 @@ NONE = -1
 
 
 def topology(surface: Surface, *, neighbours: Neighbours = "corners") -> Topology:
-    """Basins of ``surface`` and the saddles between them, each with its standard error.
+    """The basins of ``surface`` and the saddles between them, with the persistence of each and its standard error.
 
-    The sublevel sets {loss <= t} of the grid grow with t. A component is born at a local minimum; where two meet, the
-    one with the higher minimum dies (the elder rule), and persistence = loss at that saddle - loss at its minimum.
-    Points whose loss is NaN or infinite belong to no sublevel set: they are gaps, and are never filled.
+    The sublevel sets {loss <= t} of the grid grow with t. A component is born at a local minimum. When two components
+    meet at a saddle, the one with the higher minimum dies (the elder rule); its persistence is the loss at that saddle
+    minus the loss at its minimum. Points whose loss is NaN or infinite belong to no sublevel set. Source: Edelsbrunner
+    & Harer 2010, "Computational Topology", sections VII.1 (elder rule) and VI.3 (lower stars).
 
-    The standard error of a persistence is that of the mean over samples of l_n(saddle) - l_n(minimum) where the
-    surface holds the losses of single samples (``per_sample=True``); otherwise it is sqrt(s_1^2 + s_2^2) from the
-    standard errors at both points, which is too large where the losses there go together, as they mostly do.
+    If the surface holds the losses of single samples (``per_sample=True``), the standard error of a persistence is that
+    of the mean over samples of l_n(saddle) - l_n(minimum). Otherwise it is sqrt(s_1^2 + s_2^2) for the standard errors
+    s at both points, which is too large if the losses at both points are positively correlated, as they usually are.
 
     Args:
-        surface: a line or a plane.
-        neighbours: which grid points touch: "corners" (8 neighbours in a plane, as of pixels that share a corner) or
-            "faces" (4, as of pixels that share an edge). Along a line both are the same.
+        surface: A line or a plane.
+        neighbours: The neighbours of a grid point in a plane: "corners" for all 8, or "faces" for the 4 along the axes.
+            On a line both are the same.
 
     Raises:
-        InputError: no value of the surface is finite, or a neighbourhood that is not known.
+        InputError: No loss of the surface is finite, or ``neighbours`` is unknown.
+        InputTypeError: ``surface`` is not a surface.
 
-    Source: Edelsbrunner & Harer, Computational Topology (2010), sections VII.1 (elder rule) and VI.3 (lower stars).
+    Warns:
+        UserWarning: Some points of the surface are interpolated.
 
     Example:
         >>> from landscape_lib import Surface
@@ -50,11 +53,11 @@ def topology(surface: Surface, *, neighbours: Neighbours = "corners") -> Topolog
     if neighbours not in get_args(Neighbours):
         raise InputError(f"unknown neighbours {neighbours!r}; use one of {', '.join(map(repr, get_args(Neighbours)))}")
     if surface.nonfinite.all():
-        raise InputError("no loss of this surface is finite, so that it has no basins")
+        raise InputError("no loss of this surface is finite, so it has no basins; evaluate a smaller range")
     if surface.metadata.get("interpolation"):
         warnings.warn(
             "PART OF THIS SURFACE IS INTERPOLATED: basins smaller than the spacing of the evaluated points cannot be "
-            "seen; evaluate without a tolerance to see all that the grid can show",
+            "found; evaluate without a tolerance to find all basins of the grid",
             stacklevel=2,
         )
     pairs = persistence_pairs(surface.loss, neighbours)
@@ -76,25 +79,26 @@ def topology(surface: Surface, *, neighbours: Neighbours = "corners") -> Topolog
 
 @dataclass(frozen=True)
 class Pairs:
-    """Minima and the saddles at which their basins end, the most persistent first; points by their flat index."""
+    """Minima and the saddles at which their basins end, by decreasing persistence; points are flat indices."""
 
     minima: np.ndarray  # [K] int64
     saddles: np.ndarray  # [K] int64, -1 for a basin that never ends
-    parents: np.ndarray  # [K] int64, number of the basin that each one merges into, -1 for one that never ends
-    labels: np.ndarray  # [points] int64, number of the basin that steepest descent leads to, -1 in gaps
+    parents: np.ndarray  # [K] int64, number of the basin into which each one merges; -1 for one that never ends
+    labels: np.ndarray  # [points] int64, number of the basin in which steepest descent ends; -1 if not finite
 
 
 def persistence_pairs(values: np.ndarray, neighbours: Neighbours) -> Pairs:
-    """Every minimum of ``values`` with the saddle at which its basin ends.
+    """The minima of ``values`` and the saddles at which their basins end.
 
-    Steepest descent leads from every point to one minimum without leaving a sublevel set, so two basins meet at the
-    lowest edge between them, an edge being as high as its higher end. Only those edges go through union-find.
+    Steepest descent leads from every point to a minimum without leaving a sublevel set. So two basins meet at the
+    lowest edge between them, where the height of an edge is that of its higher end. Only these edges go through
+    union-find.
     """
     finite = np.isfinite(values).ravel()
     heights = np.where(finite, values.ravel(), np.inf)
     order = np.argsort(heights, kind="stable")
     rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))  # a total order: of equal values the first counts as lower
+    rank[order] = np.arange(len(order))  # a total order, in which the first of equal values is the lowest
     edges = _edges(values.shape, neighbours)
     edges = edges[finite[edges].all(1)]
     minima, basin = _basins(rank, finite, edges)
@@ -103,7 +107,7 @@ def persistence_pairs(values: np.ndarray, neighbours: Neighbours) -> Pairs:
 
 
 def _edges(shape: tuple[int, ...], neighbours: Neighbours) -> np.ndarray:
-    """Pairs [E, 2] of the flat indices of grid points that touch."""
+    """Pairs [E, 2] of flat indices of neighbouring grid points."""
     index = np.arange(np.prod(shape)).reshape(shape)
     steps = [step for step in itertools.product((-1, 0, 1), repeat=len(shape)) if step > (0,) * len(shape)]
     pairs = []
@@ -117,8 +121,8 @@ def _edges(shape: tuple[int, ...], neighbours: Neighbours) -> np.ndarray:
 
 
 def _basins(rank: np.ndarray, finite: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The minima [K], lowest first, and the number of the basin [points] that every point drains into."""
-    lowest = rank.copy()  # rank of the lowest of a point and its neighbours
+    """The minima [K], lowest first, and for every point the number [points] of the basin in which descent ends."""
+    lowest = rank.copy()  # smallest rank among a point and its neighbours
     for here, there in (edges.T, edges.T[::-1]):
         np.minimum.at(lowest, here, rank[there])
     point = np.empty_like(rank)
@@ -136,7 +140,7 @@ def _basins(rank: np.ndarray, finite: np.ndarray, edges: np.ndarray) -> tuple[np
 def _merged(
     rank: np.ndarray, order: np.ndarray, minima: np.ndarray, basin: np.ndarray, edges: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The basin [K] that every basin merges into and the saddle [K] where it does, -1 for those that never do."""
+    """The basin [K] into which every basin merges, and the saddle [K] at which it does; -1 if it never does."""
     a, b = np.sort(basin[edges], axis=1).T
     between = a != b
     a, b, height = a[between], b[between], rank[edges[between]].max(1)
@@ -154,7 +158,7 @@ def _merged(
         edge = by_height[k]
         one, other = root(int(a[edge])), root(int(b[edge]))
         if one != other:
-            elder, younger = min(one, other), max(one, other)  # minima are numbered from the lowest up
+            elder, younger = min(one, other), max(one, other)  # lower minima have smaller numbers
             roots[younger], parents[younger], saddles[younger] = elder, elder, order[height[edge]]
     return parents, saddles
 
@@ -168,28 +172,28 @@ def _first_of_each_pair(a: np.ndarray, b: np.ndarray, count: int) -> list[int]:
 def _sorted(
     heights: np.ndarray, minima: np.ndarray, saddles: np.ndarray, parents: np.ndarray, basin: np.ndarray
 ) -> Pairs:
-    """The pairs by falling persistence; equal values on both ends of a pair are one flat basin and are left out."""
+    """The pairs by decreasing persistence; basins of persistence zero, on plateaus, are joined to their parents."""
     persistence = np.where(saddles == NONE, np.inf, heights[saddles] - heights[minima])
     into = np.arange(len(minima))
-    for k in range(len(minima)):  # parents have smaller numbers, so theirs are settled
+    for k in range(len(minima)):  # parents have smaller numbers, so their entries are final
         if persistence[k] <= 0:
             into[k] = into[parents[k]]
-    kept = np.flatnonzero(into == np.arange(len(minima)))
-    kept = kept[np.lexsort((kept, -persistence[kept]))]
+    basins = np.flatnonzero(into == np.arange(len(minima)))
+    basins = basins[np.lexsort((basins, -persistence[basins]))]
     number = np.full(len(minima) + 1, NONE)  # the last entry stands for -1
-    number[kept] = np.arange(len(kept))
+    number[basins] = np.arange(len(basins))
     number[:-1] = number[into]
-    return Pairs(minima[kept], saddles[kept], number[parents[kept]], number[basin])
+    return Pairs(minima[basins], saddles[basins], number[parents[basins]], number[basin])
 
 
 def _indices(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Grid indices [K, D] of flat ``points``; -1 for no point."""
+    """Grid indices [K, D] of flat ``points``; -1 if there is no point."""
     indices = np.stack(np.unravel_index(np.maximum(points, 0), shape), 1)
     return np.where((points == NONE)[:, None], NONE, indices)
 
 
 def _errors(surface: Surface, minima: np.ndarray, saddles: np.ndarray) -> np.ndarray:
-    """Standard errors [K] of the loss at ``saddles`` minus that at ``minima``, NaN where there is no saddle."""
+    """Standard errors [K] of the loss at ``saddles`` minus the loss at ``minima``; NaN if there is no saddle."""
     if surface.per_sample is None:
         squares = surface.standard_error.ravel() ** 2
         errors = np.sqrt(squares[minima] + squares[saddles])

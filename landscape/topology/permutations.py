@@ -1,4 +1,4 @@
-"""Whether the basins of a surface are more than what exchangeable noise would show."""
+"""A permutation test of whether the basins of a surface could be exchangeable noise."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ __all__ = ["NullTest", "permutation_test"]
 
 @dataclass(frozen=True)
 class NullTest:
-    """The number of basins of a surface beside those of surfaces whose residuals are in random places."""
+    """The number of basins of a surface, and of surfaces with permuted residuals."""
 
-    basins: int  # of the surface
-    permuted: tuple[int, ...]  # of every permutation
+    basins: int  # number of basins of the surface
+    permuted: tuple[int, ...]  # number of basins after each permutation
     p_value: float  # (1 + number of permutations with at most as many basins) / (1 + number of permutations)
 
 
@@ -25,18 +25,24 @@ def permutation_test(
 ) -> NullTest:
     """Test the null hypothesis that the loss is a quadratic function of the coordinates and exchangeable noise.
 
-    The residuals of the least-squares quadratic are put into random places, and basins are counted anew. Noise without
-    structure makes many basins. A small p-value says that the surface has fewer than that: what deviates from a bowl
-    is a smooth structure of the loss, so that its basins are not noise. A large one says that the basins are as many
-    as noise of this size would make.
+    The residuals of a least-squares quadratic are permuted at random, and the basins are counted again. Unstructured
+    noise makes many basins. So a small p-value means that the surface has significantly fewer basins: its deviation
+    from a quadratic is smooth, and its basins are not noise. A large p-value means that noise of this size would make
+    as many basins.
+
+    Args:
+        surface: A line or a plane whose losses are all finite.
+        permutations: Number of permutations.
+        seed: Seed of the permutations.
+        neighbours: The neighbours of a grid point, see `topology`.
 
     Raises:
-        InputError: fewer than one permutation, gaps (points that are not finite), or too few points for a quadratic.
+        InputError: There is no permutation, a loss is not finite, or there are too few points for a quadratic.
     """
     if permutations < 1:
         raise InputError(f"a permutation test needs at least 1 permutation, not {permutations}")
     if surface.nonfinite.any():
-        raise InputError("a permutation test needs a surface without gaps; evaluate a smaller range")
+        raise InputError("a permutation test needs a surface whose losses are all finite; evaluate a smaller range")
     bowl = _quadratic(surface)
     residuals = surface.loss - bowl
     generator = np.random.default_rng(seed)
