@@ -71,7 +71,8 @@ def look_up(
     path = Path(path)
 
     def look() -> Result | None:
-        result, reason = kept_result(path, recipe, read, accept)
+        outcome = kept_result(path, recipe, read, accept)
+        result, reason = outcome
         if reason:
             print(f"{path}{f' ({entry})' if entry else ''} is computed again: {reason}", flush=True)
         return result
