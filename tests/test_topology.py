@@ -176,7 +176,7 @@ def test_interpolated_surfaces_are_named():
         (lambda: ll.topology(np.ones((3, 3))), "takes a Surface"),
         (lambda: ll.topology(surface(np.full((3, 3), np.nan))), "no loss of this surface is finite"),
         (lambda: ll.topology(surface(np.ones((3, 3))), neighbours=4), "unknown neighbours 4"),
-        (lambda: ll.permutation_test(surface([[1, np.nan], [2, 3]])), "without gaps"),
+        (lambda: ll.permutation_test(surface([[1, np.nan], [2, 3]])), "losses are all finite"),
         (lambda: ll.permutation_test(surface(np.ones((2, 2)))), "too few"),
         (lambda: ll.permutation_test(surface(np.ones((4, 4))), permutations=0), "at least 1"),
         (lambda: ll.plot_topology(ll.topology(surface([1.0, 0, 1])), view="basins"), "of a line"),
