@@ -20,6 +20,25 @@ ADD = "import sys; from pathlib import Path; from landscape.studies.kit.results_
 ADD += "stored = StoredResults(Path(sys.argv[1]))\n"
 ADD += "for k in range(15): stored.get(int(sys.argv[2]), f'r{k}', {}, lambda: {'k': k})"
 
+ONCE = """
+import sys, time
+from pathlib import Path
+from landscape.studies.kit.results_file import StoredResults
+
+folder, name = Path(sys.argv[1]), sys.argv[2]
+
+def compute():
+    (folder / f"computed {name}").touch()
+    while len(list(folder.glob("begun *"))) < 2:
+        time.sleep(0.01)
+    time.sleep(0.5)  # in which the other process looks for the result
+    return {"by": name}
+
+stored = StoredResults(folder / "results.json")
+(folder / f"begun {name}").touch()
+print(stored.get(0, "training", {}, compute)["by"])
+"""
+
 
 def new_run(folder):
     return ll.cli.Run(folder, epochs=1, save_epochs=(), resume=False, checkpoint={})
@@ -84,3 +103,14 @@ def test_two_runs_of_a_study_keep_the_results_of_each_other(tmp_path):
     assert [process.wait() for process in processes] == [0, 0]
     assert {seed: len(found) for seed, found in StoredResults(path).content.items()} == {"1": 15, "2": 15}
     assert os.listdir(tmp_path) == ["training.json"]
+
+
+def test_of_two_processes_one_computes_and_the_other_takes_what_it_stored(tmp_path):
+    processes = [
+        subprocess.Popen([sys.executable, "-c", ONCE, str(tmp_path), name], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for name in "ab"
+    ]
+    results = {process.communicate(timeout=120)[0].splitlines()[-1] for process in processes}
+    (computed,) = tmp_path.glob("computed *")
+    assert results == {computed.name[-1]} and [process.returncode for process in processes] == [0, 0]
+    assert sorted(os.listdir(tmp_path)) == ["begun a", "begun b", computed.name, "results.json"]

@@ -1,10 +1,14 @@
 """Stored results, which are recognised by their recipe and quality and not by the name of their file."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from landscape.errors import InputError
 from landscape.runtime import ranks
+from landscape.storage.locks import locked
 from landscape.storage.reading import is_there
 from landscape.storage.recipe import difference
 
@@ -35,7 +39,7 @@ def cached(
     """The result stored at ``path`` if it has this ``recipe`` and is accepted; otherwise compute it and store it.
 
     If a stored result is computed again, the reason is printed in one line: "PATH is computed again: its X is A, not
-    B".
+    B". Two processes do not compute the same result: the second one waits for the first and uses what it has stored.
 
     Args:
         path: The file.
@@ -46,16 +50,21 @@ def cached(
         accept: Function that says why a result of this recipe is not good enough, such as "its error bound is 0.1, not
             0.01"; None if it is.
         force: Compute even if a result is stored.
-        entry: Name of the result inside the file, for the message.
+        entry: Name of the result inside the file, if there are several; others can be computed meanwhile.
         alone: Decide on this rank alone; required inside work that only one rank does.
     """
-    stored = None if force else look_up(path, recipe, read=read, accept=accept, entry=entry, alone=alone)
-    if stored is not None:
+    path = Path(path)
+    look = partial(look_up, path, recipe, read=read, accept=accept, entry=entry, alone=alone)
+    seen = _version(path)
+    if not force and (stored := look()) is not None:
         return stored
-    result = compute()
-    if write is not None:
-        write(Path(path), result)
-    return result
+    with _one_at_a_time(path, entry) if alone or ranks.is_first_rank() else contextlib.nullcontext():
+        if not force and _decided(lambda: _version(path) != seen, alone) and (stored := look()) is not None:
+            return stored
+        result = compute()
+        if write is not None:
+            write(path, result)
+        return result
 
 
 def look_up(
@@ -77,7 +86,7 @@ def look_up(
             print(f"{path}{f' ({entry})' if entry else ''} is computed again: {reason}", flush=True)
         return result
 
-    return look() if alone else ranks.from_first(look)
+    return _decided(look, alone)
 
 
 def kept_result(
@@ -89,3 +98,25 @@ def kept_result(
     result, stored = content
     reason = difference(stored, recipe) or accept(result)
     return (None, reason) if reason else (result, None)
+
+
+def _decided(decide: Callable[[], Result], alone: bool) -> Result:
+    """What ``decide`` says on this rank if that works ``alone``, otherwise on the first one."""
+    return decide() if alone else ranks.from_first(decide)
+
+
+def _version(path: Path) -> tuple[int, ...] | None:
+    """What tells the file from the one that replaces it; None if there is none."""
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+    return None
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path, entry: str) -> Iterator[None]:
+    """A block that one process at a time enters for the same result, unless nothing can be locked in its folder."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(InputError):
+            stack.enter_context(locked(path.with_name(f"{path.name} {entry}") if entry else path))
+        yield

@@ -22,7 +22,6 @@ from landscape.slices.planes import Plane
 from landscape.storage import cached
 from landscape.storage.caching import Reading, kept_result
 from landscape.storage.files import make_folder
-from landscape.storage.locks import locked
 from landscape.storage.recipe import unfinished_path
 from landscape.training.checkpoints import Checkpoint
 from landscape.training.language import LanguageTraining, fit_language_model
@@ -133,21 +132,18 @@ def _load_or_run(
 
     ``run`` is called with the file of the training state, from which an interrupted run is resumed.
     """
+    make_folder(path.parent)  # in which another process that trains this run is noticed
     state = unfinished_path(path, notes, ".pth")
 
     def record() -> int:
-        make_folder(path.parent)
-        with locked(path):  # wait for another process that may be training this run
-            if not force and kept_result(path, notes, _counted, _of(count))[0] is not None:
-                return count
-            if force or not _holds_points_of(path, notes):  # without its points a run cannot be resumed
-                state.unlink(missing_ok=True)
-            seed_everything(seed)
-            run(state)
+        if force or not _holds_points_of(path, notes):  # without its points a run cannot be resumed
             state.unlink(missing_ok=True)
-            if (stored := len(RecordedPoints(path))) != count:
-                advice = "run again, to train the network from the start"
-                raise InputError(f"{path} has lost points recorded before ({stored} of {count} are there); {advice}")
+        seed_everything(seed)
+        run(state)
+        state.unlink(missing_ok=True)
+        if (stored := len(RecordedPoints(path))) != count:
+            advice = "run again, to train the network from the start"
+            raise InputError(f"{path} has lost points recorded before ({stored} of {count} are there); {advice}")
         return count
 
     def read(place: Path) -> tuple[int, dict[str, Any]] | None:

@@ -57,10 +57,10 @@ def train_normalization(
     }
 
     state = unfinished_path(path, recipe, ".pth")
-    if stored.force:
-        state.unlink(missing_ok=True)
 
     def compute() -> dict[str, Any]:
+        if stored.force:
+            state.unlink(missing_ok=True)
         result = _trained(model, settings, data, path, study.subset, state, device)
         state.unlink(missing_ok=True)
         return result
