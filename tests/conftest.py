@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from urllib.error import URLError
 
+import pretend_device
 import pytest
 import torch
 
@@ -76,3 +77,14 @@ def patient_planner(monkeypatch):
     """Refinements of grids so cheap that they would be evaluated whole."""
     monkeypatch.setattr("landscape.evaluation.filling.QUICK", 0.0)
     monkeypatch.setattr("landscape.evaluation.filling.PLANNING", float("inf"))
+
+
+@pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu), "pretend"])
+def accelerator(request, monkeypatch):
+    """The name of a device other than the CPU: a GPU, or one that exists in tests only."""
+    if request.param == "pretend":
+        if reason := pretend_device.missing():
+            pytest.skip(reason)
+        pretend_device.register()
+        monkeypatch.setattr("torch.__future__._swap_module_params_on_conversion", True)  # ties outlast `Module.to`
+    return request.param

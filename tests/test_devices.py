@@ -48,10 +48,9 @@ def test_float32_products_is_set_and_put_back():
         torch.set_float32_matmul_precision(before[0])
 
 
-@pytest.mark.gpu
 @pytest.mark.parametrize("method", ["auto", "direct"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_cuda_gives_the_surface_of_the_cpu(name, method):
+def test_an_accelerator_gives_the_surface_of_the_cpu(name, method, accelerator):
     model, data = make(name), images(300)
     plane = ll.random_plane(model, seed=2)
     surfaces = [
@@ -59,37 +58,37 @@ def test_cuda_gives_the_surface_of_the_cpu(name, method):
             ll.objective(model, data, device=device), plane, method=method, resolution=(6, 4), per_sample=True,
             progress=False,
         )
-        for device in ("cpu", "cuda")
+        for device in ("cpu", accelerator)
     ]  # fmt: skip
-    assert surfaces[1].metadata["device"] == "cuda"
+    assert surfaces[1].metadata["device"] == accelerator
+    assert surfaces[1].metadata["method"] == surfaces[0].metadata["method"]
     for field in ("loss", "standard_error", "per_sample"):
-        cpu, cuda = (getattr(surface, field) for surface in surfaces)
-        np.testing.assert_allclose(cuda, cpu, rtol=1e-4, atol=1e-5)
+        cpu, other = (getattr(surface, field) for surface in surfaces)
+        np.testing.assert_allclose(other, cpu, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(surfaces[1].accuracy, surfaces[0].accuracy, atol=1 / 300 + 1e-9)
 
 
-@pytest.mark.gpu
 @pytest.mark.parametrize("policy", ["running", "batch", "recalibrate"])
-def test_batch_norm_policies_on_cuda(policy):
+def test_batch_norm_policies_on_an_accelerator(policy, accelerator):
     model, data = make("residual"), images(64)
     plane = ll.random_plane(model)
     options = {"batch_norm": policy, "batch_size": 16}
-    cpu, cuda = (
+    cpu, other = (
         ll.evaluate(ll.objective(model, data, device=device, **options), plane, resolution=3, progress=False)
-        for device in ("cpu", "cuda")
+        for device in ("cpu", accelerator)
     )
-    np.testing.assert_allclose(cuda.loss, cpu.loss, rtol=1e-4)
+    np.testing.assert_allclose(other.loss, cpu.loss, rtol=1e-4)
 
 
-@pytest.mark.gpu
-def test_a_model_on_cuda_keeps_its_device_and_gives_the_directions_of_the_cpu():
+def test_a_model_on_an_accelerator_keeps_its_device_and_gives_the_directions_of_the_cpu(accelerator):
     model = make("cnn")
     on_cpu = ll.random_plane(model, seed=4, orthogonal=True)
-    model = model.cuda()
-    on_cuda = ll.random_plane(model, seed=4, orthogonal=True)
-    for a, b in zip(on_cpu.directions, on_cuda.directions, strict=True):
+    model = model.to(accelerator)
+    there = ll.random_plane(model, seed=4, orthogonal=True)
+    for a, b in zip(on_cpu.directions, there.directions, strict=True):
         for name in a:
-            assert b[name].is_cuda
+            assert b[name].device.type == accelerator
             torch.testing.assert_close(a[name], b[name].cpu())
-    surface = ll.evaluate(ll.objective(model, images(), device="cuda"), on_cuda, resolution=3, progress=False)
-    assert np.isfinite(surface.loss).all() and next(model.parameters()).is_cuda
+    surface = ll.evaluate(ll.objective(model, images(), device=accelerator), there, resolution=3, progress=False)
+    assert np.isfinite(surface.loss).all()
+    assert {parameter.device.type for parameter in model.parameters()} == {accelerator}

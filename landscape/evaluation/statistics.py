@@ -20,7 +20,8 @@ class Sums:
     For losses l_n with weights u_n of mean 1 over all samples, ``total`` is sum u l. With the mean loss r of the first
     batch, ``squares`` is sum u^2 (l - r)^2, ``cross`` is sum u^2 (l - r), and ``weight_squares`` is sum u^2.
     Subtracting r keeps a small spread about a large loss accurate. Sums are kept instead of running means, so that an
-    infinite loss stays infinite and NaN stays NaN.
+    infinite loss stays infinite and NaN stays NaN. Sums on an accelerator stay there until
+    `on_host` is called, so that no batch waits for the one before it.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,7 @@ class Sums:
         whole, *others = shares
         for other in others:
             whole.merge(other)
-        return whole
+        return whole.on_host()
 
     @property
     def moments(self) -> Tensor:
@@ -62,7 +63,7 @@ class Sums:
     def add_quantities(self, quantities: Mapping[str, Tensor]) -> None:
         """Add the values [K, n] of n more samples, by name."""
         for name, values in quantities.items():
-            total = as_float64(values).sum(1).cpu()
+            total = as_float64(values).sum(1)
             self.quantities[name] = self.quantities[name] + total if name in self.quantities else total
 
     def add(self, losses: Tensor, hits: Tensor | None, weights: Tensor | None = None) -> None:
@@ -75,32 +76,41 @@ class Sums:
             return
         # torch sums a batch pairwise, to a few units in the last place; across batches the sums are in float64.
         sums = losses.sum(1)
-        if not (sums.abs() < 1e18).all():  # their squares could exceed the range of float32
+        if _may_exceed_float32(sums):
             losses = as_float64(losses)
             sums = losses.sum(1)
         if self.count == 0:
-            self.reference = (sums / losses.shape[1]).nan_to_num(0.0, 0.0, 0.0).cpu().double()
-        self.total = self.total + sums.cpu().double()
-        self.cross = self.cross + (sums.cpu().double() - losses.shape[1] * self.reference)
+            self.reference = as_float64((sums / losses.shape[1]).nan_to_num(0.0, 0.0, 0.0))
+        self.total = self.total + as_float64(sums)
+        self.cross = self.cross + (as_float64(sums) - losses.shape[1] * self.reference)
         self.weight_squares += losses.shape[1]
-        self.squares = self.squares + losses.sub_(self.reference.to(losses)[:, None]).square_().sum(1).cpu().double()
+        self.squares = self.squares + as_float64(losses.sub_(self.reference.to(losses)[:, None]).square_().sum(1))
         self.count += losses.shape[1]
         if hits is not None:
-            self.hits = self.hits + as_float64(hits).cpu()
+            self.hits = self.hits + as_float64(hits)
 
     def _add_weighted(self, losses: Tensor, weights: Tensor) -> None:
         """`add` with ``weights`` [n]; samples of weight 0 do not count, even if their losses are not finite."""
+        self.weight_squares += float(as_float64(weights).square().sum())
         weights = weights.to(losses)
         losses = torch.where(weights > 0, losses, 0)
         if self.count == 0:
-            first = (losses @ weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)).cpu()
+            first = losses @ weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
             self.reference = first.nan_to_num(0.0, 0.0, 0.0)
-        about = weights * (losses - self.reference.to(losses)[:, None])
-        self.total = self.total + (losses @ weights).cpu()
-        self.squares = self.squares + about.square().sum(1).cpu()
-        self.cross = self.cross + (about @ weights).cpu()
-        self.weight_squares += float(weights.square().sum())
+        about = weights * (losses - self.reference[:, None])
+        self.total = self.total + losses @ weights
+        self.squares = self.squares + about.square().sum(1)
+        self.cross = self.cross + about @ weights
         self.count += len(weights)
+
+    def on_host(self) -> "Sums":
+        """These sums in the memory of the host, to which they go in two transfers at most."""
+        if self.total.device.type != "cpu":
+            rows = torch.stack([self.total, self.squares, self.cross, self.reference, *self.quantities.values()]).cpu()
+            self.total, self.squares, self.cross, self.reference = rows[:4]
+            self.quantities = dict(zip(self.quantities, rows[4:], strict=True))
+            self.hits = self.hits.cpu()
+        return self
 
     def merge(self, other: "Sums") -> None:
         """Add the samples of ``other``, at the same points."""
@@ -114,6 +124,14 @@ class Sums:
         self.count += other.count
         for name, total in other.quantities.items():
             self.quantities[name] = self.quantities[name] + total if name in self.quantities else total
+
+
+def _may_exceed_float32(sums: Tensor) -> bool:
+    """Whether the squares of losses with these ``sums`` could exceed the range of float32.
+
+    On an accelerator that has float64 this is always assumed, because looking at the sums would wait for every batch.
+    """
+    return sums.device.type not in ("cpu", "mps") or not bool((sums.abs() < 1e18).all())
 
 
 class Statistics:

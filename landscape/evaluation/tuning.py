@@ -180,7 +180,5 @@ def _seconds_of(evaluator: Evaluator, coordinates: torch.Tensor) -> float:
 
 
 def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    if device.type != "cpu":
+        torch.get_device_module(device.type).synchronize()

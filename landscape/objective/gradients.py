@@ -53,7 +53,7 @@ class MeanLoss:
     @own_torch_state()
     def with_gradient(self, point: Point) -> tuple[float, Point]:
         """L at ``point``, and its gradient in float64."""
-        objective, total = self.objective, 0.0
+        objective, total = self.objective, torch.zeros((), dtype=torch.float64)
         own = dict(objective.model.named_parameters())
         own = {name: own[name] for name in self.names}
         sums = {name: torch.zeros_like(as_float64(value)) for name, value in own.items()}
@@ -67,12 +67,12 @@ class MeanLoss:
             for _, batch in objective.batches():
                 losses = objective.losses(batch)
                 objective.network.check_overwritten()
-                total += as_float64(losses.detach()).sum().item()
+                total = total + as_float64(losses.detach()).sum()
                 pieces = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
                 for sum_, piece in zip(moved.values(), pieces, strict=True):
                     if piece is not None:
                         sum_ += as_float64(piece.to_dense() if piece.is_sparse else piece)
-        return total / objective.size, {name: value / objective.size for name, value in sums.items()}
+        return total.item() / objective.size, {name: value / objective.size for name, value in sums.items()}
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

@@ -229,8 +229,8 @@ def _moved(model: nn.Module) -> Iterator[None]:
     try:
         for number, (parameter, value) in enumerate(before):
             if value.is_floating_point() or value.is_complex():
-                generator = torch.Generator(value.device).manual_seed(number)
-                noise = torch.randn(value.shape, generator=generator, dtype=value.dtype, device=value.device)
+                generator = torch.Generator().manual_seed(number)
+                noise = torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
                 size = float(value.abs().square().mean().sqrt()) if value.numel() else 0.0
                 parameter.data = value + noise * MOVE * (size or 1.0)
         yield

@@ -152,7 +152,7 @@ class Objective(Parts):
         check_source(self.network, point)
         with self.arithmetic():
             self.move_to(as_point(point), weights)
-            return torch.cat([self.losses(batch).cpu() for _, batch in self.batches()])
+            return torch.cat([self.losses(batch) for _, batch in self.batches()]).cpu()
 
     def on(self, slice_: Slice, *coordinates: float) -> Tensor:
         """Losses [N] at ``coordinates`` of ``slice_``, for which this objective was made by `for_slice`."""

@@ -35,10 +35,18 @@ def select_device(name: str | torch.device = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise InputError(f"unknown device {str(name)!r}; use auto, cpu, cuda, cuda:N or mps") from None
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (device.index or 0) >= count.get(device.type, 0):
+    if (device.index or 0) >= _count(device.type):
         raise InputError(f"device {str(name)!r} is not available on this machine; use auto or cpu")
     return device
+
+
+def _count(kind: str) -> int:
+    """The number of devices of a ``kind``, whichever torch knows, on this machine."""
+    try:
+        module = torch.get_device_module(kind)
+    except RuntimeError:  # a kind without computations, such as meta, or without support in this torch
+        return 0
+    return int(module.device_count()) if module.is_available() else 0
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -12,5 +12,9 @@ __all__ = ["predict"]
 @own_torch_state()
 @torch.no_grad()
 def predict(model: nn.Module, data: Data) -> Tensor:
-    """Class probabilities [N, C] of the samples of ``data``: softmax of the logits of ``model`` in its present mode."""
-    return torch.softmax(model(data.inputs), dim=1)
+    """Class probabilities [N, C] of the samples of ``data``: softmax of the logits of ``model`` in its present mode.
+
+    They are computed, and stay, on the device of the model.
+    """
+    device = next((parameter.device for parameter in model.parameters()), data.inputs.device)
+    return torch.softmax(model(data.inputs.to(device)), dim=1)

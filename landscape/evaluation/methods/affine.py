@@ -163,7 +163,7 @@ class Affine:
         sums = Sums()
         for scores in self.run():
             sums.add(scores.losses, None)
-        return sums.moments.numpy()
+        return sums.on_host().moments.numpy()
 
     def twin(self) -> "Affine":
         return Affine(self.objective.twin(), self.slice)
