@@ -17,6 +17,7 @@ from landscape.selftest import TOOLKIT
 from landscape.selftest.checks import CHECKS
 from landscape.selftest.run import _outcome
 from landscape.selftest.subject import Place
+from landscape.training.predictions import predict
 
 GRID = {"alpha_range": (-1, 0.5), "beta_range": (-0.5, 1), "resolution": (4, 3), "progress": False}
 
@@ -300,7 +301,7 @@ def test_stacked_training_is_that_of_the_cpu(accelerator):
         models = [built(device) for _ in range(2)]
         settings = [ll.Training(epochs=2, batch_size=16, lr=lr, seed=3) for lr in (0.05, 0.1)]
         ll.fit_stacked(models, [train] * 2, [test] * 2, settings, device=device)
-        return {"first": flat(models[0]), "second": flat(models[1]), "logits": ll.predict(models[0], test)}
+        return {"first": flat(models[0]), "second": flat(models[1]), "predicted": predict(models[0], test)}
 
     on_both(accelerator, compute)
 
