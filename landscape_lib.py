@@ -105,6 +105,9 @@ from landscape.slices.random_slices import (
     random_line,
     random_plane,
 )
+from landscape.stability import (
+    SharpnessRecorder,
+)
 from landscape.topology import (
     permutation_test,
     topology,
@@ -173,6 +176,7 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "layer_sharpness",
     "faithfulness",
     "basin_radii",
+    "SharpnessRecorder",
     "Product",
     # How networks are connected
     "align",

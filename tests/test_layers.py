@@ -26,6 +26,7 @@ LAYERS = (
     ("objective", "slices"),
     ("evaluation",),
     ("curvature", "sharpness", "connectivity", "trajectories", "topology"),
+    ("stability",),
     ("studies", "selftest"),
     ("cli",),
     ("faces", "__main__"),

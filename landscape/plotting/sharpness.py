@@ -6,15 +6,21 @@ from matplotlib.axes import Axes
 
 from landscape.errors import InputError
 from landscape.plotting.rows import plot_rows
-from landscape.results import Sharpness
+from landscape.plotting.sharpness_history import draw_history
+from landscape.results import Sharpness, SharpnessHistory
 
 __all__ = ["plot_sharpness"]
 
 
 def plot_sharpness(
-    results: Sequence[Sharpness], ax: Axes | None = None, *, labels: Sequence[str] | None = None
+    results: Sequence[Sharpness] | SharpnessHistory,
+    ax: Axes | None = None,
+    *,
+    labels: Sequence[str] | None = None,
 ) -> Axes:
     """Draw one point for each result, with an error bar of one standard error if the measure is random.
+
+    The history of a `SharpnessRecorder` is drawn over the steps of training instead, with 2 / lr.
 
     ``labels`` default to the names of the layers, or of the measures with their radius. Results of equal label, such
     as those of several seeds, share a row. The axis is that of `plot_rows`.
@@ -22,6 +28,8 @@ def plot_sharpness(
     Raises:
         InputError: there are no results, or the number of labels differs from theirs.
     """
+    if isinstance(results, SharpnessHistory):
+        return draw_history(results, ax)
     labels = labels or [result.layer or _name(result) for result in results]
     if not results or len(labels) != len(results):
         raise InputError(f"plot_sharpness got {len(results)} results, {len(labels)} labels; pass one label per result")

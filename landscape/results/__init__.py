@@ -5,6 +5,7 @@ from landscape.results.basin_radii import BasinRadii, share_bound
 from landscape.results.curvature import Eigenpairs, SpectralDensity, TraceEstimate
 from landscape.results.faithfulness import Faithfulness
 from landscape.results.sharpness import SHARPNESS_CAUTION, Sharpness
+from landscape.results.sharpness_history import SharpnessHistory
 from landscape.results.surface import Surface
 from landscape.results.topology import Topology
 from landscape.results.trajectory import Trajectory
@@ -16,6 +17,7 @@ __all__ = [
     "Eigenpairs",
     "Faithfulness",
     "Sharpness",
+    "SharpnessHistory",
     "SpectralDensity",
     "Surface",
     "Topology",

@@ -1,0 +1,52 @@
+"""Sharpness along training, beside the sharpness that the learning rate bears."""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from landscape.errors import InputError
+from landscape.escaping import math_free
+from landscape.plotting.axes import axes_or_new, label_axes
+from landscape.results import SharpnessHistory
+
+__all__ = ["draw_history"]
+
+STYLES = {  # measure -> colour of the colour-blind-safe set of Okabe and Ito, name in the legend
+    "critical": ("#0072B2", "critical sharpness"),
+    "batch": ("#009E73", "batch sharpness"),
+    "preconditioned": ("#D55E00", "preconditioned sharpness"),
+}
+
+
+def draw_history(history: SharpnessHistory, ax: Axes | None = None) -> Axes:
+    """Every measure over the steps on a logarithmic axis, with 2 / lr and the threshold of the preconditioned one.
+
+    Batch sharpness has a band of one standard error. What is zero, negative, infinite or NaN is left out; the legend
+    says how many steps that are.
+
+    Raises:
+        InputError: nothing was measured.
+    """
+    measures = [name for name in STYLES if name in history.metadata.get("measures", ())]
+    if not len(history) or not measures:
+        raise InputError("the history of sharpness is empty; train with the recorder first")
+    ax = axes_or_new(ax, (5.8, 4.0))
+    for name in measures:
+        (color, label), values = STYLES[name], getattr(history, name)
+        drawn = np.isfinite(values) & (values > 0)
+        missing = f" ({(~drawn).sum()} of {len(values)} steps not drawn)" if not drawn.all() else ""
+        shown = np.where(drawn, values, np.nan)
+        dot = "." if len(values) <= 60 else None
+        ax.plot(history.steps, shown, color=color, linewidth=1.4, marker=dot, label=f"{label}{missing}")
+        if name == "batch":
+            low, high = (np.where(drawn, shown + side * history.batch_error, np.nan) for side in (-1, 1))
+            ax.fill_between(history.steps, np.fmax(low, shown / 10), high, color=color, alpha=0.2, linewidth=0)
+    ax.plot(history.steps, history.edge, color="0.25", linewidth=1.1, linestyle="--", label="2 / lr")
+    if "preconditioned" in measures and not np.allclose(history.threshold, history.edge, equal_nan=True):
+        color = STYLES["preconditioned"][0]
+        label = f"threshold of {math_free(history.metadata.get('optimizer') or 'the optimizer')}"
+        ax.plot(history.steps, history.threshold, color=color, linewidth=1.1, linestyle=":", label=label)
+    ax.set_yscale("log")
+    ax.grid(color="0.92", linewidth=0.7)
+    ax.legend(fontsize=8, framealpha=0.85)
+    label_axes(ax, "", "step", "sharpness")
+    return ax
