@@ -44,7 +44,9 @@ def main(
     plane: cli.PlaneChoice = cli.PlaneChoice(),  # noqa: B008 (frozen)
     evaluation: cli.Evaluation = cli.Evaluation(),  # noqa: B008 (frozen)
     panels: Panels = Panels(),
+    state: tuple[Path, ...] = (),
     model: str | None = None,
+    data: str | None = None,
     accept_mismatch: bool = False,
     split: Literal["train", "test"] = "train",
     budget: str | None = None,
@@ -60,7 +62,10 @@ def main(
         plane: The plane, through the weights of every checkpoint; with --range auto, its range is that of the first.
         evaluation: How it is evaluated.
         panels: How it is drawn.
-        model: FILE.py:FUNCTION that built the networks of all checkpoints, if they are your own; THAT FILE IS RUN.
+        state: Weights of your own networks: state dicts, Lightning .ckpt, safetensors, archives of torch.export; need
+            --model and --data.
+        model: FILE.py:FUNCTION that builds all networks, if they are your own; THAT FILE IS RUN.
+        data: FILE.py:FUNCTION that returns (training data, test data) of your own, for all networks; THAT FILE IS RUN.
         accept_mismatch: Continue where networks do not reach the test loss and accuracy stored in their checkpoints.
         split: Data to evaluate on.
         budget: Time for each surface, such as 60s or 10min, instead of --tolerance: chooses the number of samples and
@@ -70,26 +75,30 @@ def main(
         anyway: Compare checkpoints of different data all the same; the figure says so.
         out: Folder for the results; those of other checkpoints stay, and the new ones get their names.
     """
+    checkpoints = (*checkpoints, *state)
     check_options(plane, evaluation, panels, checkpoints, names, budget, subset)
-    out = cli.make_folder(out)
-    trained = [ll.load_checkpoint(path, model=model) for path in checkpoints]
+    cli.check_own_files(model, data)
+    out, own = cli.make_folder(out), cli.load_own_data(data) if data else None
+    trained = [cli.load_network(path, model, own) for path in checkpoints]
     plane.check_networks(*(checkpoint.model for checkpoint in trained))
     names = names or tuple(cli.distinct_names(trained))
     settings = cli.describe(plane, evaluation, panels, budget=budget, split=split, subset=subset)
     print(f"Settings: {settings}")
     cli.note_unused_batch_norm(evaluation, trained)
-    data = cli.load_shared_data(trained, split, evaluation.data_dir, subset=subset, seed=plane.seed)
+    parts = cli.load_shared_data(trained, split, evaluation.data_dir, own, subset=subset, seed=plane.seed)
     if not anyway:
         with cli.advised("--anyway compares them all the same"):
-            cli.check_comparable([{"data": samples.description} for samples in data], names)
-    remarks = [cli.confirm_metrics(checkpoint, evaluation, accept=accept_mismatch) for checkpoint in trained]
+            cli.check_comparable([{"data": samples.description} for samples in parts], names)
+    remarks: list[dict[str, str]] = [{} for _ in trained]
+    if own is None:
+        remarks = [cli.confirm_metrics(checkpoint, evaluation, accept=accept_mismatch) for checkpoint in trained]
     view = split if plane.zoom == 1 else f"{split}_zoom{plane.zoom:g}"
     label = cli.comparison_label(out, view, trained, force=evaluation.force)
     paths = [out / f"{checkpoint.path.stem}_{checkpoint.sha256[:8]}_{view}.npz" for checkpoint in trained]
-    conditions = cli.settle_range(paths[0], trained[0], data[0], cli.Conditions(plane, evaluation))
-    data, conditions = cli.settle_budget(budget, paths, trained, data, conditions)
+    conditions = cli.settle_range(paths[0], trained[0], parts[0], cli.Conditions(plane, evaluation))
+    parts, conditions = cli.settle_budget(budget, paths, trained, parts, conditions)
     surfaces = []
-    for name, path, checkpoint, samples, remark in zip(names, paths, trained, data, remarks, strict=True):
+    for name, path, checkpoint, samples, remark in zip(names, paths, trained, parts, remarks, strict=True):
         print(f"{name}: {checkpoint.path}", flush=True)
         surfaces.append(cli.checkpoint_surface(path, checkpoint, samples, replace(conditions, remarks=remark)))
     table = cli.surface_table(surfaces, names)

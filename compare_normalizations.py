@@ -46,6 +46,7 @@ def main(
     plane.check()
     evaluation.check()
     cli.refuse_unused("here: no network is there yet at which a range could be found", range=(plane.range, None))
+    cli.refuse_unused("here: the networks are trained with the cross-entropy", loss=(evaluation.loss, "cross_entropy"))
     for part in ("json", "weights", "landscapes", "figures"):
         cli.make_folder(out / part)
     data = studies.study_data(study, evaluation.data_dir)
@@ -74,7 +75,7 @@ def main(
         grid = out / "landscapes" / f"landscape_{name}.npz"
         surface = cli.checkpoint_surface(grid, trained, samples, cli.Conditions(plane, evaluation))
         surfaces.setdefault(norm, surface)
-        target = ll.objective(trained.model, few, **evaluation.arguments)
+        target = evaluation.objective_of(trained.model, few)
         networks[norm].append(
             {
                 "training": training,

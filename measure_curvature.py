@@ -21,6 +21,8 @@ from typing import Any, Literal
 import landscape_lib as ll
 from landscape_lib import cli
 
+SAMPLES = 1000
+
 
 @dataclass(frozen=True)
 class Measured(cli.ChosenParameters):
@@ -57,7 +59,7 @@ def main(
     measured: Measured = Measured(),
     curvature: cli.CurvatureSettings = cli.CurvatureSettings(probes=3, steps=40),  # noqa: B008 (frozen)
     split: Literal["train", "test"] = "train",
-    samples: int | None = 1000,
+    samples: int | None = SAMPLES,
     seed: int = 42,
     figures: bool = True,
     out: Path = Path("curvature_results"),
@@ -70,7 +72,7 @@ def main(
         measured: What is measured.
         curvature: How many eigenvalues are computed, and how closely trace and spectral density are estimated.
         split: Data to measure on.
-        samples: Random samples to use (drawn from the seed); None is all.
+        samples: Random samples to use (drawn from the seed); None is all, and so is the default if there are fewer.
         seed: Seed of samples, start vectors, probes and draws.
         figures: Draw figures; --no-figures only computes.
         out: Folder for the results; those of another checkpoint stay, and the new ones get its name.
@@ -80,12 +82,14 @@ def main(
     cli.check_all(evaluation, measured, curvature)
     out, force = cli.make_folder(out), evaluation.force
     trained, data, remark = cli.load_subject(subject, evaluation, {split: samples or 1})
+    if samples == SAMPLES > len(data[split]):
+        samples = None
     measured.check_networks(trained.model)
     suffix = cli.checkpoint_suffix(out, trained, "curvature{}.json", cli.owners_in_json, force=force)
     settings = cli.describe(evaluation, measured, curvature, split=split, samples=samples, seed=seed)
     print(f"Settings: {settings}")
     chosen = data[split] if samples is None else data[split].subset(samples, seed=seed)
-    target = ll.objective(trained.model, chosen, **evaluation.arguments)
+    target = evaluation.objective_of(trained.model, chosen)
     operator = ll.ggn_product if measured.operator == "ggn" else ll.hessian_product
     product = operator(target, trained.model, parameters=measured.chosen or ("*",))
     if curvature.k > product.dimension:

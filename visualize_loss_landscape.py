@@ -86,7 +86,7 @@ def main(
     def place(name: str) -> Path:
         return out / f"loss_grid_{name}{suffix}.npz"
 
-    def compute(name: str, samples: ll.Data, conditions: cli.Conditions) -> None:
+    def compute(name: str, samples: cli.SampleSet, conditions: cli.Conditions) -> None:
         surfaces[name] = cli.checkpoint_surface(place(name), trained, samples, conditions)
         print(cli.summarize(surfaces[name]), flush=True)
 

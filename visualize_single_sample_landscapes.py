@@ -55,14 +55,14 @@ def main(
     path = out / f"samples_loss_grid{suffix}.npz"
     conditions = cli.settle_range(path, trained, chosen, cli.Conditions(plane, evaluation, remarks=remarks))
     surface = cli.checkpoint_surface(path, trained, chosen, conditions, per_sample=True)
-    surfaces, records = single_surfaces(surface, chosen, ll.cli.predict(trained.model, chosen).tolist())
+    surfaces, records = single_surfaces(surface, chosen, cli.predicted_classes(trained.model, chosen))
     for single, record in zip(surfaces, records, strict=True):
         record["file"] = f"sample_{record['index']}_loss_grid{suffix}.npz"
         cli.wrote(single.save(out / record["file"]))
     of = {"seed": plane.seed, "data": chosen.name, "split": split, "checkpoint": trained.identity}
     cli.wrote(cli.write_json(out / f"selected_samples{suffix}.json", {**of, "samples": records}))
     if cli.is_first_rank():
-        images, titles = [chosen.image(i) for i in range(len(chosen))], [title(record) for record in records]
+        images, titles = cli.images_of(chosen), [title(record) for record in records]
         figure = ll.plot_tiles(surfaces, images=images, titles=titles, color_scale=color_scale, log_scale=log_scale)
         for ending in ("png", "pdf"):
             cli.wrote(ll.save_figure(figure, out / f"samples_landscape_grid{suffix}.{ending}"))
@@ -90,18 +90,15 @@ def check_options(
 
 
 def single_surfaces(
-    surface: ll.Surface, data: ll.Data, probabilities: list[list[float]]
+    surface: ll.Surface, data: cli.SampleSet, classes: list[dict[str, Any]]
 ) -> tuple[list[ll.Surface], list[dict[str, Any]]]:
     """One surface and one record for every sample."""
     surfaces, records = [], []
     for i, index in enumerate(data.indices.tolist()):
         single = surface.sample(i)
-        predicted = max(range(len(probabilities[i])), key=probabilities[i].__getitem__)
         record = {
             "index": index,
-            "true_class": data.classes[data.targets[i]],
-            "predicted_class": data.classes[predicted],
-            "probability": probabilities[i][predicted],
+            **classes[i],
             "centre_loss": float(single.loss[single.centre]),
             "smallest_loss": float(single.loss.min()),
             "largest_loss": float(single.loss.max()),
@@ -112,9 +109,12 @@ def single_surfaces(
 
 
 def title(record: dict[str, Any]) -> str:
-    """Three lines, narrow enough for a tile."""
+    """Three lines, narrow enough for a tile; two if the targets are no classes."""
+    loss = f"loss {record['centre_loss']:.3g}"
+    if "true_class" not in record:
+        return f"sample {record['index']}\n{loss}"
     verdict = f"predicted {record['predicted_class']} {record['probability']:.0%}"
-    return f"{record['index']}: {record['true_class']}\n{verdict}\nloss {record['centre_loss']:.3g}"
+    return f"{record['index']}: {record['true_class']}\n{verdict}\n{loss}"
 
 
 def one_line(record: dict[str, Any]) -> str:

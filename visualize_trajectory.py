@@ -18,7 +18,7 @@ before_after.png (one random plane at initialisation and after training) with it
 same settings is not trained again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,6 +78,7 @@ def main(
     source: cli.PathSource = cli.PathSource(),  # noqa: B008 (frozen)
     plane: PathPlane = PathPlane(),
     drawing: PathDrawing = PathDrawing(),
+    loss: str = "cross_entropy",
     subset: int | None = None,
     device: str = "auto",
     force: bool = False,
@@ -91,18 +92,22 @@ def main(
         source: Which runs.
         plane: The plane.
         drawing: How it is drawn.
+        loss: cross_entropy, mse, language_model, model (the loss that the network returns), or FILE.py:FUNCTION of
+            (model, batch), which the paths are drawn on; THAT FILE IS RUN.
         subset: Random samples of the training data to evaluate on, instead of all.
         device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
         force: Train and compute again even if the same result is stored.
         out: Folder for the results; those of other networks stay, and the new ones get their names.
     """
-    evaluation = cli.Evaluation(device=device, data_dir=source.data_dir, force=force)
+    evaluation = cli.Evaluation(
+        loss=loss, batch_norm=plane.batch_norm, device=device, data_dir=source.data_dir, force=force
+    )
     cli.check_all(evaluation, plane, drawing)
     cli.check_count("subset", subset)
     if drawing.smoothing > plane.resolution:
         raise ll.InputError(f"smoothing is {drawing.smoothing} grid steps; the planes have {plane.resolution}")
     source.check(training, DEFAULTS, network)
-    settings = cli.describe(training, network, source, plane, drawing, subset=subset, device=device)
+    settings = cli.describe(training, network, source, plane, drawing, loss=loss, subset=subset, device=device)
     print(f"Settings: {settings}")
     recorded = cli.record_paths(
         cli.make_folder(out), source, training, network, chosen=plane, device=device, force=force
@@ -114,7 +119,7 @@ def main(
     principal = ll.pca_plane(points, origin=plane.origin, parameters=plane.chosen_in_points(net), normalize=normalize)
     shares = principal.recipe["explained_variance"][:2]
     print(f"The first two components hold {shares[0]:.1%} and {shares[1]:.1%} of the variance of the path")
-    target = ll.objective(net, data, batch_norm=plane.batch_norm, device=device)
+    target = evaluation.objective_of(net, data)
     if plane.batch_norm and not target.has_batch_norm:
         print(f"Note: there is no BatchNorm layer; --batch-norm {plane.batch_norm} changes nothing", flush=True)
     paths = recorded.projected(principal, target, force=force)
@@ -129,7 +134,7 @@ def main(
         draw(surface, paths, recorded, drawing)
     if drawing.before_after:
         if target.has_batch_norm:  # whose running statistics are those of no single point here
-            target = ll.objective(net, data, batch_norm=plane.batch_norm or "recalibrate", device=device)
+            target = replace(evaluation, batch_norm=plane.batch_norm or "recalibrate").objective_of(net, data)
         ends = recorded.end_surfaces(target, training.seed, plane.chosen, **grid)
         log["before and after training"] = cli.surface_table([*ends.values()], [*ends])
         print(log["before and after training"])

@@ -88,7 +88,7 @@ def test_a_function_gets_the_arguments_that_it_takes(here, capsys):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("nets/none.py:build", {}, "nets/none.py does not exist; a model of your own is FILE.py:FUNCTION"),
+        ("nets/none.py:build", {}, "nets/none.py does not exist; give FILE.py:FUNCTION that builds the model"),
         ("nets/mine.py", {}, "'nets/mine.py' names no function; write FILE.py:FUNCTION"),
         ("nets/mine.py:", {}, "'nets/mine.py:' names no function"),
         ("nets/mine.py:other", {}, "nets/mine.py has no function 'other'"),
@@ -168,6 +168,7 @@ def checkpoint(here):
     fields = {"data": {"name": "digits", "limit": 40}, "epoch": 1, "metrics": {}, "settings": {}}
     ll.save_checkpoint("own.pth", model, model_name="nets/mine.py:build", model_arguments=arguments, **fields)
     (here / "ran").unlink()
+    (here / "nets" / "mine.py").write_text(FILE + "\n# changed, so that it is run again\n")
     return model
 
 

@@ -34,6 +34,7 @@ def test_the_python_examples_run(page, tmp_path, monkeypatch):
         metrics={},
         settings={},
     )
+    torch.save(ll.cli.LinearMNIST().state_dict(), "my.pt")
     names = {"model": ll.cli.LinearMNIST(), "train_one_epoch": shaken, "data": ll.load_dataset("mnist-5k", limit=100)}
     if "import lightning" in "".join(EXAMPLES[page]):
         names |= for_lightning()

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from landscape.cli.checkpoint_surfaces import Conditions, plan_path
+from landscape.cli.own_data import SampleSet
 from landscape.cli.settings import Evaluation
-from landscape.datasets import Data
 from landscape.errors import InputError
 from landscape.evaluation import plan_budget
-from landscape.objective.objectives import objective
 from landscape.results import Surface
 from landscape.runtime import ranks
 from landscape.slices.random_slices import random_plane
@@ -32,9 +31,9 @@ def settle_budget(
     budget: str | None,
     paths: Sequence[Path],
     checkpoints: Sequence[Checkpoint],
-    data: Sequence[Data],
+    data: Sequence[SampleSet],
     conditions: Conditions,
-) -> tuple[list[Data], Conditions]:
+) -> tuple[list[SampleSet], Conditions]:
     """Choose the number of samples and the tolerance for a time budget for each surface.
 
     Surfaces that are compared need the same samples, so the smallest number of samples that any of them can afford is
@@ -65,7 +64,7 @@ def settle_budget(
         request = {"seconds": seconds, "samples": len(samples), **evaluation.arguments, **plane.grid}
         plan = None if evaluation.force else ranks.from_first(partial(_stored_plan, path, checkpoint, request))
         if not plan:
-            target = objective(checkpoint.model, samples, **evaluation.arguments)
+            target = evaluation.objective_of(checkpoint.model, samples)
             slice_ = random_plane(checkpoint.model, **plane.directions)
             plan = {**asdict(plan_budget(target, slice_, seconds, plane.seed, **plane.grid)), "asked": request}
             ranks.from_first(partial(_store_plan, path, checkpoint, plan))

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from landscape.cli.messages import wrote
+from landscape.cli.own_data import SampleSet
 from landscape.cli.settings import Evaluation, PlaneChoice
 from landscape.cli.stored_metrics import input_scaling
-from landscape.datasets import Data
 from landscape.evaluation import load_or_evaluate, load_or_find_span
-from landscape.objective.objectives import Objective, objective
+from landscape.objective.objectives import Objective
 from landscape.results import Surface
 from landscape.runtime import ranks
 from landscape.slices.planes import Plane
@@ -30,14 +30,14 @@ class Conditions:
 
 
 def checkpoint_surface(
-    path: Path, checkpoint: Checkpoint, data: Data, conditions: Conditions, **options: Any
+    path: Path, checkpoint: Checkpoint, data: SampleSet, conditions: Conditions, **options: Any
 ) -> Surface:
     """The loss of ``checkpoint`` on ``data`` over a random plane, loaded from ``path`` or computed and stored there.
 
     The path is printed. ``options`` are passed to `evaluate`.
     """
     plane, evaluation = conditions.plane, conditions.evaluation
-    target = objective(checkpoint.model, data, **evaluation.arguments)
+    target = evaluation.objective_of(checkpoint.model, data)
     notes = {"checkpoint": checkpoint.identity, **conditions.notes}
     remarks = {"checkpoint_file": str(checkpoint.path), "inputs": input_scaling(data), **conditions.remarks}
     if planned := notes.get("budget"):
@@ -80,7 +80,7 @@ def plan_path(path: Path) -> Path:
     return path.with_suffix(".plan.json")
 
 
-def settle_range(path: Path, checkpoint: Checkpoint, data: Data, conditions: Conditions) -> Conditions:
+def settle_range(path: Path, checkpoint: Checkpoint, data: SampleSet, conditions: Conditions) -> Conditions:
     """``conditions`` with ranges at whose ends the loss has risen as requested, unless ranges are set.
 
     The range is taken from the surface at ``path`` if that exists, and noted in the conditions.
@@ -88,7 +88,7 @@ def settle_range(path: Path, checkpoint: Checkpoint, data: Data, conditions: Con
     plane, evaluation = conditions.plane, conditions.evaluation
     if plane.range is None:
         return conditions
-    target = objective(checkpoint.model, data, **evaluation.arguments)
+    target = evaluation.objective_of(checkpoint.model, data)
     slice_ = random_plane(checkpoint.model, **plane.directions)
     rising = load_or_find_span(path, target, slice_, rise=plane.rise, seed=plane.seed, force=evaluation.force)
     print(f"Range: the loss has risen by {plane.rise:g} at {rising['span']:g}", flush=True)

@@ -5,8 +5,10 @@ import functools
 import io
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import matplotlib
 import torch
@@ -15,14 +17,19 @@ import tyro
 from landscape.cli.console import sturdy_streams
 from landscape.cli.interrupts import STOPPED, begin_script
 from landscape.errors import InputError
+from landscape.models.own import OwnCodeError
 from landscape.runtime import ranks
 from landscape.studies.kit.names import EARLIER_NAMES
 
 __all__ = ["run_script"]
 
+PACKAGE = str(Path(__file__).resolve().parents[1])
 EARLIER_OPTIONS = {f"--{old}".replace("_", "-"): f"--{new}".replace("_", "-") for old, new in EARLIER_NAMES.items()}
 # Advice of the library to callers of Python functions -> the corresponding option of a command line.
-ADVICE_AS_OPTIONS = {r"load_checkpoint\(path, model=('[^']*')\)": r"--model \1"}
+ADVICE_AS_OPTIONS = {
+    r"load_checkpoint\(path, model=('[^']*')\)": r"--model \1",
+    r"load_checkpoint\(path, model=network\)": "--model FILE.py:FUNCTION --data FILE.py:FUNCTION",
+}
 
 
 def run_script(main: Callable[..., None], arguments: list[str] | None = None) -> None:
@@ -44,6 +51,7 @@ def run_script(main: Callable[..., None], arguments: list[str] | None = None) ->
             with ranks.joined():
                 _parsed(main, arguments)()
         except InputError as error:
+            _show_own_code(error)
             sys.exit(_fail(str(error)))
         except OSError as error:
             sys.exit(_fail(f"{error.filename or 'input/output'}: {error.strerror or error}"))
@@ -101,6 +109,19 @@ def _in_one_line(text: str) -> str:
 def _is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch could not allocate a tensor, which on the CPU only the message shows."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: " in str(error)
+
+
+def _show_own_code(error: BaseException | None) -> None:
+    """Print the traceback of an error in the user's own code, if it is the cause of ``error``."""
+    while error is not None and not isinstance(error, OwnCodeError):
+        error = error.__cause__
+    if error is None or error.__cause__ is None:
+        return
+    cause = error.__cause__
+    place = cause.__traceback__
+    while place and place.tb_frame.f_code.co_filename.startswith((PACKAGE, "<frozen importlib")):
+        place = place.tb_next
+    traceback.print_exception(type(cause), cause, place, file=sys.stderr)
 
 
 def _fail(message: str) -> int:

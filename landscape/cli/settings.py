@@ -9,8 +9,12 @@ from torch import nn
 
 from landscape.checks import MOST_LEVELS, check_count, check_distinct, check_folder, check_number, check_seed
 from landscape.cli.messages import note_unused, refuse_unused
+from landscape.cli.own_data import OwnData, SampleSet, check_targets
 from landscape.errors import InputError
 from landscape.evaluation.refinement.tolerance import check_tolerance
+from landscape.models.own import check_own, is_own, own_function
+from landscape.objective.objectives import Objective, objective
+from landscape.objective.settings import LOSS_NAMES
 from landscape.plotting.planes import check_style
 from landscape.runtime.devices import select_device
 from landscape.sharpness import MEASURES
@@ -28,11 +32,13 @@ __all__ = [
     "check_all",
     "check_levels",
     "check_measures",
+    "check_own_files",
     "check_resolution",
     "check_training",
 ]
 
 DEFAULT_CHECKPOINT = Path("mnist_linear_model.pth")
+CROSS_ENTROPY = "cross_entropy"
 MOST_POINTS = 10**8  # of a grid: arrays of 0.8 GB each
 
 
@@ -48,10 +54,24 @@ class Subject:
 
     checkpoint: Path = DEFAULT_CHECKPOINT
     """Trained model (.pth); the default one is trained first if it is missing."""
+    state: Path | None = None
+    """Weights of your own network instead: a state dict, a Lightning .ckpt, safetensors, or an archive of torch.export;
+    needs --model and --data."""
     model: str | None = None
-    """FILE.py:FUNCTION that built the network of the checkpoint, if it is your own; THAT FILE IS RUN."""
+    """FILE.py:FUNCTION that builds the network, if it is your own; THAT FILE IS RUN."""
+    data: str | None = None
+    """FILE.py:FUNCTION that returns (training data, test data) of your own, normalised as the network needs them, as
+    tensors, data sets or DataLoaders; THAT FILE IS RUN."""
     accept_mismatch: bool = False
     """Continue even if the network does not have the test loss and accuracy that are stored in its checkpoint."""
+
+    def check(self) -> None:
+        """Raise InputError for weights without a network, and for files that do not exist; no file is run."""
+        if self.state is not None:
+            refuse_unused("with --state", checkpoint=(self.checkpoint, DEFAULT_CHECKPOINT))
+        check_own_files(self.model, self.data)
+        if self.data is not None:
+            refuse_unused("with --data", accept_mismatch=(self.accept_mismatch, False))
 
 
 @dataclass(frozen=True)
@@ -168,6 +188,9 @@ class Evaluation:
     """Forward passes in float32 (full), or faster in tf32 (CUDA) or bf16, whose error is measured."""
     batch_size: int | None = None
     """Samples of a mini-batch, or of each batch for --batch-norm batch (None: 256); otherwise chosen by timing."""
+    loss: str = CROSS_ENTROPY
+    """cross_entropy, mse, language_model, model (the loss that the network returns), or FILE.py:FUNCTION of (model,
+    batch), see `objective`; THAT FILE IS RUN."""
     device: str = "auto"
     """auto (the first available of cuda, mps and cpu), cpu, cuda, cuda:N or mps."""
     data_dir: Path = Path("data")
@@ -183,12 +206,34 @@ class Evaluation:
         if self.precision == "tf32" and device.type != "cuda":
             raise InputError(f"precision is tf32, which the device {device} does not have; use full, or bf16")
         check_folder("data_dir", self.data_dir)
+        if is_own(self.loss):
+            check_own(self.loss, "loss")
+        elif self.loss not in LOSS_NAMES:
+            raise InputError(f"unknown loss {self.loss!r}; use one of {', '.join(LOSS_NAMES)}, FILE.py:FUNCTION")
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments of `objective`."""
+        """The arguments of `objective`, the loss by its name and only if it is not the usual one."""
         names = ("batch_norm", "precision", "batch_size", "device")
-        return {name: getattr(self, name) for name in names}
+        other = {} if self.loss == CROSS_ENTROPY else {"loss": self.loss}  # none in the files of earlier versions
+        return {name: getattr(self, name) for name in names} | other
+
+    def objective_of(self, model: nn.Module, data: SampleSet) -> Objective:
+        """The loss of ``model`` on ``data``.
+
+        Raises:
+            InputError: they do not fit each other, or the code of a loss in the user's file raises an error.
+        """
+        arguments = self.arguments
+        if is_own(self.loss):
+            arguments["loss"] = own_function(self.loss, "loss")
+        if not isinstance(data, OwnData):
+            return objective(model, data, **arguments)
+        check_targets(data, self.loss)
+        try:
+            return objective(model, data.samples, **arguments)
+        except InputError as error:
+            raise InputError(f"with the {data.split} data of {data.name}: {error}") from error
 
     def of_minibatches(self) -> "Evaluation":
         """The settings for single mini-batches: by default those of a training step."""
@@ -260,6 +305,14 @@ def check_resolution(resolution: int | tuple[int, int]) -> None:
         raise InputError(f"resolution must be at least 2 points an axis, not {min(sizes)}")
     if math.prod(sizes) > MOST_POINTS:
         raise InputError(f"resolution is {resolution}; a grid may have {MOST_POINTS:,} points at most")
+
+
+def check_own_files(model: str | None, data: str | None) -> None:
+    """Raise InputError for a FILE.py:FUNCTION that cannot be run; none is run."""
+    if model is not None and is_own(model):
+        check_own(model)
+    if data is not None:
+        check_own(data, "data")
 
 
 def check_levels(levels: int) -> None:

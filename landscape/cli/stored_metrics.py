@@ -5,6 +5,7 @@ import math
 import torch
 from torch.nn import functional as F
 
+from landscape.cli.own_data import OwnData, SampleSet
 from landscape.cli.settings import Evaluation
 from landscape.datasets import Data, load_dataset
 from landscape.errors import InputError
@@ -19,8 +20,10 @@ DEVIATIONS = 5.0  # largest acceptable difference, in standard errors of the ran
 ROUNDING = 0.01  # relative difference that is accepted besides (at least 0.001), for other devices and rounded numbers
 
 
-def input_scaling(data: Data) -> str:
+def input_scaling(data: SampleSet) -> str:
     """A description of how the inputs of ``data`` were computed from the values in their files."""
+    if isinstance(data, OwnData):
+        return f"those of {data.name}"
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (data.mean, data.std))
     return f"(value - mean) / std with mean {mean} and std {std}" if data.mean else "as they are"
 

@@ -13,10 +13,11 @@ from torch import nn
 from landscape.checks import check_count, check_distinct, check_folder, check_seed
 from landscape.cli.file_names import own_suffix
 from landscape.cli.messages import refuse_unused, wrote
-from landscape.cli.settings import ChosenParameters, Evaluation, ModelOptions, check_training
-from landscape.cli.sources import load_shared_data
+from landscape.cli.own_data import SampleSet, load_own_data
+from landscape.cli.settings import ChosenParameters, Evaluation, ModelOptions, check_own_files, check_training
+from landscape.cli.sources import load_network, load_shared_data
 from landscape.cli.stored_metrics import confirm_metrics
-from landscape.datasets import Data, load_dataset
+from landscape.datasets import load_dataset
 from landscape.errors import InputError
 from landscape.evaluation import load_or_evaluate
 from landscape.models import build_model, check_model, import_own, is_own
@@ -27,7 +28,7 @@ from landscape.results.summary import path_summary
 from landscape.slices.planes import Plane
 from landscape.slices.random_slices import random_plane
 from landscape.storage.files import plain_name
-from landscape.training.checkpoints import Checkpoint, load_checkpoint
+from landscape.training.checkpoints import Checkpoint
 from landscape.training.loop import Training
 from landscape.trajectories import (
     RecordedPoints,
@@ -64,6 +65,12 @@ class PathSource:
     """Learning rates; one run is trained for each."""
     checkpoints: tuple[Path, ...] = ()
     """Draw these checkpoints, at least three, instead of training; checkpoints in one folder are one run."""
+    state: tuple[Path, ...] = ()
+    """Draw weights of your own network instead, in this order: state dicts, Lightning .ckpt, safetensors, archives of
+    torch.export; needs --model and --data."""
+    data: str | None = None
+    """FILE.py:FUNCTION that returns (training data, test data) of your own, for --state or --checkpoints; THAT FILE IS
+    RUN."""
     accept_mismatch: bool = False
     """Continue even if the last checkpoint does not have the test loss and accuracy that are stored in it."""
 
@@ -74,13 +81,15 @@ class PathSource:
         """
         check_seed(training.seed)
         check_folder("data_dir", self.data_dir)
-        if self.checkpoints:
+        if self.checkpoints or self.state:
+            check_own_files(self.model, self.data)
             unused = {name: (getattr(self, name), getattr(PathSource, name)) for name in ("limit", "dataset")}
             unused |= {name: (getattr(self, name), ()) for name in ("seeds", "optimizers", "lrs")}
             groups = ((replace(training, seed=usual.seed), usual), (network, ModelOptions()))
-            refuse_unused("with --checkpoints", *groups, **unused)
+            refuse_unused("with --checkpoints and --state", *groups, **unused)
             return
-        refuse_unused("without --checkpoints", accept_mismatch=(self.accept_mismatch, False))
+        options = {"accept_mismatch": (self.accept_mismatch, False), "data": (self.data, None)}
+        refuse_unused("without --checkpoints or --state", **options)
         for name in ("seeds", "optimizers", "lrs"):
             check_distinct(name, getattr(self, name))
         check_count("limit", self.limit)
@@ -111,7 +120,7 @@ class RecordedPaths:
     out: Path  # folder of all files
     runs: dict[str, RecordedPoints]  # by the name of the run
     network: nn.Module  # the architecture; the values of its parameters do not matter
-    data: Data  # data on which the runs were trained
+    data: SampleSet  # data on which the runs were trained
     suffix: str  # the end of the names of all files
     remarks: dict[str, str] = field(default_factory=dict)  # entries for the metadata of results
 
@@ -161,7 +170,7 @@ def record_paths(
     Raises:
         InputError: The network of the runs has no parameters that are ``chosen``.
     """
-    if source.checkpoints:
+    if source.checkpoints or source.state:
         return _of_checkpoints(out, source, chosen, device, force)
     model = source.model or "simplenet"
     if is_own(model):  # before the data are loaded
@@ -185,9 +194,13 @@ def record_paths(
 def _of_checkpoints(out: Path, source: PathSource, chosen: ChosenParameters, device: str, force: bool) -> RecordedPaths:
     """The runs whose points are the weights of checkpoints, in the order of their epochs."""
     folders: dict[Path, list[Checkpoint]] = {}
+    own = load_own_data(source.data) if source.data else None
     for path in source.checkpoints:
         if path.name != "state.pth":  # matched by runs/NAME/*.pth, but the state of training and not a checkpoint
-            folders.setdefault(path.parent, []).append(load_checkpoint(path, model=source.model))
+            folders.setdefault(path.parent, []).append(load_network(path, source.model, own))
+    for epoch, path in enumerate(source.state):
+        trained = load_network(path, source.model, own)
+        folders.setdefault(path.parent, []).append(replace(trained, metadata=trained.metadata | {"epoch": epoch}))
     names = [folder.name or "." for folder in folders]
     names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
     checkpoints = dict(zip(names, folders.values(), strict=True))
@@ -195,9 +208,9 @@ def _of_checkpoints(out: Path, source: PathSource, chosen: ChosenParameters, dev
     if len(loaded) < 3:
         raise InputError(f"a path takes at least three checkpoints, not {len(loaded)}")
     chosen.check_networks(loaded[-1].model)
-    data = _one_of(load_shared_data(loaded, "train", source.data_dir, seed=0))
+    data = _one_of(load_shared_data(loaded, "train", source.data_dir, own, seed=0))
     evaluation = Evaluation(device=device, data_dir=source.data_dir)
-    remarks = confirm_metrics(loaded[-1], evaluation, accept=source.accept_mismatch)
+    remarks = {} if own else confirm_metrics(loaded[-1], evaluation, accept=source.accept_mismatch)
     notes = {name: checkpoint_notes(run) for name, run in checkpoints.items()}
     suffix = _suffix(out, notes, plain_name("_".join(checkpoints))[:60], force)
     runs = {}
@@ -208,7 +221,7 @@ def _of_checkpoints(out: Path, source: PathSource, chosen: ChosenParameters, dev
     return RecordedPaths(out, runs, loaded[-1].model, data, suffix, remarks)
 
 
-def _one_of(data: Sequence[Data]) -> Data:
+def _one_of(data: Sequence[SampleSet]) -> SampleSet:
     if len({samples.fingerprint for samples in data}) > 1:
         raise InputError(
             "the checkpoints were trained on different data, so they share no loss; give checkpoints of one data set"

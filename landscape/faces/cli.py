@@ -48,6 +48,12 @@ from landscape.cli.messages import (
     refuse_unused,
     wrote,
 )
+from landscape.cli.own_data import (
+    SampleSet,
+    images_of,
+    load_own_data,
+    predicted_classes,
+)
 from landscape.cli.scripts import (
     run_script,
 )
@@ -62,12 +68,14 @@ from landscape.cli.settings import (
     check_all,
     check_levels,
     check_measures,
+    check_own_files,
     check_resolution,
     check_training,
 )
 from landscape.cli.sources import (
     DEFAULT_TRAINING,
     distinct_names,
+    load_network,
     load_shared_data,
     load_subject,
     note_unused_batch_norm,
@@ -172,9 +180,6 @@ from landscape.training.language import (
 from landscape.training.loop import (
     score,
 )
-from landscape.training.predictions import (
-    predict,
-)
 from landscape.training.runs import (
     Run,
     check_run,
@@ -220,6 +225,7 @@ __all__ = [
     "Positional",
     "RecordedPaths",
     "Run",
+    "SampleSet",
     "Subject",
     "TinyCNN",
     "adapter_step",
@@ -238,6 +244,7 @@ __all__ = [
     "check_measures",
     "check_model",
     "check_number",
+    "check_own_files",
     "check_resolution",
     "check_run",
     "check_seed",
@@ -256,18 +263,21 @@ __all__ = [
     "eigenvalue_lines",
     "epochs_to_save",
     "file_owner",
+    "images_of",
     "import_own",
     "input_scaling",
     "is_first_rank",
     "is_own",
     "load_checkpoint_data",
     "load_language_subject",
+    "load_network",
     "load_or_find_span",
     "load_or_measure",
     "load_or_measure_sharpness",
     "load_or_project",
     "load_or_record",
     "load_or_record_language_model",
+    "load_own_data",
     "load_shared_data",
     "load_subject",
     "load_text",
@@ -286,7 +296,7 @@ __all__ = [
     "plot_panels",
     "plot_rows",
     "plot_spread",
-    "predict",
+    "predicted_classes",
     "prepare_checkpoint",
     "range_hint",
     "record_checkpoints",

@@ -17,10 +17,11 @@ from landscape.objective.own_loss import OwnLoss
 from landscape.objective.terms import LOSS, REGULARIZER, check_name
 from landscape.runtime.devices import has_bf16, select_device
 
-__all__ = ["Precision", "Settings"]
+__all__ = ["LOSS_NAMES", "Precision", "Settings"]
 
 Precision = Literal["full", "tf32", "bf16"]
 OWN: dict[str, Callable[[], Callable[..., Any]]] = {"language_model": LanguageModelLoss, "model": OwnLoss}
+LOSS_NAMES = (*LOSSES, *OWN)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BATCH = 256  # samples of one batch under batch_norm="batch"
 
@@ -106,7 +107,7 @@ def _known_loss(loss: Any) -> str | Callable[..., Any]:
     known: str | Callable[..., Any] = OWN[loss]() if isinstance(loss, str) and loss in OWN else as_loss(loss)
     if callable(known) or (isinstance(known, str) and known in LOSSES):
         return known
-    raise InputError(f"unknown loss {known!r}; use {', '.join(map(repr, (*LOSSES, *OWN)))} or a callable")
+    raise InputError(f"unknown loss {known!r}; use {', '.join(map(repr, LOSS_NAMES))} or a callable")
 
 
 def _check_further_terms(loss: Any, metrics: Any, regularizer: Any) -> None:

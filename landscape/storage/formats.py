@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from landscape.escaping import one_line
 
-__all__ = ["foreign_format"]
+__all__ = ["foreign_format", "is_legacy_torch", "is_safetensors"]
 
 WEIGHTS = "load the weights into your model and write it with save_checkpoint"
+WITH_NETWORK = "load it with its network, load_checkpoint(path, model=network)"
 BEGINNINGS = (
     (b"\x89HDF\r\n\x1a\n", f"an HDF5 file (Keras and others): read it with h5py, {WEIGHTS}"),
     (b"GGUF", f"a GGUF file: read it with the gguf package, {WEIGHTS}"),
@@ -54,7 +55,7 @@ def _of_zip(content: bytes) -> str | None:
     if "constants.pkl" in ends or any(end.startswith("code/") for end in ends):
         return f"a TorchScript archive: load it with torch.jit.load, {WEIGHTS}"
     if {"archive_format", "models/model.json"} & ends or any("exported_program" in name for name in names):
-        return f"an archive of torch.export: load it with torch.export.load, {WEIGHTS}"
+        return f"an archive of torch.export: {WITH_NETWORK}"
     if "data.pkl" in ends:
         return "a file of torch.save"
     if any(name.endswith((".keras", "config.json", ".weights.h5")) for name in names):
@@ -62,8 +63,14 @@ def _of_zip(content: bytes) -> str | None:
     return "a zip archive of other files"
 
 
-def _is_safetensors(content: bytes) -> bool:
+def is_safetensors(content: bytes) -> bool:
+    """Whether ``content`` begins as safetensors files do: with the length of a table, and the table."""
     return 8 < 8 + int.from_bytes(content[:8], "little") <= len(content) and content[8:9] == b"{"
+
+
+def is_legacy_torch(content: bytes) -> bool:
+    """Whether ``content`` is a file of torch.save before version 1.6."""
+    return LEGACY_TORCH in content[:16]
 
 
 def _is_text(content: bytes, *beginnings: bytes) -> bool:
@@ -71,10 +78,10 @@ def _is_text(content: bytes, *beginnings: bytes) -> bool:
 
 
 CHECKS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
-    (_is_safetensors, f"a safetensors file, which names no model: load it with safetensors.torch.load_file, {WEIGHTS}"),
+    (is_safetensors, f"a safetensors file, which names no model: {WITH_NETWORK}"),
     (
-        lambda content: LEGACY_TORCH in content[:16],
-        f"a file of torch.save before version 1.6: load it with torch.load(weights_only=True), {WEIGHTS}",
+        is_legacy_torch,
+        f"a file of torch.save before version 1.6: {WITH_NETWORK}",
     ),
     (
         lambda content: content[:1] == b"\x80" and content[1:2] <= b"\x05",

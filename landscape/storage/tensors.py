@@ -66,7 +66,9 @@ def write_tensors(path: Path, content: dict[str, Any]) -> None:
         _sign(file, digest)
 
 
-def read_tensors(path: Path, what: str, way_out: str) -> tuple[Any, bytes]:
+def read_tensors(
+    path: Path, what: str, way_out: str, without_code: str = "write it with save_checkpoint"
+) -> tuple[Any, bytes]:
     """The content that `write_tensors` wrote to ``path``, without the digest, and all bytes of the file.
 
     A file of an earlier version has no digest; the checksums of its parts are compared nevertheless.
@@ -80,7 +82,7 @@ def read_tensors(path: Path, what: str, way_out: str) -> tuple[Any, bytes]:
             pickled, sizes = _members(file, len(raw))
             foreign, signature = None if pickled else foreign_format(raw), file.comment
         if pickled:
-            code, foreign = _scanned(pickled), _foreign_content(pickled)
+            code = _scanned(pickled)
     except Exception as error:  # for damaged bytes the readers of zip and pickle raise errors of many types
         if not raw.startswith(b"PK") and (foreign := foreign_format(raw)):
             raise InputError(f"{path} is no {what} but {foreign}") from error
@@ -88,8 +90,8 @@ def read_tensors(path: Path, what: str, way_out: str) -> tuple[Any, bytes]:
     if foreign:
         raise InputError(f"{path} is no {what} but {foreign}")
     if code:
-        advice = "write it with save_checkpoint"
-        raise InputError(f"{what} {path} holds pickled code, which is never run ({one_line(code)[:100]}); {advice}")
+        name = one_line(code)[:100]
+        raise InputError(f"{what} {path} holds pickled code, which is never run ({name}); {without_code}")
     try:
         declared = _Inspector(pickled, sizes).load()
         if not is_bounded(declared):
@@ -177,16 +179,6 @@ def _is_harmless(module: str, name: str) -> bool:
         return name in ITEM_SIZES or isinstance(getattr(torch, name, None), torch.dtype)
     harmless = {"torch._utils": REBUILDING, "torch.storage": ("UntypedStorage",), "collections": ("OrderedDict",)}
     return name in harmless.get(module, ())
-
-
-def _foreign_content(pickled: bytes) -> str | None:
-    """The kind of a file of torch.save that another program wrote, recognised by its texts; None if it is unknown."""
-    if b"pytorch-lightning_version" in pickled:
-        return (
-            "a checkpoint of Lightning, which names no model: load its state_dict with torch.load into your model, and "
-            "write it with save_checkpoint"
-        )
-    return None
 
 
 def _sign(file: BinaryIO, digest: str) -> None:

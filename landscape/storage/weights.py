@@ -2,7 +2,9 @@
 
 import math
 import re
-from collections.abc import Mapping
+import warnings
+from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +17,8 @@ __all__ = ["BoundedBuilding", "fitting_weights", "unwrapped_weights"]
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
 INSIDE = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")  # added by torch's wrappers
+HEADS = frozenset(("module", "_orig_mod", "model", "net", "network"))  # attributes in which others keep a network
+COUNTER = "n_averaged"  # of AveragedModel
 FREE_NUMBERS, FREE_TENSORS = 2**24, 5_000  # numbers and tensors that building may always create
 
 
@@ -27,31 +31,40 @@ def unwrapped_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def fitting_weights(stored: Mapping[str, Any], network: nn.Module) -> dict[str, Tensor]:
-    """The ``stored`` weights under the names of ``network``; prefixes of wrappers are removed if the names then fit.
+    """The ``stored`` weights under the names of ``network``; prefixes of wrappers are removed if more names then fit.
+
+    If a training module keeps the network in an attribute such as ``model``, its own weights are left out, with a
+    warning that lists them.
 
     Raises:
         InputError: names, shapes or types differ.
     """
     expected = network.state_dict()
-    names = {name: INSIDE.sub(r"\1", name) for name in stored}
-    while set(names.values()) != expected.keys() and (shorter := _without_prefix(names)):
-        names = shorter
-    if set(names.values()) != expected.keys():
-        names = {name: name for name in stored}
-    fitting = {name: stored[old] for old, name in names.items()}
+    names = {name: name if stored.keys() == expected.keys() else INSIDE.sub(r"\1", name) for name in stored}
+    head = _head(names.values(), expected)
+    fitting = {name.removeprefix(head): stored[old] for old, name in names.items() if name.startswith(head)}
     if faults := [*_other_names(fitting, expected), *_other_tensors(fitting, expected)]:
         more = f"; {len(faults) - 3} more" if len(faults) > 3 else ""
         raise InputError("; ".join(faults[:3]) + more)
+    if others := sorted({name for name in names.values() if not name.startswith(head)} - {COUNTER}):
+        more = f" and {len(others) - 4} more" if len(others) > 4 else ""
+        warnings.warn(f"left out {', '.join(others[:4])}{more}, which do not begin with {head!r}", stacklevel=3)
     return fitting
 
 
-def _without_prefix(names: dict[str, str]) -> dict[str, str]:
-    """``names`` without the first part that all of them share ("module."); {} if they share none."""
-    names = {old: name for old, name in names.items() if name != "n_averaged"}  # the counter of AveragedModel
-    heads = {name.partition(".")[0] for name in names.values() if "." in name}
-    if len(heads) != 1 or not all("." in name for name in names.values()):
-        return {}
-    return {old: name.partition(".")[2] for old, name in names.items()}
+def _head(names: Collection[str], expected: Collection[str]) -> str:
+    """The beginning of ``names`` after which most of them are ``expected``: a prefix of all, or one of `HEADS`."""
+    counts = Counter({"": 0})
+    begun: Counter[str] = Counter()
+    for name in names:
+        parts = name.split(".")
+        for depth in range(len(parts)):
+            head, rest = "".join(f"{part}." for part in parts[:depth]), ".".join(parts[depth:])
+            begun[head] += 1
+            counts[head] += rest in expected
+    every = len({*names} - {COUNTER})
+    heads = [head for head in counts if begun[head] >= every or HEADS.issuperset(head.split(".")[:-1])]
+    return max(heads, key=lambda head: (counts[head], -len(head)))
 
 
 def _other_names(weights: Mapping[str, Any], expected: Mapping[str, Tensor]) -> list[str]:

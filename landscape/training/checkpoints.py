@@ -14,15 +14,25 @@ from landscape.datasets import Data, load_dataset
 from landscape.errors import InputError
 from landscape.escaping import one_line
 from landscape.models import construct, is_own
+from landscape.models.own import OwnCodeError
 from landscape.presenting import Presented
 from landscape.runtime import own_torch_state, ranks
 from landscape.storage.files import make_folder
 from landscape.storage.forms import Optional, form_fault
+from landscape.storage.states import StoredState, read_state
 from landscape.storage.tensors import read_tensors, write_tensors
 from landscape.storage.weights import BoundedBuilding, fitting_weights, unwrapped_weights
 
-__all__ = ["Checkpoint", "load_checkpoint", "load_checkpoint_data", "prepare_checkpoint", "save_checkpoint"]
+__all__ = [
+    "UNKNOWN_DATA",
+    "Checkpoint",
+    "load_checkpoint",
+    "load_checkpoint_data",
+    "prepare_checkpoint",
+    "save_checkpoint",
+]
 
+UNKNOWN_DATA = "unknown"  # the name of the data in files of other programs
 KEYS = ("model", "data", "epoch", "metrics", "settings", "versions")
 FORM = {
     "model_state_dict": dict,
@@ -39,7 +49,7 @@ FORM = {
 class Checkpoint(Presented):
     """A trained model and the metadata that were stored with it."""
 
-    model: nn.Module  # in eval mode, on the CPU
+    model: nn.Module  # in eval mode, on the CPU unless the caller built it elsewhere
     # model {name, arguments}, data {name, split, limit, source}, epoch, metrics, settings, versions
     metadata: dict[str, Any]
     path: Path
@@ -133,27 +143,43 @@ def save_checkpoint(
 
 
 @own_torch_state()
-def load_checkpoint(path: str | Path, *, model: str | None = None) -> Checkpoint:
-    """Read a file written by :func:`save_checkpoint`; only tensors and plain values are unpickled from it.
+def load_checkpoint(path: str | Path, *, model: str | nn.Module | None = None, **arguments: Any) -> Checkpoint:
+    """Read a file written by :func:`save_checkpoint`, or with ``model`` the weights in a file of another program.
 
-    The content is compared with the digest stored in the file (files of the first versions have no digest). Names of
-    weights may begin with the prefix of a wrapper, such as "module.".
+    Only tensors and plain values are unpickled. Other programs' files are state dicts of torch.save (also inside the
+    checkpoints of Lightning and of most training scripts), safetensors files and archives of torch.export, of which the
+    weights are read and the program is not. Names of weights may begin with the prefix of a wrapper ("module.",
+    "_orig_mod.", "model.", "net."). The content of our own files is compared with the digest in them (those of the
+    first versions have none).
 
     Args:
         path: The file.
-        model: Builds the network by this name instead of the stored one. It is required for a network defined in the
-            user's own code: FILE.py:FUNCTION is run only if the caller names it, never because a checkpoint does.
+        model: The network that the weights belong to: an ``nn.Module``, into which they are loaded, or the name that
+            builds one, instead of the stored name. It is required for files of other programs, and for a network
+            defined in the user's own code: FILE.py:FUNCTION is run only if the caller names it, never because a
+            checkpoint does.
+        **arguments: Those of ``build_model`` for a named network, if the file is of another program.
+
+    Example:
+        >>> torch.save({"state_dict": {"net.weight": torch.ones(1, 2), "net.bias": torch.zeros(1)}}, "mine.ckpt")
+        >>> load_checkpoint("mine.ckpt", model=nn.Linear(2, 1)).model.weight
+        Parameter containing:
+        tensor([[1., 1.]], requires_grad=True)
 
     Raises:
-        InputError: the file is missing, damaged, edited, or not a checkpoint; its weights do not fit the model it
-            names; or that model is code which ``model`` does not name.
+        InputError: the file is missing, damaged, edited, or holds no weights; they do not fit the network; or that
+            network is code which ``model`` does not name.
     """
     path = Path(path)
-    stored, raw = read_tensors(path, "checkpoint", "train it first, or give another file")
-    _check_layout(stored, path)
-    network = _rebuilt(stored, path, model, len(raw))
-    metadata = {key: stored[key] for key in KEYS}
-    return Checkpoint(network.eval(), metadata, path, hashlib.sha256(raw).hexdigest())
+    if model is None:
+        stored, raw = read_tensors(path, "checkpoint", "train it first, or give another file")
+        _check_layout(stored, path)
+        network, sha256 = _rebuilt(stored, path, None, len(raw)), hashlib.sha256(raw).hexdigest()
+    else:
+        state = read_state(path)
+        stored, sha256 = _with_metadata(state, model, arguments), state.sha256
+        network = _rebuilt(stored, path, model, state.size)
+    return Checkpoint(network.eval(), {key: stored[key] for key in KEYS}, path, sha256)
 
 
 def load_checkpoint_data(checkpoint: Checkpoint, split: str, data_dir: Path) -> Data:
@@ -163,7 +189,18 @@ def load_checkpoint_data(checkpoint: Checkpoint, split: str, data_dir: Path) -> 
     return ranks.first_ahead(lambda: load_dataset(source["name"], split=split, data_dir=data_dir, limit=limit))
 
 
-def _rebuilt(stored: dict[str, Any], path: Path, model: str | None, size: int) -> nn.Module:
+def _with_metadata(state: StoredState, model: str | nn.Module, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The content of the file, if it is one of ours; otherwise its weights with the little that is known of them."""
+    content = state.content
+    if isinstance(content, dict) and content.keys() >= {"model_state_dict", *KEYS} and not form_fault(content, FORM):
+        return content
+    name = model if isinstance(model, str) else type(model).__name__
+    unknown: dict[str, Any] = {"metrics": {}, "settings": {}, "versions": {}, "data": {"name": UNKNOWN_DATA}}
+    about = {"model": {"name": name, "arguments": arguments}, "epoch": state.epoch}
+    return {"model_state_dict": state.weights, **about, **unknown}
+
+
+def _rebuilt(stored: dict[str, Any], path: Path, model: str | nn.Module | None, size: int) -> nn.Module:
     name, arguments = stored["model"]["name"], stored["model"]["arguments"]
     if model is None and is_own(name):
         raise InputError(
@@ -173,13 +210,20 @@ def _rebuilt(stored: dict[str, Any], path: Path, model: str | None, size: int) -
     built = name if model is None else model
     # Any error of a built-in network is caused by the arguments in the file; in the user's own code it may be a bug,
     # which has to keep its traceback.
-    expected = (InputError, RuntimeError, TypeError) if is_own(built) else Exception
+    own = isinstance(built, nn.Module) or is_own(built)
+    expected = (InputError, RuntimeError, TypeError) if own else Exception
     try:
-        with BoundedBuilding(size):
-            network = construct(built, **arguments)
+        if isinstance(built, nn.Module):
+            network = built
+        else:
+            with BoundedBuilding(size):
+                network = construct(built, **arguments)
         network.load_state_dict(fitting_weights(stored["model_state_dict"], network))
+    except OwnCodeError:  # which names the file and the line itself
+        raise
     except expected as error:
-        named = "the model it names" if model is None else repr(model)
+        named = type(model).__name__ if isinstance(model, nn.Module) else repr(model)
+        named = "the model it names" if model is None else named
         reason = one_line(str(error))[:500] or type(error).__name__
         raise InputError(f"checkpoint {path} does not fit {named}: {reason}") from error
     return network
@@ -194,15 +238,17 @@ def _plain(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_layout(stored: object, path: Path) -> None:
-    advice = "write it with save_checkpoint"
+    advice = "load it with its network, load_checkpoint(path, model=network), or write it with save_checkpoint"
     if not isinstance(stored, dict):
         raise InputError(f"checkpoint {path} holds a {type(stored).__name__}, not a checkpoint; {advice}")
+    if "pytorch-lightning_version" in stored:
+        raise InputError(f"{path} is no checkpoint but one of Lightning, which names no model; {advice}")
     if stored and all(isinstance(value, torch.Tensor) for value in stored.values()):
         raise InputError(f"checkpoint {path} is a bare state dict and does not name its model; {advice}")
     if missing := [key for key in ("model_state_dict", *KEYS) if key not in stored]:
         keys = one_line(", ".join(map(str, list(stored)[:6])))[:200] or "nothing"
         states = [key for key in ("state_dict", "model", "net", "weights") if _holds_tensors(stored.get(key))]
-        hint = f"its {states[0]!r} is a state dict: load that into your model and {advice}" if states else advice
+        hint = f"its {states[0]!r} is a state dict: {advice}" if states else advice
         raise InputError(f"checkpoint {path} lacks {', '.join(missing)} (it holds {keys}); {hint}")
     if fault := form_fault(stored, FORM):
         named = "does not name its model and its data: " if fault.startswith(("model l", "data l")) else ""

@@ -11,10 +11,11 @@ __all__ = ["predict"]
 
 @own_torch_state()
 @torch.no_grad()
-def predict(model: nn.Module, data: Data) -> Tensor:
-    """Class probabilities [N, C] of the samples of ``data``: softmax of the logits of ``model`` in its present mode.
+def predict(model: nn.Module, data: Data | Tensor) -> Tensor:
+    """Class probabilities [N, C] of the samples of ``data`` (or inputs): softmax of the logits in the present mode.
 
     They are computed, and stay, on the device of the model.
     """
-    device = next((parameter.device for parameter in model.parameters()), data.inputs.device)
-    return torch.softmax(model(data.inputs.to(device)), dim=1)
+    inputs = data if isinstance(data, Tensor) else data.inputs
+    device = next((parameter.device for parameter in model.parameters()), inputs.device)
+    return torch.softmax(model(inputs.to(device)), dim=1)
