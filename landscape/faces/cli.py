@@ -23,11 +23,8 @@ from landscape.cli.checkpoint_surfaces import (
 from landscape.cli.file_names import (
     checkpoint_suffix,
     comparison_label,
-    file_owner,
-    own_suffix,
     owner_in_npz,
     owners_in_json,
-    result_suffix,
 )
 from landscape.cli.language import (
     GPTOptions,
@@ -66,7 +63,6 @@ from landscape.cli.settings import (
     PlaneChoice,
     Subject,
     check_all,
-    check_levels,
     check_measures,
     check_own_files,
     check_resolution,
@@ -109,12 +105,10 @@ from landscape.datasets.text import (
 )
 from landscape.evaluation import (
     check_tolerance,
-    load_or_find_span,
     plan_budget,
 )
 from landscape.models import (
     LinearMNIST,
-    MLPClassifier,
     TinyCNN,
     check_model,
     import_own,
@@ -190,14 +184,8 @@ from landscape.training.single import (
 )
 from landscape.trajectories import (
     JoinedPoints,
-    checkpoint_notes,
     covering_ranges,
-    load_or_project,
-    load_or_record,
     load_or_record_language_model,
-    record_checkpoints,
-    recorded_owner,
-    run_notes,
 )
 
 __all__ = [
@@ -218,7 +206,6 @@ __all__ = [
     "LanguageTraining",
     "LanguageView",
     "LinearMNIST",
-    "MLPClassifier",
     "ModelOptions",
     "PathSource",
     "PlaneChoice",
@@ -240,7 +227,6 @@ __all__ = [
     "check_distinct",
     "check_folder",
     "check_language_options",
-    "check_levels",
     "check_measures",
     "check_model",
     "check_number",
@@ -250,7 +236,6 @@ __all__ = [
     "check_seed",
     "check_tolerance",
     "check_training",
-    "checkpoint_notes",
     "checkpoint_suffix",
     "checkpoint_surface",
     "comparison_label",
@@ -262,7 +247,6 @@ __all__ = [
     "distinct_names",
     "eigenvalue_lines",
     "epochs_to_save",
-    "file_owner",
     "images_of",
     "import_own",
     "input_scaling",
@@ -271,11 +255,8 @@ __all__ = [
     "load_checkpoint_data",
     "load_language_subject",
     "load_network",
-    "load_or_find_span",
     "load_or_measure",
     "load_or_measure_sharpness",
-    "load_or_project",
-    "load_or_record",
     "load_or_record_language_model",
     "load_own_data",
     "load_shared_data",
@@ -285,7 +266,6 @@ __all__ = [
     "note_unused",
     "note_unused_batch_norm",
     "optional",
-    "own_suffix",
     "owner_in_npz",
     "owners_in_json",
     "path_inside",
@@ -299,13 +279,9 @@ __all__ = [
     "predicted_classes",
     "prepare_checkpoint",
     "range_hint",
-    "record_checkpoints",
     "record_paths",
-    "recorded_owner",
     "refuse_unused",
-    "result_suffix",
     "rising_surface",
-    "run_notes",
     "run_script",
     "score",
     "seed_everything",

@@ -17,8 +17,14 @@ from landscape.results import (
     TraceEstimate,
     Trajectory,
 )
+from landscape.selftest import (
+    SelfTest,
+)
 from landscape.slices.curves import (
     Curve,
+)
+from landscape.topology import (
+    NullTest,
 )
 
 __all__ = [
@@ -29,6 +35,8 @@ __all__ = [
     "Curve",
     "Eigenpairs",
     "Faithfulness",
+    "NullTest",
+    "SelfTest",
     "Sharpness",
     "SharpnessHistory",
     "SpectralDensity",

@@ -50,8 +50,8 @@ def passes_of(
     )
 
 
-class OneByOne:
-    """A forward pass at one point after the other; the outputs of several points are scored in one call."""
+class _Way:
+    """The network of the passes, the parameters that move, and what scores the outputs."""
 
     def __init__(
         self,
@@ -63,6 +63,10 @@ class OneByOne:
     ):
         self.objective, self.moved, self.first, self.replacements = objective, moved, first, replacements
         self.scorer = _Scorer(objective, by_features)
+
+
+class OneByOne(_Way):
+    """A forward pass at one point after the other; the outputs of several points are scored in one call."""
 
     def scores(self, stack: Tensor, batch: Any) -> Scores:
         if not self.objective.scores_outputs:
@@ -91,7 +95,7 @@ class OneByOne:
                 yield index
 
 
-class Together:
+class Together(_Way):
     """``count`` points in every operation: by `torch.func.vmap`, or by the products of a chain where there is one."""
 
     def __init__(
@@ -104,8 +108,7 @@ class Together:
         count: int,
         chain: Chain | None = None,
     ):
-        self.objective, self.moved, self.first, self.replacements = objective, moved, first, replacements
-        self.scorer = _Scorer(objective, by_features)
+        super().__init__(objective, moved, first, replacements, by_features)
         self.count, self.chain = count, chain
         self._losses: Tensor | None = None
 
