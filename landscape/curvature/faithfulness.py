@@ -33,7 +33,7 @@ ROUNDING = 0.25  # power of the machine epsilon that balances truncation and rou
 @own_torch_state()
 def faithfulness(
     objective: Objective,
-    slice_: Slice,
+    slice: Slice,
     *,
     step: nn.Module | Point | None = None,
     samples: int | None = None,
@@ -42,7 +42,7 @@ def faithfulness(
     seed: int = 0,
     progress: bool = True,
 ) -> Faithfulness:
-    """Compare curvature and gradient in ``slice_`` with those in all directions, at the origin theta of the slice.
+    """Compare curvature and gradient in ``slice`` with those in all directions, at the origin theta of the slice.
 
     Let H be the Hessian and g the gradient of the mean loss at theta, D the number of parameters, and u_1, u_2
     orthonormal vectors that span the plane. The result contains
@@ -64,7 +64,7 @@ def faithfulness(
 
     Args:
         objective: The losses; its state is not changed.
-        slice_: A plane or a line, at whose origin everything is measured.
+        slice: A plane or a line, at whose origin everything is measured.
         step: The point before the last training step, which leads from there to the origin.
         samples: Number of random samples of the objective to use; by default all.
         probes: Number of probes for the traces, at least 2.
@@ -75,7 +75,7 @@ def faithfulness(
     Raises:
         InputError: The slice or the step belongs to another network, the directions of the slice are zero or parallel,
             or `hessian_product` refuses the arguments.
-        InputTypeError: ``slice_`` is not a slice.
+        InputTypeError: ``slice`` is not a slice.
 
     Example:
         >>> from landscape_lib import objective, random_plane
@@ -85,17 +85,17 @@ def faithfulness(
         (15, 2)
     """
     check_objective(objective, "faithfulness(objective, plane)")
-    if not isinstance(slice_, Slice):
-        raise InputTypeError(f"faithfulness takes a plane or a line, not {type(slice_).__name__}; make a random_plane")
+    if not isinstance(slice, Slice):
+        raise InputTypeError(f"faithfulness takes a plane or a line, not {type(slice).__name__}; make a random_plane")
     check_count("probes", probes, 2)
     check_seed(seed)
-    check_match(slice_.origin, dict(objective.model.named_parameters()), "slice")
+    check_match(slice.origin, dict(objective.model.named_parameters()), "slice")
     if samples is not None:
         check_count("samples", samples, 2)
         objective = objective.subset(samples, seed)
-    product = hessian_product(objective, slice_.origin)
+    product = hessian_product(objective, slice.origin)
     try:
-        return _measured(objective, slice_, product, step, probes, tol, seed, progress)
+        return _measured(objective, slice, product, step, probes, tol, seed, progress)
     finally:
         product.release()
 

@@ -42,7 +42,7 @@ class BudgetPlan:
 
 def plan_budget(
     objective: Objective,
-    slice_: Slice,
+    slice: Slice,
     seconds: float,
     seed: int = 0,
     *,
@@ -59,7 +59,7 @@ def plan_budget(
 
     Args:
         objective: The losses of all samples.
-        slice_: A plane or a line.
+        slice: A plane or a line.
         seconds: Time for everything, including this plan.
         seed: Seed of the subset.
         alpha_range, beta_range, resolution: The grid, see `evaluate`.
@@ -69,9 +69,9 @@ def plan_budget(
     """
     if not objective.independent or objective.size < 2:
         raise InputError("a budget needs the standard error of a mean over samples; use a tolerance instead")
-    pilot = _Pilot(objective, slice_, seed, {"alpha_range": alpha_range, "beta_range": beta_range})
+    pilot = _Pilot(objective, slice, seed, {"alpha_range": alpha_range, "beta_range": beta_range})
     purse = _Purse(seconds)
-    points = min(POINTS, math.prod(map(len, grid_axes(slice_.dimension, resolution=resolution, **pilot.ranges))))
+    points = min(POINTS, math.prod(map(len, grid_axes(slice.dimension, resolution=resolution, **pilot.ranges))))
     cost = _small_grids(pilot, purse, points)
     samples = min(objective.size, purse.affordable(cost, points))
     trial = int(TRIAL * samples)

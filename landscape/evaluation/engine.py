@@ -36,7 +36,7 @@ __all__ = ["evaluate"]
 @own_torch_state()
 def evaluate(
     objective: Objective,
-    slice_: Slice,
+    slice: Slice,
     *,
     alpha_range: tuple[float, float] = (-1, 1),
     beta_range: tuple[float, float] = (-1, 1),
@@ -57,7 +57,7 @@ def evaluate(
 
     Args:
         objective: The losses; the objective is not changed.
-        slice_: A line, a curve or a plane through the parameters of the objective's network.
+        slice: A line, a curve or a plane through the parameters of the objective's network.
         alpha_range: First and last coordinate along the first direction.
         beta_range: First and last coordinate along the second direction; not used on a line or curve.
         resolution: Number of grid points along each axis, at least 2: one number, or two.
@@ -90,20 +90,20 @@ def evaluate(
         >>> surface.loss.shape, surface.metadata["method"]
         ((7, 5), 'affine')
     """
-    axes = grid_axes(slice_.dimension, alpha_range, beta_range, resolution)
+    axes = grid_axes(slice.dimension, alpha_range, beta_range, resolution)
     _check_request(objective, axes, method, tolerance, budget, per_sample)
-    slice_ = whole_slice(objective.network, slice_)
-    check_match(slice_.origin, dict(objective.model.named_parameters()), "slice")
-    objective = objective.for_slice(slice_)
-    objective.check_moves(slice_.moved)
-    check_positive(objective.network.ends, slice_, axes)
-    identity = identity_of(objective, slice_, axes, per_sample)
+    slice = whole_slice(objective.network, slice)
+    check_match(slice.origin, dict(objective.model.named_parameters()), "slice")
+    objective = objective.for_slice(slice)
+    objective.check_moves(slice.moved)
+    check_positive(objective.network.ends, slice, axes)
+    identity = identity_of(objective, slice, axes, per_sample)
     _check_resume(resume, identity)
-    check_ranks(identity, slice_, tolerance=tolerance, budget=budget, method=method)
+    check_ranks(identity, slice, tolerance=tolerance, budget=budget, method=method)
     began, goal = time.perf_counter(), Goal.of(tolerance, budget)
-    moved = slice_ if objective.network.in_place else slice_.to(objective.dtype)
+    moved = slice if objective.network.in_place else slice.to(objective.dtype)
     with objective.arithmetic(), torch.no_grad():
-        networks = check_networks(objective, slice_)
+        networks = check_networks(objective, slice)
         choice = choose_method(objective, moved, axes, method)
         coordinates = torch.tensor(list(itertools.product(*axes)), dtype=torch.float64)
         ledger = Ledger(coordinates, objective, per_sample, identity, Path(resume) if resume else None)
@@ -113,7 +113,7 @@ def evaluate(
             filled = fill(workers, ledger, axes, goal, progress)
         origin = check_origin(objective, moved, ledger, workers.evaluator.name)
     checks, seconds = {"origin": origin, "networks": networks}, time.perf_counter() - began
-    return described(workers, ledger, filled, slice_, axes, checks, seconds)
+    return described(workers, ledger, filled, slice, axes, checks, seconds)
 
 
 def _check_request(

@@ -18,7 +18,7 @@ PRECISION = 1.02  # ratio of the ends of the bracket at which bisection stops
 
 
 def find_span(
-    objective: Objective, slice_: Slice, *, rise: float = 1.0, samples: int = 1000, seed: int = 0
+    objective: Objective, slice: Slice, *, rise: float = 1.0, samples: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
     """The span s for which the mean loss over the points -s and +s along all directions is the origin's plus ``rise``.
 
@@ -27,7 +27,7 @@ def find_span(
 
     Args:
         objective: The losses.
-        slice_: A line or a plane through the parameters of the objective's network.
+        slice: A line or a plane through the parameters of the objective's network.
         rise: Rise of the loss, in its units, above 0.
         samples: Size of the subset.
         seed: Seed of the subset.
@@ -40,15 +40,15 @@ def find_span(
     """
     if not 0 < rise < math.inf:
         raise InputError(f"rise must be a positive number, not {rise}")
-    slice_ = whole_slice(objective.network, slice_)
-    objective = objective.for_slice(slice_).subset(samples, seed)
-    slice_, count = slice_.to(objective.dtype), slice_.dimension
+    slice = whole_slice(objective.network, slice)
+    objective = objective.for_slice(slice).subset(samples, seed)
+    slice, count = slice.to(objective.dtype), slice.dimension
     evaluations = 0
 
     def loss(*coordinates: float) -> float:
         nonlocal evaluations
         evaluations += 1
-        return float(objective.on(slice_, *coordinates).double().mean())
+        return float(objective.on(slice, *coordinates).double().mean())
 
     def risen(span: float) -> bool:
         ends = (torch.eye(count) * span).tolist()

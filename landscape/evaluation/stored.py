@@ -28,7 +28,7 @@ RANGE_FORM = {"span": (int, float), "recipe": dict}
 def load_or_evaluate(
     path: str | Path,
     objective: Objective,
-    slice_: Slice,
+    slice: Slice,
     *,
     force: bool = False,
     notes: dict[str, Any] | None = None,
@@ -45,7 +45,7 @@ def load_or_evaluate(
     Args:
         path: The .npz file.
         objective: See `evaluate`.
-        slice_: See `evaluate`.
+        slice: See `evaluate`.
         force: Evaluate the surface even if it is stored.
         notes: Further metadata (JSON types) that must be the same, such as the checkpoint.
         remarks: Further metadata that may differ, such as the name of a file.
@@ -56,16 +56,16 @@ def load_or_evaluate(
     """
     path, notes = Path(path), notes or {}
     grid = {"alpha_range": (-1, 1), "beta_range": (-1, 1), "resolution": 51, **options}
-    axes = grid_axes(slice_.dimension, grid["alpha_range"], grid["beta_range"], grid["resolution"])
-    slice_ = whole_slice(objective.network, slice_)
-    settled = objective.for_slice(slice_)
+    axes = grid_axes(slice.dimension, grid["alpha_range"], grid["beta_range"], grid["resolution"])
+    slice = whole_slice(objective.network, slice)
+    settled = objective.for_slice(slice)
     per_sample, tolerance = options.get("per_sample", False), options.get("tolerance")
     check_tolerance(tolerance, settled, per_sample)
-    identity = identity_of(settled, slice_, axes, per_sample)
+    identity = identity_of(settled, slice, axes, per_sample)
     if taken := notes.keys() & identity.keys():
         raise InputError(f"notes has the key {min(taken)!r}, which is reserved in every surface; rename it")
     quality = {"tolerance": tolerance, "budget": options.get("budget")}
-    check_ranks(identity, slice_, **{**quality, **notes, "path": str(path), "force": force})
+    check_ranks(identity, slice, **{**quality, **notes, "path": str(path), "force": force})
     unfinished = unfinished_path(path, identity, ".npz") if is_identified(identity) else None
     if force and unfinished and ranks.is_first_rank():
         unfinished.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def load_or_evaluate(
         return surface, {**surface.metadata.get("identity", {}), **stored}
 
     def compute() -> Surface:
-        surface = evaluate(objective, slice_, resume=unfinished, **options)
+        surface = evaluate(objective, slice, resume=unfinished, **options)
         return dataclasses.replace(surface, metadata={**surface.metadata, **(remarks or {}), **notes})
 
     def write(place: Path, surface: Surface) -> None:
@@ -93,7 +93,7 @@ def load_or_evaluate(
 def load_or_find_span(
     path: str | Path,
     objective: Objective,
-    slice_: Slice,
+    slice: Slice,
     *,
     rise: float = 1.0,
     samples: int = 1000,
@@ -104,10 +104,10 @@ def load_or_find_span(
 
     Pass the result to `load_or_evaluate` as ``notes={"range": ...}`` to store it for the next call.
     """
-    path, slice_ = Path(path), whole_slice(objective.network, slice_)
-    settled = objective.for_slice(slice_)
+    path, slice = Path(path), whole_slice(objective.network, slice)
+    settled = objective.for_slice(slice)
     recipe = {
-        "slice": slice_.fingerprint,
+        "slice": slice.fingerprint,
         "data": settled.samples.description["fingerprint"],
         "rise": rise,
         "samples": min(samples, settled.size),
@@ -120,6 +120,6 @@ def load_or_find_span(
         return (entry, entry["recipe"]) if form_fault(entry, RANGE_FORM) is None else None
 
     def compute() -> dict[str, Any]:
-        return {**find_span(objective, slice_, rise=rise, samples=samples, seed=seed), "recipe": recipe}
+        return {**find_span(objective, slice, rise=rise, samples=samples, seed=seed), "recipe": recipe}
 
     return cached(path, recipe, compute, read=read, force=force, entry="range")

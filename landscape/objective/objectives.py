@@ -154,9 +154,9 @@ class Objective(Parts):
             self.move_to(as_point(point), weights)
             return torch.cat([self.losses(batch) for _, batch in self.batches()]).cpu()
 
-    def on(self, slice_: Slice, *coordinates: float) -> Tensor:
-        """Losses [N] at ``coordinates`` of ``slice_``, for which this objective was made by `for_slice`."""
-        return self(slice_(*coordinates), slice_.weights_at(*coordinates))
+    def on(self, slice: Slice, *coordinates: float) -> Tensor:
+        """Losses [N] at ``coordinates`` of ``slice``, for which this objective was made by `for_slice`."""
+        return self(slice(*coordinates), slice.weights_at(*coordinates))
 
     def move_to(self, point: Point, weights: Sequence[float] = ()) -> None:
         """Move the private network to ``point`` and update its statistics, see `renew_statistics`."""
@@ -194,17 +194,17 @@ class Objective(Parts):
         """``function(*arguments)``, the network or the callable loss, see `Passes`."""
         return self.passes(function, *arguments)
 
-    def regularization(self, slice_: Slice, coordinates: Tensor) -> Tensor:
-        """The values [K] of the regularizer at ``coordinates`` [K, axes] of ``slice_``, in float64.
+    def regularization(self, slice: Slice, coordinates: Tensor) -> Tensor:
+        """The values [K] of the regularizer at ``coordinates`` [K, axes] of ``slice``, in float64.
 
         Afterwards the network is at the origin of the slice.
         """
         values = torch.zeros(len(coordinates), dtype=torch.float64)
         with torch.no_grad():
             for number, position in enumerate(coordinates.tolist()):
-                self.network.move_along(slice_, position)
+                self.network.move_along(slice, position)
                 values[number] = self.contract.regularization(self.passes).cpu()
-            self.network.move_to(slice_.origin)
+            self.network.move_to(slice.origin)
         return values
 
     def score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -285,16 +285,16 @@ class Objective(Parts):
             contract.learn_weights(self.passes, batches)
         return self._with(batches=batches, contract=contract, order=None)
 
-    def for_slice(self, slice_: Slice | None) -> "Objective":
-        """This objective with BatchNorm policy and other buffers chosen for ``slice_``, or for single points (None).
+    def for_slice(self, slice: Slice | None) -> "Objective":
+        """This objective with BatchNorm policy and other buffers chosen for ``slice``, or for single points (None).
 
         Raises:
             InputError: see `check_buffers`.
         """
-        if slice_ is not None:
-            check_buffers(self.network, slice_)
-        several = slice_ is not None and (slice_.networks or 1) > 1
-        ends = buffer_ends(self.model, slice_) if slice_ is not None and several else ()
+        if slice is not None:
+            check_buffers(self.network, slice)
+        several = slice is not None and (slice.networks or 1) > 1
+        ends = buffer_ends(self.model, slice) if slice is not None and several else ()
         policy = self.batch_norm or ("recalibrate" if several and self.has_batch_norm else "running")
         # The statistics and buffers of this objective's own network must not change.
         changes = several and (self.has_batch_norm or any(ends)) and not self.network.in_place
