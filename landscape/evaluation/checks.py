@@ -99,6 +99,8 @@ def _model_loss(objective: Objective, point: Point) -> float:
     """The mean loss at ``point`` by plain forward passes, with the batches divided among the ranks."""
     plain = objective.in_full_precision()
     with plain.arithmetic():
+        if plain.network.is_sharded:
+            return float(plain(point).double().mean())
         plain.move_to(point)
         mine = itertools.islice(plain.batches(), ranks.rank(), None, ranks.count())
         total = sum(float(plain.losses(batch).double().sum()) for _, batch in mine)

@@ -52,6 +52,7 @@ def described(
         },
         "device": str(objective.device),
         "processes": ranks.count(),
+        **objective.network.description,
         "versions": versions(),
         "seconds": seconds,
         "resumed_points": ledger.resumed,

@@ -19,6 +19,7 @@ from landscape.evaluation.identity import check_ranks, identity_of
 from landscape.evaluation.ledger import Ledger
 from landscape.evaluation.progress import Progress
 from landscape.evaluation.refinement.tolerance import check_tolerance
+from landscape.evaluation.together import together
 from landscape.evaluation.workers import Workers
 from landscape.objective.objectives import Objective
 from landscape.objective.samples import available_memory
@@ -33,6 +34,7 @@ from landscape.storage.recipe import is_identified
 __all__ = ["evaluate"]
 
 
+@together
 @own_torch_state()
 def evaluate(
     objective: Objective,
@@ -66,7 +68,7 @@ def evaluate(
             perturbed layer is computed once), "direct" (a forward pass at every point), or "auto", the first of
             these that provably fits. "affine" may compute mean and variance at Chebyshev points (see
             ``metadata["method_settings"]``), where these determine the whole grid to the rounding of the dtype.
-            An objective of ``copy=False`` is evaluated "in_place".
+            An objective of ``copy=False``, or of a network in shards, is evaluated "in_place".
         tolerance: None: evaluate every point. A number such as 0.01: interpolate where the loss is smooth, with errors
             up to 0.01 max(|loss|, a hundredth of the median loss), verified at 88 or more other points, also on the
             border. "noise": errors up to a third of the standard error. See
@@ -92,8 +94,12 @@ def evaluate(
     """
     axes = grid_axes(slice.dimension, alpha_range, beta_range, resolution)
     _check_request(objective, axes, method, tolerance, budget, per_sample)
+    objective.network.agree(
+        **slice.recipe, ranges=(alpha_range, beta_range), resolution=resolution, per_sample=per_sample, method=method,
+        tolerance=tolerance, budget=budget,
+    )  # fmt: skip
     slice = whole_slice(objective.network, slice)
-    check_match(slice.origin, dict(objective.model.named_parameters()), "slice")
+    check_match(slice.origin, dict(objective.network.parameters), "slice")
     objective = objective.for_slice(slice)
     objective.check_moves(slice.moved)
     check_positive(objective.network.ends, slice, axes)
@@ -110,7 +116,7 @@ def evaluate(
         shown = progress and ranks.is_first_rank()
         with Team(objective) as team, Progress(shown, choice.evaluator.name) as bar:
             workers = Workers(objective, moved, choice, team, bar)
-            filled = fill(workers, ledger, axes, goal, progress)
+            filled = fill(workers, ledger, axes, goal, shown)
         origin = check_origin(objective, moved, ledger, workers.evaluator.name)
     checks, seconds = {"origin": origin, "networks": networks}, time.perf_counter() - began
     return described(workers, ledger, filled, slice, axes, checks, seconds)

@@ -97,17 +97,19 @@ class Rounds:
         self.workers, self.ledger = workers, ledger
         self.prepared = 0  # points that the settings were timed for
         self.points_a_round = len(ledger.coordinates)
+        # Ranks share the points, or, on a network in shards, the samples of every point.
+        self.shares = 1 if workers.objective.network.is_sharded else ranks.count()
 
     def prepare(self, points: Tensor) -> float:
         """Settle how ``points`` are evaluated; the seconds a point takes with all ranks, 0 where not known."""
         pending = self.ledger.pending(points)
         self.prepared = len(points)
-        seconds = self.workers.prepare(self.ledger.coordinates[pending[:: ranks.count()]])
+        seconds = self.workers.prepare(self.ledger.coordinates[pending[:: self.shares]])
         size = len(self.ledger.coordinates)
-        if seconds and (self.ledger.path or ranks.count() > 1):
+        if seconds and (self.ledger.path or self.shares > 1):
             size = max(1, min(size, int(ROUND_SECONDS / seconds)))
         self.points_a_round = ranks.from_first(lambda: size)
-        return seconds / ranks.count()
+        return seconds / self.shares
 
     def evaluate(self, points: Tensor) -> None:
         """Evaluate those of ``points`` that are not finished yet."""
@@ -115,12 +117,14 @@ class Rounds:
         if not len(pending):
             return
         self.workers.progress.expect(len(pending))
-        for shares in _shares(pending, self.points_a_round):
-            mine = shares[ranks.rank()] if ranks.rank() < len(shares) else shares[0][:0]
+        for shares in _shares(pending, self.points_a_round, self.shares):
+            rank = ranks.rank() if self.shares > 1 else 0
+            mine = shares[rank] if rank < len(shares) else shares[0][:0]
             together = sum(map(len, shares)) / max(1, len(mine))
             for block, sums in self.workers.evaluate(mine, self.ledger, together):
                 self.ledger.finish(block, sums, self.workers.regularization(self.ledger.coordinates[block]))
-            self.ledger.exchange(mine)
+            if self.shares > 1:
+                self.ledger.exchange(mine)
             self.ledger.save()
 
 
@@ -159,12 +163,12 @@ class _Pace:
         return max(1, self.rounds.ledger.finished - self.before)
 
 
-def _shares(pending: Tensor, size: int) -> Iterator[list[Tensor]]:
-    """Shares of at most ``size`` points and of one length, one for every rank at a time."""
-    rounds = math.ceil(len(pending) / (size * ranks.count()))
-    shares = pending.tensor_split(min(rounds * ranks.count(), len(pending)))
-    for start in range(0, len(shares), ranks.count()):
-        yield list(shares[start : start + ranks.count()])
+def _shares(pending: Tensor, size: int, count: int) -> Iterator[list[Tensor]]:
+    """Shares of at most ``size`` points and of one length, ``count`` of them at a time."""
+    rounds = math.ceil(len(pending) / (size * count))
+    shares = pending.tensor_split(min(rounds * count, len(pending)))
+    for start in range(0, len(shares), count):
+        yield list(shares[start : start + count])
 
 
 def _announce(workers: Workers, seconds: float, pending: int, planned: int, grid: int) -> None:

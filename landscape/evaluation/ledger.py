@@ -68,9 +68,8 @@ class Ledger:
 
     def exchange(self, mine: Tensor) -> None:
         """Send the points ``mine``, which this rank has finished, to the other ranks, and receive theirs."""
-        if ranks.count() > 1:
-            for share, arrays in ranks.gathered((mine, self.statistics.arrays(mine))):
-                self.statistics.restore(arrays, share)
+        for share, arrays in ranks.gathered((mine, self.statistics.arrays(mine))):
+            self.statistics.restore(arrays, share)
 
     def save(self) -> None:
         """Write all finished points to the resume file, if there is one; only the first rank writes."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from landscape.objective.objectives import Objective
 from landscape.objective.terms import LOSS
 from landscape.points import Point
+from landscape.runtime.shards import in_shards_of
 from landscape.slices.planes import Slice
 
 __all__ = ["HUGE", "Proof", "agree", "allowed_difference", "deviation", "rounded_otherwise"]
@@ -143,7 +144,8 @@ def rounded_otherwise(point: Point) -> Point:
             moved[name] = value
             continue
         pattern = signs.repeat(-(-value.numel() // PATTERN))[: value.numel()].view(value.shape)
-        moved[name] = torch.addcmul(value, value, pattern.to(value), value=torch.finfo(value.dtype).eps)
+        pattern = in_shards_of(pattern.to(value.dtype), value).to(value)
+        moved[name] = torch.addcmul(value, value, pattern, value=torch.finfo(value.dtype).eps)
     return moved
 
 

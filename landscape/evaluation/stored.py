@@ -10,6 +10,7 @@ from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import check_ranks, identity_of
 from landscape.evaluation.refinement.tolerance import check_tolerance, shortfall
 from landscape.evaluation.span import find_span
+from landscape.evaluation.together import together
 from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective
 from landscape.objective.settling import whole_slice
@@ -25,6 +26,7 @@ __all__ = ["load_or_evaluate", "load_or_find_span"]
 RANGE_FORM = {"span": (int, float), "recipe": dict}
 
 
+@together
 def load_or_evaluate(
     path: str | Path,
     objective: Objective,
@@ -90,6 +92,7 @@ def load_or_evaluate(
     return cached(path, {**identity, **notes}, compute, read=read, write=write, accept=accept, force=force)
 
 
+@together
 def load_or_find_span(
     path: str | Path,
     objective: Objective,

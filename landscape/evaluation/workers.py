@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,10 +25,19 @@ from landscape.evaluation.progress import Attempt, Progress
 from landscape.evaluation.statistics import Sums
 from landscape.evaluation.tuning import tune
 from landscape.objective.objectives import Objective
+from landscape.objective.turns import turns
 from landscape.objective.workers import Team
+from landscape.runtime import ranks
 from landscape.slices.planes import Slice
 
 __all__ = ["Workers"]
+
+
+class Part(NamedTuple):
+    """What one member of a team has computed, of some of the samples."""
+
+    sums: Sums
+    losses: list[tuple[int, Tensor]]  # the losses [K, n] from a sample on, where other ranks need them
 
 
 class Workers:
@@ -44,6 +55,8 @@ class Workers:
 
     def prepare(self, coordinates: Tensor) -> float:
         """Arrange all members for the points ``coordinates``; returns the seconds a point takes, or 0 if unknown."""
+        if self.objective.network.is_sharded:
+            return self._pace(coordinates) if len(coordinates) else 0.0
         seconds = self._tune(coordinates) if len(coordinates) else 0.0
         if not self.evaluator.batches_fixed:
             for member in self.members:
@@ -110,6 +123,16 @@ class Workers:
                 self._fall_back(reason_of(error))
             plain = not plain
 
+    def _pace(self, coordinates: Tensor) -> float:
+        """The seconds that a point takes by one pass of every rank, as rank 0 measures them."""
+        began = time.perf_counter()
+        self.evaluator.prepare(coordinates[:1])
+        turn = next(turns(self.objective, self.evaluator.arrangement.batch_size))
+        self.evaluator.load(turn.batch)
+        list(self.evaluator.run())
+        seconds = (time.perf_counter() - began) * self.objective.size / turn.samples
+        return ranks.from_first(lambda: seconds)
+
     def _arrangement_holds(self) -> bool:
         """Whether the chosen arrangement gives the losses of plain passes; checked only where it could differ."""
         proof = self.choice.proof
@@ -137,12 +160,21 @@ class Workers:
         while True:
             share = functools.partial(self._share, block, ledger, nodes, sample, attempt)
             try:
-                return Sums.merged(self.team.map(share, self.members))
+                return self._of_all_ranks(self.team.map(share, self.members), block, ledger)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 self._halve(error)
             attempt.take_back()
+
+    def _of_all_ranks(self, parts: list[Part], block: Tensor, ledger: Ledger) -> Sums:
+        """The sums of all parts, with those of other ranks where these take other samples."""
+        if self.objective.network.shares_data:
+            parts = [part for others in ranks.gathered(parts) for part in others]
+            for part in parts:
+                for start, losses in part.losses:
+                    ledger.keep(block, start, losses)
+        return Sums.merged([part.sums for part in parts])
 
     def _halve(self, error: BaseException) -> None:
         """Halve the batch size of all members.
@@ -166,19 +198,25 @@ class Workers:
         attempt: Attempt,
         rank: int,
         member: Evaluator,
-    ) -> Sums:
+    ) -> Part:
         """Sums over every ``team.size``-th batch, from batch ``rank`` on."""
-        sums = Sums()
+        sums, kept = Sums(), []
+        shares = self.objective.network.shares_data
         member.prepare(ledger.coordinates[block], nodes)
-        for number, (start, batch) in enumerate(self.objective.batches(member.arrangement.batch_size)):
+        for number, turn in enumerate(turns(self.objective, member.arrangement.batch_size)):
             if number % self.team.size != rank or self.team.stopped:
                 continue
-            member.load(batch)
+            member.load(turn.batch)
+            start = turn.start
             for losses, hits, quantities in member.run():
+                if not turn.counts:
+                    continue
+                if shares and ledger.keeps_losses:
+                    kept.append((start, losses.clone()))
                 ledger.keep(block, start, losses)
                 stop = start + losses.shape[1]
                 sums.add_quantities(quantities)
                 sums.add(losses, hits, self.objective.weights_of(start, stop))
                 start = stop
-                attempt.advance(sample * losses.shape[1])
-        return sums
+            attempt.advance(sample * turn.samples)
+        return Part(sums, kept)

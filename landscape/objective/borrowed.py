@@ -12,7 +12,6 @@ from landscape.errors import InputError
 from landscape.objective.batch_norm import Policy, has_batch_norm
 from landscape.objective.loan import PIECE, Loan
 from landscape.objective.network import Network
-from landscape.objective.settings import Settings
 from landscape.objective.spectral_norm import spectral_layers
 from landscape.objective.spill import Spilled
 from landscape.points import Point, check_values, is_continuous, point_moving, precise, unwrapped
@@ -20,17 +19,7 @@ from landscape.slices.drawn import Rows
 from landscape.slices.networks import buffers_of, varying_names
 from landscape.slices.planes import Slice
 
-__all__ = ["BorrowedNetwork", "network_of"]
-
-COPY = "make the objective with copy=True"
-
-
-def network_of(model: nn.Module, settings: Settings) -> Network:
-    """A private copy of ``model``, or ``model`` itself."""
-    if not settings.copy:
-        return BorrowedNetwork(model, settings.device, settings.dtype, settings.batch_norm, settings.spill)
-    assert settings.device is not None
-    return Network(model, settings.device, settings.dtype, settings.batch_norm)
+__all__ = ["BorrowedNetwork"]
 
 
 class BorrowedNetwork(Network):
@@ -40,6 +29,7 @@ class BorrowedNetwork(Network):
     """
 
     in_place = True
+    who, way_out = "copy=False", "make the objective with copy=True"  # in messages
 
     def __init__(
         self, model: nn.Module, device: torch.device | None, dtype: torch.dtype | None, batch_norm: Policy | None,
@@ -67,8 +57,8 @@ class BorrowedNetwork(Network):
         if others:
             kinds = ", ".join(sorted(str(other).removeprefix("torch.") for other in others))
             raise InputError(
-                f"copy=False moves parameters in their own dtype, which is {kinds} and not {dtype}: pass dtype=None, "
-                f"or {COPY}"
+                f"{self.who} moves parameters in their own dtype, which is {kinds} and not {dtype}: pass dtype=None, "
+                f"or {self.way_out}"
             )
         self.take_dtype(None, values)
 
@@ -83,17 +73,17 @@ class BorrowedNetwork(Network):
     def move_along(self, slice_: Slice, coordinates: Sequence[float]) -> None:
         """Put the network at ``coordinates`` of ``slice_``, some entries of one parameter at a time."""
         weights, moved = slice_.weights_at(*coordinates), set(slice_.moved)
-        for name, parameter in self._loan.parameters.items():
+        for name in self._loan.parameters:
             if name in moved:
                 self._loan.write(name, self._pieces(slice_, name, weights))
                 self._release(slice_, name)
-            elif not _same_memory(slice_.origin[name], parameter):
+            elif not self._is_own(name, slice_.origin[name]):
                 self._put(name, slice_.origin[name])
 
     def _pieces(self, slice_: Slice, name: str, weights: Sequence[float]) -> Iterator[tuple[int, Tensor]]:
         """The moved parameter ``name`` piece by piece, each with its first entry."""
         origin = slice_.origin[name].detach()
-        shared = _same_memory(origin, self._loan.parameters[name])
+        shared = self._is_own(name, origin)
         kind = precise(origin.new_empty(0)).dtype
         for start, stop, steps in self._rows(slice_, name):
             own = self._loan.own(name, start, stop) if shared else origin.reshape(-1)[start:stop].cpu()
@@ -110,7 +100,7 @@ class BorrowedNetwork(Network):
         stored = self._stored.setdefault(id(slice_), {})
         if name not in stored:
             stored[name] = self._store(slice_, name)
-        count = self._loan.parameters[name].numel()
+        count = self._loan.memory(name).numel()
         for start in range(0, count, PIECE):
             stop = min(start + PIECE, count)
             yield Rows(start, stop, [step.piece(start, stop) for step in stored[name]])
@@ -127,11 +117,15 @@ class BorrowedNetwork(Network):
             step.release()
 
     def _place(self, point: Mapping[str, Tensor], own: Mapping[str, nn.Parameter]) -> None:
-        for name, parameter in own.items():
-            if _same_memory(point[name], parameter):
+        for name in own:
+            if self._is_own(name, point[name]):
                 self._loan.restore(name)
             else:
                 self._put(name, point[name])
+
+    def _is_own(self, name: str, value: Tensor) -> bool:
+        """Whether ``value`` is the memory of the parameter ``name``."""
+        return value.numel() > 0 and value.data_ptr() == self._loan.memory(name).data_ptr()
 
     def _put(self, name: str, value: Tensor) -> None:
         flat = value.detach().reshape(-1)
@@ -144,6 +138,10 @@ class BorrowedNetwork(Network):
     def take_buffers(self, ends: Sequence[Point]) -> None:
         if varying := varying_names(ends) or [layer.left for layer in spectral_layers(self.model)]:
             self._refuse(f"the buffer {varying[0]!r} changes between the networks of the slice")
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        return dict(self._loan.parameters)
 
     def under(self, policy: Policy) -> "Network":
         if self.has_batch_norm and policy != "running":
@@ -159,10 +157,5 @@ class BorrowedNetwork(Network):
     def in_double(self) -> "Network":
         self._refuse("this needs float64")
 
-    @staticmethod
-    def _refuse(reason: str) -> NoReturn:
-        raise InputError(f"{reason}, which copy=False cannot serve; {COPY}")
-
-
-def _same_memory(value: Tensor, parameter: Tensor) -> bool:
-    return value.data_ptr() == parameter.data_ptr() and value.numel() > 0
+    def _refuse(self, reason: str) -> NoReturn:
+        raise InputError(f"{reason}, which {self.who} cannot serve; {self.way_out}")

@@ -74,14 +74,19 @@ def watch(contract: Contract, passes: Passes, batches: Batches, source: nn.Modul
 
 
 def watch_in_place(contract: Contract, passes: Passes, batches: Batches) -> None:
-    """Learn the same from a pass of one sample that moves nothing, and limit batches by the memory that it takes."""
+    """Learn the same from a pass of one sample that moves nothing, and limit batches by the memory that it takes.
+
+    Which memory the passes of a network in shards read does not tell which parameters they use.
+    """
     _, batch = next(batches(1))
     network, run = passes.network, partial(one_pass, contract, passes, batch)
     findings, largest = find_out_in_place(passes.model, run, network.dtype)
     if findings.constants:
         passes.default_dtype = network.dtype
-    passes.draws, passes.touched = findings.draws, findings.touched
+    passes.draws, passes.touched = findings.draws, None if network.is_sharded else findings.touched
     network.note_memory(passes.model, set(), findings.written)
+    if network.is_sharded:  # whose passes gather whole layers anyway
+        return
     weights = sum(value.numel() * value.element_size() for value in passes.model.parameters())
     room = max(LEAST_ROOM, SHARE_OF_WEIGHTS * weights)
     batches.limit(max(1, int(room * batches.count(batch) / max(1, largest))))

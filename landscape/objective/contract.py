@@ -16,6 +16,7 @@ from landscape.objective.own_loss import OwnLoss
 from landscape.objective.passes import Passes
 from landscape.objective.settings import Settings
 from landscape.objective.terms import LOSS, REGULARIZER, Term, terms_of
+from landscape.runtime.shards import whole
 
 __all__ = ["Contract"]
 
@@ -109,6 +110,7 @@ class Contract:
         if self.regularizer is None:
             return torch.zeros((), dtype=passes.network.dtype, device=passes.network.device)
         value = passes(self.regularizer, passes.model)
+        value = whole(value) if isinstance(value, Tensor) else value  # of a network in shards
         if not isinstance(value, Tensor) or value.shape != () or not value.is_floating_point():
             form = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"the regularizer gives {form}; it must give a scalar tensor of floating point")

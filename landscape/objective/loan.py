@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from landscape.objective.spill import Spilled, SpillFile
+from landscape.points import named_parameters
+from landscape.runtime.shards import is_sharded, own_shard
 
 __all__ = ["PIECE", "Loan"]
 
@@ -24,13 +26,15 @@ class Loan:
 
     def __init__(self, model: nn.Module, spill: Path | None):
         self.model, self.spill = model, spill
-        self.parameters = dict(model.named_parameters())
+        self.parameters = dict(named_parameters(model))
+        self.sharded = is_sharded(model)
         self._kept: dict[str, Tensor | Spilled] = {}
         self._file: SpillFile | None = None
         self._memory: Tensor | None = None  # of all values that are kept, of which so many bytes are used
         self._used = 0
         self._depth = 0
-        self._gradients = dict.fromkeys(self.parameters, False)  # which parameters require gradients while it is lent
+        # Which parameters require gradients while it is lent; fully_shard learns from that in its first pass.
+        self._gradients = {name: self.sharded and value.requires_grad for name, value in self.parameters.items()}
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
@@ -62,19 +66,23 @@ class Loan:
     def write(self, name: str, pieces: Iterable[tuple[int, Tensor]]) -> None:
         """Put values, each piece from an entry on, into the parameter ``name``, rounded to its dtype."""
         if name not in self._kept:
-            self._kept[name] = self._keep(self.parameters[name])
-        data = self.parameters[name].data  # writing to which leaves no trace in the version of the parameter
+            self._kept[name] = self._keep(self.memory(name))
+        data = self.memory(name).data  # writing to which leaves no trace in the version of the parameter
         target = data.view(-1) if data.is_contiguous() else data.reshape(-1)
         for start, values in pieces:
             target[start : start + values.numel()].copy_(values.reshape(-1))
         if not data.is_contiguous():
             data.copy_(target.view(data.shape))
 
+    def memory(self, name: str) -> Tensor:
+        """The parameter ``name`` as this process holds it: whole, or a shard."""
+        return own_shard(self.parameters[name])
+
     def own(self, name: str, start: int, stop: int) -> Tensor:
         """The entries ``start`` to ``stop`` that the parameter ``name`` had before it was lent, on the CPU."""
         kept = self._kept.get(name)
         if kept is None:
-            return self.parameters[name].detach().reshape(-1)[start:stop].cpu()
+            return self.memory(name).detach().reshape(-1)[start:stop].cpu()
         return kept.piece(start, stop) if isinstance(kept, Spilled) else kept.view(-1)[start:stop]
 
     @torch.no_grad()
@@ -82,7 +90,7 @@ class Loan:
         """Put the parameter ``name`` back, if it was moved."""
         if name not in self._kept:
             return
-        count = self.parameters[name].numel()
+        count = self.memory(name).numel()
         starts = range(0, count, PIECE)
         self.write(name, ((start, self.own(name, start, min(start + PIECE, count))) for start in starts))
         self.release(name)
@@ -99,9 +107,9 @@ class Loan:
             self._file = SpillFile(self.spill)
         return self._file
 
-    def _keep(self, parameter: nn.Parameter) -> Tensor | Spilled:
+    def _keep(self, parameter: Tensor) -> Tensor | Spilled:
         values = parameter.detach().reshape(-1)
-        if (file := self.file()) is not None:
+        if len(values) and (file := self.file()) is not None:  # a rank may have an empty shard
             return file.store((piece.cpu() for piece in values.split(PIECE)), values.dtype)
         size = values.numel() * values.element_size()
         kept = self._room(size).view(values.dtype)
@@ -111,7 +119,8 @@ class Loan:
     def _room(self, size: int) -> Tensor:
         """``size`` bytes of one piece of memory for all parameters, which the system takes back as a whole."""
         if self._memory is None:
-            sizes = (value.numel() * value.element_size() for value in self.parameters.values())
+            values = map(self.memory, self.parameters)
+            sizes = (value.numel() * value.element_size() for value in values)
             self._memory = torch.empty(sum(-(-size // ALIGNED) * ALIGNED for size in sizes), dtype=torch.uint8)
             self._used = 0
         start = self._used

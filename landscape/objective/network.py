@@ -2,7 +2,8 @@
 
 import contextlib
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,8 @@ class Network:
     """
 
     in_place = False  # whether it is the caller's own network
+    is_sharded = False  # whether every rank holds a part of it only
+    shares_data = False  # whether each rank takes other batches through it, in the same passes
 
     @own_torch_state()
     def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype | None, batch_norm: Policy | None):
@@ -82,6 +85,22 @@ class Network:
     def lent(self) -> contextlib.AbstractContextManager[None]:
         """What all use of the network happens in."""
         return contextlib.nullcontext()
+
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        """What surrounds all work of the ranks on a network in shards, see `ranks.together`."""
+        return contextlib.nullcontext()
+
+    def agree(self, **settings: Any) -> None:
+        """Raise Disagreement unless all ranks of a network in shards have the same ``settings``."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """``function(*arguments)``, which passes the network."""
+        return function(*arguments)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What is said of the network in the metadata of a surface; JSON types only."""
+        return {}
 
     def move_along(self, slice_: Slice, coordinates: Sequence[float]) -> None:
         """Put the network at ``coordinates`` of ``slice_``."""

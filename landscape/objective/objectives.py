@@ -13,19 +13,21 @@ from torch import Tensor, nn
 from landscape.errors import InputError, InputTypeError
 from landscape.objective.batch_norm import Policy, recalibrate
 from landscape.objective.batches import Batches
-from landscape.objective.borrowed import network_of
 from landscape.objective.collecting import collect
 from landscape.objective.construction import one_pass, settle, take_apart, watch, watch_in_place
 from landscape.objective.contract import Contract
 from landscape.objective.forward_watch import parameters_touched
+from landscape.objective.kinds import network_of
 from landscape.objective.layer_order import Order
 from landscape.objective.measured import Measured
 from landscape.objective.parts import Parts
 from landscape.objective.passes import Passes
 from landscape.objective.settings import Precision, Settings
 from landscape.objective.settling import buffer_ends, check_buffers, check_source
+from landscape.objective.turns import in_order, turns
 from landscape.points import Point, as_point
 from landscape.runtime import own_torch_state
+from landscape.runtime.shards import is_sharded
 from landscape.slices.planes import Slice
 
 __all__ = ["Objective", "check_objective", "objective"]
@@ -110,7 +112,7 @@ def objective(
         precision=precision,
         batch_size=batch_size,
         whole_batch=whole_batch,
-        copy=copy,
+        copy=copy and not is_sharded(model),
         spill=spill,
     )
     return Objective(model, data, settings)
@@ -131,6 +133,7 @@ class Objective(Parts):
         self.order: Order | None = None  # of the BatchNorm layers, once it has been watched on all samples
         with self.arithmetic():
             samples = collect(data, settings.whole_batch)
+            network.agree(data=samples.description["fingerprint"], **settings.facts)
             samples = samples.to(self.device, network.input_dtype, copy=not self.passes.only_reads)
             self.batches = Batches(samples, settings, network)
             if network.in_place:
@@ -152,7 +155,8 @@ class Objective(Parts):
         check_source(self.network, point)
         with self.arithmetic():
             self.move_to(as_point(point), weights)
-            return torch.cat([self.losses(batch) for _, batch in self.batches()]).cpu()
+            losses = [(turn, self.losses(turn.batch)) for turn in turns(self)]
+            return torch.cat(in_order(self, [(turn.start, part) for turn, part in losses if turn.counts])).cpu()
 
     def on(self, slice: Slice, *coordinates: float) -> Tensor:
         """Losses [N] at ``coordinates`` of ``slice``, for which this objective was made by `for_slice`."""

@@ -76,11 +76,11 @@ class Passes:
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if not self.differentiates:
             with self.autocast():
-                return function(*arguments)
+                return self.network.call(function, *arguments)
         recorded = torch.is_grad_enabled()
         own = [map_tensors(Tensor.detach, argument) for argument in arguments]
         with self.autocast(), torch.enable_grad():
-            outputs = function(*own)
+            outputs = self.network.call(function, *own)
         return outputs if recorded else map_tensors(Tensor.detach, outputs)
 
     @contextlib.contextmanager

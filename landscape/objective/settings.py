@@ -47,6 +47,13 @@ class Settings:
         """Whether the loss is a named one that depends only on the outputs of the network."""
         return isinstance(self.loss, str) and not self.metrics and self.regularizer is None
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What ranks can compare."""
+        named = {"loss": self.loss if isinstance(self.loss, str) else type(self.loss).__name__}
+        alike = ("batch_norm", "dtype", "precision", "batch_size", "whole_batch")
+        return named | {"metrics": list(self.metrics)} | {name: getattr(self, name) for name in alike}
+
     @classmethod
     def checked(
         cls,

@@ -1,6 +1,6 @@
 """Points in parameter space, each a plain ``dict[str, Tensor]`` keyed like ``named_parameters()``."""
 
-from landscape.points.checks import check_finite, check_match, check_values
+from landscape.points.checks import check_finite, check_match, check_values, check_whole
 from landscape.points.copies import copy_of, model_at
 from landscape.points.point import Point
 from landscape.points.sources import SharedPoint, as_point, parameters_of, point_moving
@@ -35,6 +35,7 @@ __all__ = [
     "check_finite",
     "check_match",
     "check_values",
+    "check_whole",
     "copy_of",
     "cosine",
     "cut",

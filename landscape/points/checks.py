@@ -10,8 +10,9 @@ from torch.nn.parameter import is_lazy
 
 from landscape.errors import InputError
 from landscape.points.point import Point
+from landscape.runtime.shards import is_sharded
 
-__all__ = ["check_finite", "check_match", "check_values"]
+__all__ = ["check_finite", "check_match", "check_values", "check_whole"]
 
 SHARDED = "sharded over several processes; gather the whole model first (full_tensor, or full_state_dict)"
 
@@ -26,10 +27,16 @@ def check_values(model: nn.Module) -> None:
             raise InputError(f"the parameter {name!r} {trouble}")
 
 
+def check_whole(model: nn.Module) -> None:
+    """Raise InputError if a parameter of ``model`` is in shards over several processes."""
+    if is_sharded(model):
+        raise InputError(f"this needs the whole model in one process, but it is {SHARDED}")
+
+
 def _check_fsdp1(module: Any) -> None:
     """Raise InputError if a module of FSDP1 holds a part of its parameters, or all of them in one row."""
     if module.sharding_strategy.name != "NO_SHARD" and module.process_group.size() > 1:
-        raise InputError(f"the model is {SHARDED}")
+        raise InputError(f"the model is {SHARDED}, or shard it by fully_shard, which is evaluated as it is")
     if any("_flat_param" in name for name, _ in module.named_parameters()):
         raise InputError("FSDP holds all parameters of the model in one; wrap it with use_orig_params=True")
 
@@ -40,8 +47,6 @@ def _trouble(value: Tensor) -> str | None:
         return "has no shape yet; run one batch through the model first"
     if type(value).__name__ == "FakeTensor" or value.device.type == "meta":
         return "is on the meta device and has no values; load the model's weights (into memory, not offloaded)"
-    if hasattr(value, "device_mesh"):
-        return f"is {SHARDED}"
     if value.is_quantized or value.dtype in (torch.qint8, torch.quint8, torch.qint32):
         return "is quantised; pass the model as it was before quantisation"
     if value.layout != torch.strided or value.is_nested:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from landscape.points.checks import check_match
+from landscape.points.checks import check_match, check_whole
 from landscape.points.point import Point
 from landscape.points.wrappers import unwrapped, wrapped_by
 from landscape.runtime import own_torch_state
@@ -19,7 +19,11 @@ def copy_of(model: nn.Module) -> nn.Module:
     """A deep copy of ``model``; computed tensors that it holds (such as those of weight_norm) are detached.
 
     Submodules that wrap another module, such as compiled ones, are replaced by copies of that module.
+
+    Raises:
+        InputError: the model is in shards over several processes.
     """
+    check_whole(model)
     memo: dict[int, Any] = {}
     with _DetachedCopies():
         for module in reversed([*model.modules()]):  # what is innermost first

@@ -9,22 +9,25 @@ from torch import Tensor
 from landscape.points.point import Point
 from landscape.points.tensors import as_float64, as_real, is_no_step
 from landscape.runtime import own_torch_state
+from landscape.runtime.shards import in_shards_of, own_shard, summed, whole
 
 __all__ = ["aligned", "cosine", "cut", "flatten", "inner", "norm", "unflatten"]
 
 
 @own_torch_state()
 def inner(a: Point, b: Point) -> float:
-    """Inner product Re sum_i conj(a_i) b_i, in float64."""
+    """Inner product Re sum_i conj(a_i) b_i, in float64; that of the whole tensors, where some are in shards."""
     total = 0.0
     for name, value in a.items():
         if is_no_step(value) or is_no_step(b[name]):
             continue
-        first, second = as_float64(value).flatten(), as_float64(b[name]).flatten()
+        pair = (own_shard(value), own_shard(in_shards_of(b[name], value)))
+        first, second = (as_float64(part.detach()).flatten() for part in pair)
         if first.is_complex() or second.is_complex():
-            total += torch.vdot(first.to(torch.complex128), second.to(torch.complex128)).real.item()
+            product = torch.vdot(first.to(torch.complex128), second.to(torch.complex128)).real
         else:
-            total += torch.dot(first, second).item()
+            product = torch.dot(first, second)
+        total += summed(product, value).item()
     return total
 
 
@@ -42,7 +45,7 @@ def cosine(a: Point, b: Point) -> float:
 @own_torch_state()
 def flatten(point: Point) -> Tensor:
     """All parameters as one vector in float64 on the CPU; complex numbers become their real and imaginary parts."""
-    return torch.cat([as_real(value.cpu()).flatten() for value in point.values()])
+    return torch.cat([as_real(whole(value).cpu()).flatten() for value in point.values()])
 
 
 def aligned(tensor: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from landscape.points.point import Point
+from landscape.runtime.shards import reshard
 
 __all__ = [
     "Renamed",
@@ -45,7 +46,11 @@ def wrapper_free(name: str) -> str:
 
 
 def named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """(name, parameter) of all parameters of ``model``; the names are those without compilation and wrappers."""
+    """(name, parameter) of all parameters of ``model``; the names are those without compilation and wrappers.
+
+    Those of a network that is in shards are the shards, even if its last pass has left some gathered.
+    """
+    reshard(model)
     for name, parameter in unwrapped(model).named_parameters():
         yield wrapper_free(name), parameter
 

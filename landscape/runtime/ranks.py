@@ -1,9 +1,12 @@
-"""Several processes (ranks) started by torchrun, which share the points of a grid.
+"""Several processes (ranks) started by torchrun, which share the points of a grid or the batches of every point.
 
 Every rank runs the whole script. Evaluations are divided among the ranks and end with the same result on all of them;
 only rank 0 writes files, standard output and progress bars. The ranks exchange only values on the CPU, so that the gloo
 backend works for every device. Before an evaluation they compare their settings (`check_agreement`). If one rank fails,
 all end, with one line that names it.
+
+Scripts work inside `joined`. Elsewhere a process knows of no others, except inside `together`, where all those work on
+one network that is in shards.
 """
 
 import contextlib
@@ -26,12 +29,14 @@ __all__ = [
     "is_first_rank",
     "joined",
     "rank",
+    "together",
 ]
 
 PATIENCE = timedelta(hours=12)  # time to wait for the slowest rank, which may be training a model
 START = timedelta(minutes=5)  # time to wait for all ranks to begin
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 LOST = ("onnection", "gloo", "Broken pipe")  # parts of torch's messages about a rank that no longer answers
+ENDED = "another rank has ended (killed, or out of memory), so this one cannot continue"
 FAILED = 2  # exit code of ranks that end because another one has failed
 
 
@@ -47,6 +52,7 @@ Result = TypeVar("Result")
 # The module torch.distributed inside `joined`, else None: outside, a collective call could wait for ever, and drawing a
 # figure must not load torch. Of type Any, because builds of torch may lack parts of the module.
 _distributed: Any = None
+_group: Any = None  # of processes, the one that works together; None: all processes
 
 
 @contextlib.contextmanager
@@ -97,6 +103,27 @@ def joined() -> Iterator[None]:
         distributed.destroy_process_group()
 
 
+@contextlib.contextmanager
+def together(group: Any) -> Iterator[None]:
+    """Work together with the other processes of a ``group`` of torch.distributed, which the caller has initialised.
+
+    Raises:
+        InputError: another rank has ended in the meantime.
+    """
+    global _distributed, _group
+    from torch import distributed
+
+    before, _distributed, _group = (_distributed, _group), distributed, group
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(word in str(error) for word in LOST):
+            raise
+        raise InputError(f"rank {rank()}: {ENDED}") from error
+    finally:
+        _distributed, _group = before
+
+
 def _launched() -> bool:
     """Whether a launcher such as torchrun started several processes."""
     size = os.environ.get("WORLD_SIZE") or "1"
@@ -126,7 +153,7 @@ def _reported_once(error: Exception, number: int, store: Any) -> BaseException:
     if isinstance(error, InputError):
         reason = str(error)
     elif isinstance(error, RuntimeError) and any(word in str(error) for word in LOST):
-        reason = "another rank has ended (killed, or out of memory), so this one cannot continue"
+        reason = ENDED
     elif isinstance(error, OSError):
         reason = f"{error.filename or 'input/output'}: {error.strerror or error}"
     else:
@@ -138,12 +165,12 @@ def _reported_once(error: Exception, number: int, store: Any) -> BaseException:
 
 def rank() -> int:
     """The number of this process, from 0."""
-    return _distributed.get_rank() if _distributed else 0
+    return _distributed.get_rank(_group) if _distributed else 0
 
 
 def count() -> int:
     """The number of processes that work together."""
-    return _distributed.get_world_size() if _distributed else 1
+    return _distributed.get_world_size(_group) if _distributed else 1
 
 
 def is_first_rank() -> bool:
@@ -157,7 +184,8 @@ def from_first(work: Callable[[], Result]) -> Result:
         return work()
     _check_same_step("waits for rank 0")
     result: list[Any] = [work() if is_first_rank() else None]
-    _distributed.broadcast_object_list(result)
+    first = 0 if _group is None else _distributed.get_global_rank(_group, 0)
+    _distributed.broadcast_object_list(result, first, _group)
     value: Result = result[0]
     return value
 
@@ -187,7 +215,7 @@ def _check_same_step(step: str) -> None:
 
 def _all_of(value: Result) -> list[Result]:
     values: list[Any] = [None] * count()
-    _distributed.all_gather_object(values, value)
+    _distributed.all_gather_object(values, value, _group)
     return values
 
 

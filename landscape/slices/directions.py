@@ -24,6 +24,7 @@ from landscape.points import (
 )
 from landscape.runtime import own_torch_state
 from landscape.runtime.seeds import checked_seed
+from landscape.runtime.shards import in_shards_of, is_shard, whole
 from landscape.slices.chosen import chosen_parameters
 from landscape.slices.ignored import RULE, ignored_parameters
 
@@ -67,6 +68,8 @@ def random_directions(
     parts and the same total variance; integer parameters are never moved. Directions of parameters in half precision
     are in float32, because rounding would change their norms by up to 0.4 %.
 
+    Directions of a network in shards are those of the whole network, in the same shards; all ranks call the function.
+
     Args:
         model: Network with the names, shapes and weights; it is not changed.
         count: Number of directions.
@@ -92,7 +95,7 @@ def random_directions(
     generator = torch.Generator().manual_seed(checked_seed(seed))
     draw = functools.partial(_drawn, DRAWS[distribution], generator, rule)
     drawn = [((name, draw(value)) for name, value in values.items()) for _ in range(count)]
-    raw = [{name: entries for name, entries in pairs if name in chosen} for pairs in drawn]
+    raw = [{name: in_shards_of(entries, values[name]) for name, entries in pairs if name in chosen} for pairs in drawn]
     if orthogonal:
         orthogonalize_filters(raw, reference.keys() - ignored)
     directions = []
@@ -206,6 +209,8 @@ def normalize_direction(direction: Point, reference: Point, normalize: str | Non
 def _match_norms(direction: Tensor, reference: Tensor, rows: Callable[[Tensor], Tensor]) -> Tensor:
     if not is_continuous(reference):
         return torch.zeros_like(direction)
+    if is_shard(reference):
+        return in_shards_of(_match_norms(whole(direction), whole(reference), rows), reference)
     raw, scale = rows(as_float64(direction)), rows(as_float64(reference)).norm(dim=1, keepdim=True)
     length = raw.norm(dim=1, keepdim=True)
     scaled = torch.where(length > 0, raw / length * scale.to(length), 0.0)
@@ -225,8 +230,8 @@ def orthogonalize_filters(directions: list[Point], names: set[str]) -> None:
 
     The arithmetic is float64; complex numbers are treated as pairs of real ones.
     """
-    for name in (name for name in names if directions[0][name].numel()):
-        drawn = [_filters(as_real(direction[name].cpu())) for direction in directions]
+    for name in (name for name, entries in directions[0].items() if name in names and entries.numel()):
+        drawn = [_filters(as_real(whole(direction[name]).cpu())) for direction in directions]
         if drawn[0].shape[1] < len(directions):
             warnings.warn(
                 f"{name}: filters of {drawn[0].shape[1]} weight(s) cannot hold {len(directions)} orthogonal "
@@ -235,8 +240,8 @@ def orthogonalize_filters(directions: list[Point], names: set[str]) -> None:
             )
         for direction, rows in zip(directions, orthogonal_rows(drawn), strict=True):
             shape, pairs = direction[name].shape, direction[name].is_complex()
-            whole = rows.reshape(*shape, 2) if pairs else rows.reshape(shape)
-            direction[name] = torch.view_as_complex(whole) if pairs else whole
+            entries = rows.reshape(*shape, 2) if pairs else rows.reshape(shape)
+            direction[name] = in_shards_of(torch.view_as_complex(entries) if pairs else entries, direction[name])
 
 
 def orthogonal_rows(drawn: list[Tensor]) -> list[Tensor]:

@@ -21,6 +21,7 @@ from landscape.points import (
 )
 from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
+from landscape.runtime.shards import in_shards_of
 from landscape.slices.chosen import choice_of, chosen_parameters
 from landscape.slices.directions import Normalize, normalize_direction
 from landscape.slices.networks import Networks
@@ -143,9 +144,7 @@ def agree_elsewhere(first: Point, others: Sequence[Point], chosen: set[str]) -> 
     The warning points at the caller of the function that is three levels up.
     """
     rest = {name: value for name, value in first.items() if name not in chosen}
-    differing = [
-        name for name, value in rest.items() if not all(torch.equal(value, other[name].to(value)) for other in others)
-    ]
+    differing = [name for name, value in rest.items() if not all(_equal(value, other[name]) for other in others)]
     if differing:
         warnings.warn(
             f"the networks differ in {len(differing)} parameter(s) that are not chosen, first {differing[0]!r}: these "
@@ -155,10 +154,15 @@ def agree_elsewhere(first: Point, others: Sequence[Point], chosen: set[str]) -> 
     return not differing
 
 
+def _equal(value: Tensor, other: Tensor) -> bool:
+    return torch.equal(value, in_shards_of(other, value).to(value))
+
+
 def _change(name: str, a: Tensor, b: Tensor) -> Tensor:
     """a - b, in float32 for half precision, in which the end of a line would miss the second model."""
     if a.device != b.device:
         raise InputError(f"the models are on {b.device} and {a.device} (parameter {name!r}); move them to one device")
+    a = in_shards_of(a, b)
     if is_continuous(a) and is_continuous(b):
         return precise(a) - precise(b)
     if a.dtype != b.dtype or not torch.equal(a, b):

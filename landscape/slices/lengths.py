@@ -8,6 +8,7 @@ import torch
 
 from landscape.points import as_float64, cosine, norm, precise
 from landscape.runtime import own_torch_state
+from landscape.runtime.shards import own_shard, summed
 from landscape.slices.drawn import CHUNK
 
 if TYPE_CHECKING:
@@ -61,12 +62,15 @@ def _rounding(slice_: "Slice", weights: Sequence[float]) -> float | None:
     """
     lost = length = 0.0
     for name in slice_.moved:
-        value = slice_.origin[name].detach().reshape(-1)
+        origin = slice_.origin[name].detach()
+        value, squares = own_shard(origin).reshape(-1), torch.zeros(2, dtype=torch.float64)
         for rows in slice_.rows(name):
             part = value[rows.start : rows.stop].cpu()
             steps = torch.stack([step.cpu() for step in rows.steps], dim=-1)
             step = steps @ torch.tensor(weights).to(steps)
             moved = precise(part) + step
-            lost += float(as_float64(moved.to(part).to(moved) - moved).abs().square().sum())
-            length += float(as_float64(step).abs().square().sum())
+            lost_here = as_float64(moved.to(part).to(moved) - moved)
+            squares += torch.stack([part.abs().square().sum() for part in (lost_here, as_float64(step))])
+        sums = summed(squares, origin).tolist()
+        lost, length = lost + sums[0], length + sums[1]
     return math.sqrt(lost / length) if length else None

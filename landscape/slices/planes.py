@@ -26,6 +26,7 @@ from landscape.points import (
 from landscape.presenting import Presented
 from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
+from landscape.runtime.shards import in_shards_of, own_shard
 from landscape.slices.drawn import CHUNK, DrawnDirection, Draws, Rows
 from landscape.slices.lengths import geometry_of
 from landscape.slices.networks import Networks
@@ -111,7 +112,8 @@ class Slice(Presented):
                 continue
             total = precise(value)
             for number, (coordinate, direction) in enumerate(zip(coordinates, self.directions, strict=True)):
-                total = torch.add(total, direction[name], alpha=coordinate, out=total if number else None)
+                step = in_shards_of(direction[name], value)
+                total = torch.add(total, step, alpha=coordinate, out=total if number else None)
             point[name] = total.to(value)
         return point
 
@@ -230,11 +232,11 @@ class Slice(Presented):
 
     @torch.no_grad()
     def rows(self, name: str) -> Iterator[Rows]:
-        """All directions at the parameter ``name``, in pieces of at most `CHUNK` entries."""
+        """All directions at the parameter ``name``, in pieces of at most `CHUNK` entries; of a shard those of this rank."""
         if self.draws:
             yield from self.draws.rows(name)
             return
-        steps = [direction[name].reshape(-1) for direction in self.directions]
+        steps = [own_shard(direction[name]).reshape(-1) for direction in self.directions]
         for start in range(0, len(steps[0]), CHUNK):
             stop = min(start + CHUNK, len(steps[0]))
             yield Rows(start, stop, [step[start:stop] for step in steps])

@@ -9,6 +9,7 @@ from landscape.points import Point, as_point, check_values, named_parameters, po
 from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
 from landscape.runtime.seeds import checked_seed
+from landscape.runtime.shards import agree_on, is_sharded
 from landscape.slices.chosen import choice_of, chosen_parameters
 from landscape.slices.directions import DRAWS, Distribution, Normalize, moved_values, random_directions
 from landscape.slices.drawn import Drawing, Draws
@@ -68,9 +69,12 @@ def random_line(
 
 
 def _draws_of(model: nn.Module, count: int, settings: dict[str, Any]) -> Draws | None:
-    """How the directions of a large network are drawn anew; None for others, whose directions and weights are kept."""
+    """How the directions of a large network are drawn anew; None for others, whose directions and weights are kept.
+
+    Each rank keeps its shards of the directions of a network in shards.
+    """
     check_values(model)
-    if sum(value.numel() for _, value in named_parameters(model)) < LARGE:
+    if is_sharded(model) or sum(value.numel() for _, value in named_parameters(model)) < LARGE:
         return None
     ways = {name: settings[name] for name in ("ignore", "parameters", "normalize", "distribution", "rule")}
     values, chosen, ignored = moved_values(model, **ways)
@@ -87,16 +91,17 @@ def _random_slice(
     kind: str, model: nn.Module, count: int, settings: dict[str, Any]
 ) -> tuple[Point, tuple[Point, ...], dict[str, Any], int, Networks | None, SliceAxes]:
     """The fields of the slice: origin, directions, recipe, one network, its buffers, axes."""
+    agree_on(model, {"slice": kind, **settings})
     draws = _draws_of(model, count, settings)
     directions = random_directions(model, count, **settings) if draws is None else draws.directions
     parameters, ignore = settings.pop("parameters"), settings["ignore"]
     not_moved = reasons_not_to_move(model, ignore, rule=settings["rule"])
     recipe = {"kind": kind, **settings, "seed": checked_seed(settings["seed"]), "ignore": list(ignore)}
     if parameters is None:
-        origin = as_point(model) if draws is None else point_moving(model, ())
+        origin = point_moving(model, ()) if draws or is_sharded(model) else as_point(model)
     else:
         names = chosen_parameters(model, parameters)
-        origin = point_moving(model, names if draws is None else ())
+        origin = point_moving(model, () if draws or is_sharded(model) else names)
         choice = choice_of(origin, names, parameters)
         others = {reason: [name for name in group if name in names] for reason, group in not_moved.items()}
         recipe["parameters"], not_moved = choice["parameters"], choice["not_moved"] | others

@@ -9,16 +9,17 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from landscape.runtime import own_torch_state
+from landscape.runtime.shards import whole
 
 __all__ = ["fingerprint", "versions"]
 
 
 @own_torch_state()
 def fingerprint(tensors: Iterable[torch.Tensor]) -> str:
-    """SHA-256 digest of shapes, dtypes and bytes of ``tensors`` in their order, independent of the device."""
+    """SHA-256 digest of shapes, dtypes and bytes of ``tensors`` in their order, independent of device and shards."""
     digest = hashlib.sha256()
     for tensor in tensors:
-        tensor = tensor.detach().cpu().contiguous()
+        tensor = whole(tensor.detach()).cpu().contiguous()
         digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
         if tensor.numel():
             digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
+from landscape.runtime.shards import is_sharded
 from landscape.runtime.watching import WatchingMode
 
 __all__ = ["BoundedBuilding", "fitting_weights", "unwrapped_weights"]
@@ -23,10 +24,19 @@ FREE_NUMBERS, FREE_TENSORS = 2**24, 5_000  # numbers and tensors that building m
 
 
 def unwrapped_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict of ``model`` with the names without wrappers (torch.compile, parallel training, averages)."""
+    """The state dict of ``model`` with the names without wrappers (torch.compile, parallel training, averages).
+
+    Raises:
+        InputError: the network is in shards over several processes.
+    """
     while isinstance(model, WRAPPERS) or hasattr(model, "_orig_mod"):
         inner: Any = model.module if isinstance(model, WRAPPERS) else model._orig_mod
         model = inner
+    if is_sharded(model):
+        raise InputError(
+            "the weights are in shards over several processes; give a network that holds all of them, into which those "
+            "of get_model_state_dict with full_state_dict=True are loaded"
+        )
     return {INSIDE.sub(r"\1", name): tensor for name, tensor in model.state_dict().items()}
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
-from landscape.points import Point, point_moving
+from landscape.points import Point, check_whole, point_moving
 from landscape.runtime import own_torch_state
 from landscape.slices.chosen import chosen_parameters, entries_of
 from landscape.storage.files import make_folder
@@ -105,6 +105,8 @@ class TrajectoryRecorder:
         self._calls = step + 1
         if step % self.every:
             return
+        if isinstance(model, nn.Module):
+            check_whole(model)
         point = self._chosen(model)
         head = self._header(point)
         if self._head and not same_header(self._head, head):

@@ -37,6 +37,8 @@ class InPlace:
         self.arrangement = arrangement
 
     def choices(self, coordinates: Tensor, plain: bool) -> Choices | None:
+        if self.objective.network.is_sharded:  # time differs between ranks, which run the same passes
+            return None
         return Choices(("default",), 1, together=False, chain_width=None)
 
     def node_sets(self, coordinates: Tensor) -> Iterator[ChebyshevNodes]:
