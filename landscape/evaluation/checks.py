@@ -79,7 +79,7 @@ def check_origin(objective: Objective, slice_: Slice, ledger: Ledger, method: st
     if objective.precision == "full" and not _agrees_at_origin(objective, slice_, ledger, loss, expected):
         raise RuntimeError(f"{method}: loss {loss} at the origin, but the model's own loss is {expected}")
     if not math.isfinite(loss):
-        warnings.warn(f"THE LOSS AT THE ORIGIN IS NOT FINITE ({loss}): is the model trained?", stacklevel=4)
+        warnings.warn(f"THE LOSS AT THE ORIGIN IS NOT FINITE ({loss}): is the model trained?", stacklevel=5)
     return {"loss": loss, "model_loss": expected}
 
 

@@ -68,7 +68,7 @@ def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, .
         share = f"{proof.rounding_share:.1%}"
         warnings.warn(
             f"ROUNDING CHANGES THE LOSS BY {share} HERE, so that it has few correct digits; use dtype=torch.float64",
-            stacklevel=4,
+            stacklevel=5,
         )
     off = math.nan
     for name in AUTO if method == "auto" else [method]:

@@ -232,7 +232,7 @@ class Slice(Presented):
 
     @torch.no_grad()
     def rows(self, name: str) -> Iterator[Rows]:
-        """All directions at the parameter ``name``, in pieces of at most `CHUNK` entries; of a shard those of this rank."""
+        """All directions at ``name``, in pieces of at most `CHUNK` entries; those of this rank, if it is in shards."""
         if self.draws:
             yield from self.draws.rows(name)
             return
