@@ -1,4 +1,4 @@
-"""The pages in a real browser: drawn, linked, right to the digit, usable by keyboard, silent and without a network."""
+"""The pages in a real browser: drawn, linked, right to the digit, usable by keyboard, silent and offline."""
 
 import os
 import re

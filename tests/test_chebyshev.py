@@ -119,7 +119,8 @@ def test_a_line_takes_few_points_as_well():
 def test_samples_unlike_the_first_ones_take_more_points():
     model, samples = linear(), data(hard=slice(5000, None), scale=1.5)
     plane = ll.random_plane(model, seed=1)
-    surface = evaluated(model, plane, samples)
+    surface, easy = evaluated(model, plane, samples), evaluated(model, plane, data(hard=slice(0)))
+    assert points(surface) is None or np.prod(points(surface)) > 2 * np.prod(points(easy))
     check(surface, reference(model, plane, *samples, (surface.alphas, surface.betas)), rtol=1e-6)
 
 

@@ -140,7 +140,7 @@ def test_cifar10_reads_the_checked_batches(tmp_path, monkeypatch, offline):
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
-def test_no_network_is_one_line(tmp_path, offline, name):
+def test_offline_is_one_line(tmp_path, offline, name):
     with pytest.raises(InputError, match="cannot be downloaded") as caught:
         load_dataset(name, data_dir=tmp_path)
     assert "\n" not in str(caught.value)

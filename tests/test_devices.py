@@ -1,5 +1,7 @@
 """Devices: choice, seeds, and the same numbers on an accelerator as on the CPU."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -25,16 +27,17 @@ def test_seeding_fixes_every_generator():
     draws = []
     for _ in range(2):
         ll.cli.seed_everything(3)
-        draws.append((torch.rand(1).item(), np.random.rand()))
+        draws.append((torch.rand(1).item(), np.random.rand(), random.random()))
     assert draws[0] == draws[1]
 
 
 def test_the_random_state_is_kept_also_when_something_raises():
-    state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    state = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     with pytest.raises(ZeroDivisionError), kept_random_state():
-        torch.rand(5), np.random.rand(5)
+        torch.rand(5), np.random.rand(5), random.random()
         raise ZeroDivisionError
     assert torch.equal(state[0], torch.get_rng_state()) and (state[1] == np.random.get_state()[1]).all()
+    assert state[2] == random.getstate()
 
 
 def test_float32_products_is_set_and_put_back():

@@ -77,7 +77,7 @@ def test_seed_fixes_the_draw_whatever_is_ignored_and_second_direction_differs():
         assert torch.equal(plane.directions[0][key], again.directions[0][key])
     assert torch.equal(plane.directions[0]["0.weight"], all_moved.directions[0]["0.weight"])
     assert not torch.equal(plane.directions[0]["0.weight"], other.directions[0]["0.weight"])
-    assert abs(plane.geometry["cosine"]) < 0.3
+    assert 1e-9 < abs(plane.geometry["cosine"]) < 0.3  # independent, and not orthogonal unless requested
 
 
 @pytest.mark.parametrize("distribution", ["gaussian", "uniform", "rademacher"])
@@ -89,7 +89,9 @@ def test_distributions_have_mean_zero_and_their_variance(distribution):
     assert abs(values.mean()) < 5 * (variance / len(values)) ** 0.5
     assert values.var().item() == pytest.approx(variance, rel=0.05)
     if distribution == "uniform":
-        assert values.min() < -0.9 and values.max() < 1
+        assert -1 <= values.min() < -0.99 and 0.99 < values.max() <= 1
+    if distribution == "rademacher":
+        assert set(values.tolist()) == {-1.0, 1.0}
 
 
 def test_directions_do_not_touch_the_global_random_state_or_go_through_buffers():
@@ -114,6 +116,38 @@ def test_filters_of_one_weight_cannot_be_orthogonal_and_say_so():
     with pytest.warns(UserWarning, match=r"0\.weight: filters of 1 weight"):
         plane = ll.random_plane(model, orthogonal=True)
     assert plane.geometry["cosine"] == pytest.approx(0, abs=1e-6)
+    assert plane.directions[0]["0.weight"].all() and not plane.directions[1]["0.weight"].any()
+
+
+def test_filters_hold_as_many_orthogonal_directions_as_weights():
+    model = nn.Linear(2, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first, second = (d["weight"] for d in ll.random_directions(model, 2, seed=0, orthogonal=True))
+    assert second.all() and ((first * second).sum(1).abs() < 1e-6).all()
+    with pytest.warns(UserWarning, match=r"filters of 2 weight\(s\) cannot hold 3 orthogonal directions"):
+        directions = ll.random_directions(model, 3, seed=0, orthogonal=True)
+    assert torch.equal(directions[1]["weight"], second) and not directions[2]["weight"].any()
+
+
+def test_only_zero_matrices_that_move_are_warned_of():
+    model = make("mlp")
+    with torch.no_grad():
+        model[1].bias.zero_()
+        model[1].weight[0] = 0
+        model[3].weight.zero_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ll.random_plane(model, parameters=("1.*", "5.*"), ignore=())
+        ll.random_plane(model, parameters=("3.weight", "5.weight"), ignore=("3.weight",))
+    with pytest.warns(UserWarning, match=r"1 weight\(s\) are zero, first '3\.weight'"):
+        ll.random_plane(model, parameters=("*",), ignore=())
+
+
+def test_whole_numbers_have_no_direction():
+    direction = {"n": torch.tensor([1, 2]), "w": torch.ones(2, 2)}
+    found = ll.filter_normalize(direction, {"n": torch.tensor([3, 4]), "w": 5 * torch.ones(2, 2)})
+    assert found["n"].tolist() == [0, 0] and found["w"].tolist() == [[5, 5], [5, 5]]
 
 
 @settings(max_examples=15, deadline=None)
@@ -323,6 +357,8 @@ def test_complex_draws_have_the_variance_of_real_ones():
     (direction,) = ll.random_directions(model, 1, seed=0, normalize=None)
     for part in (direction["wave"].real, direction["wave"].imag):
         assert part.var().item() == pytest.approx(0.5, rel=0.05)
+    (earlier,) = ll.random_directions(model, 1, seed=0, normalize=None, rule=1)
+    assert not earlier["wave"].imag.any() and earlier["wave"].real.var().item() == pytest.approx(1, rel=0.05)
 
 
 def test_norms_products_and_vectors_hold_imaginary_parts():

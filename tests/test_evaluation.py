@@ -1,6 +1,5 @@
 """Every method against plain forward passes of a re-loaded model, in float64."""
 
-import copy
 import functools
 import math
 
@@ -502,14 +501,16 @@ def test_per_sample_results_that_cannot_fit_are_refused_before_allocation():
 
 
 def test_two_evaluations_of_one_objective_do_not_disturb_each_other():
-    model, data = make("cnn").double(), images()
+    model, data = make("batch_norm_cnn").double(), images()
     target, plane = exact_objective(model, data), ll.random_plane(model)
-    before = copy.deepcopy(target.model.state_dict())
+    before = {name: buffer.clone() for name, buffer in target.model.named_buffers()}
     first = ll.evaluate(target, plane, **GRID)
     ll.evaluate(target, ll.random_plane(model, seed=9), **GRID)
     second = ll.evaluate(target, plane, **GRID)
     np.testing.assert_allclose(first.loss, second.loss, rtol=1e-12)  # the micro-batch may differ
-    assert before.keys() == target.model.state_dict().keys()
+    buffers = dict(target.model.named_buffers())
+    assert before.keys() == buffers.keys() and len(before) == 6
+    assert all(torch.equal(buffers[name], value) for name, value in before.items())
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp", "cnn"])

@@ -85,7 +85,7 @@ def test_fifty_one_squared_points_of_ten_epochs_stay_small(tmp_path):
     rng = np.random.default_rng(0)
     noise = [plane(lambda x, y: rng.random(x.shape), (-1, 1, 51), (-1, 1, 51)) for _ in range(10)]
     page = explore(noise, tmp_path / "page.html", pictures=[rng.random((64, 64, 3)) for _ in noise])
-    assert page.stat().st_size - len(get_plotlyjs().encode()) < 2e6  # the issue asks for 8 MB
+    assert page.stat().st_size - len(get_plotlyjs().encode()) < 2e6
 
 
 def test_names_tell_surfaces_apart_and_the_title_says_what_they_share(tmp_path):
