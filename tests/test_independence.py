@@ -275,18 +275,27 @@ def test_one_batch_of_all_data_for_every_consumer(loss, as_loader):
     other = network(seed=5)
     path = ll.project([model, other], ll.random_plane(model, seed=1), target, progress=False)
     np.testing.assert_allclose(path.loss, [true, float(value(other).detach())], rtol=1e-10)
+    line = ll.interpolation_line(model, other)
+    ends = true, float(value(other).detach())
+    rise = float(value(at(model, line(0.5))).detach()) - sum(ends) / 2
     barrier = ll.barrier(target, model, other, resolution=3, progress=False)
-    assert np.isfinite(barrier.value)
-    assert ll.fit_curve(target, model, other, epochs=1, progress=False).points[1]
+    assert barrier.value == pytest.approx(max(rise, 0), rel=1e-9)
+    curve = ll.fit_curve(target, model, other, epochs=1, progress=False)
+    assert any(not torch.allclose(bend, line(0.5)[name]) for name, bend in curve.points[1].items())  # it was trained
+    along = ll.evaluate(target, curve, alpha_range=(0, 1), resolution=3, progress=False)
+    expected = [float(value(at(model, curve(t))).detach()) for t in (0, 0.5, 1)]
+    np.testing.assert_allclose(along.loss, expected, rtol=1e-10)
 
 
+@pytest.mark.usefixtures("patient_planner")
 def test_one_batch_in_refinement_with_a_tolerance_and_no_noise_to_refer_to():
     model = network()
     target = objective(model, survival(), loss=cox, whole_batch=True)
     plane = ll.random_plane(model, seed=1)
-    full = ll.evaluate(target, plane, resolution=15, progress=False)
-    refined = ll.evaluate(target, plane, resolution=15, tolerance=0.02, progress=False)
-    np.testing.assert_allclose(refined.loss, full.loss, rtol=0.05)
+    full = ll.evaluate(target, plane, resolution=31, progress=False)
+    refined = ll.evaluate(target, plane, resolution=31, tolerance=0.02, progress=False)
+    assert not refined.evaluated.all()
+    np.testing.assert_allclose(refined.loss, full.loss, rtol=0.03)
     with pytest.raises(ll.InputError, match="needs the standard error"):
         ll.evaluate(target, plane, tolerance="noise", progress=False)
     with pytest.raises(ll.InputError, match="needs the standard error"):

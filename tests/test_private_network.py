@@ -350,7 +350,7 @@ def test_wrapped_networks_give_what_is_inside_gives(wrapper):
     wrapped.eval()
     names = [name for name, _ in model.named_parameters()]
     assert list(ll.parameters_of(wrapped)) == names
-    for used in (False, True):
+    for _ in range(2):
         target, plane = ll.objective(wrapped, (X, Y), device="cpu"), ll.random_plane(wrapped)
         expected = ll.random_plane(model)
         for own, direction in zip(plane.directions, expected.directions, strict=True):
@@ -368,7 +368,7 @@ def test_wrapped_networks_give_what_is_inside_gives(wrapper):
         expected = ll.interpolation_line(other, model)
         plain_target = ll.objective(model, (X, Y), device="cpu")
         np.testing.assert_allclose(found, ll.evaluate(plain_target, expected, alpha_range=(0, 1), **options).loss, 1e-5)
-        assert used or wrapped(X) is not None
+        wrapped(X)  # which compiles it, so that the second round is that of a network in use
 
 
 def test_points_of_a_wrapped_network_are_found_under_both_names():

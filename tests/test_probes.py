@@ -221,7 +221,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(here, capsys, options, message)
     assert caught.value.code == 2 and message in error and "Traceback" not in error
 
 
-def test_the_commands_of_the_manual_parse(capsys):
+def test_the_help_has_every_option_that_the_manual_names(capsys):
     with pytest.raises(SystemExit):
         ll.cli.run_script(run_probes_and_reports.main, ["-h"])
     printed = capsys.readouterr().out

@@ -49,6 +49,10 @@ def test_one_sample_is_its_own_surface():
     single = surface().sample(2)
     np.testing.assert_array_equal(single.loss, np.arange(24).reshape(2, 3, 4)[..., 2])
     assert np.isnan(single.standard_error).all() and single.per_sample is None
+    assert single.metadata["nonfinite_points"] == 0 and single.metadata["data"]["sample"] == 2
+    gap = surface()
+    gap.per_sample[[0, 1], [1, 2], 3] = np.nan, np.inf
+    assert gap.sample(3).metadata["nonfinite_points"] == 2
     with pytest.raises(ll.InputError, match="per_sample=True"):
         single.sample(0)
 

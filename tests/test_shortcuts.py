@@ -169,8 +169,13 @@ def test_every_consumer_takes_a_loss_that_differentiates(loss, tmp_path):
     np.testing.assert_allclose(some.loss, whole.loss, rtol=0.03)
     assert again.metadata["resumed_points"] == some.evaluated.sum()
     assert not target(net).requires_grad
-    assert ll.barrier(target, net, other, resolution=5, progress=False).numbers
-    assert ll.find_span(target, plane)["span"] > 0
+    line, steps = ll.interpolation_line(net, other), np.linspace(0, 1, 5)
+    losses = np.array([float(target(line(t)).mean()) for t in steps])
+    rise = (losses - losses[0] * (1 - steps) - losses[-1] * steps).max()
+    assert ll.barrier(target, net, other, resolution=5, progress=False).value == pytest.approx(rise, abs=1e-5)
+    found = ll.find_span(target, plane)
+    ends = [float(target(plane(*(sign * found["span"] * axis))).mean()) for axis in np.eye(2) for sign in (1, -1)]
+    assert np.mean(ends) == pytest.approx(found["origin_loss"] + 1, rel=0.1)
     assert ll.sharpness(target, net, "sam").loss == pytest.approx(float(target(net).mean()), rel=1e-6)
     flat = torch.cat([p.detach().double().flatten() for p in net.parameters()])
     hessian = torch.autograd.functional.hessian(lambda v: dense_residual(v, samples[0].double()), flat)

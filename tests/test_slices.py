@@ -163,6 +163,33 @@ def test_points_that_span_no_slice_are_refused(case):
         call()
 
 
+def test_directions_of_other_parameters_are_refused_however_the_slice_is_made():
+    with pytest.raises(ll.InputError, match="direction"):
+        ll.Line(A, ({"w": B["w"]},))
+    with pytest.raises(ll.InputError, match="the direction of 'w' is complex, but the parameter is not"):
+        ll.Line(A, ({**B, "w": B["w"] * 1j},))
+
+
+def test_whole_numbers_stay_on_the_slice_and_a_point_never_shares_what_may_be_changed():
+    origin = {"w": torch.ones(3), "order": torch.arange(4)}
+    line = ll.Line(origin, ({"w": torch.ones(3), "order": torch.ones(4, dtype=torch.long)},))
+    point = line(2.0)
+    assert torch.equal(point["w"], torch.full((3,), 3.0)) and torch.equal(point["order"], torch.arange(4))
+    point["order"].zero_()
+    assert torch.equal(line.origin["order"], torch.arange(4))
+
+
+def test_rounding_to_half_precision_is_the_share_of_the_step_that_it_takes():
+    origin = {"w": torch.tensor([1.0, 2.0]).half()}
+    step = torch.tensor([0.0007, 0.25])  # the spacing of half precision at 1 is 2 ** -10
+    line = ll.Line(origin, ({"w": step},))
+    rounded = line(1)["w"].double() - origin["w"].double()
+    expected = ((rounded - step.double()).norm() / step.double().norm()).item()
+    assert expected > 1e-3 and line.geometry["rounding"] == [pytest.approx(expected, rel=1e-3)]
+    assert ll.Line(origin, ({"w": torch.zeros(2)},)).geometry["rounding"] == [None]
+    assert ll.Line({"w": torch.ones(2)}, ({"w": step},)).geometry["rounding"] is None
+
+
 def test_wrong_number_of_coordinates_and_wrong_types_are_told():
     with pytest.raises(TypeError, match=r"takes 1 coordinate\(s\), not 2"):
         ll.interpolation_line(A, B)(0, 1)

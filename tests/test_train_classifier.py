@@ -191,7 +191,7 @@ def test_the_help_explains_every_option(capsys):
         assert re.search(rf"--{name.replace('_', '-')}\b", printed), name
 
 
-def test_the_commands_of_the_manual_parse_and_the_script_defines_only_main(capsys):
+def test_the_help_has_every_option_that_the_manual_names_and_the_script_defines_only_main(capsys):
     tree = ast.parse((ROOT / "train_classifier.py").read_text())
     assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)] == ["main"]
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

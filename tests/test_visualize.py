@@ -78,6 +78,11 @@ def test_subset_is_random_seeded_and_recorded(folder):
     surface = ll.Surface.load("loss_landscape_results/loss_grid_train.npz")
     assert surface.metadata["data"]["size"] == 20
     assert not list(Path("loss_landscape_results").glob("*.png"))
+    data, model = ll.load_dataset("digits", limit=100), ll.load_checkpoint("mnist_linear_model.pth").model
+    drawn = data.subset(20, seed=42)
+    assert not torch.equal(drawn.inputs, data.inputs[:20])
+    expected = ll.objective(model, drawn, device="cpu")(model).mean().item()
+    assert surface.loss[surface.centre] == pytest.approx(expected, rel=1e-5)
 
 
 def test_drawing_again_from_a_file_computes_nothing(folder):
