@@ -87,6 +87,7 @@ from landscape.selftest import (
 from landscape.sharpness import (
     basin_radii,
     layer_sharpness,
+    learning_coefficient,
     sharpness,
 )
 from landscape.slices.directions import (
@@ -176,6 +177,7 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "layer_sharpness",
     "faithfulness",
     "basin_radii",
+    "learning_coefficient",
     "SharpnessRecorder",
     "Product",
     # How networks are connected

@@ -1,6 +1,7 @@
 """The mean loss over all samples, and its gradient."""
 
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +52,8 @@ class MeanLoss:
         return as_float64(self.objective(point)).mean().item()
 
     @own_torch_state()
-    def with_gradient(self, point: Point) -> tuple[float, Point]:
-        """L at ``point``, and its gradient in float64."""
+    def with_gradient(self, point: Point, batch: Any = None) -> tuple[float, Point]:
+        """L at ``point``, and its gradient in float64; of all samples, or of one ``batch`` of them."""
         objective, total = self.objective, torch.zeros((), dtype=torch.float64)
         own = dict(objective.model.named_parameters())
         own = {name: own[name] for name in self.names}
@@ -64,15 +65,16 @@ class MeanLoss:
                 self.checked = True
             moved = {name: sums[name] for name, value in own.items() if value.requires_grad}
             parameters = [own[name] for name in moved]
-            for _, batch in objective.batches():
-                losses = objective.losses(batch)
+            for part in [batch] if batch is not None else (part for _, part in objective.batches()):
+                losses = objective.losses(part)
                 objective.network.check_overwritten()
                 total = total + as_float64(losses.detach()).sum()
                 pieces = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
                 for sum_, piece in zip(moved.values(), pieces, strict=True):
                     if piece is not None:
                         sum_ += as_float64(piece.to_dense() if piece.is_sparse else piece)
-        return total.item() / objective.size, {name: value / objective.size for name, value in sums.items()}
+        size = objective.size if batch is None else objective.batches.count(batch)
+        return total.item() / size, {name: value / size for name, value in sums.items()}
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from landscape.results.barrier import Barrier
 from landscape.results.basin_radii import BasinRadii, share_bound
 from landscape.results.curvature import Eigenpairs, SpectralDensity, TraceEstimate
 from landscape.results.faithfulness import Faithfulness
+from landscape.results.learning_coefficient import LearningCoefficient
 from landscape.results.sharpness import SHARPNESS_CAUTION, Sharpness
 from landscape.results.sharpness_history import SharpnessHistory
 from landscape.results.surface import Surface
@@ -16,6 +17,7 @@ __all__ = [
     "BasinRadii",
     "Eigenpairs",
     "Faithfulness",
+    "LearningCoefficient",
     "Sharpness",
     "SharpnessHistory",
     "SpectralDensity",

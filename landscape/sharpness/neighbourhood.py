@@ -69,13 +69,13 @@ class Neighbourhood:
         """L(theta + T y), which may be NaN or infinite."""
         return self.mean_loss(self._moved(y))
 
-    def slope_at(self, y: Tensor) -> tuple[float, Tensor]:
-        """L(theta + T y) and its gradient with respect to y.
+    def slope_at(self, y: Tensor, batch: Any = None) -> tuple[float, Tensor]:
+        """L(theta + T y) and its gradient with respect to y, over all samples or those of one ``batch``.
 
         Raises:
             NonFinite: the loss is NaN or infinite.
         """
-        loss, gradient = self.mean_loss.with_gradient(self._moved(y))
+        loss, gradient = self.mean_loss.with_gradient(self._moved(y), batch)
         if not math.isfinite(loss):
             raise NonFinite(loss)
         return loss, self.scale * flatten(gradient)

@@ -1,5 +1,6 @@
 """The largest eigenvalue of the Hessian as an optimizer sees it: divided by its preconditioner."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,8 +90,8 @@ def _scale(state: Mapping[str, Any], group: Mapping[str, Any], is_rmsprop: bool)
         return square.clamp(min=0).sqrt() + float(group["eps"])
     steps, (first, second) = float(state["step"]), map(float, group["betas"])
     square = as_float64(state["max_exp_avg_sq"] if group["amsgrad"] else state["exp_avg_sq"])
-    corrected: float = 1 - first**steps
-    return corrected * ((square / (1 - second**steps)).sqrt() + float(group["eps"]))
+    corrected, spread = 1 - math.pow(first, steps), 1 - math.pow(second, steps)
+    return corrected * ((square / spread).sqrt() + float(group["eps"]))
 
 
 def preconditioned_sharpness(
