@@ -11,6 +11,7 @@ from torch import Tensor
 
 from landscape.errors import InputError
 from landscape.evaluation.ledger import Ledger
+from landscape.evaluation.methods.protocol import Evaluator
 from landscape.evaluation.proof import HUGE, agree, allowed_difference, rounded_otherwise
 from landscape.objective.objectives import Objective
 from landscape.points import Point, as_float64, named_parameters
@@ -64,7 +65,7 @@ def _is_changed(value: torch.Tensor, expected: torch.Tensor) -> bool:
     return not float(difference.norm()) <= CHANGED * float(exact.norm())
 
 
-def check_origin(objective: Objective, slice_: Slice, ledger: Ledger, method: str) -> dict[str, Any] | None:
+def check_origin(objective: Objective, slice_: Slice, ledger: Ledger, evaluator: Evaluator) -> dict[str, Any] | None:
     """Compare the loss at the origin with the model's own loss on all samples.
 
     Returns:
@@ -75,9 +76,11 @@ def check_origin(objective: Objective, slice_: Slice, ledger: Ledger, method: st
     """
     if not len(ledger.centre):
         return None
-    loss, expected = float(ledger.statistics.mean[ledger.centre[0]]), _model_loss(objective, slice_.origin)
+    # In the same batches there is no rounding, to tell which from an error would take a copy of the weights.
+    size = evaluator.arrangement.batch_size if objective.network.in_place else None
+    loss, expected = float(ledger.statistics.mean[ledger.centre[0]]), _model_loss(objective, slice_.origin, size)
     if objective.precision == "full" and not _agrees_at_origin(objective, slice_, ledger, loss, expected):
-        raise RuntimeError(f"{method}: loss {loss} at the origin, but the model's own loss is {expected}")
+        raise RuntimeError(f"{evaluator.name}: loss {loss} at the origin, but the model's own loss is {expected}")
     if not math.isfinite(loss):
         warnings.warn(f"THE LOSS AT THE ORIGIN IS NOT FINITE ({loss}): is the model trained?", stacklevel=5)
     return {"loss": loss, "model_loss": expected}
@@ -95,13 +98,13 @@ def _agrees_at_origin(objective: Objective, slice_: Slice, ledger: Ledger, loss:
     return abs(loss - expected) <= allowed_difference(objective.dtype, moved, abs(expected), rounding)
 
 
-def _model_loss(objective: Objective, point: Point) -> float:
+def _model_loss(objective: Objective, point: Point, batch_size: int | None = None) -> float:
     """The mean loss at ``point`` by plain forward passes, with the batches divided among the ranks."""
     plain = objective.in_full_precision()
     with plain.arithmetic():
         if plain.network.is_sharded:
             return float(plain(point).double().mean())
         plain.move_to(point)
-        mine = itertools.islice(plain.batches(), ranks.rank(), None, ranks.count())
+        mine = itertools.islice(plain.batches(batch_size), ranks.rank(), None, ranks.count())
         total = sum(float(plain.losses(batch).double().sum()) for _, batch in mine)
     return float(sum(ranks.gathered(total)) / plain.size)

@@ -72,6 +72,9 @@ def choose_method(objective: Objective, slice_: Slice, axes: tuple[np.ndarray, .
         )
     off = math.nan
     for name in AUTO if method == "auto" else [method]:
+        if objective.network.rounds and name != PLAIN:
+            rejected[name] = "it computes points, which are to be rounded to half precision, without that"
+            continue
         try:
             with contextlib.nullcontext() if name not in AUTO[:-1] else faster_way():
                 evaluator = METHODS[name](full, slice_)

@@ -19,6 +19,7 @@ from landscape.evaluation.identity import check_ranks, identity_of
 from landscape.evaluation.ledger import Ledger
 from landscape.evaluation.progress import Progress
 from landscape.evaluation.refinement.tolerance import check_tolerance
+from landscape.evaluation.rounding import rounding_of_steps
 from landscape.evaluation.together import together
 from landscape.evaluation.workers import Workers
 from landscape.objective.objectives import Objective
@@ -107,7 +108,8 @@ def evaluate(
     _check_resume(resume, identity)
     check_ranks(identity, slice, tolerance=tolerance, budget=budget, method=method)
     began, goal = time.perf_counter(), Goal.of(tolerance, budget)
-    moved = slice if objective.network.in_place else slice.to(objective.dtype)
+    moved = objective.network.in_precision(slice)
+    rounding = rounding_of_steps(objective.network, slice, axes)
     with objective.arithmetic(), torch.no_grad():
         networks = check_networks(objective, slice)
         choice = choose_method(objective, moved, axes, method)
@@ -117,8 +119,10 @@ def evaluate(
         with Team(objective) as team, Progress(shown, choice.evaluator.name) as bar:
             workers = Workers(objective, moved, choice, team, bar)
             filled = fill(workers, ledger, axes, goal, shown)
-        origin = check_origin(objective, moved, ledger, workers.evaluator.name)
-    checks, seconds = {"origin": origin, "networks": networks}, time.perf_counter() - began
+        origin = check_origin(objective, moved, ledger, workers.evaluator)
+    checks: dict[str, Any] = {"origin": origin, "networks": networks}
+    checks |= {"rounding_of_steps": rounding} if rounding else {}  # absent otherwise, as in files of earlier versions
+    seconds = time.perf_counter() - began
     return described(workers, ledger, filled, slice, axes, checks, seconds)
 
 

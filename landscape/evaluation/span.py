@@ -42,7 +42,7 @@ def find_span(
         raise InputError(f"rise must be a positive number, not {rise}")
     slice = whole_slice(objective.network, slice)
     objective = objective.for_slice(slice).subset(samples, seed)
-    slice, count = slice.to(objective.dtype), slice.dimension
+    slice, count = objective.network.in_precision(slice), slice.dimension
     evaluations = 0
 
     def loss(*coordinates: float) -> float:

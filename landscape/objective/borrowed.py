@@ -13,11 +13,10 @@ from landscape.objective.batch_norm import Policy, has_batch_norm
 from landscape.objective.loan import PIECE, Loan
 from landscape.objective.network import Network
 from landscape.objective.spectral_norm import spectral_layers
-from landscape.objective.spill import Spilled
+from landscape.objective.steps import Steps
 from landscape.points import Point, check_values, is_continuous, point_moving, precise, unwrapped
-from landscape.slices.drawn import Rows
 from landscape.slices.networks import buffers_of, varying_names
-from landscape.slices.planes import Slice
+from landscape.slices.planes import AnySlice, Slice
 
 __all__ = ["BorrowedNetwork"]
 
@@ -41,8 +40,7 @@ class BorrowedNetwork(Network):
         self.source = point_moving(model, ())
         self.source_buffers = buffers_of(self.model)
         self.ends, self.fixed, self.overwrites, self._values = (), {}, False, {}
-        self._loan = Loan(self.model, spill)
-        self._stored: dict[int, dict[str, list[Spilled]]] = {}  # directions in the file, of the slice with this id
+        self._loan, self._steps = Loan(self.model, spill), Steps(spill)
         if self.has_batch_norm and batch_norm in ("batch", "recalibrate"):
             self._refuse(f"batch_norm={batch_norm!r} changes the statistics of the network")
 
@@ -68,7 +66,11 @@ class BorrowedNetwork(Network):
             try:
                 yield
             finally:
-                self._stored = {}
+                if self._loan.is_last:
+                    self._steps.close()
+
+    def in_precision(self, slice_: AnySlice) -> AnySlice:
+        return slice_  # whose points are computed piece by piece
 
     def move_along(self, slice_: Slice, coordinates: Sequence[float]) -> None:
         """Put the network at ``coordinates`` of ``slice_``, some entries of one parameter at a time."""
@@ -76,7 +78,6 @@ class BorrowedNetwork(Network):
         for name in self._loan.parameters:
             if name in moved:
                 self._loan.write(name, self._pieces(slice_, name, weights))
-                self._release(slice_, name)
             elif not self._is_own(name, slice_.origin[name]):
                 self._put(name, slice_.origin[name])
 
@@ -84,37 +85,13 @@ class BorrowedNetwork(Network):
         """The moved parameter ``name`` piece by piece, each with its first entry."""
         origin = slice_.origin[name].detach()
         shared = self._is_own(name, origin)
-        kind = precise(origin.new_empty(0)).dtype
-        for start, stop, steps in self._rows(slice_, name):
+        for start, stop, steps in self._steps.rows(slice_, name):
             own = self._loan.own(name, start, stop) if shared else origin.reshape(-1)[start:stop].cpu()
-            total = own.to(kind, copy=True)
-            for weight, step in zip(weights, steps, strict=True):
-                total.add_(step.to(total), alpha=weight)
+            total = precise(own)
+            for number, (weight, step) in enumerate(zip(weights, steps, strict=True)):
+                total = torch.add(total, step.to(total), alpha=weight, out=total if number else None)
             yield start, total
-
-    def _rows(self, slice_: Slice, name: str) -> Iterator[Rows]:
-        """The directions at the parameter ``name``: from the file, where there is one, else as the slice gives them."""
-        if slice_.draws is None or self._loan.file() is None:
-            yield from slice_.rows(name)
-            return
-        stored = self._stored.setdefault(id(slice_), {})
-        if name not in stored:
-            stored[name] = self._store(slice_, name)
-        count = self._loan.memory(name).numel()
-        for start in range(0, count, PIECE):
-            stop = min(start + PIECE, count)
-            yield Rows(start, stop, [step.piece(start, stop) for step in stored[name]])
-
-    def _store(self, slice_: Slice, name: str) -> list[Spilled]:
-        file, kind = self._loan.file(), precise(slice_.origin[name].new_empty(0)).dtype
-        assert file is not None
-        numbers = range(len(slice_.directions))
-        return [file.store((rows.steps[number] for rows in slice_.rows(name)), kind) for number in numbers]
-
-    def _release(self, slice_: Slice, name: str) -> None:
-        self._loan.release(name)
-        for step in self._stored.get(id(slice_), {}).get(name, []):
-            step.release()
+            self._loan.release(name)
 
     def _place(self, point: Mapping[str, Tensor], own: Mapping[str, nn.Parameter]) -> None:
         for name in own:

@@ -29,7 +29,7 @@ KEPT = (
     "something is kept from one pass to the next (a state, a cache, a counter), or drawn from a generator that is not "
     "torch's; every pass must begin in the same state"
 )
-SHARE_OF_WEIGHTS = 0.02  # that the largest tensor of a pass may take where memory is scarce
+SHARE_OF_WEIGHTS = 0.12  # that the largest tensor of a pass may take where memory is scarce
 LEAST_ROOM = 16 * 2**20  # bytes that it may take in any case
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 

@@ -1,6 +1,6 @@
 """The loss of language models: cross-entropy of the next token, averaged over tokens."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from landscape.objective.model_calls import called_without_labels, entries_of, l
 __all__ = ["TOKEN_ACCURACY", "LanguageModelLoss", "precise", "token_losses"]
 
 TOKEN_ACCURACY = "token_accuracy"
-PIECE = 2**22  # logits of a batch whose losses are computed at once: more would only take more memory
+PIECE = 2**20  # logits of a batch whose losses are computed at once: more would only take more memory
 
 
 class LanguageModelLoss:
@@ -83,18 +83,30 @@ def token_losses(logits: Tensor, labels: Tensor) -> dict[str, Weighted]:
         )
     counts = counted(labels)
     places = counts.clamp(min=1)
-    size = max(1, PIECE // max(1, logits[0].numel()))  # samples whose logits are taken at once
-    pieces = [_sums(*piece) for piece in zip(logits.split(size), labels.split(size), strict=True)]
+    pieces = [_of_samples(*piece) for piece in _pieces(logits, labels)]
     losses, hits = (torch.cat(parts) for parts in zip(*pieces, strict=True))
     losses = losses / places
     return {"loss": Weighted(losses, counts), TOKEN_ACCURACY: Weighted(hits.to(losses) / places, counts)}
 
 
-def _sums(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _pieces(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and labels of as many sequences as have about `PIECE` logits, at least one."""
+    size = max(1, PIECE // max(1, logits[0].numel()))
+    return zip(logits.split(size), labels.split(size), strict=True)
+
+
+def _of_samples(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The sum of the losses of every sequence, and how many of its tokens are predicted right."""
+    size = max(1, PIECE // max(1, len(logits) * logits.shape[-1]))  # tokens whose logits are taken at once
+    pieces = [_of_tokens(*piece) for piece in zip(logits.split(size, 1), labels.split(size, 1), strict=True)]
+    losses, hits = (torch.cat(parts, 1).sum(1) for parts in zip(*pieces, strict=True))
+    return losses, hits
+
+
+def _of_tokens(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of every token, and whether it is predicted right, which one that does not count never is."""
     flat = F.cross_entropy(precise(logits).flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="none")
-    hits = (logits.argmax(-1) == labels).sum(1)  # no output has the index of labels that do not count
-    return flat.view(labels.shape).sum(1), hits
+    return flat.view(labels.shape), logits.argmax(-1) == labels
 
 
 def precise(logits: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from landscape.runtime.shards import is_sharded, own_shard
 
 __all__ = ["PIECE", "Loan"]
 
-PIECE = 2**19  # entries that are moved at once
+PIECE = 2**18  # entries that are moved at once
 ALIGNED = 64  # bytes at multiples of which the values of a parameter begin
 
 
@@ -92,8 +92,13 @@ class Loan:
             return
         count = self.memory(name).numel()
         starts = range(0, count, PIECE)
-        self.write(name, ((start, self.own(name, start, min(start + PIECE, count))) for start in starts))
-        self.release(name)
+        pieces = ((start, self.own(name, start, min(start + PIECE, count))) for start in starts)
+        self.write(name, self._released(name, pieces))
+
+    def _released(self, name: str, pieces: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
+        for piece in pieces:
+            yield piece
+            self.release(name)
 
     def release(self, name: str) -> None:
         """Give back what reading the parameter ``name`` took of the memory."""
@@ -101,16 +106,16 @@ class Loan:
         if isinstance(kept, Spilled):
             kept.release()
 
-    def file(self) -> SpillFile | None:
-        """The file for what does not stay in memory; None without a folder for it."""
-        if self.spill and self._file is None:
-            self._file = SpillFile(self.spill)
-        return self._file
+    @property
+    def is_last(self) -> bool:
+        """Whether the block that uses the network is the outermost one."""
+        return self._depth == 1
 
     def _keep(self, parameter: Tensor) -> Tensor | Spilled:
         values = parameter.detach().reshape(-1)
-        if len(values) and (file := self.file()) is not None:  # a rank may have an empty shard
-            return file.store((piece.cpu() for piece in values.split(PIECE)), values.dtype)
+        if self.spill and len(values):  # a rank may have an empty shard
+            self._file = self._file or SpillFile(self.spill)
+            return self._file.store((piece.cpu() for piece in values.split(PIECE)), values.dtype)
         size = values.numel() * values.element_size()
         kept = self._room(size).view(values.dtype)
         kept.copy_(values)

@@ -18,13 +18,14 @@ from landscape.points import (
     check_match,
     copy_of,
     is_continuous,
+    is_half,
     named_parameters,
     point_moving,
     without_wrapped_names,
 )
 from landscape.runtime import own_torch_state
 from landscape.slices.networks import buffers_of, set_buffers, statistics_names, varying_names
-from landscape.slices.planes import Slice
+from landscape.slices.planes import AnySlice, Slice
 from landscape.storage.provenance import fingerprint
 
 __all__ = ["Network", "between"]
@@ -74,7 +75,7 @@ class Network:
     def weights_eps(self) -> float:
         """The rounding unit of parameters in half precision, to which points are rounded; 0 without any."""
         values = self.model.parameters() if self.weights_dtype is None else ()
-        kinds = {value.dtype for value in values if value.is_floating_point() and value.element_size() < 4}
+        kinds = {value.dtype for value in values if is_half(value)}
         return max((torch.finfo(kind).eps for kind in kinds), default=0.0)
 
     @property
@@ -101,6 +102,10 @@ class Network:
     def description(self) -> dict[str, Any]:
         """What is said of the network in the metadata of a surface; JSON types only."""
         return {}
+
+    def in_precision(self, slice_: AnySlice) -> AnySlice:
+        """``slice_`` in the precision in which its points are computed: as it is, where these keep their own dtype."""
+        return slice_.to(self.dtype) if self.weights_dtype else slice_
 
     def move_along(self, slice_: Slice, coordinates: Sequence[float]) -> None:
         """Put the network at ``coordinates`` of ``slice_``."""

@@ -146,21 +146,30 @@ class Objective(Parts):
 
     @own_torch_state()
     @torch.no_grad()
-    def __call__(self, point: Point, weights: Sequence[float] = ()) -> Tensor:
-        """Losses [N] of all samples at ``point``, on the CPU; ``weights`` are the weights of a slice's directions.
+    def __call__(self, point: Point) -> Tensor:
+        """Losses [N] of all samples at ``point``, on the CPU.
 
         Raises:
             InputError: ``point`` does not belong to this network, or is another one with other buffers.
         """
         check_source(self.network, point)
         with self.arithmetic():
-            self.move_to(as_point(point), weights)
-            losses = [(turn, self.losses(turn.batch)) for turn in turns(self)]
-            return torch.cat(in_order(self, [(turn.start, part) for turn, part in losses if turn.counts])).cpu()
+            self.move_to(as_point(point))
+            return self._all_losses()
 
+    @own_torch_state()
+    @torch.no_grad()
     def on(self, slice: Slice, *coordinates: float) -> Tensor:
         """Losses [N] at ``coordinates`` of ``slice``, for which this objective was made by `for_slice`."""
-        return self(slice(*coordinates), slice.weights_at(*coordinates))
+        with self.arithmetic():
+            self.network.move_along(slice, coordinates)
+            self.renew_statistics(slice.weights_at(*coordinates))
+            return self._all_losses()
+
+    def _all_losses(self) -> Tensor:
+        """Losses [N] of all samples at the present weights, on the CPU."""
+        losses = [(turn, self.losses(turn.batch)) for turn in turns(self)]
+        return torch.cat(in_order(self, [(turn.start, part) for turn, part in losses if turn.counts])).cpu()
 
     def move_to(self, point: Point, weights: Sequence[float] = ()) -> None:
         """Move the private network to ``point`` and update its statistics, see `renew_statistics`."""

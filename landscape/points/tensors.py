@@ -12,6 +12,7 @@ __all__ = [
     "as_real",
     "in_precision",
     "is_continuous",
+    "is_half",
     "is_no_step",
     "is_step",
     "no_step",
@@ -46,9 +47,14 @@ def is_step(tensor: Tensor) -> bool:
     return not is_no_step(tensor) and bool(tensor.any())
 
 
+def is_half(tensor: Tensor) -> bool:
+    """Whether ``tensor`` is in half precision, or lower."""
+    return tensor.is_floating_point() and tensor.element_size() < 4
+
+
 def precise(tensor: Tensor) -> Tensor:
     """``tensor`` in float32 if it is in half precision, whose sums and differences are rounded too coarsely."""
-    return tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor
+    return tensor.float() if is_half(tensor) else tensor
 
 
 def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -52,6 +52,7 @@ def surface_facts(surface: Surface) -> dict[str, str]:
         "budget": lambda: _budget(meta.get("budget")),
         "methods that do not apply": lambda: _pairs(meta.get("methods_rejected", {})),
         "check against plain forward passes": lambda: _checks(meta.get("checks", {})),
+        "rounding": lambda: _rounding(meta.get("checks", {}).get("rounding_of_steps")),
         "non-finite points": lambda: f"{surface.nonfinite.sum()} of {surface.loss.size}",
         "device": lambda: meta.get("device"),
         "seconds": lambda: f"{meta['seconds']:.2f}" if "seconds" in meta else None,
@@ -161,6 +162,14 @@ def _geometry(meta: dict[str, Any]) -> str:
     if meta.get("cosine") is not None:
         parts.append(f"cosine {meta['cosine']:.4g}")
     return "; ".join(parts)
+
+
+def _rounding(steps: list[dict[str, float]] | None) -> str:
+    return "; ".join(
+        f"{step['lost']:.2%} of a step of {step['step']:.3g} from the origin, by which {step['unchanged']:.1%} of the "
+        "moved parameters do not change"
+        for step in steps or ()
+    )
 
 
 def _counts(groups: dict[str, list[str]]) -> str:

@@ -14,7 +14,7 @@ from landscape.slices.directions import Normalize, orthogonal_rows
 
 __all__ = ["Drawing", "DrawnDirection", "Draws", "Rows"]
 
-CHUNK = 2**19  # entries that are drawn at once, in whole filters
+CHUNK = 2**18  # entries that are drawn at once, in whole filters
 TOGETHER = 16  # entries that torch draws together: a draw in pieces of as many is the draw of the whole
 
 
@@ -61,27 +61,31 @@ class Draws:
         if drawing.normalize:
             self._scales = {name: self._norms_of(name, values[name]) for name in self.names}
             self.names = [name for name in self.names if bool(self._scales[name].any())]
-        self._states: dict[tuple[int, str], Tensor] = {}
-        self._lengths: dict[tuple[int, str], Tensor] = {}  # of the filters of a direction as it was drawn
+        self._states: dict[str, Tensor] = {}  # [directions, bytes] of the generator before the parameter is drawn
+        self._lengths: dict[str, Tensor] = {}  # [directions, filters] of the directions as they were drawn
+        self._measured: set[str] = set()  # names of which these lengths are known
 
     @own_torch_state()
     @torch.no_grad()
     def rows(self, name: str) -> Iterator[Rows]:
         """All directions at the parameter ``name``, some filters at a time."""
-        generators = self._generators(name)
-        lengths: list[list[Tensor]] = [[] for _ in generators]
+        if not self._states:
+            self._learn_states()
+        generators, kind = self._generators(name), self.kinds[name]
         columns, spans = self._layout(name)
+        room = torch.empty(max((end - begin for begin, end in spans), default=0), columns, dtype=torch.float64)
         for begin, end in spans:
             raw = [self.drawing.draw(torch.Size((end - begin, columns)), generator) for generator in generators]
             if self.drawing.orthogonal:
                 raw = orthogonal_rows(raw)
-            steps = []
-            for number, step in enumerate(raw):
-                step, length = self._normalized(name, number, step.to(self.kinds[name]), slice(begin, end))
-                steps.append(step.reshape(-1))
-                lengths[number].append(length)
-            yield Rows(begin * columns, end * columns, steps)
-        self._lengths |= {(number, name): torch.cat(parts) for number, parts in enumerate(lengths)}
+            steps = [step.to(kind) for step in raw]
+            for number, step in enumerate(steps if self.drawing.normalize else ()):
+                exact, length = room[: end - begin].copy_(step), self._lengths[name][number, begin:end]
+                if name not in self._measured:
+                    torch.linalg.vector_norm(exact, dim=1, out=length)
+                step.copy_(_scaled(exact, length, self._scales[name][begin:end]))
+            yield Rows(begin * columns, end * columns, [step.reshape(-1) for step in steps])
+        self._measured.add(name)
 
     @property
     def directions(self) -> list["DrawnDirection"]:
@@ -99,38 +103,32 @@ class Draws:
             flat[rows.start : rows.stop] = rows.steps[number]
         return direction.to(self.devices[name])
 
-    def _normalized(self, name: str, number: int, step: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-        """``step`` [filters, entries] with the norms of the filters of the network, and the norms that it had."""
-        if not self.drawing.normalize:
-            return step, step.new_zeros(len(step), dtype=torch.float64)
-        exact = as_float64(step)
-        length = self._lengths[number, name][rows] if (number, name) in self._lengths else _norms(exact)
-        scaled = (exact / length[:, None]).mul_(self._scales[name][rows, None])
-        if not length.all():
-            scaled.masked_fill_(length[:, None] == 0, 0.0)
-        return scaled.to(step.dtype), length
-
     def _generators(self, name: str) -> list[torch.Generator]:
         """One for every direction, at the draw of the parameter ``name``."""
-        if not self._states:
-            self._learn_states()
-        generators = []
-        for number in range(self.drawing.count):
-            generator = torch.Generator(device="cpu")
-            generator.set_state(self._states[number, name])
-            generators.append(generator)
+        generators = [torch.Generator(device="cpu") for _ in range(self.drawing.count)]
+        for generator, state in zip(generators, self._states[name], strict=True):
+            generator.set_state(state.clone())  # which takes no views
         return generators
 
     def _learn_states(self) -> None:
-        """Draw all directions once, to learn the states of the generator in between."""
-        generator, moved = torch.Generator(device="cpu").manual_seed(self.drawing.seed), set(self.names)
-        for number in range(self.drawing.count):
+        """Draw all directions once, to learn the states of the generator in between.
+
+        All that is kept is taken at once: small pieces of memory between large ones that come and go split the heap.
+        """
+        generator, count = torch.Generator(device="cpu").manual_seed(self.drawing.seed), self.drawing.count
+        states = torch.empty(len(self.names), count, len(generator.get_state()), dtype=torch.uint8)
+        states_of = dict(zip(self.names, states, strict=True))
+        filters = [len(self._scales.get(name, ())) for name in self.names]
+        lengths = torch.zeros(count, sum(filters), dtype=torch.float64)
+        self._lengths = dict(zip(self.names, lengths.split(filters, dim=1), strict=True))
+        for number in range(count):
             for name in self.shapes:
-                if name in moved:
-                    self._states[number, name] = generator.get_state()
+                if name in states_of:
+                    states_of[name][number] = generator.get_state()
                 columns, spans = self._layout(name)
                 for begin, end in spans:
                     self.drawing.draw(torch.Size((end - begin, columns)), generator)
+        self._states = states_of
 
     def _layout(self, name: str) -> tuple[int, list[tuple[int, int]]]:
         """The entries of a filter of the parameter ``name``, and the first and last filter of every piece of it."""
@@ -151,7 +149,10 @@ class Draws:
         """The norms of the filters of the parameter ``value``, [filters] in float64."""
         columns, spans = self._layout(name)
         rows = value.detach().reshape(-1, columns)
-        return torch.cat([_norms(as_float64(rows[begin:end].cpu())) for begin, end in spans] or [torch.zeros(0)])
+        norms = torch.zeros(len(rows), dtype=torch.float64)
+        for begin, end in spans:
+            torch.linalg.vector_norm(as_float64(rows[begin:end].cpu()), dim=1, out=norms[begin:end])
+        return norms
 
 
 class DrawnDirection(dict[str, Tensor]):
@@ -186,6 +187,7 @@ class DrawnDirection(dict[str, Tensor]):
         return [(name, self[name]) for name in self]
 
 
-def _norms(rows: Tensor) -> Tensor:
-    norms: Tensor = rows.norm(dim=1)
-    return norms
+def _scaled(rows: Tensor, lengths: Tensor, scales: Tensor) -> Tensor:
+    """``rows`` [filters, entries] of these ``lengths``, in place with the lengths ``scales``; zero rows stay."""
+    rows.div_(lengths[:, None]).mul_(scales[:, None])
+    return rows if lengths.all() else rows.masked_fill_(lengths[:, None] == 0, 0.0)

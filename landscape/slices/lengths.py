@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from landscape.points import as_float64, cosine, norm, precise
+from landscape.points import as_float64, cosine, is_half, norm, precise
 from landscape.runtime import own_torch_state
 from landscape.runtime.shards import own_shard, summed
 from landscape.slices.drawn import CHUNK
@@ -14,10 +16,19 @@ from landscape.slices.drawn import CHUNK
 if TYPE_CHECKING:
     from landscape.slices.planes import Slice
 
-__all__ = ["geometry_of"]
+__all__ = ["Rounding", "geometry_of", "rounding_of"]
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What rounding to half precision takes of a step of the parameters."""
+
+    lost: float  # |rounded(origin + step) - origin - step| / |step|
+    unchanged: float  # share of the entries with a step that stay as they are
 
 
 @own_torch_state()
+@torch.no_grad()
 def geometry_of(slice_: "Slice") -> dict[str, Any]:
     """Lengths of origin and directions, |direction| / |origin|, and the cosine between two directions.
 
@@ -28,14 +39,13 @@ def geometry_of(slice_: "Slice") -> dict[str, Any]:
     else:
         origin, lengths = norm(slice_.origin), [norm(direction) for direction in slice_.directions]
         between = cosine(*slice_.directions) if len(slice_.directions) == 2 else math.nan
-    is_rounded = any(precise(value) is not value for value in slice_.origin.values())
-    units = torch.eye(len(lengths)).tolist()
+    rounding = rounding_of(slice_, torch.eye(len(lengths)).tolist())
     return {
         "origin_norm": origin,
         "direction_norms": lengths,
         "relative_norms": [length / origin if origin else None for length in lengths],
         "cosine": between if len(lengths) == 2 else None,
-        "rounding": [_rounding(slice_, unit) for unit in units] if is_rounded else None,
+        "rounding": None if rounding is None else [unit and unit.lost for unit in rounding],
     }
 
 
@@ -54,23 +64,31 @@ def _drawn_geometry(slice_: "Slice") -> tuple[float, list[float], float]:
     return math.sqrt(size), lengths, between
 
 
+@own_torch_state()
 @torch.no_grad()
-def _rounding(slice_: "Slice", weights: Sequence[float]) -> float | None:
-    """The share of the step sum_i ``weights``_i directions[i] that the precision of the parameters takes.
+def rounding_of(slice_: "Slice", weights: Sequence[Sequence[float]]) -> list[Rounding | None] | None:
+    """What rounding takes of the steps sum_i w_i directions[i] from the origin, for every w of ``weights``.
 
-    That is |rounded(origin + step) - origin - step| / |step|; None for a step of length 0.
+    None for a step of length 0, and instead of the list where no parameter is in half precision.
     """
-    lost = length = 0.0
+    if not any(is_half(value) for value in slice_.origin.values()):
+        return None
+    sums = torch.zeros(len(weights), 4, dtype=torch.float64)
     for name in slice_.moved:
         origin = slice_.origin[name].detach()
-        value, squares = own_shard(origin).reshape(-1), torch.zeros(2, dtype=torch.float64)
+        value, here = own_shard(origin).reshape(-1), torch.zeros_like(sums)
         for rows in slice_.rows(name):
-            part = value[rows.start : rows.stop].cpu()
-            steps = torch.stack([step.cpu() for step in rows.steps], dim=-1)
-            step = steps @ torch.tensor(weights).to(steps)
-            moved = precise(part) + step
-            lost_here = as_float64(moved.to(part).to(moved) - moved)
-            squares += torch.stack([part.abs().square().sum() for part in (lost_here, as_float64(step))])
-        sums = summed(squares, origin).tolist()
-        lost, length = lost + sums[0], length + sums[1]
-    return math.sqrt(lost / length) if length else None
+            part, steps = value[rows.start : rows.stop].cpu(), [step.cpu() for step in rows.steps]
+            for number, factors in enumerate(weights):
+                step = sum((factor * step for factor, step in zip(factors, steps, strict=True)), precise(part) * 0)
+                here[number] += _rounded(part, step)
+        sums += summed(here, origin)
+    return [Rounding(math.sqrt(lost / size), same / some) if size else None for lost, size, same, some in sums.tolist()]
+
+
+def _rounded(part: Tensor, step: Tensor) -> Tensor:
+    """|rounded(part + step) - part - step|^2, |step|^2, and how many entries stay, of how many with a step."""
+    moved = precise(part) + step
+    rounded, moves = moved.to(part), step != 0
+    squares = [as_float64(values).abs().square().sum() for values in (rounded.to(moved) - moved, step)]
+    return torch.stack([*squares, (moves & (rounded == part)).sum().double(), moves.sum().double()])

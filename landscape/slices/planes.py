@@ -123,7 +123,7 @@ class Slice(Presented):
             raise InputTypeError(f"this slice takes {self.dimension} coordinate(s), not {len(coordinates)}")
 
     @own_torch_state()
-    def to(self, dtype: torch.dtype) -> "Slice":
+    def to(self: AnySlice, dtype: torch.dtype) -> AnySlice:
         """The same slice with origin and directions in ``dtype``."""
         origin, *directions = (
             {name: in_precision(value, dtype) for name, value in point.items()}

@@ -9,6 +9,7 @@ import numpy as np
 
 from landscape.escaping import markdown_text
 from landscape.results import SHARPNESS_CAUTION, BasinRadii, Faithfulness, Sharpness, Surface, Trajectory
+from landscape.results.summary import surface_facts
 from landscape.slices.chosen import kind_of
 from landscape.studies.kit.tables import bullet_list, image, markdown_table, report_text
 
@@ -209,6 +210,8 @@ def _trust(results: LanguageModelResults, random: Planes) -> list[str]:
                     f"{name}, {part}: {note['evaluated_points']:,} of {surface.loss.size:,} points were evaluated, the "
                     f"others are interpolated"
                 )
+            if rounding := surface_facts(surface).get("rounding"):
+                lines.append(f"{name}, {part}: rounding takes {rounding}.")
     return [line for line in lines if line]
 
 

@@ -98,7 +98,7 @@ class Direct:
 
     def _can_run_together(self, coordinates: Tensor) -> bool:
         """Whether the forward pass can be vectorised over points (torch.func.vmap accepts it), tried at two."""
-        if not self._may_run_together:
+        if self.largest_block == 1 or not self._may_run_together:
             return False
         before = self.arrangement
         self.arrange(Arrangement(before.batch_size, together=2))

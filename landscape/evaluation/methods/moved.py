@@ -21,31 +21,50 @@ MOST_POINTS = 4096  # of one block
 class MovedParameters:
     """origin + sum_i c_i directions[i] at K points, [K, P], over the parameters ``names`` of the network.
 
-    Every parameter starts at an even place of the vector, where torch can view pairs of numbers as complex ones.
+    Every parameter starts at an even place of the vector, where torch can view pairs of numbers as complex ones. Of
+    networks so large that a block is one point, neither origin nor directions are copied, and one vector serves all
+    points.
     """
 
     def __init__(self, objective: Objective, slice_: Slice, names: Sequence[str]):
         self.slice, self.names = slice_, list(names)
         self._attach(objective)
         self.sizes = [(parameter.numel(), parameter.numel() % 2) for parameter in self.parameters.values()]
-        self.origin, *directions = (self._in_a_row(point) for point in (slice_.origin, *slice_.directions))
-        self.directions = torch.stack(directions)
+        self.size = sum(map(sum, self.sizes))
+        self._vectors: tuple[Tensor, Tensor] | None = None  # origin [P] and directions [D, P]
+        self._stack: Tensor | None = None
+        if self.largest_block > 1:
+            rows = self._in_rows(slice_.origin, *slice_.directions)
+            self._vectors = rows[0], rows[1:]
 
     def twin(self, objective: Objective) -> "MovedParameters":
         """The same vectors, which are most of the memory of large networks, for the network of ``objective``."""
         twin = object.__new__(MovedParameters)
-        vars(twin).update(vars(self))
+        vars(twin).update(vars(self), _stack=None)
         twin._attach(objective)
         return twin
 
     @property
     def largest_block(self) -> int:
         """How many points fit into one block."""
-        return max(1, min(MOST_POINTS, STACK_BYTES // max(1, self.origin.numel() * self.origin.element_size())))
+        return max(1, min(MOST_POINTS, STACK_BYTES // max(1, self.size * self.objective.dtype.itemsize)))
 
     def at(self, weights: Tensor) -> Tensor:
-        """The parameters [K, P] at points with the ``weights`` [K, directions] of the directions."""
-        return torch.addmm(self.origin, weights.to(self.origin), self.directions)
+        """The parameters [K, P] at points with the ``weights`` [K, directions] of the directions, until the next call.
+
+        Networks of which a block is one point get these one by one.
+        """
+        if self._vectors:
+            origin, directions = self._vectors
+            return torch.addmm(origin, weights.to(origin), directions)
+        if self._stack is None:
+            self._stack = self._in_rows()
+        [factors] = weights.tolist()
+        for name, piece in self._split(self._stack[0]).items():
+            total = self.slice.origin[name].to(piece)
+            for factor, direction in zip(factors, self.slice.directions, strict=True):
+                total = torch.add(total, direction[name].to(piece), alpha=factor, out=piece)
+        return self._stack
 
     def put(self, values: Tensor) -> None:
         """Put the parameters ``values`` [P] into the network."""
@@ -57,7 +76,10 @@ class MovedParameters:
             self.parameters[name].data = value
 
     def pieces(self, stack: Tensor) -> dict[str, Tensor]:
-        """Views of the parameters, by name, in ``stack`` [..., P]."""
+        """The parameters by name that are in ``stack`` [..., P]: views, or rounded to half precision."""
+        return {name: piece.to(self.kinds[name]) for name, piece in self._split(stack).items()}
+
+    def _split(self, stack: Tensor) -> dict[str, Tensor]:
         pieces = stack.split([*itertools.chain.from_iterable(self.sizes)], dim=-1)[::2]
         return {
             name: piece.view((*stack.shape[:-1], *parameter.shape))
@@ -79,6 +101,7 @@ class MovedParameters:
         self.objective = objective
         parameters = dict(objective.model.named_parameters())
         self.parameters = {name: parameters[name] for name in self.names}
+        self.kinds = {name: parameter.dtype for name, parameter in self.parameters.items()}
         names = {id(parameter): name for name, parameter in self.parameters.items()}
         self.places: list[tuple[dict[str, Any], str, str]] = [
             (module._parameters, key, names[id(parameter)])
@@ -87,10 +110,10 @@ class MovedParameters:
             if id(parameter) in names
         ]
 
-    def _in_a_row(self, point: Point) -> Tensor:
-        """The parameters of ``point`` as one vector [P]."""
-        row = torch.zeros(1, dtype=self.objective.dtype, device=self.objective.device)
-        parts = [
-            (point[name].flatten().to(row), row[:pad]) for name, (_, pad) in zip(self.names, self.sizes, strict=True)
-        ]
-        return torch.cat([row[:0], *itertools.chain.from_iterable(parts)])
+    def _in_rows(self, *points: Point) -> Tensor:
+        """The parameters of every point as one vector, [points, P]; without any, room for one."""
+        rows = torch.zeros(max(1, len(points)), self.size, dtype=self.objective.dtype, device=self.objective.device)
+        for row, point in zip(rows, points, strict=False):
+            for name, piece in self._split(row).items():
+                piece.copy_(point[name])
+        return rows
