@@ -21,7 +21,7 @@ def _no_timing(monkeypatch):
     def seconds(*_):
         raise Timed
 
-    monkeypatch.setattr(tuning, "_seconds", seconds)
+    monkeypatch.setattr(tuning, "seconds_per_sample", seconds)
 
 
 def evaluated(model, *shape, samples=9):

@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -107,9 +107,9 @@ def does_not_fit(method: str, reason: str) -> InputError:
     return InputError(f"method {method!r} does not fit: {reason}; use method='auto'")
 
 
-def few_values(evaluator: Evaluator, points: Tensor) -> dict[str, Tensor]:
-    """Losses and quantities [K, n] of a trial batch at ``points``, computed by the evaluator."""
-    batch = evaluator.objective.batches.few()
+def few_values(evaluator: Evaluator, points: Tensor, batch: Any = None) -> dict[str, Tensor]:
+    """Losses and quantities [K, n] of ``batch``, or else of a trial batch, at ``points``, by the evaluator."""
+    batch = evaluator.objective.batches.few() if batch is None else batch
     blocks = []
     for block in points.split(evaluator.largest_block):
         evaluator.prepare(block)

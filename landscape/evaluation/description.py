@@ -44,6 +44,7 @@ def described(
         "method": workers.evaluator.name,
         "method_settings": workers.evaluator.settings,
         "methods_rejected": workers.rejected,
+        "compilation": workers.compilation.description,
         "checks": {
             **checks,
             "largest_relative_deviation": choice.deviation,

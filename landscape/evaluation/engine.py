@@ -12,6 +12,7 @@ import torch
 from landscape.errors import InputError
 from landscape.evaluation.checks import check_networks, check_origin
 from landscape.evaluation.choice import METHODS, Method, choose_method
+from landscape.evaluation.compilation import POLICIES, Policy
 from landscape.evaluation.description import described
 from landscape.evaluation.filling import Goal, fill
 from landscape.evaluation.grid import grid_axes
@@ -50,6 +51,7 @@ def evaluate(
     budget: float | None = None,
     resume: str | Path | None = None,
     progress: bool = True,
+    compile: Policy = "auto",
 ) -> Surface:
     """Compute the mean loss, its standard error and the accuracy at every point of a grid on a slice.
 
@@ -80,11 +82,15 @@ def evaluate(
         resume: File in which finished points are stored; an interrupted evaluation with the same file is resumed. A
             callable loss must be identifiable, see `landscape.objective.code`.
         progress: Show the expected time and a progress bar.
+        compile: Whether forward passes of "prefix" and "direct" are compiled, with the weights of the points as inputs:
+            "auto" where that is known, or likely, to save more time than it takes, "always", or "never". What cannot be
+            compiled is evaluated as it is, with the reason in ``metadata["methods_rejected"]``; what was compiled, and
+            what it took and gained, is in ``metadata["compilation"]``.
 
     Raises:
-        InputError: a range, resolution, method or tolerance cannot be used; the slice belongs to another network, or
-            to networks whose buffers cannot be interpolated or are unknown; the losses of all samples do not fit into
-            memory; or the resume file belongs to another evaluation.
+        InputError: a range, resolution, method, policy or tolerance cannot be used; the slice belongs to another
+            network, or to networks whose buffers cannot be interpolated or are unknown; the losses of all samples do
+            not fit into memory; or the resume file belongs to another evaluation.
 
     Example:
         >>> from landscape_lib import objective, random_plane
@@ -94,7 +100,7 @@ def evaluate(
         ((7, 5), 'affine')
     """
     axes = grid_axes(slice.dimension, alpha_range, beta_range, resolution)
-    _check_request(objective, axes, method, tolerance, budget, per_sample)
+    _check_request(objective, axes, method, tolerance, budget, per_sample, compile)
     objective.network.agree(
         **slice.recipe, ranges=(alpha_range, beta_range), resolution=resolution, per_sample=per_sample, method=method,
         tolerance=tolerance, budget=budget,
@@ -117,7 +123,7 @@ def evaluate(
         ledger = Ledger(coordinates, objective, per_sample, identity, Path(resume) if resume else None)
         shown = progress and ranks.is_first_rank()
         with Team(objective) as team, Progress(shown, choice.evaluator.name) as bar:
-            workers = Workers(objective, moved, choice, team, bar)
+            workers = Workers(objective, moved, choice, team, bar, compile)
             filled = fill(workers, ledger, axes, goal, shown)
         origin = check_origin(objective, moved, ledger, workers.evaluator)
     checks: dict[str, Any] = {"origin": origin, "networks": networks}
@@ -133,8 +139,11 @@ def _check_request(
     tolerance: float | str | None,
     budget: float | None,
     per_sample: bool,
+    policy: str,
 ) -> None:
-    """Raise InputError if a method, tolerance or budget cannot be used, or if losses do not fit into memory."""
+    """Raise InputError if a method, tolerance, budget or policy cannot be used, or if losses do not fit into memory."""
+    if policy not in POLICIES:
+        raise InputError(f"compile is {policy!r}; use one of {', '.join(map(repr, POLICIES))}")
     if method != "auto" and method not in METHODS:
         raise InputError(f"unknown method {method!r}; use 'auto' or one of {', '.join(map(repr, METHODS))}")
     check_tolerance(tolerance, objective, per_sample)

@@ -15,7 +15,16 @@ from landscape.points import Point
 from landscape.runtime.shards import in_shards_of
 from landscape.slices.planes import Slice
 
-__all__ = ["HUGE", "Proof", "agree", "allowed_difference", "deviation", "rounded_otherwise"]
+__all__ = [
+    "HUGE",
+    "Proof",
+    "agree",
+    "agree_as_moved",
+    "allowed_difference",
+    "deviation",
+    "mean_error",
+    "rounded_otherwise",
+]
 
 Values = TypeVar("Values", float, Tensor)
 # Largest difference, as a share of how far the losses have moved from those at the origin: a wrong shortcut misses
@@ -58,8 +67,7 @@ class Proof:
 
     def precision_error(self, losses: Tensor) -> float:
         """The largest relative error of the mean of ``losses`` [K, n] at a point."""
-        means = [values.cpu().double().mean(1)[:, None] for values in (losses, self.expected[LOSS])]
-        return deviation(*means)
+        return mean_error(losses, self.expected[LOSS])
 
     def _holds(self, name: str, values: Tensor) -> bool:
         expected, moved = self.expected[name], self.moved[name]
@@ -107,6 +115,17 @@ def allowed_difference(dtype: torch.dtype, moved: Values, size: Values, rounding
 def agree(losses: Tensor, expected: Tensor, rounding: Tensor, dtype: torch.dtype) -> bool:
     """Whether losses [n] at one point, which rounding changes by ``rounding``, agree with those ``expected``."""
     return _within(_allowed(dtype, expected, torch.zeros_like(expected), rounding), losses, expected)
+
+
+def agree_as_moved(values: Tensor, expected: Tensor, origin: Tensor, dtype: torch.dtype) -> bool:
+    """Whether ``values`` [K, n], losses or a quantity, agree with those ``expected`` beside those at the origin."""
+    expected, origin = (part.cpu().double() for part in (expected, origin))
+    return _within(_allowed(dtype, expected, (expected - origin).abs(), torch.zeros_like(expected)), values, expected)
+
+
+def mean_error(losses: Tensor, expected: Tensor) -> float:
+    """The largest relative error of the mean of ``losses`` [K, n] at a point."""
+    return deviation(*(values.cpu().double().mean(1)[:, None] for values in (losses, expected)))
 
 
 def _allowed(dtype: torch.dtype, expected: Tensor, moved: Tensor, rounding: Tensor) -> Tensor:

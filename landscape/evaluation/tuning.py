@@ -16,7 +16,7 @@ from landscape.evaluation.methods.protocol import (
 )
 from landscape.objective.workers import Team
 
-__all__ = ["tune"]
+__all__ = ["arrange", "seconds_per_sample", "tune"]
 
 BATCH_SIZES = {"cpu": (32, 64, 128, 256, 512, 1024, 2048), "other": (256, 512, 1024, 2048, 4096, 8192)}
 TOGETHER = ((64, 512), (64, 1024), (256, 1024))  # points and samples of one vectorised operation
@@ -52,9 +52,9 @@ def tune(members: Sequence[Evaluator], coordinates: torch.Tensor, team: Team, *,
     size = evaluator.objective.size
     if not choices.chain_width:
         return _Search(members, coordinates, team, choices).run()
-    _arrange(members, _for_chain(evaluator, choices.chain_width, len(coordinates)))
+    arrange(members, _for_chain(evaluator, choices.chain_width, len(coordinates)))
     short = size * len(coordinates) * choices.chain_width < SHORT
-    return size * (VALUE * choices.chain_width if short else _seconds(members, coordinates, team))
+    return size * (VALUE * choices.chain_width if short else seconds_per_sample(members, coordinates, team))
 
 
 def _for_chain(evaluator: Evaluator, width: int, points: int) -> Arrangement:
@@ -93,7 +93,7 @@ class _Search:
         for arrangement in self._fastest()[:FINALISTS] * ROUNDS:
             self._attempt(arrangement)
         best = self._fastest()[0]
-        _arrange(self.members, best)
+        arrange(self.members, best)
         prepared = time.perf_counter()
         self.evaluator.prepare(self.coordinates[:1])  # renews BatchNorm statistics where every point has its own
         return self.times[best] * self.size + time.perf_counter() - prepared
@@ -119,9 +119,9 @@ class _Search:
         elapsed = time.perf_counter() - self.began
         if self.times and elapsed > SHARE * min(self.times.values()) * self.size * len(self.coordinates):
             return float("inf")
-        _arrange(self.members, arrangement)
+        arrange(self.members, arrangement)
         if arrangement.is_plain and arrangement.batch_size <= self.start:  # this one must work, or the evaluation fails
-            seconds = _seconds(self.members, self.coordinates, self.team)
+            seconds = seconds_per_sample(self.members, self.coordinates, self.team)
         else:
             seconds = self._seconds_or_never()
         self.times[arrangement] = min(seconds, self.times.get(arrangement, seconds))
@@ -130,7 +130,7 @@ class _Search:
     def _seconds_or_never(self) -> float:
         try:
             with faster_way():
-                return _seconds(self.members, self.coordinates, self.team)
+                return seconds_per_sample(self.members, self.coordinates, self.team)
         except NotApplicable:
             return float("inf")
         except (RuntimeError, MemoryError) as error:
@@ -146,12 +146,13 @@ def _kind(evaluator: Evaluator) -> str:
     return "cpu" if evaluator.objective.device.type == "cpu" else "other"
 
 
-def _arrange(members: Sequence[Evaluator], arrangement: Arrangement) -> None:
+def arrange(members: Sequence[Evaluator], arrangement: Arrangement) -> None:
+    """Lay samples and points out as told, in all ``members``."""
     for member in members:
         member.arrange(arrangement)
 
 
-def _seconds(members: Sequence[Evaluator], coordinates: torch.Tensor, team: Team) -> float:
+def seconds_per_sample(members: Sequence[Evaluator], coordinates: torch.Tensor, team: Team) -> float:
     """Seconds for one sample at one point, with all ``members`` at work."""
     seconds: list[float] = team.map(lambda _, member: _seconds_of(member, coordinates), members)
     return sum(seconds) / team.size**2

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from landscape.errors import InputError
 from landscape.evaluation.choice import METHODS, PLAIN, Choice, does_not_fit, few_values
+from landscape.evaluation.compilation import Compilation, Policy
 from landscape.evaluation.ledger import Ledger
 from landscape.evaluation.methods.chebyshev import ChebyshevNodes
 from landscape.evaluation.methods.protocol import (
@@ -47,9 +48,11 @@ class Workers:
     passes of the whole network. A failure of the latter is raised, because it is one of the caller's network or data.
     """
 
-    def __init__(self, objective: Objective, slice_: Slice, choice: Choice, team: Team, progress: Progress):
+    def __init__(
+        self, objective: Objective, slice_: Slice, choice: Choice, team: Team, progress: Progress, policy: Policy
+    ):
         self.objective, self.slice, self.choice = objective, slice_, choice
-        self.team, self.progress = team, progress
+        self.team, self.progress, self.compilation = team, progress, Compilation(policy)
         self.rejected = dict(choice.rejected)  # method or arrangement -> the reason why it does not apply
         self._employ(choice.evaluator)
 
@@ -58,6 +61,8 @@ class Workers:
         if self.objective.network.is_sharded:
             return self._pace(coordinates) if len(coordinates) else 0.0
         seconds = self._tune(coordinates) if len(coordinates) else 0.0
+        seconds = self.compilation.settle(self.members, coordinates, self.team, seconds)
+        self.rejected |= self.compilation.rejected
         if not self.evaluator.batches_fixed:
             for member in self.members:
                 even = self.team.even(member.arrangement.batch_size, self.objective.size)
@@ -101,8 +106,10 @@ class Workers:
         """Continue in a simpler way because of ``reason``: with the plain arrangement first, then with plain passes."""
         if not self.evaluator.arrangement.is_plain:
             self.rejected[str(self.evaluator.settings)] = reason
+            present = self.evaluator.arrangement
+            simpler = Arrangement(self.objective.batch_size) if present.compiler is None else present.without_compiler()
             for member in self.members:
-                member.arrange(Arrangement(self.objective.batch_size))
+                member.arrange(simpler)
         elif not self.evaluator.is_plain:
             if self.choice.named:
                 raise does_not_fit(self.evaluator.name, reason)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.evaluation.methods.chebyshev import ChebyshevNodes
+from landscape.evaluation.methods.compiled import Programs
 from landscape.evaluation.methods.moved import MovedParameters
 from landscape.evaluation.methods.passes import passes_of
 from landscape.evaluation.methods.protocol import Arrangement, Choices, NotApplicable, Order, Scores, faster_way
@@ -23,8 +24,14 @@ class Direct:
 
     name, is_plain, cheap = "direct", True, False
 
-    def __init__(self, objective: Objective, slice_: Slice, moved: MovedParameters | None = None):
-        self.objective, self.slice = objective, slice_
+    def __init__(
+        self,
+        objective: Objective,
+        slice_: Slice,
+        moved: MovedParameters | None = None,
+        programs: Programs | None = None,
+    ):
+        self.objective, self.slice, self.programs = objective, slice_, programs or Programs()
         objective.move_to(slice_.origin)
         names = self._settle(next(objective.batches(2))[1])
         self.moved = moved or MovedParameters(objective, slice_, names)
@@ -36,7 +43,9 @@ class Direct:
     @property
     def settings(self) -> dict[str, Any]:
         arrangement = self.arrangement
-        return {"batch_size": arrangement.batch_size, "layout": arrangement.order, "together": arrangement.together}
+        compiler = {} if arrangement.compiler is None else {"compiler": arrangement.compiler}
+        layout = {"layout": arrangement.order, "together": arrangement.together}
+        return {"batch_size": arrangement.batch_size, **layout, **compiler}
 
     @property
     def batches_fixed(self) -> bool:
@@ -54,7 +63,7 @@ class Direct:
 
     def arrange(self, arrangement: Arrangement) -> None:
         self.arrangement = arrangement
-        self.passes = passes_of(self.objective, self.moved, arrangement)
+        self.passes = passes_of(self.objective, self.moved, arrangement, self.programs)
 
     def choices(self, coordinates: Tensor, plain: bool) -> Choices | None:
         together = not plain and self._can_run_together(coordinates)
@@ -82,7 +91,7 @@ class Direct:
 
     def twin(self) -> "Direct":
         objective = self.objective.twin()
-        return Direct(objective, self.slice, self.moved.twin(objective))
+        return Direct(objective, self.slice, self.moved.twin(objective), self.programs)
 
     def _settle(self, batch: Any) -> list[str]:
         """Find out where the points part in the pass of a ``batch``; the names of the parameters that move then."""

@@ -1,8 +1,9 @@
 """The first perturbed layer of a network: what comes before it is constant, its output affine."""
 
 import contextlib
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 import torch
@@ -157,10 +158,38 @@ class FirstLayer:
         weights, biases = self._at
         return self._apply(weights[index], None if biases is None else biases[index])
 
-    def give(self, output: Tensor) -> None:
+    def give(self, output: Tensor | None) -> None:
         """Set what the layer gives in the next pass."""
         self.output = output
         self._taken.clear()
+
+    @property
+    def shared(self) -> list[Tensor]:
+        """What the next pass begins with: the output of the layer, and those of earlier ones that `load` recorded."""
+        if self.output is None:
+            raise NotApplicable(f"the layer of {self.label} runs more than once on some batches")
+        return [self.output, *(output for module in self.before for output, _ in self._kept.get(module, ()))]
+
+    @contextlib.contextmanager
+    def replaying(self, shared: list[Tensor]) -> Iterator[None]:
+        """Let passes inside begin with ``shared``, in the order of the property of this name."""
+        before, kept = self.output, self._kept
+        output, *others = shared
+        values = iter(others)
+        try:
+            self.give(output)
+            self._kept = {
+                module: [(value, value._version) for value in itertools.islice(values, len(kept.get(module, ())))]
+                for module in self.before
+            }
+            yield
+        finally:
+            self._kept = kept
+            self.give(before)
+
+    def take(self) -> None:
+        """Take the output as a pass does that begins with it."""
+        self._take()
 
     def replacements(self) -> dict[nn.Module, Callable[..., Any]]:
         """Forwards with which the layer gives what `give` set and what precedes it gives what it gave in `load`."""

@@ -9,6 +9,7 @@ from torch.func import vmap
 
 from landscape.evaluation.methods import features_first
 from landscape.evaluation.methods.chain import Chain
+from landscape.evaluation.methods.compiled import CompiledForward, Programs
 from landscape.evaluation.methods.first_layer import FirstLayer
 from landscape.evaluation.methods.first_outputs import FirstOutputs
 from landscape.evaluation.methods.moved import MovedParameters
@@ -33,10 +34,14 @@ def passes_of(
     objective: Objective,
     moved: MovedParameters,
     arrangement: Arrangement,
+    programs: Programs,
     first: FirstOutputs | None = None,
     chain: Chain | None = None,
 ) -> Passes:
-    """The way of ``arrangement``; with ``first`` the passes begin after the first moved layer, as a ``chain`` does."""
+    """The way of ``arrangement``; with ``first`` the passes begin after the first moved layer, as a ``chain`` does.
+
+    ``programs`` are the compiled passes of the network, if it is compiled.
+    """
     by_features = arrangement.order == "features_first"
     replacements = fast_pools(objective.model)
     if by_features:
@@ -44,7 +49,9 @@ def passes_of(
     if first:
         replacements |= first.replacements
     if arrangement.together == 1:
-        return OneByOne(objective, moved, first, replacements, by_features)
+        compiler = arrangement.compiler
+        compiled = None if compiler is None else CompiledForward(objective, first, programs, compiler)
+        return OneByOne(objective, moved, first, replacements, by_features, compiled)
     return Together(
         objective, moved, first, replacements, by_features, arrangement.together, chain if by_features else None
     )
@@ -60,8 +67,10 @@ class _Way:
         first: FirstOutputs | None,
         replacements: dict[nn.Module, Callable[..., Any]],
         by_features: bool,
+        compiled: CompiledForward | None = None,
     ):
-        self.objective, self.moved, self.first, self.replacements = objective, moved, first, replacements
+        self.objective, self.moved, self.first, self.compiled = objective, moved, first, compiled
+        self.replacements = replacements if compiled is None else replacements | compiled.replacements
         self.scorer = _Scorer(objective, by_features)
 
 
@@ -92,6 +101,8 @@ class OneByOne(_Way):
                 self.moved.put(values)
                 if self.first:
                     self.first.give(index)
+                if self.compiled:
+                    self.compiled.go_to(stack, index)
                 yield index
 
 

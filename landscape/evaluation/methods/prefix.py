@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from landscape.evaluation.methods.chain import Chain
 from landscape.evaluation.methods.chebyshev import ChebyshevNodes
+from landscape.evaluation.methods.compiled import Programs
 from landscape.evaluation.methods.direct import Direct
 from landscape.evaluation.methods.first_layer import FirstLayer
 from landscape.evaluation.methods.first_outputs import FirstOutputs
@@ -25,12 +26,18 @@ class Prefix(Direct):
 
     name, is_plain = "prefix", False
 
-    def __init__(self, objective: Objective, slice_: Slice, moved: MovedParameters | None = None):
+    def __init__(
+        self,
+        objective: Objective,
+        slice_: Slice,
+        moved: MovedParameters | None = None,
+        programs: Programs | None = None,
+    ):
         if objective.overwrites:
             raise NotApplicable("the forward pass writes into its parameters")
         if objective.renews:
             raise NotApplicable("BatchNorm statistics or other buffers change from point to point")
-        super().__init__(objective, slice_, moved)
+        super().__init__(objective, slice_, moved, programs)
 
     @property
     def orders(self) -> tuple[Order, ...]:
@@ -42,7 +49,7 @@ class Prefix(Direct):
         by_features = arrangement.order == "features_first"
         self.outputs = FirstOutputs(self.first, by_features)
         chain = self.chain if by_features and arrangement.together > 1 else None
-        self.passes = passes_of(self.objective, self.moved, arrangement, self.outputs, chain)
+        self.passes = passes_of(self.objective, self.moved, arrangement, self.programs, self.outputs, chain)
 
     @cached_property
     def chain(self) -> Chain | None:
@@ -64,7 +71,7 @@ class Prefix(Direct):
 
     def twin(self) -> "Prefix":
         objective = self.objective.twin()
-        return Prefix(objective, self.slice, self.moved.twin(objective))
+        return Prefix(objective, self.slice, self.moved.twin(objective), self.programs)
 
     def _settle(self, batch: Any) -> list[str]:
         objective, slice_ = self.objective, self.slice

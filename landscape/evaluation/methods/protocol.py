@@ -18,6 +18,7 @@ from landscape.objective.objectives import Objective
 __all__ = [
     "Arrangement",
     "Choices",
+    "Compiler",
     "Evaluator",
     "NotApplicable",
     "Order",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 Order = Literal["default", "channels_last", "features_first"]
+Compiler = Literal["onednn", "inductor"]
 # What torch, Python and a network raise where a pass is run in a way that they do not expect.
 FAILURES = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError)
 NONE: Mapping[str, Tensor] = MappingProxyType({})
@@ -67,16 +69,21 @@ def reason_of(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How samples and points are laid out in memory and in operations; none of this changes a value."""
+    """How samples and points are laid out in memory and in operations; this changes no value but by rounding."""
 
     batch_size: int  # samples of one forward pass
     order: Order = "default"  # of activations in memory
     together: int = 1  # points of one operation
+    compiler: Compiler | None = None  # of the forward pass
 
     @property
     def is_plain(self) -> bool:
-        """Whether points and activations are as in a plain forward pass: one at a time, in the usual order."""
-        return self.order == "default" and self.together == 1
+        """Whether points and activations are as in a plain forward pass: one at a time, in order, not compiled."""
+        return self.order == "default" and self.together == 1 and self.compiler is None
+
+    def without_compiler(self) -> "Arrangement":
+        """The same arrangement of passes that are not compiled."""
+        return replace(self, compiler=None)
 
     def with_batch_size(self, batch_size: int) -> "Arrangement":
         """The same arrangement with other batches."""

@@ -1,0 +1,203 @@
+"""Forward passes compiled for batches of one shape: a graph of few operations, or code by torch's Inductor."""
+
+import contextlib
+import functools
+import logging
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from landscape.evaluation.methods.first_outputs import FirstOutputs
+from landscape.evaluation.methods.fusion import fold_batch_norm, fuse_convolutions
+from landscape.evaluation.methods.graphs import Parts, capture, parted
+from landscape.evaluation.methods.protocol import Compiler, NotApplicable
+from landscape.objective.objectives import Objective
+
+__all__ = ["CompiledForward", "Programs", "cxx_compiler"]
+
+MOST = 4  # shapes of calls that are compiled: a loss may call its network several times
+
+
+class Programs:
+    """The compiled passes of a network by the shapes of their calls, shared by its twins in other threads.
+
+    They are compiled within `compiling`; passes of other shapes remain as they are.
+    """
+
+    def __init__(self) -> None:
+        self.compiled: dict[Any, Program] = {}
+        self.threads: int | None = None  # of torch in code that Inductor writes, while some is written
+
+    def made_by(self, compiler: Compiler | None) -> list["Program"]:
+        """The compiled passes of ``compiler``."""
+        return [program for (name, *_), program in self.compiled.items() if name == compiler]
+
+    @contextlib.contextmanager
+    def compiling(self, threads: int) -> Iterator[None]:
+        """Compile the passes that run inside, by this thread, for ``threads`` threads of torch."""
+        self.threads = threads
+        try:
+            yield
+        finally:
+            self.threads = None
+
+
+class Program:
+    """The compiled pass for calls of one shape: outputs from weights and inputs, without side effects."""
+
+    def __init__(self, parts: Parts, run: Callable[..., Any], structure: TreeSpec, folded: int):
+        self.constants, self.run, self.structure = parts.of_weights, run, structure
+        self.folded = folded  # BatchNorm layers that the weights of convolutions take in
+
+    def __call__(self, constants: list[Tensor], inputs: list[Tensor]) -> Any:
+        return tree_unflatten(list(self.run(*constants, *inputs)), self.structure)
+
+
+class CompiledForward:
+    """What replaces the forward method of a network: its compiled pass where there is one, else the method itself.
+
+    The weights are inputs of the pass, so that nothing is compiled again at another point. What depends on them alone
+    is computed once for every point of a block.
+    """
+
+    def __init__(self, objective: Objective, first: FirstOutputs | None, programs: Programs, compiler: Compiler):
+        if not objective.passes.are_pure or objective.passes.draws:
+            raise NotApplicable("passes do more than to compute outputs from weights and inputs")
+        self.objective, self.model, self.programs, self.compiler = objective, objective.model, programs, compiler
+        self.first = None if first is None else first.first
+        if self.first is not None and self.first.layer is self.model:
+            raise NotApplicable("the network is the layer that moves first")
+        self.method: Callable[..., Any] = self.model.forward
+        self._constants: list[dict[Program, list[Tensor]]] = []
+        self._of: tuple[Tensor, int] | None = None  # the points that they belong to, and their version
+        self._here: dict[Program, list[Tensor]] = {}
+
+    @property
+    def replacements(self) -> dict[nn.Module, Callable[..., Any]]:
+        return {self.model: self}
+
+    def go_to(self, stack: Tensor, index: int) -> None:
+        """Let the next passes be those at the point ``index`` of ``stack``, whose weights the network has."""
+        if self._of is None or self._of[0] is not stack or self._of[1] != stack._version:
+            self._of, self._constants = (stack, stack._version), [{} for _ in stack]
+        self._here = self._constants[index]
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        given, structure = tree_flatten((arguments, keywords))
+        tensors = [value for value in given if isinstance(value, Tensor)]
+        fixed = tuple(None if isinstance(value, Tensor) else value for value in given)
+        shared = [] if self.first is None else self.first.shared
+        inputs = [*shared, *tensors]
+        key = (self.compiler, structure, fixed, *map(_form, inputs))
+        program = self.programs.compiled.get(key)
+        if program is None and self.programs.threads and len(self.programs.made_by(self.compiler)) < MOST:
+            rest = functools.partial(self._captured, given, structure, len(shared))
+            program = self.programs.compiled[key] = self._compile(rest, inputs, self.programs.threads)
+        if program is None:
+            return self.method(*arguments, **keywords)
+        if self.first is not None:
+            self.first.take()
+        with self._without_autocast():
+            if program not in self._here:
+                self._here[program] = program.constants(*self._weights())
+            return program(self._here[program], inputs)
+
+    def _weights(self) -> list[Tensor]:
+        return [value.detach() for value in (*self.model.parameters(), *self.model.buffers())]
+
+    def _captured(
+        self, given: list[Any], structure: TreeSpec, shared: int, notes: list[TreeSpec], weights: Any, inputs: Any
+    ) -> list[Any]:
+        """The pass as a function of ``weights`` and ``inputs``; ``notes`` get the structure of its output."""
+        values = iter(inputs[shared:])
+        arguments, keywords = tree_unflatten(
+            [next(values) if isinstance(value, Tensor) else value for value in given], structure
+        )
+        named = (*self.model.named_parameters(), *self.model.named_buffers())
+        moved = {f"network.{name}": value for (name, _), value in zip(named, weights, strict=True)}
+        replayed = contextlib.nullcontext() if self.first is None else self.first.replaying(inputs[:shared])
+        with replayed:
+            outputs = functional_call(_Pass(self.model, self.method), moved, arguments, keywords)
+        flat, output_structure = tree_flatten(outputs)
+        notes.append(output_structure)
+        return flat
+
+    def _compile(self, function: Callable[..., Any], inputs: list[Tensor], threads: int) -> Program:
+        weights, notes = self._weights(), list[TreeSpec]()
+        graph = capture(functools.partial(function, notes), weights, inputs)
+        folded = fold_batch_norm(graph)
+        if self.compiler == "onednn" and not fuse_convolutions(graph):
+            raise NotApplicable("there is no convolution that oneDNN could fuse")
+        parts = parted(graph, len(weights))
+        run: Callable[..., Any] = parts.of_batch
+        if self.compiler == "inductor":
+            with self._without_autocast():
+                run = _by_inductor(parts, weights, inputs, threads)
+        return Program(parts, run, notes[-1], folded)
+
+    def _without_autocast(self) -> contextlib.AbstractContextManager[None]:
+        """Where the casts of autocast, which are operations of the graph, are not repeated."""
+        if self.objective.precision != "bf16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.objective.device.type, enabled=False)
+
+
+class _Pass(nn.Module):
+    """A network whose forward method is not the one that stands in it."""
+
+    def __init__(self, network: nn.Module, method: Callable[..., Any]):
+        super().__init__()
+        self.network, self.method = network, method
+
+    def forward(self, *arguments: Any, **keywords: Any) -> Any:
+        return self.method(*arguments, **keywords)
+
+
+def cxx_compiler() -> str | None:
+    """The C++ compiler that Inductor would take on this machine, None where there is none."""
+    named = os.environ.get("CXX")
+    usual = ("cl",) if sys.platform == "win32" else ("clang++",) if sys.platform == "darwin" else ("g++", "g++-10")
+    return next(filter(None, map(shutil.which, (named,) if named else usual)), None)
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def _by_inductor(parts: Parts, weights: list[Tensor], inputs: list[Tensor], threads: int) -> Callable[..., Any]:
+    if inputs[0].device.type == "cpu" and cxx_compiler() is None:
+        raise NotApplicable("torch's Inductor needs a C++ compiler, and there is none")
+    with _ONE_AT_A_TIME, _quiet_start():
+        import torch._inductor
+
+        examples = [*parts.of_weights(*weights), *inputs]
+        options = {"cpp.threads": threads}
+        run: Callable[..., Any] = torch._inductor.compile(parts.of_batch, examples, options)
+        run(*examples)
+    return run
+
+
+@contextlib.contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Leave environment and messages as they are while Inductor is loaded."""
+    logger, place = logging.getLogger("torch.utils.cpp_extension"), "TORCHINDUCTOR_CACHE_DIR"
+    before, kept = logger.level, os.environ.get(place)
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        if kept is None:
+            os.environ.pop(place, None)
+
+
+def _form(tensor: Tensor) -> tuple[Any, ...]:
+    """All that a program is made for of one of its inputs."""
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.requires_grad
