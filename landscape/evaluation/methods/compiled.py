@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import math
 import os
 import shutil
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from landscape.evaluation.methods.first_outputs import FirstOutputs
 from landscape.evaluation.methods.fusion import fold_batch_norm, fuse_convolutions
@@ -65,7 +66,7 @@ class CompiledForward:
     """What replaces the forward method of a network: its compiled pass where there is one, else the method itself.
 
     The weights are inputs of the pass, so that nothing is compiled again at another point. What depends on them alone
-    is computed once for every point of a block.
+    is computed once for every point of a block. Where outputs are not finite, the method itself tells which they are.
     """
 
     def __init__(self, objective: Objective, first: FirstOutputs | None, programs: Programs, compiler: Compiler):
@@ -101,14 +102,16 @@ class CompiledForward:
         if program is None and self.programs.threads and len(self.programs.made_by(self.compiler)) < MOST:
             rest = functools.partial(self._captured, given, structure, len(shared))
             program = self.programs.compiled[key] = self._compile(rest, inputs, self.programs.threads)
-        if program is None:
-            return self.method(*arguments, **keywords)
-        if self.first is not None:
-            self.first.take()
-        with self._without_autocast():
-            if program not in self._here:
-                self._here[program] = program.constants(*self._weights())
-            return program(self._here[program], inputs)
+        if program is not None:
+            with self._without_autocast():
+                if program not in self._here:
+                    self._here[program] = program.constants(*self._weights())
+                outputs = program(self._here[program], inputs)
+            if self.compiler == "inductor" or all(map(_is_finite, tree_leaves(outputs))):
+                if self.first is not None:
+                    self.first.take()
+                return outputs
+        return self.method(*arguments, **keywords)
 
     def _weights(self) -> list[Tensor]:
         return [value.detach() for value in (*self.model.parameters(), *self.model.buffers())]
@@ -196,6 +199,11 @@ def _quiet_start() -> Iterator[None]:
         logger.setLevel(before)
         if kept is None:
             os.environ.pop(place, None)
+
+
+def _is_finite(output: Any) -> bool:
+    """Whether a tensor has finite values only, where it has some that could be others."""
+    return not isinstance(output, Tensor) or not output.is_floating_point() or math.isfinite(float(output.sum()))
 
 
 def _form(tensor: Tensor) -> tuple[Any, ...]:

@@ -16,8 +16,11 @@ __all__ = ["fold_batch_norm", "fuse_convolutions"]
 aten, mkldnn = torch.ops.aten, torch.ops.mkldnn
 CONVOLUTION, BATCH_NORM = aten.convolution.default, aten.native_batch_norm.default
 # Operations whose outputs are no views, by name: builds of torch without oneDNN lack some.
-FRESH = {"aten.convolution.default", "aten.relu.default", "aten.maximum.default", "aten.add.Tensor"}
+FRESH = {"aten.convolution.default", "aten.maximum.default", "aten.add.Tensor"}
+FRESH |= {"aten.relu.default", "aten.relu_.default"}
 FRESH |= {f"mkldnn._convolution_pointwise{kind}" for kind in (".default", ".binary", "_.binary")}
+# oneDNN's ReLU makes NaN to 0. With a slope that no rounding unit reaches it keeps NaN, and what is infinite.
+SLOPE = 1e-20
 
 
 class Convolution(NamedTuple):
@@ -62,7 +65,11 @@ def fold_batch_norm(graph: fx.Graph) -> int:
 
 
 def fuse_convolutions(graph: fx.Graph) -> int:
-    """Let oneDNN compute every convolution with the addition and the ReLU after it; how many there were."""
+    """Let oneDNN compute every convolution with the addition or the ReLU after it; how many there were.
+
+    Where a pass has values that are not finite, its outputs are not finite either, though perhaps others than those of
+    the pass as it was.
+    """
     if not torch.backends.mkldnn.is_available():
         return 0
     order = {node: number for number, node in enumerate(graph.nodes)}
@@ -158,13 +165,15 @@ def _fused(graph: fx.Graph, node: fx.Node, addition: fx.Node | None, relu: bool,
     settings = (call.padding, call.stride, call.dilation, call.groups)
     packed = run(mkldnn._reorder_convolution_weight.default, (call.weight, *settings, shape))
     if addition is None:
-        arguments: tuple[Any, ...] = (call.inputs, packed, call.bias, *settings, "relu" if relu else "none", [], "")
-        return run(mkldnn._convolution_pointwise.default, arguments)
+        after: tuple[Any, ...] = ("leaky_relu", [SLOPE], "") if relu else ("none", [], "")
+        return run(mkldnn._convolution_pointwise.default, (call.inputs, packed, call.bias, *settings, *after))
     other = _other(addition, node)
-    tail: tuple[Any, ...] = (packed, call.bias, *settings, "add", 1.0, "relu" if relu else None, [], "")
+    tail: tuple[Any, ...] = (packed, call.bias, *settings, "add", 1.0, None, [], "")
     if _is_free(other, node, addition, order):
-        return run(mkldnn._convolution_pointwise_.binary, (other, call.inputs, *tail))
-    return run(mkldnn._convolution_pointwise.binary, (call.inputs, other, *tail))
+        total = run(mkldnn._convolution_pointwise_.binary, (other, call.inputs, *tail))
+    else:
+        total = run(mkldnn._convolution_pointwise.binary, (call.inputs, other, *tail))
+    return run(aten.relu_.default, (total,)) if relu else total
 
 
 def _is_free(other: fx.Node, node: fx.Node, addition: fx.Node, order: dict[fx.Node, int]) -> bool:
