@@ -44,7 +44,7 @@ def checkpoint_surface(
         options["budget"] = planned["seconds"]
     surface = load_or_evaluate(
         path, target, random_plane(checkpoint.model, **plane.directions), force=evaluation.force, notes=notes,
-        remarks=remarks, method=evaluation.method, tolerance=evaluation.tolerance, **plane.grid, **options,
+        remarks=remarks, **evaluation.ways, **plane.grid, **options,
     )  # fmt: skip
     if ranks.is_first_rank():  # the metadata of the surface contain the plan
         plan_path(path).unlink(missing_ok=True)
@@ -68,8 +68,8 @@ def rising_surface(
     rising = load_or_find_span(path, target, plane, rise=rise, force=evaluation.force)
     ends = (-rising["span"], rising["span"])
     surface = load_or_evaluate(
-        path, target, plane, force=evaluation.force, notes={**notes, "range": rising}, method=evaluation.method,
-        tolerance=evaluation.tolerance, resolution=resolution, alpha_range=ends, beta_range=ends,
+        path, target, plane, force=evaluation.force, notes={**notes, "range": rising}, **evaluation.ways,
+        resolution=resolution, alpha_range=ends, beta_range=ends,
     )  # fmt: skip
     wrote(path)
     return surface

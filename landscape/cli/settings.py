@@ -178,6 +178,8 @@ class Evaluation:
 
     method: Literal["auto", "affine", "prefix", "direct"] = "auto"
     """Evaluation method; auto chooses the fastest that is exact for the network."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Compile the forward pass: auto does so where it is known, or likely, to save more time than it takes."""
     tolerance: float | Literal["noise"] | None = None
     """Interpolate some points with errors below this share of the loss (0.01), or a third of its standard error
     (noise)."""
@@ -234,6 +236,11 @@ class Evaluation:
             return objective(model, data.samples, **arguments)
         except InputError as error:
             raise InputError(f"with the {data.split} data of {data.name}: {error}") from error
+
+    @property
+    def ways(self) -> dict[str, Any]:
+        """The arguments of `evaluate` that say how the points are computed."""
+        return {name: getattr(self, name) for name in ("method", "compile", "tolerance")}
 
     def of_minibatches(self) -> "Evaluation":
         """The settings for single mini-batches: by default those of a training step."""
