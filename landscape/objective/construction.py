@@ -131,6 +131,7 @@ def settle(contract: Contract, passes: Passes, batches: Batches) -> None:
         contract.loss.check(_outputs(passes, batch[0]), batch[1])
     if not batches.samples.whole and not _is_by_row(contract, passes, batches, batch):
         check_independence(contract, passes, batches.spread())
+    contract.shares = _shares(contract, passes, batches, batch)
     contract.learn_weights(passes, batches)
 
 
@@ -209,6 +210,20 @@ def _writes(contract: Contract, passes: Passes, batches: Batches, batch: Any) ->
         if not (same and all(map(torch.equal, tensors_of(copied), tensors_of(tried))) and passes.proofs.unwritten):
             return True
     return False
+
+
+def _shares(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> bool:
+    """Whether metrics have the same values, bit for bit, if the network is not run again for the same tensors."""
+    if not contract.metrics or passes.draws or not passes.are_pure:
+        return False
+    for tried in [batch] if batches.samples.whole else [batch, *batches.spread()]:
+        contract.shares = False
+        plain, _ = contract.terms(passes, tried)
+        contract.shares = True
+        shared, _ = contract.terms(passes, tried)
+        if not all(torch.equal(term.values, shared[name].values) for name, term in plain.items()):
+            return False
+    return True
 
 
 def _is_by_row(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> bool:

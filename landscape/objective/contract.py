@@ -15,6 +15,7 @@ from landscape.objective.measured import Measured
 from landscape.objective.own_loss import OwnLoss
 from landscape.objective.passes import Passes
 from landscape.objective.settings import Settings
+from landscape.objective.shared_forward import shared_forward
 from landscape.objective.terms import LOSS, REGULARIZER, Term, terms_of
 from landscape.runtime.shards import whole
 
@@ -39,6 +40,7 @@ class Contract:
         self.forms: dict[str, bool] = {LOSS: True}  # name of every term -> whether it has one value for each sample
         self.parts: tuple[str, ...] = (LOSS,)  # names of the terms whose sum is the loss
         self.first_losses: list[float] = []  # losses of a first batch, to distinguish networks
+        self.shares = False  # whether metrics may take the outputs that the loss has computed
         self.weighs = False  # whether some term has weights
         self.scales: dict[str, float] = {}  # name -> N / sum of the weights, for terms with weights
         self.weights: Tensor | None = None  # [N] float64 with mean 1, on the CPU: weights of the losses, None if equal
@@ -57,6 +59,12 @@ class Contract:
 
     def terms(self, passes: Passes, batch: Any, metrics: bool = True) -> tuple[dict[str, Term], Tensor | None]:
         """The terms of loss and ``metrics`` for ``batch``, by name, and hits as `Measured` has them."""
+        if not (self.shares and metrics):
+            return self._terms(passes, batch, metrics)
+        with shared_forward(passes.model):
+            return self._terms(passes, batch, metrics)
+
+    def _terms(self, passes: Passes, batch: Any, metrics: bool) -> tuple[dict[str, Term], Tensor | None]:
         hits = None
         if callable(self.loss):
             terms = terms_of(passes(self.loss, passes.model, batch))

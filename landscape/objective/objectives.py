@@ -83,7 +83,8 @@ def objective(
         whole_batch: Take all data as one batch, for a loss that couples samples (contrastive, ranking, Cox) or for
             data whose parts have different lengths. Such a loss has no standard error.
         metrics: Further quantities by name: callables (model, batch) that return the forms of a loss except a dict.
-            Each runs the model again, unlike the entries in the dict of a loss.
+            A metric that calls the model with the very tensors of the loss, or of the metric before it, shares their
+            forward pass if that does not change its values; others run the model again.
         regularizer: A callable (model) -> scalar that depends on the parameters alone. It is added to the loss of every
             sample, and is also a quantity of the surface. Surfaces compute it once for each point, derivatives once for
             each batch.
