@@ -1,5 +1,6 @@
 """Several processes under torchrun: the numbers of one, one writer; and processes killed without warning."""
 
+import json
 import os
 import re
 import socket
@@ -248,6 +249,32 @@ def test_a_process_killed_while_it_saves_goes_on_where_it_was(checkpoints):
         )
         assert done.returncode == ends, done.stderr[-2000:]
     assert compared(checkpoints, "tiny-cnn", "_cifar10").metadata["resumed_points"] == 5 + 3
+
+
+def test_two_processes_measure_a_language_model_as_one_does(tmp_path):
+    text = tmp_path / "numbers.txt"
+    text.write_text(" ".join(map(str, range(700))), encoding="utf-8")
+    script, options = ROOT / "visualize_language_model.py", ["--text", text, "--tokens", "96", "--device", "cpu"]
+    options += ["--sequence-length", "16", "--resolution", "3", "--directions", "2", "--draws", "2", "--judged", "2"]
+    options += ["--layers", "1", "--heads", "2", "--width", "16", "--steps", "4", "--batch-size", "2", "--points", "2"]
+    command = [*map(str, [sys.executable, script, *options, "--out", "alone"])]
+    environment = ALONE | {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}  # as torchrun sets it
+    subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=240)
+    printed = torchrun(script, *options, "--out", "together", cwd=tmp_path)
+    alone, together = ({path.name: path for path in (tmp_path / out).iterdir()} for out in ("alone", "together"))
+    assert alone.keys() == together.keys() and not [name for name in together if name.startswith(".")]
+    assert printed.count("Wrote together/report") == 1
+    surfaces = [name for name in alone if name.endswith(".npz")]
+    assert len(surfaces) == 7
+    for name in surfaces:
+        with np.load(alone[name]) as one, np.load(together[name]) as two:
+            for key in (key for key in one.files if one[key].dtype.kind == "f"):
+                np.testing.assert_allclose(two[key], one[key], rtol=1e-5)
+    layers = [json.loads(files["layers_numbers.txt.json"].read_text())["measures"] for files in (alone, together)]
+    assert len(layers[0]) == len(layers[1]) > 5
+    for one, two in zip(*layers, strict=True):
+        assert one["layer"] == two["layer"]
+        np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-6)
 
 
 def test_one_process_is_the_first_and_only_one():

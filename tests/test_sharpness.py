@@ -309,3 +309,25 @@ def test_nothing_is_warned_of_in_a_plain_measurement():
         warnings.simplefilter("error")
         for measure in MEASURES:
             ll.sharpness(ll.objective(model, images(), device="cpu"), model, measure, samples=2, steps=2)
+
+
+def test_the_ranks_of_torchrun_share_the_layers(monkeypatch):
+    """The second of two ranks measures every second layer, and takes what the first has measured of the others."""
+    from landscape.runtime import ranks
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3), nn.Linear(3, 3))
+    objective = ll.objective(model, (torch.randn(12, 4), torch.arange(12) % 3), device="cpu")
+    alone = ll.layer_sharpness(objective, model, samples=2)
+    shares = []
+
+    def gathered(mine):
+        shares.append(mine)
+        return [{result.layer: result for result in alone if result.layer not in mine}, mine]
+
+    monkeypatch.setattr(ranks, "rank", lambda: 1)
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    monkeypatch.setattr(ranks, "gathered", gathered)
+    together = ll.layer_sharpness(objective, model, samples=2)
+    assert [list(share) for share in shares] == [["2"]]
+    assert [(result.layer, result.losses) for result in together] == [(result.layer, result.losses) for result in alone]

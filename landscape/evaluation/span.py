@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from landscape.errors import InputError
+from landscape.evaluation.together import together
 from landscape.objective.objectives import Objective
 from landscape.objective.settling import whole_slice
 from landscape.slices.planes import Slice
@@ -17,6 +18,7 @@ FARTHEST = 2.0**16
 PRECISION = 1.02  # ratio of the ends of the bracket at which bisection stops
 
 
+@together
 def find_span(
     objective: Objective, slice: Slice, *, rise: float = 1.0, samples: int = 1000, seed: int = 0
 ) -> dict[str, Any]:

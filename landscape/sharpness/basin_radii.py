@@ -9,6 +9,7 @@ from torch import nn
 
 from landscape.checks import check_count, check_number, check_seed
 from landscape.evaluation import evaluate, find_span
+from landscape.evaluation.together import together
 from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective, check_objective
 from landscape.points import as_point
@@ -26,6 +27,7 @@ BEYOND_SPAN = f"{BEYOND} times the span of the first line"
 COMMON = ("slice", "architecture", "data", "objective", "method", "device", "processes", "versions")  # metadata entries
 
 
+@together
 def basin_radii(
     objective: Objective,
     model: nn.Module,

@@ -15,7 +15,7 @@ from landscape.errors import InputError
 from landscape.objective.objectives import Objective, check_objective
 from landscape.points import Point
 from landscape.results import Sharpness
-from landscape.runtime import own_torch_state
+from landscape.runtime import own_torch_state, ranks
 from landscape.sharpness.neighbourhood import Neighbourhood, NonFinite
 from landscape.sharpness.searches import SearchResult, ascend_ball, average_noise, search_box, step_once
 
@@ -231,23 +231,37 @@ def layer_sharpness(
         InputError: a value is out of range, the point belongs to another network, or its loss is not finite.
     """
     check_objective(objective, "layer_sharpness(objective, model)")
-    LAYER.with_settings(radius, samples, None, seed)  # before anything is computed
-    return layer_sharpness_in(Neighbourhood(objective, point, parameters), radius=radius, samples=samples, seed=seed)
+    measure = LAYER.with_settings(radius, samples, None, seed)  # before anything is computed
+    neighbourhood = Neighbourhood(objective, point, parameters)
+    layers = _layers_of(neighbourhood)
+    mine = _in_layers(layers[ranks.rank() :: ranks.count()], measure, neighbourhood, seed)
+    results = {layer: result for others in ranks.gathered(mine) for layer, result in others.items()}
+    return tuple(results[layer] for layer in layers)
 
 
 @own_torch_state()
 def layer_sharpness_in(
     neighbourhood: Neighbourhood, *, radius: float = 0.1, samples: int = 10, seed: int = 0
 ) -> tuple[Sharpness, ...]:
-    """Like `layer_sharpness`, in a neighbourhood that other measures share."""
+    """Like `layer_sharpness`, in a neighbourhood that other measures share, and on this rank alone."""
     measure = LAYER.with_settings(radius, samples, None, seed)
-    point = neighbourhood.moved
-    layers = dict.fromkeys(name.rpartition(".")[0] for name, value in point.items() if value.numel())
-    results = []
+    return tuple(_in_layers(_layers_of(neighbourhood), measure, neighbourhood, seed).values())
+
+
+def _layers_of(neighbourhood: Neighbourhood) -> list[str]:
+    """The names of all layers that have entries."""
+    return list(dict.fromkeys(name.rpartition(".")[0] for name, value in neighbourhood.moved.items() if value.numel()))
+
+
+def _in_layers(
+    layers: Sequence[str], measure: Measure, neighbourhood: Neighbourhood, seed: int
+) -> dict[str, Sharpness]:
+    """The sharpness of every one of ``layers``, by its name."""
+    point, results = neighbourhood.moved, {}
     for layer in layers:
         neighbourhood.rescale({name: _rms(value, name.rpartition(".")[0] == layer) for name, value in point.items()})
-        results.append(_measured("layer", measure, neighbourhood, seed, layer))
-    return tuple(results)
+        results[layer] = _measured("layer", measure, neighbourhood, seed, layer)
+    return results
 
 
 def _sharpness(name: str, settled: Measure, neighbourhood: Neighbourhood, seed: int) -> Sharpness:
