@@ -34,7 +34,14 @@ class Measured(cli.ChosenParameters):
     """Eigenvalues of largest magnitude, the largest, or the most negative ones."""
     trace_method: Literal["hutch++", "hutchinson"] = "hutch++"
     """Random probes alone, or beside an exactly known subspace (hutch++)."""
-    measures: tuple[str, ...] = ("sam", "ascent", "gaussian", "adaptive-sam", "adaptive-ascent", "adaptive-gaussian")
+    measures: tuple[cli.MeasureName, ...] = (
+        "sam",
+        "ascent",
+        "gaussian",
+        "adaptive-sam",
+        "adaptive-ascent",
+        "adaptive-gaussian",
+    )
     """Measures of sharpness; none with --measures alone."""
     plane: bool = True
     """Evaluate and draw the plane along the first two eigenvectors."""

@@ -1,7 +1,7 @@
 """Checks of single arguments, which raise InputError with the same wording everywhere."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from landscape.errors import InputError
@@ -24,17 +24,17 @@ def check_count(name: str, value: int | None, least: int = 1, most: int = MOST) 
         raise InputError(f"{name} is {value}; it must be a whole number from {least:,} to {most:,}")
 
 
-def check_choice(name: str, value: object, choices: Sequence[str | None]) -> None:
+def check_choice(name: str, value: object, choices: Iterable[str | None]) -> None:
     """Raise InputError unless ``value`` is one of ``choices``.
 
     Example:
         >>> check_choice("view", "top", ("side", "front"))
         Traceback (most recent call last):
-        landscape.errors.InputError: view is 'top'; it must be 'side' or 'front'
+        landscape.errors.InputError: unknown view 'top'; use one of side, front
     """
+    choices = tuple(choices)
     if not (value is None or isinstance(value, str)) or value not in choices:
-        *others, last = map(repr, choices)
-        raise InputError(f"{name} is {value!r}; it must be {', '.join(others)} or {last}")
+        raise InputError(f"unknown {name} {value!r}; use one of {', '.join(map(str, choices))}")
 
 
 def check_folder(name: str, path: str | Path) -> None:

@@ -253,7 +253,10 @@ def small(kind=nn.Sequential):
 
 DATA = (torch.randn(6, 4), torch.zeros(6, dtype=torch.int64))
 BAD = {
-    "method": (lambda: ll.align(small(), small(), method="best"), "unknown method 'best'; use 'weights'"),
+    "method": (
+        lambda: ll.align(small(), small(), method="best"),
+        "unknown method 'best'; use one of weights",
+    ),
     "no data": (lambda: ll.align(small(), small(), method="activations"), "pass data=, or use method='weights'"),
     "other sizes": (lambda: ll.align(small(), nn.Linear(4, 3)), "networks of different architectures.*(lacks|foreign)"),
     "other widths": (lambda: ll.align(deep(5), deep(6)), r"different architectures.*shape \(6, 32\) instead of"),

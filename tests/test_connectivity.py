@@ -289,7 +289,7 @@ def test_a_curve_ends_at_its_networks():
 
 MLP = make("mlp")
 BAD = {
-    "kind": ({"kind": "circle"}, "unknown kind 'circle' of curve; use 'bezier' or 'polygon'"),
+    "kind": ({"kind": "circle"}, "unknown kind of curve 'circle'; use one of bezier, polygon"),
     "bends": ({"bends": 0}, "bends is 0, epochs 10"),
     "lr": ({"lr": -1.0}, "lr -1.0; the first three must be at least 1, lr above 0"),
     "diverges": ({"lr": 1e30, "epochs": 50}, "the loss on the curve is (nan|inf).*lower lr"),
@@ -409,7 +409,7 @@ FAULTS = {
     "definition of connectivity": (
         lambda: ll.connectivity(target(), net(), net(), definition="mean"), "unknown definition 'mean'"
     ),
-    "form of a curve": (lambda: ll.connectivity(target(), net(), net(), curve="arc"), "unknown kind 'arc' of curve"),
+    "form of a curve": (lambda: ll.connectivity(target(), net(), net(), curve="arc"), "unknown kind of curve 'arc'"),
     "complex curve": (
         lambda: ll.fit_curve(target(), net(), {k: v.cfloat() for k, v in ll.parameters_of(net()).items()}),
         "real parameters",

@@ -287,7 +287,7 @@ def test_images_of_one_colour_cannot_be_normalised(tmp_path):
     [
         ({"name": "minst"}, "unknown dataset 'minst'; use one of auto, mnist, fashion-mnist, cifar10"),
         ({"name": "folder:"}, "unknown dataset 'folder:'"),
-        ({"name": "digits", "split": "validation"}, "unknown split 'validation'; use train or test"),
+        ({"name": "digits", "split": "validation"}, "unknown split 'validation'; use one of train, test"),
         ({"name": "digits", "limit": 0}, "limit is 0"),
         ({"name": "digits", "limit": 1439}, "cannot take 1439 samples: digits train has 1438"),
     ],

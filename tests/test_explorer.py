@@ -161,7 +161,7 @@ def test_the_page_of_a_path_needs_a_path_and_writes_the_same_numbers(tmp_path):
     for surfaces, paths in ((plane(), []), ([plane(), plane()], path_of())):
         with pytest.raises(InputError, match="trajectories of one plane"):
             explore(surfaces, tmp_path / "page.html", trajectories=paths, view="path")
-    with pytest.raises(InputError, match="view is 'paths'"):
+    with pytest.raises(InputError, match="unknown view 'paths'"):
         explore(plane(), tmp_path / "page.html", trajectories=path_of(), view="paths")
     found = content(explore(plane(), tmp_path / "page.html", trajectories=path_of(), view="path"))
     assert found["view"] == "path" and found["trajectories"][0]["loss"][0] == 2

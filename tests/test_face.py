@@ -1,12 +1,18 @@
 """The face re-exports and does nothing else, and it is all that the scripts import."""
 
 import ast
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 import landscape_lib as ll
 from landscape import errors
+from landscape.presenting import Presented
 
 ROOT = Path(ll.__file__).parent
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if path.name != "landscape_lib.py")
@@ -33,6 +39,82 @@ def test_namespaces_only_reexport_and_list_what_they_export(namespace):
     assert {type(node).__name__ for node in tree.body} == {"Expr", "ImportFrom", "Assign"}
     imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
     assert sorted(namespace.__all__) == sorted(imported)
+
+
+SPACES = (ll, ll.results, ll.studies, ll.cli)
+# Parameters that take any text. One that takes one of a few names is a Literal, and no entry here.
+OPEN = {
+    "names of files": {"data_dir", "folder", "owner", "path", "pattern", "resume", "spill", "state"},
+    "texts that are shown": {
+        "advice", "facts", "figures", "help", "labels", "left_out", "metavar", "remarks", "sections", "text", "title",
+        "titles", "what", "where", "x_label", "y_label", "remark", "rows", "view",
+    },
+    "names of parameters, data or results": {
+        "aliases", "ending", "ignore", "model_name", "name", "names", "norms", "parameters", "quantity", "suffix",
+    },
+    # Also FILE.py:FUNCTION, folder:PATH, cuda:N and the like.
+    "networks, data sets, losses and devices": {"data", "dataset", "device", "loss", "lora", "model"},
+    "a duration": {"budget"},
+    "arguments of a command line": {"arguments", "help_behavior_hint"},
+    "arrays": {"vector"},
+}  # fmt: skip
+
+
+def functions():
+    """Every function of the face and of its namespaces, and every public method of their classes, by name."""
+    for space in SPACES:
+        for name in space.__all__:
+            thing = getattr(space, name)
+            if inspect.isfunction(thing):
+                yield f"{space.__name__}.{name}", thing
+            elif inspect.isclass(thing) and thing.__module__.startswith("landscape"):
+                for key, member in vars(thing).items():
+                    method = getattr(member, "__func__", member)
+                    # The constructor of a frozen result is called by the toolkit.
+                    ours = not key.startswith("_") or (key == "__init__" and not hasattr(thing, "__dataclass_fields__"))
+                    if ours and inspect.isfunction(method):
+                        yield f"{space.__name__}.{name}.{key}", method
+
+
+def settings():
+    """Every group of settings, a dataclass whose fields are parameters."""
+    for space in (ll, ll.studies, ll.cli):
+        for name in space.__all__:
+            thing = getattr(space, name)
+            if inspect.isclass(thing) and hasattr(thing, "check") and hasattr(thing, "__dataclass_fields__"):
+                yield f"{space.__name__}.{name}", thing
+
+
+def takes_text(hint):
+    """Whether a value of this type, or an entry of one, may be any text; keys and what functions take do not count."""
+    inside = get_origin(hint) not in (Literal, dict, Mapping, Callable)
+    return hint is str or (inside and any(map(takes_text, get_args(hint))))
+
+
+@pytest.mark.parametrize(("name", "thing"), [pytest.param(*pair, id=pair[0]) for pair in (*functions(), *settings())])
+def test_a_parameter_that_takes_one_of_a_few_names_is_a_literal(name, thing):
+    drawing = {"Axes": Axes, "Figure": Figure, "Quantities": object}  # which are imported only where types are checked
+    hints = get_type_hints(thing, localns=drawing)
+    parameters = list(inspect.signature(thing).parameters)
+    assert parameters[:1] in (["self"], ["cls"]) or set(parameters) <= hints.keys(), "a parameter without a type"
+    assert not [parameter for parameter in parameters if parameter.endswith("_")]
+    known = set().union(*OPEN.values())
+    assert not [parameter for parameter in parameters if takes_text(hints.get(parameter)) and parameter not in known]
+
+
+def test_what_takes_text_is_noticed():
+    kinds = (str, str | None, tuple[str, ...], str | Path)
+    assert all(map(takes_text, kinds))
+    assert not takes_text(Literal["a", "b"] | None) and not takes_text(tuple[Literal["a"], ...]) and not takes_text(int)
+
+
+def test_random_slices_say_what_they_are():
+    assert get_type_hints(ll.random_plane)["return"] is ll.Plane and get_type_hints(ll.random_line)["return"] is ll.Line
+
+
+@pytest.mark.parametrize("name", ll.results.__all__)
+def test_every_result_shows_itself(name):
+    assert issubclass(getattr(ll.results, name), Presented)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -213,7 +213,7 @@ def test_a_product_tells_what_it_is():
         (lambda t, m, p: (p, m), {}, "point was passed with a product, which already has one; leave it out"),
         (lambda t, m, p: (p,), {"operator": "ggn"}, "operator was passed with a product"),
         (lambda t, m, p: (p,), {"parameters": ("*",)}, "parameters was passed with a product"),
-        (lambda t, m, p: (t, m), {"operator": "fisher"}, "unknown operator 'fisher'; use 'hessian' or 'ggn'"),
+        (lambda t, m, p: (t, m), {"operator": "fisher"}, "unknown operator 'fisher'; use one of hessian, ggn"),
         (lambda t, m, p: (t, m), {"operator": ["ggn"]}, r"unknown operator \['ggn'\]"),
         (lambda t, m, p: (t, m), {"parameters": "*"}, r"not the string '\*'"),
     ],

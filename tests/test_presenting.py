@@ -4,6 +4,7 @@ import base64
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -70,6 +71,13 @@ def alignment():
     return ll.results.Alignment(network(), {"hidden": np.array([0, 2, 1])}, 1e-15, 2, True, "weights")
 
 
+def recorder():
+    made = ll.TrajectoryRecorder(Path(tempfile.mkdtemp()) / "run.points", every=2)
+    for step in range(5):
+        made.record(network(), step=step)
+    return made
+
+
 RESULTS = {
     "surface": lambda: plane(),
     "surface with NaN": with_gap,
@@ -89,6 +97,10 @@ OTHERS = {
     "data": data,
     "checkpoint": checkpoint,
     "alignment": alignment,
+    "weighted": lambda: ll.Weighted(torch.ones(3), torch.ones(3)),
+    "permutation test": lambda: ll.permutation_test(plane(), permutations=9),
+    "recorder": recorder,
+    "recorded points": lambda: ll.RecordedPoints(recorder().path),
 }
 EXTREME = {
     "huge surface": lambda: replace(plane(), loss=np.where(plane().loss > 1, 1.23456789e308, -1e-308)),
@@ -131,6 +143,13 @@ def test_the_lines_say_sizes_and_main_numbers():
     assert repr(OTHERS["objective"]()) == (
         "Objective(model Sequential, parameters 29, samples 6, loss cross_entropy, dtype float32, device "
         f"{ll.objective(network(), data()).device})"
+    )
+    assert "Recorder(points 3, last step 4, every 2, file " in repr(recorder())
+    assert "Points(points 3, steps 0 to 4, parameters 29, file " in repr(OTHERS["recorded points"]())
+    assert repr(OTHERS["weighted"]()) == "Weighted(values [3] float32, weights [3] float32)"
+    assert re.fullmatch(
+        r"NullTest\(basins \d+, after permutations \d+ to \d+ \(9 permutations\), p-value \S+\)",
+        repr(OTHERS["permutation test"]()),
     )
     assert repr(data()) == "Data(name mnist, split train, samples 6, shape 4, classes 2, source drawn)"
     assert "units moved 2 of 3, groups 1, " in repr(alignment())

@@ -7,7 +7,15 @@ from typing import Any, Literal, Protocol
 
 from torch import nn
 
-from landscape.checks import MOST_LEVELS, check_count, check_distinct, check_folder, check_number, check_seed
+from landscape.checks import (
+    MOST_LEVELS,
+    check_choice,
+    check_count,
+    check_distinct,
+    check_folder,
+    check_number,
+    check_seed,
+)
 from landscape.cli.messages import note_unused, refuse_unused
 from landscape.cli.own_data import OwnData, SampleSet, check_targets
 from landscape.errors import InputError
@@ -330,6 +338,6 @@ def check_levels(levels: int) -> None:
 
 def check_measures(names: tuple[str, ...]) -> None:
     """Raise InputError for a measure of sharpness that is unknown or named twice."""
-    if unknown := [name for name in names if name not in MEASURES]:
-        raise InputError(f"unknown measure {unknown[0]!r} of sharpness; use one of {', '.join(MEASURES)}")
+    for name in names:
+        check_choice("measure", name, MEASURES)
     check_distinct("measures", names)

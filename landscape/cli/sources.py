@@ -8,7 +8,7 @@ from typing import Any
 from landscape.cli.own_data import OwnData, SampleSet, build_arguments, check_targets, load_own_data
 from landscape.cli.settings import DEFAULT_CHECKPOINT, Evaluation, Subject
 from landscape.cli.stored_metrics import confirm_metrics
-from landscape.datasets import Data, load_dataset
+from landscape.datasets import SPLITS, Data, Split, load_dataset
 from landscape.errors import InputError
 from landscape.objective.batch_norm import has_batch_norm
 from landscape.runtime import kept_random_state, ranks
@@ -62,7 +62,9 @@ def load_subject(
         for samples in chosen.values():
             check_targets(samples, evaluation.loss)
         return trained, chosen, {}
-    data = {split: load_checkpoint_data(trained, split, evaluation.data_dir) for split in needed}
+    data: dict[str, Data] = {
+        split: load_checkpoint_data(trained, split, evaluation.data_dir) for split in SPLITS if split in needed
+    }
     remark = confirm_metrics(trained, evaluation, data.get("test"), accept=subject.accept_mismatch)
     return trained, data, remark
 
@@ -89,8 +91,9 @@ def _train_default(path: Path, evaluation: Evaluation, needed: Mapping[str, int]
         if path.exists():
             return
         data_dir = evaluation.data_dir
-        for split, samples in needed.items():
-            load_dataset("auto", split=split, data_dir=data_dir, limit=samples)
+        for split in SPLITS:
+            if split in needed:
+                load_dataset("auto", split=split, data_dir=data_dir, limit=needed[split])
         train = load_dataset("auto", split="train", data_dir=data_dir)
         test = load_dataset(train.name, split="test", data_dir=data_dir)
         print(f"{path} is missing: training it first, a linear classifier of {train.name}", flush=True)
@@ -100,7 +103,7 @@ def _train_default(path: Path, evaluation: Evaluation, needed: Mapping[str, int]
 
 def load_shared_data(
     checkpoints: Sequence[Checkpoint],
-    split: str,
+    split: Split,
     data_dir: Path,
     own: Mapping[str, OwnData] | None = None,
     *,

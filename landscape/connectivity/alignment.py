@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape.checks import check_choice
 from landscape.connectivity.coupling import trace_coupling
 from landscape.connectivity.groups import Group, Place
 from landscape.connectivity.inputs import Inputs, few, probe_inputs, run
@@ -23,8 +24,9 @@ from landscape.runtime.seeds import checked_seed
 from landscape.slices.chosen import chosen_parameters
 from landscape.slices.networks import statistics_names
 
-__all__ = ["Alignment", "align"]
+__all__ = ["Alignment", "Method", "align"]
 
+Method = Literal["weights", "activations"]  # what decides which units match
 TOLERANCE = 1e-9  # of the largest output, in float64: rounding of sums in another order
 ROUNDINGS = 1000  # units in the last place, for networks that compute parts in a lower precision
 
@@ -40,7 +42,7 @@ class Alignment(Presented):
     deviation: float  # largest difference between the outputs of b and of the model on probe inputs, in float64
     rounds: int  # sweeps over all groups
     converged: bool  # whether the last sweep changed nothing
-    method: str  # "weights" or "activations"
+    method: Method
 
     @property
     def facts(self) -> dict[str, str]:
@@ -61,7 +63,7 @@ def align(
     a: nn.Module,
     b: nn.Module,
     *,
-    method: Literal["weights", "activations"] = "weights",
+    method: Method = "weights",
     data: Any = None,
     seed: int = 0,
     parameters: str | Sequence[str] | None = None,
@@ -109,8 +111,7 @@ def align(
         ([0, 1, 2], True)
     """
     seed = checked_seed(seed)
-    if method not in ("weights", "activations"):
-        raise InputError(f"unknown method {method!r}; use 'weights' or 'activations'")
+    check_choice("method", method, get_args(Method))
     if method == "activations" and data is None:
         raise InputError("method='activations' compares units on samples: pass data=, or use method='weights'")
     samples = None if data is None else data.samples if isinstance(data, Objective) else collect(data)

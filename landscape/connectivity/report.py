@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from landscape.connectivity.alignment import Alignment, align
+from landscape.connectivity.alignment import Alignment, Method, align
 from landscape.connectivity.barriers import barrier
 from landscape.connectivity.curves import fit_curve
 from landscape.escaping import one_line
@@ -46,7 +46,7 @@ def connectivity(
     a: nn.Module,
     b: nn.Module,
     *,
-    methods: Sequence[Literal["weights", "activations"]] = ("weights", "activations"),
+    methods: Sequence[Method] = ("weights", "activations"),
     curve: CurveForm | None = None,
     definition: Definition = "entezari",
     resolution: int = 25,

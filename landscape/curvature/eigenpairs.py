@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from torch import nn
 
-from landscape.checks import check_count, check_number, check_seed
+from landscape.checks import check_choice, check_count, check_number, check_seed
 from landscape.curvature.guard import are_outermost
 from landscape.curvature.products import Product
 from landscape.curvature.subject import Multiplications, Operator, counted, product_of, recorded
@@ -88,8 +88,7 @@ def top_eigenpairs(
         >>> top_eigenpairs(product, k=2).values.shape
         (2,)
     """
-    if which not in ENDS:
-        raise InputError(f"unknown end {which!r} of the spectrum; use one of {', '.join(map(repr, ENDS))}")
+    check_choice("end", which, ENDS)
     check_number("tol", tol, above=0)
     check_count("k", k)
     check_seed(seed)

@@ -9,10 +9,9 @@ import numpy as np
 from scipy.stats import chi2, skew
 from torch import nn
 
-from landscape.checks import check_count, check_number, check_seed
+from landscape.checks import check_choice, check_count, check_number, check_seed
 from landscape.curvature.products import Product
 from landscape.curvature.subject import Multiplications, Operator, counted, product_of, recorded
-from landscape.errors import InputError
 from landscape.objective.objectives import Objective
 from landscape.points import Point
 from landscape.results import TraceEstimate
@@ -82,8 +81,7 @@ def trace(
         >>> trace(product, max_products=40).products <= 40
         True
     """
-    if method not in METHODS:
-        raise InputError(f"unknown method {method!r}; use one of {', '.join(map(repr, METHODS))}")
+    check_choice("method", method, METHODS)
     check_number("relative_error", relative_error, above=0)
     check_count("max_products", max_products, LEAST_PRODUCTS)
     check_seed(seed)

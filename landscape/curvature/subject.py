@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import nn
 
+from landscape.checks import check_choice
 from landscape.curvature.products import Product, ggn_product, hessian_product
 from landscape.errors import InputError, InputTypeError
 from landscape.objective.objectives import Objective
@@ -51,8 +52,8 @@ def product_of(
         raise InputTypeError(
             "an objective needs a point; make product = hessian_product(objective, model) and pass the product"
         )
-    if operator is not None and operator not in tuple(MAKERS):
-        raise InputError(f"unknown operator {operator!r}; use {' or '.join(map(repr, MAKERS))}")
+    if operator is not None:
+        check_choice("operator", operator, MAKERS)
     product = MAKERS[operator or "hessian"](subject, point, parameters=("*",) if parameters is None else parameters)
     try:
         yield product

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from landscape.checks import check_folder
-from landscape.datasets.base import Data, checked_limit
+from landscape.checks import check_choice, check_folder
+from landscape.datasets.base import SPLITS, Data, Split, checked_limit
 from landscape.datasets.cifar import load_cifar10
 from landscape.datasets.digits import load_digits
 from landscape.datasets.folder import load_folder
@@ -15,7 +15,7 @@ from landscape.datasets.synthetic import KINDS, load_points
 from landscape.errors import InputError
 from landscape.runtime import own_torch_state
 
-__all__ = ["DATASETS", "Data", "load_dataset"]
+__all__ = ["DATASETS", "SPLITS", "Data", "Split", "load_dataset"]
 
 DATASETS = {
     "mnist": load_mnist,
@@ -27,7 +27,7 @@ DATASETS = {
 
 
 @own_torch_state()
-def load_dataset(name: str, split: str = "train", data_dir: str | Path = "data", limit: int | None = None) -> Data:
+def load_dataset(name: str, split: Split = "train", data_dir: str | Path = "data", limit: int | None = None) -> Data:
     """Load the ``split`` ("train" or "test") of the data set ``name``, downloading it into ``data_dir`` when needed.
 
     ``name`` is a key of ``DATASETS``; "folder:PATH" for a folder of images in the layout of torchvision's ImageFolder;
@@ -43,8 +43,7 @@ def load_dataset(name: str, split: str = "train", data_dir: str | Path = "data",
         InputError: the name or split is unknown, the files are missing and cannot be downloaded, a file is damaged, or
             ``limit`` is out of range.
     """
-    if split not in ("train", "test"):
-        raise InputError(f"unknown split {split!r}; use train or test")
+    check_choice("split", split, SPLITS)
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; take at least 1 sample")
     check_folder("data_dir", data_dir)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,7 +14,10 @@ from landscape.presenting import Presented
 from landscape.runtime import own_torch_state
 from landscape.storage.provenance import fingerprint
 
-__all__ = ["Data", "checked_limit", "from_pixels", "round_robin", "stratified_split"]
+__all__ = ["SPLITS", "Data", "Split", "checked_limit", "from_pixels", "round_robin", "stratified_split"]
+
+Split = Literal["train", "test"]  # of the data sets that `load_dataset` knows
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from landscape.checks import check_choice
 from landscape.datasets.base import Data, checked_limit
 from landscape.errors import InputError
 
@@ -58,8 +59,7 @@ class PointRecipe:
 
     def check(self) -> None:
         """Raise InputError if a value is out of range; the message says what to change."""
-        if self.kind not in KINDS:
-            raise InputError(f"unknown points {self.kind!r}; use one of {', '.join(KINDS)}")
+        check_choice("points", self.kind, KINDS)
         if min(self.train, self.test) < FEWEST or max(self.train, self.test) > MOST:
             counts = f"{self.train:,} training and {self.test:,} test points"
             raise InputError(f"{self.kind}: {counts}; use {FEWEST} or more, and {MOST:,} at most")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from landscape.checks import check_choice
 from landscape.errors import InputError
 from landscape.evaluation.checks import check_networks, check_origin
 from landscape.evaluation.choice import METHODS, Method, choose_method
@@ -19,7 +20,7 @@ from landscape.evaluation.grid import grid_axes
 from landscape.evaluation.identity import check_ranks, identity_of
 from landscape.evaluation.ledger import Ledger
 from landscape.evaluation.progress import Progress
-from landscape.evaluation.refinement.tolerance import check_tolerance
+from landscape.evaluation.refinement.tolerance import Tolerance, check_tolerance
 from landscape.evaluation.rounding import rounding_of_steps
 from landscape.evaluation.together import together
 from landscape.evaluation.workers import Workers
@@ -47,7 +48,7 @@ def evaluate(
     resolution: int | tuple[int, int] = 51,
     per_sample: bool = False,
     method: Method = "auto",
-    tolerance: float | str | None = None,
+    tolerance: Tolerance = None,
     budget: float | None = None,
     resume: str | Path | None = None,
     progress: bool = True,
@@ -136,7 +137,7 @@ def _check_request(
     objective: Objective,
     axes: tuple[np.ndarray, ...],
     method: str,
-    tolerance: float | str | None,
+    tolerance: Tolerance,
     budget: float | None,
     per_sample: bool,
     policy: str,
@@ -144,8 +145,7 @@ def _check_request(
     """Raise InputError if a method, tolerance, budget or policy cannot be used, or if losses do not fit into memory."""
     if policy not in POLICIES:
         raise InputError(f"compile is {policy!r}; use one of {', '.join(map(repr, POLICIES))}")
-    if method != "auto" and method not in METHODS:
-        raise InputError(f"unknown method {method!r}; use 'auto' or one of {', '.join(map(repr, METHODS))}")
+    check_choice("method", method, ("auto", *METHODS))
     check_tolerance(tolerance, objective, per_sample)
     if budget is not None and not (budget > 0 and tolerance):
         raise InputError(f"a budget of {budget} seconds: it must be positive and needs a tolerance")

@@ -150,6 +150,7 @@ from landscape.runtime.ranks import (
     is_first_rank,
 )
 from landscape.sharpness import (
+    MeasureName,
     load_or_measure_sharpness,
 )
 from landscape.storage.files import (
@@ -206,6 +207,7 @@ __all__ = [
     "LanguageTraining",
     "LanguageView",
     "LinearMNIST",
+    "MeasureName",
     "ModelOptions",
     "PathSource",
     "PlaneChoice",

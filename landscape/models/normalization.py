@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import InputError
+from landscape.checks import check_choice
 
 __all__ = [
     "NORMALIZATIONS",
@@ -89,8 +89,7 @@ def normalization_layer(name: str, channels: int, *, images: bool = True, groups
     Raises:
         InputError: the name is unknown.
     """
-    if name not in NORMALIZATIONS:
-        raise InputError(f"unknown normalization {name!r}; use one of {', '.join(NORMALIZATIONS)}")
+    check_choice("normalization", name, NORMALIZATIONS)
     if name == "batch":
         return nn.BatchNorm2d(channels) if images else nn.BatchNorm1d(channels)
     if name in ("layer", "group"):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
+from landscape.checks import check_choice
 from landscape.errors import InputError
 
 __all__ = ["activation_layer", "checked_images", "initialize"]
@@ -27,8 +28,7 @@ def activation_layer(name: str) -> nn.Module:
     Raises:
         InputError: the name is unknown.
     """
-    if name not in ACTIVATIONS:
-        raise InputError(f"unknown activation {name!r}; use one of {', '.join(ACTIVATIONS)}")
+    check_choice("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]()
 
 

@@ -8,14 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from landscape.errors import InputError
+from landscape.presenting import Presented
 
 __all__ = ["IGNORED", "LOSSES", "Weighted", "check_labels", "check_range", "counted", "is_classification"]
 
 IGNORED = -100  # the class label of elements to ignore, as in torch.nn.CrossEntropyLoss
 
 
-@dataclass(frozen=True, eq=False)
-class Weighted:
+@dataclass(frozen=True, eq=False, repr=False)
+class Weighted(Presented):
     """The result of a callable loss for samples of different weight; the loss is sum_n w_n v_n / sum_n w_n.
 
     The sums run over all data, independent of the batches. For a class-weighted mean w_n is the weight of the class.
@@ -31,6 +32,11 @@ class Weighted:
 
     values: Tensor  # [batch]
     weights: Tensor  # [batch], finite, not negative, constant in the parameters
+
+    @property
+    def facts(self) -> dict[str, str]:
+        parts = {"values": self.values, "weights": self.weights}
+        return {name: f"{list(part.shape)} {part.dtype}".replace("torch.", "") for name, part in parts.items()}
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from landscape.objective.layer_order import Order
 from landscape.objective.measured import Measured
 from landscape.objective.parts import Parts
 from landscape.objective.passes import Passes
-from landscape.objective.settings import Precision, Settings
+from landscape.objective.settings import LossName, Precision, Settings
 from landscape.objective.settling import buffer_ends, check_buffers, check_source
 from landscape.objective.turns import in_order, turns
 from landscape.points import Point, as_point
@@ -37,7 +37,7 @@ def objective(
     model: nn.Module,
     data: Any,
     *,
-    loss: str | Callable[..., Any] = "cross_entropy",
+    loss: LossName | Callable[..., Any] = "cross_entropy",
     batch_norm: Policy | None = None,
     device: str | torch.device = "auto",
     dtype: torch.dtype | None = torch.float32,

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from landscape.checks import check_choice
 from landscape.errors import InputError
 from landscape.objective.batch_norm import POLICIES, Policy
 from landscape.objective.criteria import as_loss
@@ -17,11 +18,12 @@ from landscape.objective.own_loss import OwnLoss
 from landscape.objective.terms import LOSS, REGULARIZER, check_name
 from landscape.runtime.devices import has_bf16, select_device
 
-__all__ = ["LOSS_NAMES", "Precision", "Settings"]
+__all__ = ["LOSS_NAMES", "LossName", "Precision", "Settings"]
 
+LossName = Literal["cross_entropy", "mse", "language_model", "model"]  # the keys of `LOSSES` and `OWN`
 Precision = Literal["full", "tf32", "bf16"]
 OWN: dict[str, Callable[[], Callable[..., Any]]] = {"language_model": LanguageModelLoss, "model": OwnLoss}
-LOSS_NAMES = (*LOSSES, *OWN)
+LOSS_NAMES: tuple[LossName, ...] = get_args(LossName)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BATCH = 256  # samples of one batch under batch_norm="batch"
 
@@ -58,7 +60,7 @@ class Settings:
     def checked(
         cls,
         *,
-        loss: str | Callable[..., Any],
+        loss: LossName | Callable[..., Any],
         metrics: Mapping[str, Callable[..., Any]] | None,
         regularizer: Callable[..., Any] | None,
         batch_norm: Policy | None,
@@ -75,10 +77,9 @@ class Settings:
         Raises:
             InputError: an unknown name, or a combination that does not exist.
         """
-        loss = _known_loss(loss)
-        _check_further_terms(loss, {} if metrics is None else metrics, regularizer)
-        if batch_norm not in (None, *POLICIES):
-            raise InputError(f"unknown BatchNorm policy {batch_norm!r}; use one of {', '.join(POLICIES)}")
+        known = _known_loss(loss)
+        _check_further_terms(known, {} if metrics is None else metrics, regularizer)
+        check_choice("BatchNorm policy", batch_norm, (*POLICIES, None))
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
         if dtype not in (torch.float32, torch.float64, None):
@@ -101,7 +102,7 @@ class Settings:
         further = dict(metrics or {})
         folder = None if spill is None else Path(spill)
         return cls(
-            loss, further, regularizer, batch_norm, place, dtype, precision, batch_size, whole_batch, copy, folder
+            known, further, regularizer, batch_norm, place, dtype, precision, batch_size, whole_batch, copy, folder
         )
 
 

@@ -1,8 +1,11 @@
 """The loss along several paths between two networks."""
 
+from typing import Literal
+
 import numpy as np
 from matplotlib.axes import Axes
 
+from landscape.checks import check_choice
 from landscape.escaping import legend_text
 from landscape.plotting.axes import axes_or_new, label_axes, mark_nonfinite, star_style
 from landscape.plotting.captions import axis_labels, common_title, count_text, quantity_label
@@ -18,7 +21,11 @@ STYLES = ("--", "-", "-.", ":", (0, (5, 1)))
 
 
 def plot_barriers(
-    barriers: dict[str, Barrier], ax: Axes | None = None, *, log_scale: bool = False, quantity: str = "loss"
+    barriers: dict[str, Barrier],
+    ax: Axes | None = None,
+    *,
+    log_scale: bool = False,
+    quantity: Literal["loss", "accuracy"] = "loss",
 ) -> Axes:
     """Draw the loss along every path from the first network to the second, with the barrier of each in the legend.
 
@@ -30,6 +37,7 @@ def plot_barriers(
     Raises:
         InputError: there are no barriers, or the quantity is unknown or was not computed.
     """
+    check_choice("quantity", quantity, ("loss", "accuracy"))
     surfaces = [barrier.surface for barrier in barriers.values()]
     check_counts("plot_barriers", surfaces)
     lines, log_scale, clipped = on_log_scale([line_values(surface, quantity) for surface in surfaces], log_scale)

@@ -22,7 +22,7 @@ from landscape.plotting.panels import (
     panel_axes,
     wrapped,
 )
-from landscape.plotting.planes import check_style, draw_plane
+from landscape.plotting.planes import Style, check_style, draw_plane
 from landscape.plotting.scales import Scale, color_scale, diverging_scale, on_log_scale
 from landscape.plotting.values import plane_values
 from landscape.results import Surface
@@ -40,7 +40,7 @@ def plot_comparison(
     titles: Sequence[str] | None = None,
     levels: int = 30,
     log_scale: bool = False,
-    style: str = "contour",
+    style: Style = "contour",
     quantity: str = "loss",
     vmin: float | None = None,
     vmax: float | None = None,
@@ -89,7 +89,7 @@ def plot_difference(
     titles: Sequence[str] | None = None,
     levels: int = 30,
     log_scale: bool = False,
-    style: str = "contour",
+    style: Style = "contour",
     quantity: str = "loss",
 ) -> Figure:
     """Draw two planes on one colour scale, and beside them the second minus the first.
@@ -129,7 +129,7 @@ def plot_spread(
     *,
     levels: int = 30,
     log_scale: bool = False,
-    style: str = "contour",
+    style: Style = "contour",
     quantity: str = "loss",
 ) -> Figure:
     """Draw the mean of P planes on one grid, such as random planes of several seeds, and their standard deviation.
@@ -165,7 +165,7 @@ def _row(
     bars: Sequence[str],
     heads: list[tuple[str, str]],
     levels: int,
-    style: str,
+    style: Style,
 ) -> Figure:
     """One panel for each of ``planes``, computed from ``surfaces``; each has its scale and, if labelled, its bar."""
     surface = surfaces[0]

@@ -1,5 +1,7 @@
 """A plane as filled contours or as a heat map."""
 
+from typing import Literal, get_args
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,6 +10,7 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
+from landscape.checks import check_choice
 from landscape.errors import InputError
 from landscape.plotting.axes import axes_or_new, dress_bar, label_axes, legend_entries, star_style
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label, title_of
@@ -15,9 +18,9 @@ from landscape.plotting.scales import Scale, color_scale, level_text, on_log_sca
 from landscape.plotting.values import plane_values
 from landscape.results import Surface
 
-__all__ = ["check_style", "draw_plane", "plot_contour"]
+__all__ = ["Style", "check_style", "draw_plane", "plot_contour"]
 
-STYLES = ("contour", "heatmap")
+Style = Literal["contour", "heatmap"]
 LINES = 12  # labelled contour lines at most, so that their labels have room
 
 
@@ -66,10 +69,9 @@ def plot_contour(
     return ax
 
 
-def check_style(style: str, levels: int) -> None:
+def check_style(style: Style, levels: int) -> None:
     """Raise InputError if the style is unknown or there are fewer than two levels."""
-    if style not in STYLES:
-        raise InputError(f"unknown style {style!r}; use one of {', '.join(STYLES)}")
+    check_choice("style", style, get_args(Style))
     if levels < 2:
         raise InputError(f"a contour figure needs at least 2 levels, not {levels}")
 
@@ -81,7 +83,7 @@ def draw_plane(
     scale: Scale | None,
     *,
     levels: int = 30,
-    style: str = "contour",
+    style: Style = "contour",
     label_lines: bool = False,
     mark_origin: bool = True,
 ) -> QuadContourSet | QuadMesh | None:

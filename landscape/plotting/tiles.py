@@ -1,11 +1,13 @@
 """Many planes as small tiles in one figure."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from landscape.checks import check_choice
 from landscape.errors import InputError
 from landscape.escaping import math_free
 from landscape.plotting.captions import common_title, quantity_label
@@ -24,7 +26,7 @@ from landscape.results import Surface
 
 __all__ = ["plot_tiles"]
 
-COLOR_SCALES = ("global", "quantile", "individual")
+ColorScale = Literal["global", "quantile", "individual"]
 
 
 def plot_tiles(
@@ -32,7 +34,7 @@ def plot_tiles(
     *,
     images: Sequence[np.ndarray | None] | None = None,
     titles: Sequence[str] | None = None,
-    color_scale: str = "global",
+    color_scale: ColorScale = "global",
     columns: int = 5,
     log_scale: bool = False,
 ) -> Figure:
@@ -81,10 +83,9 @@ def plot_tiles(
     return figure
 
 
-def _tile_scales(planes: list[np.ndarray], kind: str, log_scale: bool) -> list[Scale | None]:
+def _tile_scales(planes: list[np.ndarray], kind: ColorScale, log_scale: bool) -> list[Scale | None]:
     """The colour scale of every tile."""
-    if kind not in COLOR_SCALES:
-        raise InputError(f"unknown colour scale {kind!r}; use one of {', '.join(COLOR_SCALES)}")
+    check_choice("colour scale", kind, get_args(ColorScale))
     if kind == "individual":
         return [color_scale([values], log_scale) for values in planes]
     percentiles = (2, 98) if kind == "quantile" else (0, 100)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from landscape.checks import check_choice
 from landscape.errors import InputError
 from landscape.presenting import Pictured, sample_text, value_text
 from landscape.results.surface import Surface
@@ -84,8 +85,7 @@ class Barrier(Pictured):
 
 def check_definition(definition: str) -> None:
     """Raise InputError if the ``definition`` of a barrier is unknown."""
-    if definition not in DEFINITIONS:
-        raise InputError(f"unknown definition {definition!r} of a barrier; use {' or '.join(map(repr, DEFINITIONS))}")
+    check_choice("definition", definition, DEFINITIONS)
 
 
 def _above_chord(t: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from landscape.checks import check_count, check_number, check_seed
+from landscape.checks import check_choice, check_count, check_number, check_seed
 from landscape.errors import InputError
 from landscape.objective.objectives import Objective, check_objective
 from landscape.points import Point
@@ -19,7 +19,15 @@ from landscape.runtime import own_torch_state, ranks
 from landscape.sharpness.neighbourhood import Neighbourhood, NonFinite
 from landscape.sharpness.searches import SearchResult, ascend_ball, average_noise, search_box, step_once
 
-__all__ = ["MEASURES", "layer_sharpness", "layer_sharpness_in", "settled_measure", "sharpness", "sharpness_in"]
+__all__ = [
+    "MEASURES",
+    "MeasureName",
+    "layer_sharpness",
+    "layer_sharpness_in",
+    "settled_measure",
+    "sharpness",
+    "sharpness_in",
+]
 
 MeasureName = Literal["keskar", "sam", "ascent", "gaussian", "adaptive-sam", "adaptive-ascent", "adaptive-gaussian"]
 
@@ -192,8 +200,7 @@ def settled_measure(
     Raises:
         InputError: The measure is unknown, or a value is out of range.
     """
-    if name not in MEASURES:
-        raise InputError(f"unknown measure {name!r}; use one of {', '.join(MEASURES)}")
+    check_choice("measure", name, MEASURES)
     default = MEASURES[name]
     if eta and default.scale is not torch.abs:
         adaptive = ", ".join(key for key, value in MEASURES.items() if value.scale is torch.abs)

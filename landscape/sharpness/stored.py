@@ -15,7 +15,7 @@ from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective
 from landscape.points import Point, as_point
 from landscape.results import Sharpness
-from landscape.sharpness.measures import layer_sharpness, settled_measure, sharpness_in
+from landscape.sharpness.measures import MeasureName, layer_sharpness, settled_measure, sharpness_in
 from landscape.sharpness.neighbourhood import Neighbourhood
 from landscape.storage import cached
 from landscape.storage.json_files import read_json, write_sealed
@@ -50,7 +50,7 @@ def load_or_measure_sharpness(
     path: str | Path,
     objective: Objective,
     point: nn.Module | Point,
-    measures: Sequence[str],
+    measures: Sequence[MeasureName],
     *,
     seed: int = 0,
     parameters: Sequence[str] | None = None,

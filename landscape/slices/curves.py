@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from landscape.checks import check_choice
 from landscape.errors import InputError
 from landscape.points import Point, in_precision, precise
 from landscape.results.axes import SliceAxes
@@ -91,8 +92,7 @@ class Curve(Slice):
 
 def check_form(form: str) -> None:
     """Refuse what is no form of a curve."""
-    if form not in WEIGHTS:
-        raise InputError(f"unknown kind {form!r} of curve; use {' or '.join(map(repr, WEIGHTS))}")
+    check_choice("kind of curve", form, WEIGHTS)
 
 
 def control_weights(form: CurveForm, t: Tensor, count: int) -> Tensor:

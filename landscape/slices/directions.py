@@ -3,11 +3,12 @@
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from landscape.checks import check_choice
 from landscape.errors import InputError
 from landscape.points import (
     Point,
@@ -121,8 +122,7 @@ def moved_values(
     Raises:
         InputError: see `random_directions`.
     """
-    if distribution not in DRAWS:
-        raise InputError(f"unknown distribution {distribution!r}; use one of {', '.join(DRAWS)}")
+    check_choice("distribution", distribution, DRAWS)
     check_values(model)
     values = {name: value.detach() for name, value in named_parameters(model)}
     chosen = set(values if parameters is None else chosen_parameters(model, parameters))
@@ -200,8 +200,7 @@ def normalize_direction(direction: Point, reference: Point, normalize: str | Non
         length = norm(direction)
         factor = norm(reference) / length if length else 0.0
         return {name: precise(value) * factor if is_continuous(value) else value for name, value in direction.items()}
-    if normalize not in ("filter", "layer"):
-        raise InputError(f"unknown normalization {normalize!r}; use 'filter', 'layer', 'model' or None")
+    check_choice("normalization", normalize, (*get_args(Normalize), None))
     rows = _filters if normalize == "filter" else _whole
     return {name: _match_norms(value, reference[name], rows) for name, value in direction.items()}
 

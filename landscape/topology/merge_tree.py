@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from landscape.checks import check_choice
 from landscape.errors import InputError, InputTypeError
 from landscape.results import Surface, Topology
 
@@ -50,8 +51,7 @@ def topology(surface: Surface, *, neighbours: Neighbours = "corners") -> Topolog
     """
     if not isinstance(surface, Surface):
         raise InputTypeError(f"topology takes a Surface, as ll.evaluate returns it, not {type(surface).__name__}")
-    if neighbours not in get_args(Neighbours):
-        raise InputError(f"unknown neighbours {neighbours!r}; use one of {', '.join(map(repr, get_args(Neighbours)))}")
+    check_choice("neighbours", neighbours, get_args(Neighbours))
     if surface.nonfinite.all():
         raise InputError("no loss of this surface is finite, so it has no basins; evaluate a smaller range")
     if surface.metadata.get("interpolation"):

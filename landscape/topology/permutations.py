@@ -5,19 +5,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.presenting import Presented
 from landscape.results import Surface
 from landscape.topology.merge_tree import Neighbours, persistence_pairs
 
 __all__ = ["NullTest", "permutation_test"]
 
 
-@dataclass(frozen=True)
-class NullTest:
+@dataclass(frozen=True, repr=False)
+class NullTest(Presented):
     """The number of basins of a surface, and of surfaces with permuted residuals."""
 
     basins: int  # number of basins of the surface
     permuted: tuple[int, ...]  # number of basins after each permutation
     p_value: float  # (1 + number of permutations with at most as many basins) / (1 + number of permutations)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        fewest, most = min(self.permuted), max(self.permuted)
+        return {
+            "basins": f"{self.basins:,}",
+            "after permutations": f"{fewest:,} to {most:,} ({len(self.permuted):,} permutations)",
+            "p-value": f"{self.p_value:.3g}",
+        }
 
 
 def permutation_test(

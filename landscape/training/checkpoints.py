@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from landscape.datasets import Data, load_dataset
+from landscape.datasets import Data, Split, load_dataset
 from landscape.errors import InputError
 from landscape.escaping import one_line
 from landscape.models import construct, is_own
@@ -182,7 +182,7 @@ def load_checkpoint(path: str | Path, *, model: str | nn.Module | None = None, *
     return Checkpoint(network.eval(), {key: stored[key] for key in KEYS}, path, sha256)
 
 
-def load_checkpoint_data(checkpoint: Checkpoint, split: str, data_dir: Path) -> Data:
+def load_checkpoint_data(checkpoint: Checkpoint, split: Split, data_dir: Path) -> Data:
     """The data that the model was trained on ("train") or tested on ("test"), as its checkpoint names them."""
     source = checkpoint.metadata["data"]
     limit = source.get("limit") if split == "train" else None

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from landscape.checks import check_count, check_seed
+from landscape.checks import check_choice, check_count, check_seed
 from landscape.datasets import Data
 from landscape.errors import InputError
 from landscape.runtime import own_torch_state
@@ -81,9 +81,7 @@ class Training:
                 "weight decay must be 0 or more, label smoothing from 0 to below 1"
             )
         for name, kinds in (("optimizer", Optimizer), ("schedule", Schedule), ("augment", Augment)):
-            if getattr(self, name) not in get_args(kinds):
-                names = ", ".join(map(str, get_args(kinds)))
-                raise InputError(f"unknown {name} {getattr(self, name)!r}; use one of {names}")
+            check_choice(name, getattr(self, name), get_args(kinds))
         wrong = self.schedule is not None and (self.schedule == "step") != bool(self.milestones)
         if wrong or min(self.milestones, default=1) < 1:
             raise InputError(

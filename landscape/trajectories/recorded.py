@@ -17,6 +17,7 @@ from torch import Tensor
 
 from landscape.errors import InputError
 from landscape.points import Point, cut
+from landscape.presenting import Presented
 from landscape.runtime import own_torch_state
 from landscape.storage.files import written_whole
 from landscape.trajectories.point_files import checksum, read_header, record_type
@@ -24,7 +25,7 @@ from landscape.trajectories.point_files import checksum, read_header, record_typ
 __all__ = ["JoinedPoints", "RecordedPoints"]
 
 
-class RecordedPoints(Sequence[Any]):
+class RecordedPoints(Presented, Sequence[Any]):
     """The points in a file of `TrajectoryRecorder`; ``points[t]`` reads one from disk.
 
     Records that are damaged, or incomplete because the file is still being written or its writer was killed, are left
@@ -51,6 +52,17 @@ class RecordedPoints(Sequence[Any]):
 
     def __len__(self) -> int:
         return len(self._whole)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        first, last = (self.steps[0], self.steps[-1]) if len(self) else (0, 0)
+        return {
+            "points": f"{len(self):,}",
+            f"{self.unit}s": f"{first:,} to {last:,}" if len(self) else "",
+            "parameters": f"{sum(self._sizes):,}",
+            "damaged": f"{self.damaged:,}" if self.damaged else "",
+            "file": str(self.path),
+        }
 
     @own_torch_state()
     def __getitem__(self, index: int) -> Point:  # type: ignore[override]  # read one at a time, never as a slice

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from landscape.errors import InputError
 from landscape.points import Point, check_whole, point_moving
+from landscape.presenting import Presented
 from landscape.runtime import own_torch_state
 from landscape.slices.chosen import chosen_parameters, entries_of
 from landscape.storage.files import make_folder
@@ -26,7 +27,7 @@ from landscape.trajectories.recorded import RecordedPoints
 __all__ = ["TrajectoryRecorder"]
 
 
-class TrajectoryRecorder:
+class TrajectoryRecorder(Presented):
     """Writes the parameters of a network to ``path`` during training, without keeping them in memory.
 
     In your own training loop, or as a hook of `fit`::
@@ -120,6 +121,16 @@ class TrajectoryRecorder:
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {error.strerror or error}") from error
         self._head, self._steps = head, [*kept, step]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        steps = self._steps
+        return {
+            "points": f"{len(steps):,}",
+            "last": f"{self._unit} {steps[-1]:,}" if steps else "",
+            "every": f"{self.every:,}" if self.every > 1 else "",
+            "file": str(self.path),
+        }
 
     @property
     def next_step(self) -> int:

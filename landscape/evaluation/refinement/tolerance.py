@@ -1,7 +1,7 @@
 """Acceptable interpolation errors: relative to the loss, their bound, and the quality of stored surfaces."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from landscape.objective.objectives import Objective
 __all__ = [
     "LOSS_FLOOR",
     "UNSEEN_FACTOR",
+    "Tolerance",
     "allowed_error",
     "check_tolerance",
     "error_bound",
@@ -22,13 +23,12 @@ __all__ = [
 ]
 
 LOSS_FLOOR = 0.01  # share of the median loss; errors of smaller losses are relative to this value
+Tolerance = float | Literal["noise"] | None
 NOISE_SHARE = 1 / 3  # share of the standard error that tolerance="noise" accepts
 UNSEEN_FACTOR = 2.0  # the error at other points may be this multiple of the largest error at the verified points
 
 
-def check_tolerance(
-    tolerance: float | str | None, objective: Objective | None = None, per_sample: bool = False
-) -> None:
+def check_tolerance(tolerance: Tolerance, objective: Objective | None = None, per_sample: bool = False) -> None:
     """Raise InputError if ``tolerance`` is not valid, or not valid for ``objective``, if that is known."""
     if tolerance is None:
         return

@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any, Literal
 
-from landscape.checks import check_count, check_number, check_seed
+from landscape.checks import check_choice, check_count, check_number, check_seed
 from landscape.datasets.synthetic import PointRecipe
 from landscape.errors import InputError
 from landscape.models import VARIANTS
@@ -153,8 +153,8 @@ class Matrix:
             values = getattr(self, what)
             if not values or len(set(values)) < len(values):
                 raise InputError(f"{what} are {list(values)}: name at least one, and none twice")
-        if unknown := [name for name in self.architectures if name not in VARIANTS]:
-            raise InputError(f"unknown architecture {unknown[0]!r}; use one of {', '.join(VARIANTS)}")
+        for name in self.architectures:
+            check_choice("architecture", name, VARIANTS)
         check_count("n_train", self.n_train, most=MOST_POINTS)
         check_count("n_test", self.n_test, most=MOST_POINTS)
         check_seed(self.data_seed, "data seed")

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from landscape.checks import check_count, check_distinct, check_number, check_seed
+from landscape.checks import check_choice, check_count, check_distinct, check_number, check_seed
 from landscape.connectivity import barrier
 from landscape.curvature.settings import CurvatureSettings
 from landscape.errors import InputError
 from landscape.evaluation import evaluate
 from landscape.objective.objectives import Objective, objective
-from landscape.sharpness import MEASURES, Neighbourhood
+from landscape.sharpness import MEASURES, MeasureName, Neighbourhood
 from landscape.slices.interpolations import interpolation_line
 from landscape.slices.planes import Slice
 from landscape.slices.random_slices import random_line, random_plane
@@ -49,7 +49,7 @@ class Probes:
         k=5, tol=0.01, relative_error=0.1, max_products=100, probes=2, steps=30
     )
     """Eigenvalues, trace and spectral density of the Hessian."""
-    sharpness: tuple[str, ...] = ("sam", "gaussian", "adaptive-sam", "adaptive-gaussian")
+    sharpness: tuple[MeasureName, ...] = ("sam", "gaussian", "adaptive-sam", "adaptive-gaussian")
     """Measures of sharpness."""
     bends: int = 1
     """Number of trained control points of the curve between two seeds."""
@@ -60,8 +60,8 @@ class Probes:
 
     def check(self) -> None:
         """Raise InputError if a value is out of range."""
-        if unknown := [name for name in self.sharpness if name not in MEASURES]:
-            raise InputError(f"unknown measure {unknown[0]!r} of sharpness; use one of {', '.join(MEASURES)}")
+        for measure in self.sharpness:
+            check_choice("measure", measure, MEASURES)
         if min(self.line_resolution, self.plane_resolution) < 2 or not 0 < self.span < math.inf:
             raise InputError(
                 f"line resolution is {self.line_resolution}, plane resolution {self.plane_resolution}, span "

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from landscape.checks import check_count, check_number
+from landscape.checks import check_choice, check_count, check_number
 from landscape.curvature.settings import CurvatureSettings
 from landscape.errors import InputError
 from landscape.models.normalization import NORMALIZATIONS, Normalization
@@ -59,8 +59,8 @@ class NormalizationStudy:
             values = getattr(self, what)
             if not values or len(set(values)) < len(values):
                 raise InputError(f"{what} are {list(values)}: name at least one, and none twice")
-        if unknown := [name for name in self.norms if name not in NORMALIZATIONS]:
-            raise InputError(f"unknown norm {unknown[0]!r}; use one of {', '.join(NORMALIZATIONS)}")
+        for norm in self.norms:
+            check_choice("norm", norm, NORMALIZATIONS)
         if not 0 < self.validation < 1:
             raise InputError(f"validation is {self.validation}; it must be above 0 and below 1")
         self.curvature.check()
@@ -102,6 +102,6 @@ class NormalizationStudy:
         """(normalisation, seed) of every network, in the order in which they are trained."""
         return ((norm, seed) for seed in self.seeds for norm in self.norms)
 
-    def name(self, norm: str, seed: int) -> str:
+    def name(self, norm: Normalization, seed: int) -> str:
         """The name of one network in file names."""
         return norm if seed == self.seeds[0] else f"{norm}_seed{seed}"

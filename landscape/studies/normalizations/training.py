@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from landscape.datasets import Data, load_dataset
 from landscape.models import build_model
+from landscape.models.normalization import Normalization
 from landscape.runtime.devices import seed_everything, select_device
 from landscape.storage.recipe import unfinished_path
 from landscape.storage.records import file_hash
@@ -33,7 +34,7 @@ def study_data(study: NormalizationStudy, data_dir: Path) -> dict[str, Data]:
 
 def train_normalization(
     study: NormalizationStudy,
-    norm: str,
+    norm: Normalization,
     seed: int,
     data: dict[str, Data],
     path: Path,
