@@ -4,6 +4,7 @@
     python visualize_language_model.py --text novel.txt --steps 3000 --sequence-length 256
     python visualize_language_model.py --lora 8                         # also the plane of adapters (LoRA)
     python visualize_language_model.py --model FOLDER --text FILE --tokens 4096 --parameters attention mlp
+    python visualize_language_model.py --model FOLDER --dtype None --spill /tmp    # no copy, in its own precision
     torchrun --nproc-per-node=2 visualize_language_model.py             # shares the points of every grid
 
 Without --model a GPT of a million parameters learns to predict bytes of text, of which the last tenth is held out; its
@@ -70,10 +71,11 @@ def main(
     basin = measured.basin()
     draw(f"The loss along {len(basin)} random directions", "basin.png", ll.plot_basin_radii(basin))
     layers = measured.layers()
-    draw(
-        "The rise of the loss under noise in one layer alone, by the kind of the layer", "sharpness.png",
-        ll.plot_sharpness(layers, labels=ll.studies.kinds_of_layers(layers)),
-    )  # fmt: skip
+    if layers:
+        draw(
+            "The rise of the loss under noise in one layer alone, by the kind of the layer", "sharpness.png",
+            ll.plot_sharpness(layers, labels=ll.studies.kinds_of_layers(layers)),
+        )  # fmt: skip
     adapters = measured.adapters()
     if adapters:
         titles = [f"{name}: |dW| / |W| up to {moved:.2g}" for name, (_, moved) in adapters.items()]

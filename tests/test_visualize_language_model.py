@@ -130,6 +130,30 @@ def test_a_folder_of_the_transformers_library_is_drawn_with_chosen_parameters(tm
     assert "gpt2" in report and "attention" in report and "## Training" not in report
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_folder_in_half_precision_is_drawn_in_place_and_as_a_copy(tmp_path, text, folders, dtype, capsys):
+    transformers = pytest.importorskip("transformers")
+    folder, spill = tmp_path / "half", tmp_path / "spill"
+    spill.mkdir()
+    model = transformers.GPT2LMHeadModel.from_pretrained(folders / "gpt2").to(getattr(torch, dtype))
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(folders / "gpt2").save_pretrained(folder)
+    surfaces = []
+    for number, options in enumerate((["--spill", spill], [])):
+        out = tmp_path / f"out{number}"
+        run("--model", folder, "--text", text, *SMALL, "--dtype", "None", *options, "--out", out)
+        [path] = out.glob("surface_random_text*.npz")
+        surfaces.append(ll.Surface.load(path))
+        [report] = [path.read_text() for path in out.glob("report*.md")]
+        assert "rounding takes" in report and ("Sharpness by kind of layer" in report) == (number == 1)
+    assert [surface.metadata["method"] for surface in surfaces] == ["in_place", "direct"]
+    assert all(surface.metadata["objective"]["dtype"] == dtype for surface in surfaces)
+    assert surfaces[0].alphas == pytest.approx(surfaces[1].alphas, rel=0.05)
+    losses = [surface.loss[surface.centre] for surface in surfaces]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)  # batches of other sizes round differently
+    assert not list(spill.iterdir())
+
+
 def test_trained_adapters_have_a_plane_beside_that_of_the_weights(tmp_path, text, folders):
     run(
         "--model", folders / "gpt2", "--lora", folders / "adapters", "--text", text, *SMALL, "--judged", "0", "--out",
@@ -175,6 +199,8 @@ def test_adapters_leave_the_function_as_it_is_and_their_step_is_that_of_the_dens
         (["--parameters", "nothing*"], "'nothing*' matches no parameter"),
         (["--lora", "0"], "lora is '0'; give a rank of at least 1, or a folder of adapters"),
         (["--lora", "2", "--parameters", "mlp"], "parameters and lora both choose the moved parameters"),
+        (["--spill", "/tmp"], "--spill has no effect without --model"),
+        (["--spill", "/no/such/folder"], "spill is '/no/such/folder', no folder; make it first"),
         (["--adapter-steps", "9"], "--adapter-steps has no effect without a rank of adapters to train"),
         (["--width", "9"], "width is 9, no multiple of 2 heads"),
         (["--rise", "0"], "rise is 0.0; it must be a finite number above 0"),

@@ -65,8 +65,12 @@ class LanguageChoice:
     plane of the adapters as well."""
     adapter_steps: int = ADAPTER_STEPS
     """Number of training steps of the adapters."""
-    dtype: Literal["float32", "float64"] = "float32"
-    """Floating-point type of the forward passes; losses are averaged in float64."""
+    dtype: Literal["float32", "float64"] | None = "float32"
+    """Floating-point type of the forward passes; losses are averaged in float64. None keeps that of the parameters of
+    a given model, such as bfloat16: points are computed in float32 and rounded to it, and curvature is left out."""
+    spill: Path | None = None
+    """Folder for a large model, which is then moved itself instead of a copy: its own weights and the directions lie
+    there while it is evaluated. Curvature and the sharpness of layers, which take copies, are left out."""
     device: str = "auto"
     """Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu."""
 
@@ -78,15 +82,25 @@ class LanguageChoice:
         if self.lora is not None and self.rank is None and not Path(self.lora).is_dir():
             raise InputError(f"lora is {self.lora!r}; give a rank of at least 1, or a folder of adapters")
         check_count("adapter_steps", self.adapter_steps, least=2)
+        if self.spill is not None and not self.spill.is_dir():
+            raise InputError(f"spill is {str(self.spill)!r}, no folder; make it first")
 
     @property
     def rank(self) -> int | None:
         """The rank of the adapters to train; None if no adapters are trained."""
         return int(self.lora) if self.lora and self.lora.isdecimal() and int(self.lora) else None
 
+    @property
+    def kind(self) -> torch.dtype | None:
+        """The dtype of torch; None is that of the parameters."""
+        return DTYPES[self.dtype] if self.dtype else None
+
     def objective_of(self, model: nn.Module, text: Text) -> Objective:
         """The loss of ``model`` on ``text``: the cross-entropy of the next token, averaged over tokens."""
-        return objective(model, text, loss="language_model", device=self.device, dtype=DTYPES[self.dtype])
+        if self.spill is None:
+            return objective(model, text, loss="language_model", device=self.device, dtype=self.kind)
+        model.to(select_device(self.device))
+        return objective(model, text, loss="language_model", dtype=self.kind, copy=False, spill=self.spill)
 
     @property
     def directions(self) -> dict[str, Any]:
@@ -179,6 +193,10 @@ def check_language_options(
         refuse_unused("if nothing is trained", trained)
     if choice.rank is None:
         refuse_unused("without a rank of adapters to train", adapter_steps=(choice.adapter_steps, ADAPTER_STEPS))
+    if choice.model is None:
+        refuse_unused("without --model, because the network is small", spill=(choice.spill, None))
+    if choice.lora is not None and choice.spill is not None:
+        raise InputError("lora adds adapters to a copy of the model, which spill avoids; give only one of them")
     if choice.lora is not None and choice.parameters:
         raise InputError("parameters and lora both choose the moved parameters; give only one of them")
 
@@ -205,7 +223,7 @@ def load_language_subject(
         )  # fmt: skip
         model = model_at(build(), points[-1]).eval()
         return LanguageSubject("gpt", model, (train, held_out), parts, points, suffix)
-    pretrained = load_pretrained(choice.model, dtype=DTYPES[choice.dtype])
+    pretrained = load_pretrained(choice.model, dtype=choice.kind)
     length = choice.sequence_length or min(LENGTH, pretrained.positions or LENGTH)
     if pretrained.positions and length > pretrained.positions:
         raise InputError(

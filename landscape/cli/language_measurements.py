@@ -87,7 +87,9 @@ class LanguageMeasurements:
         )  # fmt: skip
 
     def layers(self) -> tuple[Sharpness, ...]:
-        """The sharpness of each layer."""
+        """The sharpness of each layer; none of a model that is moved itself."""
+        if self.choice.spill is not None:
+            return ()
         return load_or_measure_layers(
             self.path("layers.json"), self.target, self.subject.model, samples=self.view.draws, seed=self.seed,
             parameters=self.choice.parameters or None, force=self.force,
@@ -95,7 +97,8 @@ class LanguageMeasurements:
 
     def judgement(self) -> Faithfulness | None:
         """The comparison of the curvature in the random plane with that in all directions; None if it is skipped."""
-        if not self.view.judged or self.choice.parameters:
+        exact = not self.target.network.rounds  # second derivatives in half precision have hardly a digit, or overflow
+        if not self.view.judged or self.choice.parameters or self.choice.spill is not None or not exact:
             return None
         samples = min(self.view.judged, self.target.size)
         return load_or_judge(
