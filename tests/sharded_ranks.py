@@ -274,6 +274,26 @@ def case_stored(folder):
     return [kept(surface) for surface in surfaces]
 
 
+def case_documented(_):
+    """The script of docs/language_models.md, in processes that know of each other already."""
+    from torch.distributed.fsdp import fully_shard
+
+    page = (Path(__file__).parents[1] / "docs" / "language_models.md").read_text(encoding="utf-8")
+    _, code = page.split("torch.distributed.init_process_group()\n")
+    names = {"torch": torch, "fully_shard": fully_shard, "ll": ll, "gpt": gpt(), "tokens": letters()}
+    exec(code.partition("\nif ")[0], names)
+    return kept(names["surface"])
+
+
+def gpt():
+    torch.manual_seed(0)
+    return ll.build_model("gpt", input_shape=(32,), classes=256, layers=1, heads=2, width=32).eval()
+
+
+def letters():
+    return torch.randint(0, 256, (7, 32), generator=torch.Generator().manual_seed(0))
+
+
 def stopped(ranks, error):
     """What is raised where a pass of ``ranks`` raises ``error``, and the losses afterwards."""
     model = sharded(Stops(error))

@@ -253,6 +253,12 @@ def test_stored(results):
     agree(results[0], network_alone())
 
 
+def test_documented(results):
+    model, options = sharded_ranks.gpt(), {"loss": "language_model"}
+    samples = {"input_ids": sharded_ranks.letters()}
+    agree(results, alone(model, samples, ll.random_plane(model, seed=0), options, resolution=5, progress=False))
+
+
 def test_failures(outcomes):
     """Where a rank fails in the middle of a pass, all of them end, say why, and have their shards as before."""
     first, second = (outcome["case_failures"] for outcome in outcomes)

@@ -72,7 +72,8 @@ def evaluate(
             perturbed layer is computed once), "direct" (a forward pass at every point), or "auto", the first of
             these that provably fits. "affine" may compute mean and variance at Chebyshev points (see
             ``metadata["method_settings"]``), where these determine the whole grid to the rounding of the dtype.
-            An objective of ``copy=False``, or of a network in shards, is evaluated "in_place".
+            An objective of ``copy=False``, or of a network in shards, is evaluated "in_place". All processes that hold
+            shards call this function with the same arguments and get the same surface.
         tolerance: None: evaluate every point. A number such as 0.01: interpolate where the loss is smooth, with errors
             up to 0.01 max(|loss|, a hundredth of the median loss), verified at 88 or more other points, also on the
             border. "noise": errors up to a third of the standard error. See

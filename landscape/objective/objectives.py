@@ -90,7 +90,9 @@ def objective(
             each batch.
         copy: False evaluates the model itself instead of a private copy: while something is computed its parameters
             are moved in place, one after the other, and they are put back bit for bit afterwards, also after an
-            exception. Only surfaces, slices and losses at points can be computed this way.
+            exception. Only surfaces, slices and losses at points can be computed this way. A model that fully_shard
+            (FSDP2) has divided over several processes is always evaluated like this, by all of them together: each
+            moves its own shards, and takes other batches through the same passes.
         spill: A folder for what the model's own weights and the directions take in memory with ``copy=False``.
 
     Raises:
