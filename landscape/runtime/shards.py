@@ -63,6 +63,7 @@ def group_of(model: nn.Module) -> Any:
     """
     from torch import distributed
 
+    reshard(model)
     meshes = [value.device_mesh for value in model.parameters() if is_shard(value)]  # type: ignore[attr-defined]
     if meshes and all(mesh.size() == distributed.get_world_size() for mesh in meshes):
         return None
