@@ -8,7 +8,7 @@ import torch
 from networks import NETWORKS, images, make
 
 import landscape_lib as ll
-from landscape.runtime import float32_products, kept_random_state
+from landscape.runtime import kept_random_state, own_torch_state
 
 
 def test_auto_takes_the_best_device_there_is():
@@ -40,11 +40,11 @@ def test_the_random_state_is_kept_also_when_something_raises():
     assert state[2] == random.getstate()
 
 
-def test_float32_products_is_set_and_put_back():
+def test_the_precision_of_float32_products_is_set_and_put_back():
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("medium")
     try:
-        with float32_products():
+        with own_torch_state(device=torch.device("cuda")):
             assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
         assert torch.get_float32_matmul_precision() == "medium" and torch.backends.cudnn.allow_tf32 == before[1]
     finally:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import landscape_lib as ll
 from landscape.objective.workers import Team
 from landscape.points import inner
-from landscape.runtime import OwnLock, Shared, float32_products, kept_random_state, own_torch_state
+from landscape.runtime import OwnLock, Shared, kept_random_state, own_torch_state
 
 
 @contextlib.contextmanager
@@ -197,13 +197,13 @@ def test_threads_that_leave_in_any_order_put_everything_back():
     entered, may_leave = threading.Event(), threading.Event()
 
     def first():
-        with float32_products(tf32=True):
+        with own_torch_state(tf32=True, device=torch.device("cuda")):
             entered.set()
             assert may_leave.wait(10)
 
     def second():
         assert entered.wait(10)
-        with float32_products(tf32=True):
+        with own_torch_state(tf32=True, device=torch.device("cuda")):
             may_leave.set()
             assert torch.get_float32_matmul_precision() == "high"
 

@@ -7,12 +7,11 @@ from landscape.runtime.shared import OwnLock, Shared
 
 if TYPE_CHECKING:
     from landscape.runtime.random_state import kept_random_state
-    from landscape.runtime.torch_state import float32_products, math_attention, own_torch_state, started_threads
+    from landscape.runtime.torch_state import math_attention, own_torch_state, started_threads
 
 __all__ = [
     "OwnLock",
     "Shared",
-    "float32_products",
     "kept_random_state",
     "math_attention",
     "own_torch_state",

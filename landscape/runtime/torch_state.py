@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from landscape.runtime.random_state import THREAD_NAME
 from landscape.runtime.shared import Shared
 
-__all__ = ["float32_products", "math_attention", "own_torch_state", "started_threads"]
+__all__ = ["math_attention", "own_torch_state", "started_threads"]
 
 
 class Numerics(NamedTuple):
@@ -50,13 +50,6 @@ def own_torch_state(
         for kind in _autocast_kinds():
             stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(_NUMERICS.held(numerics))
-        yield
-
-
-@contextlib.contextmanager
-def float32_products(tf32: bool = False) -> Iterator[None]:
-    """Compute float32 products in float32, or with ``tf32`` in TF32, to which CUDA convolutions default."""
-    with _NUMERICS.held(Numerics(torch.get_default_dtype(), tf32, True)):
         yield
 
 

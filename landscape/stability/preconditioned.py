@@ -1,4 +1,7 @@
-"""The largest eigenvalue of the Hessian as an optimizer sees it: divided by its preconditioner."""
+"""The largest eigenvalue of the Hessian as an optimizer sees it: divided by its preconditioner.
+
+Source: Cohen et al. 2022, Adaptive Gradient Methods at the Edge of Stability, section 3.
+"""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +22,6 @@ __all__ = ["KINDS", "check_kind", "preconditioned_sharpness", "preconditioner_of
 
 KINDS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
 DENSE = 24  # dimension up to which the whole matrix takes no more products than an iteration
-SOURCE = "Cohen et al. 2022, Adaptive Gradient Methods at the Edge of Stability, section 3"
 
 
 def check_kind(optimizer: Optimizer) -> None:
@@ -48,7 +50,7 @@ def preconditioner_of(optimizer: Optimizer, model: nn.Module) -> tuple[dict[str,
     - Adam and AdamW: P = (1 - b1^t) (sqrt(v / (1 - b2^t)) + eps), (2 + 2 b1) / ((1 - b1) lr).
     - RMSprop: P = sqrt(v) + eps, v without the squared mean of the gradients if centered; (2 + 2 m) / lr.
 
-    Weight decay is no part of the loss and is left out. Source: `SOURCE`; Nesterov's is that of Cohen et al. 2021,
+    Weight decay is no part of the loss and is left out. The source of Nesterov's is Cohen et al. 2021,
     "Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability", appendix B.
 
     Raises:
@@ -100,7 +102,7 @@ def preconditioned_sharpness(
     """The largest eigenvalue of P^-1/2 H P^-1/2, which is that of P^-1 H, at ``point`` for the ``diagonal`` of P.
 
     H is the block of the parameters in ``diagonal``. The value comes from a Lanczos iteration (ARPACK) whose residual
-    is at most ``tol`` times it; NaN if that does not converge. Source: `SOURCE`.
+    is at most ``tol`` times it; NaN if that does not converge.
     """
     product = hessian_product(objective, point, parameters=list(diagonal))
     root = torch.cat([as_float64(diagonal[name]).flatten().cpu().rsqrt() for name in product.names]).numpy()

@@ -19,7 +19,7 @@ from landscape.escaping import one_line
 
 __all__ = ["is_export_archive", "read_export_archive"]
 
-TABLE, FOLDER = "_weights_config.json", "data/weights/"
+TABLE = "_weights_config.json"
 WHOLE = "serialized_state_dict.pt"  # in archives of torch before 2.8: a state dict as torch.save writes it
 # The numbers of types in the tables, see ScalarType in torch/_export/serde/schema.py.
 DTYPES = {

@@ -236,7 +236,3 @@ def _hidden(results: LanguageModelResults, random: Planes) -> list[str]:
             f"the shadow differs from that of the point by up to {gap:.3g}."
         )
     return lines
-
-
-def _highest(surface: Surface) -> float:
-    return float(np.max(surface.loss[~surface.nonfinite]))
