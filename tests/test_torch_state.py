@@ -16,6 +16,7 @@ import landscape_lib as ll
 from landscape.objective.workers import Team
 from landscape.points import inner
 from landscape.runtime import OwnLock, Shared, kept_random_state, own_torch_state
+from landscape.training.predictions import predict
 
 
 @contextlib.contextmanager
@@ -104,7 +105,7 @@ def test_training_and_predictions_do_not_depend_on_it_either(ambient):
         model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
         with surroundings():
             ll.fit(model, data, data, epochs=1, batch_size=8, lr=0.1, seed=1, device="cpu")
-            results.append((ll.cli.predict(model, data), *model.parameters()))
+            results.append((predict(model, data), *model.parameters()))
     for a, b in zip(*results, strict=True):
         assert torch.equal(a.detach(), b.detach())
 

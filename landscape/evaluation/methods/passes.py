@@ -1,6 +1,7 @@
 """Forward passes at the points of a block: one point after the other, or several in every operation."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -51,31 +52,32 @@ def passes_of(
     if arrangement.together == 1:
         compiler = arrangement.compiler
         compiled = None if compiler is None else CompiledForward(objective, first, programs, compiler)
+        replacements |= compiled.replacements if compiled else {}
         return OneByOne(objective, moved, first, replacements, by_features, compiled)
     return Together(
         objective, moved, first, replacements, by_features, arrangement.together, chain if by_features else None
     )
 
 
+@dataclass(eq=False)
 class _Way:
     """The network of the passes, the parameters that move, and what scores the outputs."""
 
-    def __init__(
-        self,
-        objective: Objective,
-        moved: MovedParameters,
-        first: FirstOutputs | None,
-        replacements: dict[nn.Module, Callable[..., Any]],
-        by_features: bool,
-        compiled: CompiledForward | None = None,
-    ):
-        self.objective, self.moved, self.first, self.compiled = objective, moved, first, compiled
-        self.replacements = replacements if compiled is None else replacements | compiled.replacements
-        self.scorer = _Scorer(objective, by_features)
+    objective: Objective
+    moved: MovedParameters
+    first: FirstOutputs | None
+    replacements: dict[nn.Module, Callable[..., Any]]
+    by_features: bool
+
+    def __post_init__(self) -> None:
+        self.scorer = _Scorer(self.objective, self.by_features)
 
 
+@dataclass(eq=False)
 class OneByOne(_Way):
     """A forward pass at one point after the other; the outputs of several points are scored in one call."""
+
+    compiled: CompiledForward | None
 
     def scores(self, stack: Tensor, batch: Any) -> Scores:
         if not self.objective.scores_outputs:
@@ -106,22 +108,13 @@ class OneByOne(_Way):
                 yield index
 
 
+@dataclass(eq=False)
 class Together(_Way):
     """``count`` points in every operation: by `torch.func.vmap`, or by the products of a chain where there is one."""
 
-    def __init__(
-        self,
-        objective: Objective,
-        moved: MovedParameters,
-        first: FirstOutputs | None,
-        replacements: dict[nn.Module, Callable[..., Any]],
-        by_features: bool,
-        count: int,
-        chain: Chain | None = None,
-    ):
-        super().__init__(objective, moved, first, replacements, by_features)
-        self.count, self.chain = count, chain
-        self._losses: Tensor | None = None
+    count: int
+    chain: Chain | None
+    _losses: Tensor | None = field(default=None, init=False)
 
     def scores(self, stack: Tensor, batch: Any) -> Scores:
         inputs, targets = batch
