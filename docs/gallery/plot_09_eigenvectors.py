@@ -1,0 +1,31 @@
+"""
+The most curved plane
+=====================
+
+The largest eigenvalues of the Hessian with their residuals, and the loss over the plane of their eigenvectors
+beside a random plane: random directions show the mean curvature, which is far smaller.
+"""
+
+import torch
+
+import landscape_lib as ll
+
+torch.manual_seed(0)
+train, test = (ll.load_dataset("digits", split=split) for split in ("train", "test"))
+model = ll.build_model("mlp", input_shape=(1, 8, 8), classes=10, depth=1, width=16)
+ll.fit(model, train, test, epochs=20, batch_size=32, lr=0.1, seed=0)
+objective = ll.objective(model, train)
+product = ll.hessian_product(objective, model)
+pairs = ll.top_eigenpairs(product, k=8)
+ll.plot_spectrum(pairs)
+
+# %%
+planes = {"eigenvectors": ll.eigenvector_plane(product, pairs), "random": ll.random_plane(model, normalize="model")}
+surfaces = [ll.evaluate(objective, plane, resolution=21) for plane in planes.values()]
+figure = ll.plot_comparison(surfaces, titles=[*planes])
+
+# %%
+# The Gauss-Newton matrix leaves out the second derivatives of the network, and has no negative eigenvalues.
+
+gauss_newton = ll.top_eigenpairs(ll.ggn_product(objective, model), k=3)
+print(pairs.values[:3], gauss_newton.values)
