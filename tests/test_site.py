@@ -16,6 +16,7 @@ import landscape_lib as ll
 DOCS = Path(__file__).parents[1] / "docs"
 pytest.importorskip("nbformat", reason="needs nbformat, which nbclient brings")
 NOTEBOOKS = runpy.run_path(str(DOCS / "notebooks.py"))
+FORMS = [path for path in DOCS.parent.glob(".github/ISSUE_TEMPLATE/*.yml") if path.stem != "config"]
 TUTORIALS = sorted(DOCS.glob("tutorials/*.py"))
 
 
@@ -63,3 +64,14 @@ def test_a_tutorial_runs_as_a_notebook(script):
     pytest.importorskip("ipykernel")
     notebook = NOTEBOOKS["executed"](script.read_text())
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda path: path.stem)
+def test_a_form_for_issues_has_what_a_form_needs(form):
+    yaml = pytest.importorskip("yaml")
+    content = yaml.safe_load(form.read_text())
+    assert content["name"] and content["description"]
+    fields = [part for part in content["body"] if part["type"] != "markdown"]
+    assert len({part["id"] for part in fields}) == len(fields) > 0
+    assert all(part["attributes"]["label"] for part in fields)
+    assert any(part.get("validations", {}).get("required") for part in fields)
