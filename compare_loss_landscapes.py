@@ -5,12 +5,12 @@
     python compare_loss_landscapes.py resnet14.pth vgg11.pth --subset 1000 --style heatmap --html
     python compare_loss_landscapes.py resnet14.pth vgg11.pth --subset 1000 --zoom 0.01        # 100 times closer
 
-Every checkpoint gets a random plane through its own weights, drawn from the same seed. Writes a figure with one panel
-each, for two checkpoints of one architecture also one with their difference (.png), the numbers of each surface (.npz),
-a table (.json), a log, and with --html a page to look around in, with a slider over the checkpoints. Checkpoints of
-other data are refused, as their losses are not of one kind; --anyway draws them with a warning. Panels whose losses
-span a factor of 100 and more need --log-scale. A surface that is already there with the same recipe is drawn again, not
-computed again.
+Every checkpoint gets a random plane through its own weights, drawn from the same seed. The script writes a figure with
+one panel for each checkpoint and, for two checkpoints of one architecture, a figure of their difference (.png), the
+values of each surface (.npz), a table (.json), a log and, with --html, an interactive page with a slider over the
+checkpoints. Checkpoints that were trained on different data are refused, because their losses cannot be compared;
+--anyway draws them with a warning. Panels whose losses span a factor of 100 or more need --log-scale. A surface that
+is stored with the same settings is drawn again without a new computation.
 """
 
 from dataclasses import dataclass, replace
@@ -60,16 +60,16 @@ def main(
     Args:
         checkpoints: Trained models (.pth), in the order of the panels.
         plane: The plane, through the weights of every checkpoint; with --range auto, its range is that of the first.
-        evaluation: How it is evaluated.
-        panels: How it is drawn.
-        state: Weights of your own networks: state dicts, Lightning .ckpt, safetensors, archives of torch.export; need
-            --model and --data.
+        evaluation: The computation of the losses.
+        panels: The figures.
+        state: Weights of your own networks; needs --model and --data.
+            A file is a state dict, a Lightning .ckpt, safetensors, or an archive of torch.export.
         model: FILE.py:FUNCTION that builds all networks, if they are your own; THAT FILE IS RUN.
         data: FILE.py:FUNCTION that returns (training data, test data) of your own, for all networks; THAT FILE IS RUN.
         accept_mismatch: Continue where networks do not reach the test loss and accuracy stored in their checkpoints.
         split: Data to evaluate on.
-        budget: Time for each surface, such as 60s or 10min, instead of --tolerance: chooses the number of samples and
-            the tolerance, the same for all checkpoints, balancing the errors of sampling and of interpolation.
+        budget: Time for each surface, such as 60s or 10min, instead of --tolerance.
+            It chooses one number of samples and one tolerance for all, so that sampling and interpolation err alike.
         subset: Random samples to use instead of all (drawn from the seed).
         names: Titles of the panels; default: model, arguments and epochs that differ, or the file names.
         anyway: Compare checkpoints of different data all the same; the figure says so.

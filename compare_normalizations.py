@@ -1,20 +1,22 @@
-"""Train one network with seven normalisation layers, and compare training, landscape, curvature and sharpness.
+"""Train one network with each of seven normalisation layers, and compare training, landscape, curvature and sharpness.
 
     python compare_normalizations.py                                       # all seven on 10,000 digits, one seed
     python compare_normalizations.py --norms batch none --subset 2000 --epochs 2
     python compare_normalizations.py --seeds 0 1 2 --subset None --epochs 10        # error bars over seeds
     python compare_normalizations.py --dataset fashion-mnist --out output_fashion
 
-Norms: batch, layer (GroupNorm with one group), group (8 groups), rms, dyt (dynamic tanh), piecewise (learnable
-piecewise-linear squashing), none. The network is NormCNN, `train_classifier.py --model norm-cnn` trains it alone.
+The normalisation layers are batch, layer (GroupNorm with one group), group (8 groups), rms, dyt (dynamic tanh),
+piecewise (a learnable piecewise-linear function) and none. The network is NormCNN;
+`train_classifier.py --model norm-cnn` trains it alone.
 
-Writes into output: json/training_<norm>.json (history of every epoch), json/landscape_<norm>.json (the loss over a
-filter-normalised random plane), json/hessian_<norm>.json (eigenvalues, trace, density, sharpness), landscapes/,
-weights/ (checkpoints for the other scripts), figures/, and report.md with tables. Every result is kept with its recipe:
-run the command again and nothing is computed again, change a setting and only what depends on it is; a killed run goes
-on where it stopped. An estimate that did not converge is marked in the report and in the JSON; one that failed is
-named at the end as well, and the exit code is then 2.
-The defaults take about 35 minutes on two cores with nothing else to do, five for each normalisation (five were timed).
+The script writes into the folder output: json/training_<norm>.json (history of every epoch),
+json/landscape_<norm>.json (the loss over a filter-normalised random plane), json/hessian_<norm>.json (eigenvalues,
+trace, density and sharpness), landscapes/, weights/ (checkpoints for the other scripts), figures/, and report.md with
+tables. Every result is stored with its settings, so that the same command computes nothing again; after a change of a
+setting, only the results that depend on it are computed again. A run that was killed continues where it stopped. An
+estimate that did not converge is marked in the report and in the JSON files. An estimate that failed is named at the
+end as well, and the exit code is then 2. With the default settings, each normalisation takes about five minutes on two
+idle cores, so that all of them take about 35 minutes.
 """
 
 from pathlib import Path
@@ -36,9 +38,9 @@ def main(
     """Training, landscape, curvature and sharpness of one network under several normalisation layers.
 
     Args:
-        study: What is trained and measured.
+        study: Settings of the training and of the measurements.
         plane: The plane through the weights of every network, and the seed of the samples it is evaluated on.
-        evaluation: How it is evaluated; device, data folder and force hold for everything.
+        evaluation: The computation of the losses; device, data folder and force hold for everything.
         out: Folder for the results.
         figures: Draw figures; --no-figures only computes and reports.
     """

@@ -6,10 +6,11 @@
     python measure_curvature.py --which smallest --tol 0.01                 # the most negative eigenvalues
     python measure_curvature.py --operator ggn --relative-error 0.02 --no-plane
 
-Writes the eigenvalues, the trace, the density and measures of sharpness (.json), eigenvectors, probes and quadrature
-nodes (.npz), and figures: eigenvalues with the bars of their residuals, density on a logarithmic scale, sharpness, and
-the loss over the plane along the first two eigenvectors. Everything is of the training samples that --samples selects.
-What has not converged is printed, marked in the figure and flagged in the .json.
+The script writes the eigenvalues, the trace, the density and the measures of sharpness (.json), the eigenvectors, the
+probes and the quadrature nodes (.npz), and figures: the eigenvalues with bars of their residuals, the density on a
+logarithmic scale, the sharpness, and the loss over the plane along the first two eigenvectors. Everything is computed
+on the training samples that --samples selects. Estimates that have not converged are printed, and they are marked in
+the figures and in the .json files.
 """
 
 import functools
@@ -26,7 +27,7 @@ SAMPLES = 1000
 
 @dataclass(frozen=True)
 class Measured(cli.ChosenParameters):
-    """What is measured."""
+    """The measurements."""
 
     operator: Literal["hessian", "ggn"] = "hessian"
     """The Hessian, or its part without second derivatives of the network (Gauss-Newton)."""
@@ -74,14 +75,14 @@ def main(
     """Second derivatives of the loss at a checkpoint.
 
     Args:
-        evaluation: How losses are computed; method and tolerance are those of the plane.
+        evaluation: The computation of the losses; method and tolerance apply to the plane.
         subject: The trained network.
-        measured: What is measured.
-        curvature: How many eigenvalues are computed, and how closely trace and spectral density are estimated.
+        measured: The measurements.
+        curvature: The number of eigenvalues, and the precision of trace and spectral density.
         split: Data to measure on.
-        samples: Random samples to use (drawn from the seed); None is all, and so is the default if there are fewer.
+        samples: Number of random samples, drawn from the seed. None takes all, and so does a number above theirs.
         seed: Seed of samples, start vectors, probes and draws.
-        figures: Draw figures; --no-figures only computes.
+        figures: Draw figures; with --no-figures results are only computed.
         out: Folder for the results; those of another checkpoint stay, and the new ones get its name.
     """
     cli.check_seed(seed)

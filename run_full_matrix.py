@@ -4,14 +4,14 @@
     python run_full_matrix.py --include-circles --include-xor --include-gaussians
     python run_full_matrix.py --architectures medium deep-small --activations relu --seeds 0 1 2 3 4
     python run_full_matrix.py --noise 0.3 --epochs 200 --lr-step-size 100 --output-root reports/noisy
-    torchrun --nproc-per-node=2 run_full_matrix.py --jobs 1           # stacks dealt to several processes or machines
+    torchrun --nproc-per-node=2 run_full_matrix.py --jobs 1           # distributed over processes or machines
 
-Networks of one shape are trained together, with the numbers that each would have alone, to rounding. Writes a folder
-for each, dataset=.../arch=.../act=.../opt=.../seed=...: checkpoints/ (init.pth, mid_<epoch>.pth, final.pth),
-metrics.json (loss and accuracy of every epoch) and, last, summary.json (all settings). A run that is there with the
-same settings stays as it is; a half-written one, or one of other settings, is trained again; files of others are left
-alone. Networks whose training diverged are kept, but named at the end, and the exit code is then 2.
-Next: python run_probes_and_reports.py
+Networks of one shape are trained together, with the numbers that each would have alone, up to rounding. The script
+writes a folder dataset=.../arch=.../act=.../opt=.../seed=... for each network, with checkpoints/ (init.pth,
+mid_<epoch>.pth, final.pth), metrics.json (loss and accuracy of every epoch) and, last, summary.json (all settings). A
+folder that is complete and has the same settings is not trained again; any other one is. Files that this script did
+not write are not touched. Networks whose training diverged are kept, but named at the end, and the exit code is then
+2. The next step is `python run_probes_and_reports.py`.
 """
 
 import os
@@ -33,10 +33,10 @@ def main(
     """Train every network of the matrix that is not there yet.
 
     Args:
-        matrix: Which networks, on what, and how.
+        matrix: The networks, their data sets and their training.
         output_root: Folder for the folders of all runs.
-        device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
-        jobs: Processes, each with one thread; None is one for every core.
+        device: Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu.
+        jobs: Number of processes, each with one thread. None takes one for every core.
     """
     plans = matrix.plans()
     cli.check_count("jobs", jobs)

@@ -1,18 +1,19 @@
-"""Measure the loss landscape of every network of a matrix, draw it, and report what the numbers say.
+"""Measure and draw the loss landscape of every network of a matrix, and write reports that compare the numbers.
 
     python run_full_matrix.py && python run_probes_and_reports.py
     python run_probes_and_reports.py --experiments-root reports/noisy --figures-root reports/noisy/figures \\
         --reports-root reports/noisy
     python run_probes_and_reports.py --plane-resolution 41 --k 10 --sharpness sam keskar gaussian
-    torchrun --nproc-per-node=2 run_probes_and_reports.py --jobs 1    # runs dealt to several processes or machines
+    torchrun --nproc-per-node=2 run_probes_and_reports.py --jobs 1    # distributed over processes or machines
 
-Of every run: the line from the initial to the trained network (loss and accuracy; also layer-normalised), a random
-line and plane, eigenvalues, trace and spectral density of the Hessian, sharpness. Of every group of seeds: barriers on
-the line, after permutation alignment and on a Bezier curve; the paths of training in their PCA plane. Numbers go beside
-the runs (probes/, group/), figures into a folder of the same tree, and summary.md, depth_study.md, width_study.md,
-activation_study.md, optimizer_study.md, connectivity_study.md and index.html into the folder for reports. What is there
-of the same networks with the same settings is not made again; what a kill left half-written is. Networks that cannot be
-measured, or not wholly, are named in the reports and at the end, and the exit code is then 2.
+For every run, the script measures the line from the initial to the trained network (loss and accuracy; also
+layer-normalised), a random line and a random plane, the eigenvalues, the trace and the spectral density of the Hessian,
+and the sharpness. For every group of seeds, it measures the barriers on the line, after permutation alignment and on a
+Bezier curve, and projects the paths of training onto their PCA plane. Numbers are written into the folders of the runs
+(probes/, group/), figures into a folder of the same tree, and summary.md, depth_study.md, width_study.md,
+activation_study.md, optimizer_study.md, connectivity_study.md and index.html into the folder for reports. Complete
+results of the same networks with the same settings are not computed again. Networks that cannot be measured, or not
+completely, are named in the reports and at the end, and the exit code is then 2.
 """
 
 import os
@@ -36,12 +37,12 @@ def main(
     """Probes, figures and reports of the networks that run_full_matrix.py trained.
 
     Args:
-        probes: What is measured.
+        probes: The measurements.
         experiments_root: Folder with the folders of all runs.
         figures_root: Folder for the figures.
         reports_root: Folder for the reports.
-        device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
-        jobs: Processes, each with one thread; None is one for every core.
+        device: Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu.
+        jobs: Number of processes, each with one thread. None takes one for every core.
     """
     probes.check()
     cli.check_count("jobs", jobs)

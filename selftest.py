@@ -1,10 +1,10 @@
-"""Compare the toolkit with exact answers, on your own machine and device.
+"""Compare results of the toolkit with exact answers, on your own machine and device.
 
     python selftest.py                      # everything, under a minute on two cores
     python selftest.py --quick              # without the checks that repeat an evaluation many times
     python selftest.py --device cuda        # on a GPU
 
-Prints what was compared with what and how far off it is, writes all of it as JSON, and exits with 1 if a check fails.
+The script prints every comparison and its error, writes all of them as JSON, and exits with code 1 if a check fails.
 """
 
 import sys
@@ -19,7 +19,7 @@ def main(device: str = "auto", quick: bool = False, out: Path = Path("selftest.j
     """Run the exact-answer suite.
 
     Args:
-        device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
+        device: Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu.
         quick: Leave out the checks that repeat an evaluation many times.
         out: JSON file with every comparison.
     """

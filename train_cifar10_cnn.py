@@ -1,12 +1,12 @@
-"""Train a small convolutional network on CIFAR-10 and keep its best epoch in a checkpoint.
+"""Train a small convolutional network on CIFAR-10, and keep its best epoch in a checkpoint.
 
     python train_cifar10_cnn.py                             # 50 epochs; 73-74 % on the original pixels
     python train_cifar10_cnn.py --epochs 1 --limit 5000     # a quick look
     python train_cifar10_cnn.py --dataset folder:images     # images/train/<class>/*, images/test/<class>/*
 
-The best epoch is the one with the highest accuracy on the test set. The checkpoint is replaced, whole, after
-the first epoch and after each better one. Training that was interrupted is resumed by the same command. Load the
-checkpoint again:
+The best epoch is the one with the highest accuracy on the test set. The checkpoint is replaced as a whole after the
+first epoch and after each better one. The same command resumes a training that was interrupted. The checkpoint is
+loaded with
 
     from landscape_lib import load_checkpoint
     checkpoint = load_checkpoint("cifar10_cnn_model.pth")   # .model (eval mode), .metadata
@@ -48,8 +48,8 @@ def main(
     """Train TinyCNN (SGD with momentum, cross-entropy) and save its best epoch as a checkpoint.
 
     Args:
-        dataset: Data set: cifar10, folder:PATH (PATH/train/<class>/*, PATH/test/<class>/*), mnist, mnist-5k,
-            fashion-mnist or digits.
+        dataset: Data set: cifar10, folder:PATH, mnist, mnist-5k, fashion-mnist or digits.
+            A folder holds images in PATH/train/<class>/ and PATH/test/<class>/.
         data_dir: Folder of the data sets, also for downloads.
         limit: Train on the first LIMIT samples only; the test set stays whole.
         epochs: Passes over the training data.
@@ -58,7 +58,7 @@ def main(
         momentum: Momentum of SGD.
         milestones: Epochs after which the learning rate falls to a tenth.
         seed: Seed of the initial weights and of the order of the samples.
-        device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
+        device: Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu.
         out: Checkpoint to write; an existing one is replaced.
     """
     training = Training(

@@ -1,4 +1,4 @@
-"""Train a ResNet, a VGG, NormCNN, a torchvision model or a network of your own, and keep checkpoints per epoch.
+"""Train a ResNet, a VGG, NormCNN, a torchvision model or a network of your own, and keep checkpoints of its epochs.
 
     python train_classifier.py                                          # ResNet-14 on Fashion-MNIST, 10 epochs
     python train_classifier.py --model resnet20 --no-shortcuts --dataset cifar10 --augment crop-flip --epochs 100
@@ -7,15 +7,16 @@
     python train_classifier.py --model nets/mine.py:build --dataset digits --name first-try
     python train_classifier.py --resume                                 # go on after a crash, to the same numbers
 
-Models: resnet14, resnet20, resnet32, resnet56, resnet110 (any resnet<6n+2>, of He et al. for CIFAR), vgg9, vgg11,
-vgg16, simplenet, mlp (shallow-small, shallow-wide, medium, deep-small, deep-large), norm-cnn (any of seven
-normalisations), tiny-cnn, linear-mnist, torchvision:NAME (resnet18, mobilenet_v3_small, ...; colour images), and
-FILE.py:FUNCTION: that file is run, and its function called with input_shape and classes if it takes them.
+The models are resnet14, resnet20, resnet32, resnet56, resnet110 (any resnet<6n+2>, of He et al. for CIFAR), vgg9,
+vgg11, vgg16, simplenet, mlp (shallow-small, shallow-wide, medium, deep-small, deep-large), norm-cnn (with any of seven
+normalisations), tiny-cnn, linear-mnist, torchvision:NAME (resnet18, mobilenet_v3_small, ...; for colour images), and
+FILE.py:FUNCTION: that file is run, and its function is called with input_shape and classes if it takes them.
 
-Writes into runs/<model>_<dataset>: epoch_000.pth (the initial weights), those of the epochs asked for and of the last
-(checkpoints for the landscape scripts), metrics.json (settings; losses, accuracies, learning rate and seconds of every
-epoch), and state.pth, from which --resume goes on. A folder that holds a run is never overwritten: without --resume
-it is refused, as is --resume without a run. On the CPU a resumed run ends with the same bits as one without a break.
+The script writes into runs/<model>_<dataset>: epoch_000.pth (the initial weights) and the checkpoints of the chosen
+epochs and of the last one, for the landscape scripts; metrics.json (settings; losses, accuracies, learning rate and
+seconds of every epoch); and state.pth, from which --resume continues. A folder that holds a run is never overwritten:
+without --resume it is refused, and so is --resume without a run. On the CPU, a resumed run gives the same bits as one
+without an interruption.
 """
 
 from dataclasses import asdict
@@ -49,18 +50,18 @@ def main(
     """Train a classifier (cross-entropy) and save checkpoints of its epochs.
 
     Args:
-        training: How it is trained.
-        network: What the network is made of.
-        model: Model by name, see above; the file of FILE.py:FUNCTION is run.
-        dataset: Data set: mnist, fashion-mnist, cifar10, mnist-5k, digits, folder:PATH, moons, circles, gaussians,
-            xor, or auto (all of MNIST if it is there or can be downloaded, otherwise mnist-5k, with a warning).
+        training: The training.
+        network: The network.
+        model: Name of the model, see above; THE FILE of FILE.py:FUNCTION IS RUN.
+        dataset: mnist, fashion-mnist, cifar10, mnist-5k, digits, folder:PATH, moons, circles, gaussians, xor or auto.
+            auto is all of MNIST if it is there or can be downloaded, otherwise mnist-5k, with a warning.
         data_dir: Folder of the data sets, also for downloads.
         limit: Train on the first LIMIT samples only; the test set stays whole.
-        device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
+        device: Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu.
         save_epochs: Epochs that get a checkpoint (0: before training), or all; the last one always does.
         out: Folder for the folders of all runs.
-        name: Folder of this run in it; None is <model>_<dataset>.
-        resume: Go on with the run in that folder after a crash; one that has ended stays as it is.
+        name: Name of the folder of this run. None stands for <model>_<dataset>.
+        resume: Continue the run in that folder after a crash; a finished run stays as it is.
     """
     cli.check_training(training, DEFAULTS)
     cli.check_count("limit", limit)

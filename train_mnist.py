@@ -1,12 +1,12 @@
-"""Train a linear classifier on MNIST and keep it in a checkpoint for the landscape scripts.
+"""Train a linear classifier on MNIST, and keep it in a checkpoint for the landscape scripts.
 
     python train_mnist.py                                   # all of MNIST, 10 epochs, 92-93 % on the test set
     python train_mnist.py --dataset mnist-5k                # 5,000 digits that need no download
     python train_mnist.py --dataset fashion-mnist --out fashion.pth
     python train_mnist.py --epochs 2 --limit 5000           # a quick look
 
-The model is always trained anew; the checkpoint is replaced, whole, when training has ended. Training that was
-interrupted is resumed by the same command. Load the checkpoint again:
+The model is always trained anew; the checkpoint is replaced as a whole at the end of training. The same command
+resumes a training that was interrupted. The checkpoint is loaded with
 
     from landscape_lib import load_checkpoint
     checkpoint = load_checkpoint("mnist_linear_model.pth")  # .model (eval mode), .metadata
@@ -47,15 +47,15 @@ def main(
     """Train a linear classifier on MNIST (SGD, cross-entropy) and save it as a checkpoint.
 
     Args:
-        dataset: Data set: mnist, mnist-5k, fashion-mnist, digits, cifar10, folder:PATH, or auto (all of MNIST
-            if it is there or can be downloaded, otherwise mnist-5k, with a warning).
+        dataset: Data set: mnist, mnist-5k, fashion-mnist, digits, cifar10, folder:PATH, or auto.
+            auto is all of MNIST if it is there or can be downloaded, otherwise mnist-5k, with a warning.
         data_dir: Folder of the data sets, also for downloads.
         limit: Train on the first LIMIT samples only; the test set stays whole.
         epochs: Passes over the training data.
         batch_size: Samples per step.
         lr: Learning rate of plain SGD.
         seed: Seed of the initial weights and of the order of the samples.
-        device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
+        device: Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu.
         out: Checkpoint to write; an existing one is replaced.
     """
     training = Training(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)

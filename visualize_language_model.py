@@ -1,4 +1,4 @@
-"""The loss around a language model: planes, basins along random directions, sharpness by kind of layer, one report.
+"""Measure the loss around a language model: planes, the basin along random directions, and the sharpness of its layers.
 
     python visualize_language_model.py                                  # trains a small GPT first, minutes on two cores
     python visualize_language_model.py --text novel.txt --steps 3000 --sequence-length 256
@@ -7,13 +7,14 @@
     python visualize_language_model.py --model FOLDER --dtype None --spill /tmp    # no copy, in its own precision
     torchrun --nproc-per-node=2 visualize_language_model.py             # shares the points of every grid
 
-Without --model a GPT of a million parameters learns to predict bytes of text, of which the last tenth is held out; its
-weights are recorded on the way, and an interrupted run goes on. With --model nothing is trained but adapters: it is a
-folder of the transformers library (safetensors; one that holds pickled files is refused), or one of adapters.
+Without --model, a GPT of a million parameters is trained to predict the bytes of a text, of which the last tenth is
+held out; its weights are recorded during training, and an interrupted run is continued. With --model, nothing is
+trained except adapters. A model is a folder of the transformers library with safetensors; a folder that holds pickled
+files is refused.
 
-Writes into language_model_results: language_model.points (the recorded weights), planes, paths and basin (.npz), layers
-and judgement (.json), their figures, and report.md: the numbers, how far to trust them, what a plane does not show.
-Run it twice and nothing is computed twice.
+The script writes into language_model_results: language_model.points (the recorded weights), planes, paths and basin
+(.npz), layers and judgement (.json), their figures, and report.md with the numbers, their reliability, and the limits
+of what a plane shows. A second run computes nothing again.
 """
 
 from functools import partial
@@ -35,10 +36,10 @@ def main(
     """Planes, basin and sharpness around a language model.
 
     Args:
-        choice: Which model, on which text.
-        view: What is measured around it.
-        network: The GPT that is trained where no model is named.
-        training: How it is trained, and adapters with their own number of steps.
+        choice: The model and the text.
+        view: The measurements.
+        network: The GPT that is trained if no model is named.
+        training: The training of the GPT, and of adapters with their own number of steps.
         out: Folder for the results; those of other models and texts stay.
         force: Train and compute again even if the same result is stored.
     """

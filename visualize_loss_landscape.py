@@ -6,11 +6,11 @@
     python visualize_loss_landscape.py --resolution 101 --log-scale --seed 7 --zoom 0.01
     python visualize_loss_landscape.py --minibatches 4 --batch-size 256 --direction-pairs 5
     python visualize_loss_landscape.py --from loss_landscape_results/loss_grid_train.npz --levels 50
-    python visualize_loss_landscape.py --html                             # also explorer.html, to look around in
+    python visualize_loss_landscape.py --html                             # also explorer.html, an interactive page
+    torchrun --nproc-per-node=2 visualize_loss_landscape.py               # shares the points among processes
 
-Writes contours, a 3-D surface and slices (.png), the numbers (.npz) and experiment_log.txt. A surface that is already
-there with the same recipe is only drawn again; an interrupted one is continued where it stopped. Several processes
-share the points: torchrun --nproc-per-node=2 visualize_loss_landscape.py ...
+The script writes contours, a 3-D surface and slices (.png), the values (.npz) and experiment_log.txt. A surface that
+is stored with the same settings is drawn again without a new computation, and an interrupted one is continued.
 """
 
 from dataclasses import dataclass, replace
@@ -23,18 +23,18 @@ from landscape_lib import cli
 
 @dataclass(frozen=True)
 class Choice:
-    """Which samples and how many planes."""
+    """The samples, and the number of planes."""
 
     budget: str | None = None
-    """Time for each surface, such as 60s or 10min, instead of --tolerance: chooses the number of samples and the
-    tolerance, balancing the errors of sampling and of interpolation."""
+    """Time for each surface, such as 60s or 10min, instead of --tolerance.
+    It chooses the number of samples and the tolerance so that sampling and interpolation err alike."""
     subset: int | None = None
     """Random samples of each split to use instead of all (drawn from the seed)."""
     minibatches: int = 0
-    """Also draw the loss of that many single mini-batches of --batch-size training samples, as a training step sees
-    it: BatchNorm by batch unless --batch-norm says otherwise."""
+    """Also draw the loss of that many single mini-batches of --batch-size training samples, as a training step sees it.
+    BatchNorm then uses the statistics of the batch unless --batch-norm says otherwise."""
     direction_pairs: int = 1
-    """Evaluate the training data on that many planes (seeds from --seed on); mean and spread."""
+    """Number of planes, with successive seeds from --seed on, whose mean and spread on the training data are drawn."""
 
     def check(self, plane: cli.PlaneChoice, evaluation: cli.Evaluation) -> None:
         """Refuse what cannot be used before anything is trained or evaluated."""
@@ -58,10 +58,10 @@ def main(
 
     Args:
         plane: The plane; with --range auto, its range is determined on the training data.
-        evaluation: How it is evaluated.
+        evaluation: The computation of the losses.
         subject: The trained network.
-        choice: On which samples, and on how many planes.
-        drawing: How it is drawn.
+        choice: The samples, and the number of planes.
+        drawing: The figures.
         out: Folder for the results; those of another checkpoint stay, and the new ones get its name.
         from_file: Draw a surface (.npz) that is already computed, and compute nothing.
     """

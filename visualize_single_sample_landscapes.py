@@ -4,9 +4,9 @@
     python visualize_single_sample_landscapes.py --checkpoint cifar10_cnn_model.pth --color-scale individual
     python visualize_single_sample_landscapes.py --indices 3 141 59 --split test --html
 
-All samples share the plane of visualize_loss_landscape.py (same seed, same directions), so that the mean of all
-single surfaces is the surface drawn there. Writes the tiles (.png, .pdf), the numbers of every sample (.npz), the
-chosen samples (.json), a log, and with --html a page to look around in.
+All samples share the plane of visualize_loss_landscape.py (the same seed and directions), so that the mean of the
+surfaces of all samples is the surface that it draws. The script writes the tiles (.png, .pdf), the losses of every
+sample (.npz), the chosen samples (.json), a log and, with --html, an interactive page.
 """
 
 from dataclasses import replace
@@ -33,13 +33,13 @@ def main(
 
     Args:
         plane: The plane.
-        evaluation: How it is evaluated.
+        evaluation: The computation of the losses.
         subject: The trained network.
-        split: Which samples to choose from.
+        split: The split that the samples are chosen from.
         samples: Number of random samples (drawn from the seed).
-        indices: These samples of the split instead of random ones.
-        color_scale: Colours from the smallest to the largest loss of all tiles, over the 2nd to 98th percentile of
-            all, or over each tile's own range.
+        indices: Indices of samples of the split that are drawn instead of random ones.
+        color_scale: Range of the colours: global, quantile or individual.
+            global is that of all tiles, quantile from their 2nd to 98th percentile, individual that of each tile.
         log_scale: Colours on a logarithmic scale.
         html: Also write a page with all surfaces and their images; it opens in a browser, also offline.
         out: Folder for the results; those of another checkpoint stay, and the new ones get its name.

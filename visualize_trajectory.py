@@ -1,4 +1,4 @@
-"""Where training went: its path in the plane in which it spread most, on the loss over that plane.
+"""Draw the path of training in its PCA plane, the plane of its largest variance, on the loss over that plane.
 
     python visualize_trajectory.py                                      # SimpleNet on 1,000 digits, 30 epochs
     python visualize_trajectory.py --seeds 1 2 3                        # three runs in one shared plane
@@ -7,15 +7,16 @@
     python visualize_trajectory.py --checkpoints runs/resnet14_fashion-mnist/*.pth --subset 500
     python visualize_trajectory.py --animate                            # also a GIF, and an MP4 where ffmpeg is there
 
-Records the parameters after every epoch, finds their two principal components, evaluates the loss over that plane in a
-range that covers the path, and projects the path onto it. A plane has two dimensions and training has thousands: the
-figures say how far off the plane each point lies, and show its true loss beside that of its shadow on the surface.
+The script records the parameters after every epoch, computes their two principal components, evaluates the loss over
+the plane of these components in a range that covers the path, and projects the path onto it. A plane has two
+dimensions, while training has thousands: the figures show the distance of each point from the plane, and its true loss
+beside the loss of its projection.
 
-Writes into trajectory_results: trajectory_<run>.npz and .points (the recorded parameters), trajectory_surface.npz,
-trajectory_contour.png, trajectory_losses.png, loss_landscape.html (3-D, turns in the browser, needs no network),
-before_after.png (one random plane at initialisation and after training) with its two .npz, trajectory_log.txt. With
---checkpoints those of one folder are one run, in the order of their epochs. A run that is recorded already with the
-same settings is not trained again.
+The script writes into trajectory_results: trajectory_<run>.npz and .points (the recorded parameters),
+trajectory_surface.npz, trajectory_contour.png, trajectory_losses.png, loss_landscape.html (interactive and in 3-D, also
+offline), before_after.png (one random plane at initialisation and after training) with its two .npz, and
+trajectory_log.txt. The files of --checkpoints that are in one folder are one run, in the order of their epochs. A run
+that is recorded with the same settings is not trained again.
 """
 
 from dataclasses import dataclass, replace
@@ -41,9 +42,11 @@ class PathPlane(cli.ChosenParameters):
     margin: float = 0.2
     """Space around the path, as a share of its extent."""
     tolerance: float | Literal["noise"] | None = None
-    """Interpolate where errors stay below this share of the loss (0.01), or a third of its standard error (noise)."""
+    """Interpolate some points, with errors below this share of the loss, such as 0.01.
+    noise: with errors below a third of the standard error of the loss."""
     batch_norm: Literal["batch", "recalibrate"] | None = None
-    """Statistics of BatchNorm layers at every point: re-estimated on the data (default), or of each batch."""
+    """Statistics of BatchNorm layers: recalibrate (estimated from all samples at every point; default), or batch.
+    batch takes those of each batch."""
 
     def check(self) -> None:
         """Refuse planes that cannot be evaluated."""
@@ -87,15 +90,15 @@ def main(
     """The path of one or more training runs in its PCA plane, on the loss over that plane.
 
     Args:
-        training: How the runs are trained.
-        network: What the network is made of.
-        source: Which runs.
-        plane: The plane.
-        drawing: How it is drawn.
-        loss: cross_entropy, mse, language_model, model (the loss that the network returns), or FILE.py:FUNCTION of
-            (model, batch), which the paths are drawn on; THAT FILE IS RUN.
+        training: The training of the runs.
+        network: The network.
+        source: The runs.
+        plane: The planes.
+        drawing: The figures.
+        loss: cross_entropy, mse, language_model, model (the loss that the network returns), or FILE.py:FUNCTION.
+            That function takes (model, batch), see `objective`; THAT FILE IS RUN.
         subset: Random samples of the training data to evaluate on, instead of all.
-        device: auto (the first there of cuda, mps, cpu), cpu, cuda, cuda:N or mps.
+        device: Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu.
         force: Train and compute again even if the same result is stored.
         out: Folder for the results; those of other networks stay, and the new ones get their names.
     """

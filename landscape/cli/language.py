@@ -47,22 +47,22 @@ class LanguageChoice:
     """The model, and the text on which its loss is evaluated."""
 
     model: str | None = None
-    """Folder of a model of the transformers library (safetensors) or, if this machine is online, its name on the model
-    hub. None trains a small GPT on the text."""
+    """Folder of a model of the transformers library (safetensors); on a machine that is online, its name on the hub.
+    None trains a small GPT on the text."""
     text: Path | None = None
     """Text file in UTF-8, whose last tenth is held out. None takes the help topics of pydoc, which every Python has."""
     tokens: int = 4096
-    """Number of tokens of the training text, and of the held-out text, on which the loss is evaluated; it is rounded
-    down to whole sequences."""
+    """Number of tokens of the training text, and of the held-out text, on which the loss is evaluated.
+    It is rounded down to whole sequences."""
     sequence_length: int | None = None
-    """Number of tokens in a sequence. None stands for 128, or for the largest number that the model accepts if that is
-    smaller."""
+    """Number of tokens in a sequence.
+    None stands for 128, or for the largest number that the model accepts if that is smaller."""
     parameters: tuple[str, ...] = ()
-    """Parameters that are moved: patterns of names, or one of trainable, attention, mlp, embedding, head. If none are
-    given, all parameters except biases and normalisation layers are moved."""
+    """Parameters that are moved: patterns of names, or one of trainable, attention, mlp, embedding, head.
+    If none are given, all parameters except biases and normalisation layers are moved."""
     lora: str | None = None
-    """Rank of adapters (LoRA) to train on the text, or a folder of trained adapters; the loss is then drawn over a
-    plane of the adapters as well."""
+    """Rank of adapters (LoRA) to train on the text, or a folder of trained adapters.
+    The loss is then drawn over a plane of the adapters as well."""
     adapter_steps: int = ADAPTER_STEPS
     """Number of training steps of the adapters."""
     dtype: Literal["float32", "float64"] | None = "float32"
@@ -129,11 +129,11 @@ class LanguageView:
     resolution: int = 15
     """Number of grid points along each axis of every plane; it must be odd."""
     tolerance: float | None = None
-    """Interpolate a part of the points of every plane, with errors up to this share of the loss, such as 0.01. None
-    evaluates all points."""
+    """Interpolate a part of the points of every plane, with errors up to this share of the loss, such as 0.01.
+    None evaluates all points."""
     edge: float = 1.0
-    """Rise of the training loss at the edge of the random plane, in nats per token; it determines the range of the
-    plane."""
+    """Rise of the training loss at the edge of the random plane, in nats per token.
+    It determines the range of the plane."""
     directions: int = 20
     """Number of random directions in which the size of the basin is measured."""
     rise: float = 0.1
@@ -141,7 +141,7 @@ class LanguageView:
     draws: int = 3
     """Number of pairs of random perturbations of each layer, for the sharpness."""
     judged: int = 8
-    """Number of sequences on which the curvature in the random plane is compared with the curvature in all directions;
+    """Number of sequences on which the curvature in the random plane is compared with that in all directions.
     0 skips the comparison."""
 
     def check(self) -> None:

@@ -18,7 +18,7 @@ def wrote(path: Path) -> None:
 
 @contextlib.contextmanager
 def advised(advice: str) -> Iterator[None]:
-    """Add ``advice``, which may name options, to errors of the library, which name none."""
+    """Add ``advice``, which may name options, to every InputError of the library; its own messages name none."""
     try:
         yield
     except InputError as error:

@@ -4,7 +4,9 @@ import contextlib
 import functools
 import io
 import re
+import shutil
 import sys
+import textwrap
 import traceback
 import warnings
 from collections.abc import Callable
@@ -84,15 +86,25 @@ def _parsed(main: Callable[..., None], arguments: list[str]) -> Callable[[], Non
     def bound(*values: object, **options: object) -> Callable[[], None]:
         return functools.partial(main, *values, **options)
 
-    manual = sys.modules[main.__module__].__doc__
+    if not {"-h", "--help"}.isdisjoint(arguments):
+        print(_wrapped(sys.modules[main.__module__].__doc__ or "") + "\n")
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(bound, args=arguments, description=manual, config=(tyro.conf.OmitArgPrefixes,))
+            return tyro.cli(bound, args=arguments, description="", config=(tyro.conf.OmitArgPrefixes,))
     except SystemExit as stop:
         if not stop.code:
             raise
         raise InputError(_in_one_line(errors.getvalue())) from None
+
+
+def _wrapped(manual: str) -> str:
+    """The paragraphs of ``manual`` in lines as wide as the terminal, which tyro does not wrap; examples as they are."""
+    width = shutil.get_terminal_size().columns
+    paragraphs = re.split(r"\n\n", manual.strip())
+    return "\n\n".join(
+        text if text.startswith("    ") else textwrap.fill(text, width, break_on_hyphens=False) for text in paragraphs
+    )
 
 
 def _in_one_line(text: str) -> str:

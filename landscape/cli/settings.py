@@ -63,13 +63,13 @@ class Subject:
     checkpoint: Path = DEFAULT_CHECKPOINT
     """Trained model (.pth); the default one is trained first if it is missing."""
     state: Path | None = None
-    """Weights of your own network instead: a state dict, a Lightning .ckpt, safetensors, or an archive of torch.export;
-    needs --model and --data."""
+    """Weights of your own network instead; needs --model and --data.
+    The file is a state dict, a Lightning .ckpt, safetensors, or an archive of torch.export."""
     model: str | None = None
     """FILE.py:FUNCTION that builds the network, if it is your own; THAT FILE IS RUN."""
     data: str | None = None
-    """FILE.py:FUNCTION that returns (training data, test data) of your own, normalised as the network needs them, as
-    tensors, data sets or DataLoaders; THAT FILE IS RUN."""
+    """FILE.py:FUNCTION that returns (training data, test data) of your own; THAT FILE IS RUN.
+    The data are tensors, data sets or DataLoaders, normalised as the network needs them."""
     accept_mismatch: bool = False
     """Continue even if the network does not have the test loss and accuracy that are stored in its checkpoint."""
 
@@ -87,8 +87,8 @@ class ChosenParameters:
     """The parameters that a script moves or differentiates."""
 
     parameters: tuple[str, ...] = ()
-    """Only these parameters: patterns of names such as "layer3.*", trainable, or attention, mlp, embedding, head or
-    norm, where the names tell; all by default."""
+    """Only these parameters, instead of all: patterns of names such as "layer3.*", or trainable.
+    attention, mlp, embedding, head and norm choose layers of that kind, where the names of a network tell them."""
 
     @property
     def chosen(self) -> tuple[str, ...] | None:
@@ -189,20 +189,20 @@ class Evaluation:
     compile: Literal["auto", "always", "never"] = "auto"
     """Compile the forward pass: auto does so where it is known, or likely, to save more time than it takes."""
     tolerance: float | Literal["noise"] | None = None
-    """Interpolate some points with errors below this share of the loss (0.01), or a third of its standard error
-    (noise)."""
+    """Interpolate some points, with errors below this share of the loss, such as 0.01.
+    noise: with errors below a third of the standard error of the loss."""
     batch_norm: Literal["running", "batch", "recalibrate"] | None = None
-    """Statistics of BatchNorm layers: running (those of training; default), of each batch, or recalibrate (estimated
-    from all samples at every point)."""
+    """Statistics of BatchNorm layers: running (those of training; default), batch, or recalibrate.
+    batch takes those of each batch; recalibrate estimates them from all samples at every point."""
     precision: Literal["full", "tf32", "bf16"] = "full"
     """Forward passes in float32 (full), or faster in tf32 (CUDA) or bf16, whose error is measured."""
     batch_size: int | None = None
     """Samples of a mini-batch, or of each batch for --batch-norm batch (None: 256); otherwise chosen by timing."""
     loss: str = CROSS_ENTROPY
-    """cross_entropy, mse, language_model, model (the loss that the network returns), or FILE.py:FUNCTION of (model,
-    batch), see `objective`; THAT FILE IS RUN."""
+    """cross_entropy, mse, language_model, model (the loss that the network returns), or FILE.py:FUNCTION.
+    That function takes (model, batch), see `objective`; THAT FILE IS RUN."""
     device: str = "auto"
-    """auto (the first available of cuda, mps and cpu), cpu, cuda, cuda:N or mps."""
+    """Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu."""
     data_dir: Path = Path("data")
     """Folder of the data sets, also for downloads."""
     force: bool = False

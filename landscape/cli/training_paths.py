@@ -48,11 +48,11 @@ class PathSource:
     """The training runs to draw; several runs share one plane."""
 
     model: str | None = None
-    """Name of the model, as for train_classifier.py, or FILE.py:FUNCTION, which runs that file. None stands for
-    simplenet, or for the model of the checkpoints."""
+    """Name of the model, as for train_classifier.py, or FILE.py:FUNCTION; THAT FILE IS RUN.
+    None stands for simplenet, or for the model of the checkpoints."""
     dataset: str = "auto"
-    """Data set: mnist, fashion-mnist, cifar10, mnist-5k, digits, folder:PATH, or auto (all of MNIST if it is there or
-    can be downloaded, otherwise mnist-5k, with a warning)."""
+    """Data set: mnist, fashion-mnist, cifar10, mnist-5k, digits, folder:PATH, or auto.
+    auto is all of MNIST if it is there or can be downloaded, otherwise mnist-5k, with a warning."""
     data_dir: Path = Path("data")
     """Folder of the data sets, also for downloads."""
     limit: int | None = 1000
@@ -66,11 +66,11 @@ class PathSource:
     checkpoints: tuple[Path, ...] = ()
     """Draw these checkpoints, at least three, instead of training; checkpoints in one folder are one run."""
     state: tuple[Path, ...] = ()
-    """Draw weights of your own network instead, in this order: state dicts, Lightning .ckpt, safetensors, archives of
-    torch.export; needs --model and --data."""
+    """Draw weights of your own network instead, in the order of these files; needs --model and --data.
+    A file is a state dict, a Lightning .ckpt, safetensors, or an archive of torch.export."""
     data: str | None = None
-    """FILE.py:FUNCTION that returns (training data, test data) of your own, for --state or --checkpoints; THAT FILE IS
-    RUN."""
+    """FILE.py:FUNCTION that returns (training data, test data) of your own, for --state or --checkpoints.
+    THAT FILE IS RUN."""
     accept_mismatch: bool = False
     """Continue even if the last checkpoint does not have the test loss and accuracy that are stored in it."""
 

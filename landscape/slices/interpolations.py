@@ -85,6 +85,9 @@ def three_point_plane(
 
     The directions b - a and c - a are not made orthogonal; their cosine is in the metadata of every surface. Buffers
     and ``parameters`` are treated as on an `interpolation_line`.
+
+    Raises:
+        InputError: The points do not belong to one network, or they lie on one line.
     """
     ends = _Ends.of((a, b, c), ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)), parameters)
     directions = tuple(whole_step(towards, ends.origin) for towards in ends.differences)

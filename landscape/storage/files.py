@@ -21,6 +21,9 @@ def make_folder(path: str | Path) -> Path:
     """Create ``path`` with its parents if it is missing, and check that a file can be written in it.
 
     Temporary files that a killed process left in it an hour ago or earlier are removed.
+
+    Raises:
+        InputError: The folder cannot be created, or no file can be written in it.
     """
     path = Path(path)
     try:

@@ -55,8 +55,8 @@ class Training:
     label_smoothing: float = 0.0
     """Share of the target probability that is spread evenly over all classes, in the training loss only."""
     schedule: Schedule = None
-    """Learning rate: constant, step (multiplied by gamma after each milestone) or cosine (falls towards zero, epoch by
-    epoch); None means step if there are milestones, else constant."""
+    """Learning rate: constant, step (multiplied by gamma after each milestone) or cosine (falls to zero by epochs).
+    None means step if there are milestones, else constant."""
     milestones: tuple[int, ...] = ()
     """Epochs after which the learning rate is multiplied by gamma, for the schedule step."""
     gamma: float = 0.1

@@ -69,8 +69,8 @@ class Matrix:
     """Every architecture with every activation, optimizer, data set and seed."""
 
     architectures: tuple[str, ...] = tuple(VARIANTS)
-    """Architectures, as hidden layers x units: shallow-small 1 x 50, shallow-wide 1 x 500, medium 2 x 100, deep-small
-    4 x 100, deep-large 4 x 250."""
+    """Architectures, see the list of their hidden layers and units.
+    shallow-small is 1 x 50, shallow-wide 1 x 500, medium 2 x 100, deep-small 4 x 100, and deep-large 4 x 250."""
     activations: tuple[Literal["relu", "tanh", "gelu"], ...] = ("relu", "tanh", "gelu")
     """Activation functions."""
     optimizers: tuple[Literal["sgd", "adam"], ...] = ("sgd", "adam")

@@ -21,8 +21,8 @@ class NormalizationStudy:
     norms: tuple[Normalization, ...] = NORMALIZATIONS
     """Normalisation layers to compare."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds of the initial weights, the order of samples and dropout; one network is trained for each seed, and two or
-    more seeds give error bars."""
+    """Seeds of the initial weights, the order of samples and dropout.
+    One network is trained for each seed; two or more seeds give error bars."""
     dataset: str = "mnist"
     """Data set: mnist, fashion-mnist, mnist-5k, digits, ... (see train_classifier.py)."""
     subset: int | None = 10_000
@@ -38,8 +38,8 @@ class NormalizationStudy:
     momentum: float = 0.9
     """Momentum of SGD."""
     target_loss: float = 0.3
-    """Training loss that defines the training speed: the report counts the steps until the mean loss of 20 successive
-    batches is at most this value."""
+    """Training loss that defines the training speed.
+    The report counts the steps until the mean loss of 20 successive batches is at most this value."""
     samples: int = 500
     """Number of training samples for the landscapes, the same for every network."""
     curvature_samples: int = 200
