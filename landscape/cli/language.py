@@ -66,11 +66,13 @@ class LanguageChoice:
     adapter_steps: int = ADAPTER_STEPS
     """Number of training steps of the adapters."""
     dtype: Literal["float32", "float64"] | None = "float32"
-    """Floating-point type of the forward passes; losses are averaged in float64. None keeps that of the parameters of
-    a given model, such as bfloat16: points are computed in float32 and rounded to it, and curvature is left out."""
+    """Floating-point type of the forward passes; losses are averaged in float64.
+    None keeps the type of the parameters of a given model, such as bfloat16.
+    Points are then computed in float32 and rounded to it, and curvature is left out."""
     spill: Path | None = None
-    """Folder for a large model, which is then moved itself instead of a copy: its own weights and the directions lie
-    there while it is evaluated. Curvature and the sharpness of layers, which take copies, are left out."""
+    """Folder for a large model, which is then moved itself instead of a copy.
+    Its own weights and the directions are stored there while it is evaluated.
+    Curvature and the sharpness of layers, which need copies, are left out."""
     device: str = "auto"
     """Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu."""
 
