@@ -9,10 +9,16 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["STOPPED", "await_script", "begin_script"]
+__all__ = ["STOPPED", "await_script", "begin_script", "is_script"]
 
 STOPPED = "Stopped by Ctrl-C; files already written are whole."
 SCRIPTS = Path(__file__).resolve().parents[2]  # the folder of the scripts beside the package
+
+
+def is_script() -> bool:
+    """Whether a script beside the package is running in this process."""
+    started = getattr(sys.modules.get("__main__"), "__file__", None)
+    return bool(started and Path(started).resolve().parent == SCRIPTS and not multiprocessing.parent_process())
 
 
 def await_script() -> None:
@@ -20,10 +26,7 @@ def await_script() -> None:
 
     An exception could be swallowed by the imports of other packages, or be printed with a long traceback.
     """
-    started = getattr(sys.modules.get("__main__"), "__file__", None)
-    if not started or Path(started).resolve().parent != SCRIPTS or multiprocessing.parent_process():
-        return
-    ours = threading.current_thread() is threading.main_thread()
+    ours = is_script() and threading.current_thread() is threading.main_thread()
     if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 

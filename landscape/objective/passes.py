@@ -25,6 +25,7 @@ class Proofs:
     """Results of checks of a network, shared by all copies of its objective."""
 
     unwritten: bool = True  # no pass has written into samples of which it gets no copies
+    threads: tuple[float, int] | None = None  # when the number of torch's threads was chosen, and which
     twins: bool | None = None  # whether copies of the network do not influence each other; None if not yet checked
 
 

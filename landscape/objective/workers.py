@@ -3,6 +3,7 @@
 import itertools
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from typing import Any
@@ -14,9 +15,11 @@ from landscape.objective.objectives import Objective
 from landscape.objective.structure import is_plain
 from landscape.objective.twins import are_independent
 from landscape.runtime import started_threads
+from landscape.runtime.threads import faster_count
 
 __all__ = ["Team"]
 
+TRIED_EVERY = 10.0  # seconds: other processes come and go
 MOST = 4  # more Python threads would wait for each other between the operations of torch
 
 
@@ -26,7 +29,8 @@ class Team:
     Two threads with one core each are faster than one thread that divides every operation between two cores, because
     the operations of small networks are too short for that. If batches cannot be divided (on an accelerator, for
     streamed samples, a callable loss that may keep state, BatchNorm statistics over all samples, or copies of the
-    network that share state), the team is one thread with all of torch's threads.
+    network that share state), the team is one thread with all of torch's threads, or with one where a pass takes less
+    time so: the operations may be short, or the machine busy.
     """
 
     def __init__(self, objective: Objective):
@@ -42,11 +46,13 @@ class Team:
         self.size = 1 if alone else min(self.threads, MOST, batches)
         if self.size > 1 and not _twins_are_independent(objective):
             self.size = 1
+        divided = self.threads // self.size
+        self.threads_each = _threads_of(objective) if self.size == 1 and objective.device.type == "cpu" else divided
         self.lock = threading.Lock()
         self.stopped = False
 
     def __enter__(self) -> "Team":
-        self.pool = started_threads(self.size, self.threads // self.size)
+        self.pool = started_threads(self.size, self.threads_each)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -68,6 +74,18 @@ class Team:
         """The largest batch size up to ``batch_size`` with which all members get the same number of batches."""
         batches = math.ceil(samples / batch_size)
         return math.ceil(samples / (math.ceil(batches / self.size) * self.size))
+
+
+def _threads_of(objective: Objective) -> int:
+    """The number of torch's threads with which the passes of ``objective`` take less time, tried now and then."""
+    proofs, now = objective.passes.proofs, time.monotonic()
+    if objective.network.in_place or objective.samples.tensors is None:  # a pass may take long, or read files
+        return torch.get_num_threads()
+    if proofs.threads is None or now - proofs.threads[0] > TRIED_EVERY:
+        with objective.arithmetic(), torch.no_grad():
+            _, batch = next(iter(objective.batches()))
+            proofs.threads = now, faster_count(lambda: objective.losses(batch))
+    return proofs.threads[1]
 
 
 def _twins_are_independent(objective: Objective) -> bool:

@@ -1,6 +1,5 @@
 """Distribution of tasks among the ranks of torchrun, and on each rank among processes."""
 
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -11,12 +10,10 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import TypeVar
 
-import torch
-
 from landscape.errors import InputError
 from landscape.runtime import ranks
 
-__all__ = ["one_thread", "run_tasks"]
+__all__ = ["run_tasks"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -73,14 +70,3 @@ def _begin() -> None:
 def _end_with(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Use one thread of torch inside the block; more would slow small networks down, and might change rounding."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

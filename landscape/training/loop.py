@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,9 +17,11 @@ from tqdm import tqdm
 from landscape.checks import check_choice, check_count, check_seed
 from landscape.datasets import Data
 from landscape.errors import InputError
+from landscape.points.tensors import as_float64
 from landscape.runtime import own_torch_state
 from landscape.runtime.devices import select_device
 from landscape.runtime.progress import progress_bar
+from landscape.runtime.threads import threads_for_training
 from landscape.training.augmentation import Augmentation
 from landscape.training.state import TrainingState
 
@@ -121,7 +123,9 @@ def fit(
     The metrics are lr; train_loss and train_accuracy, means over the mini-batches of the epoch as they were trained on
     (augmented, with label smoothing, the weights changing from step to step); and test_loss and test_accuracy, in eval
     mode after the epoch, without label smoothing. The order of the samples and the crops are drawn from the seed on
-    the CPU, so that they are the same on every device. ``model`` is left on the device and in eval mode.
+    the CPU, so that they are the same on every device. ``model`` is left on the device and in eval mode. Where the
+    forward pass of a batch takes fewer than a million multiplications, the CPU trains with one thread, see
+    `landscape.runtime.threads`.
 
     Args:
         model: Training starts from its present weights and changes them in place.
@@ -149,6 +153,8 @@ def fit(
     place, layout = select_device(device), _memory_format(model)
     model.to(place).to(memory_format=layout).eval()
     inputs, targets = train.inputs.to(place), train.targets.to(place)
+    there = replace(test, inputs=test.inputs.to(place), targets=test.targets.to(place))
+    threads = threads_for_training(model, inputs, training.batch_size)
     optimizer = make_optimizer(model.parameters(), training)
     generator = torch.Generator().manual_seed(training.seed)
     augment = Augmentation(training.augment, train, generator) if training.augment != "none" else None
@@ -158,7 +164,7 @@ def fit(
         saved = TrainingState(Path(state), identity, model, optimizer, generator)
     history = saved.restore() if saved else []
     if epoch_zero and on_epoch and not history:
-        on_epoch(0, model, _test_metrics(model, test, place))
+        on_epoch(0, model, _test_metrics(model, there, place))
 
     epochs_before, start = len(history), time.perf_counter()
     total, first = training.epochs * len(sizes), epochs_before * len(sizes)
@@ -173,9 +179,9 @@ def fit(
             title = f"epoch {epoch}, batch {{}} of {len(sizes)}"
             first = (epoch - 1) * len(sizes)
             after_step = partial(_call_on_step, on_step, model, first) if on_step else None
-            running = _train_epoch(model, batches, optimizer, training.label_smoothing, title, bar, after_step)
-            metrics = {"lr": lr, **running}
-            metrics |= _test_metrics(model, test, place)
+            with threads():
+                running = _train_epoch(model, batches, optimizer, training.label_smoothing, title, bar, after_step)
+                metrics = {"lr": lr, **running, **_test_metrics(model, there, place)}
             history.append(metrics)
             _report(epoch, training.epochs, metrics, (time.perf_counter() - start) / (epoch - epochs_before))
             if on_epoch:
@@ -198,19 +204,19 @@ def score(model: nn.Module, data: Data, *, device: str | torch.device = "auto") 
     place, layout = select_device(device), _memory_format(model)
     model.to(place)
     modes = {module: module.training for module in model.modules()}
-    loss, hits = 0.0, 0
+    loss, hits = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
     try:
         with torch.inference_mode():
             model.eval()
-            for positions in torch.arange(len(data)).split(SCORE_BATCH):
-                batch, labels = data.inputs[positions].to(place), data.targets[positions].to(place)
+            for part, own in zip(data.inputs.split(SCORE_BATCH), data.targets.split(SCORE_BATCH), strict=True):
+                batch, labels = part.to(place), own.to(place)
                 logits = model(batch.contiguous(memory_format=layout))
-                loss += F.cross_entropy(logits, labels, reduction="none").cpu().double().sum().item()
-                hits += (logits.argmax(1) == labels).sum().item()
+                loss = loss + as_float64(F.cross_entropy(logits, labels, reduction="none")).sum()
+                hits = hits + (logits.argmax(1) == labels).sum()
     finally:
         for module, training in modes.items():
             module.training = training
-    return {"loss": loss / len(data), "accuracy": hits / len(data)}
+    return {"loss": loss.item() / len(data), "accuracy": hits.item() / len(data)}
 
 
 def _call_on_step(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from landscape.runtime import ranks
 from landscape.runtime.progress import progress_bar
-from landscape.runtime.tasks import one_thread, run_tasks
+from landscape.runtime.tasks import run_tasks
+from landscape.runtime.threads import one_thread
 from landscape.storage.records import own_folder, whole_record
 from landscape.studies.matrix.figures import FIGURES, draw_group, draw_once, draw_run
 from landscape.studies.matrix.groups import probe_group

@@ -12,7 +12,8 @@ from landscape.datasets import Data, load_dataset
 from landscape.models import build_model
 from landscape.runtime import kept_random_state, ranks
 from landscape.runtime.progress import progress_bar
-from landscape.runtime.tasks import one_thread, run_tasks
+from landscape.runtime.tasks import run_tasks
+from landscape.runtime.threads import one_thread
 from landscape.storage.logs import write_json
 from landscape.storage.records import (
     EXACT,
