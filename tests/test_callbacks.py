@@ -35,7 +35,7 @@ def hugging_face(tmp_path):
     """train(callbacks, steps, resume) -> the network after it, trained from the same start with dropout."""
     transformers = pytest.importorskip("transformers")
 
-    def train(callbacks, steps=STEPS, resume=None):
+    def train(callbacks, steps=STEPS, resume=None, **settings):
         torch.manual_seed(0)
         network = transformers.GPT2LMHeadModel(
             transformers.GPT2Config(vocab_size=32, n_positions=8, n_embd=8, n_layer=1, n_head=2, eos_token_id=0)
@@ -43,10 +43,13 @@ def hugging_face(tmp_path):
         tokens = torch.randint(0, 32, (64, 8), generator=torch.Generator().manual_seed(1))
         arguments = transformers.TrainingArguments(
             str(tmp_path / "checkpoints"), max_steps=steps, per_device_train_batch_size=4, save_steps=10, seed=3,
-            report_to=[], use_cpu=True, disable_tqdm=True, logging_strategy="no", lr_scheduler_type="constant",
+            report_to=[], use_cpu=True, disable_tqdm=True, lr_scheduler_type="constant",
+            **{"logging_strategy": "no", **settings},
         )  # fmt: skip
         data = [{"input_ids": row, "labels": row} for row in tokens]
-        trainer = transformers.Trainer(network, arguments, train_dataset=data, callbacks=callbacks)
+        trainer = transformers.Trainer(
+            network, arguments, train_dataset=data, eval_dataset=data[:8], callbacks=callbacks
+        )  # fmt: skip
         trainer.train(resume_from_checkpoint=resume)
         return network
 
@@ -67,7 +70,27 @@ def test_the_trainer_of_hugging_face_is_recorded_and_trains_the_same(hugging_fac
     points = ll.RecordedPoints(path)
     torch.manual_seed(0)
     assert all(torch.equal(points[-1][name], value) for name, value in network.named_parameters())
+    assert not network._forward_hooks
     assert not torch.equal(points[0]["transformer.wte.weight"], points[1]["transformer.wte.weight"])
+
+
+def test_the_losses_of_the_trainer_of_hugging_face_are_those_it_logs(hugging_face, tmp_path):
+    transformers, logged = pytest.importorskip("transformers"), {}
+
+    class Logged(transformers.TrainerCallback):
+        def on_log(self, args, state, control, logs, **_):
+            if "loss" in logs:
+                logged[state.global_step] = logs["loss"]
+
+    settings = {"logging_strategy": "steps", "logging_steps": 1, "eval_strategy": "steps", "eval_steps": 2}
+    hugging_face([ll.TrajectoryRecorder(tmp_path / "run.points"), Logged()], 6, **settings)
+    losses = ll.RecordedPoints(tmp_path / "run.points").losses
+    assert losses[0] != losses[0]
+    # The Trainer logs four digits.
+    assert losses[1:] == pytest.approx([logged[step] for step in range(1, 7)], abs=1e-3) and len(set(losses[1:])) == 6
+    hugging_face([ll.TrajectoryRecorder(tmp_path / "sums.points")], 3, gradient_accumulation_steps=2)
+    losses = ll.RecordedPoints(tmp_path / "sums.points").losses
+    assert len(losses) == 4 and (losses != losses).all()
 
 
 def test_a_run_of_hugging_face_goes_on_after_its_checkpoint(hugging_face, tmp_path):
@@ -84,10 +107,10 @@ def test_a_run_of_hugging_face_goes_on_after_its_checkpoint(hugging_face, tmp_pa
     assert ll.pca_plane(found).recipe["parameters"] == ["attention"]
 
 
-@pytest.fixture
-def lightning_fit(tmp_path):
+@pytest.fixture(params=["lightning", "pytorch_lightning"])
+def lightning_fit(tmp_path, request):
     """fit(callbacks, steps, **settings) -> (trainer, module), trained from the same start with dropout."""
-    lightning = pytest.importorskip("lightning")
+    lightning = pytest.importorskip(request.param)
     generator = torch.Generator().manual_seed(0)
     data = TensorDataset(torch.randn(80, 4, generator=generator), torch.arange(80) % 2)
 
@@ -139,6 +162,16 @@ def test_several_batches_of_one_step_of_lightning_are_one_point(lightning_fit, t
     path = tmp_path / "run.points"
     lightning_fit([ll.TrajectoryRecorder(path)], 6, accumulate_grad_batches=2)
     assert ll.RecordedPoints(path).steps.tolist() == [*range(7)]
+
+
+def test_either_package_of_lightning_is_enough(tmp_path):
+    pytest.importorskip("pytorch_lightning")
+    code = (
+        "import sys, pytorch_lightning as pl, landscape_lib as ll\n"
+        f"recorder = ll.TrajectoryRecorder({str(tmp_path / 'a.points')!r})\n"
+        "assert callable(recorder.on_train_batch_end) and 'lightning.pytorch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=180, cwd=Path(__file__).parents[1])
 
 
 def test_what_is_no_hook_is_no_attribute(tmp_path):

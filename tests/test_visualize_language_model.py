@@ -224,13 +224,27 @@ def copied(folders, tmp_path, name="gpt2"):
     return folder
 
 
-@pytest.mark.parametrize("pickle", ["pytorch_model.bin", "optimizer.pt", "sub/weights.PKL"])
+@pytest.mark.parametrize("pickle", ["pytorch_model.bin", "more_weights.pt", "sub/weights.PKL"])
 def test_a_folder_with_pickled_files_is_refused(tmp_path, text, folders, capsys, pickle):
     folder = copied(folders, tmp_path)
     (folder / pickle).parent.mkdir(exist_ok=True)
     (folder / pickle).write_bytes(b"\x80\x04.")
     line = refused(capsys, "--model", folder, "--text", text, *SMALL, "--out", tmp_path / "out")
     assert f"holds pickled files ({pickle}), which can run code when they are loaded" in line
+
+
+def test_the_files_of_a_trainer_beside_safetensors_are_no_reason_to_refuse(tmp_path, folders):
+    folder = copied(folders, tmp_path)
+    for name in ("training_args.bin", "optimizer.pt", "rng_state_0.pth", "checkpoint-5/scheduler.pt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"\x80\x04.")
+    assert load_pretrained(folder).model.training is False
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    with pytest.raises(
+        ll.InputError, match=r"holds pickled files \(checkpoint-5/scheduler.pt, optimizer.pt, rng_state"
+    ):
+        load_pretrained(folder)
 
 
 def test_a_model_that_cannot_be_read_is_refused_in_one_line(tmp_path, text, folders, capsys):

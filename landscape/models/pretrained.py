@@ -1,6 +1,7 @@
 """Language models of the transformers library, from folders that cannot run code when they are loaded."""
 
 import contextlib
+import fnmatch
 import json
 import math
 import socket
@@ -25,6 +26,8 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")  # suff
 ADAPTERS = "adapter_config.json"  # what a folder of the peft library holds
 POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")  # names in configurations
 PATIENCE = 5.0  # seconds
+# What the Trainer of Hugging Face writes beside weights, and nothing here reads.
+TRAINER = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state*.pth")
 WHERE = "give a folder that save_pretrained wrote, or a name of the model hub where this machine is online"
 
 
@@ -163,8 +166,16 @@ def _base_of(folder: Path) -> str:
 
 
 def _refuse_pickles(folder: Path) -> None:
-    """Raise InputError for a folder with files that could run code when somebody loads them."""
-    pickled = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in PICKLES)
+    """Raise InputError for a folder with files that could run code when somebody loads them.
+
+    Those of a training run are no reason if the weights beside them are safetensors.
+    """
+    unread = TRAINER if any(folder.glob("*.safetensors")) else ()
+    pickled = sorted(
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.suffix.lower() in PICKLES and not any(fnmatch.fnmatchcase(path.name, pattern) for pattern in unread)
+    )
     if pickled:
         names = ", ".join(map(str, pickled[:3])) + ", ..." * (len(pickled) > 3)
         raise InputError(

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 __all__ = ["hook_of"]
 
 # Module that is imported if the loop is in use -> module of this folder with its callback.
-LOOPS = {"transformers.trainer_callback": "transformers", "lightning.pytorch": "lightning"}
+LOOPS = {
+    "transformers.trainer_callback": "transformers",
+    "lightning.pytorch": "lightning",
+    "pytorch_lightning": "lightning",
+}
 
 
 def hook_of(recorder: "TrajectoryRecorder", name: str) -> Any:

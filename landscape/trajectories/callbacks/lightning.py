@@ -1,13 +1,20 @@
-"""The callback of the Trainer of Lightning."""
+"""The callback of the Trainer of Lightning, in the package lightning or pytorch_lightning; their hooks are the same."""
 
+import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import Callback
-
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
     from landscape.trajectories.recording import TrajectoryRecorder
 
 __all__ = ["RecorderCallback"]
+
+PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+
+if not TYPE_CHECKING:  # from the package that the caller has imported; the other one may be absent
+    Callback = importlib.import_module(next(n for n in PACKAGES if n in sys.modules)).Callback
 
 
 class RecorderCallback(Callback):
