@@ -5,7 +5,9 @@ Every function whose name begins with "case_" is run; its result, or the text of
 
 import copy
 import hashlib
+import os
 import pickle
+import signal
 import sys
 import warnings
 from datetime import timedelta
@@ -116,7 +118,7 @@ def sharded(model, **options):
 def digest(model):
     """Of this rank's shards."""
     sha = hashlib.sha256()
-    for name, value in model.named_parameters():
+    for name, value in ll.parameters_of(model).items():
         sha.update(name.encode() + own_shard(value.detach()).contiguous().view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()
 
@@ -274,6 +276,44 @@ def case_stored(folder):
     return [kept(surface) for surface in surfaces]
 
 
+def case_gathered(_):
+    """The root of fully_shard keeps its parameters gathered after a pass of the caller's own."""
+    from torch.distributed.fsdp import fully_shard
+
+    model = fully_shard(network())
+    with torch.no_grad():
+        model(data()[0])
+        plane = ll.random_plane(model, seed=3)
+        model(data()[0])
+    return measured(model, data(), plane, **GRID)
+
+
+def case_wrapped(_):
+    """Layers whose activations are computed again in a backward pass."""
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+    from torch.distributed.fsdp import fully_shard
+
+    model = network()
+    model[2] = checkpoint_wrapper(model[2])
+    model = fully_shard(nn.Sequential(fully_shard(model[0]), model[1], fully_shard(model[2]), model[3], model[4]))
+    return measured(model, data(), ll.random_plane(model, seed=3), **GRID)
+
+
+def two_layers():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).eval()
+
+
+def case_parallel(_):
+    """Layers of which every rank computes a part, for the same batches."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+    mesh = init_device_mesh("cpu", (2,))
+    model = parallelize_module(two_layers(), mesh, {"0": ColwiseParallel(), "2": RowwiseParallel()})
+    return measured(model, data(), ll.random_plane(model, seed=3), **GRID)
+
+
 def case_documented(_):
     """The script of docs/language_models.md, in processes that know of each other already."""
     from torch.distributed.fsdp import fully_shard
@@ -363,8 +403,23 @@ def main(rank, size, folder):
             results[name] = case(folder)
         except Exception as error:
             results[name] = f"{type(error).__name__}: {error}"
+    if rank == 0:
+        results["killed"] = left_alone()
     (folder / f"{rank}.pickle").write_bytes(pickle.dumps(results))
-    distributed.destroy_process_group()
+    if rank == 1:
+        left_alone()
+
+
+def left_alone():
+    """What rank 0 is told where rank 1 is killed in the middle of an evaluation."""
+    model = sharded(network())
+    objective, plane, before = ll.objective(model, data(), batch_size=4), ll.random_plane(model, seed=3), digest(model)
+    if distributed.get_rank() == 1:
+        model[4].register_forward_hook(lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    try:
+        return f"gives {ll.evaluate(objective, plane, **GRID)}"
+    except ll.InputError as error:
+        return str(error), digest(model) == before
 
 
 if __name__ == "__main__":

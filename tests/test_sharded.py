@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def outcomes(tmp_path_factory):
         for rank in range(RANKS)
     ]
     try:
-        assert [process.wait(timeout=240) for process in processes] == [0] * RANKS
+        assert [process.wait(timeout=240) for process in processes] == [0, -signal.SIGKILL]  # see `left_alone`
     finally:
         for process in processes:
             process.kill()
@@ -251,6 +252,26 @@ def test_basin(results):
 def test_stored(results):
     assert np.array_equal(results[0]["loss"], results[1]["loss"])
     agree(results[0], network_alone())
+
+
+def test_gathered(results):
+    agree(results, network_alone())
+
+
+def test_wrapped(results):
+    agree(results, network_alone())
+
+
+def test_parallel(results):
+    model = sharded_ranks.two_layers()
+    plane = ll.random_plane(model, seed=3)
+    agree(results, alone(model, sharded_ranks.data(), plane, **sharded_ranks.GRID))
+    assert not results["metadata"]["sharded"]["shares_data"]
+
+
+def test_a_rank_that_is_killed_ends_the_others(outcomes):
+    message, restored = outcomes[0]["killed"]
+    assert restored and message.startswith("rank 0: another rank has ended (killed, or out of memory)")
 
 
 def test_documented(results):

@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -108,6 +109,31 @@ def test_what_has_no_parameters_of_its_own_is_refused(one_process):
         ll.InputError, match=r"'1\.weight' is on the meta device and has no values; load the model's we"
     ):
         ll.objective(accelerate.cpu_offload(make("mlp")), images())
+
+
+@pytest.mark.parametrize("how", [{}, {"copy": False, "dtype": None}])
+def test_networks_dispatched_by_accelerate_are_their_own(how):
+    accelerate = pytest.importorskip("accelerate")
+    model, data = make("mlp"), images()
+    expected = ll.evaluate(
+        ll.objective(model, data, device="cpu"), ll.random_plane(model, seed=3), resolution=3, progress=False
+    )
+    places = {name: "cpu" for name, _ in model.named_children()}
+    dispatched = accelerate.dispatch_model(make("mlp"), places, main_device="cpu", force_hooks=True)
+    before = {name: value.clone() for name, value in dispatched.state_dict().items()}
+    objective = ll.objective(dispatched, data, device="cpu", **how)
+    surface = ll.evaluate(objective, ll.random_plane(dispatched, seed=3), resolution=3, progress=False)
+    np.testing.assert_allclose(surface.loss, expected.loss, rtol=1e-6)
+    assert all(torch.equal(value, before[name]) for name, value in dispatched.state_dict().items())
+    assert any(hasattr(module, "_hf_hook") for module in dispatched.modules())
+
+
+def test_networks_offloaded_to_disk_are_refused_by_name(tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    model = accelerate.disk_offload(make("mlp"), tmp_path, execution_device=CPU)
+    for work in (ll.random_plane, ll.parameters_of, lambda net: ll.objective(net, images(), copy=False, dtype=None)):
+        with pytest.raises(ll.InputError, match="is on the meta device and has no values; load the model's weights"):
+            work(model)
 
 
 SHARDED = """
