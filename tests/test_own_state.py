@@ -1,7 +1,9 @@
 """Networks with weights and data of the user's own, in one command: what is read, what fits, and what is refused."""
 
+import io
 import re
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,10 @@ def build():
 
 def wide():
     return Net(classes=7)
+
+
+def no_loaders():
+    return open("nowhere.csv").read(), None
 
 
 def failing():
@@ -209,6 +215,18 @@ def test_exported_weights_of_every_type_are_read_to_the_bit_without_running_the_
 
 
 TABLE = b'{"w":{"dtype":"F32","shape":[9],"data_offsets":[0,4]}}'
+
+
+def test_archives_of_earlier_versions_of_torch_export_are_read(tmp_path):
+    weights = {"weight": torch.randn(2, 3), "bias": torch.randn(2)}
+    torch.save(weights, buffer := io.BytesIO())
+    with zipfile.ZipFile(tmp_path / "x.pt2", "w") as file:
+        file.writestr("serialized_exported_program.json", "{}")
+        file.writestr("serialized_state_dict.pt", buffer.getvalue())
+    loaded = ll.load_checkpoint(tmp_path / "x.pt2", model=nn.Linear(3, 2)).model
+    assert torch.equal(loaded.weight, weights["weight"]) and torch.equal(loaded.bias, weights["bias"])
+
+
 DAMAGED = {
     "safetensors": (struct.pack("<Q", len(TABLE)) + TABLE + bytes(4), "a damaged safetensors file"),
     "empty": (b"", "it is empty"),
@@ -322,7 +340,8 @@ def test_other_data_and_losses(mine, data, loss):
 
 
 WRONG = {
-    "build fails": ({"model": "mine.py:failing"}, ["mine.py, line 26: ZeroDivisionError: division by zero"]),
+    "build fails": ({"model": "mine.py:failing"}, ["mine.py, line 30: ZeroDivisionError: division by zero"]),
+    "data fails": ({"data": "mine.py:no_loaders"}, ["mine.py, line 26: FileNotFoundError", "returns the data"]),
     "no such function": ({"model": "mine.py:none"}, ["mine.py has no function 'none'"]),
     "other shapes": ({"model": "mine.py:wide"}, ["head.weight: [3, 5], not [7, 5]", "my.pt"]),
     "no targets": ({"data": "mine.py:inputs_only"}, ["the train data of mine.py:inputs_only give no targets", "[4]"]),
@@ -345,9 +364,10 @@ def test_what_cannot_be_used_is_one_line_before_any_work(mine, capsys, case):
     *trace, line = capsys.readouterr().err.splitlines()
     assert line.startswith("Error: ") and all(word in line for word in words), line
     assert not list(Path().rglob("*.npz"))
-    if case == "build fails":  # the traceback begins in the user's file
-        assert trace[0].startswith("Traceback") and "mine.py" in trace[1] and "1 / 0" in "".join(trace)
-        assert trace[-1] == "ZeroDivisionError: division by zero" and not any("landscape" in part for part in trace)
+    if case in ("build fails", "data fails"):  # the traceback begins in the user's file
+        code, last = ("1 / 0", "ZeroDivisionError") if case == "build fails" else ("nowhere.csv", "FileNotFoundError")
+        assert trace[0].startswith("Traceback") and "mine.py" in trace[1] and code in "".join(trace)
+        assert trace[-1].startswith(last) and not any("landscape" in part for part in trace)
     else:
         assert trace == []
 

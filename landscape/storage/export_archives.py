@@ -19,7 +19,7 @@ from landscape.escaping import one_line
 
 __all__ = ["is_export_archive", "read_export_archive"]
 
-TABLE = "_weights_config.json"
+TABLE = "_weights_config.json"  # the table of one program; the bytes of its weights are in the same folder
 WHOLE = "serialized_state_dict.pt"  # in archives of torch before 2.8: a state dict as torch.save writes it
 # The numbers of types in the tables, see ScalarType in torch/_export/serde/schema.py.
 DTYPES = {
@@ -41,14 +41,14 @@ def read_export_archive(content: bytes, path: Path) -> dict[str, Tensor]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
-            members = {name.partition("/")[2] if name.count("/") > 1 else name: name for name in file.namelist()}
-            if whole := [name for name in members.values() if name.endswith(WHOLE)]:
+            names = file.namelist()
+            if whole := [name for name in names if name.endswith(WHOLE)]:
                 return dict(torch.load(io.BytesIO(file.read(whole[0])), map_location="cpu", weights_only=True))
-            tables = [name for short, name in members.items() if short.endswith(TABLE)]
+            tables = [name for name in names if name.endswith(TABLE)]
             if len(tables) != 1:
                 raise InputError(f"{path} holds {len(tables)} exported programs; export the network alone")
             entries: dict[str, Any] = json.loads(file.read(tables[0]))["config"]
-            folder = tables[0].removesuffix(tables[0].rpartition("/")[2])
+            folder = tables[0].rpartition("/")[0]
             return {name: _tensor(entry, file, folder) for name, entry in entries.items()}
     except InputError:
         raise
@@ -60,7 +60,7 @@ def read_export_archive(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _tensor(entry: dict[str, Any], file: zipfile.ZipFile, folder: str) -> Tensor:
-    raw = file.read(folder + entry["path_name"])
+    raw = file.read(f"{folder}/{entry['path_name']}")
     if entry["use_pickle"]:
         loaded: Tensor = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
         return loaded
