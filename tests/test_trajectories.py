@@ -248,6 +248,14 @@ def test_losses_are_those_of_the_points_and_of_their_shadows_under_one_batch_nor
         ll.project(path, plane, running, progress=False)
 
 
+def test_without_an_objective_the_recorded_losses_are_kept(tmp_path):
+    path = points(4)
+    found = ll.project(recorded(tmp_path / "run.points", path, losses=[3.0, 2.0, 1.5, 1.0]), ll.pca_plane(path))
+    assert found.loss.tolist() == [3.0, 2.0, 1.5, 1.0] and np.isnan(found.shadow_loss).all()
+    with pytest.raises(ll.InputError, match="a plane with two directions"):
+        ll.project(path, ll.interpolation_line(*path[:2]))
+
+
 def test_a_local_plane_uses_the_running_statistics():
     torch.manual_seed(0)
     model = Net().double().eval()

@@ -1,4 +1,4 @@
-"""Lengths and angles of the directions of slices, and what half precision takes of their steps."""
+"""Lengths and angles of the directions of slices, and the share of their steps that is lost by rounding."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Rounding:
 def geometry_of(slice_: "Slice") -> dict[str, Any]:
     """Lengths of origin and directions, |direction| / |origin|, and the cosine between two directions.
 
-    For parameters in half precision also what rounding to it takes of a step of length one; None for others.
+    For parameters in half precision, "rounding" is the share of each direction that is lost by rounding; else None.
     """
     if slice_.draws:
         origin, lengths, between = _drawn_geometry(slice_)
