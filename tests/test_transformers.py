@@ -266,3 +266,36 @@ def test_kinds_of_layers_are_told_by_the_names_of_these_networks():
         names = {name for name, value in model.named_parameters() if value.any()}
         everything = set().union(*shares.values(), {name for name in names if "norm" in name.lower() or ".ln_" in name})
         assert {name for name in names if "pooler" not in name} <= everything
+
+
+@pytest.mark.parametrize("coefficient", [0.02, 1.0])
+@pytest.mark.parametrize("loss", ["model", lambda model, batch: model(**batch).loss])
+def test_the_balancing_loss_of_experts_is_refused_for_what_it_is(coefficient, loss):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    network = transformers.MixtralForCausalLM(
+        transformers.MixtralConfig(
+            vocab_size=32,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            num_local_experts=4,
+            num_experts_per_tok=2,
+            router_aux_loss_coef=coefficient,
+            output_router_logits=True,
+        )
+    ).eval()
+    tokens = torch.randint(0, 32, (24, 8), generator=torch.Generator().manual_seed(1))
+    data = {"input_ids": tokens, "labels": tokens}
+    with pytest.raises(ll.InputError, match=r"depends on the others of its batch.*balancing terms"):
+        ll.objective(network, data, loss=loss, device="cpu")
+    whole = ll.objective(network, data, loss=loss, device="cpu", whole_batch=True)
+    with torch.no_grad():
+        assert whole(ll.parameters_of(network)).mean().item() == pytest.approx(network(**data).loss.item(), rel=1e-6)
+    apart = ll.objective(network, data, loss="language_model", device="cpu", batch_size=5)  # without the balancing
+    with torch.no_grad():
+        logits = network(input_ids=tokens).logits[:, :-1].flatten(0, 1)
+    expected = torch.nn.functional.cross_entropy(logits, tokens[:, 1:].flatten()).item()
+    assert apart(ll.parameters_of(network)).mean().item() == pytest.approx(expected, rel=1e-5)

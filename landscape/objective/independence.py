@@ -342,7 +342,7 @@ def _adds_along_second_axis(trial: _Trial, name: str) -> bool:
     if mean.shape != whole.shape:
         return False
     size = _spread(whole) if trial.contract.forms[name] else float(whole.abs().mean())
-    return _difference(mean, whole, size) < UNPROVEN
+    return _difference(mean, whole, size) < EXACT[trial.passes.network.dtype]
 
 
 def _columns(columns: Tensor, tensor: Tensor) -> Tensor:
