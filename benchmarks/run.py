@@ -278,12 +278,15 @@ def run_ours(task: Task, data: ll.Data, resolution: tuple[int, int]) -> tuple[fl
 
 def plan(peer: Peer, work: Work, task: Task) -> list[tuple[float, float]]:
     """As many points around the middle of the grid as ``peer`` can evaluate in the time allowed for it."""
-    every = list(itertools.product(*(np.linspace(-1, 1, count).tolist() for count in work.resolution)))
-    middle = lambda count: every[(len(every) - count) // 2 :][:count]  # noqa: E731
-    first = timed(peer, task, middle(LEAST_POINTS))  # also warms up
+    first = timed(peer, task, middle_points(work, LEAST_POINTS))  # also warms up
     each = (first.last - first.first) / (first.points - 1)
-    count = min(len(every), max(LEAST_POINTS, int(work.seconds_a_peer / each)))
-    return middle(count)
+    return middle_points(work, max(LEAST_POINTS, int(work.seconds_a_peer / each)))
+
+
+def middle_points(work: Work, count: int) -> list[tuple[float, float]]:
+    """``count`` points around the middle of the grid, or all if there are fewer."""
+    every = list(itertools.product(*(np.linspace(-1, 1, count).tolist() for count in work.resolution)))
+    return every[max(0, len(every) - count) // 2 :][:count]
 
 
 def described(peer: Peer) -> dict:

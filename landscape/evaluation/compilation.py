@@ -37,20 +37,23 @@ class Compilation:
     """Compiles the passes of a team as ``policy`` says, and tells what came of it."""
 
     def __init__(self, policy: Policy):
-        self.policy = policy
+        self.policy = self.requested = policy
         self.chosen: Compiler | None = None
         self.records: dict[Compiler, Record] = {}  # of the compilers that were tried
         self.rejected: dict[str, str] = {}  # those that do not fit, with the reasons
+        self.seconds = 0.0  # of compiling, checks and timing
         self.graphs = self.folded = 0  # compiled graphs, and BatchNorm layers within weights of convolutions
         self.precision_error: float | None = None  # largest relative error of a mean loss in lower precision
+        self._settled: tuple[Arrangement, float] | None = None  # and the seconds that a point takes
 
     @property
     def description(self) -> dict[str, Any]:
         """Metadata of JSON types."""
         return {
-            "requested": self.policy,
+            "requested": self.requested,
             "compiler": self.chosen,
             "seconds": {name: record.seconds for name, record in self.records.items()},
+            "total_seconds": self.seconds,
             "speedup": {name: 1 / (1 - record.gain) for name, record in self.records.items()},
             "graphs": self.graphs,
             "folded_batch_norm": self.folded,
@@ -65,11 +68,27 @@ class Compilation:
         direct = [member for member in members if isinstance(member, Direct)]
         if self.policy == "never" or not seconds or not direct:
             return seconds
-        first, auto = direct[0], self.policy == "auto"
-        shared = first.arrangement.together > 1  # operations with other points, which is faster than to compile
-        if auto and (shared or seconds * len(coordinates) < WORTH):
+        shared = direct[0].arrangement.together > 1  # operations with other points, which is faster than to compile
+        if self.policy == "auto" and (shared or seconds * len(coordinates) < WORTH):
             return seconds
-        trial, times = _Trial(direct, coordinates, team), CompileTimes(first.objective, team.threads // team.size)
+        began = time.perf_counter()
+        best, least = self._settled or self._best(direct, coordinates, team, seconds)
+        arrange(members, best)
+        if best.compiler is not None:
+            self._settled = best, least
+        self.seconds += time.perf_counter() - began
+        return least
+
+    def end(self) -> None:
+        """Compile nothing more: compiled passes have failed."""
+        self.policy, self.chosen, self._settled = "never", None, None
+
+    def _best(
+        self, members: list[Direct], coordinates: Tensor, team: Team, seconds: float
+    ) -> tuple[Arrangement, float]:
+        """The fastest arrangement among those that are worth a trial, and the seconds that a point takes."""
+        first, auto = members[0], self.policy == "auto"
+        trial, times = _Trial(members, coordinates, team), CompileTimes(first.objective, team.threads // team.size)
         best, least = trial.before, seconds
         for compiler in COMPILERS:
             compiled = trial.compiled_by(compiler)
@@ -86,11 +105,10 @@ class Compilation:
             faster = seconds * (1 - record.gain)
             if faster < least or not (auto or best.compiler):
                 best, least = compiled, faster
-        arrange(members, best)
         self.chosen, self.precision_error = best.compiler, trial.precision_errors.get(best.compiler)
         made = first.programs.made_by(best.compiler)
         self.graphs, self.folded = len(made), sum(program.folded for program in made)
-        return least
+        return best, least
 
 
 class _Trial:

@@ -107,6 +107,8 @@ class Workers:
         if not self.evaluator.arrangement.is_plain:
             self.rejected[str(self.evaluator.settings)] = reason
             present = self.evaluator.arrangement
+            if present.compiler is not None:
+                self.compilation.end()
             simpler = Arrangement(self.objective.batch_size) if present.compiler is None else present.without_compiler()
             for member in self.members:
                 member.arrange(simpler)

@@ -70,7 +70,7 @@ class CompiledForward:
     """
 
     def __init__(self, objective: Objective, first: FirstOutputs | None, programs: Programs, compiler: Compiler):
-        if not objective.passes.are_pure or objective.passes.draws:
+        if not objective.passes.are_pure:
             raise NotApplicable("passes do more than to compute outputs from weights and inputs")
         self.objective, self.model, self.programs, self.compiler = objective, objective.model, programs, compiler
         self.first = None if first is None else first.first
