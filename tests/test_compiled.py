@@ -345,6 +345,16 @@ def test_inductor_compiles_a_transformer_and_leaves_torch_as_it_was(monkeypatch)
     assert config.save_config_portable() == before
 
 
+def test_outputs_keep_their_form_without_objects_that_are_no_tensors():
+    outputs = compiled.Outputs()
+    first, second = torch.zeros(2), torch.ones(3)
+    tensors = outputs.tensors({"logits": first, "cache": object(), "scale": 2.0, "rest": (None, second)})
+    assert tensors[0] is first and tensors[1] is second and len(tensors) == 2
+    again = outputs.of([second, first])
+    assert again["logits"] is second and again["rest"][1] is first
+    assert again["cache"] is None and again["scale"] == 2.0
+
+
 def test_programs_belong_to_shapes():
     target = ll.objective(make("cnn"), images(20), device="cpu")
     evaluator = Direct(target, ll.random_plane(target.model, seed=1).to(torch.float32))

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from landscape.objective.objectives import Objective
 
 __all__ = ["CompiledForward", "Programs", "cxx_compiler"]
 
+PLAIN, TENSOR = (bool, int, float, str), object()
 MOST = 4  # shapes of calls that are compiled: a loss may call its network several times
 
 
@@ -54,12 +55,36 @@ class Programs:
 class Program:
     """The compiled pass for calls of one shape: outputs from weights and inputs, without side effects."""
 
-    def __init__(self, parts: Parts, run: Callable[..., Any], structure: TreeSpec, folded: int):
-        self.constants, self.run, self.structure = parts.of_weights, run, structure
+    def __init__(self, parts: Parts, run: Callable[..., Any], outputs: "Outputs", folded: int):
+        self.constants, self.run, self.outputs = parts.of_weights, run, outputs
         self.folded = folded  # BatchNorm layers that the weights of convolutions take in
 
     def __call__(self, constants: list[Tensor], inputs: list[Tensor]) -> Any:
-        return tree_unflatten(list(self.run(*constants, *inputs)), self.structure)
+        return self.outputs.of(self.run(*constants, *inputs))
+
+
+class Outputs:
+    """What a pass gives, in the form that the network gives it, but without objects that are neither tensor nor plain.
+
+    A key-value cache, which no loss reads, is None.
+    """
+
+    def __init__(self) -> None:
+        self.leaves: list[Any] = []
+        self.structure: TreeSpec | None = None
+
+    def tensors(self, outputs: Any) -> list[Tensor]:
+        """The tensors of ``outputs``, whose form is kept."""
+        leaves, self.structure = tree_flatten(outputs)
+        plain = [leaf if isinstance(leaf, PLAIN) else None for leaf in leaves]
+        self.leaves = [TENSOR if isinstance(leaf, Tensor) else rest for leaf, rest in zip(leaves, plain, strict=True)]
+        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+    def of(self, tensors: Iterable[Tensor]) -> Any:
+        """Outputs of that form with other ``tensors``."""
+        values = iter(tensors)
+        leaves = [next(values) if leaf is TENSOR else leaf for leaf in self.leaves]
+        return tree_unflatten(leaves, self.structure) if self.structure else None
 
 
 class CompiledForward:
@@ -117,9 +142,9 @@ class CompiledForward:
         return [value.detach() for value in (*self.model.parameters(), *self.model.buffers())]
 
     def _captured(
-        self, given: list[Any], structure: TreeSpec, shared: int, notes: list[TreeSpec], weights: Any, inputs: Any
-    ) -> list[Any]:
-        """The pass as a function of ``weights`` and ``inputs``; ``notes`` get the structure of its output."""
+        self, given: list[Any], structure: TreeSpec, shared: int, outputs: Outputs, weights: Any, inputs: Any
+    ) -> list[Tensor]:
+        """The tensors in the output of the pass as a function of ``weights`` and ``inputs``."""
         values = iter(inputs[shared:])
         arguments, keywords = tree_unflatten(
             [next(values) if isinstance(value, Tensor) else value for value in given], structure
@@ -128,14 +153,11 @@ class CompiledForward:
         moved = {f"network.{name}": value for (name, _), value in zip(named, weights, strict=True)}
         replayed = contextlib.nullcontext() if self.first is None else self.first.replaying(inputs[:shared])
         with replayed:
-            outputs = functional_call(_Pass(self.model, self.method), moved, arguments, keywords)
-        flat, output_structure = tree_flatten(outputs)
-        notes.append(output_structure)
-        return flat
+            return outputs.tensors(functional_call(_Pass(self.model, self.method), moved, arguments, keywords))
 
     def _compile(self, function: Callable[..., Any], inputs: list[Tensor], threads: int) -> Program:
-        weights, notes = self._weights(), list[TreeSpec]()
-        graph = capture(functools.partial(function, notes), weights, inputs)
+        weights, outputs = self._weights(), Outputs()
+        graph = capture(functools.partial(function, outputs), weights, inputs)
         folded = fold_batch_norm(graph)
         if self.compiler == "onednn" and not fuse_convolutions(graph):
             raise NotApplicable("there is no convolution that oneDNN could fuse")
@@ -144,7 +166,7 @@ class CompiledForward:
         if self.compiler == "inductor":
             with self._without_autocast():
                 run = _by_inductor(parts, weights, inputs, threads)
-        return Program(parts, run, notes[-1], folded)
+        return Program(parts, run, outputs, folded)
 
     def _without_autocast(self) -> contextlib.AbstractContextManager[None]:
         """Where the casts of autocast, which are operations of the graph, are not repeated."""
