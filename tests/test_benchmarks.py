@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+from concurrent.futures import Future
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from networks import images, make, plain_losses
 from torch.nn import functional as F
 
 import landscape_lib as ll
-from benchmarks import run
+from benchmarks import memory, run
 from benchmarks.peers import PEERS, Task, Timing, missing, timed
 
 POINTS = [(-1.0, -1.0), (-1.0, 0.5), (0.0, 0.0), (0.3, -0.7)]
@@ -136,3 +137,42 @@ def row_of(lines, name):
 def test_targets_name_peers_that_exist():
     names = {peer.name for peer in PEERS} | {run.BEST}
     assert set(itertools.chain.from_iterable(work.asked for work in run.WORKS.values())) <= names
+
+
+class Inline:
+    """Stands for a pool of one process, and runs what is submitted in this one."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+def test_memory_and_time_in_place_are_written_with_the_table_drawn_from_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "ProcessPoolExecutor", Inline)
+    cases = [memory.Case("float32", way, 4, 16) for way in memory.WAYS] + [memory.Case("bfloat16", "in place", 2, 4)]
+    monkeypatch.setattr(memory, "CASES", cases)
+    memory.main(out=tmp_path, repeats=1, quick=True)
+    results = json.loads((tmp_path / "memory-quick.json").read_text())
+    text = (tmp_path / "memory-quick.md").read_text()
+    assert text == memory.markdown(results) + "\n" and "mean nothing" in text
+    half, whole = (next(c for c in results["cases"] if c["dtype"] == dtype) for dtype in ("bfloat16", "float32"))
+    assert 2 * half["model_bytes"] == whole["model_bytes"] > 0
+    for case in results["cases"]:
+        assert (case["seconds"] is None) == (case["way"] == "copy")
+        assert case["seconds"] is None or all(len(times) == 1 for times in case["seconds"].values())
+
+
+def test_rows_of_memory_are_in_multiples_of_the_weights_and_of_passes():
+    case = {"dtype": "float32", "way": "in place, spill", "sequences": 8, "tokens": 128, "model_bytes": 100}
+    case |= {"peak": 25, "pass_peak": 50, "seconds": {"move": [0.1, 0.1], "losses": [0.9, 1.1], "pass": [1.0, 1.0]}}
+    assert memory.row(case) == "| float32 | in place, spill | 8 x 128 | 0.25 | 0.50 | 0.3 | 1.10 (1.00-1.20) | 0.1 |"
