@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from landscape.objective.spill import Spilled, SpillFile
 from landscape.points import named_parameters
+from landscape.runtime.allocator import return_free_memory
 from landscape.runtime.shards import is_sharded, own_shard
 
 __all__ = ["PIECE", "Loan"]
 
-PIECE = 2**18  # entries that are moved at once
+PIECE = 2**17  # entries that are moved at once
 ALIGNED = 64  # bytes at multiples of which the values of a parameter begin
 
 
@@ -49,6 +50,7 @@ class Loan:
         modes = {module: module.training for module in self.model.modules()}
         gradients = {name: parameter.requires_grad for name, parameter in self.parameters.items()}
         buffers = {buffer: buffer.detach().clone() for buffer in self.model.buffers()}
+        return_free_memory()
         try:
             self.model.eval()
             self._require(self._gradients)

@@ -14,7 +14,7 @@ from landscape.slices.directions import Normalize, orthogonal_rows
 
 __all__ = ["Drawing", "DrawnDirection", "Draws", "Rows"]
 
-CHUNK = 2**18  # entries that are drawn at once, in whole filters
+CHUNK = 2**17  # entries that are drawn at once, in whole filters
 TOGETHER = 16  # entries that torch draws together: a draw in pieces of as many is the draw of the whole
 
 
