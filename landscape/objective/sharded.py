@@ -76,7 +76,7 @@ class ShardedNetwork(BorrowedNetwork):
             try:
                 yield
             finally:
-                self._slices = {}
+                self._slices.clear()  # which copies of this network share
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return self._lockstep.run(function, *arguments)
