@@ -3,10 +3,20 @@
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from types import UnionType
 
-from landscape.errors import InputError
+from landscape.errors import InputError, InputTypeError
 
-__all__ = ["MOST_LEVELS", "check_choice", "check_count", "check_distinct", "check_folder", "check_number", "check_seed"]
+__all__ = [
+    "MOST_LEVELS",
+    "check_choice",
+    "check_count",
+    "check_distinct",
+    "check_folder",
+    "check_number",
+    "check_seed",
+    "check_type",
+]
 
 MOST_LEVELS = 1000  # largest number of bands or panels of one figure
 MOST = 2**31 - 1  # largest number of samples, steps or random draws: torch counts some of them in 32 bits
@@ -61,3 +71,15 @@ def check_distinct(name: str, values: tuple[object, ...]) -> None:
     """Raise InputError if one of ``values`` occurs twice."""
     if twice := [value for value in values if values.count(value) > 1]:
         raise InputError(f"{name} has {twice[0]!r} twice; every value may occur only once")
+
+
+def check_type(value: object, kind: type | UnionType, call: str, what: str) -> None:
+    """Raise InputTypeError unless ``value`` is of ``kind``; ``what`` says in words what ``call`` takes.
+
+    Example:
+        >>> check_type(3, str, "plot_title(title)", "a text")
+        Traceback (most recent call last):
+        landscape.errors.InputTypeError: plot_title(title) takes a text, not int
+    """
+    if not isinstance(value, kind):
+        raise InputTypeError(f"{call} takes {what}, not {type(value).__name__}")

@@ -2,11 +2,13 @@
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -106,6 +108,51 @@ def test_what_takes_text_is_noticed():
     kinds = (str, str | None, tuple[str, ...], str | Path)
     assert all(map(takes_text, kinds))
     assert not takes_text(Literal["a", "b"] | None) and not takes_text(tuple[Literal["a"], ...]) and not takes_text(int)
+
+
+# Functions whose required arguments are names, paths and settings.
+NAMED = {
+    "build_model",
+    "fit",
+    "fit_stacked",
+    "load_checkpoint",
+    "load_dataset",
+    "save_checkpoint",
+    "save_figure",
+    "selftest",
+}
+
+
+class Other:
+    """Neither a network nor a point, an objective, a slice or a result."""
+
+
+@pytest.mark.parametrize("name", [n for n in ll.__all__ if inspect.isfunction(getattr(ll, n)) and n not in NAMED])
+def test_a_wrong_type_is_told_what_to_pass(name):
+    parameters = inspect.signature(getattr(ll, name)).parameters.values()
+    required = [each for each in parameters if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
+    values = [Other() for parameter in required if parameter.kind is not parameter.KEYWORD_ONLY]
+    options = {parameter.name: 3 for parameter in required if parameter.kind is parameter.KEYWORD_ONLY}
+    with pytest.raises(ll.InputError, match=r"takes|must be|is needed|is a module") as refused:
+        getattr(ll, name)(*values, **options)
+    assert re.search(r"\bOther\b", str(refused.value)) and "\n" not in str(refused.value)
+
+
+def test_the_first_steps_in_another_order_are_told_the_right_one():
+    model = torch.nn.Linear(2, 2)
+    plane, target = (
+        ll.random_plane(model),
+        ll.objective(model, (torch.zeros(2, 2), torch.zeros(2, dtype=int)), device="cpu"),
+    )
+    for call, message in (
+        (lambda: ll.evaluate(model, plane), r"takes an objective, made by ll.objective\(model, data\), not Linear"),
+        (lambda: ll.evaluate(target, model), r"takes a plane or a line, such as ll.random_plane\(model\), not Linear"),
+        (lambda: ll.random_plane(target), "takes a torch.nn.Module, not Objective"),
+        (lambda: ll.plot_contour(plane), "takes a Surface, as ll.evaluate returns it, not Plane"),
+        (lambda: ll.plot_comparison(plane), "takes a sequence of several results, such as .first, second., not Plane"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()
 
 
 def test_random_slices_say_what_they_are():

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from torch import nn
 
-from landscape.checks import check_choice, check_count, check_number, check_seed
+from landscape.checks import check_choice, check_count, check_number, check_seed, check_type
 from landscape.curvature.guard import are_outermost
 from landscape.curvature.products import Product
 from landscape.curvature.subject import Multiplications, Operator, counted, product_of, recorded
@@ -129,6 +129,7 @@ def eigenvector_plane(
         InputError: ``first`` or ``second`` is not the number of a pair, or both are equal; the pairs belong to another
             network, or to another point than the product.
     """
+    check_type(pairs, Eigenpairs, "eigenvector_plane(product, pairs)", "the pairs of ll.top_eigenpairs(product)")
     if isinstance(point, Product):
         if pairs.metadata["point"] != point.description["point"]:
             raise InputError("the eigenpairs belong to another point than the product; compute them from this product")

@@ -13,7 +13,7 @@ from landscape.checks import check_count, check_seed
 from landscape.curvature.eigenpairs import top_eigenpairs
 from landscape.curvature.hutchinson import rademacher
 from landscape.curvature.products import Product, hessian_product
-from landscape.errors import InputError, InputTypeError
+from landscape.errors import InputError
 from landscape.objective.gradients import MeanLoss
 from landscape.objective.objectives import Objective, check_objective
 from landscape.points import Point, as_float64, as_point, check_match
@@ -21,7 +21,7 @@ from landscape.results import Faithfulness
 from landscape.results.faithfulness import Verdict
 from landscape.runtime import own_torch_state
 from landscape.runtime.progress import progress_bar
-from landscape.slices.planes import Slice
+from landscape.slices.planes import Slice, check_slice
 
 __all__ = ["faithfulness"]
 
@@ -85,8 +85,7 @@ def faithfulness(
         (15, 2)
     """
     check_objective(objective, "faithfulness(objective, plane)")
-    if not isinstance(slice, Slice):
-        raise InputTypeError(f"faithfulness takes a plane or a line, not {type(slice).__name__}; make a random_plane")
+    check_slice(slice, "faithfulness(objective, plane)")
     check_count("probes", probes, 2)
     check_seed(seed)
     check_match(slice.origin, dict(objective.model.named_parameters()), "slice")

@@ -24,14 +24,14 @@ from landscape.evaluation.refinement.tolerance import Tolerance, check_tolerance
 from landscape.evaluation.rounding import rounding_of_steps
 from landscape.evaluation.together import together
 from landscape.evaluation.workers import Workers
-from landscape.objective.objectives import Objective
+from landscape.objective.objectives import Objective, check_objective
 from landscape.objective.samples import available_memory
 from landscape.objective.settling import check_positive, whole_slice
 from landscape.objective.workers import Team
 from landscape.points import check_match
 from landscape.results import Surface
 from landscape.runtime import own_torch_state, ranks
-from landscape.slices.planes import Slice
+from landscape.slices.planes import Slice, check_slice
 from landscape.storage.recipe import is_identified
 
 __all__ = ["evaluate"]
@@ -101,6 +101,8 @@ def evaluate(
         >>> surface.loss.shape, surface.metadata["method"]
         ((7, 5), 'affine')
     """
+    check_objective(objective, "evaluate(objective, plane)")
+    check_slice(slice, "evaluate(objective, plane)")
     axes = grid_axes(slice.dimension, alpha_range, beta_range, resolution)
     _check_request(objective, axes, method, tolerance, budget, per_sample, compile)
     objective.network.agree(

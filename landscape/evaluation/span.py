@@ -8,9 +8,9 @@ import torch
 
 from landscape.errors import InputError
 from landscape.evaluation.together import together
-from landscape.objective.objectives import Objective
+from landscape.objective.objectives import Objective, check_objective
 from landscape.objective.settling import whole_slice
-from landscape.slices.planes import Slice
+from landscape.slices.planes import Slice, check_slice
 
 __all__ = ["find_span"]
 
@@ -40,6 +40,8 @@ def find_span(
     Raises:
         InputError: ``rise`` is not positive, the loss at the origin is not finite, or it never rises so much.
     """
+    check_objective(objective, "find_span(objective, plane)")
+    check_slice(slice, "find_span(objective, plane)")
     if not 0 < rise < math.inf:
         raise InputError(f"rise must be a positive number, not {rise}")
     slice = whole_slice(objective.network, slice)

@@ -12,11 +12,11 @@ from landscape.evaluation.refinement.tolerance import check_tolerance, shortfall
 from landscape.evaluation.span import find_span
 from landscape.evaluation.together import together
 from landscape.objective.identity import objective_identity
-from landscape.objective.objectives import Objective
+from landscape.objective.objectives import Objective, check_objective
 from landscape.objective.settling import whole_slice
 from landscape.results import Surface
 from landscape.runtime import ranks
-from landscape.slices.planes import Slice
+from landscape.slices.planes import Slice, check_slice
 from landscape.storage import cached
 from landscape.storage.forms import form_fault
 from landscape.storage.recipe import is_identified, unfinished_path
@@ -56,6 +56,8 @@ def load_or_evaluate(
     Raises:
         InputError: ``notes`` has a reserved key, the file is damaged, or `evaluate` refuses the arguments.
     """
+    check_objective(objective, "load_or_evaluate(path, objective, plane)")
+    check_slice(slice, "load_or_evaluate(path, objective, plane)")
     path, notes = Path(path), notes or {}
     grid = {"alpha_range": (-1, 1), "beta_range": (-1, 1), "resolution": 51, **options}
     axes = grid_axes(slice.dimension, grid["alpha_range"], grid["beta_range"], grid["resolution"])

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from landscape.checks import check_choice
+from landscape.checks import check_choice, check_type
 from landscape.errors import InputError
 from landscape.escaping import html_text, script_json
 from landscape.explorer.contents import page_title, surface_content, surface_names, trajectory_content
@@ -65,6 +65,7 @@ def explore(
         >>> explore(Surface(axis, axis, bowl, 0.1 * bowl, None, None, {})).name
         'explorer.html'
     """
+    check_type(results, Surface | Sequence | Mapping, "explore(results)", "a Surface, or several of them")
     if isinstance(results, Mapping):
         names, results = list(results) if names is None else names, list(results.values())
     surfaces = [results] if isinstance(results, Surface) else list(results)

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 
-from landscape.checks import check_choice
+from landscape.checks import check_choice, check_type
 from landscape.escaping import legend_text
 from landscape.plotting.axes import axes_or_new, label_axes, mark_nonfinite, star_style
 from landscape.plotting.captions import axis_labels, common_title, count_text, quantity_label
@@ -37,6 +37,7 @@ def plot_barriers(
     Raises:
         InputError: there are no barriers, or the quantity is unknown or was not computed.
     """
+    check_type(barriers, dict, "plot_barriers(barriers)", "a dict of barriers, name -> ll.barrier(objective, a, b)")
     check_choice("quantity", quantity, ("loss", "accuracy"))
     surfaces = [barrier.surface for barrier in barriers.values()]
     check_counts("plot_barriers", surfaces)

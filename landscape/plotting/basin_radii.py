@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from landscape.checks import check_type
 from landscape.plotting.lines import plot_lines
 from landscape.results import BasinRadii
 
@@ -17,6 +18,7 @@ def plot_basin_radii(basin: BasinRadii, ax: Axes | None = None) -> Axes:
     The shaded range is that of `BasinRadii.radius`; its legend says how many of the directions stay inside, and the
     share of all random directions that does so at least (Clopper and Pearson, one-sided, 95 %).
     """
+    check_type(basin, BasinRadii, "plot_basin_radii(basin)", "the result of ll.basin_radii(objective, model)")
     ax = plot_lines(basin.lines, ax)
     radii, radius, base = basin.radii, basin.radius, float(basin.loss[0, basin.alphas == 0][0])
     share, inside = basin.share_inside(radius), basin.inside(radius)

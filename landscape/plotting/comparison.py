@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from landscape.checks import check_type
 from landscape.plotting.captions import common_title, numbers_text, quantity_label, relative_norms
 from landscape.plotting.panels import (
     NOTE_SIZE,
@@ -102,6 +103,8 @@ def plot_difference(
         InputError: the planes have different grids; they belong to different networks or random directions, so that
             their points do not correspond; or `plot_comparison` would refuse the arguments.
     """
+    for surface in (first, second):
+        check_type(surface, Surface, "plot_difference(first, second)", "a Surface, as ll.evaluate returns it")
     surfaces = [first, second]
     check_counts("plot_difference", surfaces, titles=titles)
     check_style(style, levels)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
+from landscape.checks import check_type
 from landscape.errors import InputError
 from landscape.escaping import math_free, printable
 from landscape.plotting.axes import dress_bar, legend_entries, new_figure
@@ -42,6 +43,7 @@ def check_counts(
     function: str, surfaces: Sequence[Surface] | Sequence[Trajectory], least: int = 1, **lists: Sequence[Any] | None
 ) -> None:
     """Raise InputError if there are fewer than ``least`` surfaces, or a list has another length than they."""
+    check_type(surfaces, Sequence, function, "a sequence of several results, such as [first, second]")
     if len(surfaces) < least:
         raise InputError(f"{function} got {len(surfaces) or 'no'} surface{'s' * (len(surfaces) != 1)}, needs {least}")
     for name, items in lists.items():

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from landscape.checks import check_type
 from landscape.errors import InputError
 from landscape.escaping import legend_text, math_free
 from landscape.plotting.axes import axes_or_new, dress_bar, label_axes, legend_entries, new_figure
@@ -140,6 +141,7 @@ def _number_steps(ax: Axes, path: Trajectory) -> None:
 
 
 def _several(trajectories: Trajectory | Sequence[Trajectory]) -> list[Trajectory]:
+    check_type(trajectories, Trajectory | Sequence, "a picture of paths", "trajectories, as ll.project returns them")
     paths = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
     if not paths:
         raise InputError("there is no trajectory to draw")

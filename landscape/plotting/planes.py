@@ -10,7 +10,7 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
-from landscape.checks import check_choice
+from landscape.checks import check_choice, check_type
 from landscape.errors import InputError
 from landscape.plotting.axes import axes_or_new, dress_bar, label_axes, legend_entries, star_style
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label, title_of
@@ -54,6 +54,7 @@ def plot_contour(
         InputError: the surface is a line, there are fewer than two levels, the limits are in the wrong order, or the
             quantity is unknown or was not computed.
     """
+    check_type(surface, Surface, "plot_contour(surface)", "a Surface, as ll.evaluate returns it")
     (values,), log_scale, clipped = on_log_scale([plane_values(surface, quantity)], log_scale)
     check_style("contour", levels)
     scale = color_scale([values], log_scale, vmin, vmax)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from landscape.checks import check_type
 from landscape.errors import InputError
 from landscape.plotting.rows import plot_rows
 from landscape.plotting.sharpness_history import draw_history
@@ -28,6 +29,9 @@ def plot_sharpness(
     Raises:
         InputError: there are no results, or the number of labels differs from theirs.
     """
+    check_type(
+        results, Sequence | SharpnessHistory, "plot_sharpness(results)", "results of ll.sharpness, in a sequence"
+    )
     if isinstance(results, SharpnessHistory):
         return draw_history(results, ax)
     labels = labels or [result.layer or _name(result) for result in results]

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 
+from landscape.checks import check_type
 from landscape.escaping import math_free
 from landscape.plotting.axes import axes_or_new, label_axes, mark_nonfinite, star_style
 from landscape.plotting.captions import (
@@ -32,6 +33,7 @@ def plot_slices(surface: Surface, ax: Axes | None = None, *, log_scale: bool = F
     none. Points whose value is NaN or infinite are gaps in the curve, with a cross at the upper edge. On a log scale,
     values at or below 0 are drawn at the smallest positive one; a warning and the label say so.
     """
+    check_type(surface, Surface, "plot_slices(surface)", "a Surface, as ll.evaluate returns it")
     curves = _curves(surface, quantity)
     drawn, log_scale, clipped = on_log_scale([finite_or_nan(curve[1]) for curve in curves], log_scale)
     ax = axes_or_new(ax, (5.6, 3.8))

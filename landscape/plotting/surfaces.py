@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from mpl_toolkits.mplot3d import Axes3D
 
+from landscape.checks import check_type
 from landscape.errors import InputError
 from landscape.escaping import math_free
 from landscape.plotting.axes import axes_or_new, label_axes, star_style
@@ -29,6 +30,7 @@ def plot_surface(surface: Surface, ax: Axes | None = None, *, log_scale: bool = 
     Raises:
         InputError: the surface is a line, or ``ax`` has no third axis.
     """
+    check_type(surface, Surface, "plot_surface(surface)", "a Surface, as ll.evaluate returns it")
     (values,), log_scale, clipped = on_log_scale([plane_values(surface, quantity)], log_scale)
     limits = color_limits(values, log_scale)
     if ax is not None and ax.name != "3d":

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import numpy as np
 from matplotlib.axes import Axes
 
-from landscape.checks import check_choice
+from landscape.checks import check_choice, check_type
 from landscape.errors import InputError
 from landscape.plotting.axes import axes_or_new, dress_bar, label_axes
 from landscape.plotting.captions import axis_labels, quantity_label, title_of
@@ -37,6 +37,7 @@ def plot_topology(topology: Topology, ax: Axes | None = None, *, view: View = "p
     Raises:
         InputError: "basins" of a line, or more basins than a "tree" can show.
     """
+    check_type(topology, Topology, "plot_topology(topology)", "the result of ll.topology(surface)")
     check_choice("view", view, get_args(View))
     draw = {"persistence": _draw_persistence, "basins": _draw_basins, "tree": _draw_tree}[view]
     return draw(topology, ax)

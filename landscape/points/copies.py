@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from landscape.checks import check_type
 from landscape.points.checks import check_match, check_whole
 from landscape.points.point import Point
 from landscape.points.wrappers import unwrapped, wrapped_by
@@ -49,6 +50,7 @@ def model_at(model: nn.Module, point: Point) -> nn.Module:
     Raises:
         InputError: ``point`` has other names or shapes than the parameters of ``model``.
     """
+    check_type(model, nn.Module, "model_at(model, point)", "a torch.nn.Module")
     moved = copy_of(unwrapped(model))
     check_match(point, dict(moved.named_parameters()))
     for name, parameter in moved.named_parameters():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from landscape.checks import check_type
 from landscape.points.point import Point
 from landscape.points.tensors import as_float64, as_real, is_no_step
 from landscape.runtime import own_torch_state
@@ -17,6 +18,8 @@ __all__ = ["aligned", "cosine", "cut", "flatten", "inner", "norm", "unflatten"]
 @own_torch_state()
 def inner(a: Point, b: Point) -> float:
     """Inner product Re sum_i conj(a_i) b_i, in float64; that of the whole tensors, where some are in shards."""
+    for point in (a, b):
+        check_type(point, dict, "inner(a, b)", "points, each a dict[str, Tensor]")
     total = 0.0
     for name, value in a.items():
         if is_no_step(value) or is_no_step(b[name]):

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from landscape.checks import check_choice
+from landscape.checks import check_choice, check_type
 from landscape.errors import InputError
 from landscape.points import (
     Point,
@@ -91,6 +91,7 @@ def random_directions(
         UserWarning: weights are zero, such as B of a new LoRA adapter; their directions are normalised to zero, so
             that they are not moved.
     """
+    check_type(model, nn.Module, "random_directions(model, count)", "a torch.nn.Module")
     values, reference, ignored = moved_values(model, ignore, parameters, normalize, distribution, rule)
     chosen = reference.keys()
     generator = torch.Generator().manual_seed(checked_seed(seed))
@@ -193,6 +194,8 @@ def filter_normalize(direction: Point, reference: Point) -> Point:
 @own_torch_state()
 def normalize_direction(direction: Point, reference: Point, normalize: str | None) -> Point:
     """Rescale ``direction`` to the scale of ``reference``, per "filter", "layer", "model", or not at all (None)."""
+    for point in (direction, reference):
+        check_type(point, dict, "normalize_direction(direction, reference)", "points, each a dict[str, Tensor]")
     check_match(direction, reference, "direction")
     if normalize is None:
         return dict(direction)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from landscape.checks import check_type
 from landscape.errors import InputError, InputTypeError
 from landscape.points import (
     Point,
@@ -36,6 +37,7 @@ __all__ = [
     "Line",
     "Plane",
     "Slice",
+    "check_slice",
 ]
 
 AnySlice = TypeVar("AnySlice", bound="Slice")
@@ -248,3 +250,8 @@ class Line(Slice):
 
 class Plane(Slice):
     """The plane (alpha, beta) -> origin + alpha directions[0] + beta directions[1]."""
+
+
+def check_slice(value: object, call: str) -> None:
+    """Raise InputTypeError unless ``value`` is a slice, as ``call`` needs; the message shows how to make one."""
+    check_type(value, Slice, call, "a plane or a line, such as ll.random_plane(model)")

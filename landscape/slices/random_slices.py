@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from landscape.checks import check_type
 from landscape.points import Point, as_point, check_values, named_parameters, point_moving
 from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
@@ -46,6 +47,7 @@ def random_plane(
         >>> sorted(plane(0.5, -0.5))
         ['bias', 'weight']
     """
+    check_type(model, nn.Module, "random_plane(model)", "a torch.nn.Module")
     settings = {"seed": seed, "normalize": normalize, "ignore": ignore, "parameters": parameters}
     settings |= {"orthogonal": orthogonal, "distribution": distribution, "rule": rule}
     return Plane(*_random_slice("random plane", model, 2, settings))
@@ -63,6 +65,7 @@ def random_line(
     rule: int = RULE,
 ) -> Line:
     """The line through the parameters of ``model`` along one random direction, see `random_plane`."""
+    check_type(model, nn.Module, "random_line(model)", "a torch.nn.Module")
     settings = {"seed": seed, "normalize": normalize, "ignore": ignore, "parameters": parameters}
     settings |= {"orthogonal": False, "distribution": distribution, "rule": rule}
     return Line(*_random_slice("random line", model, 1, settings))

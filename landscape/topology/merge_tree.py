@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from landscape.checks import check_choice
-from landscape.errors import InputError, InputTypeError
+from landscape.checks import check_choice, check_type
+from landscape.errors import InputError
 from landscape.results import Surface, Topology
 
 __all__ = ["Neighbours", "Pairs", "persistence_pairs", "topology"]
@@ -49,8 +49,7 @@ def topology(surface: Surface, *, neighbours: Neighbours = "corners") -> Topolog
         >>> len(wells.births), float(wells.persistence[1].round(2))
         (2, 0.9)
     """
-    if not isinstance(surface, Surface):
-        raise InputTypeError(f"topology takes a Surface, as ll.evaluate returns it, not {type(surface).__name__}")
+    check_type(surface, Surface, "topology(surface)", "a Surface, as ll.evaluate returns it")
     check_choice("neighbours", neighbours, get_args(Neighbours))
     if surface.nonfinite.all():
         raise InputError("no loss of this surface is finite, so it has no basins; evaluate a smaller range")

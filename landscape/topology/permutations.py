@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from landscape.checks import check_type
 from landscape.errors import InputError
 from landscape.presenting import Presented
 from landscape.results import Surface
@@ -49,6 +50,7 @@ def permutation_test(
     Raises:
         InputError: There is no permutation, a loss is not finite, or there are too few points for a quadratic.
     """
+    check_type(surface, Surface, "permutation_test(surface)", "a Surface, as ll.evaluate returns it")
     if permutations < 1:
         raise InputError(f"a permutation test needs at least 1 permutation, not {permutations}")
     if surface.nonfinite.any():
