@@ -295,6 +295,16 @@ def example(name):
     return module.main
 
 
+def test_two_seeds_of_a_gpt_are_compared_before_and_after_alignment(tmp_path):
+    example("align_gpts")(layers=1, steps=4, tokens=256, resolution=3, device="cpu", out=tmp_path)
+    found = json.loads((tmp_path / "barriers.json").read_text())
+    assert list(found["barriers"]) == ["unaligned", "aligned by weights", "aligned by activations"]
+    ends = [[way["first_loss"], way["second_loss"]] for way in found["barriers"].values()]
+    assert ends[1] == pytest.approx(ends[0], rel=1e-5) and ends[2] == pytest.approx(ends[0], rel=1e-5)
+    assert all(alignment["deviation"] < 1e-9 for alignment in found["alignments"].values())
+    assert (tmp_path / "barriers.png").stat().st_size > 10_000
+
+
 def test_fine_tuning_lowers_the_loss_of_the_new_text_along_the_line(tmp_path):
     example("fine_tuning")(layers=1, steps=6, new_steps=4, tokens=256, resolution=3, device="cpu", out=tmp_path)
     found = json.loads((tmp_path / "fine_tuning.json").read_text())
