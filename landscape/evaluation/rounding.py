@@ -1,4 +1,4 @@
-"""What rounding to half precision, in which the parameters are, takes of the steps of a grid."""
+"""The share of the steps of a grid that is lost by rounding to half precision, if the parameters are in it."""
 
 import warnings
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ BELOW = 0.5  # share of a step: where rounding takes more, the step is shorter t
 
 
 def rounding_of_steps(network: Network, slice_: Slice, axes: Sequence[np.ndarray]) -> list[dict[str, Any]] | None:
-    """What rounding takes of one step of the grid along every axis, from the origin; None where nothing is rounded.
+    """The effect of rounding on one step of the grid along every axis, from the origin; None if nothing is rounded.
 
     Each entry has the ``step``, its share that is ``lost`` (|rounded(origin + step) - origin - step| / |step|), and the
     share of the moved numbers that are ``unchanged``.
@@ -28,19 +28,19 @@ def rounding_of_steps(network: Network, slice_: Slice, axes: Sequence[np.ndarray
         return None
     steps = [float(axis[1] - axis[0]) for axis in axes]
     ends = [[step if k == number else 0.0 for k in range(len(steps))] for number, step in enumerate(steps)]
-    lost = rounding_of(slice_, [slice_.weights_at(*end) for end in ends])
-    if lost is None:
+    roundings = rounding_of(slice_, [slice_.weights_at(*end) for end in ends])
+    if roundings is None:
         return None
-    told = [
+    entries = [
         {"step": step, "lost": one.lost, "unchanged": one.unchanged}
-        for step, one in zip(steps, lost, strict=True)
+        for step, one in zip(steps, roundings, strict=True)
         if one is not None
     ]
-    if worst := max((one for one in told if one["lost"] > BELOW), key=lambda one: one["lost"], default=None):
+    if worst := max((one for one in entries if one["lost"] > BELOW), key=lambda one: one["lost"], default=None):
         warnings.warn(
             f"A STEP OF THE GRID, {worst['step']:.2g}, IS BELOW ROUNDING to {network.dtype_text}, which takes "
             f"{worst['lost']:.0%} of its length and leaves {worst['unchanged']:.0%} of the parameters as they are; "
             "take a wider range or fewer points, or compute in torch.float32",
             stacklevel=4,
         )
-    return told
+    return entries

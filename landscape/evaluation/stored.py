@@ -66,8 +66,8 @@ def load_or_evaluate(
     per_sample, tolerance = options.get("per_sample", False), options.get("tolerance")
     check_tolerance(tolerance, settled, per_sample)
     identity = identity_of(settled, slice, axes, per_sample)
-    if taken := notes.keys() & identity.keys():
-        raise InputError(f"notes has the key {min(taken)!r}, which is reserved in every surface; rename it")
+    if reserved := notes.keys() & identity.keys():
+        raise InputError(f"notes has the key {min(reserved)!r}, which is reserved in every surface; rename it")
     quality = {"tolerance": tolerance, "budget": options.get("budget")}
     check_ranks(identity, slice, **{**quality, **notes, "path": str(path), "force": force})
     unfinished = unfinished_path(path, identity, ".npz") if is_identified(identity) else None

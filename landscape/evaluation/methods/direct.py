@@ -94,14 +94,14 @@ class Direct:
         return Direct(objective, self.slice, self.moved.twin(objective), self.programs)
 
     def _settle(self, batch: Any) -> list[str]:
-        """Find out where the points part in the pass of a ``batch``; the names of the parameters that move then."""
+        """Find the layer from which a pass of ``batch`` depends on the point; return the names of what then moves."""
         inputs = tensors_of(batch)[0]
         self.width = inputs.numel() // len(inputs)
         return self.slice.moved
 
     @property
     def _may_run_together(self) -> bool:
-        """Whether nothing in the objective is in the way of several points in one operation."""
+        """Whether nothing in the objective prevents the evaluation of several points in one operation."""
         objective = self.objective
         return objective.scores_outputs and objective.passes.are_pure and not (objective.renews or self.batches_fixed)
 

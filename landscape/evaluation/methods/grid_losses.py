@@ -41,9 +41,9 @@ def fill_tile(logits: tuple[Tensor, ...], axes: tuple[np.ndarray, ...], out: Ten
     if shift is not None:
         base = base - shift
     # Coordinates first, so that the innermost loop of the broadcasts is long.
-    left = torch.addcmul(base, l1, (alphas - middle_a)[:, None, None]).exp_()
-    right = torch.mul(l2, (betas - middle_b)[:, None, None]).exp_()
-    product = torch.bmm(left.transpose(0, 1), right.permute(1, 2, 0), out=out if out.is_contiguous() else None)
+    along_a = torch.addcmul(base, l1, (alphas - middle_a)[:, None, None]).exp_()
+    along_b = torch.mul(l2, (betas - middle_b)[:, None, None]).exp_()
+    product = torch.bmm(along_a.transpose(0, 1), along_b.permute(1, 2, 0), out=out if out.is_contiguous() else None)
     torch.log(product, out=out)
     if shift is not None:
         out += shift[:, :, None]
@@ -54,10 +54,10 @@ def hits_on_grid(grid: tuple[np.ndarray, ...], l0: Tensor, l1: Tensor, l2: Tenso
     # An affine map is largest at a corner, so most classes win nowhere and bound nothing.
     ends = itertools.product(*(axis[[0, -1]].tolist() for axis in grid))
     corners = torch.stack([l0.add(l1, alpha=a).add_(l2, alpha=b) for a, b in ends])
-    lost = ~(corners.amin(0) <= 0).all(1)  # NaN, too
-    bounding = (corners.amax(0) > 0) & ~lost[:, None]
+    never = ~(corners.amin(0) <= 0).all(1)  # NaN, too
+    bounding = (corners.amax(0) > 0) & ~never[:, None]
     bounded = bounding.any(1)
-    always = len(lost) - lost.sum() - bounded.sum()
+    always = len(never) - never.sum() - bounded.sum()
     return always + _interval_hits(grid, bounding[bounded], l0[bounded], l1[bounded], l2[bounded])
 
 

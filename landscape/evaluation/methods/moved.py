@@ -46,7 +46,7 @@ class MovedParameters:
 
     @property
     def largest_block(self) -> int:
-        """How many points fit into one block."""
+        """The number of points that fit into one block."""
         return max(1, min(MOST_POINTS, STACK_BYTES // max(1, self.size * self.objective.dtype.itemsize)))
 
     def at(self, weights: Tensor) -> Tensor:

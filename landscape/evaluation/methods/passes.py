@@ -61,7 +61,7 @@ def passes_of(
 
 @dataclass(eq=False)
 class _Way:
-    """The network of the passes, the parameters that move, and what scores the outputs."""
+    """The network of the passes, the parameters that move, and the scorer of the outputs."""
 
     objective: Objective
     moved: MovedParameters

@@ -1,4 +1,4 @@
-"""Evaluation of what follows the first moved layer: what comes before it is computed once a batch."""
+"""Evaluation of the layers from the first moved one on; those before it are computed once for each batch."""
 
 from functools import cached_property, partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""What every evaluation method offers, and how one says that it does not fit."""
+"""The interface of evaluation methods, and the error of a method that does not fit."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -63,13 +63,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """The first line of why a faster method is not used."""
+    """The first line of the reason why a faster method is not used."""
     return (str(error).splitlines() or [""])[0]
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How samples and points are laid out in memory and in operations; this changes no value but by rounding."""
+    """The layout of samples and points in memory and in operations; it changes values by rounding only."""
 
     batch_size: int  # samples of one forward pass
     order: Order = "default"  # of activations in memory
@@ -92,7 +92,7 @@ class Arrangement:
 
 @dataclass(frozen=True)
 class Choices:
-    """What there is to choose between by timing."""
+    """The arrangements among which a timing chooses."""
 
     orders: tuple[Order, ...]  # orders of memory that may pay for this network, the most promising one last
     width: int  # values a sample where the points part
@@ -127,7 +127,7 @@ class Evaluator(Protocol):
 
     @property
     def objective(self) -> Objective:
-        """What is evaluated, with the network that is moved."""
+        """The objective that is evaluated, with the network that is moved."""
 
     @property
     def is_plain(self) -> bool:
@@ -135,11 +135,11 @@ class Evaluator(Protocol):
 
     @property
     def cheap(self) -> bool:
-        """Whether every point of a grid takes no longer than a plan of which points are needed."""
+        """Whether evaluating every point of a grid takes no longer than planning which points are needed."""
 
     @property
     def arrangement(self) -> Arrangement:
-        """How samples and points are laid out now."""
+        """The present layout of samples and points."""
 
     @property
     def batches_fixed(self) -> bool:
@@ -147,14 +147,14 @@ class Evaluator(Protocol):
 
     @property
     def largest_block(self) -> int:
-        """How many points `prepare` takes at once."""
+        """The number of points that `prepare` takes at once."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What was chosen by timing, for the metadata."""
+        """The choices made by timing, for the metadata."""
 
     def arrange(self, arrangement: Arrangement) -> None:
-        """Lay samples and points out as told."""
+        """Lay samples and points out as ``arrangement`` says."""
 
     def choices(self, coordinates: Tensor, plain: bool) -> Choices | None:
         """What may be chosen by timing for points such as ``coordinates``, ``plain`` passes alone or others as well.
