@@ -79,12 +79,17 @@ def patient_planner(monkeypatch):
     monkeypatch.setattr("landscape.evaluation.filling.PLANNING", float("inf"))
 
 
+def pytest_collection_finish(session):
+    """Register the device of the tests first of all: torch counts the devices when it first takes a derivative."""
+    if not pretend_device.missing() and any("accelerator" in item.fixturenames for item in session.items):
+        pretend_device.register()
+
+
 @pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu), "pretend"])
 def accelerator(request, monkeypatch):
     """The name of a device other than the CPU: a GPU, or one that exists in tests only."""
     if request.param == "pretend":
         if reason := pretend_device.missing():
             pytest.skip(reason)
-        pretend_device.register()
         monkeypatch.setattr("torch.__future__._swap_module_params_on_conversion", True)  # ties outlast `Module.to`
     return request.param

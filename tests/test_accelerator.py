@@ -7,12 +7,16 @@ an error.
 import dataclasses
 
 import numpy as np
+import pretend_device
 import pytest
 import torch
 from networks import images, make
 from torch import nn
 
 import landscape_lib as ll
+from landscape.evaluation.methods.protocol import Arrangement
+from landscape.evaluation.workers import Workers
+from landscape.objective.gradients import MeanLoss
 from landscape.selftest import TOOLKIT
 from landscape.selftest.checks import CHECKS
 from landscape.selftest.run import _outcome
@@ -304,6 +308,138 @@ def test_stacked_training_is_that_of_the_cpu(accelerator):
         return {"first": flat(models[0]), "second": flat(models[1]), "predicted": predict(models[0], test)}
 
     on_both(accelerator, compute)
+
+
+# ---------------------------------------------------------------- transfers, counted on the device of the tests
+
+
+@pytest.fixture
+def transfers_of(accelerator, monkeypatch):
+    """The transfers of the passes alone, without proofs and checks, in batches of a given size: no timing decides."""
+    if accelerator != "pretend":
+        pytest.skip("transfers are counted on the device that exists in tests only")
+
+    def compute(method, batch_size, **options):
+        def arrange(members, coordinates, team, **_):
+            for member in members:
+                member.arrange(Arrangement(batch_size))
+            return 1.0
+
+        def watched(workers, *arguments):
+            with pretend_device.counted() as counted:
+                for block in evaluate(workers, *arguments):
+                    blocks.append(block)
+                    yield block
+            noted.append(counted)
+
+        blocks, noted, evaluate = [], [], Workers.evaluate
+        with monkeypatch.context() as patch:
+            patch.setattr("landscape.evaluation.workers.tune", arrange)
+            patch.setattr("landscape.evaluation.methods.affine.LOAD", batch_size)
+            patch.setattr(Workers, "evaluate", watched)
+            model, objective = subject(accelerator, "linear" if method == "affine" else "cnn", count=61, **options)
+            ll.evaluate(objective, ll.random_plane(model), method=method, **GRID)
+        return len(blocks), [name for counted in noted for name in counted.to_host]
+
+    return compute
+
+
+@pytest.mark.parametrize("options", [{}, {"loss": weighted}], ids=["cross-entropy", "weighted"])
+@pytest.mark.parametrize("method", ["prefix", "direct"])
+def test_the_host_waits_twice_a_block_whatever_the_number_of_batches(method, options, transfers_of):
+    few, many = transfers_of(method, 61, **options), transfers_of(method, 6, **options)
+    assert few == many
+    blocks, waits = many
+    assert len(waits) <= 2 * blocks
+
+
+def test_the_affine_method_waits_twenty_times_a_batch_at_most(transfers_of):
+    """Its batches hold thousands of samples, and it decides by their values what it computes."""
+    (blocks, few), (_, many) = transfers_of("affine", 61), transfers_of("affine", 16)
+    assert len(few) <= 20 + 2 * blocks and len(many) <= 4 * 20 + 2 * blocks
+
+
+def test_resident_samples_are_moved_once(accelerator):
+    if accelerator != "pretend":
+        pytest.skip("transfers are counted on the device that exists in tests only")
+    inputs, targets = data(200)
+    model = make("mlp").double()
+    with pretend_device.counted() as counted:
+        objective = ll.objective(model, (inputs, targets), device=accelerator, dtype=torch.float64, batch_size=16)
+    assert counted.to_device.count(inputs.numel()) == 1
+    weights = sum(value.numel() for value in model.parameters())
+    with pretend_device.counted() as counted:
+        ll.evaluate(objective, ll.random_plane(model), **GRID)
+    assert max(counted.to_device) <= weights and len(counted.to_device) <= 120
+
+
+def test_training_moves_its_data_once_and_reads_its_sums_once_an_epoch(accelerator):
+    if accelerator != "pretend":
+        pytest.skip("transfers are counted on the device that exists in tests only")
+    train, test, counts = moons(67, "train"), moons(40, "test"), []
+    for epochs in (1, 3):
+        with pretend_device.counted() as counted:
+            ll.fit(built("cpu"), train, test, device=accelerator, epochs=epochs, **SETTINGS)
+        assert counted.to_device.count(train.inputs.numel()) == counted.to_device.count(test.inputs.numel()) == 1
+        counts.append(len(counted.to_host))
+    assert counts[1] - counts[0] <= 2 * 4  # epochs x (running loss and accuracy, test loss, test accuracy)
+
+
+@pytest.mark.parametrize("kind", ["hessian", "gradient"])
+def test_derivatives_wait_as_often_for_many_batches_as_for_few(kind, accelerator):
+    if accelerator != "pretend":
+        pytest.skip("transfers are counted on the device that exists in tests only")
+    counts = []
+    for batch_size in (5, 61):
+        model, objective = subject(accelerator, count=61, batch_size=batch_size)
+        product = ll.hessian_product(objective, model)
+        mean = MeanLoss(objective.in_batches(batch_size))
+        vector, point = np.ones(product.dimension), ll.parameters_of(model)
+        product.matvec(vector), mean.with_gradient(point)  # whose checks are done now
+        with pretend_device.counted() as counted:
+            product.matvec(vector) if kind == "hessian" else mean.with_gradient(point)
+        counts.append(len(counted.to_host))
+    assert counts[0] == counts[1] <= 4
+
+
+# ---------------------------------------------------------------- the device itself
+
+
+def test_the_device_of_the_tests_refuses_what_a_gpu_refuses(accelerator):
+    there = torch.ones(3, 2, device=accelerator)
+    assert (there * torch.tensor(2.0)).device.type == accelerator  # a number of the CPU is none of its tensors
+    assert there[torch.tensor([0, 2])].shape == (2, 2)
+    with pytest.raises(RuntimeError):
+        there + torch.ones(3, 2)
+    with pytest.raises(RuntimeError):
+        torch.cat([there, torch.ones(1, 2)])
+    with pytest.raises(RuntimeError):
+        torch.ones(3, 2)[torch.zeros(1, dtype=torch.int64, device=accelerator)]
+    with pytest.raises(RuntimeError):
+        torch.rand(2, device=accelerator, generator=torch.Generator())
+    with pytest.raises(TypeError):
+        there.numpy()
+    with pytest.raises(RuntimeError):
+        there.data = torch.ones(3, 2)
+
+
+def test_its_transfers_are_counted(accelerator):
+    if accelerator != "pretend":
+        pytest.skip("transfers are counted on the device that exists in tests only")
+    with pretend_device.counted() as counted:
+        there = torch.ones(3, 2).to(accelerator)
+        (
+            there.sum().item(),
+            bool(there[0, 0] > 0),
+            there.cpu(),
+            there.tolist(),
+            there[there > 0],
+            torch.equal(there, there),
+        )
+    assert counted.to_device == [6] and len(counted.to_host) == 6
+    with pretend_device.counted() as counted:
+        (there @ there.mT).relu_().sum(), there.clone(), torch.zeros(2, device=accelerator)
+    assert not counted.to_device and not counted.to_host
 
 
 # ---------------------------------------------------------------- exact answers

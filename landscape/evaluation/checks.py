@@ -106,5 +106,6 @@ def _model_loss(objective: Objective, point: Point, batch_size: int | None = Non
             return float(plain(point).double().mean())
         plain.move_to(point)
         mine = itertools.islice(plain.batches(batch_size), ranks.rank(), None, ranks.count())
-        total = sum(float(plain.losses(batch).double().sum()) for _, batch in mine)
+        sums = (as_float64(plain.losses(batch)).sum() for _, batch in mine)
+        total = float(sum(sums, torch.zeros((), dtype=torch.float64)))
     return float(sum(ranks.gathered(total)) / plain.size)

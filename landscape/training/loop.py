@@ -204,11 +204,12 @@ def score(model: nn.Module, data: Data, *, device: str | torch.device = "auto") 
     place, layout = select_device(device), _memory_format(model)
     model.to(place)
     modes = {module: module.training for module in model.modules()}
+    parts = zip(data.inputs.split(SCORE_BATCH), data.targets.split(SCORE_BATCH), strict=True)
     loss, hits = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
     try:
         with torch.inference_mode():
             model.eval()
-            for part, own in zip(data.inputs.split(SCORE_BATCH), data.targets.split(SCORE_BATCH), strict=True):
+            for part, own in parts:
                 batch, labels = part.to(place), own.to(place)
                 logits = model(batch.contiguous(memory_format=layout))
                 loss = loss + as_float64(F.cross_entropy(logits, labels, reduction="none")).sum()
