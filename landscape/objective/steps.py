@@ -11,6 +11,7 @@ import torch
 from landscape.errors import InputError
 from landscape.objective.samples import available_memory
 from landscape.objective.spill import Spilled, SpillFile
+from landscape.runtime.allocator import return_free_memory
 from landscape.slices.drawn import Rows
 from landscape.slices.planes import Slice
 
@@ -70,6 +71,7 @@ class Steps:
         if stored.file and ends:
             stored.values[name] = file.mapped(start, ends[-1][1] * len(slice_.directions), dtype)
             stored.ends[name] = ends
+        return_free_memory()  # what is kept lies between what was freed
 
     def _write(self, stored: _Stored, file: SpillFile, rows: Rows) -> None:
         try:
