@@ -97,7 +97,8 @@ def joined() -> Iterator[None]:
     except KeyboardInterrupt:
         raise KeyboardInterrupt if is_first_rank() else SystemExit(130) from None
     except Exception as error:
-        raise _reported_once(error, number, store) from error
+        reported = _reported_once(error, number, store)
+        raise reported from (None if reported is error else error)  # an error is not the cause of itself
     finally:
         _distributed = None
         distributed.destroy_process_group()
