@@ -10,6 +10,8 @@
 This file only re-exports; the code is in the package ``landscape``.
 """
 
+from typing import TYPE_CHECKING
+
 from landscape import __version__
 from landscape.connectivity import (
     align,
@@ -44,6 +46,8 @@ from landscape.explorer import (
 )
 from landscape.faces import cli, results, studies
 from landscape.models import (
+    LinearMNIST,
+    TinyCNN,
     build_model,
 )
 from landscape.objective.losses import (
@@ -80,6 +84,9 @@ from landscape.points import (
 )
 from landscape.results import (
     Surface,
+)
+from landscape.runtime.devices import (
+    select_device,
 )
 from landscape.selftest import (
     selftest,
@@ -132,6 +139,9 @@ from landscape.trajectories import (
     project,
 )
 
+if not TYPE_CHECKING:
+    from landscape.faces.former import former_name as __getattr__  # noqa: F401 (names of earlier versions)
+
 __all__ = [  # noqa: RUF022 (grouped by question)
     # Give it a network, data and a loss
     "objective",
@@ -143,6 +153,9 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "save_checkpoint",
     "Checkpoint",
     "build_model",
+    "LinearMNIST",
+    "TinyCNN",
+    "select_device",
     "InputError",
     # Where: points, directions, lines and planes through the parameters
     "parameters_of",

@@ -20,6 +20,7 @@ from pathlib import Path
 from landscape_lib import (
     InputError,
     cli,
+    select_device,
     studies,
 )
 
@@ -40,7 +41,7 @@ def main(
     """
     plans = matrix.plans()
     cli.check_count("jobs", jobs)
-    cli.select_device(device)
+    select_device(device)
     root = cli.make_folder(output_root)
     print(f"Settings: {cli.describe(matrix, device=device)}\n{len(plans)} networks; writing into {root}", flush=True)
     trained = 0

@@ -22,6 +22,7 @@ from pathlib import Path
 from landscape_lib import (
     InputError,
     cli,
+    select_device,
     studies,
 )
 
@@ -46,7 +47,7 @@ def main(
     """
     probes.check()
     cli.check_count("jobs", jobs)
-    cli.select_device(device)
+    select_device(device)
     runs, left_out = studies.find_runs(experiments_root)
     figures, reports = cli.make_folder(figures_root), cli.make_folder(reports_root)
     print(f"Settings: {cli.describe(probes, device=device)}\n{len(runs)} networks in {experiments_root}", flush=True)

@@ -22,14 +22,14 @@ or with plain torch:
 from pathlib import Path
 
 from landscape_lib import (
+    TinyCNN,
     Training,
     cli,
     load_dataset,
+    select_device,
 )
 
 __all__ = ["TinyCNN", "main"]
-
-TinyCNN = cli.TinyCNN
 
 
 def main(
@@ -67,7 +67,7 @@ def main(
     training.check()
     cli.check_count("limit", limit)
     cli.check_folder("data_dir", data_dir)
-    place = cli.select_device(device)
+    place = select_device(device)
     cli.prepare_checkpoint(out)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)

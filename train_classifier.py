@@ -29,6 +29,7 @@ from landscape_lib import (
     cli,
     fit,
     load_dataset,
+    select_device,
 )
 
 DEFAULTS = Training(epochs=10, batch_size=128, lr=0.1, seed=42, momentum=0.9, weight_decay=5e-4, schedule="cosine")
@@ -68,7 +69,7 @@ def main(
     cli.check_folder("data_dir", data_dir)
     cli.check_model(model, **network.arguments)
     cli.epochs_to_save(save_epochs, training.epochs)
-    device = str(cli.select_device(device))
+    device = str(select_device(device))
     if name or dataset != "auto":  # whose name is known only when it is loaded
         cli.check_run(cli.path_inside(out, name or cli.plain_name(f"{model}_{dataset}")), resume=resume)
     if cli.is_own(model):

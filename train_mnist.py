@@ -22,14 +22,14 @@ or with plain torch:
 from pathlib import Path
 
 from landscape_lib import (
+    LinearMNIST,
     Training,
     cli,
     load_dataset,
+    select_device,
 )
 
 __all__ = ["LinearMNIST", "main"]
-
-LinearMNIST = cli.LinearMNIST
 DEFAULTS = cli.DEFAULT_TRAINING  # the scripts that draw train the same network where its checkpoint is missing
 
 
@@ -62,7 +62,7 @@ def main(
     training.check()
     cli.check_count("limit", limit)
     cli.check_folder("data_dir", data_dir)
-    place = cli.select_device(device)
+    place = select_device(device)
     cli.prepare_checkpoint(out)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)

@@ -307,7 +307,7 @@ def main(
     """
     if unknown := sorted(set(works) - MEASUREMENTS.keys()):
         raise ll.InputError(f"unknown work {unknown[0]!r}; use one of {', '.join(map(repr, MEASUREMENTS))}")
-    job = Job(ll.cli.select_device(device), data_dir, quick)
+    job = Job(ll.select_device(device), data_dir, quick)
     path = ll.cli.make_folder(out) / ("gpu-quick.json" if quick else "gpu.json")
     results = {"quick": quick, "environment": environment(), "device": described(job.device), "measurements": {}}
     results["measurements"] = finished_before(path, results)

@@ -87,7 +87,7 @@ class Work:
 WORKS = {
     "linear": Work(
         "Linear 784-10, all of MNIST",
-        ll.cli.LinearMNIST,
+        ll.LinearMNIST,
         "mnist",
         60_000,
         (51, 51),
@@ -116,7 +116,7 @@ WORKS = {
     ),
     "cnn": Work(
         "TinyCNN",
-        ll.cli.TinyCNN,
+        ll.TinyCNN,
         "cifar",
         10_000,
         (51, 51),

@@ -453,5 +453,5 @@ def is_long(check):
     "check", [pytest.param(check, marks=[pytest.mark.slow] * is_long(check), id=check.name) for check in CHECKS]
 )
 def test_the_checks_of_the_self_test_pass_on_the_device(check, accelerator):
-    outcome = _outcome(check, TOOLKIT, Place(ll.cli.select_device(accelerator), torch.float64))
+    outcome = _outcome(check, TOOLKIT, Place(ll.select_device(accelerator), torch.float64))
     assert outcome.passed, (outcome.error, [c for c in outcome.comparisons if not c.passed])

@@ -13,14 +13,14 @@ from landscape.runtime import kept_random_state, own_torch_state
 
 def test_auto_takes_the_best_device_there_is():
     expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    assert ll.cli.select_device("auto").type == expected
-    assert ll.cli.select_device("cpu") == torch.device("cpu")
+    assert ll.select_device("auto").type == expected
+    assert ll.select_device("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize(("name", "message"), [("tpu0", "unknown device"), ("cuda:99", "not available")])
 def test_absent_devices_are_told(name, message):
     with pytest.raises(ll.InputError, match=message):
-        ll.cli.select_device(name)
+        ll.select_device(name)
 
 
 def test_seeding_fixes_every_generator():

@@ -27,15 +27,15 @@ def test_the_python_examples_run(page, tmp_path, monkeypatch):
     torch.manual_seed(0)
     ll.save_checkpoint(
         "mnist_linear_model.pth",
-        ll.cli.LinearMNIST(),
+        ll.LinearMNIST(),
         model_name="linear-mnist",
         data={"name": "mnist-5k"},
         epoch=0,
         metrics={},
         settings={},
     )
-    torch.save(ll.cli.LinearMNIST().state_dict(), "my.pt")
-    names = {"model": ll.cli.LinearMNIST(), "train_one_epoch": shaken, "data": ll.load_dataset("mnist-5k", limit=100)}
+    torch.save(ll.LinearMNIST().state_dict(), "my.pt")
+    names = {"model": ll.LinearMNIST(), "train_one_epoch": shaken, "data": ll.load_dataset("mnist-5k", limit=100)}
     if "import lightning" in "".join(EXAMPLES[page]):
         names |= for_lightning()
     for code in EXAMPLES[page]:

@@ -108,8 +108,6 @@ from landscape.evaluation import (
     plan_budget,
 )
 from landscape.models import (
-    LinearMNIST,
-    TinyCNN,
     check_model,
     import_own,
     is_own,
@@ -141,7 +139,6 @@ from landscape.results.summary import (
 )
 from landscape.runtime.devices import (
     seed_everything,
-    select_device,
 )
 from landscape.runtime.progress import (
     with_time_left,
@@ -206,7 +203,6 @@ __all__ = [
     "LanguageMeasurements",
     "LanguageTraining",
     "LanguageView",
-    "LinearMNIST",
     "MeasureName",
     "ModelOptions",
     "PathSource",
@@ -216,7 +212,6 @@ __all__ = [
     "Run",
     "SampleSet",
     "Subject",
-    "TinyCNN",
     "adapter_step",
     "advised",
     "animation_formats",
@@ -287,7 +282,6 @@ __all__ = [
     "run_script",
     "score",
     "seed_everything",
-    "select_device",
     "settle_budget",
     "settle_range",
     "sharpness_lines",
