@@ -25,6 +25,10 @@ def select_device(name: str | torch.device = "auto") -> torch.device:
 
     Raises:
         InputError: the name is unknown, or this machine does not have the device.
+
+    Example:
+        >>> select_device("cpu")
+        device(type='cpu')
     """
     if str(name) == "auto":
         if torch.cuda.is_available():
