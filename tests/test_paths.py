@@ -90,7 +90,7 @@ def test_films_have_a_frame_for_every_point_and_every_surface(tmp_path, clean_fi
     with Image.open(ll.animate_surfaces(planes, tmp_path / "s.gif", titles=["epoch 0", "epoch 1"])) as film:
         assert film.n_frames == 2
     with pytest.raises(ll.InputError, match=r"cannot write .*path\.avi: use \.gif"):
-        ll.animate_path(surface(), [path()], tmp_path / "path.avi")
+        ll.animate_path(surface(), path(), tmp_path / "path.avi")
     assert (".mp4" in ll.cli.animation_formats()) == (shutil.which("ffmpeg") is not None)
 
 

@@ -13,7 +13,7 @@ from landscape.escaping import math_free
 from landscape.plotting.axes import dress_bar, label_axes, new_figure
 from landscape.plotting.captions import axis_labels, common_labels, common_title, quantity_label
 from landscape.plotting.panels import check_counts
-from landscape.plotting.paths import path_canvas, path_colors
+from landscape.plotting.paths import path_canvas, path_colors, several
 from landscape.plotting.planes import check_style, draw_plane
 from landscape.plotting.scales import color_scale, on_log_scale
 from landscape.plotting.values import plane_values
@@ -28,7 +28,7 @@ DPI = 110  # dots per inch
 
 def animate_path(
     surface: Surface,
-    trajectories: Sequence[Trajectory],
+    trajectories: Trajectory | Sequence[Trajectory],
     path: str | Path,
     *,
     levels: int = 30,
@@ -40,7 +40,7 @@ def animate_path(
     Raises:
         InputError: files with the suffix cannot be written on this machine, or `plot_path` would refuse the arguments.
     """
-    check_counts("animate_path", trajectories)
+    trajectories = several(trajectories)
     figure = new_figure((5.8, 4.6))
     ax = path_canvas(surface, trajectories, figure.add_subplot(), levels=levels, log_scale=log_scale)
     colors = path_colors(trajectories)

@@ -19,7 +19,7 @@ from landscape.plotting.values import plane_values
 from landscape.results import Surface, Trajectory
 from landscape.results.trajectory import check_same_plane
 
-__all__ = ["draw_paths", "path_canvas", "path_colors", "plot_path", "plot_path_losses"]
+__all__ = ["draw_paths", "path_canvas", "path_colors", "plot_path", "plot_path_losses", "several"]
 
 COLORS = ("#E31A1C", "#FF7F00", "#FB9AC5", "#FFFFFF", "#7FDBFF", "#B15928", "#A6CEE3", "#000000")  # seen on viridis
 NUMBERED = 5  # points of a path that are labelled with their step
@@ -44,7 +44,7 @@ def plot_path(
         InputError: there is no trajectory, one was projected onto another plane, or `plot_contour` would refuse the
             arguments.
     """
-    trajectories = _several(trajectories)
+    trajectories = several(trajectories)
     ax = path_canvas(surface, trajectories, ax, levels=levels, log_scale=log_scale)
     draw_paths(ax, trajectories)
     ax.legend(handles=legend_entries(ax), loc="best", fontsize=8, framealpha=0.85, handlelength=1.4)
@@ -60,7 +60,7 @@ def plot_path_losses(trajectories: Trajectory | Sequence[Trajectory], *, log_sca
     Raises:
         InputError: there is no trajectory.
     """
-    trajectories = _several(trajectories)
+    trajectories = several(trajectories)
     losses = [values for path in trajectories for values in (path.loss, path.shadow_loss)]
     losses, log_scale, clipped = on_log_scale(losses, log_scale)
     figure = new_figure((5.6, 5.0))
@@ -140,7 +140,12 @@ def _number_steps(ax: Axes, path: Trajectory) -> None:
         )  # fmt: skip
 
 
-def _several(trajectories: Trajectory | Sequence[Trajectory]) -> list[Trajectory]:
+def several(trajectories: Trajectory | Sequence[Trajectory]) -> list[Trajectory]:
+    """One or more ``trajectories`` as a list.
+
+    Raises:
+        InputError: there is none.
+    """
     check_type(trajectories, Trajectory | Sequence, "a picture of paths", "trajectories, as ll.project returns them")
     paths = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
     if not paths:
