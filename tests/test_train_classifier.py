@@ -231,7 +231,8 @@ def test_options_are_checked_before_data_are_loaded(tmp_path, monkeypatch, capsy
     monkeypatch.setattr("train_classifier.load_dataset", None)  # not reached
     with pytest.raises(SystemExit, match="2"):
         ll.cli.run_script(train_classifier.main, options)
-    [line] = capsys.readouterr().err.splitlines()
+    *traceback, line = capsys.readouterr().err.splitlines()  # the error in a file of the user's with its traceback
+    assert bool(traceback) == options[1].startswith("mine.py:")
     assert message in line and not [path for path in tmp_path.iterdir() if path.name != "mine.py"]
 
 
