@@ -91,5 +91,6 @@ def accelerator(request, monkeypatch):
     if request.param == "pretend":
         if reason := pretend_device.missing():
             pytest.skip(reason)
+        monkeypatch.setattr(pretend_device.MODULE, "in_use", True)
         monkeypatch.setattr("torch.__future__._swap_module_params_on_conversion", True)  # ties outlast `Module.to`
     return request.param

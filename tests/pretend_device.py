@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils import backend_registration
 from torch.utils._pytree import tree_flatten, tree_map
 
-__all__ = ["DEVICE", "PretendTensor", "Transfers", "counted", "missing", "register"]
+__all__ = ["DEVICE", "MODULE", "PretendTensor", "Transfers", "counted", "missing", "register"]
 
 NAME = "pretend"
 DEVICE = torch.device("privateuseone:0")  # as torch calls it until it is registered
@@ -213,8 +213,10 @@ def _generator(requested: torch.Generator | None) -> torch.Generator:
 class _Module:
     """What torch asks the module of a device for."""
 
+    in_use = False  # by the present test: `torch.nn.DataParallel`, for one, takes whatever device is available
+
     def is_available(self) -> bool:
-        return True
+        return self.in_use
 
     def is_initialized(self) -> bool:
         return True
@@ -247,10 +249,13 @@ class _Module:
 _LIBRARIES: list[torch.library.Library] = []  # whose operations end with them
 
 
+MODULE = _Module()
+
+
 @functools.cache
 def register() -> torch.device:
     """Make the device known to torch, for the rest of the process."""
-    backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
+    backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=MODULE)
     _LIBRARIES.append(library := torch.library.Library("_", "IMPL"))
     library.fallback(lambda operation, *args, **kwargs: _run(operation, args, kwargs), "PrivateUse1")
     library.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")

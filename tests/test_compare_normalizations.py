@@ -295,7 +295,7 @@ def test_the_training_speed_is_the_first_window_that_is_low_enough():
         ({"curvature": CurvatureSettings(k=0)}, "k is 0"),
         ({"curvature": CurvatureSettings(probes=10**9)}, "probes is 1000000000"),
         ({"subset": 0}, "subset is 0"),
-        ({"subset": 300}, "but the subset has 300; take fewer"),
+        ({"subset": 300}, "but the subset has 300 samples; use fewer"),
         ({"target_loss": float("nan")}, "target_loss is nan"),
         ({"seeds": (0, -1)}, "seed is -1"),
     ],

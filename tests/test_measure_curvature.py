@@ -117,7 +117,7 @@ def test_a_wrong_tolerance_is_refused_before_anything_is_measured(checkpoint, ca
         (["--max-products", "29"], "max_products is 29; it must be a whole number from 30"),
         (["--probes", "-1"], "probes is -1"),
         (["--steps", "1000000000"], "steps is 1000000000"),
-        (["--measures", "blunt"], "unknown measure 'blunt'; use one of keskar"),
+        (["--measures", "blunt"], "invalid choice 'blunt' for argument '--measures'"),
         (["--measures", "sam", "sam"], "measures has 'sam' twice"),
         (["--rise", "-1"], "rise is -1.0"),
         (["--resolution", "1"], "resolution must be at least 2"),

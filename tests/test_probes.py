@@ -204,7 +204,7 @@ def test_a_network_that_diverged_is_told_and_stops_nothing_but_the_exit_code(her
     ("options", "message"),
     [
         (["--experiments-root", "nowhere"], "nowhere holds no trained run; train some with run_full_matrix.py"),
-        (["--sharpness", "blunt"], "unknown measure 'blunt'; use one of keskar"),
+        (["--sharpness", "blunt"], "invalid choice 'blunt' for argument '--sharpness'"),
         (["--line-resolution", "1"], "line resolution is 1"),
         (["--span", "0"], "span 0.0"),
         (["--figures-root", "file"], "cannot write into file"),

@@ -175,8 +175,8 @@ def test_the_learning_rate_warms_up_and_falls_to_a_twentieth():
         ({"batch_size": 0}, "batch_size is 0"),
         ({"lr": 0.0}, "lr is 0.0"),
         ({"weight_decay": -1.0}, "weight_decay is -1.0"),
-        ({"points": 1}, "points is 1; choose from 2, for a plane"),
-        ({"steps": 5, "points": 6}, "points is 6; choose from 2, for a plane, to the 5 steps"),
+        ({"points": 1}, "points is 1; it must be at least 2, for a plane"),
+        ({"steps": 5, "points": 6}, "points is 6; it must be at least 2, for a plane, and at most the 5 steps"),
         ({"seed": -1}, "seed is -1"),
     ],
 )

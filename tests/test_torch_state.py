@@ -292,6 +292,8 @@ def test_threads_that_are_born_beside_a_team_have_all_of_torchs_threads():
 def test_streamed_data_leave_the_generators_alone(monkeypatch):
     model, data = make("mlp"), images()
     monkeypatch.setattr("landscape.objective.samples.available_memory", lambda device: 0)
+    # The runner of the tests has threads; beside threads of others the generators stay as they are.
+    monkeypatch.setattr("landscape.runtime.random_state._alone", lambda: True)
     state = torch.get_rng_state()
     target = ll.objective(model, DataLoader(TensorDataset(*data), batch_size=4), device="cpu")
     ll.evaluate(target, ll.random_plane(model), resolution=3, progress=False)
