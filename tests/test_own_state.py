@@ -89,6 +89,10 @@ def alone(model, batch):
 
 def named(model, batch):
     return model(batch["x"]).square().sum(1)
+
+
+def bad_loss(model, batch):
+    return model(batch[0]).foo()
 """
 
 
@@ -350,6 +354,7 @@ WRONG = {
     "parts of batches": ({"data": "mine.py:ragged", "options": ["--subset", 2, "--loss", "mine.py:named"]},
                          ["come in batches that cannot be divided into samples"]),
     "unknown loss": ({"options": ["--loss", "huber"]}, ["unknown loss 'huber'", "FILE.py:FUNCTION"]),
+    "loss fails": ({"options": ["--loss", "mine.py:bad_loss"]}, ["the loss fails on a batch", "no attribute 'foo'"]),
     "two networks": ({"options": ["--checkpoint", "x.pth"]}, ["--checkpoint has no effect with --state"]),
     "too many samples": ({"options": ["--subset", 40]}, ["cannot take 40 samples: mine.py:loaders train has 30"]),
 }  # fmt: skip
@@ -364,8 +369,13 @@ def test_what_cannot_be_used_is_one_line_before_any_work(mine, capsys, case):
     *trace, line = capsys.readouterr().err.splitlines()
     assert line.startswith("Error: ") and all(word in line for word in words), line
     assert not list(Path().rglob("*.npz"))
-    if case in ("build fails", "data fails"):  # the traceback begins in the user's file
-        code, last = ("1 / 0", "ZeroDivisionError") if case == "build fails" else ("nowhere.csv", "FileNotFoundError")
+    own = {
+        "build fails": ("1 / 0", "ZeroDivisionError"),
+        "data fails": ("nowhere.csv", "FileNotFoundError"),
+        "loss fails": (".foo", "AttributeError"),
+    }
+    if case in own:  # the traceback begins in the user's file
+        code, last = own[case]
         assert trace[0].startswith("Traceback") and "mine.py" in trace[1] and code in "".join(trace)
         assert trace[-1].startswith(last) and not any("landscape" in part for part in trace)
     else:

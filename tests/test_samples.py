@@ -521,3 +521,23 @@ def test_data_that_change_later_are_refused_or_were_copied():
     with pytest.raises(ll.InputError, match=r"were changed after the objective was made .*tensor\.clone\(\)"):
         borrowed(plain)
     torch.testing.assert_close(copied(unknown), expected)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (torch.randn(43, 3), "class probabilities, but some are negative; for regression pass loss='mse'"),
+        (torch.full((43, 3), 0.5), "class probabilities, but they do not sum to 1"),
+        (torch.ones(43, 1), "class probabilities, but there is only one class"),
+    ],
+)
+def test_numbers_that_are_no_probabilities_are_no_targets_of_cross_entropy(targets, message):
+    model, rows = nn.Linear(4, targets.shape[1]), ROWS.float()
+    for data in ((rows, targets), DataLoader(TensorDataset(rows, targets), batch_size=10)):
+        with pytest.raises(ll.InputError, match=message):
+            ll.objective(model, data, device="cpu")
+    soft = targets.softmax(1)
+    if targets.shape[1] > 1:
+        losses = ll.objective(model, (rows, soft), device="cpu")(ll.parameters_of(model))
+        expected = -(soft.double() * model(rows).double().log_softmax(1)).sum(1)
+        assert torch.allclose(losses.double(), expected, atol=1e-5)

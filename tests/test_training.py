@@ -434,3 +434,18 @@ def test_the_models_come_from_their_scripts():
 
     assert sum(p.numel() for p in LinearMNIST().parameters()) == 7_850
     assert sum(p.numel() for p in TinyCNN().parameters()) == 19_466
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), r"gives \[2, 3\] for 2 samples of digits"),
+        (nn.Linear(8, 10), r"gives \[2, 1, 8, 10\] for 2 samples"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(6, 10)), r"does not take samples of digits, of shape"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_data_is_refused_before_training(network, message):
+    data, before = load_dataset("digits", limit=20), torch.get_rng_state()
+    with pytest.raises(InputError, match=message):
+        fit(network, data, data, epochs=1, batch_size=10, lr=0.1, seed=0, device="cpu")
+    assert torch.equal(before, torch.get_rng_state())

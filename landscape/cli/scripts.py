@@ -19,7 +19,7 @@ import tyro
 from landscape.cli.console import sturdy_streams
 from landscape.cli.interrupts import STOPPED, begin_script
 from landscape.errors import InputError
-from landscape.models.own import OwnCodeError
+from landscape.models.own import OwnCodeError, is_in_own_code
 from landscape.runtime import ranks
 from landscape.studies.kit.names import EARLIER_NAMES
 
@@ -125,11 +125,12 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 def _show_own_code(error: BaseException | None) -> None:
     """Print the traceback of an error in the user's own code, if it is the cause of ``error``."""
-    while error is not None and not isinstance(error, OwnCodeError):
-        error = error.__cause__
-    if error is None or error.__cause__ is None:
+    while error is not None and (cause := error.__cause__) is not None:
+        if isinstance(error, OwnCodeError) or is_in_own_code(cause):
+            break
+        error = cause
+    else:
         return
-    cause = error.__cause__
     place = cause.__traceback__
     while place and place.tb_frame.f_code.co_filename.startswith((PACKAGE, "<frozen importlib")):
         place = place.tb_next

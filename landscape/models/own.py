@@ -14,7 +14,17 @@ from torch import nn
 
 from landscape.errors import InputError
 
-__all__ = ["OwnCodeError", "build_own", "call_own", "check_own", "import_own", "is_own", "own_function", "required_of"]
+__all__ = [
+    "OwnCodeError",
+    "build_own",
+    "call_own",
+    "check_own",
+    "import_own",
+    "is_in_own_code",
+    "is_own",
+    "own_function",
+    "required_of",
+]
 
 Kind = Literal["model", "data", "loss"]
 PURPOSES: dict[Kind, str] = {"model": "builds the model", "data": "returns the data", "loss": "computes the loss"}
@@ -69,6 +79,12 @@ def import_own(name: str, **arguments: Any) -> None:
         InputError: as `build_own`, but for errors of the function itself, which is not called.
     """
     _accepted(own_function(name, "model"), name, {**dict.fromkeys(OPTIONAL, ()), **arguments})
+
+
+def is_in_own_code(error: BaseException) -> bool:
+    """Whether a file of the user's that has been run takes part in the calls that raised ``error``."""
+    calls = traceback.extract_tb(error.__traceback__)
+    return any(Path(call.filename).resolve() in _modules for call in calls)
 
 
 def required_of(name: str) -> frozenset[str]:

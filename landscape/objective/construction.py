@@ -14,7 +14,7 @@ from landscape.objective.contract import Contract
 from landscape.objective.criteria import Criterion
 from landscape.objective.forward_watch import find_out, find_out_in_place
 from landscape.objective.independence import changed_buffer, check_independence
-from landscape.objective.losses import IGNORED, check_labels, check_range, is_classification
+from landscape.objective.losses import IGNORED, check_labels, check_probabilities, check_range, is_classification
 from landscape.objective.own_loss import OwnLoss
 from landscape.objective.passes import Passes
 from landscape.objective.private_network import held_by, require_gradients
@@ -246,6 +246,8 @@ def _settle_labels(contract: Contract, passes: Passes, batches: Batches, batch: 
     outputs = _outputs(passes, inputs)
     check_labels(outputs, targets, loss)
     if targets.is_floating_point():
+        for part in batches.targets() if loss == "cross_entropy" else ():
+            check_probabilities(outputs.shape[1], part)
         return
     classes = outputs.ndim > 1 and (loss == "cross_entropy" or outputs.shape[1] > 1)
     if not classes or (loss == "mse" and outputs.shape == targets.shape):

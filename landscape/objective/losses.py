@@ -10,9 +10,19 @@ from torch import Tensor
 from landscape.errors import InputError
 from landscape.presenting import Presented
 
-__all__ = ["IGNORED", "LOSSES", "Weighted", "check_labels", "check_range", "counted", "is_classification"]
+__all__ = [
+    "IGNORED",
+    "LOSSES",
+    "Weighted",
+    "check_labels",
+    "check_probabilities",
+    "check_range",
+    "counted",
+    "is_classification",
+]
 
 IGNORED = -100  # the class label of elements to ignore, as in torch.nn.CrossEntropyLoss
+SUM_TOLERANCE = 0.02  # of class probabilities, which may be in half precision
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -102,6 +112,22 @@ def check_range(classes: int, targets: Tensor, ignored: int | None = IGNORED) ->
     raise InputError(
         f"labels run from {low} to {high} but the model has {classes} outputs (classes 0 to {classes - 1}); {advice}"
     )
+
+
+def check_probabilities(classes: int, targets: Tensor) -> None:
+    """Raise InputError if floating-point ``targets`` [batch, classes, ...] are no class probabilities."""
+    trouble = None
+    if classes == 1:
+        trouble = "there is only one class"
+    elif bool((targets < 0).any()):
+        trouble = "some are negative"
+    elif bool(((targets.float().sum(1) - 1).abs() > SUM_TOLERANCE).any()):
+        trouble = "they do not sum to 1"
+    if trouble:
+        raise InputError(
+            f"cross_entropy takes floating-point targets as class probabilities, but {trouble}; for regression pass "
+            "loss='mse', for other weights of classes a callable loss"
+        )
 
 
 def is_classification(targets: Tensor) -> bool:

@@ -18,7 +18,7 @@ from landscape.checks import check_choice, check_count, check_seed
 from landscape.datasets import Data
 from landscape.errors import InputError
 from landscape.points.tensors import as_float64
-from landscape.runtime import own_torch_state
+from landscape.runtime import kept_random_state, own_torch_state
 from landscape.runtime.devices import select_device
 from landscape.runtime.progress import progress_bar
 from landscape.runtime.threads import threads_for_training
@@ -154,6 +154,7 @@ def fit(
     model.to(place).to(memory_format=layout).eval()
     inputs, targets = train.inputs.to(place), train.targets.to(place)
     there = replace(test, inputs=test.inputs.to(place), targets=test.targets.to(place))
+    _check_fits(model, there, 1 + max(int(part.targets.max()) for part in (train, test)))
     threads = threads_for_training(model, inputs, training.batch_size)
     optimizer = make_optimizer(model.parameters(), training)
     generator = torch.Generator().manual_seed(training.seed)
@@ -189,6 +190,24 @@ def fit(
             if saved:
                 saved.save(history)
     return history
+
+
+def _check_fits(model: nn.Module, data: Data, classes: int) -> None:
+    """Raise InputError unless ``model`` takes samples of ``data`` and has an output for each of the ``classes``."""
+    inputs = data.inputs[:2]
+    try:
+        with torch.no_grad(), kept_random_state(draws=True):
+            outputs = model(inputs)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        shape = list(inputs.shape[1:])
+        raise InputError(f"the network does not take samples of {data.name}, of shape {shape} ({reason})") from error
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or outputs.shape[1] < classes:
+        shown = list(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise InputError(
+            f"the network gives {shown} for {len(inputs)} samples of {data.name}; it must give a number for each "
+            f"sample and each of {classes} classes or more"
+        )
 
 
 @own_torch_state()
