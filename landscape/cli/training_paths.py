@@ -201,7 +201,7 @@ def _of_checkpoints(out: Path, source: PathSource, chosen: ChosenParameters, dev
     for epoch, path in enumerate(source.state):
         trained = load_network(path, source.model, own)
         folders.setdefault(path.parent, []).append(replace(trained, metadata=trained.metadata | {"epoch": epoch}))
-    names = [folder.name or "." for folder in folders]
+    names = [folder.resolve().name or "." for folder in folders]
     names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
     checkpoints = dict(zip(names, folders.values(), strict=True))
     loaded = [checkpoint for run in checkpoints.values() for checkpoint in run]
