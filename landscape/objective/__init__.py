@@ -1,1 +1,1 @@
-"""What is evaluated: model, data and loss make weighted losses of single samples at any point."""
+"""What is evaluated: a model, data and a loss, which give the weighted losses of single samples at any point."""

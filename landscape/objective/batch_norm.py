@@ -1,4 +1,4 @@
-"""The statistics of the BatchNorm layers of a moved network: running, of the batch, or estimated at each point."""
+"""The statistics with which BatchNorm layers normalise: running, of the batch, or estimated anew at each point."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,7 +46,10 @@ def use_batch_statistics(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def frozen_statistics(model: nn.Module, forward: Callable[[], Any]) -> Iterator[None]:
-    """Inside the block all BatchNorm layers use constant statistics, those of their first input in ``forward``."""
+    """Let all BatchNorm layers use constant statistics inside the block: those of their first input in ``forward``.
+
+    Their own statistics return after the block.
+    """
     layers = [module for module in model.modules() if isinstance(module, BatchNorm)]
     before = [(layer, layer.running_mean, layer.running_var) for layer in layers]
 
@@ -111,9 +114,9 @@ def recalibrate(
     return order
 
 
-ROUNDS = 200  # passes of the fixed-point iteration, at most
-DAMPED = 10  # passes beyond the number of layers, after which steps are halved to damp oscillations
-SETTLED = {torch.float64: 1e-10}  # largest change of converged statistics, in standard deviations
+ROUNDS = 200  # largest number of passes of the fixed-point iteration
+DAMPED = 10  # after this many passes more than there are layers, steps are halved to damp oscillations
+SETTLED = {torch.float64: 1e-10}  # largest full change, in standard deviations, of statistics that count as converged
 SETTLED_FLOAT32 = 1e-5
 
 
@@ -123,13 +126,17 @@ def _settle(
     forward: Callable[[Any], Any],
     batches: Callable[[], Iterable[Any]],
 ) -> None:
-    """Iterate the statistics of ``layers`` until they are those of the inputs that they themselves cause."""
+    """Iterate the statistics of ``layers`` until they are those of the inputs that they themselves cause.
+
+    Raises:
+        InputError: they do not converge within `ROUNDS` passes.
+    """
     bound = SETTLED.get(_statistics(layers[0])[0].dtype, SETTLED_FLOAT32)
     for attempt in range(ROUNDS):
         collected = _collect(layers, forward, batches)
         step = 1.0 if attempt < len(layers) + DAMPED else 0.5
         change = float(np.max([moments.store(layer, step) for moments, layer in zip(collected, layers, strict=True)]))
-        if not change > bound:  # also true for NaN, if the weights give NaN
+        if not change > bound:  # also if the change is NaN, because the weights give NaN
             return
     raise InputError(
         f"the BatchNorm statistics of {', '.join(names)}, which run more than once in a pass, do not settle (they "
@@ -140,7 +147,7 @@ def _settle(
 def _collect(
     layers: Sequence[BatchNorm], forward: Callable[[Any], Any], batches: Callable[[], Iterable[Any]], cut: bool = False
 ) -> list["_Moments"]:
-    """The moments of all inputs of ``layers`` over the data; with ``cut`` a pass ends at the first layer."""
+    """The moments of all inputs of ``layers`` over the data; with ``cut`` a pass ends at the first of these layers."""
     moments = {layer: _Moments() for layer in layers}
 
     def hook(layer: BatchNorm, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -186,9 +193,10 @@ class _Moments:
         self.count = total
 
     def store(self, layer: BatchNorm, step: float = 1.0) -> float:
-        """Move the statistics of ``layer`` towards these by the factor ``step``; return the largest full change.
+        """Move the statistics of ``layer`` a share ``step`` of the way to these; return the size of the full change.
 
-        The change is measured in standard deviations.
+        This size is the maximum over channels of |mean change| / sigma and |variance change| / sigma^2, where sigma^2
+        is the new variance plus ``layer.eps``.
         """
         if not self.count:  # the layer did not run
             return 0.0

@@ -18,13 +18,13 @@ from landscape.objective.trees import batch_length, tensors_of
 
 __all__ = ["Batches", "is_pair"]
 
-FEW_TRIALS = 2  # batches that checks run on if the network is so large that a batch is small
-FEW = 16  # samples of the first batch for checks
-TRIED = 32  # samples that are divided into batches in several ways
+FEW_TRIALS = 2  # number of batches that checks use if memory allows only small batches
+FEW = 16  # largest number of samples in the first batch for checks
+TRIED = 32  # largest number of samples in a batch that checks divide in several ways
 TOKENS, MOST_TOKENS = (
     2**11,
     2**13,
-)  # usual and largest number in a batch; every token has logits of the whole vocabulary
+)  # usual and largest number of tokens in a batch; every token has logits of the whole vocabulary
 BATCH_BYTES = 2 * 2**20  # bytes of the inputs of a batch, which with its activations about fits into a cache
 
 
@@ -36,11 +36,11 @@ class Batches:
         self.size = samples.size
         self.by_batch = settings.batch_norm == "batch"
         sequences = isinstance(settings.loss, LanguageModelLoss | OwnLoss) and samples.tensors is not None
-        self.most = self._in_tokens(MOST_TOKENS) if sequences else self.size  # samples of a batch, at most
+        self.most = self._in_tokens(MOST_TOKENS) if sequences else self.size  # largest size of a batch
         usual = self._in_tokens(TOKENS) if sequences else samples.count_in(BATCH_BYTES)
         self.batch_size = settings.batch_size or (BATCH if self.by_batch else usual)
-        self.least = 2 if self.by_batch and network.has_batch_norm else 1  # samples of a batch, at least
-        self.trials: int | None = None  # batches that checks run on, at most
+        self.least = 2 if self.by_batch and network.has_batch_norm else 1  # smallest size of a batch
+        self.trials: int | None = None  # largest number of batches that checks use; None: no limit
         self.indices = isinstance(settings.loss, str | Criterion)  # whether targets may be class labels
         if samples.whole:
             self.batch_size = self.size
@@ -56,7 +56,7 @@ class Batches:
         return self.by_batch or self.samples.whole or self.samples.tensors is None
 
     def __call__(self, batch_size: int | None = None) -> Iterator[tuple[int, Any]]:
-        """Yield (index of the first sample, batch) over all samples; ``batch_size`` is used unless they are fixed."""
+        """Yield (index of the first sample, batch) over all samples; fixed batches ignore ``batch_size``."""
         size = self.batch_size if self.fixed else batch_size or self.batch_size
         for start, batch in self.samples.batches(size, self.device, self.dtype, self.least):
             yield start, self._with_indices(batch)
@@ -66,11 +66,11 @@ class Batches:
         return map(self._with_indices, self.samples.shuffled(batch_size, generator, self.device, self.dtype))
 
     def few(self) -> Any:
-        """A first batch for checks; it is small unless the batches are fixed."""
+        """The first batch, for checks; unless batches are fixed, it has at most `FEW` samples."""
         return next(iter(self(min(self.batch_size, FEW))))[1]
 
     def spread(self) -> list[Any]:
-        """Small batches of samples from the whole data."""
+        """Small batches for checks, of samples that are spread over the whole data."""
         count = min(TRIED, max(2, self.batch_size))
         batches = self.samples.spread(count, self.device, self.dtype)[: self.trials]
         return [self._with_indices(batch) for batch in batches]
@@ -87,7 +87,7 @@ class Batches:
         return self.size if self.samples.whole else batch_length(batch)
 
     def of(self, samples: Samples, size: int | None = None) -> "Batches":
-        """The same settings for other ``samples``; ``size`` is their number if they form one batch."""
+        """Other ``samples`` in batches with the same settings; ``size`` is their number if they form one batch."""
         other = copy.copy(self)
         other.samples, other.size = samples, samples.size if size is None else size
         return other
@@ -99,21 +99,21 @@ class Batches:
         return self.of(Samples(count, self.samples.description, tensors=batch, whole=True))
 
     def subset(self, count: int, seed: int) -> "Batches":
-        """``count`` random samples, or all if there are fewer or if they are streamed."""
+        """``count`` random samples in batches; all samples if there are fewer or if they are streamed."""
         return self.of(self.samples.subset(count, seed), self.size if self.samples.whole else None)
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> "Batches":
-        """The same, with ``function`` applied to the tensors of resident samples."""
+        """The same batches with ``function`` applied to the tensors of resident samples; streamed ones stay."""
         return self if self.samples.tensors is None else self.of(self.samples.mapped(function), self.size)
 
     def at_most(self, batch_size: int) -> "Batches":
-        """The same in batches of at most ``batch_size`` samples, unless batches are fixed."""
+        """The same samples in batches of at most ``batch_size`` samples, unless batches are fixed."""
         other = copy.copy(self)
         other.batch_size = self.batch_size if self.fixed else min(self.batch_size, batch_size)
         return other
 
     def limit(self, most: int) -> None:
-        """Take at most so many samples in a batch, where these are free, and try few of them where they are few."""
+        """Limit batches that are not fixed to ``most`` samples; below `FEW`, checks also use fewer batches."""
         self.most = min(self.most, most)
         self.trials = FEW_TRIALS if most < FEW else None
         if not self.fixed:
@@ -139,5 +139,5 @@ class Batches:
 
 
 def is_pair(batch: Any) -> bool:
-    """Whether ``batch`` is (inputs, targets)."""
+    """Whether ``batch`` is a pair, as (inputs, targets) are."""
     return isinstance(batch, tuple | list) and len(batch) == 2

@@ -22,9 +22,13 @@ __all__ = ["BorrowedNetwork"]
 
 
 class BorrowedNetwork(Network):
-    """The network that was passed in itself, moved tensor by tensor while it is `lent`, and put back afterwards.
+    """The caller's network itself, moved tensor by tensor while it is `lent`, and put back afterwards.
 
-    Points are computed in float32 (float64 for parameters of that) and rounded to the parameters' own dtype.
+    Points are computed in float32 (in float64 for float64 parameters) and rounded to the dtype of the parameters.
+
+    Raises:
+        InputError: no parameter can be moved, the network is on another device or in another dtype than ``device`` and
+            ``dtype`` say, or the BatchNorm policy would change the network.
     """
 
     in_place = True
@@ -70,10 +74,10 @@ class BorrowedNetwork(Network):
                     self._steps.close()
 
     def in_precision(self, slice_: AnySlice) -> AnySlice:
-        return slice_  # whose points are computed piece by piece
+        return slice_  # its points are computed piece by piece, in the precision of `_pieces`
 
     def move_along(self, slice_: Slice, coordinates: Sequence[float]) -> None:
-        """Put the network at ``coordinates`` of ``slice_``, some entries of one parameter at a time."""
+        """Put the network at ``coordinates`` of ``slice_``; only a piece of a parameter is computed at a time."""
         weights, moved = slice_.weights_at(*coordinates), set(slice_.moved)
         for name in self._loan.parameters:
             if name in moved:
@@ -82,7 +86,7 @@ class BorrowedNetwork(Network):
                 self._put(name, slice_.origin[name])
 
     def _pieces(self, slice_: Slice, name: str, weights: Sequence[float]) -> Iterator[tuple[int, Tensor]]:
-        """The moved parameter ``name`` piece by piece, each with its first entry."""
+        """Yield (first index, values) for pieces of the moved parameter ``name``: origin + sum_k weight_k step_k."""
         origin = slice_.origin[name].detach()
         shared = self._is_own(name, origin)
         for start, stop, steps in self._steps.rows(slice_, name):
@@ -101,7 +105,7 @@ class BorrowedNetwork(Network):
                 self._put(name, point[name])
 
     def _is_own(self, name: str, value: Tensor) -> bool:
-        """Whether ``value`` is the memory of the parameter ``name``."""
+        """Whether ``value`` shares the memory of the parameter ``name``, and so is its own value."""
         return value.numel() > 0 and value.data_ptr() == self._loan.memory(name).data_ptr()
 
     def _put(self, name: str, value: Tensor) -> None:

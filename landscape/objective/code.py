@@ -30,7 +30,7 @@ NOT_STATE = {
     "__firstlineno__",
     "__static_attributes__",
 }
-MOST = 100_000  # objects, beyond which nobody would wait for a digest
+MOST = 100_000  # largest number of objects in a digest; nobody would wait for that of more
 OWN = __name__.split(".")[0]
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
@@ -62,7 +62,10 @@ def digest_of(thing: Any) -> str | None:
 
 
 def names_read(thing: Any) -> set[str]:
-    """All names that the code of a callable looks up, in functions inside it and in those of its own that it reaches.
+    """All names of attributes and global variables that the code of a callable looks up.
+
+    This includes the code of functions that it defines, and of those that it reaches by a global name or through its
+    closure. For a mapping, these are the names that its values look up.
 
     Example:
         >>> sorted(names_read(lambda model, batch: model.decay * model(batch)))
@@ -154,7 +157,7 @@ class _Digest:
             raise _Unknown from error
         reached = {name: function.__globals__[name] for name in sorted(used) if name in function.__globals__}
         waiting = [*reached.values()]
-        while waiting:  # also what modules inside modules hold under these names
+        while waiting:  # look up these names also in the caller's own modules, and in modules inside those
             module = waiting.pop()
             if isinstance(module, types.ModuleType) and not _is_library(module):
                 named = {f"{module.__name__}.{name}": vars(module)[name] for name in sorted(used & vars(module).keys())}
@@ -181,7 +184,7 @@ class _Digest:
         if isinstance(thing, type):
             attributes = {name: value for name, value in vars(thing).items() if name not in NOT_STATE}
             return [*map(self.of, thing.__bases__), self.of(attributes)]
-        if isinstance(thing, nn.Module):  # which some layers do not let pickle
+        if isinstance(thing, nn.Module):  # some layers cannot be pickled
             state = {name: value for name, value in vars(thing).items() if name != "_flat_weight_refs"}
             return [self.of(type(thing)), self.of(state)]
         try:
@@ -207,7 +210,7 @@ def _names(code: types.CodeType) -> set[str]:
 
 
 def _is_library(thing: Any) -> bool:
-    """Whether ``thing`` belongs to Python, this or an installed package, whose versions are recorded elsewhere."""
+    """Whether ``thing`` belongs to Python, this package or an installed one; their versions are recorded elsewhere."""
     name = thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__
     root = (name or "").split(".")[0]
     if root == "__main__" or root not in sys.modules:

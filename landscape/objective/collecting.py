@@ -26,7 +26,7 @@ from landscape.objective.trees import (
 
 __all__ = ["collect"]
 
-LOADED = 256  # samples of a batch when a Dataset is read
+LOADED = 256  # number of samples in each batch in which a Dataset is read
 
 
 def collect(data: Any, whole_batch: bool = False) -> Samples:
@@ -41,8 +41,8 @@ def collect(data: Any, whole_batch: bool = False) -> Samples:
         whole_batch: Take all samples as one batch, whose tensors may have different lengths.
 
     Raises:
-        InputError: there are no samples, lengths differ, the second pass returns other data, or batches cannot be
-            joined although ``whole_batch`` is requested.
+        InputError: ``data`` is none of these, there are no samples, lengths differ, the second pass returns other
+            data, or batches cannot be joined although ``whole_batch`` is requested.
     """
     if isinstance(data, Samples):
         return data
@@ -53,7 +53,7 @@ def collect(data: Any, whole_batch: bool = False) -> Samples:
         return resident(check_tree(arrays_as_tensors(tree)), description, known, whole_batch)
     if _is_tree(data):
         return resident(_tensors(data), {"name": "tensors"}, None, whole_batch)
-    if hasattr(data, "with_format") and not isinstance(data, Mapping):  # of the datasets library
+    if hasattr(data, "with_format") and not isinstance(data, Mapping):  # a data set of Hugging Face's datasets library
         data = _formatted(data)
     if isinstance(data, Dataset | IterableDataset) or (_is_sequence(data) and len(data)):
         _refuse_batches(data)
@@ -118,7 +118,7 @@ def _tensors(data: Any) -> Any:
 
 
 def _formatted(data: Any) -> Any:
-    """A data set of the datasets library in the format of torch, unless it has a format or a transform already."""
+    """``data`` of the datasets library, set to return tensors unless it has a format or a transform already."""
     own = getattr(data, "format", None) or getattr(data, "_formatting", None)
     kind = own.get("type") if isinstance(own, Mapping) else own
     return data if kind else data.with_format("torch")
@@ -137,7 +137,7 @@ def _collate(samples: list[Any]) -> Any:
 
 
 def _refuse_batches(data: Any) -> None:
-    """Raise InputError for a list whose items may be batches or samples."""
+    """Raise InputError for a list if its first item could be a sample as well as a batch."""
     if not isinstance(data, list | tuple) or not tensors_of(data[0]) or _is_text_sample(data[0]):
         return
     lengths = {len(tensor) if tensor.ndim else None for tensor in tensors_of(data[0])}
@@ -149,7 +149,7 @@ def _refuse_batches(data: Any) -> None:
 
 
 def _is_text_sample(item: Any) -> bool:
-    """Whether ``item`` is one encoded text: tokens have a second axis in batches."""
+    """Whether ``item`` is one encoded text: its tokens have shape [T], those of a batch [batch, T]."""
     tokens = item.get("input_ids") if isinstance(item, Mapping) else None
     return isinstance(tokens, Tensor) and tokens.ndim == 1
 

@@ -1,4 +1,4 @@
-"""The checks when an objective is made, by a few passes over a first batch and samples from the whole data."""
+"""The checks of a new objective, which take a few passes over the first batch and samples from the whole data."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -29,8 +29,8 @@ KEPT = (
     "something is kept from one pass to the next (a state, a cache, a counter), or drawn from a generator that is not "
     "torch's; every pass must begin in the same state"
 )
-SHARE_OF_WEIGHTS = 0.12  # that the largest tensor of a pass may take where memory is scarce
-LEAST_ROOM = 16 * 2**20  # bytes that it may take in any case
+SHARE_OF_WEIGHTS = 0.12  # bound on the largest tensor of a pass where memory is scarce, as a share of the weights
+LEAST_ROOM = 16 * 2**20  # bytes that the largest tensor may take in any case
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 Terms = Mapping[str, Term]
@@ -74,9 +74,11 @@ def watch(contract: Contract, passes: Passes, batches: Batches, source: nn.Modul
 
 
 def watch_in_place(contract: Contract, passes: Passes, batches: Batches) -> None:
-    """Learn the same from a pass of one sample that moves nothing, and limit batches by the memory that it takes.
+    """Learn what `watch` learns from a pass over one sample at the present weights, and limit the size of batches.
 
-    Which memory the passes of a network in shards read does not tell which parameters they use.
+    The limit lets the largest tensor of a pass take the share `SHARE_OF_WEIGHTS` of the memory of all weights, or
+    `LEAST_ROOM` bytes if that is more. For a network in shards there is no limit, and it stays unknown which parameters
+    a pass uses, because the memory that it reads does not tell.
     """
     _, batch = next(batches(1))
     network, run = passes.network, partial(one_pass, contract, passes, batch)
@@ -85,7 +87,7 @@ def watch_in_place(contract: Contract, passes: Passes, batches: Batches) -> None
         passes.default_dtype = network.dtype
     passes.draws, passes.touched = findings.draws, None if network.is_sharded else findings.touched
     network.note_memory(passes.model, set(), findings.written)
-    if network.is_sharded:  # whose passes gather whole layers anyway
+    if network.is_sharded:  # its passes gather whole layers anyway
         return
     weights = sum(value.numel() * value.element_size() for value in passes.model.parameters())
     room = max(LEAST_ROOM, SHARE_OF_WEIGHTS * weights)
@@ -93,7 +95,7 @@ def watch_in_place(contract: Contract, passes: Passes, batches: Batches) -> None
 
 
 def one_pass(contract: Contract, passes: Passes, batch: Any) -> None:
-    """Run one forward pass with callable loss and metrics, which may differentiate with respect to parameters."""
+    """Run loss, metrics and regularizer once for ``batch``; if they need gradients, let the parameters require them."""
     try:
         _run(contract, passes, batch)
     except RuntimeError as error:
@@ -148,8 +150,8 @@ def _run(contract: Contract, passes: Passes, batch: Any) -> None:
 def _settle_gradients(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> tuple[Terms, Terms]:
     """Learn whether the loss differentiates inside, and return the terms of two passes over ``batch``.
 
-    It does if a pass without gradients fails or has another result. The parameters of the network require gradients
-    only if the loss differentiates with respect to them.
+    The loss does so if a pass without gradients fails or has another result. The parameters of the network require
+    gradients afterwards only if the loss differentiates with respect to them.
     """
     attempt = partial(_terms, contract, passes, batch, batches.count(batch))
     try:
@@ -227,7 +229,7 @@ def _shares(contract: Contract, passes: Passes, batches: Batches, batch: Any) ->
 
 
 def _is_by_row(contract: Contract, passes: Passes, batches: Batches, batch: Any) -> bool:
-    """Whether the layers prove that no loss depends on the other samples of its batch."""
+    """Whether the types of the layers alone prove that no loss depends on the other samples of its batch."""
     resident = passes.is_plain and batches.samples.tensors is not None
     return resident and isinstance(batch[0], Tensor) and batch[0].ndim > 1 and works_by_row(passes.model)
 
@@ -260,7 +262,7 @@ def _settle_labels(contract: Contract, passes: Passes, batches: Batches, batch: 
 
 
 def _check_criterion(criterion: Criterion, passes: Passes, batches: Batches, batch: Any) -> None:
-    """Raise InputError if a criterion needs class labels and the targets are none of its classes."""
+    """Raise InputError if a criterion takes class labels and some targets are outside the range of the classes."""
     _check_pairs(criterion.name, batch)
     if not criterion.by_class or batch[1].is_floating_point():
         return
@@ -284,7 +286,7 @@ def _outputs(passes: Passes, inputs: Any) -> Tensor:
 
 
 def _terms(contract: Contract, passes: Passes, batch: Any, count: int) -> Terms:
-    """The terms of ``batch``."""
+    """The terms of loss and metrics for ``batch`` of ``count`` samples; errors of callables are explained."""
     if not callable(contract.loss) and not contract.metrics:
         return contract.terms(passes, batch)[0]
     with _explained(contract, passes, batch, count):
@@ -325,7 +327,7 @@ def _way_out(failure: str, loss: Any, passes: Passes) -> str:
     """Advice about a loss that fails with this text; empty if there is none."""
     if "dtype" in failure:
         return f"; network and data are in {passes.network.dtype} here, so other tensors of the loss must be, too"
-    if type(passes.model).__name__ in failure:  # the network in the place of its outputs
+    if type(passes.model).__name__ in failure:  # the loss treats the network as if it were outputs
         return "; a loss is called with (model, batch), not with (outputs, targets), and calls the model itself"
     if isinstance(loss, Criterion) and "missing" in failure:
         return "; pass loss=callable(model, batch), which can give the criterion all that it takes"
@@ -333,7 +335,7 @@ def _way_out(failure: str, loss: Any, passes: Passes) -> str:
 
 
 def _close(terms: Terms, again: Terms) -> bool:
-    """Whether two passes over one batch agree."""
+    """Whether two passes over one batch agree up to rounding."""
     pairs = [(term.values, again[name].values) for name, term in terms.items() if name in again]
     return terms.keys() == again.keys() and all(
         one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-4, atol=1e-6, equal_nan=True)

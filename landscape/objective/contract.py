@@ -25,9 +25,10 @@ FIRST = 8  # first losses that are stored to distinguish networks
 
 
 class Contract:
-    """A loss and ``metrics``; each of their terms is an average of values over samples, with weights if it has some.
+    """A loss and metrics, each with one or several terms.
 
-    The weights of all samples are collected once by `learn_weights`. A loss has no losses of single samples if it is a
+    A term is the average sum_n w_n v_n / sum_n w_n of values v_n over samples; without weights, all w_n are 1. The
+    weights of all samples are collected once by `learn_weights`. A loss has no losses of single samples if it is a
     sum of terms with different weights, or if it returns only means over batches of different weight. It then has
     contributions of samples instead, whose plain mean over all data is the loss.
     """
@@ -58,7 +59,7 @@ class Contract:
         return alike and all(self.forms[name] for name in self.parts)
 
     def terms(self, passes: Passes, batch: Any, metrics: bool = True) -> tuple[dict[str, Term], Tensor | None]:
-        """The terms of loss and ``metrics`` for ``batch``, by name, and hits as `Measured` has them."""
+        """The terms of loss and ``metrics`` for ``batch``, by name, and the hits, see `Measured`."""
         if not (self.shares and metrics):
             return self._terms(passes, batch, metrics)
         with shared_forward(passes.model):
@@ -84,7 +85,10 @@ class Contract:
         return LOSSES[str(self.loss)](outputs, targets), outputs.argmax(1) == targets if self.has_accuracy else None
 
     def measure(self, passes: Passes, batch: Any, count: int, metrics: bool = True) -> tuple[Measured, Tensor | None]:
-        """Results for a batch of ``count`` samples, with losses not scaled by their weights [batch] (or None)."""
+        """Results for a batch of ``count`` samples without the regularizer, and the weights [batch] of the losses.
+
+        The losses are not scaled by these weights. The weights are None if the losses need no scaling.
+        """
         raw, hits = self.terms(passes, batch, metrics)
         expected = self.forms if metrics else self.forms.keys() - self.metrics.keys()
         if raw.keys() != set(expected):
@@ -99,7 +103,7 @@ class Contract:
         return Measured(losses, hits, quantities), None
 
     def evaluate(self, passes: Passes, batch: Any, count: int, metrics: bool = True) -> Measured:
-        """Results for a batch of ``count`` samples, scaled so that their plain mean over all data is the result."""
+        """Results for a batch of ``count`` samples, scaled so that the plain mean over all N samples is the result."""
         measured, weights = self.measure(passes, batch, count, metrics)
         if weights is None and self.regularizer is None:
             return measured
@@ -118,14 +122,18 @@ class Contract:
         if self.regularizer is None:
             return torch.zeros((), dtype=passes.network.dtype, device=passes.network.device)
         value = passes(self.regularizer, passes.model)
-        value = whole(value) if isinstance(value, Tensor) else value  # of a network in shards
+        value = whole(value) if isinstance(value, Tensor) else value  # a network in shards may give it in shards
         if not isinstance(value, Tensor) or value.shape != () or not value.is_floating_point():
             form = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"the regularizer gives {form}; it must give a scalar tensor of floating point")
         return value.to(passes.network.dtype)
 
     def learn_forms(self, terms: Mapping[str, Term]) -> None:
-        """Learn the names of all terms, and whether they have one value for each sample, from a first batch."""
+        """Learn the names of all terms, and whether they have one value for each sample, from a first batch.
+
+        Raises:
+            InputError: a term has the name of the regularizer.
+        """
         if self.regularizer and REGULARIZER in terms:
             raise InputError(f"a term has the name {REGULARIZER!r}, which is taken by the regularizer; choose another")
         self.forms = {name: term.per_sample for name, term in terms.items()}
@@ -168,7 +176,10 @@ class Contract:
         }
 
     def _spread(self, name: str, term: Term, count: int, dtype: torch.dtype) -> Term:
-        """``term`` with one value for each of ``count`` samples; if it has only their mean, with that for each."""
+        """``term`` with one value for each of ``count`` samples.
+
+        Where it has only their mean, every sample gets this mean and the same share of the weight.
+        """
         values, weights = term.values.to(dtype), term.weights
         if name in self.scales and weights is None:
             raise InputError(f"{name!r} has weights for one batch and none for another")
@@ -181,7 +192,7 @@ class Contract:
         return Term(values.expand(count), None if weights is None else (weights.to(values) / count).expand(count))
 
     def _scaled(self, name: str, term: Term) -> Tensor:
-        """N w_n v_n / sum w [batch], whose mean over all data is the weighted mean."""
+        """N w_n v_n / sum_m w_m [batch], whose mean over all N samples is the weighted mean of the values v_n."""
         if name not in self.scales or term.weights is None:
             return term.values
         # Weights may be integers, whose product with a float would be float32, so they are converted first.

@@ -16,11 +16,11 @@ from landscape.storage.provenance import fingerprint
 __all__ = ["Criterion", "as_loss"]
 
 FUNCTIONS = {"cross_entropy": nn.CrossEntropyLoss, "nll_loss": nn.NLLLoss}
-CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)  # if labels are indices, averaged with the weights of the classes
+CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)  # given class indices, they average with class weights
 
 
 def as_loss(loss: Any) -> Any:
-    """``loss``; a criterion of torch.nn or function of torch.nn.functional becomes a `Criterion` or a name.
+    """``loss``, or a `Criterion` or name in place of a criterion of torch.nn or function of torch.nn.functional.
 
     Raises:
         InputError: the value of the criterion is a sum, or ``loss`` is a class instead of an object.
@@ -36,7 +36,7 @@ def as_loss(loss: Any) -> Any:
 
 
 class Criterion:
-    """(model, batch) -> the losses of a criterion, one for each sample, with weights if the criterion has them."""
+    """The map (model, batch) -> losses [batch] of a criterion of torch, with weights if the criterion has them."""
 
     def __init__(self, criterion: Callable[..., Tensor], name: str):
         self.criterion: Any = criterion
@@ -46,7 +46,11 @@ class Criterion:
 
     @classmethod
     def of(cls, criterion: nn.Module) -> "Criterion | str":
-        """The converted criterion, or the name "cross_entropy" if it is plain cross-entropy."""
+        """The converted criterion, or the name "cross_entropy" if it is cross-entropy with default settings.
+
+        Raises:
+            InputError: the criterion adds up the losses of a batch (reduction="sum").
+        """
         kind = type(criterion).__name__
         if criterion.reduction == "sum":
             raise InputError(
@@ -65,7 +69,12 @@ class Criterion:
         return self.losses(outputs, targets)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor | Weighted:
-        """One value for each sample, whose (weighted) mean is the value of the criterion."""
+        """One value for each sample, whose (weighted) mean is the value of the criterion.
+
+        Raises:
+            InputError: the criterion gives no such values, would broadcast its arguments, or leaves open how to
+                average them.
+        """
         elements = self._elements(outputs, targets)
         if not elements.ndim or len(elements) != len(outputs):
             raise InputError(f"{self.name} gives no value for every sample; pass loss=callable(model, batch)")
@@ -108,7 +117,7 @@ class Criterion:
         return self.by_class and (self.criterion.weight is not None or self.criterion.ignore_index != IGNORED)
 
     def _elements(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The losses of all elements."""
+        """The values of the criterion without any averaging (reduction="none")."""
         if not isinstance(self.criterion, nn.Module):
             return self._call(outputs, targets, functools.partial(self.criterion, reduction="none"))
         plain: Any = copy.copy(self.criterion)
@@ -124,7 +133,11 @@ class Criterion:
         return criterion(outputs, targets)
 
     def _by_class(self, rows: Tensor, targets: Tensor) -> Weighted:
-        """Averages over the elements that are not ignored, with the weights of their classes."""
+        """The losses l_n = sum_e v_ne / w_n of the samples, and their weights w_n = sum_e c_ne.
+
+        v_ne are the ``rows`` [batch, elements], which contain the class weights already; c_ne is the weight of the
+        class of element e of sample n, and 0 if the element is ignored. A sample without weight has the loss 0.
+        """
         labels = targets.reshape(len(targets), -1)
         counts = labels != self.criterion.ignore_index
         weights = counts.to(rows.dtype)

@@ -18,7 +18,7 @@ from landscape.runtime.watching import WatchingMode
 
 __all__ = ["Findings", "find_out", "find_out_in_place", "parameters_touched"]
 
-FAR_AWAY = 3.0  # factor of the weights at which a forward pass exceeds and enforces limits on their size
+FAR_AWAY = 3.0  # factor on the weights, so large that a forward pass which limits their size then does so
 
 
 @dataclass
@@ -36,9 +36,9 @@ class Findings:
 def find_out(model: nn.Module, original: nn.Module, run: Callable[[], Any], dtype: torch.dtype) -> Findings:
     """Watch passes ``run`` of ``model``, a private copy of ``original``, whose weights are restored afterwards.
 
-    There are three passes: with the weights as they are; with the same weights in other memory, where tensors that
-    were computed or kept from the first memory become visible; and with much larger weights, where limits on their size
-    are enforced.
+    There are three passes: one with the weights as they are; one with the same weights in other memory, which shows
+    whether the pass uses tensors that still lie in the first memory or were computed from it; and one with much larger
+    weights, which shows whether the pass limits their size.
     """
     findings, own = Findings(), dict(model.named_parameters())
     watch = _Watch(own, [*named_parameters(original), *_computed(original, model)], dtype, findings)
@@ -66,7 +66,10 @@ def find_out(model: nn.Module, original: nn.Module, run: Callable[[], Any], dtyp
 
 
 def find_out_in_place(model: nn.Module, run: Callable[[], Any], dtype: torch.dtype) -> tuple[Findings, int]:
-    """Watch a pass ``run`` of ``model`` itself, which is not moved; also the bytes of the largest tensor it creates."""
+    """Watch a pass ``run`` of ``model`` itself, which is not moved.
+
+    Returns the findings and the bytes of the largest tensor that the pass creates.
+    """
     findings = Findings()
     watch, sizes = _Watch(dict(model.named_parameters()), [], dtype, findings), _Sizes()
     with contextlib.suppress(Exception), sizes, watch, _Factories(findings):  # reported later
@@ -76,7 +79,7 @@ def find_out_in_place(model: nn.Module, run: Callable[[], Any], dtype: torch.dty
 
 
 class _Sizes(WatchingMode):
-    """Notes the largest tensor that a pass makes."""
+    """Notes the bytes of the largest tensor that a pass creates."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +151,7 @@ class _Factories(TorchFunctionMode):
 
 
 def _watch_far_away(model: nn.Module, run: Callable[[], Any], dtype: torch.dtype, findings: Findings) -> None:
-    """Note parameters that a pass changes only if they are large, to enforce a limit."""
+    """Note parameters that a pass changes only if they are large, because it limits their size."""
     own = dict(model.named_parameters())
     for parameter in own.values():
         if parameter.is_floating_point() or parameter.is_complex():
@@ -181,7 +184,7 @@ def _place(model: nn.Module, values: dict[str, Tensor]) -> None:
 
 
 def _computed(original: nn.Module, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """(name of a parameter, tensor of the copy ``model`` that was computed from it earlier and does not follow it)."""
+    """Yield (name of a parameter, tensor of the copy ``model`` that was computed from it and does not follow it)."""
     names = {id(parameter): name for name, parameter in named_parameters(original)}
     ranges = _ranges(named_parameters(original))
     for module, copied in zip(_modules(original), model.modules(), strict=False):
@@ -253,7 +256,7 @@ def _is_lower(value: Any, dtype: torch.dtype) -> bool:
 
 
 def _line_of_code() -> str:
-    """The innermost running line outside of torch and of this folder, with the class of its module."""
+    """The innermost running line of code outside of torch and of this folder, with the class of the layer it is in."""
     frame = sys._getframe(1)
     own = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
     while frame.f_back is not None and frame.f_code.co_filename.startswith(own):

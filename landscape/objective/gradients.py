@@ -25,7 +25,8 @@ class MeanLoss:
     copy of the network, so that the objective and its network are not changed.
 
     Raises:
-        InputError: the BatchNorm policy is "recalibrate", for which this gradient would be incomplete.
+        InputError: the BatchNorm policy is "recalibrate", for which this gradient would be incomplete, or the loss
+            does not follow the parameters although it reads them.
     """
 
     @own_torch_state()
@@ -44,7 +45,7 @@ class MeanLoss:
             own[name].requires_grad_(False)
         self.checked = False
         convolutional = any(isinstance(module, nn.Conv2d) for module in self.objective.model.modules())
-        if convolutional:  # three times faster on a CPU
+        if convolutional:  # the channels-last layout is three times faster on a CPU
             self.objective = self.objective.mapped(_channels_last)
 
     def __call__(self, point: Point) -> float:
@@ -53,7 +54,7 @@ class MeanLoss:
 
     @own_torch_state()
     def with_gradient(self, point: Point, batch: Any = None) -> tuple[float, Point]:
-        """L at ``point``, and its gradient in float64; of all samples, or of one ``batch`` of them."""
+        """L at ``point`` and its gradient in float64, over all samples or over one ``batch`` of them."""
         objective, total = self.objective, torch.zeros((), dtype=torch.float64)
         own = dict(objective.model.named_parameters())
         own = {name: own[name] for name in self.names}

@@ -1,4 +1,4 @@
-"""What losses depend on besides point and data."""
+"""What the losses of an objective depend on besides the point and the data."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ __all__ = ["objective_identity"]
 
 
 def objective_identity(objective: Objective) -> dict[str, Any]:
-    """What the losses depend on besides point and data: network, loss with all it computes with, and settings.
+    """What the losses depend on besides point and data: network, settings, and the loss with all it computes with.
 
-    The first losses tell networks of the same weights and other code apart.
+    The losses of a first batch distinguish networks that have the same weights but different code.
     """
     contract = objective.contract
     code: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Checking that the loss of a sample does not depend on its batch, on samples from the whole data."""
+"""The check, on samples from the whole data, that the loss of a sample does not depend on the rest of its batch."""
 
 import contextlib
 import copy
@@ -38,9 +38,10 @@ def check_independence(contract: Contract, passes: Passes, batches: list[Any]) -
     """Raise InputError if the loss, or a quantity, of samples depends on their division into batches.
 
     Each of ``batches`` is evaluated as a whole and divided in two after a shuffle, and at a point nearby as a whole and
-    divided into ragged batches; a network that is not copied is not moved for that. With the BatchNorm policy "batch",
-    which declares such a dependence, the statistics of the whole batch are kept. Deviations are measured relative to
-    the spread of the losses; a deviation that nearly vanishes in float64 is rounding.
+    divided into ragged batches. The comparison at the second point is left out for a network that is not copied. With
+    the BatchNorm policy "batch", which declares such a dependence, the statistics of the whole batch are kept.
+    Deviations are measured relative to the spread of the losses; a deviation that nearly vanishes in float64 is
+    rounding.
 
     Raises:
         InputError: the loss of a batch is a sum or a weighted mean, samples are coupled, the samples lie along another
@@ -111,7 +112,11 @@ class _Trial:
         return frozen_statistics(self.passes.model, lambda: self.losses(self.whole))
 
     def deviations(self) -> dict[str, float]:
-        """For every term the largest difference between its losses in two partitions, as a share of their spread."""
+        """For every term the largest difference between its losses in two partitions, as a share of their spread.
+
+        Raises:
+            InputError: the weights of the samples change with the parameters.
+        """
         here = self.losses(self.whole), self.losses(self.halves)
         if self.passes.network.in_place:
             there = here
@@ -147,7 +152,11 @@ class _Trial:
         return losses
 
     def terms(self, rows: Tensor) -> dict[str, Term]:
-        """Every term for the samples ``rows`` as one batch, in float64 on the CPU."""
+        """Every term for the samples ``rows`` as one batch, in float64 on the CPU.
+
+        Raises:
+            InputError: the loss fails, or has other terms or shapes than for the first batch.
+        """
         piece = select(self.batch, rows, self.count)
         try:
             terms, _ = self.contract.terms(self.passes, piece)
@@ -179,7 +188,7 @@ class _Losses:
     """The losses of one term in one partition."""
 
     values: Tensor  # [count] in the order of the samples, or [batches] means
-    shares: Tensor | None = None  # [batches] share of each batch in all weights; only for means
+    shares: Tensor | None = None  # [batches] weights of the means, by default shares of the samples; only for means
     weights: Tensor | None = None  # [count]; only if the samples have different weights
 
     def difference(self, other: "_Losses", spread: float) -> float:
@@ -198,7 +207,7 @@ class _Losses:
         return ((self.values * shares).sum() / shares.sum())[None]
 
     def weights_differ(self, other: "_Losses") -> bool:
-        """Whether the samples have other weights."""
+        """Whether the weights of the samples differ from those in ``other``."""
         if self.weights is None or other.weights is None:
             return False
         return _difference(self.weights, other.weights, _spread(other.weights)) > EXACT[torch.float32]
@@ -308,7 +317,10 @@ def _is_sum(trial: _Trial, name: str) -> bool:
 
 
 def _is_weighted_mean(trial: _Trial, name: str) -> bool:
-    """Whether weights of single samples, computed from pairs of samples, explain the term of more samples."""
+    """Whether weights of single samples, computed from pairs of samples, explain the term of more samples.
+
+    If a pair has the value v_ab = (1 - s) v_a + s v_b, its weights have the ratio w_b / w_a = s / (1 - s).
+    """
     rows = torch.arange(min(trial.count, SINGLES))
     single = torch.cat([trial.losses([row[None]])[name].values for row in rows])
     rows = rows[single.isfinite()]

@@ -12,7 +12,7 @@ __all__ = ["network_of"]
 
 
 def network_of(model: nn.Module, settings: Settings) -> Network:
-    """A private copy of ``model``, or ``model`` itself."""
+    """A private copy of ``model``, or ``model`` itself, perhaps in shards, if ``settings.copy`` is False."""
     if not settings.copy:
         kind = ShardedNetwork if is_sharded(model) else BorrowedNetwork
         return kind(model, settings.device, settings.dtype, settings.batch_norm, settings.spill)

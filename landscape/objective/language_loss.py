@@ -15,18 +15,19 @@ from landscape.objective.model_calls import called_without_labels, entries_of, l
 __all__ = ["TOKEN_ACCURACY", "LanguageModelLoss", "precise", "token_losses"]
 
 TOKEN_ACCURACY = "token_accuracy"
-PIECE = 2**20  # logits of a batch whose losses are computed at once: more would only take more memory
+PIECE = 2**20  # number of logits whose losses are computed at once; more would only take more memory
 
 
 class LanguageModelLoss:
-    """Cross-entropy of the next token, averaged over all tokens that count, with the share that is predicted right.
+    """Cross-entropy of the next token, averaged over all tokens that count, and the share of them predicted correctly.
 
-    A batch holds "input_ids" [batch, T], or is these alone. Its "labels" [batch, T] stand where the tokens do, as in
-    the transformers library, and -100 does not count; without labels the targets are the tokens themselves where
-    "attention_mask" is not 0. A model of encoder and decoder needs labels, which it shifts itself.
+    A batch holds "input_ids" [batch, T], or is this tensor alone. As in the transformers library, the entry of
+    "labels" [batch, T] at position t is the target of the output at position t - 1, and does not count if it is -100.
+    Without labels the targets are the tokens themselves where "attention_mask" is not 0. An encoder-decoder model needs
+    labels, which it shifts itself.
     """
 
-    derived: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {"perplexity": np.exp}  # of the mean loss
+    derived: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {"perplexity": np.exp}  # functions of the mean loss
 
     def __init__(self) -> None:
         self.__qualname__ = "language_model"
@@ -44,12 +45,12 @@ class LanguageModelLoss:
         return token_losses(logits[:, :-1] if shifted else logits, labels)
 
     def units(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
-        """The weights of all terms, which take no forward pass."""
+        """The weights [batch] of all terms: how many tokens of each sequence count. They need no forward pass."""
         counts = counted(self._labels(model, batch)[0])
         return {"loss": counts, TOKEN_ACCURACY: counts}
 
     def _labels(self, model: nn.Module, batch: Any) -> tuple[Tensor, bool]:
-        """The targets, and whether that at t belongs to the output before it in the sequence.
+        """The targets, and whether the last output has none: [batch, T - 1] and True, or [batch, T] and False.
 
         Raises:
             InputError: a batch without tokens, or labels that do not belong to them.
@@ -73,7 +74,13 @@ class LanguageModelLoss:
 
 
 def token_losses(logits: Tensor, labels: Tensor) -> dict[str, Weighted]:
-    """Loss and token accuracy of ``logits`` [batch, T, vocabulary] for ``labels`` [batch, T]."""
+    """Loss and token accuracy of ``logits`` [batch, T, vocabulary] for ``labels`` [batch, T].
+
+    Both are means over the tokens of each sequence that count, weighted by the number of these tokens.
+
+    Raises:
+        InputError: the shapes do not fit, or a label is outside the vocabulary.
+    """
     if logits.shape[:-1] != labels.shape:
         raise InputError(f"the model gives logits {tuple(logits.shape)} for labels {tuple(labels.shape)}")
     highest = int(labels.max()) if labels.numel() else 0
@@ -90,13 +97,13 @@ def token_losses(logits: Tensor, labels: Tensor) -> dict[str, Weighted]:
 
 
 def _pieces(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits and labels of as many sequences as have about `PIECE` logits, at least one."""
+    """Yield logits and labels of some sequences at a time, with about `PIECE` logits but at least one sequence."""
     size = max(1, PIECE // max(1, logits[0].numel()))
     return zip(logits.split(size), labels.split(size), strict=True)
 
 
 def _of_samples(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum of the losses of every sequence, and how many of its tokens are predicted right."""
+    """For every sequence [batch] the sum of the losses of its tokens, and how many of them are predicted correctly."""
     size = max(1, PIECE // max(1, len(logits) * logits.shape[-1]))  # tokens whose logits are taken at once
     pieces = [_of_tokens(*piece) for piece in zip(logits.split(size, 1), labels.split(size, 1), strict=True)]
     losses, hits = (torch.cat(parts, 1).sum(1) for parts in zip(*pieces, strict=True))
@@ -104,13 +111,16 @@ def _of_samples(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _of_tokens(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of every token, and whether it is predicted right, which one that does not count never is."""
+    """The loss [batch, T] of every token, and whether it is predicted correctly.
+
+    A token that does not count has the loss 0, and is never predicted correctly.
+    """
     flat = F.cross_entropy(precise(logits).flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="none")
     return flat.view(labels.shape), logits.argmax(-1) == labels
 
 
 def precise(logits: Tensor) -> Tensor:
-    """``logits`` in float32 at the least."""
+    """``logits`` in float32, or in their own dtype if that is at least as precise."""
     return logits.float() if logits.element_size() < 4 else logits
 
 

@@ -1,4 +1,4 @@
-"""The order in which layers run, and which of them run several times, from watching a pass over the data."""
+"""The order in which layers run, and which of them run several times, as observed in a pass over the data."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -15,19 +15,19 @@ __all__ = ["Order", "watch_order"]
 
 @dataclass(frozen=True)
 class Order:
-    """Names of layers; those that never ran are left out."""
+    """The order in which layers run, by their names; layers that never run are left out."""
 
     steps: tuple[tuple[str, ...], ...]  # groups in the order in which they run; layers that run alternately share one
     repeated: frozenset[str]  # layers that run several times in a pass
     outside: frozenset[str]  # layers whose running statistics are used outside of their forward pass
 
     def once(self, step: tuple[str, ...]) -> bool:
-        """Whether ``step`` is one layer that runs once in a pass."""
+        """Whether ``step`` is a single layer that runs at most once in a pass."""
         return len(step) == 1 and step[0] not in self.repeated
 
 
 def watch_order(layers: dict[str, nn.Module], forward: Callable[[Any], Any], batches: Iterable[Any]) -> Order:
-    """The order of the BatchNorm ``layers`` over all ``batches``, which may skip some of them."""
+    """The order in which the BatchNorm ``layers`` run for all ``batches``; a batch may skip some layers."""
     names, numbers = {layer: name for name, layer in layers.items()}, {name: k for k, name in enumerate(layers)}
     before = np.zeros((len(layers), len(layers)), dtype=bool)  # [i, j]: layer i runs before layer j
     calls: list[str] = []
@@ -50,7 +50,7 @@ def watch_order(layers: dict[str, nn.Module], forward: Callable[[Any], Any], bat
 
 
 def _steps(names: list[str], before: np.ndarray) -> tuple[tuple[str, ...], ...]:
-    """Strongly connected groups of the relation ``before``, in an order that respects it."""
+    """The strongly connected components of the graph of edges ``before``, in topological order."""
     count, group = connected_components(before, directed=True, connection="strong")
     ran = before.diagonal()
     members = [np.flatnonzero((group == k) & ran) for k in range(count)]
