@@ -21,14 +21,15 @@ from landscape.objective.walks import walked
 
 __all__ = ["from_loader"]
 
-SPREAD_BATCHES = 3  # random batches of streamed samples that are kept for trials
+SPREAD_BATCHES = 3  # the number of random batches that are kept for trials if the samples are streamed
 
 
 def from_loader(loader: Iterable[Any], whole: bool) -> samples.Samples:
     """The samples of ``loader``, which is iterated over twice; with ``whole`` they form one batch.
 
     Raises:
-        InputError: there are no samples, the second pass returns other data, or batches cannot be joined to one.
+        InputError: there are no samples, the second pass returns other data, or ``whole`` is true and the batches
+            cannot be joined into one.
     """
     description: dict[str, Any] = {"name": type(getattr(loader, "dataset", loader)).__name__}
     read = _Reading(loader, whole)
@@ -93,10 +94,10 @@ class _Reading:
 
 
 def _joined(batches: list[Any]) -> Any:
-    """One tree of all samples.
+    """The samples of all ``batches`` in one tree, whose tensors are concatenated along the first axis.
 
     Raises:
-        ValueError: values beside the tensors belong to single batches.
+        ValueError: values beside the tensors differ between batches, or belong to the samples of one batch.
     """
     first = tree_fingerprint(values_of(batches[0]))
     for batch in batches:

@@ -1,4 +1,4 @@
-"""The caller's own network, lent for a computation: moved in place and put back bit for bit."""
+"""The loan of the caller's own network for a computation: it is moved in place and restored bit for bit."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -14,15 +14,16 @@ from landscape.runtime.shards import is_sharded, own_shard
 
 __all__ = ["PIECE", "Loan"]
 
-PIECE = 2**17  # entries that are moved at once
-ALIGNED = 64  # bytes at multiples of which the values of a parameter begin
+PIECE = 2**17  # the number of entries of a parameter that are written at once
+ALIGNED = 64  # bytes; the kept values of every parameter begin at a multiple of this
 
 
 class Loan:
-    """Lends ``model`` in eval mode; at the end its parameters, buffers, modes and flags are those that it had before.
+    """Lends ``model`` in eval mode, and restores it at the end.
 
-    Before a parameter is written for the first time its values are kept, in its own dtype: in memory, or in a file in
-    the folder ``spill``.
+    What is restored are the parameters and buffers, the training mode of every module, and which parameters require
+    gradients. Before a parameter is written for the first time, its values are kept in its own dtype: in memory, or in
+    a file in the folder ``spill`` if one is given.
     """
 
     def __init__(self, model: nn.Module, spill: Path | None):
@@ -31,15 +32,16 @@ class Loan:
         self.sharded = is_sharded(model)
         self._kept: dict[str, Tensor | Spilled] = {}
         self._file: SpillFile | None = None
-        self._memory: Tensor | None = None  # of all values that are kept, of which so many bytes are used
-        self._used = 0
+        self._memory: Tensor | None = None  # one block of bytes for all values that are kept in memory
+        self._used = 0  # the number of these bytes that are in use
         self._depth = 0
-        # Which parameters require gradients while it is lent; fully_shard learns from that in its first pass.
+        # Which parameters require gradients while the network is lent: at first none, or in a network in shards
+        # those that did before, because fully_shard takes note of them in its first pass.
         self._gradients = {name: self.sharded and value.requires_grad for name, value in self.parameters.items()}
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Use the network inside; the outermost of several such blocks puts everything back."""
+        """Lend the network inside the block; the end of the outermost of nested blocks restores everything."""
         self._depth += 1
         if self._depth > 1:
             try:
@@ -60,16 +62,19 @@ class Loan:
             self._gradients = {name: parameter.requires_grad for name, parameter in self.parameters.items()}
             try:
                 self._end(modes, gradients, buffers)
-            except KeyboardInterrupt:  # a second one must not leave the network half way
+            except KeyboardInterrupt:  # an interrupt in the middle must not leave the network restored in part
                 self._end(modes, gradients, buffers)
                 raise
 
     @torch.no_grad()
     def write(self, name: str, pieces: Iterable[tuple[int, Tensor]]) -> None:
-        """Put values, each piece from an entry on, into the parameter ``name``, rounded to its dtype."""
+        """Write values into the parameter ``name``, rounded to its dtype.
+
+        ``pieces`` are pairs (index of the first entry in the flattened parameter, values of this and the next entries).
+        """
         if name not in self._kept:
             self._kept[name] = self._keep(self.memory(name))
-        data = self.memory(name).data  # writing to which leaves no trace in the version of the parameter
+        data = self.memory(name).data  # writing to .data does not increase the version counter of the parameter
         target = data.view(-1) if data.is_contiguous() else data.reshape(-1)
         for start, values in pieces:
             target[start : start + values.numel()].copy_(values.reshape(-1))
@@ -77,11 +82,11 @@ class Loan:
             data.copy_(target.view(data.shape))
 
     def memory(self, name: str) -> Tensor:
-        """The parameter ``name`` as this process holds it: whole, or a shard."""
+        """The part of the parameter ``name`` that this process holds: all of it, or its own shard."""
         return own_shard(self.parameters[name])
 
     def own(self, name: str, start: int, stop: int) -> Tensor:
-        """The entries ``start`` to ``stop`` that the parameter ``name`` had before it was lent, on the CPU."""
+        """The original values [stop - start] of the entries from ``start`` to ``stop`` of a parameter, on the CPU."""
         kept = self._kept.get(name)
         if kept is None:
             return self.memory(name).detach().reshape(-1)[start:stop].cpu()
@@ -89,7 +94,7 @@ class Loan:
 
     @torch.no_grad()
     def restore(self, name: str) -> None:
-        """Put the parameter ``name`` back, if it was moved."""
+        """Restore the original values of the parameter ``name``, if it was moved."""
         if name not in self._kept:
             return
         count = self.memory(name).numel()
@@ -103,14 +108,14 @@ class Loan:
             self.release(name)
 
     def release(self, name: str) -> None:
-        """Give back what reading the parameter ``name`` took of the memory."""
+        """Free the memory into which the kept values of the parameter ``name`` were read from the file, if any were."""
         kept = self._kept.get(name)
         if isinstance(kept, Spilled):
             kept.release()
 
     @property
     def is_last(self) -> bool:
-        """Whether the block that uses the network is the outermost one."""
+        """Whether the present block is the outermost one that uses the network."""
         return self._depth == 1
 
     def _keep(self, parameter: Tensor) -> Tensor | Spilled:
@@ -124,7 +129,7 @@ class Loan:
         return kept
 
     def _room(self, size: int) -> Tensor:
-        """``size`` bytes of one piece of memory for all parameters, which the system takes back as a whole."""
+        """``size`` bytes of the one block of memory for all parameters, which returns to the system as a whole."""
         if self._memory is None:
             values = map(self.memory, self.parameters)
             sizes = (value.numel() * value.element_size() for value in values)

@@ -1,4 +1,4 @@
-"""Passes that all ranks of a network in shards run together: they end together as well."""
+"""Passes that all ranks of a network in shards begin together and end together, also if one of them fails."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -13,27 +13,30 @@ from landscape.runtime.shards import fsdp_modules, is_shard, reshard
 __all__ = ["Lockstep"]
 
 Result = TypeVar("Result")
-Turns = list[tuple[Any, bool]]  # the modules that a pass enters, and whether their parameters are gathered then
+Turns = list[tuple[Any, bool]]  # the modules that a pass enters, and whether it gathers their parameters at that time
 
 
 class Lockstep:
-    """Runs functions of ``model`` on all ranks of a process ``group``, and lets all fail where one of them fails.
+    """Runs functions of ``model`` on all ranks of a process ``group``, and raises on all of them if one fails.
 
-    A pass gathers the parameters of one module of fully_shard after the other from all ranks, so that a rank that fails
-    in the middle would leave the others waiting. It takes part in the rest of the gathering first, in the order that
-    the last pass of the same function had; then the ranks tell each other whether they have failed.
+    During a pass, the modules that fully_shard has divided gather their parameters from all ranks, one module after the
+    other. A rank that stopped in the middle would leave the others waiting, so a rank that fails first takes part in
+    the remaining gathering, in the order of the last pass of the same function. Then the ranks tell each other whether
+    they have failed.
     """
 
     def __init__(self, model: nn.Module, group: Any, device: torch.device):
         self.model, self.group, self.device = model, group, device
-        self._held = {module: _held_by(module) for module in fsdp_modules(model)}  # while all are in shards
-        self._turns: dict[int, tuple[Any, Turns]] = {}  # of the last pass, by the id of a function that is kept
+        # One parameter of every module, found now, while all parameters are in shards.
+        self._held = {module: _held_by(module) for module in fsdp_modules(model)}
+        # By the id of a function: the function itself, kept so that its id stays valid, and its last pass.
+        self._turns: dict[int, tuple[Any, Turns]] = {}
         self._entered: Turns = []
         self._depth = 0
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Notice inside which modules a pass enters."""
+        """Record the modules that passes inside the block enter; at its end all parameters are in shards again."""
         self._depth += 1
         hooks = [
             module.register_forward_pre_hook(self._enter, prepend=True)  # before that of fully_shard
@@ -48,7 +51,7 @@ class Lockstep:
             reshard(self.model)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """``function(*arguments)``, a pass that begins and ends with all parameters in shards.
+        """The result of ``function(*arguments)``, a pass that begins with all parameters in shards.
 
         Raises:
             InputError: the function fails on another rank; on that rank its own exception is raised.
@@ -60,11 +63,19 @@ class Lockstep:
         return result
 
     def together(self, work: Callable[[], Result], rest: Callable[[], None] = lambda: None) -> Result:
-        """The result of ``work``, which exchanges nothing but what ``rest`` does after a failure."""
+        """The result of ``work``, if it succeeds on all ranks.
+
+        ``rest`` is called on a rank on which ``work`` fails. It must take part in all communication that the other
+        ranks still do in ``work``.
+
+        Raises:
+            InputError: ``work`` fails on another rank; on that rank its own exception is raised.
+            MemoryError: the memory of another rank is exhausted.
+        """
         error: BaseException | None = None
         try:
             result = work()
-        except BaseException as raised:  # also of Ctrl-C: the other ranks may have got none
+        except BaseException as raised:  # also KeyboardInterrupt, which the other ranks may not have received
             error = raised
             rest()
         self._agree(error)
@@ -75,7 +86,7 @@ class Lockstep:
         self._entered.append((module, place is not None and is_shard(place[0]._parameters[place[1]])))
 
     def _rest_of(self, function: Callable[..., Any]) -> None:
-        """Gather what the other ranks gather in the rest of a pass of ``function``, and end the pass."""
+        """Gather what the other ranks gather in the remainder of a pass of ``function``, and end the pass."""
         _, turns = self._turns.get(id(function), (None, []))
         for module, gathers in turns[len(self._entered) :]:
             if gathers:
@@ -86,7 +97,7 @@ class Lockstep:
                 module.reset_iter_state()
 
     def _agree(self, error: BaseException | None) -> None:
-        """Raise ``error``, or that another rank has one."""
+        """Raise ``error``, or one that names the first other rank that has failed; return if no rank has."""
         from torch import distributed
 
         failed = torch.tensor(float(error is not None), device=self.device)
@@ -102,7 +113,7 @@ class Lockstep:
 
 
 def _held_by(module: nn.Module) -> tuple[nn.Module, str] | None:
-    """Where a parameter is that fully_shard gathers for ``module``; None where there is none."""
+    """The (module, name) of one parameter that fully_shard gathers with ``module``; None if it gathers none."""
     inner = {part for other in fsdp_modules(module) if other is not module for part in other.modules()}
     for part in module.modules():
         for name, parameter in part._parameters.items() if part not in inner else ():
@@ -112,7 +123,7 @@ def _held_by(module: nn.Module) -> tuple[nn.Module, str] | None:
 
 
 def _outermost(model: nn.Module) -> Iterator[Any]:
-    """The modules of fully_shard that are in no other one."""
+    """The modules divided by fully_shard that lie in no other such module."""
     inner: set[nn.Module] = set()
     for module in fsdp_modules(model):
         if module not in inner:
@@ -121,7 +132,7 @@ def _outermost(model: nn.Module) -> Iterator[Any]:
 
 
 def _reason(error: BaseException) -> tuple[str, bool]:
-    """Why a rank fails, in one line, and whether its memory has run out."""
+    """(The reason of a failure in one line, whether it is exhausted memory)."""
     memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
     line = (str(error).splitlines() or [""])[0]
     return (line if isinstance(error, InputError) else f"{type(error).__name__}: {line}".removesuffix(": ")), memory

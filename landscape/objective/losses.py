@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 IGNORED = -100  # the class label of elements to ignore, as in torch.nn.CrossEntropyLoss
-SUM_TOLERANCE = 0.02  # of class probabilities, which may be in half precision
+SUM_TOLERANCE = 0.02  # largest deviation from 1 of a sum of class probabilities, which may be in half precision
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,7 +50,11 @@ class Weighted(Presented):
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """-log softmax(outputs)[target] for outputs [batch, C, ...]: one mean for each sample over labels not ignored."""
+    """The losses [batch] -log softmax(outputs)[target] for outputs [batch, C, ...].
+
+    ``targets`` are class labels [batch, ...] or class probabilities [batch, C, ...]. If a sample has several labels,
+    such as one for each pixel, its loss is the mean over those that are not ignored, and 0 if all are.
+    """
     losses = F.cross_entropy(outputs, targets, reduction="none")
     if losses.ndim == 1:
         return losses
@@ -60,7 +64,7 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean of (output - target)^2 over the outputs of each sample; class labels become one-hot vectors."""
+    """The losses [batch]: the mean of (output - target)^2 over the outputs of a sample; class labels become one-hot."""
     if _are_classes(outputs, targets):
         targets = F.one_hot(targets, outputs.shape[1])
     return (outputs - targets.reshape(outputs.shape)).square().reshape(len(outputs), -1).mean(1)

@@ -11,7 +11,8 @@ __all__ = ["Measured"]
 class Measured:
     """Losses, hits and further quantities of the samples of one batch.
 
-    Quantities are scaled by the weights of the samples so that their plain mean over all data is the quantity.
+    A quantity is the weighted mean sum_n w_n q_n / sum_n w_n over all N samples. Its values here are scaled by the
+    weights, N w_n q_n / sum_n w_n, so that it is their plain mean over all data.
     """
 
     losses: Tensor  # [batch]

@@ -1,4 +1,4 @@
-"""Models called as their batches are made: by the names of a mapping, and what is in their outputs."""
+"""Calls of models with batches of any form, and the parts of their outputs: logits and loss."""
 
 import dataclasses
 import inspect
@@ -14,10 +14,12 @@ __all__ = ["called", "called_without_labels", "entries_of", "labels_of", "logits
 
 
 def called(model: nn.Module, batch: Any) -> Any:
-    """The output of ``model`` for a batch: by the names of what it holds, else with the parts of a tuple or list.
+    """The output of ``model`` for a batch.
 
-    Of a mapping it gets the entries that its forward method has names for, or all where that takes any. Caches of keys
-    and values, which would only take memory, are switched off.
+    The entries of a mapping, named tuple or dataclass are passed as keyword arguments: those that are parameters of the
+    forward method, or all of them if none is and the method accepts any keywords. The parts of another tuple or list
+    are passed as positional arguments, and any other batch as the only argument. Caches of attention keys and values,
+    which would only take memory, are switched off (``use_cache=False``).
     """
     entries = entries_of(batch)
     if entries is None:
@@ -30,7 +32,10 @@ def called(model: nn.Module, batch: Any) -> Any:
 
 
 def called_without_labels(model: nn.Module, batch: Any) -> Any:
-    """As `called`, without the labels, of which it would compute a loss; a decoder gets what precedes them."""
+    """Like `called`, but without the labels, so that the model computes no loss.
+
+    An encoder-decoder model, which derives the inputs of its decoder from the labels, gets these inputs instead.
+    """
     entries = entries_of(batch)
     if entries is None or "labels" not in entries:
         return called(model, batch)
@@ -43,7 +48,7 @@ def called_without_labels(model: nn.Module, batch: Any) -> Any:
 
 
 def entries_of(batch: Any) -> dict[str, Any] | None:
-    """What a mapping, named tuple or dataclass holds, by name; None for other batches."""
+    """The entries of a mapping, named tuple or dataclass by name; None for other batches."""
     if isinstance(batch, Mapping):
         return dict(batch)
     if isinstance(batch, tuple) and hasattr(batch, "_asdict"):
@@ -54,13 +59,16 @@ def entries_of(batch: Any) -> dict[str, Any] | None:
 
 
 def labels_of(batch: Any) -> Tensor | None:
-    """The labels of a batch; None where it has none by that name."""
+    """The entry "labels" of a batch; None if there is none, or if it is not a tensor with axes."""
     labels = (entries_of(batch) or {}).get("labels")
     return labels if isinstance(labels, Tensor) and labels.ndim else None
 
 
 def loss_of(output: Any) -> Tensor | None:
-    """The loss in the output of a model, a scalar: an attribute or entry "loss", or the first part; None without."""
+    """The loss in the output of a model, as a scalar tensor; None if there is none.
+
+    It is the attribute or entry "loss", the first part of a tuple or list, or the output itself.
+    """
     value = _part(output, "loss")
     if value is None:
         value = output[0] if isinstance(output, tuple | list) and output else output

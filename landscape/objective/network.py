@@ -1,4 +1,4 @@
-"""The private network of an objective, which is moved to points and gets the buffers of these points."""
+"""The private network of an objective, whose parameters and buffers are set to those of a point."""
 
 import contextlib
 import copy
@@ -34,13 +34,14 @@ __all__ = ["Network", "between"]
 class Network:
     """A private copy of a network in eval mode, whose parameters are replaced by those of a point.
 
-    ``fixed`` are parameters whose values passes read from memory that does not follow a move. If passes write into
-    parameters (``overwrites``), each pass gets copies of the values of the point.
+    ``fixed`` holds the parameters that passes read from other memory, such as that of the caller's model, so that the
+    loss does not follow a move of them. If passes write into parameters (``overwrites``), each pass gets copies of the
+    values of the point.
     """
 
     in_place = False  # whether it is the caller's own network
-    is_sharded = False  # whether every rank holds a part of it only
-    shares_data = False  # whether each rank takes other batches through it, in the same passes
+    is_sharded = False  # whether every rank holds only a part of it
+    shares_data = False  # whether each rank evaluates different batches in the same passes
 
     @own_torch_state()
     def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype | None, batch_norm: Policy | None):
@@ -65,7 +66,7 @@ class Network:
 
     @property
     def dtype_text(self) -> str:
-        """The dtype of the parameters, or those that they have."""
+        """The dtypes of the parameters, without "torch.", separated by commas if there are several."""
         kinds = (
             [self.dtype] if self.weights_dtype else sorted({value.dtype for value in self.model.parameters()}, key=str)
         )
@@ -73,7 +74,7 @@ class Network:
 
     @property
     def weights_eps(self) -> float:
-        """The rounding unit of parameters in half precision, to which points are rounded; 0 without any."""
+        """The largest machine epsilon of parameters in half precision, to which points are rounded; 0 without any."""
         values = self.model.parameters() if self.weights_dtype is None else ()
         kinds = {value.dtype for value in values if is_half(value)}
         return max((torch.finfo(kind).eps for kind in kinds), default=0.0)
@@ -84,31 +85,31 @@ class Network:
         return self.weights_eps > 0
 
     def lent(self) -> contextlib.AbstractContextManager[None]:
-        """What all use of the network happens in."""
+        """The context in which every use of the network happens."""
         return contextlib.nullcontext()
 
     def together(self) -> contextlib.AbstractContextManager[None]:
-        """What surrounds all work of the ranks on a network in shards, see `ranks.together`."""
+        """The context of all work of the ranks on a network in shards, see `ranks.together`."""
         return contextlib.nullcontext()
 
     def agree(self, **settings: Any) -> None:
         """Raise Disagreement unless all ranks of a network in shards have the same ``settings``."""
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """``function(*arguments)``, which passes the network."""
+        """The result of ``function(*arguments)``, which runs the network."""
         return function(*arguments)
 
     @property
     def description(self) -> dict[str, Any]:
-        """What is said of the network in the metadata of a surface; JSON types only."""
+        """The entries about the network in the metadata of a surface, of JSON types only."""
         return {}
 
     def in_precision(self, slice_: AnySlice) -> AnySlice:
-        """``slice_`` in the precision in which its points are computed: as it is, where these keep their own dtype."""
+        """``slice_`` in the dtype in which its points are computed; unchanged if parameters keep their own dtypes."""
         return slice_.to(self.dtype) if self.weights_dtype else slice_
 
     def move_along(self, slice_: Slice, coordinates: Sequence[float]) -> None:
-        """Put the network at ``coordinates`` of ``slice_``."""
+        """Move the network to the point at ``coordinates`` of ``slice_``."""
         self.move_to(slice_(*coordinates))
 
     @property
@@ -118,7 +119,7 @@ class Network:
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """The parameters by name, tied ones once."""
+        """The parameters by name; those that are tied appear once."""
         return dict(self.model.named_parameters())
 
     def move_to(self, point: Point) -> None:
@@ -173,18 +174,21 @@ class Network:
         self.place(own if self.overwrites else self.parameters)
 
     def check_followed(self, names: Iterable[str]) -> None:
-        """Raise InputError if one of the moved parameters is read from other memory."""
+        """Raise InputError if passes read one of the parameters ``names``, which are to be moved, from other memory."""
         for name in names:
             if name in self.fixed:
                 raise InputError(_not_followed(name))
 
     def set_between(self, weights: Sequence[float]) -> None:
-        """Set the buffers between several networks, at the ``weights`` of the directions of a slice."""
+        """Set the buffers interpolated between several networks, see `between`.
+
+        ``weights`` are those of the directions of a slice.
+        """
         if self.ends:
             set_buffers(self.model, between(self.ends, weights))
 
     def take_buffers(self, ends: Sequence[Point]) -> None:
-        """Take the buffers that are equal at all ``ends``, and keep those that `set_between` sets at a point."""
+        """Set the buffers that are equal at all ``ends``, and store the others, which `set_between` interpolates."""
         moved = {layer.left for layer in spectral_layers(self.model)} | set(varying_names(ends))
         set_buffers(self.model, {name: value for name, value in ends[0].items() if name not in moved})
         if moved:
@@ -200,7 +204,7 @@ class Network:
         return fingerprint(kept) if kept or self.batch_norm != "recalibrate" else None
 
     def of(self, model: nn.Module) -> "Network":
-        """The same settings for another ``model``, with its present buffers."""
+        """A private copy of another ``model``, with its present buffers and the settings of this one."""
         other = copy.copy(self)
         other.model, other.ends = self._private(model), ()
         other.source = point_moving(model, ())
@@ -209,7 +213,7 @@ class Network:
         return other
 
     def twin(self) -> "Network":
-        """A copy that shares no parameters and buffers."""
+        """A copy that shares neither parameters nor buffers with this network."""
         twin = copy.copy(self)
         twin.model = copy_of(self.model)
         return twin
@@ -239,7 +243,7 @@ class Network:
         for name, parameter in own.items():
             value = aligned(self._converted(point[name].detach(), parameter))
             if value.numel() and value.data_ptr() == self.source[name].data_ptr():
-                value = value.clone()  # into which passes may write, though they did not when they were watched
+                value = value.clone()  # passes may write into it, though they did not when they were watched
             whole = value.dtype != parameter.dtype
             values[name] = value.round().to(parameter.dtype) if whole else value
             if whole and not torch.allclose(values[name].to(value.dtype), value):
@@ -247,7 +251,7 @@ class Network:
         return values
 
     def _converted(self, value: Tensor, like: Tensor) -> Tensor:
-        """``value`` on the device and in the dtype of a parameter ``like`` it."""
+        """``value`` on the device of the network, in the dtype that the parameter ``like`` has there."""
         own = like.dtype if like.is_floating_point() else None
         return converted(value, self.device, self.weights_dtype or own)
 

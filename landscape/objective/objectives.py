@@ -54,7 +54,7 @@ def objective(
     The objective computes with a private copy of ``model`` in eval mode; the caller's model, data and global random
     state are not changed. When it is made, it runs a first batch twice and refuses a forward pass that is not
     deterministic. It also divides samples from the whole data into batches in several ways and refuses a loss, term or
-    metric that depends on the batches, because it is a sum or a weighted mean or couples samples.
+    metric that depends on the batches, because it is a sum or a weighted mean, or because it couples samples.
 
     Args:
         model: Any module; its parameters are replaced by those of the point, its buffers are kept.
@@ -93,7 +93,8 @@ def objective(
             exception. Only surfaces, slices and losses at points can be computed this way. A model that fully_shard
             (FSDP2) has divided over several processes is always evaluated like this, by all of them together: each
             moves its own shards, and takes other batches through the same passes.
-        spill: A folder for what the model's own weights and the directions take in memory with ``copy=False``.
+        spill: With ``copy=False``, a folder for files that hold the model's own weights and the directions, which
+            otherwise take memory.
 
     Raises:
         InputError: data, loss, labels and model do not fit each other; the forward pass is random; or the loss depends
@@ -122,9 +123,9 @@ def objective(
 
 
 class Objective(Parts):
-    """A loss of a network on samples, at any point of parameter space; made by `objective`.
+    """The losses of a network on samples, at any point of parameter space; made by `objective`.
 
-    It computes with its `Parts`.
+    The properties of its components are those of `Parts`.
     """
 
     def __init__(self, model: nn.Module, data: Any, settings: Settings) -> None:
@@ -153,7 +154,7 @@ class Objective(Parts):
         """Losses [N] of all samples at ``point``, on the CPU.
 
         Raises:
-            InputError: ``point`` does not belong to this network, or is another one with other buffers.
+            InputError: ``point`` does not belong to this network, or is another network with other buffers.
         """
         check_source(self.network, point)
         with self.arithmetic():
@@ -175,7 +176,7 @@ class Objective(Parts):
         return torch.cat(in_order(self, [(turn.start, part) for turn, part in losses if turn.counts])).cpu()
 
     def move_to(self, point: Point, weights: Sequence[float] = ()) -> None:
-        """Move the private network to ``point`` and update its statistics, see `renew_statistics`."""
+        """Move the network to ``point`` and update the buffers that depend on it, see `renew_statistics`."""
         self.network.move_to(point)
         self.renew_statistics(weights)
 
@@ -207,7 +208,7 @@ class Objective(Parts):
         return self.contract.measure(self.passes, batch, self.batches.count(batch))[0]
 
     def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """``function(*arguments)``, the network or the callable loss, see `Passes`."""
+        """The result of ``function(*arguments)``, for the network or a callable loss, see `Passes`."""
         return self.passes(function, *arguments)
 
     def regularization(self, slice: Slice, coordinates: Tensor) -> Tensor:
@@ -224,7 +225,7 @@ class Objective(Parts):
         return values
 
     def score(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Losses and hits of ``outputs`` under a named loss."""
+        """Losses [batch] and hits [batch] of the ``outputs`` of a batch under a named loss; hits may be None."""
         return self.contract.score(outputs, targets, self.dtype)
 
     def weights_of(self, start: int, stop: int) -> Tensor | None:
@@ -237,10 +238,11 @@ class Objective(Parts):
         return self.passes.arithmetic()
 
     def check_moves(self, names: Iterable[str]) -> None:
-        """Raise InputError if the loss does not change with a parameter of ``names`` although it reads its values.
+        """Raise InputError if the loss does not follow the parameters ``names``, which are to be moved.
 
-        Such a loss reads them from other memory: from the caller's model, to which a patched forward, a hook or the
-        loss itself refers, or from tensors that were computed from it before.
+        It does not follow a parameter that it reads from other memory: from the caller's model, to which a patched
+        forward, a hook or the loss itself refers, or from tensors that were computed from that model before. Nor does
+        it follow any parameter if it reads none of ``names`` on any batch.
         """
         names, touched = list(names), self.passes.touched
         self.network.check_followed(names)
@@ -262,7 +264,7 @@ class Objective(Parts):
         """Check that passes do not overwrite parameters at this point, so that they need no copies of them.
 
         Raises:
-            InputError: they overwrite some, see `Network.check_overwritten`.
+            InputError: passes overwrite a parameter, see `Network.check_overwritten`.
         """
         if self.network.overwrites:
             for _, batch in self.batches():

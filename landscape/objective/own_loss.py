@@ -17,15 +17,16 @@ from landscape.objective.trees import batch_length, select
 
 __all__ = ["OwnLoss"]
 
-SAME = {torch.float32: 1e-5, torch.float64: 1e-9}  # share of a loss up to which a formula reproduces it
+SAME = {torch.float32: 1e-5, torch.float64: 1e-9}  # largest relative error of a formula that reproduces a loss
 FAILURES = (RuntimeError, TypeError, ValueError, LookupError)
 
 
 class OwnLoss:
-    """The mean loss that a model gives for a batch beside or instead of its outputs, see `loss_of`.
+    """The mean loss that a model returns for a batch, beside its outputs or instead of them, see `loss_of`.
 
-    Where a `Formula` of outputs and labels reproduces it, the losses of single samples are those of the formula;
-    elsewhere the mean of a batch weighs as the number of its labels, or of its samples where it has none.
+    If a `Formula` of outputs and labels reproduces it, the losses of single samples are those of the formula.
+    Otherwise only the mean over each batch is known. Its weight is the number of labels or samples in the batch,
+    whichever of `COUNTS` combines the losses of parts of a batch into that of the whole batch.
     """
 
     def __init__(self, formula: "Formula | None" = None, count: str | None = None):
@@ -41,7 +42,7 @@ class OwnLoss:
         return loss if count is None else Weighted(loss, count.to(loss))
 
     def units(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
-        """The weights of all terms, which take no forward pass."""
+        """The weights of the terms by name, without a forward pass: [batch], or a scalar for the whole batch."""
         labels = labels_of(batch)
         if self.formula and labels is not None:
             return {"loss": self.formula.units(labels)}
@@ -59,7 +60,7 @@ class OwnLoss:
         for name in counts:
             if known and all(_adds_up(partial(run, OwnLoss()), batch, loss, name) for batch, loss, _ in known):
                 return OwnLoss(count=name)
-        return OwnLoss(count=counts[0])  # what is wrong with it is told where batches are compared
+        return OwnLoss(count=counts[0])  # the later comparison of batches raises the error that says what is wrong
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,12 @@ class Formula:
     units: Callable[[Tensor], Tensor] = counted  # the weights, from the labels alone
 
     def reproduces(self, loss: Tensor, logits: Tensor | None, labels: Tensor | None) -> bool:
-        """Whether the (weighted) mean of its losses is ``loss``."""
+        """Whether ``loss`` is sum_n w_n l_n / sum_n w_n, with the losses l_n and weights w_n of this formula."""
         if logits is None or labels is None:
             return False
         try:
             weighted = self.losses(logits, labels)
-        except FAILURES:  # other shapes or types than it takes
+        except FAILURES:  # the formula does not apply to these shapes or types
             return False
         return weighted.values.ndim == 1 and _same(
             (weighted.values * weighted.weights).sum() / weighted.weights.sum(), loss
@@ -105,7 +106,7 @@ def _yes_or_no(logits: Tensor, labels: Tensor) -> Weighted:
 
 
 def _alike(losses: Tensor) -> Weighted:
-    """Losses [batch, ...] of samples that weigh the same."""
+    """The mean of ``losses`` [batch, ...] over all axes but the first, with weight 1 for every sample."""
     return Weighted(losses.reshape(len(losses), -1).mean(1), losses.new_ones(len(losses)))
 
 
@@ -148,13 +149,13 @@ COUNTS: dict[str, Callable[[Any], Tensor | None]] = {
 
 
 def _adds_up(loss_at: Callable[[Any], Tensor], batch: Any, loss: Tensor, count: str) -> bool:
-    """Whether ``loss`` of a batch is the mean of those of its parts, weighted by their ``count``."""
+    """Whether the ``loss`` of a batch is the mean of the losses of its parts, weighted by their ``count``."""
     length, total, units = batch_length(batch), torch.zeros(()).double(), torch.zeros(()).double()
     try:
         for rows in torch.arange(length).tensor_split([max(1, length // 3)]):
             piece = select(batch, rows, length)
             number = COUNTS[count](piece)
-            assert number is not None  # others were left out
+            assert number is not None  # `taken_apart` leaves out counts that a batch does not have
             total, units = total + number.cpu() * loss_at(piece).double().cpu(), units + number.cpu()
     except FAILURES:
         return False

@@ -1,4 +1,4 @@
-"""The parts of an objective, and what they tell about it."""
+"""The parts of an objective, and the properties that follow from them."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -35,17 +35,17 @@ class Parts(Presented):
 
     @property
     def network(self) -> Network:
-        """The private network."""
+        """The network that is moved to points: a private copy, or the caller's own (``copy=False``)."""
         return self.passes.network
 
     @property
     def model(self) -> nn.Module:
-        """The private network as torch knows it."""
+        """The module of torch that is moved to points."""
         return self.network.model
 
     @property
     def loss(self) -> str | Callable[..., Any]:
-        """The name of the loss, or the callable."""
+        """The name of the loss, or the callable that computes it."""
         return self.contract.loss
 
     @property
@@ -148,7 +148,7 @@ class Parts(Presented):
 
     @property
     def description(self) -> dict[str, Any]:
-        """What the losses depend on besides the point, as metadata of JSON types."""
+        """What the losses depend on besides the point and the samples, as metadata of JSON types."""
         name = self.loss if isinstance(self.loss, str) else _name_of(self.loss)
         whole = {"whole_batch": True} if self.samples.whole else {}  # absent otherwise, as in files of earlier versions
         return whole | {
@@ -162,7 +162,7 @@ class Parts(Presented):
 
 
 def _name_of(loss: Callable[..., Any]) -> str:
-    """What a callable loss is called, the same in every process."""
+    """The name of a callable loss, which is the same in every process."""
     while isinstance(loss, functools.partial):
         loss = loss.func
     return str(getattr(loss, "__qualname__", type(loss).__qualname__))

@@ -1,4 +1,4 @@
-"""Running passes of a network: precision, state of torch, and copies of the data that passes would change."""
+"""How passes of a network are run: precision, state of torch, and copies of the data that passes would change."""
 
 import contextlib
 import copy
@@ -24,8 +24,8 @@ __all__ = ["Passes", "Proofs"]
 class Proofs:
     """Results of checks of a network, shared by all copies of its objective."""
 
-    unwritten: bool = True  # no pass has written into samples of which it gets no copies
-    threads: tuple[float, int] | None = None  # when the number of torch's threads was chosen, and which
+    unwritten: bool = True  # whether no pass has written into samples that it gets without a copy
+    threads: tuple[float, int] | None = None  # (time in seconds of the choice, chosen number of torch's threads)
     twins: bool | None = None  # whether copies of the network do not influence each other; None if not yet checked
 
 
@@ -39,7 +39,7 @@ class Passes:
         self.default_dtype = torch.float32  # dtype of the constants that a pass creates
         self.draws = False  # whether passes draw from torch's global random generators
         self.touched: set[str] | None = None  # parameters that passes read; None if that could not be watched
-        self.differentiates = True  # whether the loss takes derivatives inside
+        self.differentiates = True  # whether the loss itself takes derivatives, such as those with respect to inputs
         self.writes = True  # whether passes may write into their batch
         self.keeps = True  # whether a pass stores something in the network: a buffer, a list, an attribute
         self.is_plain = plain  # whether the layers prove that passes store nothing and read parameters in their memory
@@ -52,10 +52,13 @@ class Passes:
         return not (self.differentiates or self.writes or self.keeps or self.network.overwrites)
 
     def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """``function(*arguments)``, a network or a callable loss, in the requested precision.
+        """The result of ``function(*arguments)``, a network or a callable loss, in the requested precision.
 
-        A loss that differentiates inside gets detached views, and its graph is dropped unless gradients are enabled. A
-        loss that writes into its batch gets a copy.
+        A loss that itself takes derivatives gets detached views, and the graph of autograd is dropped unless gradients
+        are enabled. A loss that writes into its batch gets a copy.
+
+        Raises:
+            InputError: the function writes into a batch of which it got no copy.
         """
         self.network.renew()
         if self.only_reads:

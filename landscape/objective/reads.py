@@ -1,4 +1,4 @@
-"""Watching which parameters a forward pass reads where, and whether values of tensors decide what it computes."""
+"""Modes that record which module reads which parameter in a pass, and whether Python reads values of tensors."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Read:
 class Reads(WatchingMode):
     """Collects every `Read` of the ``parameters`` by an operation, also through views and under other names.
 
-    ``where`` returns the module that is running, and the time.
+    ``where`` returns (the module that is running, or None outside the network; the time of the operation).
     """
 
     def __init__(self, parameters: dict[str, Tensor], where: Callable[[], tuple[nn.Module | None, int]]):
@@ -49,7 +49,7 @@ class Reads(WatchingMode):
 
 
 class Decisions(TorchFunctionMode):
-    """Sets ``made`` if a value of a tensor is read by Python, which may decide by it what to compute."""
+    """Sets ``made`` if Python reads a value of a tensor, by which it may decide what to compute."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Checking on a few samples that the gradient from autograd is the gradient of the loss."""
+"""The check, on a few samples, that the gradient from autograd is the gradient of the loss."""
 
 import contextlib
 import warnings
@@ -14,9 +14,9 @@ from landscape.points import as_float64
 
 __all__ = ["check_gradients", "explained_checkpoints", "without_sparse_gradients"]
 
-STEPS = (3e-3, 1e-3)  # of the finite differences, as shares of the size of every parameter
-SHIFT = 0.03  # of the point, as a share of the size of every parameter, away from kinks
-DEVIATION = 0.1  # largest relative difference between the slope and finite differences, and among these
+STEPS = (3e-3, 1e-3)  # of the finite differences, relative to the size max |theta| of every parameter
+SHIFT = 0.03  # of the point, away from kinks: standard deviation relative to the size of every parameter
+DEVIATION = 0.1  # largest relative difference between the slope and the finite differences, and between two of these
 NOISE = 100  # units in the last place by which rounding may change a loss
 WAY_OUT = (
     "a part of the network or of the loss is detached from it (torch.utils.checkpoint with use_reentrant=True: pass "
@@ -28,10 +28,13 @@ def check_gradients(objective: Objective, names: Sequence[str]) -> None:
     """Raise InputError if the gradient with respect to one of the parameters ``names`` is not that of the loss.
 
     A missing gradient counts as zero in sums, which is right only if the loss does not depend on the parameter. So
-    parameters without gradient are moved at random, and the loss must not change. The other parameters are moved along
-    their gradients, each in proportion to its size, and the slope of the loss is compared with finite differences of
-    two steps in both directions, if these agree with each other (otherwise there is a kink between them). Before, the
-    point is moved a little, because a network may lie exactly on a kink (biases of zero).
+    parameters without a gradient are moved at random, and the loss must not change.
+
+    The other parameters are moved along their gradients g: a parameter of size s = max |theta| (0.1 if all
+    are zero) moves by h d, where d = s g / max |g| and h is 3e-3, -3e-3, 1e-3 and -1e-3. The finite differences (L(theta + h d) - L(theta)) / h of the summed
+    losses L are compared with the slope sum g d, unless they differ among each other, because then a kink lies between
+    the points. Before all this the point is moved a little, because a network may lie exactly on a kink (biases of
+    zero).
 
     Raises:
         InputError: the loss changes with a parameter that has no gradient, or with another slope than its gradient.
@@ -84,7 +87,7 @@ class _Trial:
             raise InputError(f"the loss changes with {_listed(moved)}, for which autograd gives no gradient: {WAY_OUT}")
 
     def _moves(self, names: list[str]) -> bool:
-        """Whether the loss of some sample changes when the parameters ``names`` are moved at random."""
+        """Whether the loss of at least one sample changes when the parameters ``names`` are moved at random."""
         steps = {name: 0.1 * self.sizes[name] * self._noise(self.parameters[name]) for name in names}
         change = (self._losses(steps) - self.losses).abs()
         return bool((change > self._rounding()).any())
@@ -112,14 +115,14 @@ class _Trial:
     def _agree(self, gradients: dict[str, Tensor]) -> bool | None:
         """Whether gradient and finite differences agree; None if rounding or a kink prevents a decision."""
         differences, slope = self._slope(gradients)
-        rounding = float(self._rounding().norm()) / 10 / min(STEPS)  # of a sum over samples, typical and not the worst
+        rounding = float(self._rounding().norm()) / 10 / min(STEPS)  # the typical error of a sum, not the largest
         spread = float(differences.max() - differences.min())
         if spread > DEVIATION * max(float(differences.abs().max()), slope) or rounding > DEVIATION * slope:
             return None
         return bool((differences.mean() - slope).abs() <= DEVIATION * slope)
 
     def _slope(self, gradients: dict[str, Tensor]) -> tuple[Tensor, float]:
-        """(finite differences in both directions, slope from the gradients) of the summed losses."""
+        """(finite differences [4] for all steps in both directions, slope from the gradients) of the summed losses."""
         direction = {name: value * (self.sizes[name] / value.abs().max()) for name, value in gradients.items()}
         slope = sum(float((direction[name] * value).sum()) for name, value in gradients.items())
         centre = self.losses.sum()

@@ -22,7 +22,7 @@ from landscape.objective.walks import walked
 
 __all__ = ["Samples", "available_memory", "mover", "resident"]
 
-FEWEST = 16  # samples of a trial, at least
+FEWEST = 16  # the least number of samples of a trial
 
 
 class Samples:
@@ -31,7 +31,7 @@ class Samples:
     ``size`` is N and ``description`` the metadata of the data. ``tensors`` is one tree of tensors [N, ...] if the
     samples are resident; it is None if they have fixed batches, because they are streamed or have further values
     beside their tensors. ``whole`` means that the samples always form one batch. ``own`` means that no one else uses
-    their memory.
+    their memory, so that passes may write into it.
     """
 
     def __init__(
@@ -93,10 +93,11 @@ class Samples:
             yield self._moved(positions, move)
 
     def spread(self, count: int, device: torch.device, dtype: torch.dtype) -> list[Any]:
-        """Batches of at most ``count`` samples drawn from all of them, or parts of fixed batches.
+        """Batches of at most ``count`` samples that are drawn at random, for trials.
 
-        The samples with the smallest and the largest sum of entries are always included, because they often have
-        unusual padding or labels.
+        Of samples with fixed batches they are random parts of some of these. Of others they are drawn from all, and
+        the samples with the smallest and the largest sum of entries are included, because they often have unusual
+        padding or labels.
         """
         move = mover(device, dtype)
         if self.tensors is None:
@@ -110,7 +111,7 @@ class Samples:
         return [self._moved(rows[start : start + count], move) for start in range(0, len(rows), count)]
 
     def count_in(self, volume: int) -> int:
-        """The number of samples, from 16 to all, that take ``volume`` bytes; all samples if batches are fixed."""
+        """The number of samples that take ``volume`` bytes, at least 16 and at most all; all if batches are fixed."""
         if self.whole or self.tensors is None:
             return self.size
         return min(self.size, max(16, volume * self.size // max(1, tree_bytes(self.tensors))))
@@ -124,7 +125,7 @@ class Samples:
         return resident(tensors, {**self.description, "subset": [count, seed]}, own=True)
 
     def to(self, device: torch.device, dtype: torch.dtype, copy: bool = True) -> "Samples":
-        """Resident samples moved to ``device`` if they take less than half of its free memory; otherwise unchanged.
+        """Resident samples moved to ``device`` if they take at most half of its free memory; otherwise unchanged.
 
         With ``copy`` their memory is used by no one else, so that passes may write into it. Without ``copy`` they may
         be the caller's tensors, and an error is raised if these are changed later.
@@ -156,7 +157,7 @@ class Samples:
 
 
 class _Borrowed:
-    """Tensors of the caller, whose changes by torch are detected."""
+    """Tensors of the caller, in which changes by operations of torch are detected."""
 
     def __init__(self, tensors: Iterable[Tensor]):
         self.versions = [(tensor, tensor._version) for tensor in tensors]
@@ -207,7 +208,11 @@ def resident(
     whole: bool = False,
     own: bool = False,
 ) -> Samples:
-    """Samples in memory; unless they are one ``whole`` batch, all tensors have one length along their first axis."""
+    """Samples in memory; unless they are one ``whole`` batch, all tensors have one length along their first axis.
+
+    Raises:
+        InputError: there are no samples, or the lengths differ.
+    """
     lengths = {len(tensor) for tensor in tensors_of(tensors) if tensor.ndim}
     size = 1 if whole and len(lengths) != 1 else batch_length(tensors)
     if size == 0 or 0 in lengths:

@@ -25,19 +25,19 @@ Precision = Literal["full", "tf32", "bf16"]
 OWN: dict[str, Callable[[], Callable[..., Any]]] = {"language_model": LanguageModelLoss, "model": OwnLoss}
 LOSS_NAMES: tuple[LossName, ...] = get_args(LossName)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-BATCH = 256  # samples of one batch under batch_norm="batch"
+BATCH = 256  # the number of samples of a batch for batch_norm="batch"
 
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """See `landscape.objective.objectives.objective` for their meaning."""
+    """The settings of an objective; `landscape.objective.objectives.objective` explains them."""
 
     loss: str | Callable[..., Any]  # the name of a loss, or a callable (model, batch)
     metrics: Mapping[str, Callable[..., Any]]  # name -> callable (model, batch)
     regularizer: Callable[..., Any] | None  # callable (model)
     batch_norm: Policy | None
-    device: torch.device | None  # None: that of the network, which is not copied
-    dtype: torch.dtype | None  # None: parameters stay in their own
+    device: torch.device | None  # None: the device of the caller's network, which is not copied
+    dtype: torch.dtype | None  # None: parameters keep their own dtypes
     precision: Precision
     batch_size: int | None
     whole_batch: bool
@@ -51,7 +51,7 @@ class Settings:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What ranks can compare."""
+        """The settings that ranks can compare, by name."""
         named = {"loss": self.loss if isinstance(self.loss, str) else type(self.loss).__name__}
         alike = ("batch_norm", "dtype", "precision", "batch_size", "whole_batch")
         return named | {"metrics": list(self.metrics)} | {name: getattr(self, name) for name in alike}
@@ -72,10 +72,13 @@ class Settings:
         copy: bool,
         spill: str | Path | None,
     ) -> "Settings":
-        """The settings, once each of them is known to be possible.
+        """The settings, after checks that each of them is possible.
 
         Raises:
-            InputError: an unknown name, or a combination that does not exist.
+            InputError: a name is unknown, a value is not allowed, or a combination does not exist.
+
+        Warns:
+            UserWarning: the precision is "bf16" on a device without instructions for it.
         """
         known = _known_loss(loss)
         _check_further_terms(known, {} if metrics is None else metrics, regularizer)
@@ -107,10 +110,10 @@ class Settings:
 
 
 def _known_loss(loss: Any) -> str | Callable[..., Any]:
-    """The name of a loss of outputs, or a callable.
+    """The name of a loss that is a function of outputs and targets, or the callable for any other loss.
 
     Raises:
-        InputError: it is neither that nor another name.
+        InputError: ``loss`` is neither a callable nor one of `LOSS_NAMES`.
     """
     known: str | Callable[..., Any] = OWN[loss]() if isinstance(loss, str) and loss in OWN else as_loss(loss)
     if callable(known) or (isinstance(known, str) and known in LOSSES):
@@ -119,7 +122,7 @@ def _known_loss(loss: Any) -> str | Callable[..., Any]:
 
 
 def _check_further_terms(loss: Any, metrics: Any, regularizer: Any) -> None:
-    """Raise InputError unless ``metrics`` and ``regularizer`` are callables, and their names are free."""
+    """Raise InputError unless ``metrics`` and ``regularizer`` are callables, and no metric has a name that is taken."""
     if not isinstance(metrics, Mapping):
         raise InputError(f"metrics map names to callables (model, batch), and are no {type(metrics).__name__}")
     for name, metric in metrics.items():

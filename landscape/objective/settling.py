@@ -21,7 +21,10 @@ MODELS = "pass the models themselves, as in ll.interpolation_line(model_a, model
 
 
 def whole_slice(network: Network, slice_: AnySlice) -> AnySlice:
-    """``slice_``, completed by parameters of the objective's network if it was made from points that lack some."""
+    """``slice_``, with the parameters that it lacks taken from the objective's network.
+
+    It lacks some if it was made from points that do not hold all parameters.
+    """
     if not slice_.is_partial:
         return slice_
     network.source.check_unchanged(network.source.keys() - slice_.origin.keys())
@@ -47,7 +50,7 @@ def check_buffers(network: Network, slice_: Slice) -> None:
 
 
 def buffer_ends(model: nn.Module, slice_: Slice) -> tuple[Point, ...]:
-    """The buffers at the origin of ``slice_`` and at the end of every direction, for a slice of several networks."""
+    """The buffers at the origin of a slice through several networks, and at the end of each of its directions."""
     if slice_.held:
         return slice_.held.ends
     exact = {layer.left: torch.ones((), dtype=torch.float64) for layer in spectral_layers(model)}
@@ -55,7 +58,10 @@ def buffer_ends(model: nn.Module, slice_: Slice) -> tuple[Point, ...]:
 
 
 def check_positive(ends: Sequence[Point], slice_: Slice, axes: Sequence[np.ndarray]) -> None:
-    """Raise InputError if a buffer that is positive in all networks, such as a variance, is not on the whole grid."""
+    """Raise InputError if a buffer that is positive in all networks, such as a variance, is not so on the whole grid.
+
+    The interpolated buffers are computed at the corners of the grid, which ``axes`` holds as one array per dimension.
+    """
     if not ends:
         return
     corners = torch.tensor(list(itertools.product(*[(axis[0], axis[-1]) for axis in axes])), dtype=torch.float64)
@@ -127,10 +133,10 @@ def _check_one(network: Network, held: Point, what: str) -> None:
 
 
 def check_source(network: Network, source: nn.Module | Point) -> None:
-    """Refuse another network as a point, if its buffers are not those that the objective's network has.
+    """Check the buffers of a network that is passed as a point.
 
     Raises:
-        InputError: they differ; the first one is named.
+        InputError: they differ from those of the objective's network; the message names the first that does.
     """
     if isinstance(source, nn.Module) and not network.ends:
         _check_one(network, buffers_of(source), "the point is that of")

@@ -1,4 +1,4 @@
-"""A network in shards over several ranks, which all evaluate it together."""
+"""A network whose parameters are divided into shards over several ranks, which all evaluate it together."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,8 +25,9 @@ __all__ = ["ShardedNetwork"]
 class ShardedNetwork(BorrowedNetwork):
     """A network of which every rank moves its own shards in place, and gathers the rest of a layer when it is needed.
 
-    All ranks run the same passes at the same points. Where shards are only kept apart, as fully_shard does, each pass
-    takes another batch on every rank; where layers are computed in parts, all take the same one.
+    All ranks run the same passes at the same points. If shards are only stored apart and gathered for each pass, as
+    fully_shard does, the ranks take different batches in the same pass; if each rank computes a part of a layer (tensor
+    parallelism), all take the same batch.
     """
 
     is_sharded = True
@@ -40,7 +41,8 @@ class ShardedNetwork(BorrowedNetwork):
         super().__init__(model, device, dtype, batch_norm, spill)
         self._group = group_of(self.model)
         self._lockstep = Lockstep(self.model, self._group, self.device)
-        self._slices: dict[int, tuple[Slice, Slice]] = {}  # the shards of slices, and the slices, by their ids
+        # By the id of a slice: its shards, and the slice itself, kept so that its id stays valid.
+        self._slices: dict[int, tuple[Slice, Slice]] = {}
         self.shares_data = only_kept_apart(self.model)
         with self.together():
             self._check_replicas()
@@ -76,7 +78,7 @@ class ShardedNetwork(BorrowedNetwork):
             try:
                 yield
             finally:
-                self._slices.clear()  # which copies of this network share
+                self._slices.clear()  # in place, because copies of this network share the dictionary
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return self._lockstep.run(function, *arguments)
@@ -90,7 +92,7 @@ class ShardedNetwork(BorrowedNetwork):
         self._lockstep.together(lambda: super(ShardedNetwork, self)._place(shards, own))
 
     def _shards_of(self, slice_: Slice) -> Slice:
-        """``slice_`` of the shards of this rank."""
+        """``slice_`` restricted to the shards of this rank."""
         if id(slice_) not in self._slices:
             origin, *directions = map(self._own_shards, (slice_.origin, *slice_.directions))
             shards = replace(slice_, origin=origin, directions=tuple(directions))
@@ -107,7 +109,10 @@ class ShardedNetwork(BorrowedNetwork):
         }
 
     def _check_replicas(self) -> None:
-        """Raise InputError unless ranks agree in what each of them has whole, and in shards that several have."""
+        """Raise InputError unless everything that several ranks hold has the same values on all of them.
+
+        These are buffers, parameters that are not divided, and shards of which several ranks hold a copy.
+        """
         mine = {f"buffer {name!r}": fingerprint([buffer]) for name, buffer in self.model.named_buffers()}
         for name, value in named_parameters(self.model):
             if not is_shard(value):

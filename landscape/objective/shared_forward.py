@@ -19,9 +19,10 @@ PLAIN = (int, float, str, type(None))
 
 @contextlib.contextmanager
 def shared_forward(model: nn.Module) -> Iterator[None]:
-    """Inside the block, answer a call of ``model`` with the tensors of the call before it by the outputs of that call.
+    """Inside the block, a call of ``model`` with the same inputs as the previous call returns the outputs of that call.
 
-    The tensors must be the same objects, not changed since, and no gradients may be recorded.
+    Its input tensors must be the same objects, not changed since then, and its other inputs and the settings of
+    autocast equal. While gradients are recorded every call runs the model.
     """
     original, last = model.forward, None
 
@@ -32,7 +33,7 @@ def shared_forward(model: nn.Module) -> Iterator[None]:
             return original(*arguments, **keywords)
         call = _State.of((arguments, keywords), model)
         if last is not None and call is not None and last.inputs.equals(call) and last.outputs_are_unchanged:
-            return map_tensors(lambda tensor: tensor, last.outputs)  # in containers of its own
+            return map_tensors(lambda tensor: tensor, last.outputs)  # in new containers, which the caller may change
         last = None  # first, so that its memory is free for this call
         outputs = original(*arguments, **keywords)
         if call is not None and all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in leaves(outputs)):
@@ -73,7 +74,7 @@ class _State:
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """A call of a network, and what it gave."""
+    """A call of a network, and its outputs."""
 
     inputs: _State
     outputs: Any

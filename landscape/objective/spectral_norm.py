@@ -1,4 +1,4 @@
-"""Spectral normalisation between networks, with the spectral norm of the weight at the point itself."""
+"""Spectral normalisation at points between networks, by the spectral norm of the weight at the point itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

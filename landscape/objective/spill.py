@@ -1,4 +1,4 @@
-"""Tensors in a file instead of memory: written once, then mapped piece by piece."""
+"""Tensors in a file instead of memory: written once, and then read through a memory map piece by piece."""
 
 import mmap
 import tempfile
@@ -15,7 +15,7 @@ __all__ = ["SpillFile", "Spilled"]
 
 
 class SpillFile:
-    """A nameless file in ``folder``, which the system removes with the process, however that ends.
+    """A temporary file in ``folder``, which the system removes when the process ends, also if it is killed.
 
     Raises:
         InputError: nothing can be written to the folder.
@@ -29,19 +29,19 @@ class SpillFile:
             raise self._refusal(error) from error
 
     def store(self, pieces: Iterable[Tensor], dtype: torch.dtype) -> "Spilled":
-        """Write the ``pieces`` of one vector of numbers of ``dtype``, which are on the CPU."""
+        """Write one vector of ``dtype``, given as consecutive ``pieces`` on the CPU, and return its memory map."""
         start = self.begin()
         count = sum(self.write(piece) for piece in pieces)
         return self.mapped(start, count, dtype)
 
     def begin(self) -> int:
-        """The byte at which what is written next begins."""
+        """Start a new vector, and return the position of its first byte, at which a memory map can begin."""
         start: int = -(-self._file.seek(0, 2) // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
         self._file.seek(start)
         return start
 
     def write(self, piece: Tensor) -> int:
-        """Append the numbers of ``piece``, and return how many these are.
+        """Append the numbers of ``piece``, and return their count.
 
         Raises:
             InputError: the disk is full.
@@ -55,7 +55,7 @@ class SpillFile:
         return piece.numel()
 
     def mapped(self, start: int, count: int, dtype: torch.dtype) -> "Spilled":
-        """The ``count`` numbers of ``dtype`` that were written from byte ``start`` on."""
+        """A memory map of the ``count`` numbers of ``dtype`` that begin at byte ``start``."""
         return Spilled(self._file.fileno(), start, count, dtype)
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class SpillFile:
 
 
 class Spilled:
-    """``count`` numbers of ``dtype`` in a file, from byte ``start`` on."""
+    """A memory map of ``count`` numbers of ``dtype`` that begin at byte ``start`` of a file."""
 
     def __init__(self, descriptor: int, start: int, count: int, dtype: torch.dtype):
         self.count = count
@@ -76,7 +76,7 @@ class Spilled:
         self._values = torch.frombuffer(self._mapped, dtype=dtype, count=count)
 
     def piece(self, start: int, stop: int) -> Tensor:
-        """The numbers from ``start`` to ``stop``, a view."""
+        """A view of the numbers from ``start`` to ``stop``."""
         return self._values[start:stop]
 
     def release(self) -> None:

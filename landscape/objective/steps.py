@@ -1,4 +1,4 @@
-"""The directions of large slices, drawn once and then read from a file as long as a network is lent."""
+"""The directions of large slices: drawn once, and then read from a file as long as the network is lent."""
 
 import shutil
 import tempfile
@@ -17,24 +17,28 @@ from landscape.slices.planes import Slice
 
 __all__ = ["Steps"]
 
-SHARE = 0.25  # of the free memory, and of the free disk, that a file in no named folder may take
+SHARE = 0.25  # largest size of a file for which the user named no folder, relative to the free memory and the free disk
 
 
 @dataclass(eq=False)
 class _Stored:
-    """The directions of one slice in a file: at every parameter piece by piece, all directions at each."""
+    """The directions of one slice in a file.
 
-    file: SpillFile | None  # None: they are drawn anew
+    Each parameter is divided into pieces, runs of entries; for every piece the file holds its values in all directions.
+    """
+
+    file: SpillFile | None  # None: they are drawn anew whenever they are needed
     values: dict[str, Spilled] = field(default_factory=dict)
     ends: dict[str, list[tuple[int, int]]] = field(default_factory=dict)  # first and last entry of every piece
 
 
 class Steps:
-    """The directions of slices at one parameter after the other.
+    """Gives the directions of slices at one parameter after the other.
 
-    Those that a slice draws anew are written into a nameless file when they are drawn first: in the folder ``spill``,
-    or, without one, in the system's for temporary files where their size is at most a `SHARE` of the memory that is
-    free, so that the system keeps the file there as long as nobody else needs it.
+    Random directions that a slice does not keep in memory would be drawn again at each point. They are written into a
+    temporary file when they are drawn for the first time. It lies in the folder ``spill``; without one it lies in the
+    system's folder for temporary files, if its size is at most `SHARE` of the free memory and of the free disk, so that
+    the system can keep it in memory as long as no other process needs that.
     """
 
     def __init__(self, spill: Path | None):
@@ -42,7 +46,7 @@ class Steps:
         self._stored: dict[Slice, _Stored] = {}
 
     def rows(self, slice_: Slice, name: str) -> Iterator[Rows]:
-        """All directions of ``slice_`` at the parameter ``name``, some entries at a time."""
+        """Yield all directions of ``slice_`` at the parameter ``name``, some of its entries at a time."""
         if slice_.draws is None:
             return slice_.rows(name)
         if slice_ not in self._stored:
@@ -60,7 +64,7 @@ class Steps:
         self._stored = {}
 
     def _written(self, slice_: Slice, stored: _Stored, file: SpillFile, name: str) -> Iterator[Rows]:
-        """The directions at the parameter ``name``, which are drawn and written."""
+        """Yield the directions at the parameter ``name``, drawn anew, and write them into the file."""
         start, ends, dtype = file.begin(), list[tuple[int, int]](), torch.float32
         for rows in slice_.rows(name):
             yield rows
@@ -71,7 +75,7 @@ class Steps:
         if stored.file and ends:
             stored.values[name] = file.mapped(start, ends[-1][1] * len(slice_.directions), dtype)
             stored.ends[name] = ends
-        return_free_memory()  # what is kept lies between what was freed
+        return_free_memory()  # memory in use lies between freed parts, which the allocator would keep
 
     def _write(self, stored: _Stored, file: SpillFile, rows: Rows) -> None:
         try:
@@ -80,7 +84,7 @@ class Steps:
         except InputError:
             if self.spill:
                 raise
-            stored.file = None  # a folder that nobody has named may be full
+            stored.file = None  # no error, because the user did not ask for a file in this folder
             file.close()
 
     def _file_for(self, slice_: Slice) -> SpillFile | None:

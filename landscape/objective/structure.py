@@ -36,7 +36,7 @@ def changes_inputs(model: nn.Module) -> bool:
 
 
 def works_by_row(model: nn.Module) -> bool:
-    """Whether each row of the output of ``model`` depends on the same row of its input alone, by its layers."""
+    """Whether the layers of ``model`` prove that each row of its output depends only on the same row of its input."""
     return is_plain(model) and all(
         type(module) in BY_ROW and not (isinstance(module, nn.Flatten) and module.start_dim < 1)
         for module in model.modules()

@@ -49,7 +49,7 @@ def check_name(name: Any, what: str) -> None:
 
 
 def named(name: str) -> str:
-    """The term ``name`` in the words of a message."""
+    """The words for the term ``name`` in a message."""
     return "the loss" if name == LOSS else f"the quantity {name!r}"
 
 
@@ -74,7 +74,11 @@ def _term(result: Any, what: str, name: str) -> Term:
 
 
 def _real(values: Tensor, what: str, name: str) -> Tensor:
-    """``values`` if they are real; those of a quantity, such as hits, may be integers."""
+    """``values``, if they are real numbers.
+
+    Raises:
+        InputError: they are complex, or they are losses and not floating-point numbers; quantities may be integers.
+    """
     if values.is_complex() or (name == LOSS and not values.is_floating_point()):
         raise InputError(f"{what} gives values of {values.dtype}; it must give real floating-point numbers")
     return values

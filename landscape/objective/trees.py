@@ -65,7 +65,7 @@ def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
 
 
 def map_parts(function: Callable[[Tensor], Any], tree: Any) -> Any:
-    """Apply ``function`` to every tensor of ``tree`` with one row for each sample, which are all that have axes."""
+    """Apply ``function`` to every tensor of ``tree`` that has axes, the first of which is that of the samples."""
     return map_leaves(lambda leaf: function(leaf) if _is_part(leaf) else leaf, tree)
 
 
@@ -194,9 +194,10 @@ def rows_of(tensor: Tensor, rows: Tensor) -> Tensor:
 
 
 def select(batch: Any, rows: Tensor, length: int) -> Any:
-    """The samples ``rows`` of a batch of ``length``: with the rows of tensors also entries of lists of that length.
+    """The samples ``rows`` of a batch of ``length`` samples.
 
-    A number equal to ``length`` counts the samples, and becomes their new number.
+    They are taken from tensors, and from lists and arrays of that length. A number equal to ``length`` is taken for the
+    number of samples, and becomes the number of ``rows``.
     """
     if isinstance(batch, list | tuple) and len(batch) == length and not tensors_of(batch):
         return [batch[row] for row in rows.tolist()]

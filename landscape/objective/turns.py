@@ -1,4 +1,4 @@
-"""The batches of all samples in the turns of this rank: others take other batches through a network in shards."""
+"""The turns in which ranks evaluate all batches: each rank of a network in shards may take its own."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -13,16 +13,20 @@ __all__ = ["Turn", "in_order", "turns"]
 
 
 class Turn(NamedTuple):
-    """A batch that this rank takes, while the others take theirs."""
+    """One pass of all ranks at the same time, as this rank sees it."""
 
     start: int  # index of the first sample
-    batch: Any
-    counts: bool  # False: another rank has this batch, and this one only takes part in the pass
-    samples: int  # of all ranks together
+    batch: Any  # of this rank
+    counts: bool  # False: another rank takes the same batch, and its result on this one is to be ignored
+    samples: int  # the number of samples in the batches of all ranks together
 
 
 def turns(objective: Parts, batch_size: int | None = None) -> Iterator[Turn]:
-    """All batches, or those of this rank; every rank has the same number of turns, in the last one perhaps a copy."""
+    """Yield the batches of this rank, which are all batches unless the ranks divide them.
+
+    All ranks have the same number of turns, because they must run the same passes. If the batches do not suffice for
+    all ranks in the last turn, the others take its first batch once more, with ``counts`` false.
+    """
     batches, size = objective.batches(batch_size), objective.batches.count
     if not objective.network.shares_data:
         yield from (Turn(start, batch, True, size(batch)) for start, batch in batches)
@@ -34,7 +38,10 @@ def turns(objective: Parts, batch_size: int | None = None) -> Iterator[Turn]:
 
 
 def in_order(objective: Parts, pieces: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
-    """What all ranks have computed from their batches, in the order of the samples; each piece with its first one."""
+    """The results of all ranks for their batches, in the order of the samples.
+
+    ``pieces`` are the results of this rank: pairs (index of the first sample, values of the batch).
+    """
     if objective.network.shares_data:
         mine = [(start, values.cpu()) for start, values in pieces]
         pieces = sorted(itertools.chain(*ranks.gathered(mine)), key=lambda piece: piece[0])

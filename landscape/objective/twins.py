@@ -1,4 +1,4 @@
-"""Checking that two copies of a network share no state that a forward pass changes, by interleaving two passes."""
+"""The check that two copies of a network share no state that a forward pass changes, by two interleaved passes."""
 
 import threading
 from collections.abc import Callable
@@ -18,10 +18,11 @@ ROUNDING = 1e3  # units in the last place by which two passes over the same batc
 
 @torch.no_grad()
 def are_independent(model: nn.Module, run: Callable[[nn.Module, Any], Tensor], batches: tuple[Any, Any]) -> bool:
-    """Whether a pass of ``model`` and one of a copy, run alternately operation by operation, give their usual outputs.
+    """Whether a pass of ``model`` and one of a copy, run alternately operation by operation, give the same as alone.
 
     The copy has other weights and gets the second batch. If a pass stores values in a closure, a global variable or a
-    class and reads them again, it then reads those of the other pass. An error counts as dependence.
+    class and reads them again, it then reads those of the other pass, and its outputs change. An exception in one of
+    the passes counts as dependence.
     """
     twin = copy_of(model)
     for parameter in twin.parameters():
@@ -67,7 +68,7 @@ class _Turns:
                 raise TimeoutError("the other pass does not reach its next operation")
 
     def leave(self, index: int) -> None:
-        """End the turns, so that the other thread runs on alone."""
+        """End the alternation, so that the other thread continues alone."""
         with self.changed:
             self.ended.add(index)
             self.changed.notify_all()

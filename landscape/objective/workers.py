@@ -19,7 +19,7 @@ from landscape.runtime.threads import faster_count
 
 __all__ = ["Team"]
 
-TRIED_EVERY = 10.0  # seconds: other processes come and go
+TRIED_EVERY = 10.0  # seconds; the result changes with the load of other processes
 MOST = 4  # more Python threads would wait for each other between the operations of torch
 
 
@@ -27,10 +27,11 @@ class Team:
     """Threads that divide the batches among them, each with its share of torch's threads.
 
     Two threads with one core each are faster than one thread that divides every operation between two cores, because
-    the operations of small networks are too short for that. If batches cannot be divided (on an accelerator, for
-    streamed samples, a callable loss that may keep state, BatchNorm statistics over all samples, or copies of the
-    network that share state), the team is one thread with all of torch's threads, or with one where a pass takes less
-    time so: the operations may be short, or the machine busy.
+    the operations of small networks are too short for that. Batches are not divided on an accelerator, for streamed
+    samples, metrics or a callable loss, which may keep state, for the caller's own network (``copy=False``), buffers
+    that depend on the point, or copies of the network that share state. The team is then one thread with all of torch's
+    threads, or with one of them if a pass takes less time with it, because the operations are short or the machine is
+    busy.
     """
 
     def __init__(self, objective: Objective):
@@ -60,7 +61,10 @@ class Team:
         self.pool.shutdown()
 
     def map(self, work: Callable[..., Any], members: Sequence[Any]) -> list[Any]:
-        """[work(rank, member), ...] for all ``members``, at the same time; the first exception is raised."""
+        """The results work(index, member) for all ``members``, computed at the same time.
+
+        If one of them fails, the others are told to stop, and its exception is raised.
+        """
         futures = [self.pool.submit(work, rank, member) for rank, member in enumerate(members)]
         try:
             return [future.result() for future in futures]
@@ -71,15 +75,15 @@ class Team:
             raise
 
     def even(self, batch_size: int, samples: int) -> int:
-        """The largest batch size up to ``batch_size`` with which all members get the same number of batches."""
+        """A batch size of at most ``batch_size`` that divides ``samples`` evenly among the members, if possible."""
         batches = math.ceil(samples / batch_size)
         return math.ceil(samples / (math.ceil(batches / self.size) * self.size))
 
 
 def _threads_of(objective: Objective) -> int:
-    """The number of torch's threads with which the passes of ``objective`` take less time, tried now and then."""
+    """The number of torch's threads, one or all, with which a pass takes less time; tried again after 10 seconds."""
     proofs, now = objective.passes.proofs, time.monotonic()
-    if objective.network.in_place or objective.samples.tensors is None:  # a pass may take long, or read files
+    if objective.network.in_place or objective.samples.tensors is None:  # a trial may take long, or read files
         return torch.get_num_threads()
     if proofs.threads is None or now - proofs.threads[0] > TRIED_EVERY:
         with objective.arithmetic(), torch.no_grad():
