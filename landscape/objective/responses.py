@@ -30,11 +30,11 @@ def check_gradients(objective: Objective, names: Sequence[str]) -> None:
     A missing gradient counts as zero in sums, which is right only if the loss does not depend on the parameter. So
     parameters without a gradient are moved at random, and the loss must not change.
 
-    The other parameters are moved along their gradients g: a parameter of size s = max |theta| (0.1 if all
-    are zero) moves by h d, where d = s g / max |g| and h is 3e-3, -3e-3, 1e-3 and -1e-3. The finite differences (L(theta + h d) - L(theta)) / h of the summed
-    losses L are compared with the slope sum g d, unless they differ among each other, because then a kink lies between
-    the points. Before all this the point is moved a little, because a network may lie exactly on a kink (biases of
-    zero).
+    The other parameters are moved along their gradients g: a parameter of size s = max |theta| (0.1 if all its entries
+    are zero) moves by h d, where d = s g / max |g| and h is 3e-3, -3e-3, 1e-3 and -1e-3. The finite differences
+    (L(theta + h d) - L(theta)) / h of the summed losses L are compared with the slope sum g d, unless they differ among
+    each other, because then a kink lies between the points. Before all this the point is moved a little, because a
+    network may lie exactly on a kink (biases of zero).
 
     Raises:
         InputError: the loss changes with a parameter that has no gradient, or with another slope than its gradient.
