@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class OwnData:
-    """One split of the user's own data, or a selection from it; as far as the scripts use it, like `Data`."""
+    """One split of the user's own data, or a selection from it, with those members of `Data` that the scripts use."""
 
     samples: Samples  # what an objective is made of
     name: str  # FILE.py:FUNCTION
@@ -166,7 +166,7 @@ def predicted_classes(model: nn.Module, data: SampleSet) -> list[dict[str, Any]]
 
 
 def images_of(data: SampleSet) -> list[np.ndarray | None]:
-    """The samples as images before normalisation; None for samples that are none, or whose normalisation is unknown."""
+    """The samples as images before normalisation; None for what is no image or has an unknown normalisation."""
     return [data.image(i) if isinstance(data, Data) else None for i in range(len(data))]
 
 
@@ -183,7 +183,7 @@ def _own(data: Any, name: str, split: str) -> OwnData:
 
 
 def _in_order(data: Any, name: str) -> Any:
-    """``data``; a DataLoader that draws every sample once, in random order, as one in the order of its data set."""
+    """``data``; in place of a DataLoader that draws each sample once at random, one in the order of its data set."""
     sampler = data.sampler if isinstance(data, DataLoader) else None
     if not isinstance(sampler, RandomSampler) or sampler.replacement or sampler.num_samples != len(sampler.data_source):
         return data

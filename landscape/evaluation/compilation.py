@@ -24,17 +24,18 @@ __all__ = ["POLICIES", "Compilation", "Policy"]
 Policy = Literal["auto", "always", "never"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 COMPILERS: tuple[Compiler, ...] = get_args(Compiler)
-WORTH = 30.0  # seconds of work, below which nothing is compiled, and nothing loaded that compiles
+WORTH = 30.0  # seconds of work, below which nothing is compiled, and no compiler loaded
 SHARE = 0.03  # of the work that may be spent on a compilation whose gain is not known yet
-FIRST = {"onednn": (1.0, 0.02), "inductor": (20.0, 0.3)}  # seconds of a first compilation, and more for every module
-PASSES = 30  # of a batch, that checks and timing take
-ROUNDS = 3  # of timing in turn
-LOWER, UNIT = 2.0, 2.0**-8  # times the error of lower precision, or its unit, that compiled passes may reach
+FIRST = {"onednn": (1.0, 0.02), "inductor": (20.0, 0.3)}  # seconds of a first compilation: fixed, and per module
+PASSES = 30  # forward passes of one batch in the checks and the timing
+ROUNDS = 3  # rounds of timing, each with the passes before and the compiled ones in turn
+# In lower precision, the error of compiled passes may be LOWER times that of the passes before, or UNIT if larger.
+LOWER, UNIT = 2.0, 2.0**-8
 MESSAGE = 200  # characters of the message of a compiler
 
 
 class Compilation:
-    """Compiles the passes of a team as ``policy`` says, and tells what came of it."""
+    """Compiles the passes of a team as ``policy`` says, and describes what came of it."""
 
     def __init__(self, policy: Policy):
         self.policy = self.requested = policy
@@ -44,7 +45,7 @@ class Compilation:
         self.seconds = 0.0  # of compiling, checks and timing
         self.graphs = self.folded = 0  # compiled graphs, and BatchNorm layers within weights of convolutions
         self.precision_error: float | None = None  # largest relative error of a mean loss in lower precision
-        self._settled: tuple[Arrangement, float] | None = None  # and the seconds that a point takes
+        self._settled: tuple[Arrangement, float] | None = None  # the best arrangement, and its seconds per point
 
     @property
     def description(self) -> dict[str, Any]:
@@ -61,14 +62,14 @@ class Compilation:
         }
 
     def settle(self, members: Sequence[Evaluator], coordinates: Tensor, team: Team, seconds: float) -> float:
-        """Compile the passes of all ``members`` where that pays; the seconds that a point takes, ``seconds`` before.
+        """Compile the passes of all ``members`` where that pays; return the seconds per point.
 
-        Whatever fails leaves the passes as they are, and is a reason in ``rejected``.
+        These are ``seconds`` before. If a compilation fails, the passes stay as they are, and ``rejected`` tells why.
         """
         direct = [member for member in members if isinstance(member, Direct)]
         if self.policy == "never" or not seconds or not direct:
             return seconds
-        shared = direct[0].arrangement.together > 1  # operations with other points, which is faster than to compile
+        shared = direct[0].arrangement.together > 1  # points share operations: faster than compiled passes
         if self.policy == "auto" and (shared or seconds * len(coordinates) < WORTH):
             return seconds
         began = time.perf_counter()
@@ -86,7 +87,7 @@ class Compilation:
     def _best(
         self, members: list[Direct], coordinates: Tensor, team: Team, seconds: float
     ) -> tuple[Arrangement, float]:
-        """The fastest arrangement among those that are worth a trial, and the seconds that a point takes."""
+        """The fastest arrangement among those that are worth a trial, and its seconds per point."""
         first, auto = members[0], self.policy == "auto"
         trial, times = _Trial(members, coordinates, team), CompileTimes(first.objective, team.threads // team.size)
         best, least = trial.before, seconds
@@ -112,7 +113,7 @@ class Compilation:
 
 
 class _Trial:
-    """Compiles the passes of all ``members``, compares their losses and times them beside those before."""
+    """Compiles the passes of all ``members``, compares their losses with those of the passes before, and times both."""
 
     def __init__(self, members: Sequence[Direct], coordinates: Tensor, team: Team):
         self.members, self.team, self.first = members, team, members[0]
@@ -121,7 +122,7 @@ class _Trial:
         self.precision_errors: dict[Compiler | None, float] = {}
 
     def compiled_by(self, compiler: Compiler) -> Arrangement:
-        """The arrangement before with a compiler, in the order of memory that convolutions are fused in."""
+        """The arrangement before, with a compiler, and with channels last where possible, as fusion requires."""
         order: Order = "channels_last" if "channels_last" in self.first.orders else "default"
         size = self.before.batch_size
         if not self.first.batches_fixed:
@@ -129,10 +130,10 @@ class _Trial:
         return Arrangement(size, order, compiler=compiler)
 
     def run(self, compiled: Arrangement) -> Record:
-        """What it took to compile, and what it gains.
+        """The seconds of the compilation, and the share of the time of a pass that it saves.
 
         Raises:
-            NotApplicable: something failed, or other losses came out.
+            NotApplicable: the compilation or a compiled pass failed, or the losses differ from those before.
         """
         began = time.perf_counter()
         try:
@@ -166,7 +167,7 @@ class _Trial:
         return [whole[0], *whole[1:][-1:]]
 
     def _holds(self, batch: Any) -> bool:
-        """Whether losses and quantities of ``batch`` are those of passes that are not compiled."""
+        """Whether the losses and quantities of ``batch`` agree with those of passes that are not compiled."""
         first, compiled, dtype = self.first, self.first.arrangement, self.first.objective.dtype
         few = self.coordinates[[0, len(self.coordinates) // 2]]
         values = few_values(first, few, batch)
@@ -192,7 +193,7 @@ class _Trial:
         return errors[0] <= max(LOWER * errors[1], UNIT)
 
     def _gain(self, compiled: Arrangement) -> float:
-        """The share of the time of a pass that is saved, from the least of several times of both in turn."""
+        """1 - (time of compiled passes) / (time before), from the shortest of several times, measured in turn."""
         least = dict.fromkeys((self.before, compiled), math.inf)
         for arrangement in [self.before, compiled] * ROUNDS:
             arrange(self.members, arrangement)
@@ -202,7 +203,7 @@ class _Trial:
 
 
 def _pays(compiler: Compiler, evaluator: Direct, known: Record | None, work: float) -> bool:
-    """Whether a compilation is likely to pay for ``work`` seconds, by what is ``known`` from an earlier one."""
+    """Whether a compilation is likely to save time in ``work`` seconds; ``known`` is the record of an earlier one."""
     if known is not None:
         return known.gain * work > known.seconds
     fixed, each = FIRST[compiler]

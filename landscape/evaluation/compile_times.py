@@ -1,4 +1,4 @@
-"""What compiling took and gained on this machine, remembered beside the code that Inductor keeps."""
+"""The times of compilations on this machine and what they saved, in the cache folder of torch's Inductor."""
 
 import contextlib
 import getpass
@@ -40,7 +40,7 @@ class CompileTimes:
         self._about = (str(objective.model), shape, threads, kind)
 
     def record(self, arrangement: Arrangement) -> Record | None:
-        """What is known of an ``arrangement`` with a compiler."""
+        """The record of an ``arrangement`` with a compiler; None if there is none."""
         entry = _entries().get(self._key(arrangement))
         return None if entry is None else Record(**{name: entry[name] for name in ("seconds", "gain")})
 
@@ -62,7 +62,7 @@ def _is_pair(batch: object) -> bool:
 
 
 def _path() -> Path:
-    """The file in the folder that Inductor takes."""
+    """The path of the file of records, in the cache folder of Inductor."""
     named = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     if named:
         return Path(named) / "landscape_compile_times.json"

@@ -36,7 +36,7 @@ def former_name(name: str) -> Any:
     """What `landscape_lib` had under ``name`` before 0.2, with a FutureWarning that names what replaces it.
 
     Raises:
-        AttributeError: it never had this name.
+        AttributeError: `landscape_lib` never had this name.
     """
     if name == "plot_path_html":
         thing: Callable[..., Any] = _plot_path_html
@@ -53,7 +53,7 @@ def former_name(name: str) -> Any:
 
 
 def _plot_path_html(surface: Any, trajectories: Any, path: Any = "loss_landscape.html") -> Any:
-    """The former order of the arguments of `landscape.explorer.explore` with the view "path"."""
+    """Call `landscape.explorer.explore` with the view "path"; the order of the arguments is the former one."""
     from landscape.explorer import explore
 
     return explore(surface, path, trajectories=trajectories, view="path")

@@ -1,4 +1,4 @@
-"""Checks of points and of the values of parameters, with the name of the first that does not fit."""
+"""Checks of points and of the values of parameters; the error names the first parameter that does not fit."""
 
 import itertools
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def check_whole(model: nn.Module) -> None:
 
 
 def _check_fsdp1(module: Any) -> None:
-    """Raise InputError if a module of FSDP1 holds a part of its parameters, or all of them in one row."""
+    """Raise InputError if an FSDP1 module holds only a shard of its parameters, or all of them in one flat vector."""
     if module.sharding_strategy.name != "NO_SHARD" and module.process_group.size() > 1:
         raise InputError(f"the model is {SHARDED}, or shard it by fully_shard, which is evaluated as it is")
     if any("_flat_param" in name for name, _ in module.named_parameters()):
@@ -42,7 +42,7 @@ def _check_fsdp1(module: Any) -> None:
 
 
 def _trouble(value: Tensor) -> str | None:
-    """Why ``value`` cannot be changed, and what to do; None if it can."""
+    """The reason why ``value`` cannot be changed, with a remedy; None if it can be changed."""
     if is_lazy(value):
         return "has no shape yet; run one batch through the model first"
     if type(value).__name__ == "FakeTensor" or value.device.type == "meta":
@@ -66,7 +66,7 @@ def check_finite(point: Point, what: str) -> None:
 def check_match(
     point: Mapping[str, Tensor], reference: Mapping[str, Tensor], what: str = "point", kind: str = "parameter"
 ) -> None:
-    """Raise InputError unless both have the same names and shapes; the first difference is named."""
+    """Raise InputError, naming a difference, unless ``point`` and ``reference`` have the same names and shapes."""
     if point.keys() != reference.keys():
         name = sorted(point.keys() ^ reference.keys())[0]
         where = "lacks" if name in reference else "has the foreign"

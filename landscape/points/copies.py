@@ -27,14 +27,14 @@ def copy_of(model: nn.Module) -> nn.Module:
     check_whole(model)
     memo: dict[int, Any] = {}
     with _DetachedCopies():
-        for module in reversed([*model.modules()]):  # what is innermost first
+        for module in reversed([*model.modules()]):  # innermost modules first
             if (held := wrapped_by(module)) is not None:
                 memo[id(module)] = copy.deepcopy(held, memo)
         return copy.deepcopy(model, memo)
 
 
 class _DetachedCopies(TorchFunctionMode):
-    """Detaches tensors with a gradient history when they are copied, which torch would refuse."""
+    """Makes detached copies of tensors with a gradient history, which torch would refuse to copy."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is Tensor.__deepcopy__ and not args[0].is_leaf:

@@ -1,4 +1,4 @@
-"""What a point in parameter space is."""
+"""The type of a point in parameter space: the values of all parameters, by their names."""
 
 from torch import Tensor
 

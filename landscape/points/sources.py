@@ -30,18 +30,18 @@ def parameters_of(model: nn.Module) -> Point:
 
 
 class SharedPoint(Renamed):
-    """A point that shares the memory of those parameters with its network that it does not move."""
+    """A point that shares the memory of its network for all parameters that are not moved."""
 
     def __init__(self, values: Mapping[str, Tensor], shared: Iterable[str]):
         super().__init__(values)
         self._versions = {name: values[name]._version for name in shared}
 
     def __reduce__(self) -> tuple[type[dict[str, Tensor]], tuple[dict[str, Tensor]]]:
-        """Copies and pickles share nothing with the network."""
+        """Make deep copies and pickles plain dictionaries, which share no memory with the network."""
         return dict, ({**self},)
 
     def check_unchanged(self, names: Container[str] | None = None) -> None:
-        """Raise InputError where the network has been changed since in what is shared, or in ``names`` of that."""
+        """Raise InputError if a shared parameter (of ``names``, if given) has been changed since the point was made."""
         for name, version in self._versions.items():
             if self[name]._version != version and (names is None or name in names):
                 raise InputError(
@@ -52,7 +52,7 @@ class SharedPoint(Renamed):
 
 @own_torch_state()
 def point_moving(source: nn.Module | Point, names: Container[str]) -> SharedPoint:
-    """The point of ``source`` to move ``names`` of: copies of these, all others shared with it."""
+    """The point of ``source`` with copies of the parameters ``names``, which will be moved; all others are shared."""
     if isinstance(source, nn.Module):
         check_values(source)
         values: Mapping[str, Tensor] = {name: value.detach() for name, value in named_parameters(source)}
@@ -64,7 +64,11 @@ def point_moving(source: nn.Module | Point, names: Container[str]) -> SharedPoin
 
 @own_torch_state()
 def as_point(source: nn.Module | Point) -> Point:
-    """The parameters of a module, or the point itself."""
+    """The parameters of a module, see `parameters_of`, or the values of a given point in a new dictionary.
+
+    Raises:
+        InputTypeError: ``source`` is neither a module nor a dictionary of tensors.
+    """
     if isinstance(source, nn.Module):
         return parameters_of(source)
     if isinstance(source, dict) and all(isinstance(value, Tensor) for value in source.values()):

@@ -1,4 +1,4 @@
-"""Single parameters of points and directions: their precision, and steps of zero in the memory of one number."""
+"""Single parameters of points and directions: their precision, and zero steps that take the memory of one number."""
 
 from collections.abc import Mapping
 
@@ -27,7 +27,7 @@ def is_continuous(tensor: Tensor) -> bool:
 
 
 def no_step(like: Tensor) -> Tensor:
-    """The step of a parameter that is not moved: zeros of the shape of ``like`` in the memory of one number."""
+    """The step of a parameter that is not moved: zeros of the shape of ``like`` that take the memory of one number."""
     one = torch.zeros((), dtype=precise(like.new_empty(0)).dtype, device=like.device)
     return one.expand(like.shape) if like.numel() > 1 else one.new_zeros(like.shape)
 
@@ -38,22 +38,22 @@ def whole_step(steps: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> Point
 
 
 def is_no_step(tensor: Tensor) -> bool:
-    """Whether ``tensor`` is made by `no_step`, so that it need not be looked through."""
+    """Whether ``tensor`` is one zero that is expanded, as `no_step` makes it; only that one number is read."""
     return tensor.numel() > 1 and not any(tensor.stride()) and not bool(tensor.as_strided((), ()).any())
 
 
 def is_step(tensor: Tensor) -> bool:
-    """Whether an entry of the direction ``tensor`` is not zero."""
+    """Whether any entry of ``tensor``, a direction at one parameter, is not zero."""
     return not is_no_step(tensor) and bool(tensor.any())
 
 
 def is_half(tensor: Tensor) -> bool:
-    """Whether ``tensor`` is in half precision, or lower."""
+    """Whether ``tensor`` is in half precision (float16 or bfloat16) or in a lower one."""
     return tensor.is_floating_point() and tensor.element_size() < 4
 
 
 def precise(tensor: Tensor) -> Tensor:
-    """``tensor`` in float32 if it is in half precision, whose sums and differences are rounded too coarsely."""
+    """``tensor``, in float32 if it is in half precision, in which sums and differences are rounded too coarsely."""
     return tensor.float() if is_half(tensor) else tensor
 
 
@@ -67,7 +67,7 @@ def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def as_float64(tensor: Tensor) -> Tensor:
-    """``tensor`` in float64 (complex128); on the CPU if its device is Apple's MPS, which has no float64."""
+    """``tensor`` in float64, or complex128 if it is complex; on the CPU if its device is MPS, which has no float64."""
     moved = tensor.cpu() if tensor.device.type == "mps" else tensor
     return moved.to(torch.complex128) if moved.is_complex() else moved.double()
 

@@ -1,4 +1,4 @@
-"""Points as vectors: inner products, norms, and all parameters in one row."""
+"""Points as vectors: inner products, norms, and all parameters as one vector."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ __all__ = ["aligned", "cosine", "cut", "flatten", "inner", "norm", "unflatten"]
 
 @own_torch_state()
 def inner(a: Point, b: Point) -> float:
-    """Inner product Re sum_i conj(a_i) b_i, in float64; that of the whole tensors, where some are in shards."""
+    """Inner product Re sum_i conj(a_i) b_i, in float64; for tensors in shards, the sum over all shards."""
     for point in (a, b):
         check_type(point, dict, "inner(a, b)", "points, each a dict[str, Tensor]")
     total = 0.0
@@ -57,7 +57,7 @@ def aligned(tensor: Tensor) -> Tensor:
 
 
 def cut(vector: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """``vector`` [D] split into pieces of ``sizes``, see `aligned`."""
+    """``vector`` [D] split into pieces of ``sizes``, some of them copied, see `aligned`."""
     return [aligned(piece) for piece in vector.split(list(sizes))]
 
 

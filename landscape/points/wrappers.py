@@ -41,14 +41,14 @@ def wrapped_by(module: nn.Module) -> nn.Module | None:
 
 
 def wrapper_free(name: str) -> str:
-    """``name`` of a parameter without what modules that wrap others inside of a network add to it."""
+    """The ``name`` of a parameter without the parts that wrapping modules inside a network add to it, see `INSIDE`."""
     return ".".join(part for part in name.split(".") if part not in INSIDE)
 
 
 def named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """(name, parameter) of all parameters of ``model``; the names are those without compilation and wrappers.
+    """(name, parameter) of all parameters of ``model``; the names lack what compilation and wrappers add.
 
-    Those of a network that is in shards are the shards, even if its last pass has left some gathered.
+    For a network in shards these are the shards: parameters that its last pass has left gathered are sharded again.
     """
     reshard(model)
     for name, parameter in unwrapped(model).named_parameters():
@@ -80,6 +80,6 @@ def without_wrapped_names(point: Point, names: Container[str]) -> Point:
 
 
 def with_wrapped_names(point: Point, model: nn.Module) -> Point:
-    """``point`` of ``model``; if the model is wrapped, `"module.weight"` also looks up `"weight"`."""
+    """``point`` of ``model``; if the model is wrapped, its names, such as `"module.weight"`, also find `"weight"`."""
     own = (name for name, _ in model.named_parameters())
     return point if all(name in point for name in own) else Renamed(point)

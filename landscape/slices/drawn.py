@@ -15,11 +15,11 @@ from landscape.slices.directions import Normalize, orthogonal_rows
 __all__ = ["Drawing", "DrawnDirection", "Draws", "Rows"]
 
 CHUNK = 2**17  # entries that are drawn at once, in whole filters
-TOGETHER = 16  # entries that torch draws together: a draw in pieces of as many is the draw of the whole
+TOGETHER = 16  # entries that torch draws together: pieces of multiples of it give the numbers of one whole draw
 
 
 class Rows(NamedTuple):
-    """The entries ``start`` to ``stop`` of a parameter as one vector, and what all directions are there."""
+    """The entries ``start`` to ``stop`` (exclusive) of a flattened parameter, and those of all directions there."""
 
     start: int
     stop: int
@@ -38,16 +38,16 @@ class Drawing:
 
     @property
     def description(self) -> str:
-        """What tells directions at the same parameters apart."""
+        """Text that distinguishes these directions from others at the same parameters."""
         return f"{self.draw.__name__} {self.seed} {self.count} {self.normalize} {self.orthogonal}"
 
 
 class Draws:
     """Directions at the parameters ``values`` of a network, of which those of ``names`` are moved.
 
-    They are those of `random_directions`, entry by entry. What is kept is the state of the generator before each
-    parameter, so that each of them can be drawn by itself, and the norms of all filters: the network may be moved
-    meanwhile.
+    Every entry equals that of `random_directions`. Only two things are kept: the state of the generator before each
+    parameter, so that each parameter can be drawn by itself, and the norms of all filters, so that the network may be
+    moved meanwhile.
     """
 
     @own_torch_state()
@@ -104,16 +104,16 @@ class Draws:
         return direction.to(self.devices[name])
 
     def _generators(self, name: str) -> list[torch.Generator]:
-        """One for every direction, at the draw of the parameter ``name``."""
+        """One generator for every direction, in the state from which the parameter ``name`` is drawn."""
         generators = [torch.Generator(device="cpu") for _ in range(self.drawing.count)]
         for generator, state in zip(generators, self._states[name], strict=True):
-            generator.set_state(state.clone())  # which takes no views
+            generator.set_state(state.clone())  # set_state takes no views
         return generators
 
     def _learn_states(self) -> None:
         """Draw all directions once, to learn the states of the generator in between.
 
-        All that is kept is taken at once: small pieces of memory between large ones that come and go split the heap.
+        All memory that is kept is allocated at once: small blocks between large temporary ones would fragment the heap.
         """
         generator, count = torch.Generator(device="cpu").manual_seed(self.drawing.seed), self.drawing.count
         states = torch.empty(len(self.names), count, len(generator.get_state()), dtype=torch.uint8)
@@ -131,7 +131,7 @@ class Draws:
         self._states = states_of
 
     def _layout(self, name: str) -> tuple[int, list[tuple[int, int]]]:
-        """The entries of a filter of the parameter ``name``, and the first and last filter of every piece of it."""
+        """The number of entries of a filter of ``name``, and the range (first, end) of the filters of every piece."""
         shape = self.shapes[name]
         single = len(shape) < 2 or self.drawing.normalize == "layer"
         columns = max(1, shape.numel() if single else math.prod(shape[1:]))
@@ -141,7 +141,7 @@ class Draws:
         unit = TOGETHER // math.gcd(TOGETHER, columns)
         step = max(unit, CHUNK // columns // unit * unit)
         edges = list(range(0, count, step))
-        if len(edges) > 1 and (count - edges[-1]) * columns < TOGETHER:  # torch draws fewer in another way
+        if len(edges) > 1 and (count - edges[-1]) * columns < TOGETHER:  # torch draws fewer numbers in another way
             edges.pop()
         return columns, list(zip(edges, [*edges[1:], count], strict=True))
 
@@ -156,7 +156,7 @@ class Draws:
 
 
 class DrawnDirection(dict[str, Tensor]):
-    """Direction ``number`` of `Draws` as a point; a parameter that is asked for is drawn, and kept from then on."""
+    """Direction ``number`` of `Draws` as a point; a parameter is drawn when it is first read, and kept from then on."""
 
     def __init__(self, draws: Draws, number: int):
         super().__init__()
@@ -188,6 +188,6 @@ class DrawnDirection(dict[str, Tensor]):
 
 
 def _scaled(rows: Tensor, lengths: Tensor, scales: Tensor) -> Tensor:
-    """``rows`` [filters, entries] of these ``lengths``, in place with the lengths ``scales``; zero rows stay."""
+    """``rows`` [filters, entries] of norms ``lengths``, scaled in place to the norms ``scales``; zero rows stay."""
     rows.div_(lengths[:, None]).mul_(scales[:, None])
     return rows if lengths.all() else rows.masked_fill_(lengths[:, None] == 0, 0.0)

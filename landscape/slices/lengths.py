@@ -21,10 +21,10 @@ __all__ = ["Rounding", "geometry_of", "rounding_of"]
 
 @dataclass(frozen=True)
 class Rounding:
-    """What rounding to half precision takes of a step of the parameters."""
+    """How much of a step of the parameters is lost by rounding to half precision."""
 
     lost: float  # |rounded(origin + step) - origin - step| / |step|
-    unchanged: float  # share of the entries with a step that stay as they are
+    unchanged: float  # share of the entries with a nonzero step that stay as they are
 
 
 @own_torch_state()
@@ -67,9 +67,9 @@ def _drawn_geometry(slice_: "Slice") -> tuple[float, list[float], float]:
 @own_torch_state()
 @torch.no_grad()
 def rounding_of(slice_: "Slice", weights: Sequence[Sequence[float]]) -> list[Rounding | None] | None:
-    """What rounding takes of the steps sum_i w_i directions[i] from the origin, for every w of ``weights``.
+    """The loss by rounding of the steps sum_i w_i directions[i] from the origin, for every w of ``weights``.
 
-    None for a step of length 0, and instead of the list where no parameter is in half precision.
+    An entry is None for a step of length 0. The result is None if no parameter is in half precision.
     """
     if not any(is_half(value) for value in slice_.origin.values()):
         return None
@@ -87,7 +87,11 @@ def rounding_of(slice_: "Slice", weights: Sequence[Sequence[float]]) -> list[Rou
 
 
 def _rounded(part: Tensor, step: Tensor) -> Tensor:
-    """|rounded(part + step) - part - step|^2, |step|^2, and how many entries stay, of how many with a step."""
+    """The terms [4] of `Rounding` for one part of a parameter.
+
+    They are |rounded(part + step) - part - step|^2, |step|^2, and two numbers of entries with a nonzero step: that of
+    the entries that stay as they are, and that of all.
+    """
     moved = precise(part) + step
     rounded, moves = moved.to(part), step != 0
     squares = [as_float64(values).abs().square().sum() for values in (rounded.to(moved) - moved, step)]

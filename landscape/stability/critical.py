@@ -15,9 +15,11 @@ from landscape.points import Point, as_float64, inner
 
 __all__ = ["CriticalStep", "batch_sharpness", "critical_step"]
 
-DOUBLINGS = 40  # of the step in the search for a bracket; beyond them the loss counts as rising nowhere or everywhere
+# Doublings or halvings of the step in the search for a bracket; after them the loss counts as rising nowhere (after
+# doublings) or everywhere (after halvings).
+DOUBLINGS = 40
 REFINEMENTS = 40  # evaluations inside the bracket, at most; a quadratic needs one or two
-TOLERANCE = 1e-4  # relative distance from a step that was tried, within which the search ends
+TOLERANCE = 1e-4  # relative distance between the next step and one that was tried, at which the search ends
 
 
 class CriticalStep(NamedTuple):
@@ -31,11 +33,12 @@ class CriticalStep(NamedTuple):
 def critical_step(objective: Objective, point: Point, update: Point, *, start: float = 1.0) -> CriticalStep:
     """The smallest s > 0 with L(theta - s u) > L(theta) for the update u.
 
-    With the learning rate lr of the optimizer that made the update, 2 / (s lr) is the critical sharpness: of a
-    quadratic loss it is u^T H u / (u^T g) for u = (theta_t - theta_{t+1}) / lr, and thus g^T H g / g^T g for gradient
-    descent. The step is doubled or halved until two steps enclose it, then the secant of rise / step is followed, which
-    is a straight line for a quadratic. A shorter step after which the loss is lower again is not searched for. Source:
-    Kalra et al. 2026, "A Scalable Measure of Loss Landscape Curvature for Analyzing the Training Dynamics of LLMs".
+    With the learning rate lr of the optimizer that made the update, 2 / (s lr) is the critical sharpness: for a
+    quadratic loss with gradient g and Hessian H it is d^T H d / (d^T g), where u = lr d, and thus g^T H g / g^T g for
+    gradient descent, where d = g. The step s is doubled or halved until two steps enclose the result. The search then
+    follows the secant of (L(theta - s u) - L(theta)) / s, which is a straight line in s for a quadratic loss.
+    If the loss rises at a shorter step and falls again, the search may miss that step. Source: Kalra et al. 2026,
+    "A Scalable Measure of Loss Landscape Curvature for Analyzing the Training Dynamics of LLMs".
 
     Args:
         objective: The loss L and its data.
@@ -61,7 +64,7 @@ def critical_step(objective: Objective, point: Point, update: Point, *, start: f
 
 
 def _crossing(rise: Callable[[float], float], start: float) -> tuple[float, int]:
-    """Where ``rise`` goes from negative to positive, and the number of its evaluations."""
+    """The step at which ``rise`` goes from negative to positive, and the number of its evaluations."""
     below = above = None  # the nearest steps on both sides, with rise / step
     step, count = start, 0
     while below is None or above is None:
@@ -74,7 +77,7 @@ def _crossing(rise: Callable[[float], float], start: float) -> tuple[float, int]
             below, step = (step, value / step), step * 2
     for _ in range(REFINEMENTS):
         width = above[0] - below[0]
-        finite = math.isfinite(above[1])  # as the loss beyond the bracket may not be
+        finite = math.isfinite(above[1])  # the loss at the upper end of the bracket may be infinite
         step = below[0] + width * (below[1] / (below[1] - above[1]) if finite else 0.5)
         if min(step - below[0], above[0] - step) <= TOLERANCE * below[0]:
             break

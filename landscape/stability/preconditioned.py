@@ -21,11 +21,11 @@ from landscape.points import Point, as_float64, named_parameters
 __all__ = ["KINDS", "check_kind", "preconditioned_sharpness", "preconditioner_of"]
 
 KINDS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
-DENSE = 24  # dimension up to which the whole matrix takes no more products than an iteration
+DENSE = 24  # dimension up to which the whole matrix takes no more products than the Lanczos iteration
 
 
 def check_kind(optimizer: Optimizer) -> None:
-    """Raise InputError unless the preconditioner of ``optimizer`` is known, and one for all its parameters."""
+    """Raise InputError unless the preconditioner of ``optimizer`` is known, and one threshold holds for all groups."""
     if not isinstance(optimizer, KINDS):
         known = ", ".join(kind.__name__ for kind in KINDS)
         raise InputError(
@@ -45,16 +45,17 @@ def preconditioner_of(optimizer: Optimizer, model: nn.Module) -> tuple[dict[str,
 
     On a quadratic loss the optimizer with this P is unstable where lambda_max(P^-1 H) is above the threshold:
 
-    - SGD: P = 1, (2 + 2 m) / ((1 - d) lr) for the momentum m and dampening d, and (2 + 2 m) / ((1 + 2 m) lr) for that
-      of Nesterov.
+    - SGD: P = 1, (2 + 2 m) / ((1 - d) lr) for the momentum m and dampening d, and (2 + 2 m) / ((1 + 2 m) lr) for
+      Nesterov momentum.
     - Adam and AdamW: P = (1 - b1^t) (sqrt(v / (1 - b2^t)) + eps), (2 + 2 b1) / ((1 - b1) lr).
     - RMSprop: P = sqrt(v) + eps, v without the squared mean of the gradients if centered; (2 + 2 m) / lr.
 
-    Weight decay is no part of the loss and is left out. The source of Nesterov's is Cohen et al. 2021,
+    Weight decay is no part of the loss and is left out. The threshold for Nesterov momentum is from Cohen et al. 2021,
     "Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability", appendix B.
 
     Raises:
-        InputError: another optimizer, or no step has been made.
+        InputError: the optimizer is another one, its groups have different momenta, it maximises, or it has no
+            preconditioner before its first step (all but SGD).
     """
     check_kind(optimizer)
     names = {id(parameter): name for name, parameter in named_parameters(model)}

@@ -1,4 +1,4 @@
-"""A recorder of sharpness along training, which hangs on the optimizer."""
+"""A recorder of sharpness along training, which hooks of the optimizer call."""
 
 import math
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ COLUMNS = ("lr", "loss", "critical", "batch", "batch_error", "preconditioned", "
 
 
 class SharpnessRecorder:
-    """Measures the sharpness at the steps of an optimizer, beside the sharpness 2 / lr that its learning rate bears.
+    """Measures the sharpness at the steps of an optimizer, beside 2 / lr for its learning rate lr.
 
-    In any training loop, which is not changed by it, and beside a `TrajectoryRecorder`, whose steps are the same::
+    It works in any training loop and does not change it. Steps are counted as by a `TrajectoryRecorder`::
 
         recorder = ll.SharpnessRecorder(objective, model, optimizer, every=10)
         ...  # train: every call of optimizer.step() is a step
@@ -43,20 +43,21 @@ class SharpnessRecorder:
     - "batch": E[g^T H g / |g|^2] over mini-batches, see `batch_sharpness`.
     - "preconditioned": the largest eigenvalue of P^-1 H for SGD, Adam, AdamW and RMSprop, see `preconditioner_of`.
 
-    Gradient descent and its kin train near measures of 2 / lr, at the edge of stability, where the measure that fits
-    the optimizer can rise no further: Cohen et al. 2021 (full batches), Andreyev and Beneventano 2024 (mini-batches),
-    Cohen et al. 2022 (adaptive optimizers), Kalra et al. 2026 (critical sharpness).
+    A sharpness above 2 / lr makes plain gradient descent unstable, so that training often stays near this value, at the
+    edge of stability; other optimizers do so for the measure that fits them and its threshold. Sources: Cohen et
+    al. 2021 (full batches), Andreyev and Beneventano 2024 (mini-batches), Cohen et al. 2022 (adaptive optimizers),
+    Kalra et al. 2026 (critical sharpness).
 
     Args:
-        objective: The loss, on the training data or a part of them; its private network takes the points.
+        objective: The loss, on the training data or a part of them; it moves its own copy of the network.
         model: The network that is trained.
         optimizer: Its optimizer; hooks are added to it, which `close` removes.
-        measures: Which of the three.
+        measures: Which of the three measures above are taken.
         every: Measure only every so many steps, counted from 0.
         path: File (.npz) that is written after every measurement.
-        batch_size: Samples of a mini-batch, for "batch": those of the training.
-        batches: Mini-batches that are averaged.
-        seed: Of the mini-batches and of the start vector of the eigenvalue.
+        batch_size: Number of samples of a mini-batch, for "batch"; give that of the training.
+        batches: Number of mini-batches that are averaged, for "batch".
+        seed: Seed of the mini-batches, and of the start vector of the iteration for the eigenvalue.
 
     Raises:
         InputError: the optimizer has no learning rate or several, or moves other parameters than those of the model;
@@ -100,7 +101,7 @@ class SharpnessRecorder:
             make_folder(self.path.parent)
         self._calls, self._start = 0, 1.0
         self._rows: list[tuple[int, dict[str, float]]] = []  # step, and what was measured
-        self._point: Point | None = None  # before a step that is measured
+        self._point: Point | None = None  # the point before a step that is measured
         self._handles = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -180,7 +181,11 @@ def _sharpness_of(rate: float) -> float:
 def _checked_measures(
     measures: Sequence[str], objective: Objective, batch_size: int | None, batches: int, seed: int
 ) -> dict[str, Any]:
-    """The settings of the measures, in JSON types."""
+    """The settings of the measures, in JSON types.
+
+    Raises:
+        InputError: a measure is unknown or given twice, or mini-batches of this size cannot be drawn.
+    """
     if isinstance(measures, str) or not measures or not set(measures) <= set(MEASURES):
         raise InputError(f"measures is {measures!r}; give a sequence of {', '.join(map(repr, MEASURES))}")
     check_distinct("measures", tuple(measures))

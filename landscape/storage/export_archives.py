@@ -21,7 +21,7 @@ __all__ = ["is_export_archive", "read_export_archive"]
 
 TABLE = "_weights_config.json"  # the table of one program; the bytes of its weights are in the same folder
 WHOLE = "serialized_state_dict.pt"  # in archives of torch before 2.8: a state dict as torch.save writes it
-# The numbers of types in the tables, see ScalarType in torch/_export/serde/schema.py.
+# The numbers by which the tables name types, see ScalarType in torch/_export/serde/schema.py.
 DTYPES = {
     1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 6: torch.float16, 7: torch.float32,
     8: torch.float64, 10: torch.complex64, 11: torch.complex128, 12: torch.bool, 13: torch.bfloat16,

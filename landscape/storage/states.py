@@ -1,4 +1,4 @@
-"""Weights in files that other programs wrote; nothing in them is run.
+"""Weights in files that other programs wrote; code in such a file is never run.
 
 A file may be a state dict of torch.save, alone or beside other values of a training run (Lightning's .ckpt and the
 checkpoints of most scripts), a safetensors file, or an archive of torch.export.
@@ -33,14 +33,14 @@ class StoredState:
     """Weights without their network."""
 
     weights: dict[str, Tensor]  # under the names in the file
-    epoch: int | None  # where the file tells it
-    content: Any  # of a file of torch.save, all of it; otherwise None
+    epoch: int | None  # the epoch that the file tells, None if it tells none
+    content: Any  # the whole content of a file of torch.save; None for other files
     sha256: str  # of the bytes of the file
     size: int  # bytes of the file
 
 
 def read_state(path: str | Path) -> StoredState:
-    """The weights in the file ``path``, which names no network.
+    """The weights in the file ``path``, without a description of their network.
 
     Raises:
         InputError: the file is missing or damaged, holds code, or no weights are in it.
@@ -61,7 +61,7 @@ def _state_in(content: object, path: Path) -> dict[str, Tensor]:
     """The state dict in ``content``: all of it, or one of its entries.
 
     Raises:
-        InputError: there is none.
+        InputError: ``content`` holds no state dict.
     """
     if not isinstance(content, Mapping) or not content:
         raise InputError(f"{path} holds a {type(content).__name__}, no weights; {WAY_OUT}")
@@ -92,7 +92,7 @@ def _safetensors(raw: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _legacy(raw: bytes, path: Path) -> Any:
-    """The content of a file of torch before 1.6."""
+    """The content of a file in the format of torch.save before torch 1.6; InputError if it holds code or is damaged."""
     try:
         return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make it fail in any way

@@ -86,12 +86,12 @@ def _header_content(head: bytes) -> bytes:
 
 
 def record_type(size: int, dtype: str) -> np.dtype:
-    """The numpy type of a record with ``size`` numbers of ``dtype``."""
+    """The numpy type of the record of a point of ``size`` numbers of type ``dtype``."""
     return np.dtype([("step", "<i8"), ("loss", "<f8"), ("point", dtype, (size,)), ("checksum", "<u4")])
 
 
 def packed(step: int, loss: float, flat: np.ndarray) -> bytes:
-    """The bytes of one record."""
+    """The bytes of one record: the step, the loss, the parameters ``flat`` [D] and their checksum."""
     record = np.zeros(1, record_type(flat.size, flat.dtype.str))
     record["step"], record["loss"], record["point"] = step, loss, flat
     record["checksum"] = checksum(record[0])
@@ -99,12 +99,16 @@ def packed(step: int, loss: float, flat: np.ndarray) -> bytes:
 
 
 def checksum(record: np.void) -> int:
-    """The checksum of all of a record but its last entry, which holds it."""
+    """The CRC-32 checksum of a record without its last entry, which is where the checksum is stored."""
     return zlib.crc32(record.tobytes()[:-4])
 
 
 def flat_values(point: Point, dtype: torch.dtype) -> np.ndarray:
-    """All parameters [D] in ``dtype``."""
+    """All parameters as one vector [D] of type ``dtype``.
+
+    Raises:
+        InputError: a finite value is too large for ``dtype``.
+    """
     pieces = []
     for name, value in point.items():
         piece = value.detach().flatten().to("cpu", dtype)

@@ -109,7 +109,7 @@ class RecordedPoints(Presented, Sequence[Any]):
         warnings.warn(f"{self.path}: the file with its damaged record(s) is kept as {copy}", stacklevel=3)
 
     def _whole_records(self, layout: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-        """All records of the file, and the indices of those with a right checksum and increasing steps."""
+        """All records of the file, and the indices of those with a correct checksum and increasing steps."""
         begin, size = len(self.head), self.path.stat().st_size
         count, rest = divmod(size - begin, layout.itemsize)
         # An empty range of a file cannot be mapped.

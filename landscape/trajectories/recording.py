@@ -76,7 +76,7 @@ class TrajectoryRecorder(Presented):
             raise InputError(f"every is {every}; it must be at least 1")
         self.path, self.every, self.dtype, self.notes = Path(path), every, dtype, notes or {}
         self.parameters = parameters
-        self._names: set[str] | None = None  # names of the recorded parameters, known once there was a network
+        self._names: set[str] | None = None  # names of the recorded parameters, known after the first call of `record`
         self._choice: dict[str, Any] | None = None  # the entry of the header about them
         self._unit, self._calls, self._head, self._steps = "step", 0, b"", []
         make_folder(self.path.parent)

@@ -1,6 +1,7 @@
-"""What the operations of torch do to the units of what they take: tables by name, and a rule for each of them.
+"""How the units in the outputs of torch operations follow from those in their inputs: one rule for each operation.
 
-A rule takes the tracer and an operation, and gives labels for each of its outputs.
+A rule takes the tracer and an operation, and returns the labels of each of its outputs: which unit every element holds.
+`RULES` gives the rule of an operation by its name.
 """
 
 from landscape.connectivity.operations.call import READ_AXES, Operation, read_by, tensors_in, trailing

@@ -1,4 +1,4 @@
-"""One call of a torch function, its arguments by name, and the axes of units in what layers read."""
+"""One call of a torch function, its arguments by name, and the axes along which layers read units."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ __all__ = [
 
 CONVOLUTIONS = {f"conv{space}d": space for space in (1, 2, 3)}
 TRANSPOSED = {f"conv_transpose{space}d": space for space in (1, 2, 3)}
-# Operations that read units, with the argument that holds them and the axis of that, counted from the end.
+# Operations that read units: the position of the argument that holds them, and their axis, counted from the end.
 READ_AXES = {"linear": (0, -1), "addmm": (1, -1), "mm": (0, -1), "matmul": (0, -1)}
 READ_AXES |= {name: (0, -1 - space) for name, space in (CONVOLUTIONS | TRANSPOSED).items()}
 
@@ -46,7 +46,7 @@ class Operation:
         return tensors_in([self.args, self.kwargs])
 
     def arguments(self, names: Sequence[str]) -> dict[str, Any]:
-        """The arguments by name."""
+        """The arguments by name; ``names`` are those of the positional arguments, in order."""
         return dict(zip(names, self.args, strict=False)) | self.kwargs
 
 
@@ -59,16 +59,16 @@ def tensors_in(arguments: Any) -> list[Tensor]:
 
 
 def trailing(count: int) -> list[str]:
-    """Names of ``count`` axes, equal where they are equally far from the last one."""
+    """Names of ``count`` axes, counted from the last one: axes that broadcasting pairs have the same name."""
     return [str(k) for k in range(count, 0, -1)]
 
 
 def spatial(count: int) -> list[str]:
-    """Names of the ``count`` axes of space that a convolution or pooling goes over."""
+    """Names of the ``count`` spatial axes of a convolution or of pooling."""
     return [f"space {k}" for k in range(count)]
 
 
 def read_by(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Tensor, int]:
-    """What the operation ``name``, one of `READ_AXES`, reads, and the axis of the units there, from the end."""
+    """The tensor that the operation ``name`` of `READ_AXES` reads, and the axis of its units, counted from the end."""
     position, axis = READ_AXES[name]
     return args[position] if len(args) > position else kwargs["input" if position == 0 else "mat1"], axis

@@ -1,4 +1,4 @@
-"""Rules of operations on single entries, and on all entries along some axes: normalisation, reduction, pooling."""
+"""Rules of elementwise operations, and of those over entries along some axes: normalisation, reduction, pooling."""
 
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ def cast(tracer: "Tracer", operation: Operation) -> list[Tensor]:
 
 
 def channelwise(tracer: "Tracer", operation: Operation) -> list[Tensor]:
-    """Normalisation of channels, along the second axis, by vectors with an entry for each."""
+    """Batch, group and instance norm and PReLU: vectors with one entry for each channel, along the second axis."""
     names = CHANNEL_ARGUMENTS[operation.name]
     known = operation.arguments(names)
     activation, groups = known.pop("input"), known.get("num_groups", 1)
@@ -63,7 +63,7 @@ def channelwise(tracer: "Tracer", operation: Operation) -> list[Tensor]:
 
 
 def normalised(tracer: "Tracer", operation: Operation) -> list[Tensor]:
-    """Normalisation along axes: softmax and layer norm; then a scale and a shift of each entry."""
+    """Normalisation along axes, as in softmax and layer norm, with the scale and the shift of each entry after it."""
     names = NORMALISING_ARGUMENTS[operation.name]
     known = operation.arguments(names)
     activation = known["input"]

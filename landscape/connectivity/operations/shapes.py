@@ -24,7 +24,7 @@ def shaped(tracer: "Tracer", operation: Operation) -> list[Tensor]:
 
 
 def repeated(tracer: "Tracer", operation: Operation) -> list[Tensor]:
-    """Copies of one unit are children of it; the copies for each sample of the batch are one."""
+    """The copies of a unit become its children; its copies for different samples of the batch count as one."""
     source = operation.inputs[0]
     labels = tracer.labels.of(source)
     (result,) = shaped(tracer, operation)
@@ -44,7 +44,7 @@ def repeated(tracer: "Tracer", operation: Operation) -> list[Tensor]:
 
 
 def as_complex(tracer: "Tracer", operation: Operation) -> list[Tensor]:
-    """Real and imaginary part are one unit from here on."""
+    """The real and the imaginary part of a number belong to one unit from here on."""
     with tracer:
         real, imaginary = operation.inputs[0].unbind(-1)
         result = real + imaginary
@@ -56,7 +56,11 @@ def as_real(tracer: "Tracer", operation: Operation) -> list[Tensor]:
 
 
 def joined(tracer: "Tracer", operation: Operation) -> list[Tensor]:
-    """Side by side along the axis of the units, or along another one, where what lies at one place is one unit."""
+    """Concatenation and stacking.
+
+    Along the axis of the units, the units of all parts lie side by side. Along another axis, the units of all parts
+    at the same place become one.
+    """
     parts = [tensor for tensor in operation.inputs if tensor.numel()]
     new = operation.name == "stack"
     axis = operation.kwargs.get("dim", operation.args[1] if len(operation.args) > 1 else 0)

@@ -21,7 +21,15 @@ TRANSPOSED_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "output_
 
 
 def layer(tracer: "Tracer", operation: Operation) -> list[Tensor]:
-    """Linear and convolution layers: what is read meets the input axis of the weight, what is made the output axis."""
+    """Linear and convolution layers, transposed ones too.
+
+    The units of the input are those along the input axis of the weight, and the units of the output are those along its
+    output axis.
+
+    Raises:
+        InputError: the weight is computed from other tensors, a convolution has groups of several channels, or a
+            spatial axis of the input holds units.
+    """
     name = operation.name
     transposed, space = name in TRANSPOSED, (CONVOLUTIONS | TRANSPOSED).get(name, 0)
     known = operation.arguments(TRANSPOSED_ARGUMENTS if transposed else LAYER_ARGUMENTS)
@@ -56,7 +64,7 @@ def embedding(tracer: "Tracer", operation: Operation) -> list[Tensor]:
     if not tracer.labels.is_parameter(weight):
         raise InputError("cannot align: the weight of an embedding is no parameter, but computed from others")
     for factor in tracer.labels.factors(weight, ["row", None])[0]:
-        tracer.labels.units.join(factor.codes, np.array(PINNED))  # numbers pick the rows
+        tracer.labels.units.join(factor.codes, np.array(PINNED))  # indices select the rows
     axes = [*(None for _ in range(known["input"].ndim)), "out"]
     return [tracer.contract([(weight, [None, "out"])], axes, operation.result.shape)]
 
@@ -67,7 +75,7 @@ def product(tracer: "Tracer", operation: Operation) -> list[Tensor]:
 
 
 def _product_axes(first: Tensor, second: Tensor) -> tuple[list[tuple[Tensor, list[str]]], list[str]]:
-    """The names of the axes of a matrix product: batch axes, rows, columns and what is summed over."""
+    """Both factors of a matrix product with the names of their axes, and the names of the axes of the product."""
     batch = [f"batch {k}" for k in range(max(first.ndim, second.ndim) - 2, 0, -1)]
     rows = ["row"] if first.ndim > 1 else []
     columns = ["column"] if second.ndim > 1 else []
@@ -77,7 +85,7 @@ def _product_axes(first: Tensor, second: Tensor) -> tuple[list[tuple[Tensor, lis
 
 
 def sum_with_product(tracer: "Tracer", operation: Operation) -> list[Tensor]:
-    """addmm and baddbmm."""
+    """The operations addmm and baddbmm: a tensor plus a matrix product."""
     added, first, second = operation.inputs
     labels = tracer.contract(*_product_axes(first, second), operation.result.shape)
     return [tracer.sum_with(operation.result, labels, added, trailing(operation.result.ndim))]
@@ -104,14 +112,14 @@ def einsum(tracer: "Tracer", operation: Operation) -> list[Tensor]:
 
 
 def attention(tracer: "Tracer", operation: Operation) -> list[Tensor]:
-    """Scaled dot-product attention, taken apart."""
+    """Scaled dot-product attention, computed by the products and the softmax that it consists of."""
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
     known = operation.arguments(names)
     (query, key, value), mask = (known[name] for name in names[:3]), known.get("attn_mask")
     with tracer:
         if known.get("enable_gqa"):
             key, value = (each.repeat_interleave(query.shape[-3] // each.shape[-3], dim=-3) for each in (key, value))
-        scores = torch.einsum("...qi,...ki->...qk", query, key)  # which is not counted among the calls of layers
+        scores = torch.einsum("...qi,...ki->...qk", query, key)  # einsum is not counted among the calls of layers
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
         result = torch.einsum("...qk,...ki->...qi", scores.softmax(-1), value)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FILLING", "LEAVING", "RULES"]
 
-# Equivariant: a permutation of the units before is the same permutation after. By name, without the underscores of
-# methods and of work in place.
+# Equivariant: a permutation of the units of the inputs is the same permutation of those of the output. The names lack
+# the underscores of special methods and of operations in place.
 EQUIVARIANT = {
     "abs", "add", "bitwise_and", "bitwise_not", "bitwise_or", "celu", "clamp", "clamp_max", "clamp_min", "clone",
     "conj", "contiguous", "cos", "data", "detach", "div", "double", "dropout", "dropout1d", "dropout2d", "dropout3d",
@@ -36,7 +36,7 @@ EQUIVARIANT = {
     "rsqrt", "rsub", "rtruediv", "selu", "sigmoid", "silu", "sin", "softplus", "softshrink", "softsign", "sqrt",
     "square", "sub", "subtract", "tanh", "tanhshrink", "threshold", "true_divide", "truediv", "where",
 }  # fmt: skip
-CASTING = {"bfloat16", "half", "to", "type", "type_as"}  # which take only the first of two tensors
+CASTING = {"bfloat16", "half", "to", "type", "type_as"}  # whose output has the units of the first tensor only
 SHAPING = {
     "T", "chunk", "flatten", "flip", "gather", "getitem", "index_select", "mT", "movedim", "narrow", "permute", "ravel",
     "reshape", "reshape_as", "roll", "select", "split", "squeeze", "swapaxes", "t", "tensor_split", "transpose",
@@ -50,7 +50,7 @@ REDUCING = {
 POOLING = {f"{kind}_pool{d}d" for kind in ("adaptive_avg", "adaptive_max", "avg", "lp", "max") for d in (1, 2, 3)}
 POOLING |= {"interpolate", "upsample"}
 FILLING = {"full", "full_like", "new_full", "new_ones", "new_zeros", "ones", "ones_like", "zeros", "zeros_like"}
-LEAVING = {"array", "numpy", "tolist"}  # torch, so that what follows is not seen
+LEAVING = {"array", "numpy", "tolist"}  # operations that leave torch, so that what follows cannot be watched
 PRODUCTS = {"bmm", "matmul", "mm", "mv"}
 
 RULES: dict[str, Callable[["Tracer", Operation], list[Tensor]]] = {

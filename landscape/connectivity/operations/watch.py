@@ -13,7 +13,7 @@ __all__ = ["Watch"]
 
 
 def _name_of(function: Any) -> str:
-    """The name of a torch function, without the underscores of methods and of work in place."""
+    """The name of a torch function, without the underscores of special methods and of operations in place."""
     name = getattr(function, "__name__", str(function))
     if name == "__get__":  # a property
         name = function.__self__.__name__
@@ -21,7 +21,10 @@ def _name_of(function: Any) -> str:
 
 
 def _entered(function: Any) -> Callable[..., Any] | None:
-    """A function written in Python, without its own question whether it is watched; None for others."""
+    """A copy of a torch function written in Python in which the calls that it makes are watched; None for others.
+
+    The copy skips the usual check by which such a function hands itself over to ``__torch_function__`` as a whole.
+    """
     if not isinstance(function, FunctionType) or function.__closure__:
         return None
     unwatched = {name: lambda *_: False for name in function.__globals__ if name.startswith("has_torch_function")}
@@ -39,7 +42,7 @@ class Watch(TorchFunctionMode, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls = 0  # of layers
+        self.calls = 0  # number of calls of layers
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, _name_of(function)
@@ -50,4 +53,4 @@ class Watch(TorchFunctionMode, ABC):
 
     @abstractmethod
     def watched(self, name: str, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """What the function called ``name`` gives."""
+        """The result of ``function``, whose name is ``name``, for these arguments."""

@@ -1,4 +1,4 @@
-"""Forward passes compiled for batches of one shape: a graph of few operations, or code by torch's Inductor."""
+"""Forward passes compiled for batches of one shape: a graph of fused operations, or code by torch's Inductor."""
 
 import contextlib
 import functools
@@ -25,18 +25,18 @@ from landscape.objective.objectives import Objective
 __all__ = ["CompiledForward", "Programs", "cxx_compiler"]
 
 PLAIN, TENSOR = (bool, int, float, str), object()
-MOST = 4  # shapes of calls that are compiled: a loss may call its network several times
+MOST = 4  # number of input shapes that are compiled at most: a loss may call its network several times
 
 
 class Programs:
-    """The compiled passes of a network by the shapes of their calls, shared by its twins in other threads.
+    """The compiled passes of a network, by the shapes of their inputs; its copies in other threads share them.
 
-    They are compiled within `compiling`; passes of other shapes remain as they are.
+    Passes are compiled only within `compiling`; later passes of other shapes run without compilation.
     """
 
     def __init__(self) -> None:
         self.compiled: dict[Any, Program] = {}
-        self.threads: int | None = None  # of torch in code that Inductor writes, while some is written
+        self.threads: int | None = None  # threads of the compiled code; None outside of `compiling`
 
     def made_by(self, compiler: Compiler | None) -> list["Program"]:
         """The compiled passes of ``compiler``."""
@@ -44,7 +44,7 @@ class Programs:
 
     @contextlib.contextmanager
     def compiling(self, threads: int) -> Iterator[None]:
-        """Compile the passes that run inside, by this thread, for ``threads`` threads of torch."""
+        """A context in which the passes that run are compiled, for ``threads`` threads of torch."""
         self.threads = threads
         try:
             yield
@@ -57,16 +57,16 @@ class Program:
 
     def __init__(self, parts: Parts, run: Callable[..., Any], outputs: "Outputs", folded: int):
         self.constants, self.run, self.outputs = parts.of_weights, run, outputs
-        self.folded = folded  # BatchNorm layers that the weights of convolutions take in
+        self.folded = folded  # number of BatchNorm layers that are folded into the weights of convolutions
 
     def __call__(self, constants: list[Tensor], inputs: list[Tensor]) -> Any:
         return self.outputs.of(self.run(*constants, *inputs))
 
 
 class Outputs:
-    """What a pass gives, in the form that the network gives it, but without objects that are neither tensor nor plain.
+    """The structure of the outputs of a network, into which other tensors can be put.
 
-    A key-value cache, which no loss reads, is None.
+    Numbers, booleans and strings are kept. Other objects become None, such as a key-value cache, which no loss reads.
     """
 
     def __init__(self) -> None:
@@ -74,24 +74,28 @@ class Outputs:
         self.structure: TreeSpec | None = None
 
     def tensors(self, outputs: Any) -> list[Tensor]:
-        """The tensors of ``outputs``, whose form is kept."""
+        """The tensors of ``outputs``, whose structure is kept for `of`."""
         leaves, self.structure = tree_flatten(outputs)
         plain = [leaf if isinstance(leaf, PLAIN) else None for leaf in leaves]
         self.leaves = [TENSOR if isinstance(leaf, Tensor) else rest for leaf, rest in zip(leaves, plain, strict=True)]
         return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
     def of(self, tensors: Iterable[Tensor]) -> Any:
-        """Outputs of that form with other ``tensors``."""
+        """Outputs of the kept structure with these ``tensors``."""
         values = iter(tensors)
         leaves = [next(values) if leaf is TENSOR else leaf for leaf in self.leaves]
         return tree_unflatten(leaves, self.structure) if self.structure else None
 
 
 class CompiledForward:
-    """What replaces the forward method of a network: its compiled pass where there is one, else the method itself.
+    """A replacement of the forward method of a network: the compiled pass where there is one, else the method itself.
 
     The weights are inputs of the pass, so that nothing is compiled again at another point. What depends on them alone
-    is computed once for every point of a block. Where outputs are not finite, the method itself tells which they are.
+    is computed once for every point of a block. If oneDNN's outputs are not all finite, the method itself computes them
+    again, because fused operations may change such values.
+
+    Raises:
+        NotApplicable: the passes have side effects, or the network as a whole is the first layer that moves.
     """
 
     def __init__(self, objective: Objective, first: FirstOutputs | None, programs: Programs, compiler: Compiler):
@@ -111,7 +115,7 @@ class CompiledForward:
         return {self.model: self}
 
     def go_to(self, stack: Tensor, index: int) -> None:
-        """Let the next passes be those at the point ``index`` of ``stack``, whose weights the network has."""
+        """Let the next passes be those at the point ``index`` of ``stack``; the network must have moved there."""
         if self._of is None or self._of[0] is not stack or self._of[1] != stack._version:
             self._of, self._constants = (stack, stack._version), [{} for _ in stack]
         self._here = self._constants[index]
@@ -169,14 +173,14 @@ class CompiledForward:
         return Program(parts, run, outputs, folded)
 
     def _without_autocast(self) -> contextlib.AbstractContextManager[None]:
-        """Where the casts of autocast, which are operations of the graph, are not repeated."""
+        """A context without autocast, whose casts are operations of the graph already."""
         if self.objective.precision != "bf16":
             return contextlib.nullcontext()
         return torch.autocast(self.objective.device.type, enabled=False)
 
 
 class _Pass(nn.Module):
-    """A network whose forward method is not the one that stands in it."""
+    """A network that is run by the given ``method`` in place of its present forward method."""
 
     def __init__(self, network: nn.Module, method: Callable[..., Any]):
         super().__init__()
@@ -187,7 +191,7 @@ class _Pass(nn.Module):
 
 
 def cxx_compiler() -> str | None:
-    """The C++ compiler that Inductor would take on this machine, None where there is none."""
+    """The path of the C++ compiler that Inductor would use on this machine; None if there is none."""
     named = os.environ.get("CXX")
     usual = ("cl",) if sys.platform == "win32" else ("clang++",) if sys.platform == "darwin" else ("g++", "g++-10")
     return next(filter(None, map(shutil.which, (named,) if named else usual)), None)
@@ -211,7 +215,7 @@ def _by_inductor(parts: Parts, weights: list[Tensor], inputs: list[Tensor], thre
 
 @contextlib.contextmanager
 def _quiet_start() -> Iterator[None]:
-    """Leave environment and messages as they are while Inductor is loaded."""
+    """A context to load Inductor in: it hides messages, and does not leave a cache folder in the environment."""
     logger, place = logging.getLogger("torch.utils.cpp_extension"), "TORCHINDUCTOR_CACHE_DIR"
     before, kept = logger.level, os.environ.get(place)
     logger.setLevel(logging.ERROR)
@@ -224,10 +228,10 @@ def _quiet_start() -> Iterator[None]:
 
 
 def _is_finite(output: Any) -> bool:
-    """Whether a tensor has finite values only, where it has some that could be others."""
+    """Whether ``output`` is finite, judged by its sum; also True if it is no tensor of floating-point numbers."""
     return not isinstance(output, Tensor) or not output.is_floating_point() or math.isfinite(float(output.sum()))
 
 
 def _form(tensor: Tensor) -> tuple[Any, ...]:
-    """All that a program is made for of one of its inputs."""
+    """The properties of an input that a compiled program relies on."""
     return tensor.shape, tensor.stride(), tensor.dtype, tensor.requires_grad

@@ -1,4 +1,4 @@
-"""The first perturbed layer of a network: what comes before it is constant, its output affine."""
+"""The first perturbed layer of a network: what is before it is constant, and its output affine in the coordinates."""
 
 import contextlib
 import itertools
@@ -21,7 +21,7 @@ LINEAR_MAPS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class _Reached(BaseException):
-    """The forward pass has come to the first perturbed layer; no ``except Exception`` of a network stops it."""
+    """Ends a forward pass at the first perturbed layer; an ``except Exception`` in a network does not catch it."""
 
 
 def holders(model: nn.Module, names: Iterable[str]) -> list[nn.Module]:
@@ -33,8 +33,8 @@ class FirstLayer:
     """The layer whose output at coordinates c is z_0 + sum_i c_i z_i for every batch.
 
     Everything that runs before the layer does not depend on c. z_0 is the layer's output at the origin, z_i the
-    output of its linear part with the weights of direction i. What one pass tells is watched in all others: a pass
-    that takes another way raises `NotApplicable`.
+    output of its linear part with the weights of direction i. What one pass has shown is checked in all others: a
+    pass that runs the modules in another way raises `NotApplicable`.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class FirstLayer:
         self.corners = corners  # weights [1 + D, ...] and biases of the origin and of every direction
         self.output: Tensor | None = None
         self._at: tuple[Tensor, Tensor | None] = corners  # weights and biases at the points of `prepare`
-        self._kept: dict[nn.Module, list[tuple[Tensor, int]]] = {}  # outputs in `load`, and their versions
+        self._kept: dict[nn.Module, list[tuple[Tensor, int]]] = {}  # outputs of earlier modules, and their versions
         self._taken: Counter[nn.Module] = Counter()  # how many of them the present pass has taken
 
     @classmethod
@@ -107,7 +107,8 @@ class FirstLayer:
         """Record the input of the layer in the pass that ``forward`` runs, and the outputs of earlier layers.
 
         Raises:
-            NotApplicable: this pass does not come to the layer, or to another perturbed one first.
+            NotApplicable: this pass does not reach the layer, reaches another perturbed one first, or the loss
+                differentiates through the layer.
         """
         self._kept.clear()
         reached: list[Tensor | None] = []
@@ -140,16 +141,16 @@ class FirstLayer:
         self._inputs = reached[0].to(self.layer.weight.dtype)  # lower precision may have come before
 
     def reads(self, inputs: Tensor) -> bool:
-        """Whether the input of the layer in `load` is ``inputs`` itself, in any shape."""
+        """Whether the input that `load` recorded has the same memory as ``inputs``, in whatever shape."""
         return self._inputs.data_ptr() == inputs.data_ptr()
 
     def terms(self) -> list[Tensor]:
-        """z_0, z_1, ... of the loaded batch."""
+        """The outputs z_0, ..., z_D of the layer for the loaded batch."""
         weights, biases = self.corners
         if not isinstance(self.layer, nn.Linear):
             each = zip(weights, [None] * len(weights) if biases is None else biases, strict=True)
             return [self._apply(weight, bias) for weight, bias in each]
-        # Side by side: one pass over the inputs.
+        # One product with all weights side by side reads the inputs only once.
         together = linear(self._inputs, weights.flatten(0, 1), None if biases is None else biases.flatten())
         return [part.contiguous() for part in together.split(self.layer.out_features, dim=-1)]
 
@@ -159,20 +160,20 @@ class FirstLayer:
         return self._apply(weights[index], None if biases is None else biases[index])
 
     def give(self, output: Tensor | None) -> None:
-        """Set what the layer gives in the next pass."""
+        """Set the output of the layer in the next pass."""
         self.output = output
         self._taken.clear()
 
     @property
     def shared(self) -> list[Tensor]:
-        """What the next pass begins with: the output of the layer, and those of earlier ones that `load` recorded."""
+        """What the next pass starts from: the output of the layer, and the recorded ones of earlier modules."""
         if self.output is None:
             raise NotApplicable(f"the layer of {self.label} runs more than once on some batches")
         return [self.output, *(output for module in self.before for output, _ in self._kept.get(module, ()))]
 
     @contextlib.contextmanager
     def replaying(self, shared: list[Tensor]) -> Iterator[None]:
-        """Let passes inside begin with ``shared``, in the order of the property of this name."""
+        """A context in which passes start from the tensors ``shared``, in the order of the property of this name."""
         before, kept = self.output, self._kept
         output, *others = shared
         values = iter(others)
@@ -188,11 +189,11 @@ class FirstLayer:
             self.give(before)
 
     def take(self) -> None:
-        """Take the output as a pass does that begins with it."""
+        """Use up the output that `give` set, as a call of the layer does; NotApplicable if it is used up."""
         self._take()
 
     def replacements(self) -> dict[nn.Module, Callable[..., Any]]:
-        """Forwards with which the layer gives what `give` set and what precedes it gives what it gave in `load`."""
+        """Forward methods that return what `give` set for the layer, and what `load` recorded for earlier modules."""
         return {self.layer: self._take, **{module: self._replay(module, module.forward) for module in self.before}}
 
     def _take(self, *_: Any, **__: Any) -> Tensor:
@@ -202,7 +203,7 @@ class FirstLayer:
         return output
 
     def _replay(self, module: nn.Module, original: Callable[..., Any]) -> Callable[..., Any]:
-        """The outputs that ``module`` gave before the layer ran, one a call; later calls are computed."""
+        """A forward method that returns the recorded outputs of ``module``, one per call; later calls are computed."""
 
         def forward(*arguments: Any, **keywords: Any) -> Any:
             kept = self._kept.get(module, [])
@@ -236,12 +237,12 @@ def _owners(model: nn.Module, names: set[str]) -> dict[tuple[str, int], tuple[nn
 
 
 class _Trace:
-    """One forward pass: when each module was entered, what had ended before, who read perturbed parameters."""
+    """One forward pass: when each module was entered, which had finished before, which read perturbed parameters."""
 
     def __init__(self, model: nn.Module, candidates: set[nn.Module], moved: set[str]):
         self.model, self.candidates = model, candidates
-        self.calls: dict[nn.Module, list[int]] = {}  # times of entering
-        self.finished_before: dict[nn.Module, list[nn.Module]] = {}  # the outermost modules, of every candidate
+        self.calls: dict[nn.Module, list[int]] = {}  # when each was entered, as a count of entries
+        self.finished_before: dict[nn.Module, list[nn.Module]] = {}  # the outermost ones, for each candidate
         self.reads = Reads({n: p for n, p in model.named_parameters() if n in moved}, self._where)
         self._clock, self._inside, self._ended = 0, list[nn.Module](), dict[nn.Module, bool]()
 

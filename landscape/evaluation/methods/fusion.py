@@ -1,6 +1,6 @@
-"""Graphs of convolutional networks in fewer operations: BatchNorm in the weights, additions and ReLU in convolutions.
+"""Fewer operations for convolutional networks: BatchNorm goes into weights, additions and ReLU into convolutions.
 
-The weights are folded, and brought into the order in which oneDNN reads them, once a point instead of once a batch.
+The weights are folded, and brought into the order in which oneDNN reads them, once per point, not once per batch.
 """
 
 import operator
@@ -15,11 +15,11 @@ __all__ = ["fold_batch_norm", "fuse_convolutions"]
 
 aten, mkldnn = torch.ops.aten, torch.ops.mkldnn
 CONVOLUTION, BATCH_NORM = aten.convolution.default, aten.native_batch_norm.default
-# Operations whose outputs are no views, by name: builds of torch without oneDNN lack some.
+# Operations whose outputs are no views; as names, because builds of torch without oneDNN lack some of them.
 FRESH = {"aten.convolution.default", "aten.maximum.default", "aten.add.Tensor"}
 FRESH |= {"aten.relu.default", "aten.relu_.default"}
 FRESH |= {f"mkldnn._convolution_pointwise{kind}" for kind in (".default", ".binary", "_.binary")}
-# oneDNN's ReLU makes NaN to 0. With a slope that no rounding unit reaches it keeps NaN, and what is infinite.
+# oneDNN's ReLU turns NaN into 0. A leaky ReLU keeps NaN and infinities, and this slope is below rounding errors.
 SLOPE = 1e-20
 
 
@@ -44,7 +44,7 @@ class Convolution(NamedTuple):
 
 
 def fold_batch_norm(graph: fx.Graph) -> int:
-    """Put every BatchNorm with given statistics into the weights of the convolution before it; how many there were.
+    """Fold each BatchNorm with given statistics into the weights of the convolution before it; return their number.
 
     gamma (w * x + b - mean) / sqrt(var + eps) + beta is a convolution with the weights s w and the bias
     beta + s (b - mean), s = gamma / sqrt(var + eps).
@@ -65,10 +65,10 @@ def fold_batch_norm(graph: fx.Graph) -> int:
 
 
 def fuse_convolutions(graph: fx.Graph) -> int:
-    """Let oneDNN compute every convolution with the addition or the ReLU after it; how many there were.
+    """Let oneDNN compute each convolution with the addition and ReLU after it; return the number of convolutions.
 
-    Where a pass has values that are not finite, its outputs are not finite either, though perhaps others than those of
-    the pass as it was.
+    If values inside a pass are not finite, its outputs are not finite either, but may differ from those of the graph
+    without fusion (NaN instead of infinity, for instance).
     """
     if not torch.backends.mkldnn.is_available():
         return 0
@@ -115,12 +115,12 @@ def _folded(graph: fx.Graph, convolution: fx.Node, norm: tuple[Any, ...]) -> fx.
 
 
 def _takes_more(node: Any) -> bool:
-    """Whether ``node`` is a convolution whose output nothing but one operation reads."""
+    """Whether ``node`` is a convolution, but no transposed one, whose output only one operation reads."""
     return isinstance(node, fx.Node) and node.target is CONVOLUTION and len(node.users) == 1 and not node.args[6]
 
 
 def _only_output(norm: fx.Node) -> fx.Node | None:
-    """The normalised values, where statistics of the batch are not read."""
+    """The node of the normalised values; None if the other outputs of ``norm``, its statistics, are read too."""
     first = [user for user in norm.users if user.target is operator.getitem and user.args[1] == 0]
     others = [user for user in norm.users if user not in first]
     read = any(user.target is not operator.getitem or user.users for user in others)
@@ -128,12 +128,12 @@ def _only_output(norm: fx.Node) -> fx.Node | None:
 
 
 def _before_cast(node: fx.Node | None) -> Any:
-    """What autocast has rounded to ``node``."""
+    """The node that autocast has cast to ``node``, or ``node`` itself if it is no cast."""
     return node.args[0] if node is not None and node.target is aten._to_copy.default else node
 
 
 def _is_for_onednn(node: fx.Node) -> bool:
-    """Whether oneDNN computes the convolution ``node`` on this processor, in the order of memory of its inputs."""
+    """Whether oneDNN can compute ``node``: a 2D convolution on the CPU, of a supported dtype, with channels last."""
     call, value = Convolution.of(node), _value(node)
     inputs = _value(call.inputs)
     known = value.dtype == torch.float32 or (value.dtype == torch.bfloat16 and mkldnn._is_mkldnn_bf16_supported())
@@ -147,7 +147,7 @@ def _is_for_onednn(node: fx.Node) -> bool:
 
 
 def _addition_after(node: fx.Node, order: dict[fx.Node, int]) -> fx.Node | None:
-    """The only user of ``node`` where that adds something of the same shape, computed before."""
+    """The only user of ``node``, if it adds a tensor of the same shape that is computed earlier; else None."""
     addition = _only_user(node, aten.add.Tensor)
     if addition is None or addition.kwargs or len(addition.args) != 2:
         return None
@@ -159,7 +159,7 @@ def _addition_after(node: fx.Node, order: dict[fx.Node, int]) -> fx.Node | None:
 
 
 def _fused(graph: fx.Graph, node: fx.Node, addition: fx.Node | None, relu: bool, order: dict[fx.Node, int]) -> fx.Node:
-    """The convolution ``node`` with packed weights, and what follows it."""
+    """One operation for the convolution ``node`` with packed weights and the addition and ReLU after it."""
     call, run = Convolution.of(node), graph.call_function
     shape = list(_value(call.inputs).shape)
     settings = (call.padding, call.stride, call.dilation, call.groups)
@@ -177,7 +177,7 @@ def _fused(graph: fx.Graph, node: fx.Node, addition: fx.Node | None, relu: bool,
 
 
 def _is_free(other: fx.Node, node: fx.Node, addition: fx.Node, order: dict[fx.Node, int]) -> bool:
-    """Whether the memory of ``other`` may take the sum: it is its own, and nobody reads it or a view of it later."""
+    """Whether the sum may overwrite ``other``: it is no view, and neither it nor a view of it is read later."""
     readers = [user for user in other.users if user is not addition]
     before = all(str(user.target) in FRESH and order[user] < order[node] for user in readers)
     return str(other.target) in FRESH and before and other is not node.args[0]
@@ -194,6 +194,6 @@ def _other(addition: fx.Node, node: fx.Node) -> Any:
 
 
 def _value(node: Any) -> Tensor:
-    """A tensor without values, of the shape, dtype and order of memory that ``node`` gives."""
+    """A tensor without values that has the shape, dtype and memory layout of the output of ``node``."""
     value: Tensor = node.meta["val"]
     return value

@@ -14,16 +14,16 @@ RANDOM = torch.Tag.nondeterministic_seeded
 
 
 class Parts(NamedTuple):
-    """A pass in two parts, of which the first is computed once a point and the second once a batch."""
+    """A pass in two parts, of which the first is computed once per point and the second once per batch."""
 
     of_weights: fx.GraphModule  # weights -> constants of a point
     of_batch: fx.GraphModule  # constants and inputs -> tensors of the output
 
 
 def capture(function: Callable[..., list[Any]], weights: list[Tensor], inputs: list[Tensor]) -> fx.Graph:
-    """The operations of torch that ``function(weights, inputs)`` runs, without those in place.
+    """The graph of the torch operations that ``function(weights, inputs)`` runs, with none of them in place.
 
-    Whatever Python decides by the value of a tensor raises an error of torch, for no tensor has values meanwhile.
+    The tensors have no values meanwhile, so that torch raises an error where Python code depends on their values.
     """
     from torch.fx.experimental.proxy_tensor import make_fx  # takes seconds to import
 
@@ -39,7 +39,7 @@ def capture(function: Callable[..., list[Any]], weights: list[Tensor], inputs: l
 
 
 def parted(graph: fx.Graph, weights: int) -> Parts:
-    """``graph`` in two parts; its first inputs, as many as there are ``weights``, are those of the first part."""
+    """``graph`` in two parts; its first inputs, of the number ``weights``, are the inputs of the first part."""
     module = graph.owning_module or nn.Module()
     constant = set([node for node in graph.nodes if node.op == "placeholder"][:weights])
     for node in graph.nodes:
@@ -59,7 +59,7 @@ def parted(graph: fx.Graph, weights: int) -> Parts:
 
 
 def nodes_of(graph: fx.Graph, target: Any) -> Iterator[fx.Node]:
-    """The calls of the operation ``target``, also where the graph is changed meanwhile."""
+    """The calls of the operation ``target``; the graph may be changed during the iteration."""
     return (node for node in list(graph.nodes) if node.target is target)
 
 
@@ -70,11 +70,11 @@ def _copy(nodes: set[fx.Node], graph: fx.Graph, into: fx.Graph, copies: dict[fx.
 
 
 def _is_function(node: fx.Node) -> bool:
-    """Whether ``node`` gives the same at the same inputs."""
+    """Whether ``node`` gives the same output for the same inputs, without random numbers."""
     return node.op == "call_function" and RANDOM not in getattr(node.target, "tags", ())
 
 
 def _renews_an_input(node: fx.Node) -> bool:
-    """Whether ``node`` writes what an operation in place would have left in an input, which nobody reads again."""
+    """Whether ``node`` only copies the result of an operation in place back into an input, where nothing reads it."""
     written = node.args[0] if node.target is aten.copy_.default else None
     return isinstance(written, fx.Node) and written.op == "placeholder" and not node.users
