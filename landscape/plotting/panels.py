@@ -18,7 +18,7 @@ from landscape.checks import check_type
 from landscape.errors import InputError
 from landscape.escaping import math_free, printable
 from landscape.plotting.axes import dress_bar, legend_entries, new_figure
-from landscape.plotting.captions import axis_labels, common_labels
+from landscape.plotting.captions import axis_labels, common_labels, common_title
 from landscape.plotting.scales import Scale
 from landscape.results import Surface, Trajectory
 
@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 TITLE_SIZE, NOTE_SIZE = 9, 7  # points
+LINE = 0.34  # inches of a line of the title of a figure, and of the line beside it in the legend
 
 
 def check_counts(
@@ -69,11 +70,12 @@ def panel_axes(
 ) -> tuple[Figure, list[Axes]]:
     """A figure with square axes for every surface; if all share one grid, only the outer axes have tick labels.
 
-    ``size`` is the size of a panel and ``margin`` the space around all panels, in inches.
+    ``size`` is the size of a panel and ``margin`` the space around all panels, in inches, below a title of one line.
     """
-    rows = math.ceil(len(surfaces) / columns)
+    rows, more_lines = math.ceil(len(surfaces) / columns), common_title(surfaces).count("\n")
     # The head (title, note, legend) needs 4 inches even above a single panel.
-    figure = new_figure((max(4, size[0] * columns + margin[0]), size[1] * rows + margin[1]))
+    height = size[1] * rows + margin[1] + LINE * more_lines
+    figure = new_figure((max(4, size[0] * columns + margin[0]), height))
     shared = all(_same_grid(surfaces[0], surface) for surface in surfaces)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared).ravel().tolist()
     for ax in grid[len(surfaces) :]:

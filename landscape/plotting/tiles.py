@@ -61,7 +61,7 @@ def plot_tiles(
     planes, log_scale, clipped = on_log_scale(losses, log_scale)
     scales = _tile_scales(planes, color_scale, log_scale)
     size = (2.35 if color_scale == "individual" else 1.95, 2.15)
-    figure, axes = panel_axes(surfaces, min(columns, len(surfaces)), size, margin=(1.2, 1), tick_size=7)
+    figure, axes = panel_axes(surfaces, min(columns, len(surfaces)), size, margin=(1.2, 1.15), tick_size=7)
     for k, (ax, surface, values) in enumerate(zip(axes, surfaces, planes, strict=True)):
         scale = scales[k]
         filled = draw_plane(ax, surface, values, scale)
