@@ -157,6 +157,8 @@ def test_batch_sharpness_is_the_mean_of_dense_quotients():
     assert abs(mean - np.mean(singles)) < 4 * error and error < np.std(singles)
     assert mean > 1.5 * whole  # the smaller the batch, the sharper
     assert batch_sharpness(target, point, batch_size=1, batches=40) == (mean, error)
+    single, unknown = batch_sharpness(target, point, batch_size=1, batches=1)
+    assert math.isfinite(single) and math.isnan(unknown)
 
 
 def preconditioner(optimizer, gradients, name):

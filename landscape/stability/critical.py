@@ -96,7 +96,7 @@ def batch_sharpness(
 
     Source: Andreyev and Beneventano 2024, "Edge of Stochastic Stability: Revisiting the Edge of Stability for SGD",
     section 3. Every mini-batch is drawn from all samples, without replacement inside it; with all samples as one batch
-    the result is g^T H g / |g|^2 of the whole loss.
+    the result is g^T H g / |g|^2 of the whole loss. The standard error of a single mini-batch is NaN.
 
     Raises:
         InputError: the batches of the data are fixed, or the loss has no second derivatives.
@@ -113,7 +113,8 @@ def batch_sharpness(
         values.append(inner(gradient, _double(product(direction))) / square if square else math.nan)
         if batch_size >= objective.size:
             return values[0], 0.0
-    return statistics.fmean(values), statistics.stdev(values) / math.sqrt(batches)
+    error = statistics.stdev(values) / math.sqrt(batches) if batches > 1 else math.nan
+    return statistics.fmean(values), error
 
 
 def _double(point: Point) -> dict[str, Tensor]:
