@@ -10,8 +10,6 @@
 This file only re-exports; the code is in the package ``landscape``.
 """
 
-from typing import TYPE_CHECKING
-
 from landscape import __version__
 from landscape.connectivity import (
     align,
@@ -45,6 +43,7 @@ from landscape.explorer import (
     explore,
 )
 from landscape.faces import cli, results, studies
+from landscape.faces.former import former_name as __getattr__  # noqa: F401 (names of earlier versions)
 from landscape.models import (
     LinearMNIST,
     TinyCNN,
@@ -138,9 +137,6 @@ from landscape.trajectories import (
     pca_plane,
     project,
 )
-
-if not TYPE_CHECKING:
-    from landscape.faces.former import former_name as __getattr__  # noqa: F401 (names of earlier versions)
 
 __all__ = [  # noqa: RUF022 (grouped by question)
     # Give it a network, data and a loss
