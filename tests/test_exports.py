@@ -70,33 +70,49 @@ def test_vtk_reads_every_quantity_at_its_point(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (5,)])
-def test_hdf5_there_and_back_is_bit_equal(tmp_path, shape):
+@pytest.mark.parametrize("name", ["penalty", "train_loss", "a/b", "xcoordinates"])
+def test_hdf5_there_and_back_is_bit_equal(tmp_path, shape, name):
     pytest.importorskip("h5py")
-    one = surface(shape, evaluated=None)
+    one = surface(shape, quantities={name: np.random.default_rng(1).random(shape)})
     again = ll.Surface.from_h5(one.to_h5(tmp_path / "surface.h5"))
     assert (again.betas is None) == (one.betas is None) == (len(shape) == 1)
-    for name in ("alphas", "loss", "standard_error", "accuracy", *(["betas"] if len(shape) == 2 else [])):
-        assert np.array_equal(getattr(again, name), getattr(one, name), equal_nan=True)
-    assert np.array_equal(again.quantities["penalty"], one.quantities["penalty"])
+    for field in ("alphas", "loss", "standard_error", "accuracy", *(["betas"] if len(shape) == 2 else [])):
+        assert np.array_equal(getattr(again, field), getattr(one, field), equal_nan=True)
+    assert np.array_equal(again.evaluated, one.evaluated) and again.evaluated.dtype == bool
+    assert list(again.quantities) == [name] and np.array_equal(again.quantities[name], one.quantities[name])
     assert again.metadata == one.metadata
 
 
-def test_files_of_the_tool_of_2018(tmp_path):
+def points_of_the_tool(x, y):
+    """The points [A * B, 2] in the order in which the tool of 2018 fills an array of shape [A, B], flattened."""
+    return np.stack([part.ravel() for part in np.meshgrid(x, y)], 1)  # as its scheduler does
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4, 3), (2, 5)])
+def test_files_of_the_tool_of_2018_hold_x_in_the_fastest_order(tmp_path, shape):
+    """Every value belongs to the point for which the tool computed it, on grids that are not square too."""
     h5py = pytest.importorskip("h5py")
+    x, y = np.linspace(-1, 1, shape[0]), np.linspace(0, 3, shape[1])
+    loss = np.array([3 + a + 10 * b for a, b in points_of_the_tool(x, y)]).reshape(shape)
+    loss.flat[1] = -1  # "not computed yet", at (x[1], y[0])
+    accuracy = np.linspace(0, 100, loss.size).reshape(shape)
     path = tmp_path / "surface.h5"
-    loss = np.array([[1.0, -1.0], [2.5, 3.0], [0.5, 4.0]])
     with h5py.File(path, "w") as file:
         file["dir_file"] = "directions.h5"
-        file["xcoordinates"], file["ycoordinates"] = np.array([-1.0, 0.0, 1.0]), np.array([0.0, 2.0])
-        file["train_loss"] = loss
-        file["train_acc"] = np.array([[50.0, -1.0], [25.0, 10.0], [100.0, 0.0]])
+        file["xcoordinates"], file["ycoordinates"] = x, y
+        file["train_loss"], file["train_acc"], file["max_eig"] = loss, accuracy, 2 * loss
     one = ll.Surface.from_h5(path)
-    assert np.isnan(one.loss[0, 1]) and one.loss[1, 0] == 2.5  # -1 says "not computed yet"
-    assert one.accuracy[2, 0] == 1 and np.isnan(one.accuracy[0, 1]) and np.isnan(one.standard_error).all()
+    expected = 3 + x[:, None] + 10 * y
+    expected[1, 0] = np.nan
+    np.testing.assert_array_equal(one.loss, expected)
+    assert one.quantities["max_eig"][0, 1] == 2 * expected[0, 1]
+    assert one.accuracy[-1, -1] == 1 and one.accuracy[0, 0] == 0 and np.isnan(one.standard_error).all()
     ll.plot_contour(one)
     with h5py.File(one.to_h5(path), "r") as file:
-        assert np.array_equal(file["train_loss"], one.loss, equal_nan=True)
-        assert file["train_acc"][2, 0] == 100
+        computed = loss != -1
+        np.testing.assert_array_equal(file["train_loss"][:][computed], loss[computed])
+        assert np.isnan(file["train_loss"][:].flat[1])
+        np.testing.assert_allclose(file["train_acc"][:], accuracy, rtol=1e-15)
 
 
 def test_what_cannot_be_written_or_read(tmp_path):
@@ -116,6 +132,14 @@ def test_what_cannot_be_written_or_read(tmp_path):
         file.create_dataset("train_loss", (10**7, 10**7), chunks=(1000, 1000), compression="gzip")
     with pytest.raises(ll.InputError, match="do not fit into memory"):
         ll.Surface.from_h5(tmp_path / "large.h5")
+
+
+def test_a_quantity_with_the_name_of_a_column_is_refused(tmp_path):
+    one = surface(quantities={"alpha": np.zeros((4, 3))})
+    for write in (lambda: one.to_csv(tmp_path / "a.csv"), lambda: one.to_vtk(tmp_path / "a.vts"), one.to_xarray):
+        with pytest.raises(ll.InputError, match="the quantity 'alpha' has the name of another column"):
+            write()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -21,10 +21,22 @@ __all__ = ["from_h5", "to_csv", "to_h5", "to_vtk", "to_xarray"]
 
 PER_CENT = 100.0
 H5_LOSS, H5_ACCURACY = "train_loss", "train_acc"  # the tool's names of loss and accuracy on any data
+H5_QUANTITIES = "quantities"  # our group of what the tool does not know, by number, each with its name
+H5_ORDER = "x varies fastest"
+TAKEN = ("alpha", "beta", "sample", "loss", "standard_error", "accuracy", "evaluated", "per_sample")  # names of columns
 
 
 def columns(surface: "Surface") -> dict[str, np.ndarray]:
-    """All quantities [A, B] of the surface by name, the loss first."""
+    """All quantities [A, B] of the surface by name, the loss first.
+
+    Raises:
+        InputError: one of its further quantities has the name of another column.
+    """
+    if taken := [name for name in surface.quantities if name in TAKEN]:
+        raise InputError(
+            f"the quantity {taken[0]!r} has the name of another column; evaluate it under another name, or write the "
+            "surface with save or to_h5, which keep all names"
+        )
     columns = {"loss": surface.loss, "standard_error": surface.standard_error, "accuracy": surface.accuracy}
     return {name: values for name, values in (columns | surface.quantities).items() if values is not None}
 
@@ -106,29 +118,40 @@ def to_vtk(surface: "Surface", path: str | Path) -> Path:
 def to_h5(surface: "Surface", path: str | Path) -> Path:
     """Write an HDF5 file in the layout of the tool of Li et al. 2018 (`plot_surface.py`), for its plotting scripts.
 
-    The layout consists of ``xcoordinates``, ``ycoordinates``, ``train_loss`` [A, B] and ``train_acc`` [A, B] in per
-    cent. Other quantities are added as further arrays, and the metadata as an attribute.
+    The layout consists of ``xcoordinates`` [A], ``ycoordinates`` [B], and ``train_loss`` and ``train_acc`` (in per
+    cent) of shape [A, B], in which the x coordinate varies fastest: on a square grid ``train_loss[j, i]`` is the loss
+    at ``(xcoordinates[i], ycoordinates[j])``, on others the same values in the same order fill the rows. What the tool
+    does not know, such as further quantities, is added in the same order, and the metadata as an attribute. The losses
+    of single samples are left out.
 
     Raises:
         InputError: h5py is not installed.
     """
     h5py, path = _imported("h5py", "h5py"), Path(path)
     names = ("xcoordinates", "ycoordinates")[: len(surface.axes)]
+    ours = {"standard_error": surface.standard_error, "accuracy": surface.accuracy, "evaluated": surface.evaluated}
     with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
         for name, axis in zip(names, surface.axes, strict=True):
             file[name] = axis
-        for name, values in columns(surface).items():
-            if name == "accuracy":
-                file[H5_ACCURACY] = PER_CENT * values
-            file[H5_LOSS if name == "loss" else name] = values
-        file.attrs["metadata"] = json.dumps(surface.metadata)
+        file[H5_LOSS] = _x_fastest(surface.loss)
+        if surface.accuracy is not None:
+            file[H5_ACCURACY] = _x_fastest(PER_CENT * surface.accuracy)
+        for name, values in ours.items():
+            if values is not None:
+                file[name] = _x_fastest(values)
+        group = file.create_group(H5_QUANTITIES)
+        for number, (name, values) in enumerate(surface.quantities.items()):
+            group[str(number)] = _x_fastest(values)
+            group[str(number)].attrs["name"] = name
+        file.attrs.update(metadata=json.dumps(surface.metadata), order=H5_ORDER)
     return path
 
 
 def from_h5(path: str | Path) -> dict[str, Any]:
     """The fields of a surface in a file written by the tool of Li et al. 2018, or by `to_h5`.
 
-    Values that the tool had not computed, for which it writes -1, become NaN.
+    Values that the tool had not computed, for which it writes -1, become NaN. Further arrays of the size of the loss,
+    such as eigenvalues, become quantities.
 
     Raises:
         InputError: h5py is not installed, the file cannot be read, or it has another layout.
@@ -137,32 +160,54 @@ def from_h5(path: str | Path) -> dict[str, Any]:
     try:
         with h5py.File(path, "r") as file:
             arrays = {name: _read(value, name) for name, value in file.items() if _is_numbers(value)}
-            metadata = json.loads(str(file.attrs.get("metadata", "{}")))
+            named = {
+                str(value.attrs["name"]): _read(value, name) for name, value in file.get(H5_QUANTITIES, {}).items()
+            }
+            metadata, order = file.attrs.get("metadata"), file.attrs.get("order")
+            known = {} if metadata is None else json.loads(str(metadata))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (OSError, ValueError, RuntimeError, RecursionError, TypeError) as error:
+    except (OSError, ValueError, RuntimeError, RecursionError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} cannot be read as an HDF5 file of a surface: {reason}") from error
-    ours = bool(metadata)
     if missing := {"xcoordinates", H5_LOSS} - arrays.keys():
         raise InputError(f"{path} holds no surface: it has no {', '.join(sorted(missing))}")
+    ours = metadata is not None
     alphas, betas = arrays.pop("xcoordinates"), arrays.pop("ycoordinates", None)
-    percent = arrays.pop(H5_ACCURACY, None)
-    loss = _computed(arrays.pop(H5_LOSS), ours)
     shape = tuple(len(axis) for axis in (alphas, betas) if axis is not None)
-    if loss.shape != shape:
-        raise InputError(f"{path}: the loss has shape {loss.shape}, the coordinates {shape}")
-    if percent is not None and "accuracy" not in arrays:
-        arrays["accuracy"] = _computed(percent, ours) / PER_CENT
+    if arrays[H5_LOSS].shape != shape:
+        raise InputError(f"{path}: the loss has shape {arrays[H5_LOSS].shape}, the coordinates {shape}")
+    arranged = _x_first if order == H5_ORDER or not ours else np.asarray  # early files of ours have [A, B] as it is
+    fields, named = (
+        {name: arranged(values) for name, values in group.items() if values.shape == shape} for group in (arrays, named)
+    )
+    loss, percent = _computed(fields.pop(H5_LOSS), ours), fields.pop(H5_ACCURACY, None)
+    if percent is not None and "accuracy" not in fields:
+        fields["accuracy"] = _computed(percent, ours) / PER_CENT
+    evaluated = fields.pop("evaluated", None)
     return {
         "alphas": alphas,
         "betas": betas,
         "loss": loss,
-        "standard_error": arrays.pop("standard_error", np.full(loss.shape, np.nan)),
-        "accuracy": arrays.pop("accuracy", None),
-        "quantities": {name: values for name, values in arrays.items() if values.shape == loss.shape},
-        "metadata": metadata,
+        "standard_error": fields.pop("standard_error", np.full(shape, np.nan)),
+        "accuracy": fields.pop("accuracy", None),
+        "evaluated": None if evaluated is None else evaluated > 0,
+        "quantities": fields | named,
+        "metadata": known,
     }
+
+
+def _x_fastest(values: np.ndarray) -> np.ndarray:
+    """``values`` [A, B] in the order of the tool, whose arrays have the shape [A, B] as well; a line as it is.
+
+    The tool numbers its points by ``numpy.meshgrid``, so that the first coordinate varies fastest along its rows.
+    """
+    return np.ascontiguousarray(values.T).reshape(values.shape)
+
+
+def _x_first(values: np.ndarray) -> np.ndarray:
+    """The inverse of `_x_fastest`."""
+    return np.ascontiguousarray(values.reshape(values.shape[::-1]).T)
 
 
 def _read(dataset: Any, name: str) -> np.ndarray:
@@ -177,7 +222,7 @@ def _read(dataset: Any, name: str) -> np.ndarray:
 
 
 def _is_numbers(value: Any) -> bool:
-    return hasattr(value, "shape") and value.dtype.kind in "fiu"
+    return hasattr(value, "shape") and value.dtype.kind in "fiub"
 
 
 def _computed(values: np.ndarray, ours: bool) -> np.ndarray:
