@@ -88,6 +88,7 @@ def to_vtk(surface: "Surface", path: str | Path) -> Path:
         raise InputError("this surface is a line; VTK files hold planes, so write it with to_csv")
     if path.suffix != ".vts":
         raise InputError(f"{path} does not end in .vts, by which ParaView knows structured grids")
+    quantities = columns(surface)
     _imported("vtk", "vtk")
     from vtkmodules.util import numpy_support
     from vtkmodules.vtkCommonCore import vtkPoints
@@ -101,7 +102,7 @@ def to_vtk(surface: "Surface", path: str | Path) -> Path:
     to_vtk_array: Callable[..., Any] = numpy_support.numpy_to_vtk
     points.SetData(to_vtk_array(places, deep=True))
     grid.SetPoints(points)
-    for name, values in columns(surface).items():
+    for name, values in quantities.items():
         array = to_vtk_array(np.ascontiguousarray(values.T).ravel(), deep=True)
         array.SetName(name)
         grid.GetPointData().AddArray(array)
