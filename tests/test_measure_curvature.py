@@ -10,7 +10,6 @@ import torch
 from surfaces import new_axes
 
 import landscape_lib as ll
-from examples.edge_of_stability import descend
 from landscape.results import Eigenpairs, SpectralDensity
 from landscape.sharpness.measures import sharpness_in
 
@@ -175,14 +174,6 @@ def test_a_density_is_drawn_on_a_log_scale_in_the_band_of_its_probes(clean_figur
     assert ax.get_yscale() == "log" and ax.get_legend().get_texts()[0].get_text() == "lowest to highest of 2 probes"
     # Where no probe has a node the sum of two Gaussians is known.
     assert expected[np.abs(grid - 0).argmin()] == pytest.approx(0.85 / (0.5 * np.sqrt(2 * np.pi)), rel=1e-2)
-
-
-def test_gradient_descent_ends_at_the_edge_of_stability():
-    lr = 0.5
-    history = descend(lr, 800, 400, samples=40, hidden=20)
-    assert history[0][2] < 0.8 * 2 / lr  # not there by chance
-    assert history[-1][2] == pytest.approx(2 / lr, rel=0.1)
-    assert history[-1][1] < 0.05 * history[0][1]
 
 
 def test_sharpness_is_measured_once_for_one_recipe(tmp_path, monkeypatch):
