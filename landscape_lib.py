@@ -10,7 +10,7 @@
 This file only re-exports; the code is in the package ``landscape``.
 """
 
-from landscape import __version__
+from landscape import __version__, trackers
 from landscape.connectivity import (
     align,
     barrier,
@@ -222,8 +222,9 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "animate_surfaces",
     "save_figure",
     "explore",
-    # The classes of all results; what the scripts share; studies of many networks
+    # The classes of all results; trackers of experiments; what the scripts share; studies of many networks
     "results",
+    "trackers",
     "cli",
     "studies",
     "__version__",

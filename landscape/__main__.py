@@ -13,7 +13,7 @@ from landscape.runtime.devices import has_bf16, select_device
 __all__ = ["main"]
 
 REQUIRED = ("torch", "torchvision", "numpy", "scipy", "matplotlib", "plotly", "tyro", "tqdm", "psutil", "scikit-learn")
-OPTIONAL = ("transformers", "peft", "safetensors", "lightning", "vtk", "h5py", "xarray")
+OPTIONAL = ("transformers", "peft", "safetensors", "lightning", "vtk", "h5py", "xarray", "tensorboard", "wandb")
 DATA = Path("data")
 
 

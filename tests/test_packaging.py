@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = {"transformers", "peft", "safetensors", "lightning", "pytorch_lightning", "vtk", "h5py"}
+EXTRAS = {"transformers", "peft", "safetensors", "lightning", "pytorch_lightning"}
+EXTRAS |= {"vtk", "h5py", "xarray", "tensorboard", "wandb"}
 
 
 def versions(path, sign):

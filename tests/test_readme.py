@@ -38,6 +38,8 @@ def test_the_python_examples_run(page, tmp_path, monkeypatch):
     names = {"model": ll.LinearMNIST(), "train_one_epoch": shaken, "data": ll.load_dataset("mnist-5k", limit=100)}
     if "import lightning" in "".join(EXAMPLES[page]):
         names |= for_lightning()
+    if "TensorBoard" in "".join(EXAMPLES[page]):
+        pytest.importorskip("tensorboard")
     for code in EXAMPLES[page]:
         exec(code, names)
     for result in names.values():

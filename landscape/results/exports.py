@@ -1,16 +1,15 @@
 """Surfaces in the formats of other programs; the packages for these formats are imported only when used."""
 
 import csv
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.extras import imported
 from landscape.storage.files import written_whole
 from landscape.storage.reading import available_bytes
 
@@ -64,7 +63,7 @@ def to_xarray(surface: "Surface") -> Any:
     Raises:
         InputError: xarray is not installed.
     """
-    xarray = _imported("xarray", "xarray")
+    xarray = imported("xarray", "xarray", "this format")
     names = ("alpha", "beta")[: len(surface.axes)]
     variables = {name: (names, values) for name, values in columns(surface).items()}
     if surface.per_sample is not None:
@@ -89,7 +88,7 @@ def to_vtk(surface: "Surface", path: str | Path) -> Path:
     if path.suffix != ".vts":
         raise InputError(f"{path} does not end in .vts, by which ParaView knows structured grids")
     quantities = columns(surface)
-    _imported("vtk", "vtk")
+    imported("vtk", "vtk", "this format")
     from vtkmodules.util import numpy_support
     from vtkmodules.vtkCommonCore import vtkPoints
     from vtkmodules.vtkCommonDataModel import vtkStructuredGrid
@@ -128,7 +127,7 @@ def to_h5(surface: "Surface", path: str | Path) -> Path:
     Raises:
         InputError: h5py is not installed.
     """
-    h5py, path = _imported("h5py", "h5py"), Path(path)
+    h5py, path = imported("h5py", "h5py", "this format"), Path(path)
     names = ("xcoordinates", "ycoordinates")[: len(surface.axes)]
     ours = {"standard_error": surface.standard_error, "accuracy": surface.accuracy, "evaluated": surface.evaluated}
     with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
@@ -157,7 +156,7 @@ def from_h5(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: h5py is not installed, the file cannot be read, or it has another layout.
     """
-    h5py = _imported("h5py", "h5py")
+    h5py = imported("h5py", "h5py", "this format")
     try:
         with h5py.File(path, "r") as file:
             arrays = {name: _read(value, name) for name, value in file.items() if _is_numbers(value)}
@@ -229,10 +228,3 @@ def _is_numbers(value: Any) -> bool:
 def _computed(values: np.ndarray, ours: bool) -> np.ndarray:
     """``values`` with NaN in place of -1, by which the other tool marks values that it has not computed."""
     return values if ours else np.where(values == -1, np.nan, values)
-
-
-def _imported(name: str, extra: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(f"this format needs the package {name}: pip install {extra}") from error

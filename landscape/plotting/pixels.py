@@ -1,0 +1,22 @@
+"""Figures as arrays of pixels, for films and trackers."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["pixels_of"]
+
+
+def pixels_of(drawn: Figure | SubFigure | Axes) -> np.ndarray:
+    """The pixels [H, W, 3] uint8 of a figure, or of the figure of the axes, which keeps its size and its canvas."""
+    figure = drawn
+    while not isinstance(figure, Figure):
+        figure = figure.figure
+    canvas = figure.canvas
+    try:
+        drawing = FigureCanvasAgg(figure)
+        drawing.draw()
+        return np.array(drawing.buffer_rgba(), dtype=np.uint8)[..., :3]
+    finally:
+        figure.set_canvas(canvas)
