@@ -14,7 +14,7 @@ PACKAGE = Path(landscape.__file__).parent
 # From the ground up; rooms of one layer do not import each other, but for "objective" and "slices".
 LAYERS = (
     ("errors", "escaping"),
-    ("runtime", "checks"),
+    ("runtime", "checks", "extras"),
     ("storage",),
     ("points", "presenting"),
     ("results",),
@@ -22,7 +22,7 @@ LAYERS = (
     ("models",),
     ("training",),
     ("plotting",),
-    ("explorer",),
+    ("explorer", "trackers"),
     ("objective", "slices"),
     ("evaluation",),
     ("curvature", "sharpness", "connectivity", "trajectories", "topology"),
@@ -39,6 +39,7 @@ NARROW = {
     "training": GROUND | {"models", "datasets"},  # which know nothing of landscapes
     "plotting": GROUND | {"results"},
     "explorer": GROUND | {"results", "plotting"},
+    "trackers": GROUND | {"results", "plotting"},
 }
 LEVELS = {room: level for level, layer in enumerate(LAYERS) for room in layer}
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))

@@ -1,5 +1,7 @@
 """Figures as arrays of pixels, for films and trackers."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,7 +17,7 @@ def pixels_of(drawn: Figure | SubFigure | Axes) -> np.ndarray:
         figure = figure.figure
     canvas = figure.canvas
     try:
-        drawing = FigureCanvasAgg(figure)
+        drawing: Any = FigureCanvasAgg(figure)  # whose methods have no types
         drawing.draw()
         return np.array(drawing.buffer_rgba(), dtype=np.uint8)[..., :3]
     finally:
