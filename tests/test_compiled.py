@@ -318,6 +318,24 @@ def check_with_a_broken_compiler():
     assert surface.loss == pytest.approx(expected_losses(model, plane, surface), rel=3e-6)
 
 
+@pytest.mark.parametrize("resolution", [(3, 4), (2, 2)])
+def test_the_last_addition_of_the_first_layer_is_part_of_code_by_inductor(monkeypatch, resolution):
+    captured = []
+
+    def interpreted(parts, weights, inputs, threads):
+        captured.append([tuple(value.shape) for value in inputs])
+        return parts.of_batch
+
+    monkeypatch.setattr(compilation, "COMPILERS", ("inductor",))
+    monkeypatch.setattr(compiled, "_by_inductor", interpreted)
+    model = blocks()
+    plane, surface = evaluated(model, "prefix", resolution=resolution)
+    assert surface.metadata["compilation"]["compiler"] == "inductor", surface.metadata["methods_rejected"]
+    ((base, step, factor, _),) = captured
+    assert base == step != factor == ()
+    assert surface.loss == pytest.approx(expected_losses(model, plane, surface), rel=3e-6)
+
+
 @pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("method", ["direct", "prefix"])

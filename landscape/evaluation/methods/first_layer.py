@@ -4,7 +4,7 @@ import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from landscape.objective.forwards import has_own_forward, input_of, replaced_for
 from landscape.objective.reads import Read, Reads, is_differentiated
 from landscape.slices.planes import Slice
 
-__all__ = ["FirstLayer", "holders"]
+__all__ = ["FirstLayer", "Unsummed", "holders"]
 
 LINEAR_MAPS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -27,6 +27,18 @@ class _Reached(BaseException):
 def holders(model: nn.Module, names: Iterable[str]) -> list[nn.Module]:
     """The modules of ``model`` that hold a parameter of these ``names``; tied ones are held by several."""
     return list({id(module): module for module, _ in _owners(model, set(names)).values()}.values())
+
+
+class Unsummed(NamedTuple):
+    """base + factor * step, which a compiled pass computes within its first operation, without writing the sum."""
+
+    base: Tensor
+    step: Tensor
+    factor: Tensor  # []
+
+    @property
+    def sum(self) -> Tensor:
+        return torch.addcmul(*self)
 
 
 class FirstLayer:
@@ -46,7 +58,7 @@ class FirstLayer:
         self.before = trace.finished_before[layer]
         self.later = trace.candidates - {layer}  # modules that hold further perturbed parameters
         self.corners = corners  # weights [1 + D, ...] and biases of the origin and of every direction
-        self.output: Tensor | None = None
+        self.output: Tensor | Unsummed | None = None
         self._at: tuple[Tensor, Tensor | None] = corners  # weights and biases at the points of `prepare`
         self._kept: dict[nn.Module, list[tuple[Tensor, int]]] = {}  # outputs of earlier modules, and their versions
         self._taken: Counter[nn.Module] = Counter()  # how many of them the present pass has taken
@@ -159,7 +171,7 @@ class FirstLayer:
         weights, biases = self._at
         return self._apply(weights[index], None if biases is None else biases[index])
 
-    def give(self, output: Tensor | None) -> None:
+    def give(self, output: Tensor | Unsummed | None) -> None:
         """Set the output of the layer in the next pass."""
         self.output = output
         self._taken.clear()
@@ -169,16 +181,16 @@ class FirstLayer:
         """What the next pass starts from: the output of the layer, and the recorded ones of earlier modules."""
         if self.output is None:
             raise NotApplicable(f"the layer of {self.label} runs more than once on some batches")
-        return [self.output, *(output for module in self.before for output, _ in self._kept.get(module, ()))]
+        parts = self.output if isinstance(self.output, Unsummed) else [self.output]
+        return [*parts, *(output for module in self.before for output, _ in self._kept.get(module, ()))]
 
     @contextlib.contextmanager
     def replaying(self, shared: list[Tensor]) -> Iterator[None]:
         """A context in which passes start from the tensors ``shared``, in the order of the property of this name."""
         before, kept = self.output, self._kept
-        output, *others = shared
-        values = iter(others)
+        values = iter(shared)
         try:
-            self.give(output)
+            self.give(Unsummed(*itertools.islice(values, 3)) if isinstance(before, Unsummed) else next(values))
             self._kept = {
                 module: [(value, value._version) for value in itertools.islice(values, len(kept.get(module, ())))]
                 for module in self.before
@@ -200,7 +212,7 @@ class FirstLayer:
         output, self.output = self.output, None
         if output is None:
             raise NotApplicable(f"the layer of {self.label} runs more than once on some batches")
-        return output
+        return output.sum if isinstance(output, Unsummed) else output
 
     def _replay(self, module: nn.Module, original: Callable[..., Any]) -> Callable[..., Any]:
         """A forward method that returns the recorded outputs of ``module``, one per call; later calls are computed."""

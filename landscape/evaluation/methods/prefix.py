@@ -47,7 +47,7 @@ class Prefix(Direct):
     def arrange(self, arrangement: Arrangement) -> None:
         self.arrangement = arrangement
         by_features = arrangement.order == "features_first"
-        self.outputs = FirstOutputs(self.first, by_features)
+        self.outputs = FirstOutputs(self.first, by_features, unsummed=arrangement.compiler == "inductor")
         chain = self.chain if by_features and arrangement.together > 1 else None
         self.passes = passes_of(self.objective, self.moved, arrangement, self.programs, self.outputs, chain)
 
