@@ -97,7 +97,8 @@ def main(
         compute(split, part, settled)
         for pair in settled.plane.pairs(choice.direction_pairs)[1:] if split == "train" else ():
             compute(f"train_seed{pair.seed}", part, replace(settled, plane=pair))
-    names, conditions = [f"train_minibatch{k}" for k in range(count)], replace(conditions, evaluation=small)
+    names = [f"train_minibatch{k}" for k in range(count)]
+    conditions = replace(conditions, evaluation=small, plane=replace(conditions.plane, faithfulness="never"))
     batches, settled = cli.settle_budget(choice.budget, [*map(place, names)], [trained] * count, batches, conditions)
     for name, batch in zip(names, batches, strict=True):
         compute(name, batch, settled)

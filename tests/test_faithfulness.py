@@ -1,6 +1,7 @@
 """What a plane shows and hides, on quadratics whose Hessian is known."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ import torch
 from torch import nn
 
 import landscape_lib as ll
+from landscape.cli.checkpoint_surfaces import with_faithfulness
+from landscape.curvature.stored import PASSES
+from landscape_lib import cli
 
 
 class Quadratic(nn.Module):
@@ -159,8 +163,103 @@ def test_refusals():
         ll.faithfulness(objective, model)
     with pytest.raises(ll.InputError, match="probes is 1"):
         ll.faithfulness(objective, plane, probes=1)
-    parallel = ll.Plane(plane.origin, (plane.directions[0], plane.directions[0]))
+    parallel = ll.Plane(plane.origin, (plane.directions[0], plane.directions[0]), networks=1)
     with pytest.raises(ll.InputError, match="parallel"):
         ll.faithfulness(objective, parallel)
     with pytest.raises(ll.InputError, match="slice"):
         ll.faithfulness(objective, ll.random_plane(nn.Linear(3, 2)))
+
+
+def test_a_box_is_stored_with_the_surface_of_a_script(tmp_path, monkeypatch, capsys):
+    model = Quadratic(np.concatenate([np.full(390, 1.0), np.full(10, -0.5)]), shape=(20, 20))
+    objective, plane, path = objective_of(model, samples=300), ll.random_plane(model, seed=1), tmp_path / "surface.npz"
+    surface = ll.load_or_evaluate(path, objective, plane, resolution=(41, 31))
+    assert surface.faithfulness is None
+    assert with_faithfulness(path, surface, objective, plane, "never", seed=3) is surface
+    judged = with_faithfulness(path, surface, objective, plane, "auto", seed=3)
+    result = ll.Surface.load(path).faithfulness
+    assert result == judged.faithfulness and result.verdict == "hidden saddle"
+    assert result.metadata["data"]["size"] == int(0.1 * 41 * 31 * 300 / PASSES)  # a tenth of the forward passes
+    assert ll.load_or_evaluate(path, objective, plane, resolution=(41, 31)).faithfulness == result
+    box = judged.faithfulness.box
+    assert "of 300" in box and "SADDLE THAT THIS PLANE HIDES" in box and box in cli.summarize(judged)
+    assert "HIDDEN SADDLE" in ll.plot_contour(judged).get_title()
+
+    def measured_again(*_, **__):
+        raise AssertionError("a stored box is not measured again")
+
+    monkeypatch.setattr("landscape.curvature.stored.faithfulness", measured_again)
+    assert with_faithfulness(path, judged, objective, plane, "auto", seed=3).faithfulness == result
+    with pytest.raises(AssertionError, match="not measured again"):
+        with_faithfulness(path, judged, objective, plane, "auto", seed=4)
+    assert "computed again: its seed is 3, not 4" in capsys.readouterr().out
+
+
+def test_a_surface_too_cheap_for_a_box_gets_one_on_request_only(tmp_path):
+    model = Quadratic(np.full(12, 1.0))
+    objective, plane, path = objective_of(model), ll.random_plane(model), tmp_path / "surface.npz"
+    surface = ll.load_or_evaluate(path, objective, plane, resolution=3)
+    assert with_faithfulness(path, surface, objective, plane, "auto", seed=0).faithfulness is None
+    judged = with_faithfulness(path, surface, objective, plane, "always", seed=0)
+    assert judged.faithfulness.metadata["data"]["size"] == 50
+    losses = ll.evaluate(objective, plane, resolution=3, per_sample=True)
+    single = ll.Surface(**{**vars(losses), "metadata": judged.metadata}).sample(2)
+    assert single.faithfulness is None  # it is that of the mean loss
+
+
+def test_why_there_is_no_box_is_told(tmp_path, capsys):
+    model = Quadratic(np.full(12, 1.0))
+
+    def first_derivatives_only(network, batch):
+        return Once.apply(loss(network, batch))
+
+    objective = objective_of(model, function=first_derivatives_only)
+    plane, path = ll.random_plane(model), tmp_path / "surface.npz"
+    surface = ll.load_or_evaluate(path, objective, plane, resolution=3)
+    assert with_faithfulness(path, surface, objective, plane, "always", seed=0) is surface
+    out = capsys.readouterr().out
+    assert "No comparison of the curvature in the plane with that in all directions: the loss has no second" in out
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(context, values):
+        return values.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context, gradient):
+        return gradient
+
+
+def test_networks_too_large_for_eigenvectors_get_the_other_numbers(monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=1000))
+    model = Quadratic(np.full(60, 1.0))
+    result = ll.faithfulness(objective_of(model), ll.random_plane(model), progress=False)
+    assert result.largest is result.smallest is None and result.verdict == "unknown"
+    assert result.axis_curvatures == pytest.approx((1, 1)) and result.average_eigenvalue == pytest.approx(1)
+    assert "eigenvectors of a network of this size do not fit into memory" in result.box
+
+
+def test_a_plane_through_several_networks_with_batch_norm():
+    torch.manual_seed(0)
+    a, b, c = (nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 3)).double() for _ in range(3))
+    inputs, targets = torch.randn(40, 4, dtype=torch.float64), torch.randint(0, 3, (40,))
+    objective = ll.objective(a, (inputs, targets), dtype=torch.float64, device="cpu")
+    result = ll.faithfulness(objective, ll.three_point_plane(a, b, c), progress=False)
+    hidden = a[0](inputs).detach()
+    a[1].running_mean, a[1].running_var = hidden.mean(0), hidden.var(0, correction=0)  # of all data, as constants
+    own = nn.functional.cross_entropy(a.eval()(inputs), targets)
+    gradient = torch.cat([part.flatten() for part in torch.autograd.grad(own, a.parameters())])
+    assert result.loss == pytest.approx(own.item(), rel=1e-9)
+    assert result.gradient_norm == pytest.approx(gradient.norm().item(), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "change", [{"verdict": "good"}, {"loss": "low"}, {"largest": None}, {"plane_errors": []}, {"more": 1}, None]
+)
+def test_a_record_of_another_form_is_no_result(change):
+    model = Quadratic(np.full(6, 1.0))
+    result = ll.faithfulness(objective_of(model), ll.random_plane(model), progress=False)
+    assert ll.results.Faithfulness.read(result.record) == result
+    assert ll.results.Faithfulness.read(None if change is None else result.record | change) is None

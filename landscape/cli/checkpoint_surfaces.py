@@ -2,21 +2,25 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from landscape.cli.messages import wrote
+from landscape.cli.messages import optional, wrote
 from landscape.cli.own_data import SampleSet
 from landscape.cli.settings import Evaluation, PlaneChoice
 from landscape.cli.stored_metrics import input_scaling
+from landscape.curvature import affordable_samples, judged
+from landscape.curvature.stored import MOST_SAMPLES
 from landscape.evaluation import load_or_evaluate, load_or_find_span
 from landscape.objective.objectives import Objective
 from landscape.results import Surface
 from landscape.runtime import ranks
-from landscape.slices.planes import Plane
+from landscape.slices.planes import Plane, Slice
 from landscape.slices.random_slices import random_plane
 from landscape.training.checkpoints import Checkpoint
 
-__all__ = ["Conditions", "checkpoint_surface", "plan_path", "rising_surface", "settle_range"]
+__all__ = ["Conditions", "checkpoint_surface", "plan_path", "rising_surface", "settle_range", "with_faithfulness"]
+
+When = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ def checkpoint_surface(
 ) -> Surface:
     """The loss of ``checkpoint`` on ``data`` over a random plane, loaded from ``path`` or computed and stored there.
 
-    The path is printed. ``options`` are passed to `evaluate`.
+    What the plane leaves out is stored with it, see `with_faithfulness`. The path is printed. ``options`` are passed to
+    `evaluate`.
     """
     plane, evaluation = conditions.plane, conditions.evaluation
     target = evaluation.objective_of(checkpoint.model, data)
@@ -42,13 +47,29 @@ def checkpoint_surface(
     remarks = {"checkpoint_file": str(checkpoint.path), "inputs": input_scaling(data), **conditions.remarks}
     if planned := notes.get("budget"):
         options["budget"] = planned["seconds"]
+    slice_ = random_plane(checkpoint.model, **plane.directions)
     surface = load_or_evaluate(
-        path, target, random_plane(checkpoint.model, **plane.directions), force=evaluation.force, notes=notes,
-        remarks=remarks, **evaluation.ways, **plane.grid, **options,
+        path, target, slice_, force=evaluation.force, notes=notes, remarks=remarks, **evaluation.ways, **plane.grid,
+        **options,
     )  # fmt: skip
+    surface = with_faithfulness(path, surface, target, slice_, plane.faithfulness, seed=plane.seed)
     if ranks.is_first_rank():  # the metadata of the surface contain the plan
         plan_path(path).unlink(missing_ok=True)
     wrote(path)
+    return surface
+
+
+def with_faithfulness(
+    path: Path, surface: Surface, target: Objective, slice_: Slice, when: When, *, seed: int, **options: Any
+) -> Surface:
+    """``surface``, stored at ``path``, with what its slice leaves out, unless that is too costly, see `judged`.
+
+    If the loss has no second derivatives, the reason is printed. ``options`` are passed to `faithfulness`.
+    """
+    samples = {"auto": affordable_samples(surface), "always": MOST_SAMPLES, "never": None}[when]
+    if samples is not None:
+        with optional("comparison of the curvature in the plane with that in all directions"):
+            return judged(path, surface, target, slice_, samples=samples, seed=seed, **options)
     return surface
 
 

@@ -134,6 +134,9 @@ class PlaneChoice(ChosenParameters):
     """Rise of the mean loss for --range auto, in units of the loss."""
     zoom: float = 1.0
     """Factor of both ranges: 0.01 magnifies a hundred times."""
+    faithfulness: Literal["auto", "always", "never"] = "auto"
+    """Compare the curvature in the plane with that in all directions, on up to 500 random samples.
+    auto does so where it takes a small part of the time of the surface."""
 
     def check(self) -> None:
         """Raise InputError if a value is out of range; the message says what to change."""

@@ -1,31 +1,31 @@
 """The faithfulness of a plane: its curvature and gradient compared with those of the whole parameter space."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import nn
 
 from landscape.checks import check_count, check_seed
-from landscape.curvature.eigenpairs import top_eigenpairs
+from landscape.curvature.ends import spectrum_ends
 from landscape.curvature.hutchinson import rademacher
 from landscape.curvature.products import Product, hessian_product
+from landscape.curvature.subject import Multiplications, counted
 from landscape.errors import InputError
-from landscape.objective.gradients import MeanLoss
 from landscape.objective.objectives import Objective, check_objective
+from landscape.objective.settling import whole_slice
 from landscape.points import Point, as_float64, as_point, check_match
 from landscape.results import Faithfulness
 from landscape.results.faithfulness import Verdict
 from landscape.runtime import own_torch_state
-from landscape.runtime.progress import progress_bar
 from landscape.slices.planes import Slice, check_slice
 
 __all__ = ["faithfulness"]
 
-KRYLOV_VECTORS = 20  # number of vectors of parameters, in float64, that the computation of eigenpairs keeps in memory
+ROUNDINGS = 64  # machine epsilons by which rounding may change an eigenvalue, relative to the largest one
 SIGNIFICANT = 2.0  # standard errors by which a number must differ from zero to count as significant
 ROUNDING = 0.25  # power of the machine epsilon that balances truncation and rounding of a second difference
 
@@ -56,11 +56,12 @@ def faithfulness(
     Traces are estimated from random probes z: tr H = E z^T H z and tr H^2 = E |H z|^2.
 
     The verdict is "no critical point" if the best step along g lowers the loss by more than two standard errors.
-    Otherwise theta is a saddle if the smallest eigenvalue is negative by more than its residual and two standard
-    errors; it is a "hidden saddle" if the plane itself has no significant negative curvature. In all other cases theta
-    is a "minimum", within the noise of the samples. Source: Boettcher & Wheeler 2024, "Visualizing high-dimensional
-    loss landscapes with Hessian directions", sections 2 and 3 (random directions show the mean curvature, and saddles
-    look like minima); Hutchinson 1990, "A Stochastic Estimator of the Trace of the Influence Matrix".
+    Otherwise theta is a saddle if the curvature along the eigenvector of the smallest eigenvalue is negative by more
+    than two standard errors; it is a "hidden saddle" if the plane itself has no significant negative curvature. In all
+    other cases theta is a "minimum", within the noise of the samples. Source: Boettcher & Wheeler 2024, "Visualizing
+    high-dimensional loss landscapes with Hessian directions", sections 2 and 3 (random directions show the mean
+    curvature, and saddles look like minima); Hutchinson 1990, "A Stochastic Estimator of the Trace of the Influence
+    Matrix".
 
     Args:
         objective: The losses; its state is not changed.
@@ -68,7 +69,7 @@ def faithfulness(
         step: The point before the last training step, which leads from there to the origin.
         samples: Number of random samples of the objective to use; by default all.
         probes: Number of probes for the traces, at least 2.
-        tol: Largest residual of the outermost eigenvalues.
+        tol: Residual of the outermost eigenvalues to reach, as a share of them, with up to 80 products.
         seed: Seed of the samples, the probes and the start vectors.
         progress: Show progress bars.
 
@@ -88,15 +89,20 @@ def faithfulness(
     check_slice(slice, "faithfulness(objective, plane)")
     check_count("probes", probes, 2)
     check_seed(seed)
+    slice = whole_slice(objective.network, slice)
     check_match(slice.origin, dict(objective.model.named_parameters()), "slice")
+    settings = {"probes": probes, "tol": tol, "seed": seed, "all_samples": objective.size}
+    objective = objective.for_slice(slice)
     if samples is not None:
         check_count("samples", samples, 2)
         objective = objective.subset(samples, seed)
     product = hessian_product(objective, slice.origin)
     try:
-        return _measured(objective, slice, product, step, probes, tol, seed, progress)
+        result = _measured(objective, slice, product, step, probes, tol, seed, progress)
     finally:
         product.release()
+    metadata = {"slice": slice.description, **product.description, **settings}
+    return replace(result, metadata=metadata)
 
 
 def _measured(
@@ -112,48 +118,35 @@ def _measured(
     origin = _vector(slice_.origin, product)
     axes, basis = _bases(slice_, product)
     last_step = None if step is None else origin - _vector(as_point(step), product)
-    with progress_bar(progress, "faithfulness", probes + len(axes) + 1, unit="products") as bar:
-
-        def multiply(vector: np.ndarray) -> np.ndarray:
-            image = product.matvec(vector)
-            bar.update()
-            return image
-
+    sampled = _Sampled(objective, product, origin)
+    with counted(product, "faithfulness", progress) as multiply:
         images = np.stack([multiply(vector) for vector in basis])
-        trace, trace_error, squared = _traces(multiply, product.dimension, probes, seed)
-        loss, gradient = MeanLoss(objective).with_gradient(slice_.origin)
-        slope = _vector(gradient, product)
+        traces, squares = _traces(multiply, product.dimension, probes, seed)
+        slope = product.gradient()
         bend = float(slope @ multiply(slope)) if slope.any() else 0.0
+        outer = _outermost(multiply, sampled, tol, seed)
     restricted = basis @ images.T
     values, vectors = np.linalg.eigh((restricted + restricted.T) / 2)
-    curvatures = [float(c @ restricted @ c) for c in (basis @ axis for axis in axes)]
-    sampled = _Sampled(objective, product, origin)
-    outer = _outermost(product, sampled, tol, seed, progress)
     errors = [sampled.error(coefficients @ basis) for coefficients in vectors.T]
     gain, bends_down = _gain(slope, bend), bool(values[0] < -SIGNIFICANT * _or_zero(errors[0]))
+    share, share_error = _share_of_square(images, squares)
     return Faithfulness(
-        axis_curvatures=tuple(curvatures),
+        axis_curvatures=tuple(float(c @ restricted @ c) for c in (basis @ axis for axis in axes)),
         plane_eigenvalues=tuple(map(float, values)),
         plane_errors=tuple(errors),
-        average_eigenvalue=trace / product.dimension,
-        average_error=trace_error / product.dimension,
-        **vars(outer),
-        hessian_share=float((images**2).sum() / squared) if squared else 0.0,
+        average_eigenvalue=float(traces.mean()) / product.dimension,
+        average_error=_standard_error(traces) / product.dimension,
+        **outer,
+        hessian_share=share,
+        hessian_share_error=share_error,
         gradient_share=_share(slope, basis),
         step_share=None if last_step is None else _share(last_step, basis),
         gradient_norm=float(np.linalg.norm(slope)),
         gain=gain,
-        loss=loss,
+        loss=float(sampled.losses.mean()),
         loss_error=sampled.loss_error,
         dimension=product.dimension,
-        verdict=_verdict(gain, sampled.loss_error, outer, bends_down),
-        metadata={
-            "slice": slice_.description,
-            **product.description,
-            "probes": probes,
-            "tol": tol,
-            "seed": seed,
-        },
+        verdict=_verdict(gain, sampled.loss_error, outer, bends_down, float(torch.finfo(objective.dtype).eps)),
     )
 
 
@@ -177,10 +170,8 @@ def _bases(slice_: Slice, product: Product) -> tuple[list[np.ndarray], np.ndarra
     return units, np.ascontiguousarray(basis.T)
 
 
-def _traces(
-    multiply: Callable[[np.ndarray], np.ndarray], size: int, probes: int, seed: int
-) -> tuple[float, float, float]:
-    """Estimates of tr H, of its standard error, and of tr H^2, from the same random probes."""
+def _traces(multiply: Multiplications, size: int, probes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Unbiased estimates [probes] of tr H and of tr H^2, from the same random probes."""
     generator = np.random.default_rng(seed)
     traces, squares = [], []
     for _ in range(probes):
@@ -188,33 +179,34 @@ def _traces(
         image = multiply(probe)
         traces.append(float(probe @ image))
         squares.append(float(image @ image))
-    return float(np.mean(traces)), float(np.std(traces, ddof=1) / math.sqrt(probes)), float(np.mean(squares))
+    return np.array(traces), np.array(squares)
 
 
-def _outermost(product: Product, sampled: "_Sampled", tol: float, seed: int, progress: bool) -> "_Outermost":
-    """The ends of the spectrum with their errors; all None if the Krylov vectors do not fit into memory."""
-    if KRYLOV_VECTORS * 8 * product.dimension > psutil.virtual_memory().available:
-        return _Outermost(None, None, None, None, None)
-    ends = [
-        top_eigenpairs(product, k=1, which=which, tol=tol, seed=seed, progress=progress)
-        for which in ("largest", "smallest")
-    ]
-    (largest, largest_residual), (smallest, smallest_residual) = (
-        (float(pairs.values[0]), float(pairs.residuals[0])) for pairs in ends
-    )
-    error = sampled.error(ends[1].vectors[0].astype(np.float64))
-    return _Outermost(largest, largest_residual, smallest, smallest_residual, error)
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
-@dataclass(frozen=True)
-class _Outermost:
-    """The ends of the spectrum, with the fields of `Faithfulness`."""
+def _share_of_square(images: np.ndarray, squares: np.ndarray) -> tuple[float, float]:
+    """(|H u_1|^2 + |H u_2|^2) / tr H^2 and its standard error, from the images H u and estimates of tr H^2."""
+    total = float(squares.mean())
+    if not total:
+        return 0.0, 0.0
+    share = float((images**2).sum()) / total
+    return share, share * _standard_error(squares) / total
 
-    largest: float | None
-    largest_residual: float | None
-    smallest: float | None
-    smallest_residual: float | None
-    smallest_error: float | None
+
+def _outermost(multiply: Multiplications, sampled: "_Sampled", tol: float, seed: int) -> dict[str, Any]:
+    """The fields of `Faithfulness` on the ends of the spectrum; all None if their vectors do not fit into memory."""
+    ends = spectrum_ends(multiply, tol=tol, seed=seed)
+    fields: dict[str, Any] = {}
+    for name, end in zip(("largest", "smallest"), ends or (None, None), strict=True):
+        if end is None:
+            fields |= {name: None, f"{name}_residual": None, f"{name}_error": None}
+            continue
+        value, vector, residual = end
+        relative = residual / abs(value) if value else math.inf if residual else 0.0
+        fields |= {name: value, f"{name}_residual": relative, f"{name}_error": sampled.error(vector)}
+    return fields
 
 
 class _Sampled:
@@ -242,7 +234,7 @@ class _Sampled:
     def _standard_error(self, values: np.ndarray) -> float | None:
         if not self.objective.independent or len(values) < 2:
             return None
-        return float(values.std(ddof=1) / math.sqrt(len(values)))
+        return _standard_error(values)
 
 
 def _gain(slope: np.ndarray, bend: float) -> float:
@@ -259,14 +251,17 @@ def _share(vector: np.ndarray, basis: np.ndarray) -> float | None:
     return float(((basis @ vector) ** 2).sum() / square) if square else None
 
 
-def _verdict(gain: float, loss_error: float | None, outer: _Outermost, bends_down: bool) -> Verdict:
+def _verdict(
+    gain: float, loss_error: float | None, outer: Mapping[str, float | None], bends_down: bool, precision: float
+) -> Verdict:
     """The verdict on the origin; ``bends_down`` says whether the plane has significant negative curvature."""
     if gain > SIGNIFICANT * _or_zero(loss_error):
         return "no critical point"
-    if outer.smallest is None or outer.smallest_residual is None:
+    largest, smallest = outer["largest"], outer["smallest"]
+    if smallest is None or largest is None:
         return "saddle" if bends_down else "unknown"
-    noise = outer.smallest_residual * abs(outer.smallest) + SIGNIFICANT * _or_zero(outer.smallest_error)
-    if outer.smallest >= -noise:
+    rounding = ROUNDINGS * precision * max(abs(largest), abs(smallest))
+    if smallest >= -rounding - SIGNIFICANT * _or_zero(outer["smallest_error"]):
         return "minimum"
     return "saddle" if bends_down else "hidden saddle"
 

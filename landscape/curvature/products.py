@@ -1,6 +1,6 @@
 """Products of the Hessian, or of the generalised Gauss-Newton matrix, with vectors; the matrix is never formed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from landscape.curvature.shares import Method, differentiating, shares_of
+from landscape.curvature.shares import Method, Share, differentiating, shares_of
 from landscape.errors import InputError
 from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective, check_objective
@@ -136,6 +136,11 @@ class Product:
             raise InputError(f"the vector has {shape}, but the dimension is {self.dimension}")
         return self._multiply(torch.from_numpy(np.ascontiguousarray(array).reshape(-1))).numpy()
 
+    @own_torch_state()
+    def gradient(self) -> np.ndarray:
+        """The gradient [D] of the mean loss at the point, in float64; statistics are constants as in the products."""
+        return self._mean(lambda share, team: share.gradient(team)).numpy()
+
     def release(self) -> None:
         """Free the graphs of the derivatives; the next product computes them again."""
         for share in self._shares:
@@ -172,12 +177,16 @@ class Product:
 
     def _multiply(self, vector: Tensor) -> Tensor:
         vector = vector.to(self.objective.device, self.objective.dtype)
-        with self.objective.arithmetic(), differentiating(), Team(self.objective) as team:
-            sums = team.map(lambda _, share: share.product(vector, team), self._shares)
+        total = self._mean(lambda share, team: share.product(vector, team))
         self.count += 1
-        total = torch.stack(sums).sum(0) / self.objective.size
         if not total.isfinite().all():
             overflow = "the loss or a derivative overflows here"
             reason = overflow if vector.isfinite().all() else "the vector is not finite"
             raise InputError(f"the {self.kind} product is not finite: {reason}")
-        return total.cpu()
+        return total
+
+    def _mean(self, of_share: Callable[[Share, Team], Tensor]) -> Tensor:
+        """The mean [D] over samples, in float64 on the CPU, of what ``of_share`` sums over the samples of a share."""
+        with self.objective.arithmetic(), differentiating(), Team(self.objective) as team:
+            sums = team.map(lambda _, share: of_share(share, team), self._shares)
+        return (torch.stack(sums).sum(0) / self.objective.size).cpu()

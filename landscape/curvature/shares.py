@@ -53,6 +53,11 @@ class Share:
             direction = self._pieces(vector)
             return self._sum(lambda number, batch: self._batch_product(number, batch)(direction), team)
 
+    def gradient(self, team: Team) -> Tensor:
+        """The sum [D] of the gradients of the samples of this share, in float64."""
+        with torch.enable_grad():  # needed here, because the setting belongs to the thread
+            return self._sum(lambda _, batch: gradient_of(self.objective, batch, self.parameters), team)
+
     def try_out(self, batch: object) -> int:
         """Compute one product with a batch, and return the bytes of its graph without weights and data."""
         inputs = {tensor.untyped_storage().data_ptr() for tensor in (*tensors_of(batch), *self.parameters)}

@@ -68,6 +68,7 @@ def common_title(surfaces: Sequence[Described]) -> str:
             [
                 title,
                 ", ".join(notes),
+                _faithfulness_note(surfaces),
                 _interpolation_note([surface for surface in surfaces if isinstance(surface, Surface)]),
             ],
         )
@@ -79,6 +80,12 @@ def _chosen_note(surfaces: Sequence[Described]) -> list[str]:
     chosen = {tuple(_section(surface, "slice").get("parameters") or ()) for surface in surfaces}
     parameters = chosen.pop() if len(chosen) == 1 else ()
     return [f"only {', '.join(map(str, parameters))} moved"] if parameters else []
+
+
+def _faithfulness_note(surfaces: Sequence[Described]) -> str:
+    """What the plane of a single surface leaves out."""
+    surface = surfaces[0] if len(surfaces) == 1 else None
+    return surface.faithfulness.caption if isinstance(surface, Surface) and surface.faithfulness else ""
 
 
 def _interpolation_note(surfaces: Sequence[Surface]) -> str:

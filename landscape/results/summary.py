@@ -18,8 +18,9 @@ LARGE_RANGE = (
 
 
 def summarize(surface: Surface) -> str:
-    """Numbers, recipe and accuracy of ``surface``, one "key: value" per line."""
-    return "\n".join(f"{key}: {value}" for key, value in surface_facts(surface).items())
+    """Numbers, recipe and accuracy of ``surface``, one "key: value" per line, and what its plane leaves out."""
+    lines = [f"{key}: {value}" for key, value in surface_facts(surface).items()]
+    return "\n".join([*lines, surface.faithfulness.box] if surface.faithfulness else lines)
 
 
 def path_summary(path: Trajectory) -> str:

@@ -10,6 +10,7 @@ from landscape.errors import InputError
 from landscape.presenting import range_text, sample_text, value_text
 from landscape.results import exports
 from landscape.results.archive import Archived
+from landscape.results.faithfulness import Faithfulness
 from landscape.storage.arrays import Array
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ class Surface(Archived):
         """Mask [A, B] of the points whose loss is NaN or infinite."""
         mask: np.ndarray = ~np.isfinite(self.loss)
         return mask
+
+    @property
+    def faithfulness(self) -> Faithfulness | None:
+        """What the slice leaves out, from "faithfulness" in the metadata; None if it was not measured."""
+        return Faithfulness.read(self.metadata.get("faithfulness"))
 
     @property
     def minimum(self) -> tuple[int, ...] | None:
@@ -130,7 +136,7 @@ class Surface(Archived):
         return replace(
             self, loss=loss, standard_error=np.full(loss.shape, np.nan), accuracy=None, per_sample=None, quantities={},
             metadata={
-                **self.metadata,
+                **{key: value for key, value in self.metadata.items() if key != "faithfulness"},  # of the mean loss
                 "data": {**self.metadata.get("data", {}), "size": 1, "sample": int(index)},
                 "nonfinite_points": int((~np.isfinite(loss)).sum()),
             },
