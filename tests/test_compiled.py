@@ -20,6 +20,7 @@ from landscape.evaluation.methods import compiled, graphs
 from landscape.evaluation.methods.compiled import Program
 from landscape.evaluation.methods.direct import Direct
 from landscape.evaluation.methods.fusion import fold_batch_norm
+from landscape.evaluation.methods.prefix import Prefix
 from landscape.evaluation.methods.protocol import Arrangement
 
 compilation = importlib.import_module("landscape.evaluation.compilation")
@@ -116,6 +117,34 @@ def test_one_compilation_serves_all_points_and_threads(fused, monkeypatch):
     monkeypatch.setattr(compiled, "capture", lambda *arguments: calls.append(1) or graphs.capture(*arguments))
     _, surface = evaluated(blocks(), resolution=(7, 5))
     assert len(calls) == surface.metadata["compilation"]["graphs"] == 1
+
+
+@needs_onednn
+@pytest.mark.parametrize("method", [Direct, Prefix])
+def test_what_depends_on_weights_alone_is_computed_once_for_all_threads(method):
+    target = ll.objective(blocks(), images(20), device="cpu")
+    leader = method(target, ll.random_plane(target.model, seed=1).to(torch.float32))
+    twin, (_, batch) = leader.twin(), next(target.batches(20))
+    points = torch.tensor([[0.5, -1.0], [0.0, 0.25], [1.0, 1.0]], dtype=torch.float64)
+    for member in (leader, twin):
+        member.arrange(Arrangement(20, "channels_last", compiler="onednn"))
+    with target.arithmetic(), torch.no_grad():
+        leader.load(batch)
+        leader.prepare(points)
+        with leader.programs.compiling(1):
+            list(leader.run())
+        (program,) = leader.programs.made_by("onednn")
+        calls, original = [], program.constants
+        program.constants = lambda *weights: calls.append(1) or original(*weights)
+        leader.prepare(points)
+        twin.prepare(points, leader=leader)
+        losses = []
+        for member in (leader, twin):
+            member.load(batch)
+            (scores,) = member.run()
+            losses.append(scores.losses.clone())
+    assert len(calls) == len(points)
+    assert torch.equal(*losses)
 
 
 @needs_onednn

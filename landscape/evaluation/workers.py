@@ -169,6 +169,8 @@ class Workers:
         while True:
             share = functools.partial(self._share, block, ledger, nodes, sample, attempt)
             try:
+                if self.team.size > 1:  # with all of torch's threads, of which each member has only its share
+                    self.evaluator.prepare(ledger.coordinates[block], nodes)
                 return self._of_all_ranks(self.team.map(share, self.members), block, ledger)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -211,7 +213,8 @@ class Workers:
         """Sums over every ``team.size``-th batch, from batch ``rank`` on."""
         sums, kept = Sums(), []
         shares = self.objective.network.shares_data
-        member.prepare(ledger.coordinates[block], nodes)
+        if rank or self.team.size == 1:
+            member.prepare(ledger.coordinates[block], nodes, self.evaluator if rank else None)
         for number, turn in enumerate(turns(self.objective, member.arrangement.batch_size)):
             if number % self.team.size != rank or self.team.stopped:
                 continue

@@ -106,7 +106,7 @@ class Affine:
         mean, variance = (self.nodes.interpolate(values)[self.picked] for values in moments)
         return sums.at_other_points(np.stack([mean, variance.clip(0)]))
 
-    def prepare(self, coordinates: Tensor, nodes: ChebyshevNodes | None = None) -> None:
+    def prepare(self, coordinates: Tensor, nodes: ChebyshevNodes | None = None, leader: "Affine | None" = None) -> None:
         """Lay ``coordinates`` [K, axes] out as the smallest grid of rows and columns that holds them."""
         array = coordinates.numpy()
         alphas, rows = np.unique(array[:, 0], return_inverse=True)

@@ -19,6 +19,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflat
 from landscape.evaluation.methods.first_outputs import FirstOutputs
 from landscape.evaluation.methods.fusion import fold_batch_norm, fuse_convolutions
 from landscape.evaluation.methods.graphs import Parts, capture, parted
+from landscape.evaluation.methods.moved import Block
 from landscape.evaluation.methods.protocol import Compiler, NotApplicable
 from landscape.objective.objectives import Objective
 
@@ -91,8 +92,8 @@ class CompiledForward:
     """A replacement of the forward method of a network: the compiled pass where there is one, else the method itself.
 
     The weights are inputs of the pass, so that nothing is compiled again at another point. What depends on them alone
-    is computed once for every point of a block. If oneDNN's outputs are not all finite, the method itself computes them
-    again, because fused operations may change such values.
+    is computed once for every point of a block, for all threads. If oneDNN's outputs are not all finite, the method
+    itself computes them again, because fused operations may change such values.
 
     Raises:
         NotApplicable: the passes have side effects, or the network as a whole is the first layer that moves.
@@ -106,19 +107,20 @@ class CompiledForward:
         if self.first is not None and self.first.layer is self.model:
             raise NotApplicable("the network is the layer that moves first")
         self.method: Callable[..., Any] = self.model.forward
-        self._constants: list[dict[Program, list[Tensor]]] = []
-        self._of: tuple[Tensor, int] | None = None  # the points that they belong to, and their version
         self._here: dict[Program, list[Tensor]] = {}
 
     @property
     def replacements(self) -> dict[nn.Module, Callable[..., Any]]:
         return {self.model: self}
 
-    def go_to(self, stack: Tensor, index: int) -> None:
-        """Let the next passes be those at the point ``index`` of ``stack``; the network must have moved there."""
-        if self._of is None or self._of[0] is not stack or self._of[1] != stack._version:
-            self._of, self._constants = (stack, stack._version), [{} for _ in stack]
-        self._here = self._constants[index]
+    def go_to(self, block: Block, index: int) -> None:
+        """Let the next passes be those at the point ``index`` of ``block``; the network must have moved there."""
+        self._here = block.constants[index]
+
+    def prepare(self) -> None:
+        """Compute what depends on the weights alone at this point, for the passes that are compiled already."""
+        for program in self.programs.made_by(self.compiler):
+            self._constants_of(program)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         given, structure = tree_flatten((arguments, keywords))
@@ -133,14 +135,18 @@ class CompiledForward:
             program = self.programs.compiled[key] = self._compile(rest, inputs, self.programs.threads)
         if program is not None:
             with self._without_autocast():
-                if program not in self._here:
-                    self._here[program] = program.constants(*self._weights())
-                outputs = program(self._here[program], inputs)
+                outputs = program(self._constants_of(program), inputs)
             if self.compiler == "inductor" or all(map(_is_finite, tree_leaves(outputs))):
                 if self.first is not None:
                     self.first.take()
                 return outputs
         return self.method(*arguments, **keywords)
+
+    def _constants_of(self, program: Program) -> list[Tensor]:
+        if program not in self._here:
+            with self._without_autocast():
+                self._here[program] = program.constants(*self._weights())
+        return self._here[program]
 
     def _weights(self) -> list[Tensor]:
         return [value.detach() for value in (*self.model.parameters(), *self.model.buffers())]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from landscape.evaluation.methods.chebyshev import ChebyshevNodes
 from landscape.evaluation.methods.compiled import Programs
-from landscape.evaluation.methods.moved import MovedParameters
+from landscape.evaluation.methods.moved import Block, MovedParameters
 from landscape.evaluation.methods.passes import passes_of
 from landscape.evaluation.methods.protocol import Arrangement, Choices, NotApplicable, Order, Scores, faster_way
 from landscape.evaluation.statistics import Sums
@@ -36,7 +36,7 @@ class Direct:
         names = self._settle(next(objective.batches(2))[1])
         self.moved = moved or MovedParameters(objective, slice_, names)
         self.coordinates: list[list[float]] = []
-        self.stack = torch.empty(0)  # [K, P], the moved parameters at the prepared points
+        self.block = Block(torch.empty(0))
         self.batch: Any = None
         self.arrange(Arrangement(objective.batch_size))
 
@@ -72,19 +72,23 @@ class Direct:
     def node_sets(self, coordinates: Tensor) -> Iterator[ChebyshevNodes]:
         return iter(())
 
-    def prepare(self, coordinates: Tensor, nodes: ChebyshevNodes | None = None) -> None:
+    def prepare(self, coordinates: Tensor, nodes: ChebyshevNodes | None = None, leader: "Direct | None" = None) -> None:
         weights = self.slice.weights(coordinates)
         self.coordinates = weights.tolist()
-        self.stack = self.moved.at(weights)
+        if leader:
+            self.block = leader.block
+            return
+        self.block = Block(self.moved.at(weights))
         if self.objective.renews:
-            self.moved.put(self.stack[0])
+            self.moved.put(self.block.stack[0])
             self.objective.renew_statistics(self.coordinates[0])
+        self.passes.prepare(self.block)
 
     def load(self, batch: Any) -> None:
         self.batch = map_tensors(_channels_last, batch) if self.arrangement.order == "channels_last" else batch
 
     def run(self) -> Iterator[Scores]:
-        yield self.passes.scores(self.stack, self.batch)
+        yield self.passes.scores(self.block, self.batch)
 
     def at_points(self, sums: Sums) -> Sums | None:
         return sums

@@ -44,7 +44,9 @@ class InPlace:
     def node_sets(self, coordinates: Tensor) -> Iterator[ChebyshevNodes]:
         return iter(())
 
-    def prepare(self, coordinates: Tensor, nodes: ChebyshevNodes | None = None) -> None:
+    def prepare(
+        self, coordinates: Tensor, nodes: ChebyshevNodes | None = None, leader: "InPlace | None" = None
+    ) -> None:
         (position,) = coordinates.tolist()
         self.objective.network.move_along(self.slice, position)
         self.objective.renew_statistics(self.slice.weights_at(*position))

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,10 +13,21 @@ from landscape.objective.objectives import Objective
 from landscape.points import Point
 from landscape.slices.planes import Slice
 
-__all__ = ["MovedParameters"]
+__all__ = ["Block", "MovedParameters"]
 
 STACK_BYTES = 64 * 2**20  # weights of the points of one block, side by side
 MOST_POINTS = 4096  # of one block
+
+
+@dataclass(eq=False)
+class Block:
+    """The moved parameters at the points of a block, which all threads read."""
+
+    stack: Tensor  # [K, P]
+    constants: list[dict[Any, list[Tensor]]] = field(init=False)  # at each point, by compiled pass
+
+    def __post_init__(self) -> None:
+        self.constants = [{} for _ in self.stack]
 
 
 class MovedParameters:

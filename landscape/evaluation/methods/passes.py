@@ -13,7 +13,7 @@ from landscape.evaluation.methods.chain import Chain
 from landscape.evaluation.methods.compiled import CompiledForward, Programs
 from landscape.evaluation.methods.first_layer import FirstLayer
 from landscape.evaluation.methods.first_outputs import FirstOutputs
-from landscape.evaluation.methods.moved import MovedParameters
+from landscape.evaluation.methods.moved import Block, MovedParameters
 from landscape.evaluation.methods.pooling import fast_pools
 from landscape.evaluation.methods.protocol import Arrangement, Scores, stacked
 from landscape.objective.forwards import replaced_forwards
@@ -27,8 +27,11 @@ SCORED_VALUES = 2**18  # outputs whose losses are computed in one call
 class Passes(Protocol):
     """A way to run the forward passes of one batch at all points of a block."""
 
-    def scores(self, stack: Tensor, batch: Any) -> Scores:
-        """The scores of ``batch`` at the parameters ``stack`` [K, P]."""
+    def prepare(self, block: Block) -> None:
+        """Compute what all batches share at the points of ``block``; threads with the same block need not."""
+
+    def scores(self, block: Block, batch: Any) -> Scores:
+        """The scores of ``batch`` at the K points of ``block``."""
 
 
 def passes_of(
@@ -79,32 +82,40 @@ class OneByOne(_Way):
 
     compiled: CompiledForward | None
 
-    def scores(self, stack: Tensor, batch: Any) -> Scores:
+    def prepare(self, block: Block) -> None:
+        if self.compiled:
+            for index, values in enumerate(block.stack):
+                self.moved.put(values)
+                self.compiled.go_to(block, index)
+                self.compiled.prepare()
+
+    def scores(self, block: Block, batch: Any) -> Scores:
         if not self.objective.scores_outputs:
-            return stacked([self.objective.measure(batch) for _ in self._visit(stack)])
+            return stacked([self.objective.measure(batch) for _ in self._visit(block)])
         inputs, targets = batch
         scored: list[Scores] = []
+        points = len(block.stack)
         held: Tensor | None = None
         self.scorer.load(targets)
-        for index in self._visit(stack):
+        for index in self._visit(block):
             outputs = self.scorer.in_order(self.objective.forward(self.objective.model, inputs))
             if held is None:
-                group = max(1, min(len(stack), SCORED_VALUES // outputs.numel()))
+                group = max(1, min(points, SCORED_VALUES // outputs.numel()))
                 held = outputs.new_empty(group, *outputs.shape)
             held[index % group] = outputs  # a copy: the next point may use the memory of these again
-            if index % group == group - 1 or index == len(stack) - 1:
+            if index % group == group - 1 or index == points - 1:
                 scored.append(self.scorer(held[: index % group + 1]))
         return Scores(torch.cat([part.losses for part in scored]), _joined([part.hits for part in scored]))
 
-    def _visit(self, stack: Tensor) -> Iterator[int]:
+    def _visit(self, block: Block) -> Iterator[int]:
         """Put the network at point after point; yields the index of the point."""
         with replaced_forwards(self.replacements):
-            for index, values in enumerate(stack):
+            for index, values in enumerate(block.stack):
                 self.moved.put(values)
                 if self.first:
                     self.first.give(index)
                 if self.compiled:
-                    self.compiled.go_to(stack, index)
+                    self.compiled.go_to(block, index)
                 yield index
 
 
@@ -116,8 +127,12 @@ class Together(_Way):
     chain: Chain | None
     _losses: Tensor | None = field(default=None, init=False)
 
-    def scores(self, stack: Tensor, batch: Any) -> Scores:
+    def prepare(self, block: Block) -> None:
+        pass
+
+    def scores(self, block: Block, batch: Any) -> Scores:
         inputs, targets = batch
+        stack = block.stack
         self.scorer.load(targets)
         forward = self.chain.run if self.chain else vmap(self._forward_with(inputs))
         losses: Tensor | None = None

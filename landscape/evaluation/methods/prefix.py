@@ -61,8 +61,8 @@ class Prefix(Direct):
             return super().choices(coordinates, plain)
         return Choices(self.orders, self.width, together=True, chain_width=self.chain.width)
 
-    def prepare(self, coordinates: Tensor, nodes: ChebyshevNodes | None = None) -> None:
-        super().prepare(coordinates)
+    def prepare(self, coordinates: Tensor, nodes: ChebyshevNodes | None = None, leader: Direct | None = None) -> None:
+        super().prepare(coordinates, nodes, leader)
         self.outputs.prepare(self.slice.weights(coordinates))
 
     def load(self, batch: Any) -> None:

@@ -168,8 +168,13 @@ class Evaluator(Protocol):
         Each of them goes to `prepare` of all members of a team, and its sums to `at_points`.
         """
 
-    def prepare(self, coordinates: Tensor, nodes: ChebyshevNodes | None = None) -> None:
-        """Get ready for the points ``coordinates`` [K, axes] (float64), or for ``nodes`` over them."""
+    def prepare(
+        self: Self, coordinates: Tensor, nodes: ChebyshevNodes | None = None, leader: Self | None = None
+    ) -> None:
+        """Get ready for the points ``coordinates`` [K, axes] (float64), or for ``nodes`` over them.
+
+        A twin gets ready with the weights of its ``leader``, which is ready for the same points.
+        """
 
     def load(self, batch: Any) -> None:
         """Take the next batch, and compute what all points share."""
