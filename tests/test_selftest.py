@@ -16,6 +16,7 @@ from landscape.selftest import TOOLKIT, selftest
 from landscape.selftest.checks import CHECKS
 from landscape.selftest.run import _outcome
 from landscape.selftest.subject import Place
+from landscape.slices.curves import Curve
 
 PLACE = Place(torch.device("cpu"), torch.float64)
 BY_NAME = {check.name: check for check in CHECKS}
@@ -51,6 +52,41 @@ def mean_over_batches(objective, slice_, **options):
 def by_batch(objective, slice_, **options):
     surface = ll.evaluate(objective, slice_, **options)
     return dataclasses.replace(surface, loss=surface.loss * (1 + 1e-6 * objective.batch_size))
+
+
+def by_threads(objective, slice_, **options):
+    surface = ll.evaluate(objective, slice_, **options)
+    return dataclasses.replace(surface, loss=surface.loss * (1 + 1e-6 * torch.get_num_threads()))
+
+
+def moves_all(model, *, parameters=None, **options):
+    return ll.random_plane(model, **options)
+
+
+def whole_matrix(objective, point, *, parameters=("*",), **options):
+    return ll.hessian_product(objective, point, **options)
+
+
+def left_moved(objective, slice_, **options):
+    surface = ll.evaluate(objective, slice_, **options)
+    with torch.no_grad():
+        next(objective.model.parameters()).mul_(1 + 1e-7)
+    return surface
+
+
+def left_moved_by_an_error(objective, slice_, **options):
+    try:
+        return ll.evaluate(objective, slice_, **options)
+    except Exception:
+        with torch.no_grad():
+            next(objective.model.parameters()).view(-1)[0].add_(1e-6)
+        raise
+
+
+def without_bend(points, recipe):
+    a, _, c = points
+    middle = {name: (a[name] + c[name]) / 2 for name in a}
+    return Curve.through((a, middle, c), recipe)
 
 
 def by_resume(objective, slice_, *, resume=None, **options):
@@ -197,6 +233,10 @@ DEFECTS = [
     ("directions are the same everywhere", random_plane(distribution="uniform")),
     ("quadratic surfaces", {"evaluate": axes_swapped}),
     ("quadratic surfaces", {"evaluate": mean_over_batches}),
+    ("chosen parameters", {"random_plane": moves_all}),
+    ("chosen parameters", {"hessian_product": whole_matrix}),
+    ("chosen parameters", {"evaluate": axes_swapped}),
+    ("quadratic surfaces", {"curve": without_bend}),
     ("ranges of the axes", changed(alphas=lambda s: s.alphas - s.alphas[0])),
     ("sharpness of quadratics", {"sharpness": value_times(ll.sharpness, 1.05)}),
     ("sharpness of quadratics", {"sharpness": value_times(ll.sharpness, 0.5)}),
@@ -207,10 +247,13 @@ DEFECTS = [
     ("linear classifiers", changed(loss=lambda s: s.loss + 1e-6)),
     ("linear classifiers", {"evaluate": axes_swapped}),
     ("what must not change a surface", {"evaluate": by_batch}),
+    ("what must not change a surface", {"evaluate": by_threads}),
     ("what must not change a surface", {"evaluate": by_resume}),
     ("what a surface must not change", {"objective": leaves_eval_mode}),
     ("what a surface must not change", {"random_plane": spoils_buffers}),
     ("what a surface must not change", {"evaluate": takes_random_numbers}),
+    ("evaluation in place", {"evaluate": left_moved}),
+    ("evaluation in place", {"evaluate": left_moved_by_an_error}),
     ("gaps", changed(loss=lambda s: np.where(np.isnan(s.loss), np.nanmax(s.loss), s.loss))),
     ("gaps", changed(loss=lambda s: np.where(np.isnan(s.loss), 1000.0, s.loss))),
     ("weighted and coupled losses", {"objective": without_weights}),

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Quadratic", "batch_norm_network", "classification", "relu_network", "scaled_quadratic"]
+__all__ = ["Quadratic", "Two", "batch_norm_network", "classification", "relu_network", "scaled_quadratic"]
 
 
 class Quadratic(nn.Module):
@@ -27,6 +27,18 @@ class Quadratic(nn.Module):
     def value(self) -> Tensor:
         """(w - c)^T H (w - c) / 2."""
         away = self.weight.flatten() - self.minimum
+        return away @ self.hessian @ away / 2
+
+
+class Two(Quadratic):
+    """The same function of two parameters [rows, columns]: the first and the second half of w."""
+
+    def __init__(self, hessian: np.ndarray, rows: int):
+        super().__init__(hessian, rows)
+        self.weight, self.other = map(nn.Parameter, self.weight.detach().clone().flatten().reshape(2, rows, -1))
+
+    def value(self) -> Tensor:
+        away = torch.cat([self.weight.flatten(), self.other.flatten()]) - self.minimum
         return away @ self.hessian @ away / 2
 
 

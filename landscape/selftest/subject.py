@@ -7,13 +7,21 @@ from typing import Any
 import torch
 
 from landscape.connectivity import align, barrier
-from landscape.curvature import ggn_product, hessian_product, spectral_density, top_eigenpairs, trace
+from landscape.curvature import (
+    eigenvector_plane,
+    ggn_product,
+    hessian_product,
+    spectral_density,
+    top_eigenpairs,
+    trace,
+)
 from landscape.evaluation import evaluate
 from landscape.objective.objectives import objective
 from landscape.sharpness import sharpness
+from landscape.slices.curves import Curve
 from landscape.slices.interpolations import interpolation_line, three_point_plane
-from landscape.slices.random_slices import random_plane
-from landscape.trajectories import project
+from landscape.slices.random_slices import random_line, random_plane
+from landscape.trajectories import pca_plane, project
 
 __all__ = ["TOOLKIT", "Place", "Toolkit"]
 
@@ -24,9 +32,13 @@ class Toolkit:
 
     objective: Callable[..., Any] = objective
     evaluate: Callable[..., Any] = evaluate
+    random_line: Callable[..., Any] = random_line
     random_plane: Callable[..., Any] = random_plane
     interpolation_line: Callable[..., Any] = interpolation_line
     three_point_plane: Callable[..., Any] = three_point_plane
+    curve: Callable[..., Any] = Curve.through
+    pca_plane: Callable[..., Any] = pca_plane
+    eigenvector_plane: Callable[..., Any] = eigenvector_plane
     hessian_product: Callable[..., Any] = hessian_product
     ggn_product: Callable[..., Any] = ggn_product
     top_eigenpairs: Callable[..., Any] = top_eigenpairs

@@ -40,10 +40,14 @@ def recorded_draws(toolkit: Toolkit, place: Place) -> Iterator[Comparison]:
     drawn = toolkit.random_plane(model, seed=42, normalize=None).directions[0]["weight"].flatten()[:5]
     # Processors differ in the last bit of the logarithm and the cosine behind a Gaussian number.
     yield compared("first draws of seed 42", drawn, RECORDED, 1e-6)
+    here, cpu = (relu_network(1).to(device, torch.float32) for device in (place.device, "cpu"))
+    planes = [toolkit.random_plane(model, seed=3, normalize=None) for model in (here, cpu)]
+    for name, value in planes[0].directions[1].items():
+        yield compared(f"{name} drawn here and on the CPU", value, planes[1].directions[1][name], 0.0)
 
 
 CHECKS = (
     Check("filter norms", "|d_f| = |theta_f| for every filter, biases zero (Li et al. 2018)", filter_norms),
     Check("orthogonal directions", "zero cosine within every filter", orthogonality),
-    Check("directions are the same everywhere", "recorded numbers", recorded_draws),
+    Check("directions are the same everywhere", "recorded numbers, and the same bits as on the CPU", recorded_draws),
 )

@@ -1,5 +1,6 @@
 """Surfaces of networks beside plain forward passes, and what must not change them, or be changed by them."""
 
+import copy
 import itertools
 import tempfile
 from collections.abc import Iterator
@@ -80,6 +81,14 @@ def nothing_changes_it(toolkit: Toolkit, place: Place) -> Iterator[Comparison]:
     for size in (4, 7):
         surface = toolkit.evaluate(of_batches(size), plane, method="direct", **GRID)
         yield compared(f"batches of {size} samples", surface.loss, reference, place.tolerance(1e-12))
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            surface = toolkit.evaluate(of_batches(7), plane, method="direct", **GRID)
+            yield compared(f"workers on {count} cores", surface.loss, reference, place.tolerance(1e-12))
+    finally:
+        torch.set_num_threads(threads)
     surface = toolkit.evaluate(of_batches(23), plane, method="prefix", **GRID)
     yield compared("constant and affine parts computed once", surface.loss, reference, place.tolerance(1e-9))
     with tempfile.TemporaryDirectory() as folder:
@@ -99,6 +108,42 @@ def it_changes_nothing(toolkit: Toolkit, place: Place) -> Iterator[Comparison]:
     yield compared("mode", model.training, True, 0.0)
     yield compared("global random state", torch.get_rng_state(), random_state, 0.0)
     yield compared("gradients required", [p.requires_grad for p in model.parameters()], [True] * 6, 0.0)
+
+
+def in_place(toolkit: Toolkit, place: Place) -> Iterator[Comparison]:
+    """The caller's own network, also after an error in the middle of an evaluation."""
+    model, data = relu_network(4).to(place.device, torch.float32), classification(23)
+    data = data[0].float(), data[1]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    plane, calls = toolkit.random_plane(model, seed=2), 0
+
+    def failing(network: nn.Module, batch: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if stop and calls > stop:
+            raise Interrupted
+        losses: Tensor = F.cross_entropy(network(batch[0]), batch[1], reduction="none")
+        return losses
+
+    stop = 0
+    objective = toolkit.objective(model, data, loss=failing, copy=False, dtype=None, batch_size=7)
+    surface = toolkit.evaluate(objective, plane, **GRID)
+    exact_losses = plain_losses(copy.deepcopy(model), plane, surface, (data[0].double(), data[1])).mean(-1)
+    yield compared("surface", surface.loss, exact_losses, 1e-5)
+    yield from (compared(f"{name} afterwards", value, before[name], 0.0) for name, value in model.state_dict().items())
+    stop = calls + 15  # of more than 24 calls, for as many points
+    interrupted = False
+    try:
+        toolkit.evaluate(objective, plane, **GRID)
+    except Interrupted:
+        interrupted = True
+    yield compared("the evaluation was interrupted", interrupted, True, 0.0)
+    for name, value in model.state_dict().items():
+        yield compared(f"{name} after an error", value, before[name], 0.0)
+
+
+class Interrupted(Exception):
+    """Raised by a loss in the middle of an evaluation."""
 
 
 def gaps(toolkit: Toolkit, place: Place) -> Iterator[Comparison]:
@@ -151,8 +196,9 @@ def weights_and_whole_batches(toolkit: Toolkit, place: Place) -> Iterator[Compar
 CHECKS = (
     Check("surfaces of networks", "plain forward passes in float64", forward_passes),
     Check("linear classifiers", "plain forward passes in float64", logit_trick),
-    Check("what must not change a surface", "batch size, method, resumption", nothing_changes_it),
+    Check("what must not change a surface", "batch size, workers, method, resumption", nothing_changes_it),
     Check("what a surface must not change", "the model, its mode, the global random state", it_changes_nothing),
+    Check("evaluation in place", "the same bits, also after an error", in_place),
     Check("gaps", "plain forward passes; NaN is never replaced", gaps),
     Check("weighted and coupled losses", "all samples at once", weights_and_whole_batches),
 )
