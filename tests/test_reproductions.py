@@ -40,6 +40,12 @@ def test_the_quick_look_of_a_script_runs(script, small_data, here, capsys, offli
         assert f"Wrote {figure}" in printed and figure.stat().st_size > 5_000
 
 
+def test_every_script_has_a_committed_result_of_its_defaults():
+    assert [record["script"] for record in RECORDS] == [script.stem for script in SCRIPTS]
+    for record in RECORDS:
+        assert record["rows"] and record["cpu_minutes"] <= 20  # ten minutes on two cores
+
+
 @pytest.mark.parametrize(
     ("page", "make"),
     [(ROOT / "docs" / "reproductions.md", table.rows_table), (table.FOLDER / "README.md", table.scripts_table)],

@@ -2,8 +2,8 @@
 
     python examples/reproductions/table.py                # writes the tables of both pages again, from results/*.json
 
-Every script ends with `record`. The tables are in docs/reproductions.md and in the README.md of this folder, between
-two comments; everything else of these pages is written by hand.
+Every script begins with `begin` and ends with `record`. The tables are in docs/reproductions.md and in the
+README.md of this folder, between two comments; everything else of these pages is written by hand.
 """
 
 import json
@@ -19,9 +19,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import landscape_lib as ll
 
-__all__ = ["Row", "main", "record", "records", "rows_table", "scripts_table"]
+__all__ = ["Row", "begin", "main", "record", "records", "rows_table", "scripts_table"]
 
 FOLDER = Path(__file__).resolve().parent
+RESULTS = FOLDER / "results"
 ROOT = FOLDER.parents[1]
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 
@@ -38,6 +39,26 @@ class Row:
     criterion: str  # what counts as agreement, such as "within 10 %"
 
 
+def begin(settings: dict[str, Any]) -> None:
+    """Make the folder ``out``, and check the other options of a script before its work.
+
+    Raises:
+        InputError: a count is below 1, a seed or a number is negative, or a list is empty.
+    """
+    for name, value in settings.items():
+        values = value if isinstance(value, tuple) else (value,)
+        if not values:
+            raise ll.InputError(f"{name} is empty; give at least one value")
+        for one in values:
+            if name.startswith("seed"):
+                ll.cli.check_seed(one, name)
+            elif isinstance(one, int):
+                ll.cli.check_count(name, one)
+            elif isinstance(one, float):
+                ll.cli.check_number(name, one, least=0)
+    ll.cli.make_folder(settings["out"])
+
+
 def record(
     script: str | Path, rows: list[Row], out: Path, *, paper: str, claim: str, settings: dict[str, Any], **numbers: Any
 ) -> Path:
@@ -46,10 +67,10 @@ def record(
     Args:
         script: Path of the script, ``__file__``.
         rows: What is compared.
-        out: Folder, made if it is missing.
+        out: Folder of the file, made if it is missing.
         paper: Authors, year and title.
         claim: What the paper says, in a sentence.
-        settings: The options of the script.
+        settings: The options of the script; paths are left out.
         **numbers: What was measured, in JSON types, so that the figure can be drawn again.
     """
     name = Path(script).stem
@@ -60,7 +81,7 @@ def record(
         "paper": paper,
         "claim": claim,
         "rows": [asdict(row) for row in rows],
-        "settings": {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()},
+        "settings": {name: value for name, value in settings.items() if not isinstance(value, Path)},
         "cpu_minutes": round(time.process_time() / 60, 2),
         "versions": {"toolkit": ll.__version__, "torch": torch.__version__},
         **numbers,
@@ -68,19 +89,21 @@ def record(
     return ll.cli.write_json(ll.cli.make_folder(out) / f"{name}.json", content)
 
 
-def records(folder: Path = FOLDER / "results") -> list[dict[str, Any]]:
+def records(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """The records in ``folder``, by name."""
     return [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
 
 
 def rows_table(records: list[dict[str, Any]]) -> str:
-    """A section of Markdown for each record: claim, rows, paper."""
+    """A section of Markdown for each record: claim, paper, rows, and the figure if there is one."""
     parts = []
     for one in records:
         rows = [Row(**row) for row in one["rows"]]
         lines = ["| quantity | published | here | agrees | source |", "| --- | --- | --- | --- | --- |"]
         lines += [f"| {r.quantity} | {r.published} | {r.here} | {_verdict(r)} | {r.source} |" for r in rows]
         parts += [f"**{one['claim']}.** {one['paper']}. `{one['script']}.py`", "\n".join(lines)]
+        if (figure := RESULTS / f"{one['script']}.png").is_file():
+            parts.append(f"![{one['claim']}](../{figure.relative_to(ROOT).as_posix()})")
     return "\n\n".join(parts)
 
 
