@@ -128,8 +128,9 @@ def check_options(
     """Refuse what cannot be used before anything is loaded or evaluated."""
     cli.check_all(plane, evaluation, panels)
     if not checkpoints or (names and len(names) != len(checkpoints)):
-        counts = f"{len(checkpoints)} checkpoints and {len(names)} names"
+        counts = f"{cli.plural(len(checkpoints), 'checkpoint')} and {cli.plural(len(names), 'name')}"
         raise ll.InputError(f"{counts}: give one checkpoint or more, one name each")
+    cli.check_stored(*checkpoints)
     cli.check_distinct("names", names)
     cli.check_budget(budget, evaluation)
     cli.check_count("subset", subset)

@@ -114,7 +114,7 @@ def title(record: dict[str, Any]) -> str:
     if "true_class" not in record:
         return f"sample {record['index']}\n{loss}"
     verdict = f"predicted {record['predicted_class']} {record['probability']:.0%}"
-    return f"{record['index']}: {record['true_class']}\n{verdict}\n{loss}"
+    return f"sample {record['index']}, class {record['true_class']}\n{verdict}\n{loss}"
 
 
 def one_line(record: dict[str, Any]) -> str:

@@ -110,7 +110,8 @@ def main(
     if drawing.smoothing > plane.resolution:
         raise ll.InputError(f"smoothing is {drawing.smoothing} grid steps; the planes have {plane.resolution}")
     source.check(training, DEFAULTS, network)
-    settings = cli.describe(training, network, source, plane, drawing, loss=loss, subset=subset, device=device)
+    runs = source.settings(training, network)
+    settings = cli.describe(plane, drawing, **runs, loss=loss, subset=subset, device=device)
     print(f"Settings: {settings}")
     recorded = cli.record_paths(
         cli.make_folder(out), source, training, network, chosen=plane, device=device, force=force

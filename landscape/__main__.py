@@ -2,12 +2,14 @@
 
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from landscape import __version__
+from landscape.cli.console import sturdy_streams
 from landscape.runtime.devices import has_bf16, select_device
 
 __all__ = ["main"]
@@ -49,4 +51,11 @@ def _data() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with sturdy_streams():
+        if sys.argv[1:] in (["-h"], ["--help"]):
+            print(__doc__)
+        elif sys.argv[1:]:
+            print(f"Error: python -m landscape takes no arguments, not {' '.join(sys.argv[1:])}", file=sys.stderr)
+            sys.exit(2)
+        else:
+            main()

@@ -16,7 +16,7 @@ from landscape.escaping import html_text, one_line
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Pictured", "Presented", "range_text", "sample_text", "text_table", "value_text"]
+__all__ = ["Pictured", "Presented", "plural", "range_text", "sample_text", "text_table", "value_text"]
 
 LINE = 180  # characters of the line, at most
 PART = 80  # characters of one fact, at most
@@ -89,6 +89,16 @@ def sample_text(metadata: Mapping[str, object]) -> str:
     name = " ".join(str(data[key]) for key in ("name", "split") if data.get(key))
     size = f"{data['size']:,} samples" if isinstance(data.get("size"), int) else ""
     return ", ".join(filter(None, [name, size]))
+
+
+def plural(count: int, noun: str) -> str:
+    """``count`` and ``noun``, with an s unless there is one.
+
+    Example:
+        >>> plural(1, "name"), plural(0, "name"), plural(2_000, "name")
+        ('1 name', '0 names', '2,000 names')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:

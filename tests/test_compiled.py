@@ -313,7 +313,7 @@ def test_a_failure_on_the_way_ends_compiled_passes(fused, monkeypatch):
 
 
 def test_an_unknown_policy_is_refused():
-    with pytest.raises(ll.InputError, match="compile is 'maybe'; use one of 'auto', 'always', 'never'"):
+    with pytest.raises(ll.InputError, match="unknown value of compile 'maybe'; use one of auto, always, never"):
         evaluated(make("cnn"), compile="maybe")
 
 

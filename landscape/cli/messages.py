@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from landscape.errors import InputError
+from landscape.storage.caching import was_reused
 
 __all__ = ["advised", "describe", "note_unused", "optional", "refuse_unused", "wrote"]
 
 
 def wrote(path: Path) -> None:
-    """Print that the file at ``path`` was written, or existed already."""
-    print(f"Wrote {path}", flush=True)
+    """Print that the file at ``path`` was written, or that it held the same result already and was kept."""
+    print(f"{'Kept' if was_reused(path) else 'Wrote'} {path}", flush=True)
 
 
 @contextlib.contextmanager

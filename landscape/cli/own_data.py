@@ -18,6 +18,7 @@ from landscape.objective.collecting import collect
 from landscape.objective.losses import LOSSES, is_classification
 from landscape.objective.samples import Samples, resident
 from landscape.objective.trees import map_parts, rows_of, tensors_of
+from landscape.presenting import plural
 from landscape.training.predictions import predict
 
 __all__ = [
@@ -121,7 +122,7 @@ def load_own_data(name: str) -> dict[str, OwnData]:
     """
     returned = call_own(name, "data")
     if not isinstance(returned, tuple | list) or len(returned) != 2:
-        kind = f"{len(returned)} values" if isinstance(returned, tuple | list) else f"a {type(returned).__name__}"
+        kind = plural(len(returned), "value") if isinstance(returned, tuple | list) else f"a {type(returned).__name__}"
         raise InputError(f"{name} returned {kind}; it must return a pair, (training data, test data)")
     return {split: _own(part, name, split) for split, part in zip(("train", "test"), returned, strict=True)}
 

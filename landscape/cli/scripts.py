@@ -32,6 +32,7 @@ ADVICE_AS_OPTIONS = {
     r"load_checkpoint\(path, model=('[^']*')\)": r"--model \1",
     r"load_checkpoint\(path, model=network\)": "--model FILE.py:FUNCTION --data FILE.py:FUNCTION",
 }
+KINDS = {"INT": "a whole number", "{INT INT}": "two of them", "FLOAT": "a number", "{FLOAT FLOAT}": "two numbers"}
 
 
 def run_script(main: Callable[..., None], arguments: list[str] | None = None) -> None:
@@ -115,7 +116,21 @@ def _in_one_line(text: str) -> str:
     paragraph = re.split(r"\n\s*\n", message.strip())[0].removeprefix("Error parsing ")
     similar = re.findall(r"^\s+(--[\w-]+)", "\n".join(others), re.MULTILINE) if "nrecognized" in paragraph else []
     suggestion = f"; perhaps {' or '.join(dict.fromkeys(similar))} is meant" if similar else ""
-    return f"{' '.join(paragraph.split()).rstrip('.')}{suggestion}; -h explains the options"
+    return f"{_in_words(' '.join(paragraph.split()).rstrip('.'))}{suggestion}; -h explains the options"
+
+
+def _in_words(message: str) -> str:
+    """``message`` with tyro's and Python's notation of the types of a value in words."""
+
+    def in_words(match: re.Match[str]) -> str:
+        kinds = [KINDS.get(kind, kind.strip("{}")) for kind in match[1].split("|")]
+        values = re.findall("'([^']*)'", match[2])
+        return f"takes {' or '.join(kinds)}, not {' '.join(values)}"
+
+    message = re.sub(r"no type matching (.+) could be instantiated from \[(.*)\]", in_words, message)
+    message = re.sub(r"could not convert string to float: '(.*)'", r"takes a number, not \1", message)
+    message = re.sub(r"invalid literal for int\(\) with base 10: '(.*)'", r"takes a whole number, not \1", message)
+    return re.sub(r"^(--[\w-]+): takes", r"\1 takes", message)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

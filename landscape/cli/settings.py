@@ -27,6 +27,7 @@ from landscape.plotting.planes import check_style
 from landscape.runtime.devices import select_device
 from landscape.sharpness import MEASURES
 from landscape.slices.chosen import chosen_parameters
+from landscape.storage.reading import is_there
 from landscape.training.loop import Training
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "check_measures",
     "check_own_files",
     "check_resolution",
+    "check_stored",
     "check_training",
 ]
 
@@ -78,6 +80,10 @@ class Subject:
         if self.state is not None:
             refuse_unused("with --state", checkpoint=(self.checkpoint, DEFAULT_CHECKPOINT))
         check_own_files(self.model, self.data)
+        if self.state is not None:
+            check_stored(self.state)
+        elif self.checkpoint != DEFAULT_CHECKPOINT:
+            check_stored(self.checkpoint)
         if self.data is not None:
             refuse_unused("with --data", accept_mismatch=(self.accept_mismatch, False))
 
@@ -331,6 +337,13 @@ def check_own_files(model: str | None, data: str | None) -> None:
         check_own(model)
     if data is not None:
         check_own(data, "data")
+
+
+def check_stored(*paths: Path) -> None:
+    """Raise InputError for files of weights that do not exist, before anything of the user's is run."""
+    for path in paths:
+        if not is_there(path):
+            raise InputError(f"{path} does not exist; give the file of trained weights")
 
 
 def check_levels(levels: int) -> None:

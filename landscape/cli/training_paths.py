@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,14 @@ from landscape.checks import check_count, check_distinct, check_folder, check_se
 from landscape.cli.file_names import own_suffix
 from landscape.cli.messages import refuse_unused, wrote
 from landscape.cli.own_data import SampleSet, load_own_data
-from landscape.cli.settings import ChosenParameters, Evaluation, ModelOptions, check_own_files, check_training
+from landscape.cli.settings import (
+    ChosenParameters,
+    Evaluation,
+    ModelOptions,
+    check_own_files,
+    check_stored,
+    check_training,
+)
 from landscape.cli.sources import load_network, load_shared_data
 from landscape.cli.stored_metrics import confirm_metrics
 from landscape.datasets import load_dataset
@@ -39,6 +46,7 @@ from landscape.trajectories import (
     recorded_owner,
     run_notes,
 )
+from landscape.trajectories.point_files import Unit
 
 __all__ = ["PathSource", "RecordedPaths", "record_paths"]
 
@@ -81,8 +89,9 @@ class PathSource:
         """
         check_seed(training.seed)
         check_folder("data_dir", self.data_dir)
-        if self.checkpoints or self.state:
+        if self.is_stored:
             check_own_files(self.model, self.data)
+            check_stored(*self.checkpoints, *self.state)
             unused = {name: (getattr(self, name), getattr(PathSource, name)) for name in ("limit", "dataset")}
             unused |= {name: (getattr(self, name), ()) for name in ("seeds", "optimizers", "lrs")}
             groups = ((replace(training, seed=usual.seed), usual), (network, ModelOptions()))
@@ -98,6 +107,19 @@ class PathSource:
             raise InputError(f"epochs is {training.epochs}, which gives {points} points; a plane takes at least three")
         check_training(training, usual)
         check_model(self.model or "simplenet", **network.arguments)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the runs are read from files of weights, so that nothing is trained."""
+        return bool(self.checkpoints or self.state)
+
+    def settings(self, training: Training, network: ModelOptions) -> dict[str, Any]:
+        """The settings that have an effect on the runs, by name."""
+        if not self.is_stored:
+            return {**asdict(training), **asdict(network), **asdict(self)}
+        files = {"checkpoints": self.checkpoints, "state": self.state}
+        chosen = {name: " ".join(map(str, paths)) for name, paths in files.items() if paths}
+        return {"seed": training.seed, "model": self.model, "data": self.data, "data_dir": self.data_dir, **chosen}
 
     def variants(self, training: Training) -> dict[str, Training]:
         """One run for each combination of seeds, optimizers and learning rates, named by the settings that differ."""
@@ -170,7 +192,7 @@ def record_paths(
     Raises:
         InputError: The network of the runs has no parameters that are ``chosen``.
     """
-    if source.checkpoints or source.state:
+    if source.is_stored:
         return _of_checkpoints(out, source, chosen, device, force)
     model = source.model or "simplenet"
     if is_own(model):  # before the data are loaded
@@ -212,11 +234,12 @@ def _of_checkpoints(out: Path, source: PathSource, chosen: ChosenParameters, dev
     evaluation = Evaluation(device=device, data_dir=source.data_dir)
     remarks = {} if own else confirm_metrics(loaded[-1], evaluation, accept=source.accept_mismatch)
     notes = {name: checkpoint_notes(run) for name, run in checkpoints.items()}
+    unit: Unit = "file" if source.state else "epoch"
     suffix = _suffix(out, notes, plain_name("_".join(checkpoints))[:60], force)
     runs = {}
     for name, run in checkpoints.items():
         path = _points_path(out, name, suffix)
-        runs[name] = record_checkpoints(path, run)
+        runs[name] = record_checkpoints(path, run, unit)
         wrote(path)
     return RecordedPaths(out, runs, loaded[-1].model, data, suffix, remarks)
 

@@ -146,8 +146,7 @@ def _check_request(
     policy: str,
 ) -> None:
     """Raise InputError if a method, tolerance, budget or policy cannot be used, or if losses do not fit into memory."""
-    if policy not in POLICIES:
-        raise InputError(f"compile is {policy!r}; use one of {', '.join(map(repr, POLICIES))}")
+    check_choice("value of compile", policy, POLICIES)
     check_choice("method", method, ("auto", *METHODS))
     check_tolerance(tolerance, objective, per_sample)
     if budget is not None and not (budget > 0 and tolerance):

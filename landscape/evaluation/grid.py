@@ -18,10 +18,10 @@ def grid_axes(
     """Equally spaced coordinates along every axis of a slice of this ``dimension``, including both ends.
 
     Raises:
-        InputError: a range is reversed, empty or infinite, there are fewer than two points along an axis, or the
-            number of sizes is not the dimension.
+        InputError: a range is reversed, empty or infinite, a number of points is not a whole number of two or more, or
+            the number of sizes is not the dimension.
     """
-    sizes = (resolution,) * dimension if isinstance(resolution, int) else tuple(resolution)
+    sizes = tuple(resolution) if isinstance(resolution, tuple | list | np.ndarray) else (resolution,) * dimension
     if len(sizes) != dimension:
         raise InputError(f"resolution {resolution!r} does not fit a slice of {dimension} direction(s)")
     return tuple(
@@ -34,8 +34,8 @@ def _axis(name: str, limits: tuple[float, float], size: int) -> np.ndarray:
     low, high = limits
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise InputError(f"{name}_range must go from a smaller to a larger finite number, not from {low} to {high}")
-    if size < 2:
-        raise InputError(f"resolution must be at least 2 points an axis, not {size}")
+    if not isinstance(size, int | np.integer) or size < 2:
+        raise InputError(f"resolution must be a whole number of at least 2 points an axis, not {size!r}")
     axis = np.linspace(low, high, size)
     axis[np.abs(axis) < 1e-12 * (high - low)] = (
         0.0  # remove rounding errors, so that the grid contains the origin exactly

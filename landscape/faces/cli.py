@@ -66,6 +66,7 @@ from landscape.cli.settings import (
     check_measures,
     check_own_files,
     check_resolution,
+    check_stored,
     check_training,
 )
 from landscape.cli.sources import (
@@ -122,6 +123,9 @@ from landscape.plotting import (
     plot_rows,
     plot_spread,
     smooth,
+)
+from landscape.presenting import (
+    plural,
 )
 from landscape.results import (
     SHARPNESS_CAUTION,
@@ -231,6 +235,7 @@ __all__ = [
     "check_resolution",
     "check_run",
     "check_seed",
+    "check_stored",
     "check_tolerance",
     "check_training",
     "checkpoint_suffix",
@@ -273,6 +278,7 @@ __all__ = [
     "plot_panels",
     "plot_rows",
     "plot_spread",
+    "plural",
     "predicted_classes",
     "prepare_checkpoint",
     "range_hint",

@@ -79,21 +79,30 @@ def token_losses(logits: Tensor, labels: Tensor) -> dict[str, Weighted]:
     Both are means over the tokens of each sequence that count, weighted by the number of these tokens.
 
     Raises:
-        InputError: the shapes do not fit, or a label is outside the vocabulary.
+        InputError: the shapes do not fit, or a label is outside the vocabulary and not -100.
     """
     if logits.shape[:-1] != labels.shape:
         raise InputError(f"the model gives logits {tuple(logits.shape)} for labels {tuple(labels.shape)}")
-    highest = int(labels.max()) if labels.numel() else 0
-    if highest >= logits.shape[-1]:
-        raise InputError(
-            f"a label is {highest} but the model has {logits.shape[-1]} outputs; does the tokenizer belong to it?"
-        )
+    _check_vocabulary(labels, logits.shape[-1])
     counts = counted(labels)
     places = counts.clamp(min=1)
     pieces = [_of_samples(*piece) for piece in _pieces(logits, labels)]
     losses, hits = (torch.cat(parts) for parts in zip(*pieces, strict=True))
     losses = losses / places
     return {"loss": Weighted(losses, counts), TOKEN_ACCURACY: Weighted(hits.to(losses) / places, counts)}
+
+
+def _check_vocabulary(labels: Tensor, size: int) -> None:
+    """Raise InputError unless every label is `IGNORED` or one of ``size`` tokens."""
+    if not labels.numel():
+        return
+    lowest, highest = torch.stack(labels.masked_fill(labels == IGNORED, 0).aminmax()).tolist()
+    if lowest < 0:
+        raise InputError(
+            f"a label is {lowest}; labels are tokens from 0 on, and {IGNORED} where a token does not count"
+        )
+    if highest >= size:
+        raise InputError(f"a label is {highest} but the model has {size} outputs; does the tokenizer belong to it?")
 
 
 def _pieces(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

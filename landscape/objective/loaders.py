@@ -36,9 +36,10 @@ def from_loader(loader: Iterable[Any], whole: bool) -> samples.Samples:
     if not read.count:
         raise InputError("the DataLoader gives no samples")
     if read.prints != [tree_fingerprint(batch) for batch in walked(loader)]:
+        samples_alone = "loader.dataset" if hasattr(loader, "dataset") else "the Dataset"
         raise InputError(
             "the DataLoader gives other data on a second pass (shuffle=True, or random augmentation); "
-            "pass one with shuffle=False, or the Dataset itself with fixed transforms"
+            f"pass {samples_alone} itself, with fixed transforms, or a DataLoader with shuffle=False"
         )
     if whole and read.count == 1 and read.kept:
         return samples.resident(read.kept[0], description, whole=True)

@@ -144,8 +144,19 @@ def _gram(points: _Columns, names: Collection[str]) -> Tensor:
     for block in _centred(points, names):
         gram += block @ block.T
     if not gram.isfinite().all():
-        raise InputError("a point is not finite (did training diverge?); use the points before it")
+        number = _first_not_finite(points, names)
+        raise InputError(
+            f"point {number} of {len(points)} is not finite (did training diverge?); use the points before it"
+        )
     return gram
+
+
+def _first_not_finite(points: _Columns, names: Collection[str]) -> int:
+    """The number, counted from 1, of the first point with a value that is not finite; the last one if all are."""
+    finite = torch.ones(len(points), dtype=torch.bool)
+    for block in points.columns(max(1, BLOCK // len(points)), names):
+        finite &= block.isfinite().all(1)
+    return int(finite.int().argmin()) + 1 if not finite.all() else len(points)
 
 
 def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,12 +12,13 @@ from landscape.storage.locks import locked
 from landscape.storage.reading import is_there
 from landscape.storage.recipe import difference
 
-__all__ = ["Reading", "cached", "kept_result", "look_up"]
+__all__ = ["Reading", "cached", "kept_result", "look_up", "was_reused"]
 
 Result = TypeVar("Result")
 Recipe = Mapping[str, Any]
 Reading = Callable[[Path], tuple[Result, Recipe] | None]  # a result with its recipe; None if the file holds none
 Judgement = Callable[[Result], str | None]
+_reused: set[tuple[Path, str]] = set()  # files, and entries in them, of the results that `cached` did not compute
 
 
 def accepted(_: object) -> None:
@@ -56,15 +57,23 @@ def cached(
     path = Path(path)
     look = partial(look_up, path, recipe, read=read, accept=accept, entry=entry, alone=alone)
     seen = _version(path)
+    name = (path.absolute(), entry)
+    _reused.add(name)  # until it turns out that there is something to compute
     if not force and (stored := look()) is not None:
         return stored
     with _one_at_a_time(path, entry) if alone or ranks.is_first_rank() else contextlib.nullcontext():
         if not force and _decided(lambda: _version(path) != seen, alone) and (stored := look()) is not None:
             return stored
+        _reused.discard(name)
         result = compute()
         if write is not None:
             write(path, result)
         return result
+
+
+def was_reused(path: str | Path) -> bool:
+    """Whether the latest call of `cached` for all of the file at ``path`` returned what it held already."""
+    return (Path(path).absolute(), "") in _reused
 
 
 def look_up(

@@ -4,12 +4,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from importlib.metadata import version
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from landscape.checks import check_type
 from landscape.datasets import Data, Split, load_dataset
 from landscape.errors import InputError
 from landscape.escaping import one_line
@@ -170,6 +172,8 @@ def load_checkpoint(path: str | Path, *, model: str | nn.Module | None = None, *
         InputError: the file is missing, damaged, edited, or holds no weights; they do not fit the network; or that
             network is code which ``model`` does not name.
     """
+    call = "load_checkpoint(path)"
+    check_type(path, str | PathLike, call, "the path of a file (model.load_state_dict(state) takes a state dict)")
     path = Path(path)
     if model is None:
         stored, raw = read_tensors(path, "checkpoint", "train it first, or give another file")

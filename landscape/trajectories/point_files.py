@@ -5,7 +5,7 @@ import json
 import math
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,21 @@ from landscape.storage.forms import Optional, form_fault
 from landscape.storage.json_files import parsed
 from landscape.storage.reading import opened
 
-__all__ = ["TYPES", "checksum", "flat_values", "header", "packed", "read_header", "record_type", "same_header"]
+__all__ = [
+    "TYPES",
+    "UNITS",
+    "Unit",
+    "checksum",
+    "flat_values",
+    "header",
+    "packed",
+    "read_header",
+    "record_type",
+    "same_header",
+]
+
+Unit = Literal["step", "epoch", "file"]  # what the numbers of the points count
+UNITS = get_args(Unit)
 
 MAGIC, EARLIER_MAGIC = b"landscape points 2\n", b"landscape points 1\n"  # the earlier format has no header digest
 HEX, LONGEST_HEADER = 64, 2**26  # bytes of a digest, and of a header at most
@@ -67,8 +81,8 @@ def read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
 def _layout_fault(layout: dict[str, Any]) -> str | None:
     if layout["dtype"] not in TYPES.values():
         return f"its numbers are of type {layout['dtype']!r}, not one of {', '.join(TYPES.values())}"
-    if layout["unit"] not in ("step", "epoch"):
-        return f"its unit is {layout['unit']!r}, neither step nor epoch"
+    if layout["unit"] not in UNITS:
+        return f"its unit is {layout['unit']!r}, none of {', '.join(UNITS)}"
     sizes = [math.prod(shape) for shape in layout["shapes"].values()]
     if any(number < 0 for shape in layout["shapes"].values() for number in shape) or not 0 < sum(sizes) < LARGEST:
         return "the shapes of its parameters are impossible"

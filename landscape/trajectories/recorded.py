@@ -31,7 +31,7 @@ class RecordedPoints(Presented, Sequence[Any]):
     Records that are damaged, or incomplete because the file is still being written or its writer was killed, are left
     out with a warning.
 
-    Attributes: ``steps`` [T] int64; ``losses`` [T] float64 (NaN if not recorded); ``unit`` ("step" or "epoch");
+    Attributes: ``steps`` [T] int64; ``losses`` [T] float64 (NaN if not recorded); ``unit`` ("step", "epoch" or "file");
     ``notes``; ``damaged`` (number of damaged records, without an incomplete one at the end); ``choice`` (the recorded
     parameters and a digest of the others; None if all are recorded).
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape.checks import check_choice
 from landscape.errors import InputError
 from landscape.points import Point, check_whole, point_moving
 from landscape.presenting import Presented
@@ -21,7 +22,7 @@ from landscape.storage.locks import locked
 from landscape.storage.provenance import fingerprint
 from landscape.storage.reading import is_there
 from landscape.trajectories.callbacks import hook_of
-from landscape.trajectories.point_files import TYPES, flat_values, header, packed, same_header
+from landscape.trajectories.point_files import TYPES, UNITS, Unit, flat_values, header, packed, same_header
 from landscape.trajectories.recorded import RecordedPoints
 
 __all__ = ["TrajectoryRecorder"]
@@ -53,11 +54,12 @@ class TrajectoryRecorder(Presented):
         dtype: torch.float32, torch.float64, or torch.float16 for half the space.
         resume: Continue after the last complete record. If records are damaged, the file is kept under another name
             and the complete ones are continued.
+        unit: What is counted: "step", "epoch" or "file"; the hook `on_epoch` counts epochs in any case.
         notes: Description of the run, such as its settings, in JSON types.
 
     Raises:
-        InputError: the dtype cannot be stored, ``every`` is below 1, the folder cannot be written, or the file to
-            resume does not hold points.
+        InputError: the dtype cannot be stored, the unit is unknown, ``every`` is below 1, the folder cannot be
+            written, or the file to resume does not hold points.
     """
 
     def __init__(
@@ -68,17 +70,19 @@ class TrajectoryRecorder(Presented):
         parameters: str | Sequence[str] | None = None,
         dtype: torch.dtype = torch.float32,
         resume: bool = False,
+        unit: Unit = "step",
         notes: dict[str, Any] | None = None,
     ):
         if dtype not in TYPES:
             raise InputError(f"points are stored as {', '.join(map(str, TYPES))}, not as {dtype}")
         if every < 1:
             raise InputError(f"every is {every}; it must be at least 1")
+        check_choice("unit", unit, UNITS)
         self.path, self.every, self.dtype, self.notes = Path(path), every, dtype, notes or {}
         self.parameters = parameters
         self._names: set[str] | None = None  # names of the recorded parameters, known after the first call of `record`
         self._choice: dict[str, Any] | None = None  # the entry of the header about them
-        self._unit, self._calls, self._head, self._steps = "step", 0, b"", []
+        self._unit, self._calls, self._head, self._steps = unit, 0, b"", []
         make_folder(self.path.parent)
         if resume and is_there(self.path):
             earlier = RecordedPoints(self.path)

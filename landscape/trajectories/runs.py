@@ -26,6 +26,7 @@ from landscape.storage.recipe import unfinished_path
 from landscape.training.checkpoints import Checkpoint
 from landscape.training.language import LanguageTraining, fit_language_model
 from landscape.training.loop import Training, fit
+from landscape.trajectories.point_files import Unit
 from landscape.trajectories.projection import project
 from landscape.trajectories.recorded import RecordedPoints
 from landscape.trajectories.recording import TrajectoryRecorder
@@ -159,12 +160,16 @@ def checkpoint_notes(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
     return {"checkpoints": [checkpoint.sha256 for checkpoint in ordered]}
 
 
-def record_checkpoints(path: str | Path, checkpoints: Sequence[Checkpoint]) -> RecordedPoints:
+def record_checkpoints(path: str | Path, checkpoints: Sequence[Checkpoint], unit: Unit = "epoch") -> RecordedPoints:
     """Write the weights of ``checkpoints``, in the order of their epochs, to a file of points at ``path``.
 
+    Their epochs may count something else, such as files, which ``unit`` names.
+
     Raises:
-        InputError: two checkpoints have the same epoch or belong to different networks.
+        InputError: two checkpoints have the same epoch or belong to different networks, or one is not finite.
     """
+    for checkpoint in checkpoints:
+        _check_finite(checkpoint)
     ordered = sorted(checkpoints, key=lambda checkpoint: checkpoint.metadata["epoch"])
     for one, other in pairwise(ordered):
         if one.metadata["epoch"] == other.metadata["epoch"]:
@@ -172,14 +177,23 @@ def record_checkpoints(path: str | Path, checkpoints: Sequence[Checkpoint]) -> R
     notes = checkpoint_notes(checkpoints)
 
     def record() -> int:
-        recorder = TrajectoryRecorder(path, notes=notes)
+        recorder = TrajectoryRecorder(path, unit=unit, notes=notes)
         for checkpoint in ordered:
-            metrics = {"test_loss": float("nan"), **checkpoint.metadata["metrics"]}
-            recorder.on_epoch(checkpoint.metadata["epoch"], checkpoint.model, metrics)
+            loss = checkpoint.metadata["metrics"].get("test_loss")
+            recorder.record(checkpoint.model, loss=loss, step=checkpoint.metadata["epoch"])
         return len(ordered)
 
     _recorded(path, notes, len(ordered), record, _counted)
     return RecordedPoints(path)
+
+
+def _check_finite(checkpoint: Checkpoint) -> None:
+    for name, value in checkpoint.model.named_parameters():
+        if not value.isfinite().all():
+            raise InputError(
+                f"{checkpoint.path} holds values that are not finite, first in {name!r} (did training diverge?); leave "
+                "it out"
+            )
 
 
 def load_or_project(

@@ -81,6 +81,8 @@ def normalised(tracer: "Tracer", operation: Operation) -> list[Tensor]:
 
 def reduced(tracer: "Tracer", operation: Operation) -> list[Tensor]:
     tensor = operation.inputs[0]
+    if len(operation.inputs) == 2 and operation.name in ("max", "min"):  # torch.max(a, b), entry by entry
+        return equivariant(tracer, operation)
     tracer.labels.check_whole(tensor)
     axes = [str(k) for k in range(tensor.ndim)]
     position = 2 if operation.name == "linalg_vector_norm" else 1

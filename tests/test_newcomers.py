@@ -1,0 +1,220 @@
+"""Faults that people met in their first hour: each is one clear line, before the work."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+import compare_loss_landscapes
+import landscape_lib as ll
+import visualize_loss_landscape
+import visualize_single_sample_landscapes
+import visualize_trajectory
+from landscape.objective.language_loss import token_losses
+
+ROOT = Path(__file__).parents[1]
+INPUTS, TARGETS = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3
+OWN = """
+import torch
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+
+def loaders():
+    open("the data function was run", "w").close()
+    inputs = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    return (inputs[:30], torch.arange(30) % 3), (inputs[30:], torch.arange(10) % 3)
+"""
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+
+
+@pytest.fixture
+def own(here):
+    """Options of a network of the user's own, and its weights in the files a.pt, b.pt, c.pt and diverged.pt."""
+    (here / "mine.py").write_text(OWN)
+    for seed, name in enumerate("abc"):
+        torch.save(network(seed).state_dict(), f"{name}.pt")
+    state = network().state_dict()
+    state["2.weight"][0, 1] = torch.nan
+    torch.save(state, "diverged.pt")
+    return ["--model", "mine.py:build", "--data", "mine.py:loaders", "--device", "cpu"]
+
+
+def error_of(main, *options):
+    """The one line that a script prints on its standard error before it ends with exit code 2."""
+    with pytest.raises(SystemExit) as stop:
+        ll.cli.run_script(main, [*map(str, options)])
+    assert stop.value.code == 2
+
+
+def test_files_of_weights_are_counted_as_files_and_settings_of_training_are_not_listed(own, capsys):
+    states = ["--state", "a.pt", "b.pt", "c.pt", *own, "--resolution", "5", "--no-before-after"]
+    ll.cli.run_script(visualize_trajectory.main, states)
+    printed = capsys.readouterr().out
+    settings = printed.splitlines()[0]
+    assert "state a.pt b.pt c.pt" in settings and "seed 42" in settings
+    assert not re.search(r"epochs|batch_size|optimizer|momentum|hidden|limit", settings)
+    assert ": file 0 to 2, loss" in printed and "epoch" not in printed
+    assert "Wrote trajectory_results/trajectory_surface.npz" in printed
+    (path,) = Path("trajectory_results").glob("trajectory_*[!e].npz")
+    assert ll.results.Trajectory.load(path).metadata["unit"] == "file"
+
+    ll.cli.run_script(visualize_trajectory.main, states)  # the results are there, and figures are drawn again
+    again = capsys.readouterr().out
+    assert "Kept trajectory_results/trajectory_surface.npz" in again and f"Kept {path}" in again
+    assert "Wrote trajectory_results/trajectory_contour.png" in again and "Wrote trajectory_results/tr" in again
+    ll.cli.run_script(visualize_trajectory.main, [*states, "--margin", "0.5"])
+    assert "Wrote trajectory_results/trajectory_surface.npz" in capsys.readouterr().out
+
+
+def test_the_file_with_values_that_are_not_finite_is_named(own, capsys):
+    error_of(visualize_trajectory.main, "--state", "a.pt", "diverged.pt", "c.pt", *own)
+    assert "Error: diverged.pt holds values that are not finite, first in '2.weight'" in capsys.readouterr().err
+    points = [{"w": torch.zeros(2)}, {"w": torch.ones(2)}, {"w": torch.tensor([0.0, torch.inf])}]
+    with pytest.raises(ll.InputError, match="point 3 of 3 is not finite"):
+        ll.pca_plane(points)
+
+
+@pytest.mark.parametrize(
+    "main", [visualize_trajectory.main, compare_loss_landscapes.main, visualize_loss_landscape.main]
+)
+def test_a_missing_file_of_weights_is_found_before_code_is_run(own, main, capsys):
+    states = ["none.pt"] if main is visualize_loss_landscape.main else ["a.pt", "b.pt", "none.pt"]
+    error_of(main, "--state", *states, *own)
+    assert "Error: none.pt does not exist" in capsys.readouterr().err
+    assert not Path("the data function was run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--resolution", "ten"], "--resolution takes a whole number or two of them, not ten; -h"),
+        (["--tolerance", "abc"], "--tolerance takes None or a number or noise, not abc; -h"),
+        (["--zoom", "near"], "--zoom takes a number, not near; -h"),
+    ],
+)
+def test_a_value_of_another_type_is_told_in_words(here, options, message, capsys):
+    error_of(visualize_loss_landscape.main, *options)
+    assert f"Error: {message}" in capsys.readouterr().err
+
+
+def test_one_name_is_no_plural(here, capsys):
+    for files, names, counts in ((["a.pth", "b.pth"], ["x"], "2 checkpoints and 1 name:"), ([], ["x", "y"], "0 ch")):
+        error_of(compare_loss_landscapes.main, *files, "--names", *names)
+        assert f"Error: {counts}" in capsys.readouterr().err
+
+
+def test_a_tile_says_what_its_numbers_are():
+    record = {"index": 1246, "true_class": "6", "predicted_class": "5", "probability": 0.5, "centre_loss": 0.1}
+    title = visualize_single_sample_landscapes.title(record)
+    assert title == "sample 1246, class 6\npredicted 5 50%\nloss 0.1"
+
+
+def module(*arguments):
+    command = [sys.executable, "-m", "landscape", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+def test_the_module_has_help_and_refuses_arguments():
+    assert module("--help").stdout.startswith("`python -m landscape`: what is installed")
+    refused = module("devices", "now")
+    assert refused.returncode == 2 and refused.stdout == ""
+    assert refused.stderr == "Error: python -m landscape takes no arguments, not devices now\n"
+
+
+def test_the_module_ends_quietly_if_its_reader_does():
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "landscape"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout.readline().startswith("loss-landscape toolkit")
+        process.stdout.close()  # as `head -1` does
+        assert process.stderr.read() == "" and process.wait(120) == 0
+
+
+@pytest.mark.parametrize("resolution", [5.5, True, "5", (5, 5.5), (5, None)])
+def test_a_resolution_is_a_whole_number(resolution):
+    model = network()
+    objective = ll.objective(model, (INPUTS, TARGETS), device="cpu")
+    with pytest.raises(ll.InputError, match="resolution must be a whole number of at least 2 points an axis, not "):
+        ll.evaluate(objective, ll.random_plane(model), resolution=resolution, progress=False)
+
+
+def test_a_state_dict_is_no_file():
+    state = network().state_dict()
+    for arguments in ({}, {"model": network()}):
+        with pytest.raises(
+            ll.InputError, match=r"load_checkpoint\(path\) takes the path of a file \(model\.load_state_d"
+        ):
+            ll.load_checkpoint(state, **arguments)
+
+
+class Failing(Dataset):
+    """Samples of which the eighth raises an error."""
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        if index == 7:
+            raise KeyError("no column")
+        return INPUTS[index], 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_that_fail_are_not_taken_for_ragged_ones(workers):
+    data = Failing() if not workers else DataLoader(Failing(), batch_size=5, num_workers=workers)
+    place = r"__getitem__, line \d+ of test_newcomers\.py" if not workers else "a worker of the DataLoader"
+    with pytest.raises(ll.InputError, match=f"the data fail with KeyError: 'no column' in {place}; mend that"):
+        ll.objective(network(), data)
+
+
+def test_a_shuffling_loader_is_told_to_give_its_data_set():
+    loader = DataLoader(TensorDataset(INPUTS, TARGETS), batch_size=8, shuffle=True)
+    with pytest.raises(ll.InputError, match=r"pass loader\.dataset itself"):
+        ll.objective(network(), loader)
+    assert ll.objective(network(), loader.dataset, device="cpu").size == 30
+
+
+class Larger(nn.Module):
+    """A network that takes the larger, or the smaller, of two hidden units."""
+
+    def __init__(self, choose):
+        super().__init__()
+        self.choose, self.a, self.b, self.c = choose, nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.c(self.choose(self.a(x), self.b(x)))
+
+
+@pytest.mark.parametrize("choose", [torch.max, torch.min, lambda a, b: torch.max(a, other=b), lambda a, b: a.max(b)])
+def test_the_larger_of_two_tensors_is_followed_by_an_alignment(choose):
+    torch.manual_seed(0)
+    one = Larger(choose)
+    order, other = torch.randperm(6), Larger(choose)
+    other.load_state_dict(one.state_dict())
+    with torch.no_grad():
+        for layer in (other.a, other.b):
+            layer.weight.copy_(layer.weight[order].clone())
+            layer.bias.copy_(layer.bias[order].clone())
+        other.c.weight.copy_(other.c.weight[:, order].clone())
+    aligned = ll.align(one, other, data=INPUTS)
+    for name, value in one.state_dict().items():
+        assert torch.equal(aligned.model.state_dict()[name], value)
+
+
+def test_labels_below_zero_other_than_the_ignored_one_are_refused():
+    logits = torch.randn(1, 3, 4)
+    with pytest.raises(ll.InputError, match=r"a label is -5; labels are tokens from 0 on, and -100 where"):
+        token_losses(logits, torch.tensor([[0, -100, -5]]))
+    terms = token_losses(logits, torch.tensor([[0, -100, 3]]))
+    assert terms["loss"].weights.tolist() == [2]
