@@ -91,11 +91,11 @@ class PathSource:
         check_folder("data_dir", self.data_dir)
         if self.is_stored:
             check_own_files(self.model, self.data)
-            check_stored(*self.checkpoints, *self.state)
             unused = {name: (getattr(self, name), getattr(PathSource, name)) for name in ("limit", "dataset")}
             unused |= {name: (getattr(self, name), ()) for name in ("seeds", "optimizers", "lrs")}
             groups = ((replace(training, seed=usual.seed), usual), (network, ModelOptions()))
             refuse_unused("with --checkpoints and --state", *groups, **unused)
+            check_stored(*self.checkpoints, *self.state)
             return
         options = {"accept_mismatch": (self.accept_mismatch, False), "data": (self.data, None)}
         refuse_unused("without --checkpoints or --state", **options)
