@@ -78,7 +78,11 @@ def main(
         claim="Full-batch gradient descent reaches a sharpness of 2 / lr and stays there",
         settings=settings,
         runs={
-            lr: {name: np.round(values, 6).tolist() for name, values in run._asdict().items()}
+            lr: {
+                "steps": run.steps.tolist(),
+                "sharpness": run.sharpness.round(4).tolist(),
+                "loss": run.losses[run.steps].round(6).tolist(),
+            }
             for lr, run in runs.items()
         },
     )
