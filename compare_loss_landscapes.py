@@ -151,7 +151,8 @@ def draw(surfaces: list[ll.Surface], names: tuple[str, ...], out: Path, label: s
         if not panels.log_scale and (hint := cli.range_hint(surfaces)):
             print(f"{hint}, --log-scale shows them")
     if panels.html:
-        cli.wrote(ll.explore(surfaces, out / f"explorer_{label}.html", names=names))
+        page = out / f"explorer_{label}.html"
+        cli.wrote(ll.explore(surfaces, page, names=names, log_scale=panels.log_scale or None))
 
 
 if __name__ == "__main__":

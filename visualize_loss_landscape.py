@@ -126,7 +126,7 @@ def draw(surfaces: dict[str, ll.Surface], out: Path, suffix: str, drawing: cli.D
     """The figures of every split, the spread over pairs of directions, and the mini-batches, as far as they exist."""
     splits = {name: surface for name, surface in surfaces.items() if name in ("train", "test", "data")}
     if drawing.html:
-        cli.wrote(ll.explore(splits, out / f"explorer{suffix}.html"))
+        cli.wrote(ll.explore(splits, out / f"explorer{suffix}.html", log_scale=drawing.log_scale or None))
     if not drawing.figures:
         return
 

@@ -68,7 +68,7 @@ def main(
             cli.wrote(ll.save_figure(figure, out / f"samples_landscape_grid{suffix}.{ending}"))
         if html:
             page = out / f"samples_explorer{suffix}.html"
-            cli.wrote(ll.explore(surfaces, page, names=titles, pictures=images))
+            cli.wrote(ll.explore(surfaces, page, names=titles, pictures=images, log_scale=log_scale or None))
     log = {"model": trained.description, "settings": settings.replace(", ", "\n")}
     log |= {"mean of the samples": cli.summarize(surface), "samples": "\n".join(map(one_line, records))}
     cli.wrote(cli.write_log(out / f"single_sample_experiment_log{suffix}.txt", log))

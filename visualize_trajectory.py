@@ -155,7 +155,8 @@ def draw(
     log_scale, file = drawing.log_scale, recorded.file
     cli.wrote(ll.save_figure(ll.plot_path(surface, paths, log_scale=log_scale), file("trajectory_contour", ".png")))
     cli.wrote(ll.save_figure(ll.plot_path_losses(paths, log_scale=log_scale), file("trajectory_losses", ".png")))
-    cli.wrote(ll.explore(surface, file("loss_landscape", ".html"), trajectories=paths, view="path"))
+    page = file("loss_landscape", ".html")
+    cli.wrote(ll.explore(surface, page, trajectories=paths, view="path", log_scale=log_scale or None))
     for ending in cli.animation_formats() if drawing.animate else ():
         cli.wrote(ll.animate_path(surface, paths, file("trajectory", ending), log_scale=log_scale))
 

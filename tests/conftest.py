@@ -11,6 +11,7 @@ from urllib.error import URLError
 import pretend_device
 import pytest
 import torch
+from browser_tabs import BROWSERS, FLAGS
 
 torch.set_num_threads(1)  # the networks of the tests are so small that a second thread only costs
 
@@ -77,6 +78,23 @@ def patient_planner(monkeypatch):
     """Refinements of grids so cheap that they would be evaluated whole."""
     monkeypatch.setattr("landscape.evaluation.filling.QUICK", 0.0)
     monkeypatch.setattr("landscape.evaluation.filling.PLANNING", float("inf"))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; tests of pages are skipped without it, or fail where REQUIRE_BROWSER is set."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        executable = None
+    if not executable:
+        missing = f"needs playwright and one of {', '.join(BROWSERS)} (Debian: apt-get install chromium)"
+        pytest.fail(missing) if os.environ.get("REQUIRE_BROWSER") else pytest.skip(missing)
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield launched
+        launched.close()
 
 
 def pytest_collection_finish(session):

@@ -1,14 +1,12 @@
 """The pages in a real browser: drawn, linked, right to the digit, usable by keyboard, silent and offline."""
 
-import os
 import re
-import shutil
 from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
+from browser_tabs import Tab, assert_drawn
 from matplotlib.image import imread
 from surfaces import METADATA, plane
 from test_explorer import HOSTILE, path_of
@@ -16,14 +14,7 @@ from test_explorer import HOSTILE, path_of
 from landscape.explorer import explore
 from landscape.explorer.pages import page_script
 
-ARTIFACTS = Path(__file__).parents[1] / "test-artifacts"
 pytestmark = pytest.mark.browser
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-    "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",  # WebGL without a GPU
-]  # fmt: skip
 TURN = 0.05  # of the camera along x, which a drag of 80 pixels exceeds several times
 START = {"shown": 0, "beside": -1, "quantity": "loss", "linear": True, "shared": True, "follow": True}
 
@@ -42,80 +33,6 @@ def bowl(k):
 SURFACES = [bowl(k) for k in range(3)]
 NAMES = ["epoch 0", HOSTILE, "epoch 2"]
 FIRST = SURFACES[0]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        executable = None
-    if not executable:
-        missing = f"needs playwright and one of {', '.join(BROWSERS)} (Debian: apt-get install chromium)"
-        pytest.fail(missing) if os.environ.get("REQUIRE_BROWSER") else pytest.skip(missing)
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        yield launched
-        launched.close()
-
-
-class Tab:
-    """A page, and everything that it logged or asked for."""
-
-    def __init__(self, browser, file):
-        self.page = browser.new_page(viewport={"width": 1200, "height": 850}, color_scheme="light")
-        self.page.set_default_timeout(60_000)  # drawing in software takes seconds on a busy machine
-        self.logged, self.requests = [], []
-        self.page.on("console", lambda message: self.logged.append((message.type, message.text)))
-        self.page.on("pageerror", lambda error: self.logged.append(("error", str(error))))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("dialog", lambda dialog: self.logged.append(("error", dialog.message)) or dialog.dismiss())
-        self.page.goto(file.as_uri())
-        self.settle()
-
-    def set(self, **controls):
-        """Give controls other values, as their users do, whether they are in view or not."""
-        code = """controls => {
-            for (const [id, value] of Object.entries(controls)) {
-                const control = document.getElementById(id);
-                control[typeof value === "boolean" ? "checked" : "value"] = value;
-                control.dispatchEvent(new Event(control.type === "range" ? "input" : "change"));
-            }
-        }"""
-        self.page.evaluate(code, controls)
-        self.settle()
-
-    def move_cursor(self, right, up):
-        """Move the cursor by so many grid points with the arrow keys."""
-        self.page.focus(".contours")
-        for key, count in (("ArrowRight", right), ("ArrowLeft", -right), ("ArrowUp", up), ("ArrowDown", -up)):
-            for _ in range(count):
-                self.page.keyboard.press(key)
-        self.settle()
-
-    def settle(self):
-        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-    def trace(self, figure, kind, n=0):
-        """The first trace of a kind that a figure (a selector, the n-th of it) draws."""
-        code = "([figure, kind, n]) => document.querySelectorAll(figure)[n].data.find(trace => trace.type === kind)"
-        return self.page.evaluate(code, [figure, kind, n])
-
-    def heights(self, figure=".surface", kind="surface", n=0):
-        return np.array(self.trace(figure, kind, n)["z"], dtype=float).T
-
-    def readout(self):
-        return self.page.inner_text("#readout").replace("−", "-")
-
-    def wait_for(self, text):
-        """Wait until the readout says ``text``: hovering is drawn with a delay."""
-        code = "text => document.querySelector('#readout').textContent.includes(text)"
-        self.page.wait_for_function(code, arg=text)
-
-    def keep(self, name):
-        ARTIFACTS.mkdir(exist_ok=True)
-        self.page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +56,6 @@ def tab(explorer_tab):
     explorer_tab.page.click("#reset")
     explorer_tab.set(**START)
     return explorer_tab
-
-
-def assert_drawn(tab, selector):
-    """Many saturated colours, as viridis has them, cover a good part of the figure."""
-    pixels = imread(BytesIO(tab.page.locator(selector).first.screenshot()), format="png")[..., :3]
-    colored = pixels[np.ptp(pixels, axis=-1) > 0.2]
-    assert len(colored) > 0.05 * pixels[..., 0].size
-    assert len(np.unique((colored * 16).astype(int), axis=0)) > 40
 
 
 def move_to(tab, surface, i, j):
@@ -309,7 +218,7 @@ def test_values_that_are_not_finite_are_gaps_with_crosses_and_named(tab):
         (SURFACES[2].alphas[4], SURFACES[2].betas[10]), (SURFACES[2].alphas[15], SURFACES[2].betas[12])
     }  # fmt: skip
     assert "loss NaN" in tab.readout()
-    assert "2 of 336" in tab.page.inner_text(".gaps") and "2 of 336" in tab.page.inner_text("#facts")
+    assert "2 of 336" in tab.page.inner_text(".gaps") and "2 of 336" in tab.page.inner_text("#about .facts")
 
 
 def turned(tab, tries=20):
@@ -366,12 +275,10 @@ def test_every_control_and_figure_has_a_name(tab):
 
 
 def test_a_narrow_window_has_no_overflow(tab):
-    tab.page.set_viewport_size({"width": 700, "height": 850})
-    tab.page.wait_for_function("Math.abs(document.querySelector('.contours')._fullLayout.height - 400) < 1")
-    tab.settle()
+    tab.resize(700, 850)
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 700
     tab.keep("narrow")
-    tab.page.set_viewport_size({"width": 1200, "height": 850})
+    tab.resize(1200, 850)
 
 
 def test_the_drawn_path_stands_at_the_recorded_losses(path_tab):

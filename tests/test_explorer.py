@@ -17,6 +17,13 @@ from landscape.errors import InputError
 from landscape.explorer import explore
 from landscape.results import Trajectory
 
+FAITHFULNESS = {
+    "axis_curvatures": [0.5, 0.25], "plane_eigenvalues": [0.25, 0.5], "plane_errors": [None, None],
+    "average_eigenvalue": 0.4, "average_error": 0.01, "largest": 3.0, "largest_residual": 1e-4, "smallest": -0.5,
+    "smallest_residual": 1e-4, "smallest_error": 0.02, "hessian_share": 0.025, "gradient_share": 0.01,
+    "step_share": None, "gradient_norm": 0.1, "gain": 0.001, "loss": 0.3, "loss_error": 0.01, "dimension": 100,
+    "verdict": "hidden saddle", "metadata": {},
+}  # fmt: skip
 HOSTILE = '</script><script>alert(1)</script><b title="x">&amp;'
 
 
@@ -84,8 +91,48 @@ def test_fifty_one_squared_points_of_ten_epochs_stay_small(tmp_path):
 
     rng = np.random.default_rng(0)
     noise = [plane(lambda x, y: rng.random(x.shape), (-1, 1, 51), (-1, 1, 51)) for _ in range(10)]
-    page = explore(noise, tmp_path / "page.html", pictures=[rng.random((64, 64, 3)) for _ in noise])
-    assert page.stat().st_size - len(get_plotlyjs().encode()) < 2e6
+    page = explore(noise, tmp_path / "page.html", pictures=[rng.random((28, 28)) for _ in noise])
+    assert page.stat().st_size - len(get_plotlyjs().encode()) < 1e6
+
+
+def test_the_most_persistent_basins_are_embedded_with_their_number(tmp_path):
+    x, y = np.linspace(0, 20, 61), np.linspace(0, 16, 49)
+    many = replace(plane(), alphas=x, betas=y, loss=10 + np.add.outer(np.cos(np.pi * x), np.cos(np.pi * y)))
+    many = replace(many, accuracy=None, standard_error=np.full(many.loss.shape, 1e-3))
+    many.loss[np.ix_([3 + 6 * k for k in range(10)], [3 + 6 * k for k in range(8)])] += (
+        np.arange(80).reshape(10, 8) / 100
+    )
+    found = content(explore(many, tmp_path / "page.html"))["surfaces"][0]
+    minima = [tuple(basin["minimum"]) for basin in found["basins"]["marked"]]
+    # One well in every cell of the grid of crests; the lowest 40 of 80 are the most persistent ones.
+    assert set(minima) == {(3 + 6 * k, 3 + 6 * m) for k in range(5) for m in range(8)}
+    assert found["basins"]["facts"] == {"basins": "80, of which the 40 most persistent are marked"}
+    assert minima[0] == (3, 3) and found["basins"]["marked"][0]["saddle"] is None
+    assert all(basin["error"] == pytest.approx(1e-3 * 2**0.5) for basin in found["basins"]["marked"][1:])
+
+
+@pytest.mark.filterwarnings("error")
+def test_interpolated_surfaces_say_what_their_basins_miss_and_empty_ones_have_none(tmp_path):
+    part = plane(metadata={**METADATA, "interpolation": {"method": "cubic", "evaluated_points": 9}})
+    empty = replace(plane(), loss=np.full((7, 6), np.nan))
+    basins = [surface["basins"] for surface in content(explore([part, empty], tmp_path / "page.html"))["surfaces"]]
+    assert basins[0]["facts"]["basins"] == "1; smaller ones cannot be found between the evaluated points"
+    assert basins[1] == {"marked": [], "facts": {}}
+
+
+@pytest.mark.parametrize("record", [None, 3, {}, {**FAITHFULNESS, "verdict": "fine"}, {**FAITHFULNESS, "metadata": 3}])
+def test_what_the_plane_leaves_out_is_embedded_only_where_it_is_known(tmp_path, record):
+    surfaces = [plane(metadata={**METADATA, "faithfulness": entry}) for entry in (FAITHFULNESS, record)]
+    known, unknown = content(explore(surfaces, tmp_path / "page.html"))["surfaces"]
+    assert known["faithfulness"]["the origin is"] == "A SADDLE THAT THIS PLANE HIDES"
+    assert known["faithfulness"]["smallest"] == "-0.5 ± 0.02" and "of the last step" not in known["faithfulness"]
+    assert unknown["faithfulness"] is None
+
+
+def test_the_scale_is_chosen_by_the_call_or_left_to_the_page(tmp_path):
+    for log_scale in (None, True, False):
+        page = content(explore(plane(), tmp_path / "page.html", log_scale=log_scale))
+        assert page["log"] is log_scale and page["large_range"] == 100
 
 
 def test_names_tell_surfaces_apart_and_the_title_says_what_they_share(tmp_path):

@@ -281,7 +281,8 @@ class Drawing:
         """Raise InputError if nothing can be drawn with these settings; the message says what to change."""
         check_levels(self.levels)
         if not self.figures:
-            unused = {name: (getattr(self, name), getattr(Drawing, name)) for name in ("levels", "log_scale")}
+            names = ("levels",) if self.html else ("levels", "log_scale")  # the page has a scale, too
+            unused = {name: (getattr(self, name), getattr(Drawing, name)) for name in names}
             note_unused("with --no-figures", **unused)
 
 

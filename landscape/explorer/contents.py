@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from landscape.explorer.basins import basins_content
 from landscape.explorer.encoding import array_content, numbers, picture_uri
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label
 from landscape.plotting.values import QUANTITIES, plane_values
-from landscape.results import Surface, Trajectory
+from landscape.results import Faithfulness, Surface, Trajectory
 from landscape.results.summary import surface_facts
 
 __all__ = ["page_title", "surface_content", "surface_names", "trajectory_content"]
@@ -29,9 +30,20 @@ def surface_content(surface: Surface, name: str, picture: np.ndarray | None) -> 
         "evaluated": None if surface.evaluated is None else array_content(surface.evaluated),
         "gaps": count_text(bad, surface.loss.size) if bad else "",
         "origin": origin_name(surface),
+        "basins": basins_content(surface),
+        "faithfulness": faithfulness_content(surface),
         "facts": {key: _typeset(text) for key, text in surface_facts(surface).items()},
         "picture": None if picture is None else picture_uri(picture),
     }
+
+
+def faithfulness_content(surface: Surface) -> dict[str, str] | None:
+    """The facts of the comparison of the plane with the whole space; None if the metadata hold none that is whole."""
+    try:
+        facts = Faithfulness(**surface.metadata["faithfulness"]).facts
+    except (AttributeError, LookupError, TypeError, ValueError):  # none, or one that another program has written
+        return None
+    return {key: _typeset(text) for key, text in facts.items() if text}
 
 
 def page_title(surfaces: Sequence[Surface]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -16,13 +16,26 @@ from landscape.plotting.captions import common_title
 from landscape.plotting.panels import check_counts
 from landscape.results import Surface, Trajectory
 from landscape.results.comparability import differences
+from landscape.results.summary import LARGE_RANGE
 from landscape.results.trajectory import check_same_plane
 from landscape.storage.files import written_whole
 
 __all__ = ["explore", "page_script"]
 
 View = Literal["explorer", "path"]
-SCRIPTS = ("state", "words", "figures", "paths", "cursor", "panels", "controls")  # later files use earlier ones
+SCRIPTS = (
+    "state",
+    "words",
+    "marks",
+    "figures",
+    "paths",
+    "cursor",
+    "tables",
+    "panels",
+    "saving",
+    "play",
+    "controls",
+)  # later files use earlier ones
 
 
 def explore(
@@ -33,6 +46,7 @@ def explore(
     names: Sequence[str] | None = None,
     pictures: Sequence[np.ndarray | None] | None = None,
     title: str | None = None,
+    log_scale: bool | None = None,
     view: View = "explorer",
 ) -> Path:
     """Write an interactive page of planes: 3-D surface, contours, and slices of both through a shared cursor.
@@ -51,6 +65,8 @@ def explore(
         names: Names of the surfaces; default: the keys of the mapping, or the metadata in which they differ.
         pictures: Picture (or None) of each surface, [H, W] or [H, W, 3], uint8 or floats in [0, 1].
         title: Heading of the page; default: the model and epoch of the surfaces.
+        log_scale: Whether the page opens on a logarithmic scale; None: where the values are positive and span a factor
+            of more than 100. Values that are not all positive have a linear scale.
         view: "explorer", or "path" for one plane in 3-D, a slider over the steps of the trajectories, and every point
             at its true loss, above or below the plane.
 
@@ -75,7 +91,19 @@ def explore(
     if view == "path" and (len(surfaces) > 1 or not trajectories):
         raise InputError('view="path" shows the trajectories of one plane; leave it out to explore surfaces')
     title = title or ("Training path on the loss landscape" if view == "path" else page_title(surfaces))
-    return _write(path, view, surfaces, trajectories, names, pictures, title)
+    for surface in surfaces:
+        check_same_plane(surface, trajectories)
+    names, pictures = names or surface_names(surfaces), pictures or [None] * len(surfaces)
+    content = {
+        "view": view,
+        "log": log_scale,
+        "large_range": LARGE_RANGE,
+        "subtitle": common_title(surfaces),
+        "differences": differences([surface.metadata for surface in surfaces]),
+        "surfaces": [surface_content(*parts) for parts in zip(surfaces, names, pictures, strict=True)],
+        "trajectories": [trajectory_content(trajectory, surfaces) for trajectory in trajectories],
+    }
+    return _write(Path(path), title, content)
 
 
 def page_script() -> str:
@@ -88,28 +116,10 @@ def _page_file(name: str) -> str:
     return (resources.files(__package__) / "page" / name).read_text("utf-8")
 
 
-def _write(
-    path: str | Path,
-    view: View,
-    surfaces: Sequence[Surface],
-    trajectories: Sequence[Trajectory],
-    names: Sequence[str] | None,
-    pictures: Sequence[np.ndarray | None] | None,
-    title: str,
-) -> Path:
+def _write(path: Path, title: str, content: dict[str, Any]) -> Path:
     """Fill the page with plotly's library and our own files unchanged, and with everything else escaped."""
     from plotly.offline import get_plotlyjs  # here, because importing it takes long and most runs write no page
 
-    for surface in surfaces:
-        check_same_plane(surface, trajectories)
-    names, pictures = names or surface_names(surfaces), pictures or [None] * len(surfaces)
-    content = {
-        "view": view,
-        "subtitle": common_title(surfaces),
-        "differences": differences([surface.metadata for surface in surfaces]),
-        "surfaces": [surface_content(*parts) for parts in zip(surfaces, names, pictures, strict=True)],
-        "trajectories": [trajectory_content(trajectory, surfaces) for trajectory in trajectories],
-    }
     page = Template(_page_file("page.html")).substitute(
         title=html_text(title),
         style=_page_file("style.css"),
@@ -117,7 +127,6 @@ def _write(
         content=script_json(content),
         explorer=page_script(),
     )
-    path = Path(path)
     with written_whole(path) as temporary:
         temporary.write_text(page, "utf-8")
     return path

@@ -87,9 +87,15 @@ function listenToControls() {
   on("linear", "change", () => ({ log: false }));
   on("log", "change", () => ({ log: true }));
   on("shared", "change", (box) => ({ shared: box.checked }));
+  on("basins", "change", (box) => ({ basins: box.checked }));
   on("follow", "change", (box) => ({ follow: box.checked }));
-  on("reset", "click", () => ({ cursor: [0, 0], camera: CAMERA, resets: state.resets + 1 }));
+  on("reset", "click", () => ({ cursor: [0, 0], camera: null, resets: state.resets + 1 }));
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
+  for (const button of document.querySelectorAll(".play")) button.addEventListener("click", () => togglePlay(button));
+  byId("saved").addEventListener("change", updateSaving);
+  for (const button of document.querySelectorAll("#save button")) {
+    button.addEventListener("click", () => saveView(button.dataset.format));
+  }
   byId("theme").addEventListener("click", () => changeTheme(document.documentElement.dataset.theme !== "dark"));
   document.addEventListener("keydown", (event) => {
     if (event.key === "[" || event.key === "]") showSurface(state.shown + (event.key === "]" ? 1 : -1));
@@ -134,4 +140,5 @@ function pictureButton(surface, index) {
 
 fillPage();
 listenToControls();
-draw();
+drawFlat();
+requestAnimationFrame(() => setTimeout(drawSurfaces)); // after the first paint

@@ -20,8 +20,8 @@ function cursor3d(surface) {
 function crosshair(surface) {
   const [i, j] = cursorIndices(surface);
   const [x, y] = [surface.alphas[i], surface.betas[j]];
-  const across = { type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y };
-  const up = { type: "line", yref: "paper", y0: 0, y1: 1, x0: x, x1: x };
+  const across = { type: "line", xref: "x domain", x0: 0, x1: 1, y0: y, y1: y };
+  const up = { type: "line", yref: "y domain", y0: 0, y1: 1, x0: x, x1: x };
   const ring = {
     type: "circle", xsizemode: "pixel", ysizemode: "pixel", xanchor: x, yanchor: y, x0: -6, x1: 6, y0: -6, y1: 6,
   };
@@ -59,16 +59,16 @@ function sliceFigure(axis) {
   const [surface] = shown;
   const at = [surface.alphas, surface.betas][axis][cursorIndices(surface)[axis]];
   const axisLook = { color: cssValue("--muted"), gridcolor: cssValue("--line"), zeroline: false };
-  const axisTitle = (text) => ({ text: escaped(text), font: { size: 12 } });
+  const axisTitle = (text) => ({ text: axisText(text), font: { size: 12 }, standoff: 6 });
   const [low, high] = heightLimits();
   const { tickvals, ticktext } = scaleTicks();
   const logTicks = scale.log ? { type: "log", tickvals: tickvals.map((value) => 10 ** value), ticktext } : {};
   const dots = { color: cssValue("--muted"), width: 1, dash: "dot" };
   return [traces, {
-    ...figureLayout({ l: 56, r: 10, t: 40, b: 44 }), hovermode: "closest", showlegend: shown.length > 1,
-    legend: { orientation: "h", x: 1, xanchor: "right", y: 1, yanchor: "bottom" },
+    ...figureLayout({ l: 56, r: 10, t: shown.length > 1 ? 54 : 34, b: 44 }), hovermode: "closest", showlegend: shown.length > 1,
+    legend: { orientation: "h", x: 1, xanchor: "right", y: 1, yanchor: "bottom", yref: "paper" },
     title: { text: sliceName(surface, axis), x: 0.01, xanchor: "left", y: 0.97, yanchor: "top", font: { size: 13 } },
-    xaxis: { ...axisLook, title: axisTitle(surface.axes[axis].split("\n")[0]) },
+    xaxis: { ...axisLook, automargin: true, title: axisTitle(surface.axes[axis].split("\n")[0]) },
     yaxis: {
       ...axisLook, title: axisTitle(quantityLabel(surface)), automargin: true, ...logTicks,
       range: [low - 0.05 * heightSpan(), high + 0.05 * heightSpan()],

@@ -1,9 +1,8 @@
 // Figures of a surface: in 3-D and as contours, with marks at NaN and infinite values.
 
-const ORIGIN_COLOR = "#d55e00";
 const FLOOR = 0.35; // share of the range of values: the space below the surface for its projected contours
-const LIFT = 0.004; // share of the range of values: lines exactly on the surface would flicker
 const BANDS = 30;
+const EQUAL_UNITS = { scaleanchor: "x", constrain: "domain" };
 
 const cssValue = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -16,16 +15,23 @@ function figureLayout(margin) {
     hoverlabel: {
       bgcolor: cssValue("--card"), bordercolor: cssValue("--line"), font: { color: cssValue("--text") }, align: "left",
     },
-    legend: { orientation: "h", x: 0, xanchor: "left", y: 1, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
+    legend: {
+      orientation: "h", x: 0.5, xanchor: "center", y: 0, yref: "container", yanchor: "bottom",
+      bgcolor: "rgba(0,0,0,0)",
+    },
   };
 }
 
 const heightsOf = (surface) => rowsOverBeta(surface, (i, j) => heightOf(valueAt(surface, i, j)));
 const hasValues = (surface) => valueRange(surface, state.quantity) !== null;
 
+/** A bar above a figure, so that its width is left to the plot. */
 function colorbar(surface) {
-  const title = { text: escaped(quantityLabel(surface)), side: "right" };
-  return { ...scaleTicks(), title, thickness: 14, outlinewidth: 0, xpad: 6 };
+  const title = { text: escaped(quantityLabel(surface)), side: "top", font: { size: 12 } };
+  return {
+    ...scaleTicks(), title, orientation: "h", thickness: 12, outlinewidth: 0, ypad: 8, tickfont: { size: 11 },
+    x: 0.5, xanchor: "center", y: 1, yanchor: "bottom",
+  };
 }
 
 function hoverTexts(surface) {
@@ -33,21 +39,28 @@ function hoverTexts(surface) {
   return rowsOverBeta(surface, text);
 }
 
-/** Traces and layout of the surface at `index` in 3-D. */
-function surfaceFigure(index) {
+/** The camera that shows all of a figure with its labels: farther away, the narrower the figure. */
+function firstCamera({ clientWidth, clientHeight }) {
+  const distance = Math.min(1.4, Math.max(1.05, (1.2 * clientHeight) / clientWidth));
+  const [x, y, z] = [1.08, -1.55, 1.15].map((place) => place * distance);
+  return { eye: { x, y, z }, center: { x: 0, y: 0, z: -0.1 }, up: { x: 0, y: 0, z: 1 } };
+}
+
+/** Traces and layout of the surface of a panel in 3-D. */
+function surfaceFigure({ index, surface: figure }) {
   const surface = surfaces[index];
   const [low, high] = heightLimits();
   const body = {
     type: "surface", x: surface.alphas, y: surface.betas, z: heightsOf(surface),
     text: hoverTexts(surface), hoverinfo: "text", colorscale: "Viridis", cmin: low, cmax: high,
-    showscale: !isExplorer, colorbar: { ...colorbar(surface), len: 0.7 },
+    showscale: !isExplorer, colorbar: { ...colorbar(surface), len: 0.6 },
     lighting: { ambient: 0.85, diffuse: 0.35, specular: 0.03, roughness: 0.9 },
     contours: { x: { highlight: false }, y: { highlight: false }, z: { highlight: false } },
   };
   const paths = trajectories.flatMap((path) => path3d(path, pathPoints(path, index)));
   const heights = paths.flatMap((trace) => trace.z).filter((value) => Number.isFinite(value));
   const axis = (text) => ({
-    title: { text: escaped(text).replaceAll(", ", ",\n").replaceAll("\n", "<br>"), font: { size: 11 } },
+    title: { text: axisText(text), font: { size: 11 } },
     color: cssValue("--muted"), gridcolor: cssValue("--line"), zeroline: false, nticks: 6,
     showspikes: false, showbackground: false,
   });
@@ -56,11 +69,13 @@ function surfaceFigure(index) {
     xaxis: { ...axis(surface.axes[0]), range: [surface.alphas[0], surface.alphas.at(-1)] },
     yaxis: { ...axis(surface.axes[1]), range: [surface.betas[0], surface.betas.at(-1)] },
     zaxis: { ...axis(quantityLabel(surface)), range, ...scaleTicks() },
-    aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.75 }, camera: state.camera,
+    aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.75 }, camera: state.camera ?? firstCamera(figure),
   };
   const below = floorContours(surface, range[0] + LIFT * heightSpan());
-  const data = [cursor3d(surface), ...(hasValues(surface) ? [body, below] : []), ...paths];
-  return [data, { ...figureLayout({ l: 0, r: 0, t: trajectories.length ? 34 : 4, b: 0 }), scene }];
+  const marks = [...originMark3d(surface), ...basins3d(surface)];
+  const data = [cursor3d(surface), ...(hasValues(surface) ? [body, below] : []), ...marks, ...paths];
+  const margin = { l: 0, r: 0, t: isExplorer ? 4 : 70, b: trajectories.length ? 50 : 0 };
+  return [data, { ...figureLayout(margin), scene }];
 }
 
 /** Contour lines on the floor, cell by cell; plotly's own take seconds per frame if the surface has gaps. */
@@ -100,6 +115,12 @@ function crossings(surface, corners, values, level) {
   });
 }
 
+/** Whether both axes are equally long, so that their units are drawn equally long. */
+function isSquare({ alphas, betas }) {
+  const [across, up] = [alphas, betas].map((axis) => axis.at(-1) - axis[0]);
+  return Math.abs(across - up) <= 1e-9 * across;
+}
+
 /** Traces and layout of the contours of the surface at `index`. */
 function contourFigure(index) {
   const surface = surfaces[index];
@@ -112,17 +133,19 @@ function contourFigure(index) {
     autocontour: false, contours: { coloring: "heatmap", start: low + step, end: high - step, size: step },
     line: { width: 0.5, color: "rgba(255,255,255,0.35)" }, connectgaps: false, colorbar: colorbar(surface),
   };
-  const traces = [...(hasValues(surface) ? [bands] : []), ...gapMarks(surface), ...originMark(surface)];
+  const traces = [...(hasValues(surface) ? [bands] : []), ...gapMarks(surface)];
+  traces.push(...basins2d(surface), ...originMark(surface));
   traces.push(...trajectories.flatMap((path) => path2d(path, pathPoints(path, index))));
   const axis = (text, ends) => ({
-    title: { text: escaped(text.replaceAll("\n", ", ")), font: { size: 12 }, standoff: 8 },
+    title: { text: axisText(text), font: { size: 12 }, standoff: 8 },
     range: [ends[0], ends.at(-1)], color: cssValue("--muted"), showgrid: false, zeroline: false, ticks: "outside",
     automargin: true,
   });
   return [traces, {
-    ...figureLayout({ l: 56, r: 10, t: 34, b: 48 }), plot_bgcolor: cssValue("--gap"),
+    ...figureLayout({ l: 56, r: 14, t: 70, b: 74 }), plot_bgcolor: cssValue("--gap"),
     hovermode: "closest", shapes: crosshair(surface),
-    xaxis: axis(surface.axes[0], surface.alphas), yaxis: axis(surface.axes[1], surface.betas),
+    xaxis: { ...axis(surface.axes[0], surface.alphas), constrain: "domain" },
+    yaxis: { ...axis(surface.axes[1], surface.betas), ...(isSquare(surface) ? EQUAL_UNITS : {}) },
     uirevision: [surface.alphas[0], surface.alphas.at(-1), surface.betas[0], surface.betas.at(-1), state.resets].join(),
   }];
 }
@@ -136,13 +159,4 @@ function gapMarks(surface) {
     marker: { symbol: "x-thin", size: 6, line: { width: 1, color: cssValue("--cross") } }, name: "NaN or infinite",
     showlegend: true,
   }];
-}
-
-/** A star at the origin of the plane, if it is inside the axes and no path is drawn. */
-function originMark(surface) {
-  const crossesZero = (axis) => axis[0] <= 0 && axis.at(-1) >= 0;
-  if (trajectories.length || !crossesZero(surface.alphas) || !crossesZero(surface.betas)) return [];
-  const marker = { symbol: "star", size: 14, color: ORIGIN_COLOR, line: { width: 1, color: "white" } };
-  const look = { type: "scatter", mode: "markers", marker, showlegend: true, hoverinfo: "skip" };
-  return [{ ...look, x: [0], y: [0], name: surface.origin }];
 }

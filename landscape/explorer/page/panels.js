@@ -1,16 +1,27 @@
-// Drawing: one panel for each displayed surface, the slices, the controls and the table of facts.
+// Drawing: one panel for each displayed surface, the slices, and the controls.
 
 const panels = []; // { index, root, surface, contours } of each displayed surface
-const CONFIG = { displaylogo: false, modeBarButtons: [["toImage"]], doubleClick: "reset" };
+const CONFIG = { displayModeBar: false, doubleClick: "reset" };
 
 function draw() {
+  drawFlat();
+  drawSurfaces();
+}
+
+/** Draw everything but the surfaces in 3-D, which need far more time. */
+function drawFlat() {
   updateScale();
   fitPanels();
   for (const panel of panels) drawPanel(panel);
   drawSlices();
   drawReadout();
   updateControls();
+  updateSaving();
   drawFacts();
+}
+
+function drawSurfaces() {
+  for (const panel of panels) Plotly.react(panel.surface, ...surfaceFigure(panel), CONFIG);
 }
 
 function drawPanel(panel) {
@@ -18,12 +29,12 @@ function drawPanel(panel) {
   const heading = panel.root.querySelector("h2 span");
   const picture = panel.root.querySelector("h2 img");
   heading.textContent = nameInLine(surface);
+  heading.parentElement.hidden = surfaces.length < 2 && !surface.picture; // the head of the page has said it
   picture.hidden = !surface.picture;
   if (surface.picture) picture.src = surface.picture;
   const note = panel.root.querySelector(".gaps");
   note.hidden = !surface.gaps;
   note.textContent = `${surface.gaps}: gaps in 3-D, crossed grey cells in the contours`;
-  Plotly.react(panel.surface, ...surfaceFigure(panel.index), CONFIG);
   if (isExplorer) Plotly.react(panel.contours, ...contourFigure(panel.index), CONFIG);
   const range = valueRange(surface, state.quantity);
   const ends = range === null ? "no finite value" : `from ${range.map((value) => numberText(value, 4)).join(" to ")}`;
@@ -78,9 +89,26 @@ function newPanel() {
 function newFigure(figure) {
   Plotly.newPlot(figure, [], {}, CONFIG);
   sizes.observe(figure);
+  leaveScrolling(figure);
 }
 
-const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => Plotly.Plots.resize(target)));
+const sizes = new ResizeObserver((entries) => {
+  for (const { target, contentRect } of entries) {
+    const { width, height } = target._fullLayout;
+    if (Math.abs(contentRect.width - width) >= 1 || Math.abs(contentRect.height - height) >= 1) {
+      Plotly.Plots.resize(target);
+    }
+  }
+});
+
+/** Leave the wheel without Ctrl, and touches of one finger, to the page, which scrolls; plotly would take them. */
+function leaveScrolling(figure) {
+  const leave = (isOurs) => (event) => isOurs(event) || event.stopPropagation();
+  figure.addEventListener("wheel", leave((event) => event.ctrlKey), { capture: true, passive: true });
+  for (const kind of ["touchstart", "touchmove"]) {
+    figure.addEventListener(kind, leave((event) => event.touches.length > 1), { capture: true, passive: true });
+  }
+}
 
 function drawSlices() {
   if (!isExplorer) return;
@@ -116,6 +144,8 @@ function updateControls() {
   byId("quantity").value = state.quantity;
   byId("shared").checked = state.shared;
   byId("follow").checked = state.follow;
+  byId("basins").checked = state.basins;
+  byId("basins").disabled = state.quantity !== "loss";
   const name = nameInLine(surfaces[state.shown]);
   byId("shown").value = state.shown;
   byId("shown").setAttribute("aria-valuetext", name);
@@ -129,28 +159,4 @@ function updateControls() {
   document.querySelectorAll("#pictures button").forEach((button, index) => {
     button.setAttribute("aria-pressed", shownIndices().includes(index));
   });
-}
-
-/** The table of facts about the displayed surfaces: a row for each fact, a column for each surface. */
-function drawFacts() {
-  const columns = shownIndices().map((index) => surfaces[index]);
-  const rows = [...new Set(columns.flatMap((surface) => Object.keys(surface.facts)))];
-  const facts = rows.map((key) => [key, ...columns.map((surface) => surface.facts[key] ?? "")]);
-  for (const path of trajectories) facts.push([path.name, ...columns.map(() => path.fact)]);
-  const table = document.createElement("table");
-  const head = table.createTHead().insertRow();
-  for (const text of ["", ...columns.map(nameInLine)]) {
-    const cell = head.appendChild(document.createElement(text ? "th" : "td"));
-    cell.textContent = text;
-    if (text) cell.scope = "col";
-  }
-  const body = table.createTBody();
-  for (const [key, ...values] of facts) {
-    const row = body.insertRow();
-    const name = row.appendChild(document.createElement("th"));
-    name.textContent = key;
-    name.scope = "row";
-    for (const value of values) row.insertCell().textContent = value;
-  }
-  byId("facts").replaceChildren(table);
 }

@@ -7,18 +7,17 @@ const { surfaces, trajectories } = content;
 const isExplorer = content.view === "explorer"; // otherwise the page has only the 3-D figure
 const steps = [...new Set(trajectories.flatMap((path) => path.steps))].sort((a, b) => a - b);
 
-const CAMERA = { eye: { x: 1.08, y: -1.55, z: 1.15 }, center: { x: 0, y: 0, z: -0.12 }, up: { x: 0, y: 0, z: 1 } };
-
 const state = {
   shown: 0, // index of the surface that the slider selects
   beside: -1, // index of the surface beside it, or -1
   quantity: "loss",
-  log: false, // whether a logarithmic scale is selected; it is used only for positive values
+  log: content.log, // whether a logarithmic scale is selected; null: where the range of the loss asks for it
   shared: true, // whether the scale fits all surfaces, or only those displayed
   step: steps.length - 1, // index into steps; trajectories are drawn up to it
+  basins: true, // whether the basins of the loss are marked
   follow: true, // the cursor follows the pointer
   cursor: [0, 0],
-  camera: CAMERA,
+  camera: null, // of the 3-D surfaces, once one of them was turned
   resets: 0,
 };
 let scale = { limits: [0, 1], log: false }; // of the values, updated before every drawing
@@ -74,7 +73,8 @@ function updateScale() {
   if (high - low <= 1e-12 * Math.max(Math.abs(low), Math.abs(high))) {
     [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
   }
-  scale = { limits: [low, high], log: state.log && low > 0 };
+  const isWide = state.quantity !== "accuracy" && high > content.large_range * low;
+  scale = { limits: [low, high], log: low > 0 && (state.log ?? isWide) }; // only positive values have a logarithm
 }
 
 /** The height at which a value is drawn: the value or its logarithm; null if it has none. */
@@ -84,6 +84,7 @@ function heightOf(value) {
 }
 const heightLimits = () => scale.limits.map(heightOf);
 const heightSpan = () => heightLimits()[1] - heightLimits()[0];
+const LIFT = 0.004; // share of the span: lines and marks exactly on the surface would flicker
 
 /** Values in rows of constant beta, the layout that plotly needs. */
 const rowsOverBeta = (surface, value) => surface.betas.map((_, j) => surface.alphas.map((_, i) => value(i, j)));

@@ -8,6 +8,10 @@ function escaped(text) {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 
+/** A label of an axis in lines: its own, and those of a long label at its commas. */
+const axisText = (text) =>
+  escaped(text).split("\n").map((line) => line.length > 30 ? line.replaceAll(", ", ",<br>") : line).join("<br>");
+
 const nameInLine = (surface) => surface.name.replaceAll("\n", ", ");
 
 function quantityLabel(surface) {

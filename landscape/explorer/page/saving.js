@@ -1,0 +1,107 @@
+// Saving: every view as a picture (PNG, SVG) or as its numbers (CSV), without a connection.
+
+const PICTURE = { width: 900, height: 640, scale: 2 };
+
+/** The views of the page: name, figure (null for training paths), and the function that gives the rows of its CSV. */
+function savedViews() {
+  const several = panels.length > 1;
+  const views = panels.flatMap(({ index, surface, contours }) => {
+    const of = several ? ` of ${nameInLine(surfaces[index])}` : "";
+    const rows = () => surfaceRows(surfaces[index]);
+    const flat = isExplorer ? [{ name: `contours${of}`, figure: contours, rows }] : [];
+    return [{ name: `3-D surface${of}`, figure: surface, rows }, ...flat];
+  });
+  for (const axis of isExplorer ? [0, 1] : []) {
+    views.push({ name: `slice along ${"αβ"[axis]}`, figure: byId(`slice-${axis}`), rows: () => sliceRows(axis) });
+  }
+  return trajectories.length ? [...views, { name: "training paths", figure: null, rows: pathRows }] : views;
+}
+
+const gridHead = (shown) => [...new Set(shown.flatMap((surface) => Object.keys(surface.values)))];
+
+/** Coordinates and all quantities of a grid point; a quantity that the surface lacks is empty. */
+const gridRow = (surface, keys, i, j) =>
+  [surface.alphas[i], surface.betas[j], ...keys.map((key) => surface.values[key] ? valuesOf(surface, key)[i][j] : "")];
+
+function surfaceRows(surface) {
+  const keys = gridHead([surface]);
+  const evaluated = evaluatedPoints(surface);
+  const rows = surface.alphas.flatMap((_, i) => surface.betas.map((__, j) =>
+    [...gridRow(surface, keys, i, j), ...(evaluated ? [evaluated[i][j] ? "True" : "False"] : [])]));
+  return [["alpha", "beta", ...keys, ...(evaluated ? ["evaluated"] : [])], ...rows];
+}
+
+function sliceRows(axis) {
+  const shown = shownIndices().map((index) => surfaces[index]);
+  const keys = gridHead(shown);
+  const rows = shown.flatMap((surface) => {
+    const cursor = cursorIndices(surface);
+    const along = axis === 0 ? surface.alphas : surface.betas;
+    return along.map((_, m) => {
+      const [i, j] = axis === 0 ? [m, cursor[1]] : [cursor[0], m];
+      return [nameInLine(surface), ...gridRow(surface, keys, i, j)];
+    });
+  });
+  return [["surface", "alpha", "beta", ...keys], ...rows];
+}
+
+function pathRows() {
+  const columns = ["steps", "alphas", "betas", "loss", "shadow", "distance"];
+  const rows = trajectories.flatMap((path) =>
+    path.steps.map((_, n) => [path.name, ...columns.map((column) => path[column][n] ?? NaN)]));
+  return [["path", "step", "alpha", "beta", "loss", "shadow_loss", "distance_off_plane"], ...rows];
+}
+
+/** The text of a CSV file; numbers have all their digits, and no text begins like a formula of a spreadsheet. */
+function csvText(rows) {
+  const special = { NaN: "nan", Infinity: "inf", "-Infinity": "-inf" };
+  const cell = (value) => {
+    if (typeof value === "number") return special[value] ?? String(value);
+    const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  return `${rows.map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`;
+}
+
+/** A figure as it is drawn, with a background and a title. */
+function picturedFigure({ name, figure }) {
+  const { margin, ...layout } = figure.layout;
+  const title = [document.title, ...(panels.length > 1 ? [] : [nameInLine(surfaces[state.shown])]), name].join(", ");
+  return {
+    data: figure.data,
+    layout: {
+      ...layout, autosize: false, paper_bgcolor: cssValue("--card"), margin: { ...margin, t: margin.t + 36 },
+      title: { text: escaped(title), x: 0.02, xanchor: "left", y: 0.985, yanchor: "top", font: { size: 14 } },
+    },
+  };
+}
+
+async function saveView(format) {
+  const view = savedViews()[byId("saved").selectedIndex];
+  if (format === "csv") {
+    const url = URL.createObjectURL(new Blob([csvText(view.rows())], { type: "text/csv" }));
+    download(view, format, url);
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  } else if (view.figure) {
+    download(view, format, await Plotly.toImage(picturedFigure(view), { ...PICTURE, format }));
+  }
+}
+
+function download({ name }, format, href) {
+  const link = document.createElement("a");
+  const plain = `${document.title} ${name}`.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "_").replace(/^_|_$/g, "");
+  Object.assign(link, { href, download: `${plain.slice(0, 80)}.${format}` }).click();
+}
+
+/** Offer the views that are displayed now; paths of training have numbers, but no picture of their own. */
+function updateSaving() {
+  const select = byId("saved");
+  const names = savedViews().map(({ name }) => name);
+  if ([...select.options].map(({ text }) => text).join("\n") !== names.join("\n")) {
+    const chosen = select.selectedIndex;
+    select.replaceChildren(...names.map((name) => new Option(name)));
+    select.selectedIndex = Math.min(Math.max(chosen, 0), names.length - 1);
+  }
+  const hasFigure = savedViews()[select.selectedIndex].figure !== null;
+  for (const format of ["png", "svg"]) byId("save").querySelector(`[data-format=${format}]`).disabled = !hasFigure;
+}
