@@ -282,7 +282,7 @@ def test_names_in_saved_numbers_are_no_formulas(browser, tmp_path):
 
 def test_the_box_of_the_plane_says_what_it_leaves_out(tab):
     text = tab.page.inner_text("#faithfulness")
-    assert "A SADDLE THAT THIS PLANE HIDES" in text and "2.50%" in text and HOSTILE in text
+    assert "A SADDLE THAT THIS PLANE HIDES" in text and "2.5" in text and HOSTILE in text
 
 
 def test_nothing_is_logged_as_an_error_and_nothing_is_requested(page, long_path):

@@ -20,8 +20,9 @@ from landscape.results import Trajectory
 FAITHFULNESS = {
     "axis_curvatures": [0.5, 0.25], "plane_eigenvalues": [0.25, 0.5], "plane_errors": [None, None],
     "average_eigenvalue": 0.4, "average_error": 0.01, "largest": 3.0, "largest_residual": 1e-4, "smallest": -0.5,
-    "smallest_residual": 1e-4, "smallest_error": 0.02, "hessian_share": 0.025, "gradient_share": 0.01,
-    "step_share": None, "gradient_norm": 0.1, "gain": 0.001, "loss": 0.3, "loss_error": 0.01, "dimension": 100,
+    "smallest_residual": 1e-4, "smallest_error": 0.02, "hessian_share": 0.025, "hessian_share_error": 0.001,
+    "largest_error": 0.1, "gradient_share": 0.01, "step_share": None, "gradient_norm": 0.1,
+    "gain": 0.001, "loss": 0.3, "loss_error": 0.01, "dimension": 100,
     "verdict": "hidden saddle", "metadata": {},
 }  # fmt: skip
 HOSTILE = '</script><script>alert(1)</script><b title="x">&amp;'
@@ -125,7 +126,10 @@ def test_what_the_plane_leaves_out_is_embedded_only_where_it_is_known(tmp_path, 
     surfaces = [plane(metadata={**METADATA, "faithfulness": entry}) for entry in (FAITHFULNESS, record)]
     known, unknown = content(explore(surfaces, tmp_path / "page.html"))["surfaces"]
     assert known["faithfulness"]["the origin is"] == "A SADDLE THAT THIS PLANE HIDES"
-    assert known["faithfulness"]["smallest"] == "-0.5 ± 0.02" and "of the last step" not in known["faithfulness"]
+    assert (
+        known["faithfulness"]["smallest eigenvalue"].startswith("-0.5 ± 0.02")
+        and "share of the last step" not in known["faithfulness"]
+    )
     assert unknown["faithfulness"] is None
 
 

@@ -18,6 +18,7 @@ LAYERS = (
     ("storage",),
     ("points", "presenting"),
     ("results",),
+    ("topology",),
     ("datasets",),
     ("models",),
     ("training",),
@@ -25,7 +26,7 @@ LAYERS = (
     ("explorer", "trackers"),
     ("objective", "slices"),
     ("evaluation",),
-    ("curvature", "sharpness", "connectivity", "trajectories", "topology"),
+    ("curvature", "sharpness", "connectivity", "trajectories"),
     ("stability",),
     ("studies", "selftest"),
     ("cli",),
@@ -37,8 +38,9 @@ NARROW = {
     "datasets": GROUND,
     "models": GROUND | {"datasets"},
     "training": GROUND | {"models", "datasets"},  # which know nothing of landscapes
+    "topology": GROUND | {"results"},
     "plotting": GROUND | {"results"},
-    "explorer": GROUND | {"results", "plotting"},
+    "explorer": GROUND | {"results", "topology", "plotting"},
     "trackers": GROUND | {"results", "plotting"},
 }
 LEVELS = {room: level for level, layer in enumerate(LAYERS) for room in layer}

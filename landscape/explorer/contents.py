@@ -9,7 +9,7 @@ from landscape.explorer.basins import basins_content
 from landscape.explorer.encoding import array_content, numbers, picture_uri
 from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label
 from landscape.plotting.values import QUANTITIES, plane_values
-from landscape.results import Faithfulness, Surface, Trajectory
+from landscape.results import Surface, Trajectory
 from landscape.results.summary import surface_facts
 
 __all__ = ["page_title", "surface_content", "surface_names", "trajectory_content"]
@@ -38,12 +38,10 @@ def surface_content(surface: Surface, name: str, picture: np.ndarray | None) -> 
 
 
 def faithfulness_content(surface: Surface) -> dict[str, str] | None:
-    """The facts of the comparison of the plane with the whole space; None if the metadata hold none that is whole."""
-    try:
-        facts = Faithfulness(**surface.metadata["faithfulness"]).facts
-    except (AttributeError, LookupError, TypeError, ValueError):  # none, or one that another program has written
+    """The facts on what the plane leaves out; None if it was not measured."""
+    if surface.faithfulness is None:
         return None
-    return {key: _typeset(text) for key, text in facts.items() if text}
+    return {key: _typeset(text) for key, text in surface.faithfulness.facts.items() if text}
 
 
 def page_title(surfaces: Sequence[Surface]) -> str:
