@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,16 @@ class Peer:
     is_target: bool = True  # counts when the best peer is looked for
 
 
+class Packaged(Protocol):
+    """What may come from a package that is not installed."""
+
+    @property
+    def package(self) -> str | None: ...
+
+    @property
+    def module(self) -> str | None: ...
+
+
 @dataclass(frozen=True)
 class Timing:
     """Seconds of a run; the first point includes all preparation."""
@@ -88,7 +99,7 @@ def timed(peer: Peer, task: Task, coordinates: Coordinates) -> Timing:
     return Timing(stamps[0] - began, stamps[-1] - began, len(stamps))
 
 
-def missing(peer: Peer) -> str | None:
+def missing(peer: Packaged) -> str | None:
     """Why ``peer`` cannot run here, or None."""
     if peer.package is None:
         return None

@@ -1,0 +1,1 @@
+"""Questions with exact answers that are put to several tools through one protocol."""
