@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 import landscape_lib as ll  # noqa: E402
 from benchmarks.peers import PEERS, Task, timed  # noqa: E402
 from benchmarks.run import WORKS, environment, load, middle_points, spread, trained, write  # noqa: E402
+from benchmarks.tables import head, table  # noqa: E402
 from landscape.runtime.devices import has_bf16  # noqa: E402
 
 __all__ = ["main", "markdown"]
@@ -144,18 +145,11 @@ def language_model(quick: bool) -> dict:
 
 def markdown(results: dict) -> str:
     """Tables from the content of compiled.json."""
-    environment = results["environment"]
-    lines = ["# Compiled passes", ""]
-    if results["quick"]:
-        lines += ["**A quick look: these numbers mean nothing.**", ""]
-    lines += [
-        f"{environment['date']}, commit {environment['commit']}, {environment['cpu']}, {environment['cores']} cores, "
-        f"torch {environment['versions']['torch']}. Seconds for the whole grid, extrapolated, compilation included.",
-        "",
-        "| network | samples x points | DataLoader loop | tuned loop | plain | compiled | compiler, seconds to compile "
-        "| compiled / DataLoader loop | compiled / tuned loop | bf16 |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    titles = [
+        "network", "samples x points", "DataLoader loop", "tuned loop", "plain", "compiled",
+        "compiler, seconds to compile", "compiled / DataLoader loop", "compiled / tuned loop", "bf16",
+    ]  # fmt: skip
+    rows = []
     for work in results["works"].values():
         seconds, compilation = work["seconds"], work["compilation"]["compiled"]
         cells = [work["title"], f"{work['samples']:,} x {work['points']:,}"]
@@ -166,14 +160,18 @@ def markdown(results: dict) -> str:
             ratios = [loop / own for loop, own in zip(seconds[name], seconds["compiled"], strict=True)]
             cells.append(f"{spread(ratios)} x" + (f" (asked {asked})" if asked else ""))
         cells.append(bf16_text(work))
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
+    text = "Seconds for the whole grid, extrapolated, compilation included."
+    parts = [head("Compiled passes", results, text), table(titles, rows)]
     language = results["language"]
     if language and "skipped" not in language:
         times = {name: statistics.median(values) for name, values in language["seconds"].items()}
         share = f"{times['never'] / times['pass']:.2f} x, asked at most {ASKED_LANGUAGE}"
-        lines += ["", f"Language model, 8 x 128 tokens: a pass {times['pass']:.3g} s, a point {times['never']:.3g} s "]
-        lines[-1] += f"({share}), compiled {times['always']:.3g} s."
-    return "\n".join(lines)
+        parts.append(
+            f"Language model, 8 x 128 tokens: a pass {times['pass']:.3g} s, a point {times['never']:.3g} s ({share}), "
+            f"compiled {times['always']:.3g} s."
+        )
+    return "\n\n".join(parts)
 
 
 def bf16_text(work: dict) -> str:

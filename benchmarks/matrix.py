@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 import landscape_lib as ll  # noqa: E402
 from benchmarks.run import environment, spread, write  # noqa: E402
+from benchmarks.tables import head, table  # noqa: E402
 
 __all__ = ["main", "markdown"]
 
@@ -118,17 +119,8 @@ def script_seconds(chosen: dict) -> dict[str, float]:
 
 def markdown(results: dict) -> str:
     """Tables from the content of matrix.json."""
-    environment = results["environment"]
-    lines = ["# The matrix of small networks", ""]
-    if results["quick"]:
-        lines += ["**A quick look: these numbers mean nothing.**", ""]
-    lines += [
-        f"{environment['date']}, commit {environment['commit']}, {environment['cpu']}, {environment['cores']} cores, "
-        f"torch {environment['versions']['torch']}. Training for {results['epochs']} epochs on one core.",
-        "",
-        f"| architecture | networks | one by one, s | stacked, s | times faster (asked {RATIO_ASKED:g}) | |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    titles = ["architecture", "networks", "one by one, s", "stacked, s", f"times faster (asked {RATIO_ASKED:g})", ""]
+    rows = []
     every = results["architectures"]
     total = {
         key: [sum(times) for times in zip(*(one[key] for one in every.values()), strict=True)]
@@ -139,19 +131,20 @@ def markdown(results: dict) -> str:
         ratios = [a / b for a, b in zip(one["one by one"], one["stacked"], strict=True)]
         verdict = "met" if statistics.median(ratios) >= RATIO_ASKED else "**not met**"
         times = (spread(one["one by one"]), spread(one["stacked"]), spread(ratios))
-        lines.append(f"| {name} | {one['networks']} | {' | '.join(times)} | {verdict} |")
+        rows.append([name, str(one["networks"]), *times, verdict])
+    text = f"Training for {results['epochs']} epochs on one core."
+    parts = [head("The matrix of small networks", results, text), table(titles, rows)]
     if results["scripts"]:
         minutes = sum(results["scripts"].values()) / 60
         each = ", ".join(f"`{script}` {seconds:,.0f} s" for script, seconds in results["scripts"].items())
         verdict = "met" if minutes <= MINUTES_ASKED else "**not met**"
         ratio = results["matrix_one_by_one"] / results["scripts"]["run_full_matrix.py"]
-        lines += [
-            "",
+        parts.append(
             f"The default matrix: {each}; together {minutes:.1f} min (asked {MINUTES_ASKED:g}: {verdict}). Its "
             f"networks one by one, with torch's own threads, take {results['matrix_one_by_one']:,.0f} s of training, "
-            f"{ratio:.2f} times as long as `run_full_matrix.py`, which stacks, in a process for each core.",
-        ]
-    return "\n".join(lines)
+            f"{ratio:.2f} times as long as `run_full_matrix.py`, which stacks, in a process for each core."
+        )
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

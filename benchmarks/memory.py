@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 import landscape_lib as ll  # noqa: E402
 from benchmarks.run import environment, peak_memory, spread, write  # noqa: E402
+from benchmarks.tables import head, table  # noqa: E402
 
 __all__ = ["CASES", "main", "markdown"]
 
@@ -165,39 +166,32 @@ def ratios(seconds: dict) -> list[float]:
     ]
 
 
-def row(case: dict) -> str:
-    """One line of the table."""
+def row(case: dict) -> list[str]:
+    """The cells of one line of the table."""
     peak, plain = (case[key] / case["model_bytes"] for key in ("peak", "pass_peak"))
     seconds, asked = case["seconds"], ASKED.get(case["way"])
-    cells = [
+    return [
         case["dtype"], case["way"], f"{case['sequences']} x {case['tokens']}", f"{peak:.2f}",
         f"{plain:.2f}", f"{asked}" if asked else "", spread(ratios(seconds)) if seconds else "",
         f"{statistics.median(seconds['move']):.2g}" if seconds else "",
     ]  # fmt: skip
-    return f"| {' | '.join(cells)} |"
 
 
 def markdown(results: dict) -> str:
     """A table from the content of memory.json."""
-    environment, model_bytes = results["environment"], {}
+    model_bytes = {}
     for case in results["cases"]:
         model_bytes.setdefault(case["dtype"], case["model_bytes"])
     sizes = ", ".join(f"{size / 2**20:.0f} MiB in {dtype}" for dtype, size in model_bytes.items())
-    lines = ["# One copy of the weights", ""]
-    if results["quick"]:
-        lines += ["**A quick look: these numbers mean nothing.**", ""]
-    lines += [
-        f"{environment['date']}, commit {environment['commit']}, {environment['cpu']}, one thread, torch "
-        f"{environment['versions']['torch']}. The weights take {sizes}. Memory is the largest resident size above that "
-        "of the process with the model and its data, in multiples of the weights, passes included; time is of the "
-        "processor.",
-        "",
-        "| weights | way | sequences x tokens | peak | a plain pass alone, all data as one batch | peak asked at most "
-        f"| a point, in plain passes (asked at most {ASKED_TIME}) | seconds of moving |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        *map(row, results["cases"]),
-    ]
-    return "\n".join(lines)
+    text = (
+        f"One thread. The weights take {sizes}. Memory is the largest resident size above that of the process with the "
+        "model and its data, in multiples of the weights, passes included; time is of the processor."
+    )
+    titles = [
+        "weights", "way", "sequences x tokens", "peak", "a plain pass alone, all data as one batch",
+        "peak asked at most", f"a point, in plain passes (asked at most {ASKED_TIME})", "seconds of moving",
+    ]  # fmt: skip
+    return f"{head('One copy of the weights', results, text)}\n\n{table(titles, map(row, results['cases']))}"
 
 
 if __name__ == "__main__":

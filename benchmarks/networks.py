@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 import landscape_lib as ll  # noqa: E402
 from benchmarks.run import environment, spread, write  # noqa: E402
+from benchmarks.tables import head, table  # noqa: E402
 from landscape.runtime.devices import has_bf16  # noqa: E402
 
 __all__ = ["main", "markdown"]
@@ -160,29 +161,21 @@ def convolution_peak(seconds: float) -> float:
 
 def markdown(results: dict) -> str:
     """A table from the content of networks.json."""
-    environment = results["environment"]
-    lines = ["# Deep networks", ""]
-    if results["quick"]:
-        lines += ["**A quick look: these numbers mean nothing.**", ""]
-    lines += [
-        f"{environment['date']}, commit {environment['commit']}, {environment['cpu']}, {environment['cores']} cores, "
-        f"torch {environment['versions']['torch']}. "
-        f"Convolution peak of the machine: {results['peak'] / 1e9:.0f} GFLOP/s.",
-        "",
-        "| network | samples x points | seconds | share of the convolution peak "
-        f"| two processes / two threads (asked at most {RATIO_ASKED}) | bf16 (asked {BF16_ASKED} x) |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    titles = [
+        "network", "samples x points", "seconds", "share of the convolution peak",
+        f"two processes / two threads (asked at most {RATIO_ASKED})", f"bf16 (asked {BF16_ASKED} x)",
+    ]  # fmt: skip
+    rows = []
     for name, model in results["models"].items():
         points = model["points"][0] * model["points"][1]
         rate = model["operations"] * model["samples"] * points / statistics.median(model["threads"])
         ratios = [two / one for one, two in zip(model["threads"], model["processes"], strict=True)]
-        cells = [
+        rows.append([
             name, f"{model['samples']:,} x {points}", spread(model["threads"]), f"{rate / results['peak']:.0%}",
             spread(ratios), bf16_text(model["bf16"]),
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        ])  # fmt: skip
+    text = f"Convolution peak of the machine: {results['peak'] / 1e9:.0f} GFLOP/s."
+    return f"{head('Deep networks', results, text)}\n\n{table(titles, rows)}"
 
 
 def bf16_text(bf16: dict) -> str:

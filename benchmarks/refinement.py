@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 import landscape_lib as ll  # noqa: E402
 from benchmarks.peers import PEERS, Task, timed  # noqa: E402
 from benchmarks.run import environment, spread, write  # noqa: E402
+from benchmarks.tables import head  # noqa: E402
 from landscape.evaluation.refinement.selection import Refinement  # noqa: E402
 from landscape.evaluation.refinement.tolerance import LOSS_FLOOR, error_bound  # noqa: E402
 from landscape.training.loop import Training  # noqa: E402
@@ -215,13 +216,10 @@ def ratios(these: list[float], those: list[float]) -> list[float]:
 
 def markdown(results: dict) -> str:
     """Text and a table from the content of refinement.json."""
-    environment, analytic = results["environment"], results["analytic"]
+    analytic = results["analytic"]
     beyond = analytic["beyond_by_half"]
     lines = [
-        "# Evaluation with a tolerance",
-        "",
-        f"{environment['date']}, commit {environment['commit']}, {environment['cpu']}, {environment['cores']} cores, "
-        f"torch {environment['versions']['torch']}.",
+        head("Evaluation with a tolerance", results),
         "",
         f"{analytic['surfaces']} random analytic surfaces at tolerances of 0.5 to 5 %: on "
         f"{analytic['mean_share_evaluated']:.0%} of the points on average; the true error went beyond one and a half "

@@ -1,9 +1,11 @@
 """The peers of the benchmark compute the loss that they are timed for, and its verdicts follow from the numbers."""
 
 import dataclasses
+import importlib
 import itertools
 import json
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 import torch
@@ -175,4 +177,15 @@ def test_memory_and_time_in_place_are_written_with_the_table_drawn_from_them(tmp
 def test_rows_of_memory_are_in_multiples_of_the_weights_and_of_passes():
     case = {"dtype": "float32", "way": "in place, spill", "sequences": 8, "tokens": 128, "model_bytes": 100}
     case |= {"peak": 25, "pass_peak": 50, "seconds": {"move": [0.1, 0.1], "losses": [0.9, 1.1], "pass": [1.0, 1.0]}}
-    assert memory.row(case) == "| float32 | in place, spill | 8 x 128 | 0.25 | 0.50 | 0.3 | 1.10 (1.00-1.20) | 0.1 |"
+    assert memory.row(case) == [
+        "float32", "in place, spill", "8 x 128", "0.25", "0.50", "0.3", "1.10 (1.00-1.20)", "0.1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["compiled", "matrix", "memory", "networks"])
+def test_page_of_a_benchmark_is_that_of_its_results(name):
+    folder = Path(run.__file__).parent / "results"
+    results = json.loads((folder / f"{name}.json").read_text())
+    page = importlib.import_module(f"benchmarks.{name}").markdown(results)
+    assert page + "\n" == (folder / f"{name}.md").read_text()
+    assert "mean nothing" in importlib.import_module(f"benchmarks.{name}").markdown(results | {"quick": True})

@@ -238,6 +238,9 @@ def test_own_definition_does_not_count_and_an_error_is_the_answer():
     broken = type("Broken", (Tool,), {"loss": lambda self, subject: 1 / 0})()
     given = answer(broken, BY_NAME["ln K"])
     assert given["status"] == "stopped" and "ZeroDivisionError" in given["found"]
+    lost = type("Lost", (Tool,), {"loss": lambda self, subject: Path(ROOT / "x" / ("y" * 200)).read_text()})()
+    found = answer(lost, BY_NAME["ln K"])["found"]
+    assert str(ROOT) not in found and len(found) <= 160
     assert answer(Tool(), BY_NAME["ln K"])["status"] == "cannot"
 
 
@@ -280,11 +283,18 @@ def test_question_in_progress_is_the_time_out(tmp_path, monkeypatch):
     assert calls == [[q.name for q in asked], ["filter norms"]]
 
 
-def test_missing_package_is_skipped(tmp_path):
-    entry = Entry("ghost", "ghost", "not there", "no-such-package", "no_such_module")
-    asking.main(json.dumps(dataclasses.asdict(entry)), str(tmp_path / "0.jsonl"), "ln K")
-    (line,) = (tmp_path / "0.jsonl").read_text().splitlines()
-    assert "no-such-package is not installed" in json.loads(line)["skipped"]
+@pytest.mark.parametrize(
+    ("package", "reason"),
+    [("no-such-package", "no-such-package is not installed"), (None, "its adapter does not load: ModuleNotFoundError")],
+)
+def test_missing_package_or_adapter_is_skipped(package, reason, tmp_path, monkeypatch):
+    def run(command, **options):
+        asking.main(*command[3:])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(asking.subprocess, "run", run)
+    given = answers_of(Entry("ghost", "ghost", "not there", package, "no_such_module"), tmp_path, 7)
+    assert given["answers"] == [] and given["version"] is None and reason in given["skipped"]
 
 
 def test_page_and_results_agree_and_cover_all_tools_and_questions():
@@ -308,9 +318,16 @@ def test_page_names_what_deviates():
 
     absent = {"version": None, "use": "", "skipped": "not installed", "answers": []}
     lost, found = tool("time-out", found="a | b"), tool("wrong", found="deviation 3", remark="why")
-    text = section({"tools": {"good": tool("right", found=""), "lost": lost, "bad": found, "ghost": absent}})
+    environment = {"date": "2026-01-02T03", "commit": "abc", "versions": {"torch": "2.9", "python": "3.11"}}
+    text = section(
+        {
+            "environment": environment,
+            "tools": {"good": tool("right", found=""), "lost": lost, "bad": found, "ghost": absent},
+        }
+    )
     assert "| ln K | yes | stops | **no** |" in text
     assert "| ln K | lost | a \\| b | stops |" in text and "| ln K | bad | why; deviation 3 | **no** |" in text
+    assert "Asked on 2026-01-02, commit abc, with torch 2.9 and Python 3.11." in text
     assert "| ghost |  | not asked: not installed |" in text
     assert text.startswith(BEGIN) and text.endswith(END)
 

@@ -10,6 +10,7 @@ import math
 import os
 import subprocess
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -37,7 +38,7 @@ def answer(tool: Tool, question: Question) -> dict[str, Any]:
     except CannotAnswer as reason:
         return {"question": question.name, "status": "cannot", "found": str(reason)}
     except Exception as failure:  # whatever stops a tool is its answer
-        found = f"{type(failure).__name__}: {' '.join(str(failure).split())}"[:300]
+        found = _shortened(f"{type(failure).__name__}: {failure}")
         return _with_remark(tool, question, {"question": question.name, "status": "stopped", "found": found})
     wrong = [comparison for comparison in comparisons if not comparison.passed]
     worst = max(wrong or comparisons, key=lambda c: c.difference / (c.allowed or 1e-300))
@@ -57,6 +58,13 @@ def answer(tool: Tool, question: Question) -> dict[str, Any]:
 def _with_remark(tool: Tool, question: Question, record: dict[str, Any]) -> dict[str, Any]:
     remark = tool.remarks.get(question.name)
     return record | ({"remark": remark} if remark else {})
+
+
+def _shortened(text: str) -> str:
+    """``text`` in one short line, without paths of this machine."""
+    for folder, shown in ((str(ROOT), "."), (sys.prefix, "...")):
+        text = text.replace(folder, shown)
+    return textwrap.shorten(text, 160, placeholder=" ...")
 
 
 def _number(value: float) -> str:
@@ -83,7 +91,7 @@ def answers_of(entry: Entry, folder: Path, seconds: float, questions: Sequence[Q
                 command, cwd=ROOT, env=environment, timeout=seconds, capture_output=True, text=True, check=False
             )
             failure = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
-            lost = {"status": "crashed", "found": failure[:300]}
+            lost = {"status": "crashed", "found": _shortened(failure)}
         except subprocess.TimeoutExpired:
             lost = {"status": "time-out", "found": f"no answer in {seconds:g} s"}
         new = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
@@ -101,10 +109,14 @@ def main(tool_entry: str, file: str, *names: str) -> None:
     questions = {question.name: question for question in QUESTIONS}
     warnings.simplefilter("ignore")
     with Path(file).open("a") as lines:
-        if entry.package and (reason := missing(entry)):
+        try:
+            reason = missing(entry)
+            tool = None if reason else entry.load()
+        except Exception as failure:  # of a version that the adapter does not fit
+            reason = _shortened(f"its adapter does not load: {type(failure).__name__}: {failure}")
+        if reason or tool is None:
             print(json.dumps({"skipped": reason}), file=lines)
             return
-        tool = entry.load()
         for question in (questions[name] for name in names):
             print(json.dumps(answer(tool, question)), file=lines, flush=True)
 

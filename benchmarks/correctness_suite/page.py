@@ -18,7 +18,13 @@ def section(results: dict[str, Any]) -> str:
     """Markdown from the content of correctness.json, between the two marks."""
     tools: dict[str, Any] = results["tools"]
     given = {name: {a["question"]: a for a in tool["answers"]} for name, tool in tools.items() if tool["answers"]}
-    parts = [BEGIN]
+    environment = results["environment"]
+    versions = environment["versions"]
+    parts = [
+        BEGIN,
+        f"Asked on {environment['date'][:10]}, commit {environment['commit']}, with torch {versions['torch']} and "
+        f"Python {versions['python']}.",
+    ]
     for group, title in TITLES.items():
         parts += [f"### {title}", _matrix(given, group)]
     parts += ["### What was asked", _questions(), "### What deviates", _deviations(given)]

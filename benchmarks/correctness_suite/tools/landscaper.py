@@ -31,6 +31,8 @@ class Adapter(Tool):
     differs: ClassVar[dict[str, str]] = {
         "filter norms": "rescales every tensor to the square root of its size, then all to the norm of the network",
         "biases and BatchNorm": "moves them, as every tensor",
+        "trace": "takes its tolerance for that between two estimates in turn, which says little about their error",
+        "negative trace": "takes its tolerance for that between two estimates in turn",
         "network unchanged": "the caller's loss function decides on the mode",
     }
     remarks: ClassVar[dict[str, str]] = {
@@ -38,8 +40,6 @@ class Adapter(Tool):
         "to the largest loss",
         "NaN": "replaced by the mean",
         "orthogonal directions": "the first direction is taken for one of length 1",
-        "trace": "ends as soon as two estimates in turn differ by less than the tolerance",
-        "negative trace": "ends as soon as two estimates in turn differ by less than the tolerance",
         "float64 eigenvalue": "vectors are divided by their norm plus 1e-6",
     }
 

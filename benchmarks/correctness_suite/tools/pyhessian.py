@@ -14,9 +14,11 @@ TOLERANCE, PROBES = 0.05, 40
 
 
 class Adapter(Tool):
+    differs: ClassVar[dict[str, str]] = {
+        "trace": "takes its tolerance for that between two estimates in turn, which says little about their error",
+    }
     remarks: ClassVar[dict[str, str]] = {
-        "trace": "ends as soon as two estimates in turn differ by less than the tolerance",
-        "negative trace": "ends as soon as an estimate is negative",
+        "negative trace": "ends as soon as an estimate is negative, for lack of an absolute value",
         "float64 eigenvalue": "vectors are divided by their norm plus 1e-6",
         "mean of the density": "calls a function that torch removed in version 1.13",
         "mean square of the density": "calls a function that torch removed in version 1.13",

@@ -15,10 +15,10 @@ TOLERANCE = 0.05
 
 class Adapter(Tool):
     says_orthogonal = True
+    differs: ClassVar[dict[str, str]] = {"trace": "that of PyHessian"}
     remarks: ClassVar[dict[str, str]] = {
         "mean over samples": "the first batch only",
         "seeds": "overwrites the directions instead of the weights, so that the picture is constant",
-        "trace": "that of PyHessian",
         "negative trace": "that of PyHessian",
         "float64 eigenvalue": "that of PyHessian",
     }
