@@ -108,7 +108,7 @@ def ignored_parameters(tool: Tool) -> Iterator[Comparison]:
     for number, direction in enumerate(tool.directions(copy.deepcopy(subject)), 1):
         for name, weight in subject.model.named_parameters():
             if weight.ndim == 1:
-                moved = float(direction[name].norm() / weight.norm())
+                moved = float(direction[name].norm() / weight.detach().norm())
                 yield compared(f"direction {number}, |d| / |theta| of {name}", moved, 0.0, 1e-6, scale=1.0)
 
 
