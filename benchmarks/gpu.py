@@ -307,6 +307,8 @@ def main(
     """
     if unknown := sorted(set(works) - MEASUREMENTS.keys()):
         raise ll.InputError(f"unknown work {unknown[0]!r}; use one of {', '.join(map(repr, MEASUREMENTS))}")
+    if not 0 < limit < math.inf:
+        raise ll.InputError(f"the limit is {limit} seconds; it must be a positive number")
     job = Job(ll.select_device(device), data_dir, quick)
     path = ll.cli.make_folder(out) / ("gpu-quick.json" if quick else "gpu.json")
     results = {"quick": quick, "environment": environment(), "device": described(job.device), "measurements": {}}
@@ -318,7 +320,7 @@ def main(
             continue
         left = min(MEASUREMENTS[name].seconds, ends - time.monotonic())
         results["measurements"][name] = record = measured(MEASUREMENTS[name], job, left)
-        write(path, json.dumps(results, indent=1))
+        write(path, json.dumps(finite(results), indent=1, allow_nan=False))
         print(f"{name}: {record.get('error') or 'finished'} ({record['seconds']:.0f} s)", flush=True)
     missing = [name for name in works if not results["measurements"][name]["finished"]]
     print(f"Wrote {path}" + (f"; run again for {', '.join(missing)}" if missing else ""))
@@ -331,10 +333,19 @@ def measured(measurement: Measurement, job: Job, seconds: float) -> dict[str, An
         with time_limit(seconds):
             values = measurement.run(job)
     except TimeUp:
-        error = f"cut off after {seconds:.0f} s"
+        error = f"cut off after {seconds:.0f} s" if seconds > 0 else "no time was left"
     except Exception as failure:  # the others can still be measured
         error = f"{type(failure).__name__}: {' '.join(str(failure).split())[:300]}"
     return {"finished": error is None, "error": error, "seconds": time.monotonic() - began, "values": values}
+
+
+def finite(values: Any) -> Any:
+    """``values`` of JSON types with null in place of numbers that are not finite, which JSON cannot hold."""
+    if isinstance(values, dict):
+        return {key: finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 @contextlib.contextmanager
@@ -367,6 +378,7 @@ def finished_before(path: Path, results: dict[str, Any]) -> dict[str, Any]:
         earlier = json.loads(path.read_text())
         same = all(earlier["environment"][key] == results["environment"][key] for key in ("commit", "cpu", "versions"))
         if not same or any(earlier[key] != results[key] for key in ("quick", "device")):
+            print(f"{path} is of other code or of another machine: everything is measured again", flush=True)
             return {}
         return {name: record for name, record in earlier["measurements"].items() if record["finished"]}
     except (ValueError, KeyError, TypeError) as error:

@@ -21,7 +21,8 @@ from landscape.evaluation.methods.compiled import Program
 from landscape.evaluation.methods.direct import Direct
 from landscape.evaluation.methods.fusion import fold_batch_norm
 from landscape.evaluation.methods.prefix import Prefix
-from landscape.evaluation.methods.protocol import Arrangement
+from landscape.evaluation.methods.protocol import Arrangement, NotApplicable
+from landscape.objective.workers import Team
 
 compilation = importlib.import_module("landscape.evaluation.compilation")
 
@@ -227,12 +228,32 @@ def test_long_work_is_compiled(fused, monkeypatch):
     assert "compiler" not in surface.metadata["method_settings"]
 
 
-def test_what_is_known_of_a_network_decides(monkeypatch):
-    evaluator = type("Evaluator", (), {"objective": type("Objective", (), {"model": make("cnn")})})
-    pays = lambda *arguments: compilation._pays("onednn", evaluator, *arguments)  # noqa: E731
-    assert pays(Record(5.0, 0.1), 60.0) and not pays(Record(5.0, 0.1), 40.0)
-    assert not pays(Record(5.0, -0.1), 1e6)
-    assert pays(None, 60.0) and not pays(None, 20.0)  # 3 % of the work, for a compilation of about a second
+def test_what_is_known_of_a_network_decides():
+    pays = compilation._pays
+    assert pays(Record(5.0, 0.1), 5.0, 0.0, 60.0) and not pays(Record(5.0, 0.1), 5.0, 0.0, 40.0)
+    assert not pays(Record(5.0, -0.1), 5.0, 0.0, 1e6)
+    assert pays(None, 1.0, 0.0, 60.0) and not pays(None, 1.0, 0.0, 20.0)  # at most 3 % of the work
+    assert not pays(None, 1.0, 1.0, 60.0)  # with those before, whose gain was not known either
+
+
+def test_trials_that_do_not_pay_take_a_bounded_share_of_the_work(monkeypatch):
+    tried = []
+
+    def run(self, compiled):
+        tried.append(compiled.compiler)
+        raise NotApplicable("slower")
+
+    monkeypatch.setattr(compilation._Trial, "run", run)
+    target = ll.objective(blocks(), images(20), device="cpu")
+    member = Direct(target, ll.random_plane(target.model, seed=1).to(torch.float32))
+    first = compilation._seconds_of_first
+    cost = first("onednn", member) + first("inductor", member)
+    with Team(target) as team:
+        for share, names in ((0.028, ["onednn", "inductor"]), (0.035, ["onednn"])):
+            tried.clear()
+            points = torch.zeros(100_000, 2, dtype=torch.float64)
+            compilation.Compilation("auto").settle([member], points, team, cost / share / len(points))
+            assert tried == names
 
 
 def test_times_are_remembered_by_network_and_arrangement(tmp_path):

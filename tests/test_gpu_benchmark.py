@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import time
 
 import pretend_device
@@ -20,9 +21,13 @@ def pretend_waits():
 TOY = ("exactness", "waits", "small networks", "language model, bf16", "curvature")
 
 
+def no_number(text):
+    raise AssertionError(f"{text} is not JSON")
+
+
 def gpu_run(tmp_path, device, works=TOY, **options):
     gpu.main(device=device, data_dir=tmp_path, out=tmp_path, works=works, quick=True, **options)
-    return json.loads((tmp_path / "gpu-quick.json").read_text())["measurements"]
+    return json.loads((tmp_path / "gpu-quick.json").read_text(), parse_constant=no_number)["measurements"]
 
 
 @pytest.fixture
@@ -57,7 +62,7 @@ def test_measurements_of_a_gpu_run_at_toy_size(tmp_path, accelerator, random_ima
     assert waits["equal"] and waits["few"] > 0
 
 
-def test_what_failed_or_was_cut_off_is_measured_again(tmp_path, monkeypatch):
+def test_what_failed_or_was_cut_off_is_measured_again(tmp_path, monkeypatch, capsys):
     calls = []
 
     def measurement(name, *ends):
@@ -68,7 +73,7 @@ def test_what_failed_or_was_cut_off_is_measured_again(tmp_path, monkeypatch):
                 time.sleep(30)
             if end == "fail":
                 raise ZeroDivisionError("nothing")
-            return {"value": end}
+            return {"value": end, "ratios": [1.5, math.nan, math.inf]}
 
         return gpu.Measurement(run, 0.2)
 
@@ -83,16 +88,21 @@ def test_what_failed_or_was_cut_off_is_measured_again(tmp_path, monkeypatch):
     assert [first[name]["error"] for name in table] == [None, "cut off after 0 s", "ZeroDivisionError: nothing"]
     second = gpu_run(tmp_path, "cpu", tuple(table))
     assert [second[name]["values"]["value"] for name in table] == [1, 2, 3] and calls.count("good") == 1
+    assert second["good"]["values"]["ratios"] == [1.5, None, None]
     monkeypatch.setattr(gpu, "environment", lambda: {"commit": "other", "cpu": "b", "versions": {}})
+    capsys.readouterr()
     gpu_run(tmp_path, "cpu", tuple(table))
-    assert calls.count("good") == 2  # of other code
+    assert calls.count("good") == 2 and "is of other code" in capsys.readouterr().out
 
 
 def test_a_run_ends_in_time(tmp_path, monkeypatch):
     assert sum(measurement.seconds for measurement in gpu.MEASUREMENTS.values()) <= gpu.LIMIT
     never = gpu.Measurement(lambda job: pytest.fail("it was started"), 10)
     monkeypatch.setattr(gpu, "MEASUREMENTS", {"late": never})
-    assert "cut off" in gpu_run(tmp_path, "cpu", ("late",), limit=0)["late"]["error"]
+    assert gpu_run(tmp_path, "cpu", ("late",), limit=1e-9)["late"]["error"] == "no time was left"
+    for limit in (0, -3, math.nan, math.inf):
+        with pytest.raises(ll.InputError, match="must be a positive number"):
+            gpu_run(tmp_path, "cpu", ("late",), limit=limit)
     (tmp_path / "gpu-quick.json").write_text("[]")
     with pytest.raises(ll.InputError, match="remove it"):
         gpu_run(tmp_path, "cpu", ("late",))

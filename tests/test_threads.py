@@ -96,7 +96,7 @@ def test_the_faster_number_is_taken_for_passes_that_are_short(seconds, expected,
 
 def test_a_team_of_one_takes_the_faster_number_and_looks_again_later(two_threads, monkeypatch):
     asked = []
-    monkeypatch.setattr("landscape.objective.workers.faster_count", lambda work: asked.append(work()) or len(asked))
+    monkeypatch.setattr("landscape.objective.workers.faster_count", lambda work, _: asked.append(work()) or len(asked))
     loss = lambda model, batch: torch.nn.functional.cross_entropy(model(batch[0]), batch[1])  # noqa: E731
     objective = ll.objective(make("mlp"), images(13), device="cpu", loss=loss)
     assert [Team(objective).threads_each for _ in range(3)] == [1, 1, 1] and len(asked) == 1
@@ -105,6 +105,39 @@ def test_a_team_of_one_takes_the_faster_number_and_looks_again_later(two_threads
     with Team(objective) as team:
         assert team.map(lambda *_: torch.get_num_threads(), [None]) == [3]
     assert torch.get_num_threads() == 2
+
+
+def test_a_trial_runs_few_passes_and_none_of_long_work(two_threads, monkeypatch):
+    """Six passes tell the faster number; where a part of a batch takes long already, nothing more is run."""
+    now, runs = [0.0], []
+
+    def part(samples):
+        def work():
+            runs.append(samples)
+            now[0] += samples * each
+
+        return work
+
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: now[0])
+    each = threads.LONG / 1000
+    assert threads.faster_count(part(200), [part(1), part(8)]) == 1
+    assert runs == [1, 8, *[200] * 2 * threads.TRIES]
+    runs.clear()
+    each = threads.LONG / 7
+    assert threads.faster_count(part(200), [part(1), part(8), part(64)]) == 2
+    assert runs == [1, 8]
+
+
+def test_the_parts_of_a_batch_grow(two_threads, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        "landscape.objective.workers.faster_count",
+        lambda *works: sizes.append([len(f()) for f in (*works[1], works[0])]),
+    )
+    loss = lambda model, batch: torch.nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")  # noqa: E731
+    for batch_size in (13, 5, 1):
+        Team(ll.objective(make("mlp"), images(29), device="cpu", loss=loss, batch_size=batch_size))
+    assert sizes == [[1, 8, 13], [1, 5], [1]]
 
 
 def test_the_loss_does_not_depend_on_the_number_of_threads(two_threads):

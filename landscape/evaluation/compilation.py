@@ -25,7 +25,7 @@ Policy = Literal["auto", "always", "never"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 COMPILERS: tuple[Compiler, ...] = get_args(Compiler)
 WORTH = 30.0  # seconds of work, below which nothing is compiled, and no compiler loaded
-SHARE = 0.03  # of the work that may be spent on a compilation whose gain is not known yet
+SHARE = 0.03  # of the work that may be spent in all on compilations whose gain is not known yet
 FIRST = {"onednn": (1.0, 0.02), "inductor": (20.0, 0.3)}  # seconds of a first compilation: fixed, and per module
 PASSES = 30  # forward passes of one batch in the checks and the timing
 ROUNDS = 3  # rounds of timing, each with the passes before and the compiled ones in turn
@@ -90,13 +90,15 @@ class Compilation:
         """The fastest arrangement among those that are worth a trial, and its seconds per point."""
         first, auto = members[0], self.policy == "auto"
         trial, times = _Trial(members, coordinates, team), CompileTimes(first.objective, team.threads // team.size)
-        best, least = trial.before, seconds
+        best, least, spent = trial.before, seconds, 0.0
         for compiler in COMPILERS:
             compiled = trial.compiled_by(compiler)
             batch = seconds / first.objective.size * team.size * compiled.batch_size
-            work = least * len(coordinates) - PASSES * batch
-            if auto and not _pays(compiler, first, times.record(compiled), work):
+            known = times.record(compiled)
+            cost = PASSES * batch + (known.seconds if known else _seconds_of_first(compiler, first))
+            if auto and not _pays(known, cost, spent, least * len(coordinates)):
                 continue
+            spent += 0.0 if known else cost
             try:
                 record = self.records[compiler] = trial.run(compiled)
             except NotApplicable as error:
@@ -202,9 +204,16 @@ class _Trial:
         return 1 - least[compiled] / least[self.before]
 
 
-def _pays(compiler: Compiler, evaluator: Direct, known: Record | None, work: float) -> bool:
-    """Whether a compilation is likely to save time in ``work`` seconds; ``known`` is the record of an earlier one."""
-    if known is not None:
-        return known.gain * work > known.seconds
+def _pays(known: Record | None, cost: float, spent: float, work: float) -> bool:
+    """Whether a trial of ``cost`` seconds is likely to save time in ``work`` seconds.
+
+    ``known`` is the record of an earlier compilation. Without one, the trial may take, together with the ``spent``
+    seconds of those before, the share `SHARE` of the work.
+    """
+    return known.gain * work > cost if known else spent + cost < SHARE * work
+
+
+def _seconds_of_first(compiler: Compiler, evaluator: Direct) -> float:
+    """Seconds that a first compilation is likely to take."""
     fixed, each = FIRST[compiler]
-    return fixed + each * sum(1 for _ in evaluator.objective.model.modules()) < SHARE * work
+    return fixed + each * sum(1 for _ in evaluator.objective.model.modules())

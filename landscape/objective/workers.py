@@ -1,5 +1,6 @@
 """Teams of threads on the cores of a CPU, each with its own copy of the network."""
 
+import functools
 import itertools
 import math
 import threading
@@ -20,6 +21,7 @@ from landscape.runtime.threads import faster_count
 __all__ = ["Team"]
 
 TRIED_EVERY = 10.0  # seconds; the result changes with the load of other processes
+PIECES = (1, 8, 64, 512)  # samples of the passes that tell whether the one of a batch takes long
 MOST = 4  # more Python threads would wait for each other between the operations of torch
 
 
@@ -87,8 +89,10 @@ def _threads_of(objective: Objective) -> int:
         return torch.get_num_threads()
     if proofs.threads is None or now - proofs.threads[0] > TRIED_EVERY:
         with objective.arithmetic(), torch.no_grad():
-            _, batch = next(iter(objective.batches()))
-            proofs.threads = now, faster_count(lambda: objective.losses(batch))
+            sizes = [size for size in PIECES if size < objective.batch_size and not objective.batches_fixed]
+            batches = [next(iter(objective.batches(size)))[1] for size in (*sizes, None)]
+            *parts, whole = (functools.partial(objective.losses, batch) for batch in batches)
+            proofs.threads = now, faster_count(whole, parts)
     return proofs.threads[1]
 
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -52,13 +52,16 @@ def threads_for_training(
     return one_thread if small else contextlib.nullcontext
 
 
-def faster_count(work: Callable[[], Any]) -> int:
+def faster_count(work: Callable[[], Any], shorter: Iterable[Callable[[], Any]] = ()) -> int:
     """One thread, or all threads of torch: the number with which ``work`` takes less time, tried several times.
 
-    A number of threads that the user has chosen stays.
+    It is all threads for long work, which is tried by one thread only: first the ``shorter`` parts of it, the shortest
+    first, so that this takes little time. A number of threads that the user has chosen stays.
     """
     every = torch.get_num_threads()
     if every == 1 or _is_chosen():
+        return every
+    if any(_takes_long(part) for part in shorter):
         return every
     seconds: dict[int, list[float]] = {1: [], every: []}
     for _ in range(TRIES):
@@ -70,6 +73,14 @@ def faster_count(work: Callable[[], Any]) -> int:
             if taken[-1] > LONG and count == 1:
                 return every
     return min(seconds, key=lambda count: statistics.median(seconds[count]))
+
+
+def _takes_long(work: Callable[[], Any]) -> bool:
+    """Whether one thread takes longer than `LONG` seconds for ``work``."""
+    with _threads(1):
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began > LONG
 
 
 def _is_chosen() -> bool:
