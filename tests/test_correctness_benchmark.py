@@ -223,8 +223,8 @@ DEFECTS = {
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_defect_is_told(name):
-    given = answer(DEFECTS[name](), BY_NAME[name])
-    assert given["status"] == "wrong" and given["comparisons"]
+    reply = answer(DEFECTS[name](), BY_NAME[name])
+    assert reply["status"] == "wrong" and reply["comparisons"]
 
 
 def test_other_axes_than_asked_for_are_told():
@@ -233,14 +233,14 @@ def test_other_axes_than_asked_for_are_told():
 
 def test_own_definition_does_not_count_and_an_error_is_the_answer():
     defined = type("Defined", (ByLayer,), {"differs": {"filter norms": "by layer"}})()
-    given = answer(defined, BY_NAME["filter norms"])
-    assert (given["status"], given["remark"]) == ("differs", "by layer")
+    reply = answer(defined, BY_NAME["filter norms"])
+    assert (reply["status"], reply["remark"]) == ("differs", "by layer")
     broken = type("Broken", (Tool,), {"loss": lambda self, subject: 1 / 0})()
-    given = answer(broken, BY_NAME["ln K"])
-    assert given["status"] == "stopped" and "ZeroDivisionError" in given["found"]
+    reply = answer(broken, BY_NAME["ln K"])
+    assert reply["status"] == "stopped" and "ZeroDivisionError" in reply["found"]
     lost = type("Lost", (Tool,), {"loss": lambda self, subject: Path(ROOT / "x" / ("y" * 200)).read_text()})()
-    found = answer(lost, BY_NAME["ln K"])["found"]
-    assert str(ROOT) not in found and len(found) <= 160
+    text = answer(lost, BY_NAME["ln K"])["found"]
+    assert str(ROOT) not in text and len(text) <= 160
     assert answer(Tool(), BY_NAME["ln K"])["status"] == "cannot"
 
 
@@ -259,9 +259,9 @@ def test_crash_ends_one_answer_only(tmp_path, monkeypatch):
     (tmp_path / "fragile.py").write_text(FRAGILE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     asked = [BY_NAME[name] for name in ("given directions", "ln K")]
-    given = answers_of(Entry("fragile", "fragile", "breaks"), tmp_path, 300, asked)["answers"]
-    assert [(one["question"], one["status"]) for one in given] == [("given directions", "right"), ("ln K", "crashed")]
-    assert given[1]["found"] == "last words"
+    reply = answers_of(Entry("fragile", "fragile", "breaks"), tmp_path, 300, asked)["answers"]
+    assert [(one["question"], one["status"]) for one in reply] == [("given directions", "right"), ("ln K", "crashed")]
+    assert reply[1]["found"] == "last words"
 
 
 def test_question_in_progress_is_the_time_out(tmp_path, monkeypatch):
@@ -277,9 +277,9 @@ def test_question_in_progress_is_the_time_out(tmp_path, monkeypatch):
 
     monkeypatch.setattr(asking.subprocess, "run", run)
     asked = [BY_NAME[name] for name in ("given directions", "ln K", "filter norms")]
-    given = answers_of(TOOLS[1], tmp_path, 7, asked)["answers"]
-    assert [one["status"] for one in given] == ["right", "time-out", "right"]
-    assert given[1]["found"] == "no answer in 7 s"
+    reply = answers_of(TOOLS[1], tmp_path, 7, asked)["answers"]
+    assert [one["status"] for one in reply] == ["right", "time-out", "right"]
+    assert reply[1]["found"] == "no answer in 7 s"
     assert calls == [[q.name for q in asked], ["filter norms"]]
 
 
@@ -293,8 +293,8 @@ def test_missing_package_or_adapter_is_skipped(package, reason, tmp_path, monkey
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(asking.subprocess, "run", run)
-    given = answers_of(Entry("ghost", "ghost", "not there", package, "no_such_module"), tmp_path, 7)
-    assert given["answers"] == [] and given["version"] is None and reason in given["skipped"]
+    reply = answers_of(Entry("ghost", "ghost", "not there", package, "no_such_module"), tmp_path, 7)
+    assert reply["answers"] == [] and reply["version"] is None and reason in reply["skipped"]
 
 
 def test_page_and_results_agree_and_cover_all_tools_and_questions():
@@ -317,12 +317,12 @@ def test_page_names_what_deviates():
         }
 
     absent = {"version": None, "use": "", "skipped": "not installed", "answers": []}
-    lost, found = tool("time-out", found="a | b"), tool("wrong", found="deviation 3", remark="why")
+    lost, wrong = tool("time-out", found="a | b"), tool("wrong", found="deviation 3", remark="why")
     environment = {"date": "2026-01-02T03", "commit": "abc", "versions": {"torch": "2.9", "python": "3.11"}}
     text = section(
         {
             "environment": environment,
-            "tools": {"good": tool("right", found=""), "lost": lost, "bad": found, "ghost": absent},
+            "tools": {"good": tool("right", found=""), "lost": lost, "bad": wrong, "ghost": absent},
         }
     )
     assert "| ln K | yes | stops | **no** |" in text
@@ -336,11 +336,11 @@ def test_answers_of_tools_that_are_not_asked_again_are_kept(tmp_path, monkeypatc
     page = tmp_path / "page.md"
     page.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
 
-    def given(entry, folder, seconds):
+    def reply(entry, folder, seconds):
         answers = [{"question": question.name, "status": "right", "found": ""} for question in QUESTIONS]
         return {"version": entry.version, "use": f"{entry.use}, {seconds} s", "answers": answers}
 
-    monkeypatch.setattr(correctness, "answers_of", given)
+    monkeypatch.setattr(correctness, "answers_of", reply)
     correctness.main(("this toolkit", "2018 tool"), out=tmp_path, page=page, seconds=5)
     correctness.main(("2018 tool",), out=tmp_path, page=page, seconds=6)
     tools = json.loads((tmp_path / "correctness.json").read_text())["tools"]

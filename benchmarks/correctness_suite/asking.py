@@ -38,8 +38,8 @@ def answer(tool: Tool, question: Question) -> dict[str, Any]:
     except CannotAnswer as reason:
         return {"question": question.name, "status": "cannot", "found": str(reason)}
     except Exception as failure:  # whatever stops a tool is its answer
-        found = _shortened(f"{type(failure).__name__}: {failure}")
-        return _with_remark(tool, question, {"question": question.name, "status": "stopped", "found": found})
+        text = _shortened(f"{type(failure).__name__}: {failure}")
+        return _with_remark(tool, question, {"question": question.name, "status": "stopped", "found": text})
     wrong = [comparison for comparison in comparisons if not comparison.passed]
     worst = max(wrong or comparisons, key=lambda c: c.difference / (c.allowed or 1e-300))
     record: dict[str, Any] = {

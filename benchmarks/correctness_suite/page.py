@@ -17,7 +17,7 @@ TITLES = {"pictures": "Pictures", "curvature": "Curvature"}
 def section(results: dict[str, Any]) -> str:
     """Markdown from the content of correctness.json, between the two marks."""
     tools: dict[str, Any] = results["tools"]
-    given = {name: {a["question"]: a for a in tool["answers"]} for name, tool in tools.items() if tool["answers"]}
+    replies = {name: {a["question"]: a for a in tool["answers"]} for name, tool in tools.items() if tool["answers"]}
     environment = results["environment"]
     versions = environment["versions"]
     parts = [
@@ -26,8 +26,8 @@ def section(results: dict[str, Any]) -> str:
         f"Python {versions['python']}.",
     ]
     for group, title in TITLES.items():
-        parts += [f"### {title}", _matrix(given, group)]
-    parts += ["### What was asked", _questions(), "### What deviates", _deviations(given)]
+        parts += [f"### {title}", _matrix(replies, group)]
+    parts += ["### What was asked", _questions(), "### What deviates", _deviations(replies)]
     parts += ["### How each tool was used", _tools(tools), END]
     return "\n\n".join(parts)
 
@@ -39,11 +39,11 @@ def with_section(page: str, results: dict[str, Any]) -> str:
     return before + section(results) + after
 
 
-def _matrix(given: dict[str, dict[str, Any]], group: str) -> str:
+def _matrix(replies: dict[str, dict[str, Any]], group: str) -> str:
     """A row for each question and a column for each tool that can answer any of the group."""
     names = [question.name for question in QUESTIONS if question.group == group]
-    tools = [tool for tool, answers in given.items() if any(answers[name]["status"] != "cannot" for name in names)]
-    rows = [[name, *(CELLS.get(given[tool][name]["status"], STOPS) for tool in tools)] for name in names]
+    tools = [tool for tool, answers in replies.items() if any(answers[name]["status"] != "cannot" for name in names)]
+    rows = [[name, *(CELLS.get(replies[tool][name]["status"], STOPS) for tool in tools)] for name in names]
     return table(["question", *tools], rows)
 
 
@@ -51,16 +51,16 @@ def _questions() -> str:
     return table(["question", "asked", "exact answer"], [[q.name, q.asked, q.answer] for q in QUESTIONS])
 
 
-def _deviations(given: dict[str, dict[str, Any]]) -> str:
+def _deviations(replies: dict[str, dict[str, Any]]) -> str:
     """Every answer that is neither right nor impossible."""
     rows = []
     for question in QUESTIONS:
-        for tool, answers in given.items():
+        for tool, answers in replies.items():
             answer = answers[question.name]
             if answer["status"] not in ("right", "cannot"):
-                found = "; ".join(filter(None, (answer.get("remark"), answer["found"])))
+                text = "; ".join(filter(None, (answer.get("remark"), answer["found"])))
                 right = CELLS.get(answer["status"], STOPS)
-                rows.append([question.name, tool, found, right])
+                rows.append([question.name, tool, text, right])
     return table(["question", "tool", "found", "right"], rows)
 
 

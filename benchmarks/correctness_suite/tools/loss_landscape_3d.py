@@ -68,5 +68,5 @@ class Adapter(Tool):
     def hessian_product(self, subject: Subject, vector: Tensor) -> Tensor:
         shapes = {name: value.shape for name, value in subject.model.named_parameters()}
         pieces = vector.split([shape.numel() for shape in shapes.values()])
-        given = {name: piece.view(shapes[name]) for name, piece in zip(shapes, pieces, strict=True)}
-        return torch.cat([value.flatten() for value in self._product(subject, given).values()])
+        direction = {name: piece.view(shapes[name]) for name, piece in zip(shapes, pieces, strict=True)}
+        return torch.cat([value.flatten() for value in self._product(subject, direction).values()])
