@@ -1,19 +1,22 @@
 """Compare the loss landscapes of several checkpoints: the same seed, the same data, one colour scale.
 
     python compare_loss_landscapes.py epoch_0.pth epoch_1.pth epoch_9.pth --log-scale       # one run at three times
+    python compare_loss_landscapes.py runs/resnet14_fashion-mnist/epoch_*.pth --basins       # which appear, which end
     python compare_loss_landscapes.py relu.pth sigmoid.pth tanh.pth --names ReLU sigmoid tanh --split test
     python compare_loss_landscapes.py resnet14.pth vgg11.pth --subset 1000 --style heatmap --html
     python compare_loss_landscapes.py resnet14.pth vgg11.pth --subset 1000 --zoom 0.01        # 100 times closer
 
 Every checkpoint gets a random plane through its own weights, drawn from the same seed. The script writes a figure with
 one panel for each checkpoint and, for two checkpoints of one architecture, a figure of their difference (.png), the
-values of each surface (.npz), a table (.json), a log and, with --html, an interactive page with a slider over the
-checkpoints. Checkpoints that were trained on different data are refused, because their losses cannot be compared;
---anyway draws them with a warning. Panels whose losses span a factor of 100 or more need --log-scale. A surface that
-is stored with the same settings is drawn again without a new computation.
+values of each surface (.npz), a table (.json), a log, with --basins the basins over the checkpoints (.png, .npz) and,
+with --html, an interactive page with a slider over the checkpoints. Checkpoints that were trained on different data are
+refused, because their losses cannot be compared; --anyway draws them with a warning. Panels whose losses span a factor
+of 100 or more need --log-scale. A surface that is stored with the same settings is drawn again without a new
+computation.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +32,8 @@ class Panels(cli.Drawing):
     """Filled contours, or a heat map with one cell per grid point."""
     animate: bool = False
     """Also write one plane after the other as an animation: GIF, and MP4 where ffmpeg is installed."""
+    basins: bool = False
+    """Also follow the basins from each checkpoint to the next: how deep they are, and which appear and end."""
 
     def check(self) -> None:
         """Refuse what cannot be drawn."""
@@ -113,7 +118,23 @@ def main(
     record = {"settings": settings, "differences": differences, "checkpoints": rows}
     cli.wrote(cli.write_json(out / f"comparison_{label}.json", record))
     log = {"settings": settings, "comparison": table, **dict(zip(names, map(cli.summarize, surfaces), strict=True))}
+    if panels.basins:
+        log["basins"] = follow_basins(surfaces, names, out, label, panels)
     cli.wrote(cli.write_log(out / f"comparison_log_{label}.txt", log))
+
+
+def follow_basins(surfaces: list[ll.Surface], names: tuple[str, ...], out: Path, label: str, panels: Panels) -> str:
+    """Store and draw the basins over the checkpoints, and return what happens to them, which is also printed."""
+    history = ll.follow_basins(surfaces, names=names)
+    cli.wrote(history.save(out / f"basins_{label}.npz"))
+    events = "\n".join([str(history), *history.events])
+    print(events)
+    if panels.figures and cli.is_first_rank():
+        views = {"How deep": "persistence", "Where": "position"}
+        drawn = {title: partial(ll.plot_basin_history, history, view=view) for title, view in views.items()}
+        figure = cli.plot_panels(drawn, columns=2, size=(5.4, 4.2))
+        cli.wrote(ll.save_figure(figure, out / f"basins_{label}.png"))
+    return events
 
 
 def check_options(
@@ -130,6 +151,8 @@ def check_options(
     if not checkpoints or (names and len(names) != len(checkpoints)):
         counts = f"{cli.plural(len(checkpoints), 'checkpoint')} and {cli.plural(len(names), 'name')}"
         raise ll.InputError(f"{counts}: give one checkpoint or more, one name each")
+    if panels.basins and len(checkpoints) < 2:
+        raise ll.InputError("--basins follows the basins from one checkpoint to the next: give two or more")
     cli.check_stored(*checkpoints)
     cli.check_distinct("names", names)
     cli.check_budget(budget, evaluation)

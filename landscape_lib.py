@@ -60,6 +60,7 @@ from landscape.plotting import (
     animate_path,
     animate_surfaces,
     plot_barriers,
+    plot_basin_history,
     plot_basin_radii,
     plot_comparison,
     plot_contour,
@@ -116,6 +117,7 @@ from landscape.stability import (
     SharpnessRecorder,
 )
 from landscape.topology import (
+    follow_basins,
     permutation_test,
     topology,
 )
@@ -174,6 +176,7 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "load_or_evaluate",
     "Surface",
     # Its basins, and which of them are more than noise
+    "follow_basins",
     "topology",
     "permutation_test",
     # How curved and how sharp
@@ -217,6 +220,7 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "plot_spectrum",
     "plot_sharpness",
     "plot_barriers",
+    "plot_basin_history",
     "plot_basin_radii",
     "animate_path",
     "animate_surfaces",

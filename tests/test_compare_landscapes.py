@@ -214,3 +214,18 @@ def test_networks_of_ones_own_are_compared_when_their_file_is_named(folder, capf
     assert compare("own0.pth", "own1.pth", "--no-figures") == 2
     assert "run only if you name it" in capfd.readouterr().err
     assert compare("own0.pth", "own1.pth", "--model", name, "--no-figures") == 0
+
+
+def test_basins_are_followed_over_the_checkpoints(folder, capsys):
+    assert compare("start.pth", "end.pth", "--basins") == 0
+    results = folder / "comparison_results"
+    history = ll.results.BasinHistory.load(results / "basins_train.npz")
+    assert (
+        history.names == ["linear-mnist, epoch 0", "linear-mnist, epoch 9"] and (results / "basins_train.png").exists()
+    )
+    trees = [ll.topology(surface_of(name)) for name in ("start", "end")]
+    assert history.present.sum(1).tolist() == [int(tree.significant.sum()) for tree in trees]
+    assert str(history) in capsys.readouterr().out
+    assert str(history) in (results / "comparison_log_train.txt").read_text("utf-8")
+    assert compare("start.pth", "--basins") == 2
+    assert "give two or more" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from landscape.connectivity import (
 )
 from landscape.results import (
     Barrier,
+    BasinHistory,
     BasinRadii,
     Eigenpairs,
     Faithfulness,
@@ -31,6 +32,7 @@ from landscape.topology import (
 __all__ = [
     "Alignment",
     "Barrier",
+    "BasinHistory",
     "BasinRadii",
     "Connectivity",
     "Curve",

@@ -153,13 +153,7 @@ def _leaf_order(kept: np.ndarray, parents: dict[int, int], deaths: np.ndarray) -
 
 def _draw_ridges(ax: Axes, topology: Topology, axes: tuple[np.ndarray, np.ndarray]) -> None:
     """The borders between the grid points that drain into different significant basins."""
-    ancestor = np.full(len(topology.births) + 1, -1)
-    for basin in range(len(topology.births)):
-        root = basin
-        while not topology.significant[root]:
-            root = int(topology.parents[root])
-        ancestor[basin] = root
-    basins = ancestor[topology.labels]
+    basins = topology.significant_labels
     alphas, betas = map(_cell_edges, axes)
     i, j = np.nonzero(basins[1:] != basins[:-1])
     ax.vlines(alphas[i + 1], betas[j], betas[j + 1], color="white", linewidth=0.9, zorder=3)

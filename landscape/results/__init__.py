@@ -1,6 +1,7 @@
 """Results: numpy arrays with the recipe that made them, saved without pickle; nothing here loads torch."""
 
 from landscape.results.barrier import Barrier
+from landscape.results.basin_history import BasinHistory
 from landscape.results.basin_radii import BasinRadii, share_bound
 from landscape.results.curvature import Eigenpairs, SpectralDensity, TraceEstimate
 from landscape.results.faithfulness import Faithfulness
@@ -14,6 +15,7 @@ from landscape.results.trajectory import Trajectory
 __all__ = [
     "SHARPNESS_CAUTION",
     "Barrier",
+    "BasinHistory",
     "BasinRadii",
     "Eigenpairs",
     "Faithfulness",

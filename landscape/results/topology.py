@@ -66,6 +66,17 @@ class Topology(Archived):
         return mask
 
     @property
+    def significant_labels(self) -> np.ndarray:
+        """``labels`` [A, B] with every basin within the noise counted as part of the one into which it merges."""
+        significant, into = self.significant, np.arange(len(self.births) + 1)
+        into[-1] = -1  # of points that are not finite
+        for basin in range(len(self.births)):
+            while not significant[into[basin]]:
+                into[basin] = self.parents[into[basin]]
+        labels: np.ndarray = into[self.labels]
+        return labels
+
+    @property
     def facts(self) -> dict[str, str]:
         basins = int(self.significant.sum())
         lesser = len(self.births) - basins

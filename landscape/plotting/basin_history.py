@@ -1,0 +1,111 @@
+"""Basins over training: how deep each is on every surface, and where."""
+
+from typing import Literal, get_args
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator
+
+from landscape.checks import check_choice, check_type
+from landscape.escaping import math_free
+from landscape.plotting.axes import axes_or_new, label_axes
+from landscape.results import BasinHistory
+
+__all__ = ["plot_basin_history"]
+
+View = Literal["persistence", "position"]
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of the set of Okabe and Ito
+OTHER = "0.6"  # of basins beyond these colours, which share one entry of the legend
+MOST_TICKS = 12
+
+
+def plot_basin_history(history: BasinHistory, ax: Axes | None = None, *, view: View = "persistence") -> Axes:
+    """Draw the basins of several surfaces, each in one colour.
+
+    Args:
+        history: The basins, from `landscape.topology.follow_basins`.
+        ax: Axes to draw into; None makes a new figure of pyplot.
+        view: "persistence" draws the persistence of every basin, with two standard errors, over the surfaces; a
+            triangle at the upper edge stands for a basin that never ends. "position" draws the places of the minima in
+            the plane, from a small dot on the first surface that has the basin to a large one on the last; for lines,
+            the places over the surfaces.
+    """
+    check_type(history, BasinHistory, "plot_basin_history(history)", "the result of ll.follow_basins(surfaces)")
+    check_choice("view", view, get_args(View))
+    draw = {"persistence": _draw_persistence, "position": _draw_position}[view]
+    ax = draw(history, axes_or_new(ax, (5.4, 4.0)))
+    ax.legend(fontsize=8, framealpha=0.85, loc="best")
+    return ax
+
+
+def _draw_persistence(history: BasinHistory, ax: Axes) -> Axes:
+    depth = history.persistence
+    finite = np.where(np.isfinite(depth), depth, np.nan)
+    at = np.arange(len(depth))
+    for basin in range(depth.shape[1]):
+        color = _color(basin)
+        ax.plot(
+            at, finite[:, basin], color=color, marker="o", markersize=4, linewidth=1.3, label=_label(history, basin)
+        )
+        errors = np.nan_to_num(2 * history.errors[:, basin])
+        ax.errorbar(at, finite[:, basin], yerr=errors, fmt="none", ecolor=color, elinewidth=0.8, capsize=2, label="_")
+        endless = at[np.isinf(depth[:, basin])]
+        height = np.full(len(endless), 0.95)
+        ax.plot(endless, height, "^", color=color, markersize=6, label="_", transform=ax.get_xaxis_transform())
+    deepest = np.nanmax(finite + np.nan_to_num(2 * history.errors), initial=0.0)
+    ax.set_ylim(0, 1.2 * deepest or 1.0)  # the triangles are above all basins
+    ax.margins(x=0.08)
+    _name_surfaces(ax, history)
+    label_axes(ax, _title(history), "surface", "persistence (▲: never ends)")
+    return ax
+
+
+def _draw_position(history: BasinHistory, ax: Axes) -> Axes:
+    planar = history.betas is not None
+    at = np.arange(len(history.gaps))
+    for basin in range(history.minima.shape[1]):
+        color, minima = _color(basin), history.minima[:, basin]
+        x, y = minima.T if planar else (np.where(history.present[:, basin], at, np.nan), minima[:, 0])
+        ax.plot(x, y, color=color, marker=".", markersize=4, linewidth=1.2, label=_label(history, basin))
+        last = history.last[basin]
+        ax.plot(x[last], y[last], "o", color=color, markersize=7, markeredgecolor="white", label="_")
+    if planar:
+        ax.set_xlim(history.alphas[[0, -1]])
+        ax.set_ylim(history.axes[1][[0, -1]])
+        label_axes(ax, _title(history), "α", "β")
+        return ax
+    ax.set_ylim(history.alphas[[0, -1]])
+    _name_surfaces(ax, history)
+    label_axes(ax, _title(history), "surface", "α")
+    return ax
+
+
+def _name_surfaces(ax: Axes, history: BasinHistory) -> None:
+    """Ticks with the names of the surfaces, at most a dozen of them."""
+    step = -(-len(history.names) // MOST_TICKS)
+    ticks = list(range(0, len(history.names), step))
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    crowded = sum(len(history.names[tick]) for tick in ticks) > 50
+    ax.set_xticks(ticks, [math_free(history.names[tick]) for tick in ticks], rotation=30 if crowded else 0)
+    for label in ax.get_xticklabels() if crowded else ():
+        label.set_horizontalalignment("right")
+
+
+def _title(history: BasinHistory) -> str:
+    holes, partly = int((history.gaps > 0).sum()), int((history.interpolated > 0).sum())
+    notes = [f"{holes} of {len(history.gaps)} surfaces with gaps"] if holes else []
+    notes += [f"{partly} of {len(history.gaps)} surfaces interpolated in part"] if partly else []
+    return "\n".join(["Significant basins", *notes])
+
+
+def _color(basin: int) -> str:
+    return COLORS[basin] if basin < len(COLORS) else OTHER
+
+
+def _label(history: BasinHistory, basin: int) -> str:
+    """The entry of a basin in the legend; those without a colour of their own share one."""
+    if basin > len(COLORS):
+        return "_"
+    if basin == len(COLORS):
+        return f"{history.births.shape[1] - basin} others"
+    return f"basin {basin}"
