@@ -130,8 +130,8 @@ def follow_basins(surfaces: list[ll.Surface], names: tuple[str, ...], out: Path,
     events = "\n".join([str(history), *history.events])
     print(events)
     if panels.figures and cli.is_first_rank():
-        views = {"How deep": "persistence", "Where": "position"}
-        drawn = {title: partial(ll.plot_basin_history, history, view=view) for title, view in views.items()}
+        where = partial(ll.plot_topology, history, view="position")
+        drawn = {"How deep": partial(ll.plot_topology, history), "Where": where}
         figure = cli.plot_panels(drawn, columns=2, size=(5.4, 4.2))
         cli.wrote(ll.save_figure(figure, out / f"basins_{label}.png"))
     return events

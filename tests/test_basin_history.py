@@ -107,7 +107,7 @@ def test_gaps_and_interpolated_surfaces_are_named():
         "basin 2 appears where there was a gap at c, 0.7156 ± 0.0014 deep",
     ]
     assert "interpolated b" in repr(history) and "with gaps b" in repr(history)
-    title = ll.plot_basin_history(history).get_title()
+    title = ll.plot_topology(history).get_title()
     assert "1 of 3 surfaces with gaps" in title and "1 of 3 surfaces interpolated in part" in title
 
 
@@ -142,8 +142,8 @@ def test_stored_and_read_again(tmp_path):
             "surface 2 has other axes",
         ),
         (lambda: ll.follow_basins([plane(lambda x: x * np.nan)] * 2), "no loss of this surface is finite"),
-        (lambda: ll.plot_basin_history(ll.follow_basins([plane(np.cos)] * 2), view="map"), "unknown view 'map'"),
-        (lambda: ll.plot_basin_history(plane(np.cos)), "result of ll.follow_basins"),
+        (lambda: ll.plot_topology(ll.follow_basins([plane(np.cos)] * 2), view="map"), "unknown view 'map'"),
+        (lambda: ll.plot_topology(plane(np.cos)), "or of ll.follow_basins"),
     ],
 )
 def test_refusals(call, message):
@@ -153,12 +153,12 @@ def test_refusals(call, message):
 
 def test_figures_show_every_basin():
     history = ll.follow_basins([plane(tilted(slope)) for slope in (0.3, 0.8, 1.7)], names=["a", "b", "c"])
-    ax = ll.plot_basin_history(history)
+    ax = ll.plot_topology(history)
     assert sorted(text.get_text() for text in ax.get_legend().get_texts()) == ["basin 0", "basin 1"]
     lines = [line.get_ydata() for line in ax.lines if np.isfinite(line.get_ydata()).sum() == 2]
     assert any(np.allclose(values[:2], history.persistence[:2, 1]) for values in lines)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
-    where = ll.plot_basin_history(history, view="position")
+    where = ll.plot_topology(history, view="position")
     drawn = [line.get_xydata() for line in where.lines if len(line.get_xydata()) == 3]
     assert np.array_equal(drawn[0], history.minima[:, 0]) and len(drawn) == 2
     assert where.get_xlim() == (-2, 2) and where.get_ylim() == (-1.5, 1.5)

@@ -8,7 +8,6 @@ import_matplotlib()  # before the modules below import it
 # ruff: noqa: E402
 from landscape.plotting.animation import animate_path, animate_surfaces, animation_formats
 from landscape.plotting.barriers import plot_barriers
-from landscape.plotting.basin_history import plot_basin_history
 from landscape.plotting.basin_radii import plot_basin_radii
 from landscape.plotting.comparison import plot_comparison, plot_difference, plot_spread
 from landscape.plotting.curvature import plot_spectrum
@@ -31,7 +30,6 @@ __all__ = [
     "animate_surfaces",
     "animation_formats",
     "plot_barriers",
-    "plot_basin_history",
     "plot_basin_radii",
     "plot_comparison",
     "plot_contour",

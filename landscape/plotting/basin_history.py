@@ -1,45 +1,25 @@
 """Basins over training: how deep each is on every surface, and where."""
 
-from typing import Literal, get_args
+from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
-from landscape.checks import check_choice, check_type
 from landscape.escaping import math_free
 from landscape.plotting.axes import axes_or_new, label_axes
 from landscape.results import BasinHistory
 
-__all__ = ["plot_basin_history"]
+__all__ = ["HISTORY_VIEWS"]
 
-View = Literal["persistence", "position"]
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of the set of Okabe and Ito
 OTHER = "0.6"  # of basins beyond these colours, which share one entry of the legend
 MOST_TICKS = 12
+SIZE = (5.4, 4.0)  # inches
 
 
-def plot_basin_history(history: BasinHistory, ax: Axes | None = None, *, view: View = "persistence") -> Axes:
-    """Draw the basins of several surfaces, each in one colour.
-
-    Args:
-        history: The basins, from `landscape.topology.follow_basins`.
-        ax: Axes to draw into; None makes a new figure of pyplot.
-        view: "persistence" draws the persistence of every basin, with two standard errors, over the surfaces; a
-            triangle at the upper edge stands for a basin that never ends. "position" draws the places of the minima in
-            the plane, from a small dot on the first surface that has the basin to a large one on the last; for lines,
-            the places over the surfaces.
-    """
-    check_type(history, BasinHistory, "plot_basin_history(history)", "the result of ll.follow_basins(surfaces)")
-    check_choice("view", view, get_args(View))
-    draw = {"persistence": _draw_persistence, "position": _draw_position}[view]
-    ax = draw(history, axes_or_new(ax, (5.4, 4.0)))
-    ax.legend(fontsize=8, framealpha=0.85, loc="best")
-    return ax
-
-
-def _draw_persistence(history: BasinHistory, ax: Axes) -> Axes:
-    depth = history.persistence
+def _draw_persistence(history: BasinHistory, ax: Axes | None) -> Axes:
+    ax, depth = axes_or_new(ax, SIZE), history.persistence
     finite = np.where(np.isfinite(depth), depth, np.nan)
     at = np.arange(len(depth))
     for basin in range(depth.shape[1]):
@@ -56,12 +36,13 @@ def _draw_persistence(history: BasinHistory, ax: Axes) -> Axes:
     ax.set_ylim(0, 1.2 * deepest or 1.0)  # the triangles are above all basins
     ax.margins(x=0.08)
     _name_surfaces(ax, history)
+    ax.legend(fontsize=8, framealpha=0.85)
     label_axes(ax, _title(history), "surface", "persistence (▲: never ends)")
     return ax
 
 
-def _draw_position(history: BasinHistory, ax: Axes) -> Axes:
-    planar = history.betas is not None
+def _draw_position(history: BasinHistory, ax: Axes | None) -> Axes:
+    ax, planar = axes_or_new(ax, SIZE), history.betas is not None
     at = np.arange(len(history.gaps))
     for basin in range(history.minima.shape[1]):
         color, minima = _color(basin), history.minima[:, basin]
@@ -69,12 +50,13 @@ def _draw_position(history: BasinHistory, ax: Axes) -> Axes:
         ax.plot(x, y, color=color, marker=".", markersize=4, linewidth=1.2, label=_label(history, basin))
         last = history.last[basin]
         ax.plot(x[last], y[last], "o", color=color, markersize=7, markeredgecolor="white", label="_")
+    ax.legend(fontsize=8, framealpha=0.85)
     if planar:
-        ax.set_xlim(history.alphas[[0, -1]])
-        ax.set_ylim(history.axes[1][[0, -1]])
+        ax.set_xlim(history.axes[0][0], history.axes[0][-1])
+        ax.set_ylim(history.axes[1][0], history.axes[1][-1])
         label_axes(ax, _title(history), "α", "β")
         return ax
-    ax.set_ylim(history.alphas[[0, -1]])
+    ax.set_ylim(history.alphas[0], history.alphas[-1])
     _name_surfaces(ax, history)
     label_axes(ax, _title(history), "surface", "α")
     return ax
@@ -109,3 +91,9 @@ def _label(history: BasinHistory, basin: int) -> str:
     if basin == len(COLORS):
         return f"{history.births.shape[1] - basin} others"
     return f"basin {basin}"
+
+
+HISTORY_VIEWS: dict[str, Callable[[BasinHistory, Axes | None], Axes]] = {
+    "persistence": _draw_persistence,
+    "position": _draw_position,
+}

@@ -1,6 +1,6 @@
 """The basins of a surface: on its contours, as a persistence diagram, and as a tree."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,39 +8,47 @@ from matplotlib.axes import Axes
 from landscape.checks import check_choice, check_type
 from landscape.errors import InputError
 from landscape.plotting.axes import axes_or_new, dress_bar, label_axes
+from landscape.plotting.basin_history import HISTORY_VIEWS
 from landscape.plotting.captions import axis_labels, quantity_label, title_of
 from landscape.plotting.planes import draw_plane
 from landscape.plotting.scales import color_scale
 from landscape.plotting.values import finite_or_nan
-from landscape.results import Surface, Topology
+from landscape.results import BasinHistory, Surface, Topology
 
 __all__ = ["View", "plot_topology"]
 
-View = Literal["persistence", "basins", "tree"]
+View = Literal["persistence", "basins", "tree", "position"]
 WELL, SADDLE, NOISE = "#0072B2", "#D55E00", "0.55"  # blue and vermillion of the set of Okabe and Ito
 LEVELS = 30  # of the contours
 MOST = 40  # branches that a tree can show
 
 
-def plot_topology(topology: Topology, ax: Axes | None = None, *, view: View = "persistence") -> Axes:
-    """Draw the basins of a line or plane.
+def plot_topology(topology: Topology | BasinHistory, ax: Axes | None = None, *, view: View = "persistence") -> Axes:
+    """Draw the basins of a line or plane, or those of several.
 
     Args:
-        topology: The basins, from `landscape.topology.topology`.
+        topology: The basins, from `landscape.topology.topology` or `follow_basins`.
         ax: Axes to draw into; None makes a new figure of pyplot.
         view: "persistence" draws the loss at the saddle over the loss at the minimum, one mark with two standard errors
             for every basin that ends: its height above the diagonal is the persistence, and basins within the noise are
             hollow. "basins" draws the contours of a plane with the minimum and the saddle of every significant basin
             and the ridges, at which steepest descent begins to lead into another one. "tree" draws every significant
             basin as a vertical line from its minimum to its saddle, where it joins its parent.
+            Of several surfaces, "persistence" draws that of every basin, with two standard errors, over the surfaces; a
+            triangle at the upper edge stands for a basin that never ends. "position" draws the places of the minima,
+            with a large dot on the last surface that has the basin.
 
     Raises:
         InputError: "basins" of a line, or more basins than a "tree" can show.
     """
-    check_type(topology, Topology, "plot_topology(topology)", "the result of ll.topology(surface)")
-    check_choice("view", view, get_args(View))
-    draw = {"persistence": _draw_persistence, "basins": _draw_basins, "tree": _draw_tree}[view]
-    return draw(topology, ax)
+    results = "the result of ll.topology(surface) or of ll.follow_basins(surfaces)"
+    check_type(topology, Topology | BasinHistory, "plot_topology(topology)", results)
+    if isinstance(topology, BasinHistory):
+        check_choice("view", view, HISTORY_VIEWS)
+        return HISTORY_VIEWS[view](topology, ax)
+    views = {"persistence": _draw_persistence, "basins": _draw_basins, "tree": _draw_tree}
+    check_choice("view", view, views)
+    return views[view](topology, ax)
 
 
 def _draw_basins(topology: Topology, ax: Axes | None) -> Axes:

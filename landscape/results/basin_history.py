@@ -116,9 +116,9 @@ class BasinHistory(Archived):
         }
 
     def draw(self, ax: "Axes") -> None:
-        from landscape.plotting import plot_basin_history  # here, because results are used without matplotlib as well
+        from landscape.plotting import plot_topology  # here, because results are used without matplotlib as well
 
-        plot_basin_history(self, ax)
+        plot_topology(self, ax)
 
     def mismatch(self) -> str | None:
         names = self.metadata.get("names")

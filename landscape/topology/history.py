@@ -43,7 +43,7 @@ def follow_basins(
         >>> wells = [x**4 - a * x**2 + 0.1 * x for a in (-1, 1, 2)]  # one well becomes two
         >>> history = follow_basins([Surface(x, None, loss, np.full(81, 0.01), None, None, {}) for loss in wells])
         >>> history.present.sum(1).tolist(), history.events
-        ([1, 2, 2], ['basin 1 appears in basin 0 at 1, 0.1098 ± 0.014 deep'])
+        ([1, 2, 2], ['basin 1 appears in basin 0 at 1, 0.1824 ± 0.014 deep'])
     """
     check_type(surfaces, Sequence, "follow_basins(surfaces)", "a list of surfaces, in order")
     for surface in surfaces:
