@@ -60,7 +60,7 @@ def test_a_row_that_does_not_agree_stays_in_the_table():
     rows = [table.Row("q", "1", str(here), "s", here == 1, "equal") for here in (1, 2)]
     record = {"script": "x", "claim": "c", "paper": "p", "rows": [*map(asdict, rows)], "cpu_minutes": 0.25}
     text = table.rows_table([record])
-    assert "| q | 1 | 2 | **no**, equal | s |" in text and "| q | 1 | 1 | yes, equal | s |" in text
+    assert "| q | 1 | 2 | **no** (equal) | s |" in text and "| q | 1 | 1 | yes (equal) | s |" in text
     assert table.scripts_table([record]).endswith("| `x.py` | c | 0.2 | 1 of 2 |")
 
 
@@ -70,3 +70,22 @@ def test_gradient_descent_ends_at_the_edge_of_stability(small_data):
     assert run.sharpness[0] < 0.6 * 2 / lr  # not there by chance
     assert run.sharpness[-1] == pytest.approx(2 / lr, rel=0.1)
     assert run.losses[-1] < 0.05 * run.losses[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "message"),
+    [
+        ("edge_of_stability", ["--steps", "0"], "steps is 0; it must be a whole number from 1"),
+        ("edge_of_stability", ["--lrs", "0.5", "0"], "lrs is 0.0; it must be a finite number above 0"),
+        ("adam_edge", ["--betas", "0.9", "1"], "betas has 1; b1 must be below 1"),
+        ("class_outliers", ["--dataset", "digits", "--classes", "11"], "classes is 11; it must be"),
+        ("class_outliers", ["--epochs"], "epochs is empty; give at least one value"),
+        ("weight_decay_flip", ["--small", "1000"], "large is 1000; it must be a whole number from 1,001"),
+        ("weight_decay_flip", ["--seed", "-1"], "seed is -1"),
+        ("large_batch_sharpness", ["--small", "500"], "samples is 5000; it must be a whole number from 5,010"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_measured_is_refused_in_one_line(script, options, message, small_data, here, capsys):
+    assert run(f"examples/reproductions/{script}.py", *options, "--data-dir", small_data) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"Error: {message}")

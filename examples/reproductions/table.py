@@ -75,7 +75,8 @@ def record(
     """
     name = Path(script).stem
     for row in rows:
-        print(f"{row.quantity}: published {row.published}, here {row.here} ({_verdict(row)})", flush=True)
+        verdict = _verdict(row).replace("*", "")
+        print(f"{row.quantity}: published {row.published}, here {row.here}; agrees: {verdict}", flush=True)
     content = {
         "script": name,
         "paper": paper,
@@ -99,7 +100,7 @@ def rows_table(records: list[dict[str, Any]]) -> str:
     parts = []
     for one in records:
         rows = [Row(**row) for row in one["rows"]]
-        lines = ["| quantity | published | here | agrees | source |", "| --- | --- | --- | --- | --- |"]
+        lines = ["| quantity | published | here | agrees (criterion) | source |", "| --- | --- | --- | --- | --- |"]
         lines += [f"| {r.quantity} | {r.published} | {r.here} | {_verdict(r)} | {r.source} |" for r in rows]
         parts += [f"**{one['claim']}.** {one['paper']}. `{one['script']}.py`", "\n".join(lines)]
         if (figure := RESULTS / f"{one['script']}.png").is_file():
@@ -129,7 +130,7 @@ def main() -> None:
 
 
 def _verdict(row: Row) -> str:
-    return f"{'yes' if row.agrees else '**no**'}, {row.criterion}"
+    return f"{'yes' if row.agrees else '**no**'} ({row.criterion})"
 
 
 if __name__ == "__main__":
