@@ -1,6 +1,7 @@
 """The questions: what is asked, where the exact answer comes from, and the comparisons that decide."""
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from landscape.selftest.checks.quadratics import hessian
 from landscape.selftest.comparison import Comparison, compared
 from landscape.selftest.models import relu_network
 
-__all__ = ["QUESTIONS", "Question"]
+__all__ = ["GROUPS", "QUESTIONS", "Question"]
 
 SINGLE = 1e-5  # allowed relative difference of losses in float32
 ITERATIVE = 2e-3  # of eigenvalues in float32, whose iterations stop at a tolerance of their own
@@ -44,7 +45,6 @@ class Question:
     asked: str
     answer: str  # where the exact answer comes from
     run: Callable[[Tool], Iterator[Comparison]]
-    group: str = "pictures"
 
 
 def _grid(axes: Axes) -> Callable[[Tool], Iterator[Comparison]]:
@@ -274,47 +274,54 @@ def _eigenvalue(tool: Tool, subject: Subject) -> object:
 
 
 CLOSED, PASSES, DENSE = "closed form", "plain passes in float64", "dense automatic differentiation"
-QUESTIONS = (
-    Question("given directions", "Losses of a quadratic along two given directions on [-1, 1] x [-1, 1], 5 x 5 points.",
-             CLOSED, _grid(SQUARE)),
-    Question("ranges", "The same on [-1.5, -0.25] x [0.5, 2].", CLOSED, _grid(OFFSET)),
-    Question("grid not square", "The same ranges with 4 x 7 points.", CLOSED, _grid(OBLONG)),
-    Question("mean over samples", "The loss of 7 samples in batches of 4 and 3.", CLOSED, mean_over_samples),
-    Question("ln K", "The loss of softmax regression at zero weights, ln 3.", CLOSED, softmax_loss),
-    Question("line between networks", "Losses at five points of the line between two networks.",
-             PASSES, line),
-    Question("filter norms", "Norms of all filters of a filter-normalised direction, as shares of those of the "
-             "network: all equal (Li et al. 2018, section 4).", "the definition", filter_norms),
-    Question("biases and BatchNorm", "Do biases and parameters of BatchNorm stay where they are, as Li et al. (2018) "
-             "recommend?", "the definition", ignored_parameters),
-    Question("BatchNorm statistics", "Running means and variances at every point of a random plane: those of the "
-             "network.", "the network", batch_norm_statistics),
-    Question("orthogonal directions", "The cosine of the two directions, where the tool says that they are orthogonal.",
-             "zero", orthogonality),
-    Question("network unchanged", "A network in training mode after a picture: weights, statistics, mode, gradients "
-             "required.", "the same before", _unchanged(_picture, training=True)),
-    Question("float64", "Losses of a float64 network to twelve digits.", CLOSED, float64_losses),
-    Question("NaN", "Points whose loss is NaN, as many as there are.", CLOSED, gaps),
-    Question("seeds", "The same seed gives the same picture, another seed another one.", "itself", seeds),
-    Question("weighted loss", "The mean of 23 samples with weights, in batches of 9 and 14.", PASSES, weighted),
-    Question("softmax regression", "Six eigenvalues of softmax regression at zero weights: l_i(S) / 3, each twice.",
-             CLOSED, softmax_eigenvalues, "curvature"),
-    Question("negative eigenvalues", "The three eigenvalues of largest magnitude of a diagonal quadratic: -10, 6, 3.",
-             CLOSED, negative_eigenvalues, "curvature"),
-    Question("unequal batches", "The top eigenvalue of 7 samples in batches of 4 and 3.", CLOSED, unequal_batches,
-             "curvature"),
-    Question("trace", "The trace of a Hessian of 60 parameters, 40 times: within three times the requested or reported "
-             "error.", CLOSED, _trace(2.0), "curvature"),
-    Question("negative trace", "The same for a Hessian whose trace is negative.", CLOSED, _trace(-2.0), "curvature"),
-    Question("mean of the density", "Mass and mean of the spectral density: 1 and trace / 60.", CLOSED, density_mean,
-             "curvature"),
-    Question("mean square of the density", "The second moment of the spectral density.", CLOSED, density_square,
-             "curvature"),
-    Question("Hessian product", "H v of a tanh network in float64.", DENSE, _product(0), "curvature"),
-    Question("Gauss-Newton product", "G v of the same network, which is another matrix.", DENSE, _product(1),
-             "curvature"),
-    Question("float64 eigenvalue", "The top eigenvalue of a quadratic in float64 to ten digits.", CLOSED,
-             float64_eigenvalue, "curvature"),
-    Question("curvature leaves the network", "A network in evaluation mode after an eigenvalue: weights, statistics, "
-             "mode, gradients required.", "the same before", _unchanged(_eigenvalue, training=False), "curvature"),
-)  # fmt: skip
+GROUPS = {
+    "Losses on grids": (
+        Question("given directions", "Losses of a quadratic along two given directions on [-1, 1] x [-1, 1], 5 x 5 "
+                 "points.", CLOSED, _grid(SQUARE)),
+        Question("ranges", "The same on [-1.5, -0.25] x [0.5, 2].", CLOSED, _grid(OFFSET)),
+        Question("grid not square", "The same ranges with 4 x 7 points.", CLOSED, _grid(OBLONG)),
+        Question("line between networks", "Losses at five points of the line between two networks.", PASSES, line),
+        Question("float64", "Losses of a float64 network to twelve digits.", CLOSED, float64_losses),
+        Question("NaN", "Points whose loss is NaN, as many as there are.", CLOSED, gaps),
+    ),
+    "Averages": (
+        Question("mean over samples", "The loss of 7 samples in batches of 4 and 3.", CLOSED, mean_over_samples),
+        Question("weighted loss", "The mean of 23 samples with weights, in batches of 9 and 14.", PASSES, weighted),
+        Question("ln K", "The loss of softmax regression at zero weights, ln 3.", CLOSED, softmax_loss),
+    ),
+    "Random directions": (
+        Question("filter norms", "Norms of all filters of a filter-normalised direction, as shares of those of the "
+                 "network: all equal (Li et al. 2018, section 4).", "the definition", filter_norms),
+        Question("biases and BatchNorm", "Do biases and parameters of BatchNorm stay where they are, as Li et al. "
+                 "(2018) recommend?", "the definition", ignored_parameters),
+        Question("orthogonal directions", "The cosine of the two directions, where the tool says that they are "
+                 "orthogonal.", "zero", orthogonality),
+        Question("seeds", "The same seed gives the same picture, another seed another one.", "itself", seeds),
+        Question("BatchNorm statistics", "Running means and variances at every point of a random plane: those of the "
+                 "network.", "the network", batch_norm_statistics),
+        Question("network unchanged", "A network in training mode after a picture: weights, statistics, mode, "
+                 "gradients required.", "the same before", _unchanged(_picture, training=True)),
+    ),
+    "Eigenvalues": (
+        Question("softmax regression", "Six eigenvalues of softmax regression at zero weights: l_i(S) / 3, each twice.",
+                 CLOSED, softmax_eigenvalues),
+        Question("negative eigenvalues", "The three eigenvalues of largest magnitude of a diagonal quadratic: -10, 6, "
+                 "3.", CLOSED, negative_eigenvalues),
+        Question("unequal batches", "The top eigenvalue of 7 samples in batches of 4 and 3.", CLOSED, unequal_batches),
+        Question("float64 eigenvalue", "The top eigenvalue of a quadratic in float64 to ten digits.", CLOSED,
+                 float64_eigenvalue),
+        Question("network after eigenvalues", "A network in evaluation mode after an eigenvalue: weights, statistics, "
+                 "mode, gradients required.", "the same before", _unchanged(_eigenvalue, training=False)),
+    ),
+    "Traces, densities and products": (
+        Question("trace", "The trace of a Hessian of 60 parameters, 40 times: within three times the requested or "
+                 "reported error.", CLOSED, _trace(2.0)),
+        Question("negative trace", "The same for a Hessian whose trace is negative.", CLOSED, _trace(-2.0)),
+        Question("mean of the density", "Mass and mean of the spectral density: 1 and trace / 60.", CLOSED,
+                 density_mean),
+        Question("mean square of the density", "The second moment of the spectral density.", CLOSED, density_square),
+        Question("Hessian product", "H v of a tanh network in float64.", DENSE, _product(0)),
+        Question("Gauss-Newton product", "G v of the same network, which is another matrix.", DENSE, _product(1)),
+    ),
+}  # fmt: skip
+QUESTIONS = tuple(itertools.chain(*GROUPS.values()))
