@@ -6,8 +6,8 @@ from itertools import combinations
 from typing import Any
 
 from landscape.results import SHARPNESS_CAUTION
+from landscape.studies.kit.blocks import Block, Heading, Paragraph, Table
 from landscape.studies.kit.statistics import compare
-from landscape.studies.kit.tables import markdown_table, report_text
 from landscape.studies.matrix.links import Links
 from landscape.studies.matrix.tables import OUTCOMES, Group, Measure, geometry_of, group_table, mean_of
 
@@ -47,23 +47,24 @@ FACTORS = {
 }
 
 
-def factor_study(groups: list[Group], factor: Factor, links: Links) -> str:
-    """The Markdown report on one factor: tables of all matched groups, comparisons of levels, and some figures."""
+def factor_study(groups: list[Group], factor: Factor, links: Links) -> list[Block]:
+    """The report on one factor: tables of all matched groups, comparisons of levels, and some figures."""
     matches = _matches(groups, factor)
-    head = f"# {factor.title}\n\nCompared are {factor.compared} with different {factor.key}, all else equal."
+    compared = f"Compared are {factor.compared} with different {factor.key}, all else equal."
+    head: list[Block] = [Heading(factor.title, 1), Paragraph(compared)]
     if not matches:
-        return f"{head}\n\nThere are no two groups that differ in the {factor.key} alone, so nothing is compared.\n"
+        nothing = f"There are no two groups that differ in the {factor.key} alone, so nothing is compared."
+        return [*head, Paragraph(nothing)]
     members = [group for match in matches for group in match]
     measures = [*OUTCOMES, *geometry_of(groups)]
-    parts = [
-        head,
-        MEANS,
-        "## Numbers\n\n" + group_table(members, OUTCOMES) + "\n\n" + group_table(members, geometry_of(groups)),
-        f"## Comparisons\n\n{MATCHED}\n\n" + _comparisons(matches, factor, measures),
-        SHARPNESS_CAUTION,
-        "## Figures\n\n" + links.first_figures(matches[0]),
+    return [
+        *head,
+        Paragraph(MEANS),
+        *(Heading("Numbers"), group_table(members, OUTCOMES), group_table(members, geometry_of(groups))),
+        *(Heading("Comparisons"), Paragraph(MATCHED), _comparisons(matches, factor, measures)),
+        Paragraph(SHARPNESS_CAUTION),
+        *(Heading("Figures"), *links.first_figures(matches[0])),
     ]
-    return report_text(parts)
 
 
 def _matches(groups: list[Group], factor: Factor) -> list[list[Group]]:
@@ -76,7 +77,7 @@ def _matches(groups: list[Group], factor: Factor) -> list[list[Group]]:
     return [match for match in matches.values() if len({group[factor.key] for group in match}) > 1]
 
 
-def _comparisons(matches: list[list[Group]], factor: Factor, measures: Sequence[Measure]) -> str:
+def _comparisons(matches: list[list[Group]], factor: Factor, measures: Sequence[Measure]) -> Table:
     pairs: dict[tuple[Any, ...], list[tuple[Group, Group]]] = {}
     for match in matches:
         for first, second in combinations(match, 2):
@@ -87,4 +88,4 @@ def _comparisons(matches: list[list[Group]], factor: Factor, measures: Sequence[
             values = [(mean_of(a, measure), mean_of(b, measure)) for a, b in members]
             names = (f"{factor.key} {first}", f"{factor.key} {second}")
             rows.append([*map(str, (first, second)), measure.label, compare(*names, values)])
-    return markdown_table([factor.key, "against", "measure", "reading"], rows)
+    return Table([factor.key, "against", "measure", "reading"], rows)

@@ -1,11 +1,10 @@
-"""Links from reports to the figures that exist."""
+"""The figures of a study that exist, as reports show them."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from landscape.escaping import markdown_text
-from landscape.studies.kit.tables import image
+from landscape.studies.kit.blocks import Block, Heading, Images
 from landscape.studies.matrix.tables import Group
 
 __all__ = ["GROUP_FIGURES", "RUN_FIGURES", "Links"]
@@ -25,15 +24,15 @@ class Links:
         paths = [self.figures / place / name for name in names]
         return [Path(os.path.relpath(path, self.reports)).as_posix() for path in paths if path.is_file()]
 
-    def images(self, title: str, place: str, names: Sequence[str]) -> str:
-        """The figures ``names`` in the folder ``place``, as Markdown images."""
-        return "\n".join(image(f"{title}: {Path(link).stem}", link) for link in self.to(place, names))
+    def images(self, title: str, place: str, names: Sequence[str]) -> Images:
+        """The figures ``names`` in the folder ``place``."""
+        return Images([(f"{title}: {Path(link).stem}", link) for link in self.to(place, names)])
 
-    def first_figures(self, groups: Sequence[Group]) -> str:
-        """The figures of the first seed of each group, as Markdown with headings."""
-        blocks = []
+    def first_figures(self, groups: Sequence[Group]) -> list[Block]:
+        """The figures of the first seed of each group, with headings."""
+        blocks: list[Block] = []
         for group in groups:
             first = group.runs[0][0]
             title = f"{group.name}, seed {first['seed']}"
-            blocks.append(f"### {markdown_text(title)}\n\n" + self.images(title, first["place"], RUN_FIGURES))
-        return "\n\n".join(blocks)
+            blocks += [Heading(title, 3), self.images(title, first["place"], RUN_FIGURES)]
+        return blocks

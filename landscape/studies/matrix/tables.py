@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from landscape.storage.records import read_record
+from landscape.studies.kit.blocks import Table
 from landscape.studies.kit.statistics import Spread
-from landscape.studies.kit.tables import markdown_table
 from landscape.studies.matrix.runs import GROUP, GROUP_FORM, PROBES, PROBES_FORM, StudyRun, group_runs
 
 __all__ = [
@@ -124,8 +124,8 @@ def collect_groups(runs: Sequence[StudyRun]) -> list[Group]:
     return sorted(groups, key=lambda group: [group[key] for key in keys])
 
 
-def group_table(groups: Sequence[Group], measures: Sequence[Measure]) -> str:
-    """A Markdown table of ``measures``, mean ± standard deviation over seeds, with one row for each group."""
+def group_table(groups: Sequence[Group], measures: Sequence[Measure]) -> Table:
+    """A table of ``measures``, mean ± standard deviation over seeds, with one row for each group."""
     head = ["data set", "architecture", "layers x units", "activation", "optimizer", "seeds"]
     rows = [
         [
@@ -134,7 +134,7 @@ def group_table(groups: Sequence[Group], measures: Sequence[Measure]) -> str:
         ]
         for group in groups
     ]  # fmt: skip
-    return markdown_table([*head, *(measure.label for measure in measures)], rows)
+    return Table([*head, *(measure.label for measure in measures)], rows)
 
 
 def mean_of(group: Group, measure: Measure) -> float:
