@@ -131,6 +131,10 @@ def main(
     path, ranges = recorded.file("trajectory_surface", ".npz"), cli.covering_ranges(paths, margin=plane.margin)
     remarks = {"inputs": cli.input_scaling(data), **recorded.remarks}
     surface = ll.load_or_evaluate(path, target, principal, remarks=remarks, **grid | ranges)
+    step = points[-2] if plane.origin == "last" else None
+    surface = cli.with_faithfulness(path, surface, target, principal, "auto", seed=training.seed, step=step)
+    if surface.faithfulness:
+        print(surface.faithfulness.box)
     cli.wrote(path)
     log = {"settings": settings.replace(", ", "\n"), "surface": cli.summarize(surface)}
     log |= {path.metadata["name"]: cli.path_summary(path) for path in paths}

@@ -132,7 +132,7 @@ WRONG = {
     "no checkpoint": ([], "0 checkpoints"),
     "missing": (["start.pth", "none.pth"], "none.pth does not exist"),
     "garbage": (["garbage.pth"], "garbage.pth is no checkpoint"),
-    "names": (["start.pth", "end.pth", "--names", "one"], "2 checkpoints and 1 names"),
+    "names": (["start.pth", "end.pth", "--names", "one"], "2 checkpoints and 1 name"),
     "zoom": (["start.pth", "--zoom", "0"], "zoom is 0.0; it must be a finite number above 0"),
     "levels": (["start.pth", "--levels", "1"], "at least 2 levels, not 1"),
     "subset": (["start.pth", "--subset", "1000"], "1000"),

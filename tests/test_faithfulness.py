@@ -124,6 +124,26 @@ def test_errors_over_samples_are_those_of_single_curvatures():
     assert result.smallest == pytest.approx(float(factors.mean()), rel=1e-6)
 
 
+def test_an_eigenvector_of_few_samples_is_judged_on_others():
+    model = Quadratic(np.full(60, 1.0))
+
+    def noisy(network, batch):
+        (noise,) = batch  # whose Hessians 1 + noise_n scatter around the identity
+        return ((1 + noise) * (network.weight - network.centre).flatten() ** 2).sum(1) / 2
+
+    noise = 20 * torch.randn(900, 60, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    objective = ll.objective(model, (noise,), loss=noisy, dtype=torch.float64, device="cpu")
+    result = ll.faithfulness(objective, ll.random_plane(model), samples=60, tol=1e-8, progress=False)
+    drawn = torch.randperm(900, generator=torch.Generator().manual_seed(0))
+    used, others = (1 + noise[drawn[:60]]).mean(0), 1 + noise[drawn[60:120]]
+    worst = int(used.argmin())
+    assert result.smallest == pytest.approx(used.min().item(), rel=1e-6)
+    assert result.smallest < -2 * result.smallest_error  # which looks like a saddle
+    assert result.smallest_elsewhere == pytest.approx(others[:, worst].mean().item(), rel=1e-4)
+    assert result.smallest_elsewhere_error == pytest.approx(others[:, worst].std().item() / 60**0.5, rel=1e-3)
+    assert result.verdict == "minimum" and "along the same direction" in result.box
+
+
 def test_a_network_lines_subsets_and_records(tmp_path):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))

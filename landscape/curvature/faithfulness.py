@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from landscape.checks import check_count, check_seed
-from landscape.curvature.ends import spectrum_ends
+from landscape.curvature.ends import End, spectrum_ends
 from landscape.curvature.hutchinson import rademacher
 from landscape.curvature.products import Product, hessian_product
 from landscape.curvature.subject import Multiplications, counted
@@ -57,11 +57,12 @@ def faithfulness(
 
     The verdict is "no critical point" if the best step along g lowers the loss by more than two standard errors.
     Otherwise theta is a saddle if the curvature along the eigenvector of the smallest eigenvalue is negative by more
-    than two standard errors; it is a "hidden saddle" if the plane itself has no significant negative curvature. In all
-    other cases theta is a "minimum", within the noise of the samples. Source: Boettcher & Wheeler 2024, "Visualizing
-    high-dimensional loss landscapes with Hessian directions", sections 2 and 3 (random directions show the mean
-    curvature, and saddles look like minima); Hutchinson 1990, "A Stochastic Estimator of the Trace of the Influence
-    Matrix".
+    than two standard errors. If not all samples are used, that is measured on other ones, because the eigenvector of a
+    few samples follows their noise. A saddle is a "hidden saddle" if the plane itself has no significant negative
+    curvature. In all other cases theta is a "minimum", within the noise of the samples. Source: Boettcher & Wheeler
+    2024, "Visualizing high-dimensional loss landscapes with Hessian directions", sections 2 and 3 (random directions
+    show the mean curvature, and saddles look like minima); Hutchinson 1990, "A Stochastic Estimator of the Trace of the
+    Influence Matrix".
 
     Args:
         objective: The losses; its state is not changed.
@@ -92,13 +93,15 @@ def faithfulness(
     slice = whole_slice(objective.network, slice)
     check_match(slice.origin, dict(objective.model.named_parameters()), "slice")
     settings = {"probes": probes, "tol": tol, "seed": seed, "all_samples": objective.size}
-    objective = objective.for_slice(slice)
+    objective, others = objective.for_slice(slice), None
     if samples is not None:
         check_count("samples", samples, 2)
-        objective = objective.subset(samples, seed)
+        whole, objective = objective, objective.subset(samples, seed)
+        if objective.size < whole.size:
+            others = whole.subset(samples, seed, skip=objective.size)
     product = hessian_product(objective, slice.origin)
     try:
-        result = _measured(objective, slice, product, step, probes, tol, seed, progress)
+        result = _measured(objective, others, slice, product, step, probes, tol, seed, progress)
     finally:
         product.release()
     metadata = {"slice": slice.description, **product.description, **settings}
@@ -107,6 +110,7 @@ def faithfulness(
 
 def _measured(
     objective: Objective,
+    others: Objective | None,
     slice_: Slice,
     product: Product,
     step: nn.Module | Point | None,
@@ -124,7 +128,10 @@ def _measured(
         traces, squares = _traces(multiply, product.dimension, probes, seed)
         slope = product.gradient()
         bend = float(slope @ multiply(slope)) if slope.any() else 0.0
-        outer = _outermost(multiply, sampled, tol, seed)
+        ends = spectrum_ends(multiply, tol=tol, seed=seed)
+    outer = _outermost(ends, sampled)
+    if ends and others:
+        outer |= _elsewhere(others, slice_, product, origin, ends[1][1])
     restricted = basis @ images.T
     values, vectors = np.linalg.eigh((restricted + restricted.T) / 2)
     errors = [sampled.error(coefficients @ basis) for coefficients in vectors.T]
@@ -195,9 +202,8 @@ def _share_of_square(images: np.ndarray, squares: np.ndarray) -> tuple[float, fl
     return share, share * _standard_error(squares) / total
 
 
-def _outermost(multiply: Multiplications, sampled: "_Sampled", tol: float, seed: int) -> dict[str, Any]:
-    """The fields of `Faithfulness` on the ends of the spectrum; all None if their vectors do not fit into memory."""
-    ends = spectrum_ends(multiply, tol=tol, seed=seed)
+def _outermost(ends: tuple[End, End] | None, sampled: "_Sampled") -> dict[str, Any]:
+    """The fields of `Faithfulness` on the ``ends`` of the spectrum; all None if these are unknown."""
     fields: dict[str, Any] = {}
     for name, end in zip(("largest", "smallest"), ends or (None, None), strict=True):
         if end is None:
@@ -207,6 +213,23 @@ def _outermost(multiply: Multiplications, sampled: "_Sampled", tol: float, seed:
         relative = residual / abs(value) if value else math.inf if residual else 0.0
         fields |= {name: value, f"{name}_residual": relative, f"{name}_error": sampled.error(vector)}
     return fields
+
+
+def _elsewhere(
+    others: Objective, slice_: Slice, product: Product, origin: np.ndarray, vector: np.ndarray
+) -> dict[str, Any]:
+    """The curvature on ``others`` along the eigenvector ``vector`` of the smallest eigenvalue, with its error.
+
+    The eigenvector of a few samples also follows their noise, so that the curvature along it is too low on these
+    samples. On others it has no such bias.
+    """
+    elsewhere = hessian_product(others, slice_.origin)
+    try:
+        curvature = float(vector @ elsewhere.matvec(vector))
+    finally:
+        elsewhere.release()
+    error = _Sampled(others, product, origin).error(vector)
+    return {"smallest_elsewhere": curvature, "smallest_elsewhere_error": error}
 
 
 class _Sampled:
@@ -261,7 +284,9 @@ def _verdict(
     if smallest is None or largest is None:
         return "saddle" if bends_down else "unknown"
     rounding = ROUNDINGS * precision * max(abs(largest), abs(smallest))
-    if smallest >= -rounding - SIGNIFICANT * _or_zero(outer["smallest_error"]):
+    kind = "smallest_elsewhere" if outer.get("smallest_elsewhere") is not None else "smallest"
+    curvature, error = outer[kind], outer[f"{kind}_error"]
+    if _or_zero(curvature) >= -rounding - SIGNIFICANT * _or_zero(error):
         return "minimum"
     return "saddle" if bends_down else "hidden saddle"
 

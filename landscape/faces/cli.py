@@ -19,6 +19,7 @@ from landscape.cli.checkpoint_surfaces import (
     checkpoint_surface,
     rising_surface,
     settle_range,
+    with_faithfulness,
 )
 from landscape.cli.file_names import (
     checkpoint_suffix,
@@ -298,6 +299,7 @@ __all__ = [
     "time_estimate",
     "trace_line",
     "train_checkpoint",
+    "with_faithfulness",
     "with_adapters",
     "with_time_left",
     "write_json",

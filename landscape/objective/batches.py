@@ -98,9 +98,9 @@ class Batches:
         count = self.count(batch)
         return self.of(Samples(count, self.samples.description, tensors=batch, whole=True))
 
-    def subset(self, count: int, seed: int) -> "Batches":
+    def subset(self, count: int, seed: int, skip: int = 0) -> "Batches":
         """``count`` random samples in batches; all samples if there are fewer or if they are streamed."""
-        return self.of(self.samples.subset(count, seed), self.size if self.samples.whole else None)
+        return self.of(self.samples.subset(count, seed, skip), self.size if self.samples.whole else None)
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> "Batches":
         """The same batches with ``function`` applied to the tensors of resident samples; streamed ones stay."""

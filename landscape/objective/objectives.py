@@ -296,9 +296,12 @@ class Objective(Parts):
         """The same objective and samples with another copy of the network, for another thread."""
         return self._with(passes=self.passes.twin())
 
-    def subset(self, count: int, seed: int) -> "Objective":
-        """The same objective on ``count`` random samples, or on all if there are fewer or if they are streamed."""
-        batches, contract = self.batches.subset(count, seed), copy.copy(self.contract)
+    def subset(self, count: int, seed: int, skip: int = 0) -> "Objective":
+        """The same objective on ``count`` random samples, or on all if there are fewer or if they are streamed.
+
+        With ``skip`` they are others than the first ``skip`` samples that are drawn from ``seed``.
+        """
+        batches, contract = self.batches.subset(count, seed, skip), copy.copy(self.contract)
         if contract.weighs:
             contract.learn_weights(self.passes, batches)
         return self._with(batches=batches, contract=contract, order=None)

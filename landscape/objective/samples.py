@@ -116,13 +116,17 @@ class Samples:
             return self.size
         return min(self.size, max(16, volume * self.size // max(1, tree_bytes(self.tensors))))
 
-    def subset(self, count: int, seed: int) -> "Samples":
-        """``count`` samples drawn without replacement; all samples if there are no more or if batches are fixed."""
+    def subset(self, count: int, seed: int, skip: int = 0) -> "Samples":
+        """``count`` samples drawn without replacement; all samples if there are no more or if batches are fixed.
+
+        With ``skip`` they are others than the first ``skip`` samples that are drawn from ``seed``.
+        """
         if self.whole or self.tensors is None or count >= self.size:
             return self
-        drawn = torch.randperm(self.size, generator=torch.Generator().manual_seed(seed))[:count].sort().values
+        drawn = torch.randperm(self.size, generator=torch.Generator().manual_seed(seed))
+        drawn = drawn[skip : skip + count].sort().values
         tensors = map_parts(lambda t: rows_of(t, drawn), self.tensors)
-        return resident(tensors, {**self.description, "subset": [count, seed]}, own=True)
+        return resident(tensors, {**self.description, "subset": [count, seed, *([skip] if skip else [])]}, own=True)
 
     def to(self, device: torch.device, dtype: torch.dtype, copy: bool = True) -> "Samples":
         """Resident samples moved to ``device`` if they take at most half of its free memory; otherwise unchanged.

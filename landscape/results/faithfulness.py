@@ -55,6 +55,8 @@ class Faithfulness(Presented):
     metadata: dict[str, Any] = field(default_factory=dict)  # slice, data, objective, settings; JSON types only
     largest_error: float | None = None  # error of v^T H v for the eigenvector v of the largest eigenvalue
     hessian_share_error: float | None = None  # error of the share of the squared Hessian, over probes
+    smallest_elsewhere: float | None = None  # v^T H v on other samples, without bias; None if all samples are used
+    smallest_elsewhere_error: float | None = None  # its error
 
     @property
     def facts(self) -> dict[str, str]:
@@ -65,9 +67,10 @@ class Faithfulness(Presented):
             "average eigenvalue": value_text(self.average_eigenvalue, self.average_error),
             "largest eigenvalue": _end_text(self.largest, self.largest_error, self.largest_residual),
             "smallest eigenvalue": _end_text(self.smallest, self.smallest_error, self.smallest_residual),
+            "on other samples": self._elsewhere,
             "share of the squared Hessian": _share_text(self.hessian_share, self.hessian_share_error),
             "share of the gradient": _share_text(self.gradient_share),
-            "share of the last step": _share_text(self.step_share),
+            "share of the last recorded step": _share_text(self.step_share),
             "the origin is": WORDS[self.verdict],
             "measured on": self._samples,
         }
@@ -113,6 +116,12 @@ class Faithfulness(Presented):
         return cls(**record)
 
     @property
+    def _elsewhere(self) -> str:
+        if self.smallest_elsewhere is None:
+            return ""
+        return f"{value_text(self.smallest_elsewhere, self.smallest_elsewhere_error)} along the same direction"
+
+    @property
     def _samples(self) -> str:
         total, text = self.metadata.get("all_samples"), sample_text(self.metadata)
         size = (self.metadata.get("data") or {}).get("size")
@@ -135,7 +144,8 @@ FORM = {
         name: Optional(NUMBER)
         for name in (
             "largest", "largest_residual", "smallest", "smallest_residual", "smallest_error", "gradient_share",
-            "step_share", "loss_error", "largest_error", "hessian_share_error",
+            "step_share", "loss_error", "largest_error", "hessian_share_error", "smallest_elsewhere",
+            "smallest_elsewhere_error",
         )
     },
     "dimension": int,
