@@ -12,6 +12,7 @@ from landscape.errors import InputError
 from landscape.escaping import math_free
 from landscape.plotting.axes import dress_bar, label_axes, new_figure
 from landscape.plotting.captions import axis_labels, common_labels, common_title, quantity_label
+from landscape.plotting.looks import Look
 from landscape.plotting.panels import check_counts
 from landscape.plotting.paths import path_canvas, path_colors, several
 from landscape.plotting.planes import check_style, draw_plane
@@ -42,7 +43,7 @@ def animate_path(
     """
     trajectories = several(trajectories)
     figure = new_figure((5.8, 4.6))
-    ax = path_canvas(surface, trajectories, figure.add_subplot(), levels=levels, log_scale=log_scale)
+    ax = path_canvas(surface, trajectories, figure.add_subplot(), look=Look(levels=levels), log_scale=log_scale)
     colors = path_colors(trajectories)
     lines = [ax.plot([], [], color=color, linewidth=1.8, zorder=8)[0] for color in colors]
     heads = [

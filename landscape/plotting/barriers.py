@@ -4,19 +4,31 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from typing_extensions import Unpack
 
 from landscape.checks import check_choice, check_type
 from landscape.escaping import legend_text
-from landscape.plotting.axes import axes_or_new, label_axes, mark_nonfinite, star_style
-from landscape.plotting.captions import axis_labels, common_title, count_text, quantity_label
+from landscape.plotting.axes import (
+    axes_or_new,
+    draw_legend,
+    draw_legend_below,
+    label_slice,
+    limit_values,
+    mark_nonfinite,
+    star_style,
+)
+from landscape.plotting.captions import common_title, count_text, quantity_label
+from landscape.plotting.looks import CurveLook, look_of
 from landscape.plotting.panels import check_counts
+from landscape.plotting.room import room_of
 from landscape.plotting.scales import on_log_scale
+from landscape.plotting.sizes import ink, scaled
 from landscape.plotting.values import line_values
 from landscape.results import Barrier
 
 __all__ = ["plot_barriers"]
 
-COLORS = ("#000000", "#0072B2", "#009E73", "#E69F00", "#CC79A7")  # of the colour-blind-safe set of Okabe and Ito
+COLORS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7")  # of the colour-blind-safe set of Okabe and Ito
 STYLES = ("--", "-", "-.", ":", (0, (5, 1)))
 
 
@@ -26,18 +38,21 @@ def plot_barriers(
     *,
     log_scale: bool = False,
     quantity: Literal["loss", "accuracy"] = "loss",
+    **look: Unpack[CurveLook],
 ) -> Axes:
     """Draw the loss along every path from the first network to the second, with the barrier of each in the legend.
 
-    The first entry, such as the unaligned networks, is dashed and black. Stars mark the two networks; the grey line
-    between them is the chord above which a barrier is measured. Points whose value is NaN or infinite are gaps with a
-    cross at the upper edge. ``quantity`` is "loss" or "accuracy". On a log scale, values at or below 0 are drawn at the
-    smallest positive one; a warning and the label say so.
+    The first entry, such as the unaligned networks, is dashed, in the colour of the text. Stars mark the two networks;
+    the grey line between them is the chord above which a barrier is measured. Points whose value is NaN or infinite are
+    gaps with a cross at the upper edge. ``quantity`` is "loss" or "accuracy". On a log scale, values at or below 0 are
+    drawn at the smallest positive one; a warning and the label say so. The ``look`` has ``title``, ``vmin``,
+    ``vmax`` and ``star``, see `CurveLook`.
 
     Raises:
         InputError: there are no barriers, or the quantity is unknown or was not computed.
     """
     check_type(barriers, dict, "plot_barriers(barriers)", "a dict of barriers, name -> ll.barrier(objective, a, b)")
+    shown = look_of("plot_barriers", CurveLook, look, log_scale)
     check_choice("quantity", quantity, ("loss", "accuracy"))
     surfaces = [barrier.surface for barrier in barriers.values()]
     check_counts("plot_barriers", surfaces)
@@ -47,18 +62,27 @@ def plot_barriers(
         ax.set_yscale("log", nonpositive="clip")
     for k, ((name, barrier), values) in enumerate(zip(barriers.items(), lines, strict=True)):
         rise = barrier.accuracy if quantity == "accuracy" else barrier.value
-        color, style, t = COLORS[k % len(COLORS)], STYLES[k % len(STYLES)], barrier.surface.alphas
+        color, style, t = (ink(1), *COLORS)[k % (1 + len(COLORS))], STYLES[k % len(STYLES)], barrier.surface.alphas
         ax.plot(
-            t, values, color=color, linestyle=style, linewidth=1.8, label=legend_text(f"{name}: barrier {rise:.3g}")
+            t,
+            values,
+            color=color,
+            linestyle=style,
+            linewidth=scaled(1.8),
+            label=legend_text(f"{name}: barrier {rise:.3g}"),
         )
         if (bad := np.isnan(values)).any():
             mark_nonfinite(ax, t[bad], color, count_text(int(bad.sum()), bad.size), row=k)
     ends = lines[0][[0, -1]]
     chord = np.linspace(0, 1, 101)
-    ax.plot(chord, ends[0] + chord * (ends[1] - ends[0]), color="0.7", linewidth=0.8, zorder=0.5)
-    ax.plot([0, 1], ends, label="the two networks", **star_style(11))
-    # The legend stands below the axes, because the curves may fill all of them.
-    ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    ax.plot(chord, ends[0] + chord * (ends[1] - ends[0]), color=ink(0.3), linewidth=scaled(0.8), zorder=0.5)
+    if shown.star:
+        ax.plot([0, 1], ends, label="the two networks", **star_style(11))
+    limit_values(ax, shown)
     label = quantity_label(surfaces, quantity, log_scale, clipped)
-    label_axes(ax, common_title(surfaces), axis_labels(surfaces[0])[0], label)
+    label_slice(ax, surfaces[0], title=common_title(surfaces), values=label, look=shown)
+    if room_of(ax).inside[1] > scaled(140):
+        draw_legend_below(ax)
+    else:
+        draw_legend(ax)
     return ax

@@ -7,58 +7,60 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
 from landscape.escaping import math_free
-from landscape.plotting.axes import axes_or_new, label_axes
+from landscape.plotting.axes import axes_or_new, draw_legend, label_axes
+from landscape.plotting.looks import Look
+from landscape.plotting.sizes import ink, scaled
 from landscape.results import BasinHistory
 
 __all__ = ["HISTORY_VIEWS"]
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of the set of Okabe and Ito
-OTHER = "0.6"  # of basins beyond these colours, which share one entry of the legend
+OTHER = 0.4  # tone of basins beyond these colours, which share one entry of the legend
 MOST_TICKS = 12
 SIZE = (5.4, 4.0)  # inches
 
 
-def _draw_persistence(history: BasinHistory, ax: Axes | None) -> Axes:
+def _draw_persistence(history: BasinHistory, ax: Axes | None, look: Look) -> Axes:
     ax, depth = axes_or_new(ax, SIZE), history.persistence
     finite = np.where(np.isfinite(depth), depth, np.nan)
     at = np.arange(len(depth))
     for basin in range(depth.shape[1]):
         color = _color(basin)
-        ax.plot(
-            at, finite[:, basin], color=color, marker="o", markersize=4, linewidth=1.3, label=_label(history, basin)
-        )
+        size = {"markersize": scaled(4), "linewidth": scaled(1.3)}
+        ax.plot(at, finite[:, basin], color=color, marker="o", label=_label(history, basin), **size)
         errors = np.nan_to_num(2 * history.errors[:, basin])
-        ax.errorbar(at, finite[:, basin], yerr=errors, fmt="none", ecolor=color, elinewidth=0.8, capsize=2, label="_")
+        bar = {"elinewidth": scaled(0.8), "capsize": scaled(2)}
+        ax.errorbar(at, finite[:, basin], yerr=errors, fmt="none", ecolor=color, label="_", **bar)
         endless = at[np.isinf(depth[:, basin])]
         height = np.full(len(endless), 0.95)
-        ax.plot(endless, height, "^", color=color, markersize=6, label="_", transform=ax.get_xaxis_transform())
+        ax.plot(endless, height, "^", color=color, markersize=scaled(6), label="_", transform=ax.get_xaxis_transform())
     deepest = np.nanmax(finite + np.nan_to_num(2 * history.errors), initial=0.0)
     ax.set_ylim(0, 1.2 * deepest or 1.0)  # the triangles are above all basins
     ax.margins(x=0.08)
     _name_surfaces(ax, history)
-    ax.legend(fontsize=8, framealpha=0.85)
-    label_axes(ax, _title(history), "surface", "persistence (▲: never ends)")
+    draw_legend(ax)
+    label_axes(ax, _title(history), "surface", "persistence (▲: never ends)", look=look)
     return ax
 
 
-def _draw_position(history: BasinHistory, ax: Axes | None) -> Axes:
+def _draw_position(history: BasinHistory, ax: Axes | None, look: Look) -> Axes:
     ax, planar = axes_or_new(ax, SIZE), history.betas is not None
     at = np.arange(len(history.gaps))
     for basin in range(history.minima.shape[1]):
         color, minima = _color(basin), history.minima[:, basin]
         x, y = minima.T if planar else (np.where(history.present[:, basin], at, np.nan), minima[:, 0])
-        ax.plot(x, y, color=color, marker=".", markersize=4, linewidth=1.2, label=_label(history, basin))
+        ax.plot(x, y, color=color, marker=".", markersize=scaled(4), label=_label(history, basin))
         last = history.last[basin]
-        ax.plot(x[last], y[last], "o", color=color, markersize=7, markeredgecolor="white", label="_")
-    ax.legend(fontsize=8, framealpha=0.85)
+        ax.plot(x[last], y[last], "o", color=color, markersize=scaled(7), markeredgecolor="white", label="_")
+    draw_legend(ax)
     if planar:
         ax.set_xlim(history.axes[0][0], history.axes[0][-1])
         ax.set_ylim(history.axes[1][0], history.axes[1][-1])
-        label_axes(ax, _title(history), "α", "β")
+        label_axes(ax, _title(history), "α", "β", look=look)
         return ax
     ax.set_ylim(history.alphas[0], history.alphas[-1])
     _name_surfaces(ax, history)
-    label_axes(ax, _title(history), "surface", "α")
+    label_axes(ax, _title(history), "surface", "α", look=look)
     return ax
 
 
@@ -81,7 +83,7 @@ def _title(history: BasinHistory) -> str:
 
 
 def _color(basin: int) -> str:
-    return COLORS[basin] if basin < len(COLORS) else OTHER
+    return COLORS[basin] if basin < len(COLORS) else ink(OTHER)
 
 
 def _label(history: BasinHistory, basin: int) -> str:
@@ -93,7 +95,7 @@ def _label(history: BasinHistory, basin: int) -> str:
     return f"basin {basin}"
 
 
-HISTORY_VIEWS: dict[str, Callable[[BasinHistory, Axes | None], Axes]] = {
+HISTORY_VIEWS: dict[str, Callable[[BasinHistory, Axes | None, Look], Axes]] = {
     "persistence": _draw_persistence,
     "position": _draw_position,
 }

@@ -12,6 +12,7 @@ from landscape.results import Surface, Trajectory
 from landscape.results.axes import SliceAxes
 
 __all__ = [
+    "LENGTHS",
     "axis_labels",
     "common_labels",
     "common_title",
@@ -33,6 +34,7 @@ LOSS_NAMES = {
     "mse": "mean squared error",
     "language_model": "cross-entropy a token",
 }
+LENGTHS = "|d|/|θ|: the length of one unit relative to that of the weights"
 DOT = 0.03  # share of an axis; the markers of a smaller path hide it
 
 

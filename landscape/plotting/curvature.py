@@ -5,10 +5,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from typing_extensions import Unpack
 
 from landscape.errors import InputError, InputTypeError
-from landscape.plotting.axes import axes_or_new, label_axes
+from landscape.plotting.axes import axes_or_new, draw_legend, label_axes, limit_values
 from landscape.plotting.captions import title_of
+from landscape.plotting.looks import Look, ValueLook, look_of
+from landscape.plotting.sizes import ink, scaled
 from landscape.results import Eigenpairs, SpectralDensity
 
 __all__ = ["plot_spectrum"]
@@ -20,7 +23,11 @@ DECADES = 7  # of the vertical axis below the peak of a density
 
 
 def plot_spectrum(
-    spectrum: Eigenpairs | SpectralDensity, ax: Axes | None = None, *, width: float | None = None
+    spectrum: Eigenpairs | SpectralDensity,
+    ax: Axes | None = None,
+    *,
+    width: float | None = None,
+    **look: Unpack[ValueLook],
 ) -> Axes:
     """Draw eigenvalues, or a spectral density.
 
@@ -33,13 +40,15 @@ def plot_spectrum(
         spectrum: The eigenpairs, or the nodes and weights of the quadrature of a density.
         ax: Axes to draw into; None makes a new figure of pyplot.
         width: Standard deviation of the Gaussian that widens every node of a density, see `SpectralDensity.curve`.
+        look: ``title``, ``vmin`` and ``vmax``, see `ValueLook`.
 
     Raises:
         InputError: ``spectrum`` is neither; a width is given for eigenvalues, or is not positive; or the density is
             not finite.
     """
+    shown = look_of("plot_spectrum", ValueLook, look)
     if isinstance(spectrum, SpectralDensity):
-        return _draw_density(spectrum, ax, width)
+        return _draw_density(spectrum, ax, width, shown)
     if not isinstance(spectrum, Eigenpairs):
         raise InputTypeError(
             "plot_spectrum takes eigenpairs (ll.top_eigenpairs(product)) or a spectral density "
@@ -47,35 +56,38 @@ def plot_spectrum(
         )
     if width is not None:
         raise InputError("a width belongs to a spectral density, and these are eigenvalues; leave it out")
-    return _draw_eigenvalues(spectrum, ax)
+    return _draw_eigenvalues(spectrum, ax, shown)
 
 
-def _draw_eigenvalues(pairs: Eigenpairs, ax: Axes | None) -> Axes:
+def _draw_eigenvalues(pairs: Eigenpairs, ax: Axes | None, look: Look) -> Axes:
     ax = axes_or_new(ax, (5.6, 3.8))
     numbers = np.arange(1, len(pairs.values) + 1)
-    ax.axhline(0, color="0.6", linewidth=0.8, zorder=0.5)
+    ax.axhline(0, color=ink(0.4), linewidth=scaled(0.8), zorder=0.5)
     ax.errorbar(
-        numbers, pairs.values, yerr=pairs.residuals * np.abs(pairs.values), fmt="none", ecolor="black", elinewidth=1,
-        capsize=3, zorder=3, label="± residual",
+        numbers, pairs.values, yerr=pairs.residuals * np.abs(pairs.values), fmt="none", ecolor=ink(1),
+        elinewidth=scaled(1), capsize=scaled(3), zorder=3, label="± residual",
     )  # fmt: skip
     for sign, color in ((1, COLOR), (-1, NEGATIVE)):
         for converged in (True, False):
             mask = (np.where(pairs.values < 0, -1, 1) == sign) & (pairs.converged == converged)
             if mask.any():
-                ax.vlines(numbers[mask], 0, pairs.values[mask], color=color, linewidth=1.2)
+                ax.vlines(numbers[mask], 0, pairs.values[mask], color=color, linewidth=scaled(1.2))
                 label = ("positive" if sign > 0 else "negative") + ("" if converged else ", not converged")
                 ax.plot(
-                    numbers[mask], pairs.values[mask], "o", color=color, markersize=5, label=label,
-                    markerfacecolor=color if converged else "white",
+                    numbers[mask], pairs.values[mask], "o", color=color, markersize=scaled(5), label=label,
+                    markerfacecolor=color if converged else ink(0),
                 )  # fmt: skip
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.margins(y=0.08)
-    ax.legend(fontsize=8, framealpha=0.85)
-    label_axes(ax, title_of(pairs), "number of the eigenpair", f"eigenvalue of the {_matrix(pairs.metadata)}")
+    limit_values(ax, look)
+    draw_legend(ax)
+    label_axes(
+        ax, title_of(pairs), "number of the eigenpair", f"eigenvalue of the {_matrix(pairs.metadata)}", look=look
+    )
     return ax
 
 
-def _draw_density(density: SpectralDensity, ax: Axes | None, width: float | None) -> Axes:
+def _draw_density(density: SpectralDensity, ax: Axes | None, width: float | None, look: Look) -> Axes:
     grid, mean, low, high = density.curve(width=width)
     if not np.isfinite(mean).all():
         raise InputError("the density is not finite; compute it again")
@@ -88,10 +100,13 @@ def _draw_density(density: SpectralDensity, ax: Axes | None, width: float | None
             grid, np.maximum(low, floor), np.maximum(high, floor), color=COLOR, alpha=0.25, linewidth=0,
             label=f"lowest to highest of {probes} probes",
         )  # fmt: skip
-    ax.plot(grid, mean, color=COLOR, linewidth=1.4, label="mean" if probes > 1 else "one probe")
+    ax.plot(grid, mean, color=COLOR, linewidth=scaled(1.4), label="mean" if probes > 1 else "one probe")
     ax.set_ylim(floor, max(high.max(), mean.max()) * 3)
-    ax.legend(fontsize=8, framealpha=0.85, loc="upper right")
-    label_axes(ax, title_of(density), f"eigenvalue of the {_matrix(density.metadata)}", "density (log scale)")
+    limit_values(ax, look)
+    draw_legend(ax, loc="upper right")
+    label_axes(
+        ax, title_of(density), f"eigenvalue of the {_matrix(density.metadata)}", "density (log scale)", look=look
+    )
     return ax
 
 

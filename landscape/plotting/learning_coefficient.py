@@ -3,8 +3,9 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from landscape.plotting.axes import label_axes
-from landscape.plotting.histories import COLORS
+from landscape.plotting.axes import draw_legend, label_axes
+from landscape.plotting.histories import series_colors
+from landscape.plotting.sizes import ink, scaled
 from landscape.results import LearningCoefficient
 
 __all__ = ["draw_chains"]
@@ -13,13 +14,14 @@ __all__ = ["draw_chains"]
 def draw_chains(estimate: LearningCoefficient, ax: Axes) -> Axes:
     """Running means of n b (L - L(w*)) over the draws of each chain, which end at its estimate."""
     scale = estimate.size * estimate.inverse_temperature
+    colors = series_colors()
     draws = np.arange(1, estimate.losses.shape[1] + 1)
     for number, chain in enumerate(estimate.losses):
         running = scale * (np.cumsum(chain) / draws - estimate.loss)
-        ax.plot(draws, running, color=COLORS[number % len(COLORS)], linewidth=1.1)
+        ax.plot(draws, running, color=colors[number % len(colors)], linewidth=scaled(1.1))
     label = f"mean of {len(estimate.losses)} chains: {estimate.value:.3g} ± {estimate.standard_error:.2g}"
-    ax.axhline(estimate.value, color="0.25", linewidth=1.1, linestyle="--", label=label)
-    ax.grid(color="0.92", linewidth=0.7)
-    ax.legend(fontsize=8, framealpha=0.85)
+    ax.axhline(estimate.value, color=ink(0.75), linewidth=scaled(1.1), linestyle="--", label=label)
+    ax.grid(color=ink(0.08), linewidth=scaled(0.7))
+    draw_legend(ax)
     label_axes(ax, "", "draw of each chain", "local learning coefficient, running mean")
     return ax

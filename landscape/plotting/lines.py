@@ -4,11 +4,22 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from typing_extensions import Unpack
 
-from landscape.plotting.axes import axes_or_new, label_axes, mark_nonfinite, star_style
-from landscape.plotting.captions import common_labels, common_title, count_text, origin_name, quantity_label
+from landscape.plotting.axes import (
+    axes_or_new,
+    draw_legend,
+    label_slice,
+    limit_values,
+    mark_nonfinite,
+    mark_zero,
+    star_style,
+)
+from landscape.plotting.captions import common_title, count_text, origin_name, quantity_label
+from landscape.plotting.looks import CurveLook, look_of
 from landscape.plotting.panels import check_counts, check_same_grid
 from landscape.plotting.scales import on_log_scale
+from landscape.plotting.sizes import ink, scaled
 from landscape.plotting.values import line_values, value_at
 from landscape.results import Surface
 
@@ -18,20 +29,26 @@ COLOR = "#0072B2"  # blue of the colour-blind-safe set of Okabe and Ito
 
 
 def plot_lines(
-    surfaces: Sequence[Surface], ax: Axes | None = None, *, log_scale: bool = False, quantity: str = "loss"
+    surfaces: Sequence[Surface],
+    ax: Axes | None = None,
+    *,
+    log_scale: bool = False,
+    quantity: str = "loss",
+    **look: Unpack[CurveLook],
 ) -> Axes:
     """Draw L lines on one grid, such as random lines of several seeds, with their mean and standard deviation.
 
     The band is the mean plus and minus one standard deviation of a sample (division by L - 1). At points where any
     line is NaN or infinite, mean and band have a gap and a cross is drawn at the upper edge. Stars mark the lines at
     the origin. On a log scale, values at or below 0 are drawn at the smallest positive one; a warning and the label
-    say so.
+    say so. The ``look`` has ``title``, ``vmin``, ``vmax`` and ``star``, see `CurveLook`.
 
     Raises:
         InputError: there are fewer than two lines, a plane among them, different grids, or a quantity that is unknown
             or was not computed.
     """
     check_counts("plot_lines", surfaces, least=2)
+    shown = look_of("plot_lines", CurveLook, look, log_scale)
     exact = [line_values(surface, quantity) for surface in surfaces]
     check_same_grid(surfaces)
     drawn, log_scale, clipped = on_log_scale(exact, log_scale)
@@ -40,19 +57,20 @@ def plot_lines(
     ax = axes_or_new(ax, (5.6, 3.8))
     if log_scale:
         ax.set_yscale("log", nonpositive="clip")
-    ax.axvline(0, color="0.8", linewidth=0.8, zorder=0.5)
-    thin = ax.plot(axis, values.T, color=COLOR, linewidth=0.6, alpha=0.45)
+    mark_zero(ax)
+    thin = ax.plot(axis, values.T, color=COLOR, linewidth=scaled(0.6), alpha=0.45)
     thin[0].set_label(f"{len(surfaces)} lines")
-    ax.plot(axis, mean, color="black", linewidth=2, label="mean")
+    ax.plot(axis, mean, color=ink(1), linewidth=scaled(2), label="mean")
     _draw_band(ax, axis, mean, deviation)
     origins = [value_at(surface, line, 0) for surface, line in zip(surfaces, values, strict=True)]
-    if not np.isnan(origins).all():
+    if shown.star and not np.isnan(origins).all():
         ax.plot(np.zeros(len(origins)), origins, label=origin_name(surfaces[0]), **star_style(11))
     if (bad := np.isnan(values)).any():
         mark_nonfinite(ax, axis[bad.any(0)], COLOR, count_text(int(bad.sum()), bad.size))
-    ax.legend(fontsize=8, framealpha=0.85)
-    labels = common_labels(surfaces) or ["α"]
-    label_axes(ax, common_title(surfaces), labels[0], quantity_label(surfaces, quantity, log_scale, clipped))
+    limit_values(ax, shown)
+    draw_legend(ax)
+    label = quantity_label(surfaces, quantity, log_scale, clipped)
+    label_slice(ax, surfaces[0], title=common_title(surfaces), values=label, alike=surfaces, look=shown)
     return ax
 
 

@@ -1,8 +1,8 @@
 """Figures of several panels: axes, labels, titles, colour bars and a common head."""
 
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,33 +10,37 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import QuadMesh
 from matplotlib.contour import ContourSet
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
+from matplotlib.figure import Figure, SubFigure
 
 from landscape.checks import check_type
 from landscape.errors import InputError
-from landscape.escaping import math_free, printable
-from landscape.plotting.axes import dress_bar, legend_entries, new_figure
+from landscape.escaping import math_free
+from landscape.plotting.axes import dress_bar, figure_or_new, legend_entries
 from landscape.plotting.captions import axis_labels, common_labels, common_title
+from landscape.plotting.looks import Look
+from landscape.plotting.room import NARROW, fits, room_of, text_width, wrapped
 from landscape.plotting.scales import Scale
+from landscape.plotting.sizes import figure_size, ink, is_set, scaled, text_size
 from landscape.results import Surface, Trajectory
 
 __all__ = [
     "NOTE_SIZE",
     "TITLE_SIZE",
+    "Frames",
     "check_counts",
     "check_same_grid",
     "draw_bar_beside",
     "draw_head",
     "draw_shared_bar",
     "draw_title",
+    "head_of",
     "label_panels",
     "panel_axes",
-    "wrapped",
+    "room_for_panels",
 ]
 
 TITLE_SIZE, NOTE_SIZE = 9, 7  # points
+LEAST = 100  # points: width of a panel with the space beside it, at least
 LINE = 0.34  # inches of a line of the title of a figure, and of the line beside it in the legend
 
 
@@ -65,54 +69,121 @@ def check_same_grid(surfaces: Sequence[Surface]) -> None:
             )
 
 
+@dataclass(frozen=True)
+class Frames:
+    """Room for square panels: ``columns`` of them in a row, each ``width`` points wide."""
+
+    columns: int
+    width: float
+
+
+def room_for_panels(
+    columns: int, width: float, margin: float, figure: Figure | SubFigure | None, least: float = LEAST
+) -> Frames:
+    """At most ``columns`` panels in a row, as many as the figure has room for.
+
+    Args:
+        columns: Panels in a row, if there is room.
+        width: Usual width of a panel with the space beside it, in inches at a font size of 10 points.
+        margin: Space beside all panels, likewise.
+        figure: The figure to draw into; None for a new one, as wide as the panels, or as matplotlib's settings say.
+        least: Smallest width of a panel with the space beside it, in points at a font size of 10.
+    """
+    if figure is None and not is_set("figure.figsize"):
+        return Frames(columns, 72 * scaled(width))
+    room = _width(figure) - 72 * scaled(margin)
+    columns = max(1, min(columns, int(room / scaled(least))))
+    return Frames(columns, max(room / columns, scaled(least) / 2))
+
+
+def _width(figure: Figure | SubFigure | None) -> float:
+    """The width in points of ``figure``, or of a new one in matplotlib's settings."""
+    return 72 * (figure_size((0, 0))[0] if figure is None else figure.bbox.width / figure.dpi)
+
+
 def panel_axes(
-    surfaces: Sequence[Surface], columns: int, size: tuple[float, float], margin: tuple[float, float], tick_size: float
-) -> tuple[Figure, list[Axes]]:
+    surfaces: Sequence[Surface],
+    frames: Frames,
+    above: float,
+    margin: tuple[float, float],
+    tick_size: float,
+    figure: Figure | SubFigure | None,
+    head: str,
+) -> tuple[Figure | SubFigure, list[Axes]]:
     """A figure with square axes for every surface; if all share one grid, only the outer axes have tick labels.
 
-    ``size`` is the size of a panel and ``margin`` the space around all panels, in inches, below a title of one line.
+    Args:
+        surfaces: The surfaces, one for each axes.
+        frames: Their places.
+        above: Height of the texts above each of the axes, in points.
+        margin: Space beside and below all axes, in inches at a font size of 10 points.
+        tick_size: Size of the tick labels, in points at that font size.
+        figure: The figure to draw into; None makes a new one of pyplot.
+        head: Title of the figure, whose further lines need more space.
     """
-    rows, more_lines = math.ceil(len(surfaces) / columns), common_title(surfaces).count("\n")
+    rows, beside, below = math.ceil(len(surfaces) / frames.columns), *(scaled(space) for space in margin)
+    height = (frames.width + above) / 72 * rows + below + scaled(LINE) * head.count("\n")
     # The head (title, note, legend) needs 4 inches even above a single panel.
-    height = size[1] * rows + margin[1] + LINE * more_lines
-    figure = new_figure((max(4, size[0] * columns + margin[0]), height))
+    canvas = figure_or_new(figure, (max(scaled(4), frames.width / 72 * frames.columns + beside), height), grow=True)
     shared = all(_same_grid(surfaces[0], surface) for surface in surfaces)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared).ravel().tolist()
+    grid = canvas.subplots(rows, frames.columns, squeeze=False, sharex=shared, sharey=shared).ravel().tolist()
     for ax in grid[len(surfaces) :]:
         ax.remove()
     axes = grid[: len(surfaces)]
     for k, ax in enumerate(axes):
         ax.set_box_aspect(1)
-        ax.tick_params(labelsize=tick_size)
+        ax.tick_params(labelsize=text_size(tick_size, "xtick.labelsize"))
         # The last row may be shorter than the others, so that the lowest panel of a column stands in the row before.
-        ax.tick_params(labelbottom=not shared or k + columns >= len(axes))
-    return figure, axes
+        ax.tick_params(labelbottom=not shared or k + frames.columns >= len(axes))
+    return canvas, axes
 
 
-def label_panels(figure: Figure, axes: list[Axes], surfaces: Sequence[Surface], size: float = 9) -> None:
-    """Draw one label for all x axes and one for all y axes, or one at every axis if the units differ."""
+def head_of(surfaces: Sequence[Surface], look: Look, frames: Frames, figure: Figure | SubFigure | None) -> str:
+    """The title of a figure of panels, wrapped to its width; without the notes of the surfaces if that is small."""
+    usual = figure is None and not is_set("figure.figsize")
+    width = max(scaled(280), frames.width * frames.columns) if usual else _width(figure) - scaled(12)
+    facts = common_title(surfaces)
+    if not usual and width < scaled(10 * NARROW):
+        facts = facts.partition("\n")[0]
+    title = facts if look.title is None else look.title
+    return "\n".join(wrapped(line, width, scaled(10)) for line in title.split("\n"))
+
+
+def label_panels(figure: Figure | SubFigure, axes: list[Axes], surfaces: Sequence[Surface], size: float = 9) -> bool:
+    """Draw one label for all x axes and one for all y axes, or one at every axis if the units differ.
+
+    Returns:
+        Whether the labels tell the lengths of the directions.
+    """
+    size_of_all, size_of_one = (text_size(points, "axes.labelsize") for points in (size, size - 1))
     if labels := common_labels(surfaces):
-        figure.supxlabel(math_free(labels[0]), fontsize=size)
-        figure.supylabel(math_free(labels[1]), fontsize=size)
-        return
+        short = axis_labels(surfaces[0], lengths=False)
+        room = [72 * side / figure.dpi - scaled(50) for side in (figure.bbox.width, figure.bbox.height)]
+        if not all(fits(label, width, size_of_all) for label, width in zip(labels, room, strict=True)):
+            labels = short
+        x_label, y_label = (math_free(wrapped(*pair, size_of_all)) for pair in zip(labels, room, strict=True))
+        figure.supxlabel(x_label, fontsize=size_of_all)
+        figure.supylabel(y_label, fontsize=size_of_all)
+        return labels != short
     for ax, surface in zip(axes, surfaces, strict=True):
         x_label, y_label = axis_labels(surface, lengths=False)
-        ax.set_xlabel(math_free(x_label), fontsize=size - 1)
-        ax.set_ylabel(math_free(y_label), fontsize=size - 1)
+        ax.set_xlabel(math_free(x_label), fontsize=size_of_one)
+        ax.set_ylabel(math_free(y_label), fontsize=size_of_one)
+    return False
 
 
 def draw_title(ax: Axes, title: str, notes: str) -> None:
     """Draw ``title`` above small ``notes``; both may have several lines."""
     ax.annotate(
-        notes, (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha="center", va="bottom",
-        fontsize=NOTE_SIZE, color="0.25",
+        notes, (0.5, 1), (0, scaled(3)), xycoords="axes fraction", textcoords="offset points", ha="center",
+        va="bottom", fontsize=scaled(NOTE_SIZE), color=ink(0.75),
     )  # fmt: skip
-    pad = 8 + 1.25 * NOTE_SIZE * len(notes.splitlines())
-    ax.set_title(title, fontsize=TITLE_SIZE, pad=pad, parse_math=False)
+    pad = scaled(8 + 1.25 * NOTE_SIZE * len(notes.splitlines()))
+    ax.set_title(title, fontsize=scaled(TITLE_SIZE), pad=pad, parse_math=False)
 
 
 def draw_shared_bar(
-    figure: Figure, axes: list[Axes], planes: list[np.ndarray], scale: Scale, label: str, size: float = 8
+    figure: Figure | SubFigure, axes: list[Axes], planes: list[np.ndarray], scale: Scale, label: str, size: float = 8
 ) -> None:
     """Draw one colour bar for all ``axes``; arrows at its ends show that values exceed the limits."""
     extend = scale.extension(np.concatenate([values.ravel() for values in planes]))
@@ -120,9 +191,11 @@ def draw_shared_bar(
     grid = axes[0].get_gridspec()
     if grid is not None and grid.nrows == 1:
         bar = figure.colorbar(mappable, cax=_beside(axes[-1]), extend=extend)
+        height = room_of(axes[-1]).along
     else:
         bar = figure.colorbar(mappable, ax=axes, extend=extend, aspect=30, pad=0.01)
-    dress_bar(bar, scale, label, size=size)
+        height = 0.7 * 72 * figure.bbox.height / figure.dpi
+    dress_bar(bar, scale, label, size=size, height=height)
 
 
 def draw_bar_beside(filled: ContourSet | QuadMesh, scale: Scale, label: str, ticks: int = 7, size: float = 8) -> None:
@@ -131,48 +204,23 @@ def draw_bar_beside(filled: ContourSet | QuadMesh, scale: Scale, label: str, tic
     dress_bar(drawn.figure.colorbar(drawn, cax=_beside(drawn.axes)), scale, label, ticks, size)
 
 
-def draw_head(figure: Figure, axes: list[Axes], title: str, note: str | None) -> None:
-    """Draw the title of the figure, and below it the note and the legend."""
-    figure.suptitle(math_free(title), fontsize=10)
+def draw_head(figure: Figure | SubFigure, axes: list[Axes], head: str, notes: Sequence[str]) -> None:
+    """Draw the title of the figure, and below it the notes and the legend."""
+    figure.suptitle(math_free(head), fontsize=scaled(10))
     handles = {str(handle.get_label()).split(" (")[0]: handle for ax in axes for handle in legend_entries(ax)}
-    if not handles and not note:
+    if not handles and not notes:
         return
+    width, size = 72 * figure.bbox.width / figure.dpi - scaled(10), scaled(8)
+    notes = [line for note in notes for line in wrapped(note, width, size).split("\n")]
     # The layout engine puts title and legend at the same position; blank lines in the legend, as high as those of
     # the title (8 x 1.5 = 10 x 1.2 points), keep them apart.
-    lines = [" "] * len(title.splitlines()) + ([math_free(note)] if note else [])
+    lines = [" "] * len(head.splitlines()) + [math_free(note) for note in notes]
+    columns = 2 if sum(text_width(name, size) + scaled(40) for name in handles) < width else 1
     legend = figure.legend(
-        handles.values(), handles.keys(), loc="outside upper center", ncols=2, title="\n".join(lines),
-        fontsize=8, title_fontsize=8, frameon=False, handlelength=1.4,
+        handles.values(), handles.keys(), loc="outside upper center", ncols=columns, title="\n".join(lines),
+        fontsize=size, title_fontsize=size, frameon=False, handlelength=1.4,
     )  # fmt: skip
     legend.get_title().set_linespacing(1.5)
-
-
-def wrapped(text: str, width: float, size: float, most: int = 3) -> str:
-    """``text`` in at most ``most`` lines of ``width`` points, in the default font of ``size`` points."""
-
-    def fits(line: str) -> bool:
-        font = FontProperties(size=size)
-        return text_to_path.get_text_width_height_descent(line.rstrip(), font, ismath=False)[0] <= width
-
-    lines = [""]
-    for piece in _pieces(printable(text), fits):
-        if not fits(lines[-1] + piece):
-            lines.append("")
-        lines[-1] += piece
-    if len(lines) > most:
-        last = lines[most - 1].rstrip()
-        while not fits(last + "…"):
-            last = last[:-1]
-        lines[most - 1 :] = [last + "…"]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _pieces(text: str, fits: Callable[[str], bool], breaks: tuple[str, ...] = (" ", "[,/_-]", ".")) -> list[str]:
-    """``text`` cut after blanks; words that do not fit are also cut after punctuation and, at last, anywhere."""
-    pieces: list[str] = []
-    for piece in re.split(f"(?<={breaks[0]})", text):
-        pieces += [piece] if fits(piece) or not breaks[1:] else _pieces(piece, fits, breaks[1:])
-    return pieces
 
 
 def _beside(ax: Axes) -> Axes:

@@ -1,20 +1,35 @@
 """Training trajectories on the contours of their plane, and their losses."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patheffects import withStroke
+from typing_extensions import Unpack
 
 from landscape.checks import check_type
 from landscape.errors import InputError
 from landscape.escaping import legend_text, math_free
-from landscape.plotting.axes import axes_or_new, dress_bar, label_axes, legend_entries, new_figure
-from landscape.plotting.captions import axis_labels, off_plane_note, quantity_label, small_paths_note, title_of
-from landscape.plotting.planes import check_style, draw_plane
+from landscape.plotting.axes import (
+    axes_or_new,
+    draw_legend,
+    dress_bar,
+    figure_or_new,
+    label_axes,
+    label_slice,
+    legend_entries,
+    limit_values,
+    whole,
+)
+from landscape.plotting.captions import off_plane_note, quantity_label, small_paths_note
+from landscape.plotting.looks import Look, PlaneLook, ValueLook, look_of
+from landscape.plotting.planes import draw_plane
+from landscape.plotting.room import room_of, text_width
 from landscape.plotting.scales import color_scale, on_log_scale
+from landscape.plotting.sizes import scaled
 from landscape.plotting.values import plane_values
 from landscape.results import Surface, Trajectory
 from landscape.results.trajectory import check_same_plane
@@ -31,40 +46,52 @@ def plot_path(
     trajectories: Trajectory | Sequence[Trajectory],
     ax: Axes | None = None,
     *,
-    levels: int = 30,
     log_scale: bool = False,
+    quantity: str = "loss",
+    **look: Unpack[PlaneLook],
 ) -> Axes:
     """Draw the projections of one or more training runs onto their plane over filled contours of the loss.
 
     A diamond marks the start of every run, a square its end; some points are labelled with their step. The contours
     show the loss at the projection (the shadow) of a point, not at the point itself; so the title gives the largest
-    distance of a point from the plane, as a share of its largest distance from the origin.
+    distance of a point from the plane, as a share of its largest distance from the origin. ``quantity`` and the look
+    are those of `plot_contour`; ``star=False`` leaves out the marks of start and end.
 
     Raises:
         InputError: there is no trajectory, one was projected onto another plane, or `plot_contour` would refuse the
             arguments.
     """
     trajectories = several(trajectories)
-    ax = path_canvas(surface, trajectories, ax, levels=levels, log_scale=log_scale)
-    draw_paths(ax, trajectories)
-    ax.legend(handles=legend_entries(ax), loc="best", fontsize=8, framealpha=0.85, handlelength=1.4)
+    shown = look_of("plot_path", PlaneLook, look, log_scale)
+    ax = path_canvas(surface, trajectories, ax, look=shown, log_scale=log_scale, quantity=quantity)
+    draw_paths(ax, trajectories, marks=shown.star)
+    draw_legend(ax, legend_entries(ax), loc="best", handlelength=1.4)
     return ax
 
 
-def plot_path_losses(trajectories: Trajectory | Sequence[Trajectory], *, log_scale: bool = False) -> Figure:
+def plot_path_losses(
+    trajectories: Trajectory | Sequence[Trajectory],
+    *,
+    figure: Figure | SubFigure | None = None,
+    log_scale: bool = False,
+    **look: Unpack[ValueLook],
+) -> Figure:
     """Draw the loss at every point of a path and at its shadow on the plane, and below it the distance from the plane.
 
     That distance is a share of the extent of the path, the largest distance of its points from the origin. On a log
-    scale, losses at or below 0 are drawn at the smallest positive one; a warning and the label say so.
+    scale, losses at or below 0 are drawn at the smallest positive one; a warning and the label say so. ``figure``
+    may be a subfigure; None makes a new one of pyplot. The ``look`` has ``title``, ``vmin`` and ``vmax``, see
+    `ValueLook`.
 
     Raises:
         InputError: there is no trajectory.
     """
     trajectories = several(trajectories)
+    shown = look_of("plot_path_losses", ValueLook, look, log_scale)
     losses = [values for path in trajectories for values in (path.loss, path.shadow_loss)]
     losses, log_scale, clipped = on_log_scale(losses, log_scale)
-    figure = new_figure((5.6, 5.0))
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    canvas = figure_or_new(figure, (5.6, 5.0))
+    upper, lower = canvas.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     pairs = zip(losses[::2], losses[1::2], strict=True)  # at the points of a path, and at their shadows
     for path, color, (loss, shadow) in zip(trajectories, path_colors(trajectories, dark=False), pairs, strict=True):
         label = legend_text(f"{path.metadata.get('name')}: ") if len(trajectories) > 1 else ""
@@ -73,49 +100,68 @@ def plot_path_losses(trajectories: Trajectory | Sequence[Trajectory], *, log_sca
         lower.plot(path.steps, 100 * path.share_off_plane, color=color)
     if log_scale:
         upper.set_yscale("log")
-    upper.legend(fontsize=8, framealpha=0.85)
-    upper.set_ylabel("\n".join(filter(None, ["loss (log scale)" if log_scale else "loss", clipped])))
-    lower.set(xlabel=math_free(trajectories[0].metadata.get("unit", "step")), ylabel="off the plane\n(% of extent)")
+    limit_values(upper, shown)
+    draw_legend(upper)
+    values = "\n".join(filter(None, ["loss (log scale)" if log_scale else "loss", clipped]))
+    label_axes(upper, "", "", values, look=shown)
+    unit = str(trajectories[0].metadata.get("unit", "step"))
+    label_axes(lower, "", unit, "off the plane\n(% of extent)")
     lower.set_ylim(bottom=0)
-    figure.align_ylabels()
-    return figure
+    canvas.align_ylabels()
+    return whole(canvas)
 
 
 def path_canvas(
-    surface: Surface, trajectories: Sequence[Trajectory], ax: Axes | None, *, levels: int, log_scale: bool
+    surface: Surface,
+    trajectories: Sequence[Trajectory],
+    ax: Axes | None,
+    *,
+    look: Look = Look(),  # noqa: B008 (frozen)
+    log_scale: bool = False,
+    quantity: str = "loss",
 ) -> Axes:
     """The filled contours beneath the paths of `plot_path` and `animate_path`."""
     check_same_plane(surface, trajectories)
-    check_style("contour", levels)
-    (values,), log_scale, clipped = on_log_scale([plane_values(surface, "loss")], log_scale)
-    scale = color_scale([values], log_scale)
+    (values,), log_scale, clipped = on_log_scale([plane_values(surface, quantity)], log_scale)
+    scale = color_scale([values], log_scale, look)
     ax = axes_or_new(ax, (5.8, 4.6))
-    filled = draw_plane(ax, surface, values, scale, levels=levels, mark_origin=False)
+    filled = draw_plane(ax, surface, values, scale, levels=look.levels, mark_origin=False)
     if filled is not None and scale is not None:
-        dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, "loss", log_scale, clipped))
-    notes = [title_of(surface), off_plane_note(trajectories), small_paths_note(surface, trajectories)]
-    label_axes(ax, "\n".join(filter(None, notes)), *axis_labels(surface))
+        dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, quantity, log_scale, clipped))
+    notes = [off_plane_note(trajectories), small_paths_note(surface, trajectories)]
+    label_slice(ax, surface, notes=notes, look=look)
     alphas, betas = surface.axes
     ax.set(xlim=alphas[[0, -1]], ylim=betas[[0, -1]])
     return ax
 
 
-def draw_paths(ax: Axes, trajectories: Sequence[Trajectory]) -> None:
-    """Draw the line, dots, start, end and some step numbers of every path."""
-    halo = [withStroke(linewidth=3, foreground="0.15", alpha=0.6)]
+def draw_paths(ax: Axes, trajectories: Sequence[Trajectory], *, marks: bool = True) -> None:
+    """Draw the line, dots and some step numbers of every path, and ``marks`` at its start and end."""
+    halo = [withStroke(linewidth=scaled(3), foreground="0.15", alpha=0.6)]
     for path, color in zip(trajectories, path_colors(trajectories), strict=True):
         x, y = path.coordinates.T
         name = legend_text(path.metadata.get("name") or "path of training")
         dot = "." if len(x) <= DOTS else None
-        ax.plot(x, y, color=color, linewidth=1.6, marker=dot, markersize=4, label=name, path_effects=halo, zorder=8)
+        ax.plot(
+            x,
+            y,
+            color=color,
+            linewidth=scaled(1.6),
+            marker=dot,
+            markersize=scaled(4),
+            label=name,
+            path_effects=halo,
+            zorder=8,
+        )
         last = path is trajectories[-1]  # only its ends are labelled, so that the legend lists the paths first
         ends: tuple[dict[str, Any], ...] = {"marker": "D", "color": "#1A9850"}, {"marker": "s", "color": "#2166AC"}
-        for at, style, label in zip((0, -1), ends, ("start", "end"), strict=True):
+        for at, style, label in zip((0, -1), ends, ("start", "end"), strict=True) if marks else ():
             ax.plot(
-                x[at], y[at], linestyle="none", markersize=8, markeredgecolor="white", markeredgewidth=0.9, zorder=10,
-                label=label if last else None, **style,
+                x[at], y[at], linestyle="none", markersize=scaled(8), markeredgecolor="white",
+                markeredgewidth=scaled(0.9), zorder=10, label=label if last else None, **style,
             )  # fmt: skip
-    _number_steps(ax, trajectories[0])
+    if not room_of(ax).narrow:
+        _number_steps(ax, trajectories[0])
 
 
 def path_colors(trajectories: Sequence[Trajectory], *, dark: bool = True) -> list[str]:
@@ -125,18 +171,21 @@ def path_colors(trajectories: Sequence[Trajectory], *, dark: bool = True) -> lis
 
 
 def _number_steps(ax: Axes, path: Trajectory) -> None:
-    """Label some points with their step; points too close to a labelled one are left out."""
-    to_pixels = ax.transData.transform
-    labelled: list[np.ndarray] = [to_pixels(path.coordinates[0]), to_pixels(path.coordinates[-1])]
+    """Label some points with their step; labels that would touch another one or an end are left out."""
+    to_fraction, frame = ax.transData + ax.transAxes.inverted(), np.array(replace(room_of(ax), bar=True).inside)
+    places = to_fraction.transform(path.coordinates) * frame  # points
+    taken: list[np.ndarray] = [places[0], places[-1]]
     unit = math_free(path.metadata.get("unit", "step"))
     for t in np.linspace(0, len(path.steps) - 1, NUMBERED + 2).round().astype(int)[1:-1]:
-        position = to_pixels(path.coordinates[t])
-        if min(np.hypot(*(position - other)) for other in labelled) < 0.06 * ax.bbox.width:
+        text = f"{unit} {path.steps[t]}"
+        size = np.array((text_width(text, scaled(7)), scaled(7)))
+        apart = np.abs(places[t] - np.array(taken)) > 1.3 * size
+        if not apart.any(axis=1).all() or (places[t] + 1.3 * size > frame).any():
             continue
-        labelled.append(position)
+        taken.append(places[t])
         ax.annotate(
-            f"{unit} {path.steps[t]}", path.coordinates[t], xytext=(5, 5), textcoords="offset points", fontsize=7,
-            color="white", path_effects=[withStroke(linewidth=2, foreground="0.15")], zorder=11,
+            text, path.coordinates[t], xytext=(scaled(5),) * 2, textcoords="offset points", zorder=11,
+            path_effects=[withStroke(linewidth=scaled(2), foreground="0.15")], fontsize=scaled(7), color="white",
         )  # fmt: skip
 
 

@@ -1,40 +1,42 @@
 """A plane as filled contours or as a heat map."""
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.contour import QuadContourSet
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
+from matplotlib.ticker import MaxNLocator
+from typing_extensions import Unpack
 
 from landscape.checks import check_choice, check_type
-from landscape.errors import InputError
-from landscape.plotting.axes import axes_or_new, dress_bar, label_axes, legend_entries, star_style
-from landscape.plotting.captions import axis_labels, count_text, origin_name, quantity_label, title_of
-from landscape.plotting.scales import Scale, color_scale, level_text, on_log_scale
+from landscape.plotting.axes import axes_or_new, draw_legend, dress_bar, label_slice, legend_entries, star_style
+from landscape.plotting.bands import draw_bands
+from landscape.plotting.captions import count_text, origin_name, quantity_label
+from landscape.plotting.looks import PlaneLook, check_levels, look_of
+from landscape.plotting.room import room_of
+from landscape.plotting.scales import ROUND_STEPS, Scale, color_scale, on_log_scale
+from landscape.plotting.sizes import ink, scaled
 from landscape.plotting.values import plane_values
 from landscape.results import Surface
 
 __all__ = ["Style", "check_style", "draw_plane", "plot_contour"]
 
 Style = Literal["contour", "heatmap"]
-LINES = 12  # labelled contour lines at most, so that their labels have room
 
 
 def plot_contour(
     surface: Surface,
     ax: Axes | None = None,
     *,
-    levels: int = 30,
     log_scale: bool = False,
     quantity: str = "loss",
-    vmin: float | None = None,
-    vmax: float | None = None,
+    **look: Unpack[PlaneLook],
 ) -> Axes:
-    """Draw ``quantity`` over the plane as ``levels`` filled bands, with labelled contour lines at round numbers.
+    """Draw ``quantity`` over the plane as filled bands, with labelled contour lines at round numbers.
 
     The first axis runs to the right, the second upwards. A star marks the origin. If some points of the surface are
     interpolated, dots mark those that were evaluated. Cells at a point whose value is NaN or infinite are hatched.
@@ -43,38 +45,36 @@ def plot_contour(
         surface: Surface over a plane.
         ax: Axes to draw into; None makes a new figure of pyplot. With a backend that shows no figures, as in a
             script, pyplot keeps only the latest five.
-        levels: Number of bands of colour, all of one width, in the logarithm of the values for ``log_scale``.
         log_scale: Logarithmic colours. Values at or below 0 are drawn like the smallest positive value; a warning and
             the label of the colour bar say so.
         quantity: "loss", "accuracy", "standard_error", or one of ``surface.quantities``.
-        vmin: Lower end of the colours; None: the smallest finite value.
-        vmax: Upper end of the colours; None: the largest finite value.
+        look: ``cmap``, ``levels`` (the number of bands, all of one width, in the logarithm of the values for
+            ``log_scale``, or their edges), ``vmin``, ``vmax``, ``title`` and ``star``; see `PlaneLook`.
 
     Raises:
         InputError: the surface is a line, there are fewer than two levels, the limits are in the wrong order, or the
-            quantity is unknown or was not computed.
+            quantity or the colour map is unknown, or the quantity was not computed.
     """
     check_type(surface, Surface, "plot_contour(surface)", "a Surface, as ll.evaluate returns it")
+    shown = look_of("plot_contour", PlaneLook, look, log_scale)
     (values,), log_scale, clipped = on_log_scale([plane_values(surface, quantity)], log_scale)
-    check_style("contour", levels)
-    scale = color_scale([values], log_scale, vmin, vmax)
+    scale = color_scale([values], log_scale, shown)
     ax = axes_or_new(ax, (5.4, 4.4))
-    filled = draw_plane(ax, surface, values, scale, levels=levels, label_lines=True)
-    if filled is not None and scale is not None:
-        dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, quantity, log_scale, clipped))
     if surface.evaluated is not None and not surface.evaluated.all():
         _draw_evaluated(ax, surface.axes, surface.evaluated)
+    filled = draw_plane(ax, surface, values, scale, levels=shown.levels, label_lines=True, mark_origin=shown.star)
+    if filled is not None and scale is not None:
+        dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, quantity, log_scale, clipped))
     if handles := legend_entries(ax):
-        ax.legend(handles=handles, loc="upper right", fontsize=8, framealpha=0.85, handlelength=1.4)
-    label_axes(ax, title_of(surface), *axis_labels(surface))
+        draw_legend(ax, handles, loc="upper right", handlelength=1.4)
+    label_slice(ax, surface, look=shown)
     return ax
 
 
-def check_style(style: Style, levels: int) -> None:
-    """Raise InputError if the style is unknown or there are fewer than two levels."""
+def check_style(style: Style, levels: int | Sequence[float]) -> None:
+    """Raise InputError if the style is unknown or the levels cannot be drawn."""
     check_choice("style", style, get_args(Style))
-    if levels < 2:
-        raise InputError(f"a contour figure needs at least 2 levels, not {levels}")
+    check_levels(levels)
 
 
 def draw_plane(
@@ -83,7 +83,7 @@ def draw_plane(
     values: np.ndarray,
     scale: Scale | None,
     *,
-    levels: int = 30,
+    levels: int | Sequence[float] = 30,
     style: Style = "contour",
     label_lines: bool = False,
     mark_origin: bool = True,
@@ -100,7 +100,8 @@ def draw_plane(
         bad = bad[:-1, :-1] | bad[1:, :-1] | bad[:-1, 1:] | bad[1:, 1:]
     if bad.any():
         _draw_hatching(ax, cells, bad, count_text(int(np.isnan(values).sum()), values.size))
-    ax.locator_params(nbins=6)
+    for axis, side in zip((ax.xaxis, ax.yaxis), room_of(ax).inside, strict=True):
+        axis.set_major_locator(MaxNLocator(int(np.clip(side / scaled(30), 2, 6)), steps=ROUND_STEPS))
     if mark_origin and all(axis[0] <= 0 <= axis[-1] for axis in surface.axes):
         size = 14 if label_lines else 8
         ax.plot([0], [0], label=origin_name(surface), scalex=False, scaley=False, **star_style(size))
@@ -108,60 +109,7 @@ def draw_plane(
         return None
     if style == "heatmap":
         return ax.pcolormesh(*cells, np.ma.masked_invalid(values.T), cmap=scale.colormap, norm=scale.norm)
-    return _draw_bands(ax, surface, values, scale, levels, label_lines)
-
-
-def _draw_bands(
-    ax: Axes, surface: Surface, values: np.ndarray, scale: Scale, levels: int, label_lines: bool
-) -> QuadContourSet:
-    """Filled bands and thin lines: at round numbers if the lines are labelled, else at every third of 30 edges."""
-    edges = scale.edges(levels)
-    alphas, betas = surface.axes
-    grid = (alphas, betas, np.ma.masked_invalid(values.T))
-    filled = ax.contourf(
-        *grid, levels=edges, cmap=scale.colormap, norm=scale.norm, extend=scale.extension(values)
-    )  # fmt: skip
-    lines = scale.round_levels(LINES) if label_lines else edges[1 : -1 : max(1, levels // 10)]
-    crossed = lines[(lines > np.nanmin(values)) & (lines < np.nanmax(values))]
-    if len(crossed):
-        _draw_lines(ax, grid, crossed, scale, label_lines)
-    return filled
-
-
-def _draw_lines(
-    ax: Axes, grid: tuple[np.ndarray, np.ndarray, np.ndarray], levels: np.ndarray, scale: Scale, label_lines: bool
-) -> None:
-    """Contour lines at ``levels``, light on dark colours and dark on light ones, with their values where asked for."""
-    luminance = matplotlib.colormaps[scale.colormap](scale.norm(levels))[:, :3] @ (0.299, 0.587, 0.114)  # ITU-R BT.601
-    tones = np.where(luminance < 0.5, 1.0, 0.0)
-    colors = [(tone, tone, tone, 0.55) for tone in tones]
-    width = 0.4 if label_lines else 0.3
-    lines = ax.contour(*grid, levels=levels, colors=colors, linewidths=width, linestyles="solid")
-    if not label_lines:
-        return
-    ax.clabel(
-        lines, levels, manual=_label_positions(ax, lines.allsegs), fmt=level_text,
-        colors=[str(tone) for tone in tones], fontsize=7, inline_spacing=2,
-    )  # fmt: skip
-
-
-def _label_positions(ax: Axes, levels: list[list[np.ndarray]]) -> list[tuple[float, float]]:
-    """One position per level: away from the frame and the legend, as far as possible from the positions before it."""
-    to_fraction = ax.transData + ax.transAxes.inverted()
-    taken = [np.array((0.5, 0.5))]  # the star
-    for lines in levels:
-        # A line shorter than its label would vanish under it.
-        lines = [to_fraction.transform(line) for line in lines if len(line)]
-        long = [line for line in lines if np.ptp(line, axis=0).max() > 0.15]
-        if not long:
-            continue
-        points = np.concatenate(long)
-        inside = ((points > 0.07) & (points < 0.93)).all(axis=1)
-        points = points[inside & ~((points[:, 0] > 0.4) & (points[:, 1] > 0.85))]
-        if len(points):
-            distances = np.linalg.norm(points[:, None] - np.array(taken), axis=2).min(axis=1)
-            taken.append(points[distances.argmax()])
-    return [tuple(position) for position in to_fraction.inverted().transform(taken[1:])] if taken[1:] else []
+    return draw_bands(ax, surface.axes, values, scale, levels, label_lines)
 
 
 def _cell_edges(axis: np.ndarray) -> np.ndarray:
@@ -176,7 +124,7 @@ def _draw_evaluated(ax: Axes, axes: tuple[np.ndarray, ...], evaluated: np.ndarra
     alphas, betas = axes
     ax.plot(
         alphas[i], betas[j], label="evaluated", scalex=False, scaley=False, linestyle="none",
-        marker="o", markersize=1.8, color="white", markeredgecolor="black", markeredgewidth=0.3,
+        marker="o", markersize=scaled(1.8), color="white", markeredgecolor="black", markeredgewidth=scaled(0.3),
     )  # fmt: skip
 
 
@@ -188,7 +136,7 @@ def _draw_hatching(ax: Axes, edges: tuple[np.ndarray, ...], bad: np.ndarray, lab
     vertices = np.array(corners).transpose(2, 0, 1).reshape(-1, 2)  # five per cell, the last one closes it
     codes = np.tile([Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY], len(i))
     patch = PathPatch(
-        Outline(vertices, codes), facecolor="0.92", edgecolor="0.35", hatch="////", linewidth=0, zorder=0.5,
+        Outline(vertices, codes), facecolor=ink(0.08), edgecolor=ink(0.65), hatch="////", linewidth=0, zorder=0.5,
         label=label,
     )  # fmt: skip
     patch.sticky_edges.x[:], patch.sticky_edges.y[:] = x[[0, -1]], y[[0, -1]]

@@ -13,7 +13,7 @@ from landscape.storage.files import written_whole
 __all__ = ["save_figure"]
 
 
-def save_figure(figure: Figure | Axes, path: str | Path, dpi: int = 200) -> Path:
+def save_figure(figure: Figure | SubFigure | Axes, path: str | Path, dpi: int = 200) -> Path:
     """Write a figure, or the figure of the axes, to ``path``; its suffix determines the format.
 
     The file is written completely or not at all. It holds no date, so that drawing and saving a figure again gives the

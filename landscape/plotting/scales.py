@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from landscape.errors import InputError
+from landscape.plotting.looks import Look
 
 __all__ = [
-    "COLORMAP",
     "Scale",
     "color_limits",
     "color_scale",
@@ -22,7 +22,6 @@ __all__ = [
     "on_log_scale",
 ]
 
-COLORMAP = "viridis"
 DIVERGING = "RdBu_r"
 LARGEST = 300.0  # logarithm of a ratio whose square is still finite
 ROUND_STEPS = (1, 2, 2.5, 5, 10)  # of linear axes: a power of ten times one of these
@@ -36,14 +35,16 @@ class Scale:
 
     limits: tuple[float, float]
     log_scale: bool = False
-    colormap: str = COLORMAP
+    colormap: str | Colormap = "viridis"
 
     @property
     def norm(self) -> Normalize:
         return (LogNorm if self.log_scale else Normalize)(*self.limits)
 
-    def edges(self, levels: int) -> np.ndarray:
-        """The edges of ``levels`` bands, [levels + 1]."""
+    def edges(self, levels: int | Sequence[float]) -> np.ndarray:
+        """The edges of ``levels`` bands, [levels + 1], or those that are given."""
+        if not isinstance(levels, int):
+            return np.asarray(levels, dtype=np.float64)
         return (np.geomspace if self.log_scale else np.linspace)(*self.limits, levels + 1)
 
     def round_levels(self, most: int) -> np.ndarray:
@@ -94,14 +95,15 @@ def on_log_scale(planes: Sequence[np.ndarray], log_scale: bool) -> tuple[list[np
 def color_scale(
     planes: Sequence[np.ndarray],
     log_scale: bool,
-    vmin: float | None = None,
-    vmax: float | None = None,
+    look: Look = Look(),  # noqa: B008 (frozen)
     percentiles: tuple[float, float] = (0, 100),
 ) -> Scale | None:
-    """One scale over the finite values of all ``planes``; None if there are none."""
+    """One scale over the finite values of all ``planes``, in the colours and limits of the ``look``; None if there are
+    none.
+    """
     everything = np.concatenate([values.ravel() for values in planes])
-    limits = color_limits(everything, log_scale, vmin, vmax, percentiles)
-    return Scale(limits, log_scale) if limits else None
+    limits = color_limits(everything, log_scale, *look.limits, percentiles)
+    return Scale(limits, log_scale, look.colormap) if limits else None
 
 
 def diverging_scale(values: np.ndarray, log_scale: bool) -> Scale | None:
@@ -145,8 +147,12 @@ def level_text(level: float) -> str:
     return f"{level:.10g}"
 
 
-def log_ticks(limits: tuple[float, float]) -> LogLocator | MaxNLocator:
+def log_ticks(limits: tuple[float, float], most: int = 9) -> LogLocator | MaxNLocator:
+    """Ticks of a logarithmic axis at round numbers, about ``most``."""
     decades = math.log10(limits[1] / limits[0])
     if decades < 0.7:
-        return MaxNLocator(6)
-    return LogLocator(subs=(1, 2, 5) if decades < 4 else (1,), numticks=10)
+        return MaxNLocator(min(6, most))
+    choices = [(1, 2, 5)] * (3 * decades <= most + 3 and decades < 4) + [(1, 3)] * (
+        most < 9 and 2 * decades <= most + 1
+    )
+    return LogLocator(subs=choices[0] if choices else (1,), numticks=most + 1)

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from typing_extensions import Unpack
 
 from landscape.checks import check_type
 from landscape.errors import InputError
-from landscape.plotting.rows import plot_rows
+from landscape.plotting.looks import ValueLook, look_of
+from landscape.plotting.rows import draw_rows
 from landscape.plotting.sharpness_history import draw_history
 from landscape.results import Sharpness, SharpnessHistory
 
@@ -18,13 +20,15 @@ def plot_sharpness(
     ax: Axes | None = None,
     *,
     labels: Sequence[str] | None = None,
+    **look: Unpack[ValueLook],
 ) -> Axes:
     """Draw one point for each result, with an error bar of one standard error if the measure is random.
 
     The history of a `SharpnessRecorder` is drawn over the steps of training instead, with 2 / lr.
 
     ``labels`` default to the names of the layers, or of the measures with their radius. Results of equal label, such
-    as those of several seeds, share a row. The axis is that of `plot_rows`.
+    as those of several seeds, share a row. The axis is that of `plot_rows`. The ``look`` has
+    ``title``, ``vmin`` and ``vmax``, see `ValueLook`.
 
     Raises:
         InputError: there are no results, or the number of labels differs from theirs.
@@ -32,18 +36,20 @@ def plot_sharpness(
     check_type(
         results, Sequence | SharpnessHistory, "plot_sharpness(results)", "results of ll.sharpness, in a sequence"
     )
+    shown = look_of("plot_sharpness", ValueLook, look)
     if isinstance(results, SharpnessHistory):
-        return draw_history(results, ax)
+        return draw_history(results, ax, shown)
     labels = labels or [result.layer or _name(result) for result in results]
     if not results or len(labels) != len(results):
         raise InputError(f"plot_sharpness got {len(results)} results, {len(labels)} labels; pass one label per result")
     names = {_name(result) for result in results}
     percent = {result.measure for result in results} == {"keskar"}
-    return plot_rows(
+    return draw_rows(
         [(label, result.value, result.standard_error) for label, result in zip(labels, results, strict=True)],
         ax,
         x_label="rise of 1 + loss (%)" if percent else "rise of the loss",
         title=names.pop() if len(names) == 1 else "sharpness",
+        look=shown,
     )
 
 

@@ -5,7 +5,9 @@ from matplotlib.axes import Axes
 
 from landscape.errors import InputError
 from landscape.escaping import math_free
-from landscape.plotting.axes import axes_or_new, label_axes
+from landscape.plotting.axes import axes_or_new, draw_legend, label_axes, limit_values
+from landscape.plotting.looks import Look
+from landscape.plotting.sizes import ink, scaled
 from landscape.results import SharpnessHistory
 
 __all__ = ["draw_history"]
@@ -17,7 +19,7 @@ STYLES = {  # measure -> colour of the colour-blind-safe set of Okabe and Ito, n
 }
 
 
-def draw_history(history: SharpnessHistory, ax: Axes | None = None) -> Axes:
+def draw_history(history: SharpnessHistory, ax: Axes | None = None, look: Look = Look()) -> Axes:  # noqa: B008 (frozen)
     """Every measure over the steps on a logarithmic axis, with 2 / lr and the threshold of the preconditioned one.
 
     Batch sharpness has a band of one standard error. What is zero, negative, infinite or NaN is left out; the legend
@@ -36,17 +38,18 @@ def draw_history(history: SharpnessHistory, ax: Axes | None = None) -> Axes:
         missing = f" ({(~drawn).sum()} of {len(values)} steps not drawn)" if not drawn.all() else ""
         shown = np.where(drawn, values, np.nan)
         dot = "." if len(values) <= 60 else None
-        ax.plot(history.steps, shown, color=color, linewidth=1.4, marker=dot, label=f"{label}{missing}")
+        ax.plot(history.steps, shown, color=color, linewidth=scaled(1.4), marker=dot, label=f"{label}{missing}")
         if name == "batch":
             low, high = (np.where(drawn, shown + side * history.batch_error, np.nan) for side in (-1, 1))
             ax.fill_between(history.steps, np.fmax(low, shown / 10), high, color=color, alpha=0.2, linewidth=0)
-    ax.plot(history.steps, history.edge, color="0.25", linewidth=1.1, linestyle="--", label="2 / lr")
+    ax.plot(history.steps, history.edge, color=ink(0.75), linewidth=scaled(1.1), linestyle="--", label="2 / lr")
     if "preconditioned" in measures and not np.allclose(history.threshold, history.edge, equal_nan=True):
         color = STYLES["preconditioned"][0]
         label = f"threshold of {math_free(history.metadata.get('optimizer') or 'the optimizer')}"
-        ax.plot(history.steps, history.threshold, color=color, linewidth=1.1, linestyle=":", label=label)
+        ax.plot(history.steps, history.threshold, color=color, linewidth=scaled(1.1), linestyle=":", label=label)
     ax.set_yscale("log")
-    ax.grid(color="0.92", linewidth=0.7)
-    ax.legend(fontsize=8, framealpha=0.85)
-    label_axes(ax, "", "step", "sharpness")
+    limit_values(ax, look)
+    ax.grid(color=ink(0.08), linewidth=scaled(0.7))
+    draw_legend(ax)
+    label_axes(ax, "", "step", "sharpness", look=look)
     return ax

@@ -5,22 +5,30 @@ from typing import Literal, get_args
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+from typing_extensions import Unpack
 
 from landscape.checks import check_choice
 from landscape.errors import InputError
 from landscape.escaping import math_free
-from landscape.plotting.captions import common_title, quantity_label
+from landscape.plotting.axes import whole
+from landscape.plotting.captions import LENGTHS, quantity_label
+from landscape.plotting.looks import Look, PlaneLook, look_of
 from landscape.plotting.panels import (
     check_counts,
     draw_bar_beside,
     draw_head,
     draw_shared_bar,
+    head_of,
     label_panels,
     panel_axes,
+    room_for_panels,
 )
 from landscape.plotting.planes import draw_plane
-from landscape.plotting.scales import Scale, color_scale, on_log_scale
+from landscape.plotting.room import wrapped
+from landscape.plotting.scales import Scale, on_log_scale
+from landscape.plotting.scales import color_scale as shared_scale
+from landscape.plotting.sizes import scaled
 from landscape.plotting.values import plane_values
 from landscape.results import Surface
 
@@ -32,23 +40,33 @@ ColorScale = Literal["global", "quantile", "individual"]
 def plot_tiles(
     surfaces: Sequence[Surface],
     *,
+    figure: Figure | SubFigure | None = None,
     images: Sequence[np.ndarray | None] | None = None,
     titles: Sequence[str] | None = None,
     color_scale: ColorScale = "global",
     columns: int = 5,
     log_scale: bool = False,
+    quantity: str = "loss",
+    **look: Unpack[PlaneLook],
 ) -> Figure:
     """Draw one contour tile for each plane, row by row, with an optional image in its corner.
 
     Args:
         surfaces: Surfaces over planes.
+        figure: Figure or subfigure to draw into; None makes a new figure of pyplot.
         images: Image of each tile, [H, W] or [H, W, 3] in [0, 1], or None.
         titles: Title of each tile.
         color_scale: Range of the colours: "global" (the finite losses of all tiles), "quantile" (the 2nd to 98th
             percentile of all; the ends of the bar are arrows) or "individual" (each tile has its own range and bar).
-        columns: Number of tiles in a row.
+        columns: Number of tiles in a row; fewer where the figure is narrow.
         log_scale: Logarithmic colours. Losses at or below 0 are drawn like the smallest positive one of all tiles; a
             warning and the label say so.
+        quantity: As in `plot_comparison`.
+        look: ``cmap``, ``levels``, ``vmin``, ``vmax``, ``title`` (of the figure) and ``star``, see `PlaneLook`; limits
+            hold for all tiles, whatever their colour scale.
+
+    Returns:
+        The whole figure.
 
     Raises:
         InputError: there are no surfaces, lists of different lengths, an unknown colour scale, fewer than one column,
@@ -57,39 +75,43 @@ def plot_tiles(
     check_counts("plot_tiles", surfaces, images=images, titles=titles)
     if columns < 1:
         raise InputError(f"columns must be at least 1, not {columns}")
-    losses = [plane_values(surface, "loss") for surface in surfaces]
-    planes, log_scale, clipped = on_log_scale(losses, log_scale)
-    scales = _tile_scales(planes, color_scale, log_scale)
-    size = (2.35 if color_scale == "individual" else 1.95, 2.15)
-    figure, axes = panel_axes(surfaces, min(columns, len(surfaces)), size, margin=(1.2, 1.15), tick_size=7)
+    shown = look_of("plot_tiles", PlaneLook, look, log_scale)
+    exact = [plane_values(surface, quantity) for surface in surfaces]
+    planes, log_scale, clipped = on_log_scale(exact, log_scale)
+    scales = _tile_scales(planes, color_scale, log_scale, shown)
+    frames = room_for_panels(min(columns, len(surfaces)), 2.35 if color_scale == "individual" else 1.95, 1.2, figure)
+    head = head_of(surfaces, shown, frames, figure)
+    above = 72 * scaled(2.15) - frames.width if figure is None else scaled(30)
+    canvas, axes = panel_axes(surfaces, frames, above, (1.2, 1.15), 7, figure, head)
     for k, (ax, surface, values) in enumerate(zip(axes, surfaces, planes, strict=True)):
         scale = scales[k]
-        filled = draw_plane(ax, surface, values, scale)
+        filled = draw_plane(ax, surface, values, scale, levels=shown.levels, mark_origin=shown.star)
         if color_scale == "individual" and filled is not None and scale is not None:
             draw_bar_beside(filled, scale, "", ticks=4, size=7)
         if titles is not None:
-            ax.set_title(math_free(titles[k]), fontsize=8)
+            lines = [wrapped(line, 0.95 * frames.width, scaled(8)) for line in titles[k].split("\n")]
+            ax.set_title(math_free("\n".join(lines)), fontsize=scaled(8))
         image = None if images is None else images[k]
         if image is not None:
             _draw_thumbnail(ax, image)
-    label = quantity_label(surfaces, "loss", log_scale, clipped)
-    note = None
+    label, notes = quantity_label(surfaces, quantity, log_scale, clipped), []
     if color_scale == "individual":
-        note = f"{label}, each tile on its own colour scale"
+        notes = [f"{label}, each tile on its own colour scale"]
     elif (shared := scales[0]) is not None:
-        draw_shared_bar(figure, axes, planes, shared, label)
-    label_panels(figure, axes, surfaces)
-    draw_head(figure, axes, common_title(surfaces), note)
-    return figure
+        draw_shared_bar(canvas, axes, planes, shared, label)
+    if label_panels(canvas, axes, surfaces):
+        notes.append(LENGTHS)
+    draw_head(canvas, axes, head, notes)
+    return whole(canvas)
 
 
-def _tile_scales(planes: list[np.ndarray], kind: ColorScale, log_scale: bool) -> list[Scale | None]:
+def _tile_scales(planes: list[np.ndarray], kind: ColorScale, log_scale: bool, look: Look) -> list[Scale | None]:
     """The colour scale of every tile."""
     check_choice("colour scale", kind, get_args(ColorScale))
     if kind == "individual":
-        return [color_scale([values], log_scale) for values in planes]
+        return [shared_scale([values], log_scale, look) for values in planes]
     percentiles = (2, 98) if kind == "quantile" else (0, 100)
-    return [color_scale(planes, log_scale, percentiles=percentiles)] * len(planes)
+    return [shared_scale(planes, log_scale, look, percentiles)] * len(planes)
 
 
 def _draw_thumbnail(ax: Axes, image: np.ndarray) -> None:
