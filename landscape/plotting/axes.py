@@ -176,8 +176,9 @@ def _wrapped_lines(text: str, width: float, size: float | str) -> str:
 def draw_legend(ax: Axes, handles: Sequence[Artist] | None = None, **options: Any) -> Legend:
     """Draw the legend of the labelled artists, or of ``handles``, in type as small as the frame demands."""
     entries = list(ax.get_legend_handles_labels()[0] if handles is None else handles)
-    width, height = room_of(ax).inside
-    for points in (8.0, 7.0, 6.0, 5.0):
+    room = room_of(ax)
+    width, height = room.inside
+    for points in (7.0, 6.0, 5.0) if room.narrow else (8.0, 7.0, 6.0, 5.0):
         size = text_size(points, "legend.fontsize")
         labels = [wrapped(str(entry.get_label()), width - 5 * scaled(points), size) for entry in entries]
         lines = sum(label.count("\n") + 1 for label in labels)

@@ -159,7 +159,8 @@ def label_panels(figure: Figure | SubFigure, axes: list[Axes], surfaces: Sequenc
     if labels := common_labels(surfaces):
         short = axis_labels(surfaces[0], lengths=False)
         room = [72 * side / figure.dpi - scaled(50) for side in (figure.bbox.width, figure.bbox.height)]
-        if not all(fits(label, width, size_of_all) for label, width in zip(labels, room, strict=True)):
+        narrow = room[0] < scaled(10 * NARROW - 50) and len(axes) > 1
+        if narrow or not all(fits(label, width, size_of_all) for label, width in zip(labels, room, strict=True)):
             labels = short
         x_label, y_label = (math_free(wrapped(*pair, size_of_all)) for pair in zip(labels, room, strict=True))
         figure.supxlabel(x_label, fontsize=size_of_all)

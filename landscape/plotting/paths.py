@@ -92,11 +92,13 @@ def plot_path_losses(
     losses, log_scale, clipped = on_log_scale(losses, log_scale)
     canvas = figure_or_new(figure, (5.6, 5.0))
     upper, lower = canvas.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    narrow = room_of(upper).narrow
     pairs = zip(losses[::2], losses[1::2], strict=True)  # at the points of a path, and at their shadows
     for path, color, (loss, shadow) in zip(trajectories, path_colors(trajectories, dark=False), pairs, strict=True):
         label = legend_text(f"{path.metadata.get('name')}: ") if len(trajectories) > 1 else ""
-        upper.plot(path.steps, loss, color=color, label=f"{label}at the point")
-        upper.plot(path.steps, shadow, color=color, linestyle="--", label=f"{label}at its shadow on the plane")
+        names = ("point", "shadow") if narrow else ("at the point", "at its shadow on the plane")
+        upper.plot(path.steps, loss, color=color, label=f"{label}{names[0]}")
+        upper.plot(path.steps, shadow, color=color, linestyle="--", label=f"{label}{names[1]}")
         lower.plot(path.steps, 100 * path.share_off_plane, color=color)
     if log_scale:
         upper.set_yscale("log")
@@ -104,8 +106,8 @@ def plot_path_losses(
     draw_legend(upper)
     values = "\n".join(filter(None, ["loss (log scale)" if log_scale else "loss", clipped]))
     label_axes(upper, "", "", values, look=shown)
-    unit = str(trajectories[0].metadata.get("unit", "step"))
-    label_axes(lower, "", unit, "off the plane\n(% of extent)")
+    lower.set_ylabel("off the\nplane (%)" if narrow else "off the plane\n(% of extent)")
+    label_axes(lower, "", str(trajectories[0].metadata.get("unit", "step")), "")
     lower.set_ylim(bottom=0)
     canvas.align_ylabels()
     return whole(canvas)

@@ -62,7 +62,7 @@ def draw_rows(
                 transform=ax.get_yaxis_transform(),
             )
     _scale_axis(ax, [value for _, value, _ in rows if math.isfinite(value)])
-    width, size = 0.38 * room_of(ax).width, text_size(10, "ytick.labelsize")
+    width, size = 0.38 * room_of(ax).width, text_size(8 if room_of(ax).narrow else 10, "ytick.labelsize")
     shown = [math_free(wrapped(label, width, size, most=2)) for label in positions]
     ax.set_yticks(range(len(positions)), shown, fontsize=size)
     ax.set_ylim(len(positions) - 0.5, -0.5)
@@ -82,9 +82,8 @@ def _scale_axis(ax: Axes, values: list[float]) -> None:
     if low > 0 and high > WIDE * low:
         ax.set_xscale("log", nonpositive="clip")
         ax.set_xlim(low / 2, high * 2)
-        ax.xaxis.set_major_locator(
-            LogLocator(subs=(1,) if high > 300 * low else (1, 3), numticks=3 if room_of(ax).narrow else 5)
-        )
+        factors: tuple[int, ...] = (1,) if high > 300 * low else (1, 3)
+        ax.xaxis.set_major_locator(LogLocator(subs=factors, numticks=most))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
         return

@@ -152,7 +152,5 @@ def log_ticks(limits: tuple[float, float], most: int = 9) -> LogLocator | MaxNLo
     decades = math.log10(limits[1] / limits[0])
     if decades < 0.7:
         return MaxNLocator(min(6, most))
-    choices = [(1, 2, 5)] * (3 * decades <= most + 3 and decades < 4) + [(1, 3)] * (
-        most < 9 and 2 * decades <= most + 1
-    )
-    return LogLocator(subs=choices[0] if choices else (1,), numticks=most + 1)
+    factors: tuple[int, ...] = (1, 2, 5) if decades < most / 2.25 else (1, 3) if decades < most / 2 else (1,)
+    return LogLocator(subs=factors, numticks=most + 1)

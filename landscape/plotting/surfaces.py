@@ -24,6 +24,8 @@ from landscape.results import Surface
 
 __all__ = ["plot_surface"]
 
+LOW = 320  # points at a font size of 10: lower axes have no room for labels of two lines
+
 
 def plot_surface(
     surface: Surface,
@@ -66,7 +68,9 @@ def plot_surface(
     if shown.star:
         _draw_star(axes, surface, x, y, height)
     if count := int((~np.isfinite(values)).sum()):
-        text = wrapped(f"gaps: {count_text(count, values.size)}", 0.4 * room_of(axes).width, scaled(8))
+        text = wrapped(
+            f"gaps: {count_text(count, values.size)}", 0.4 * min(room_of(axes).width, room_of(axes).height), scaled(8)
+        )
         axes.text2D(0, 0.97, text, transform=axes.transAxes, fontsize=scaled(8), va="top")
     _label(axes, surface, quantity_label(surface, quantity, log_scale, clipped), shown)
     fit_labels(axes)
@@ -78,15 +82,15 @@ def _label(ax: Axes3D, surface: Surface, values: str, look: Look) -> None:
     """Set title and labels; narrow axes have short labels of the plane."""
     labels, notes = axis_labels(surface, separator="\n"), [LENGTHS]
     short = axis_labels(surface, lengths=False)
-    if labels == short:
-        notes = []
+    if labels == short or room_of(ax).height < scaled(LOW):
+        labels, notes = short, []
     if room_of(ax).narrow:
         labels, notes = [label[0] for label in short], []
         values = values.partition(" (")[0] + " (log scale)" * ("log scale" in values)
     label_axes(ax, title_of(surface), *labels, notes=notes, look=look, size=9)
     if not ax.get_zlabel():
         size = text_size(9, "axes.labelsize")
-        lines = [wrapped(line, 0.6 * room_of(ax).height, size) for line in values.split("\n")]
+        lines = [wrapped(line, 0.4 * room_of(ax).height, size) for line in values.split("\n")]
         ax.set_zlabel(math_free("\n".join(lines)), labelpad=_pad(26), fontsize=size)
 
 
@@ -111,7 +115,7 @@ def _dress_axes(ax: Axes3D, log_limits: tuple[float, float] | None, look: Look) 
         axis.set_pane_color(ink(0.03))
     ax.view_init(*look.view)
     if log_limits is not None:
-        ticks = log_ticks(log_limits).tick_values(*log_limits)
+        ticks = log_ticks(log_limits, most=4 if room_of(ax).narrow else 9).tick_values(*log_limits)
         lowest = log_limits[0] * (log_limits[1] / log_limits[0]) ** 0.03  # a lower label would touch that of y
         shown = [tick for tick in ticks if lowest <= tick <= log_limits[1]]
         ax.zaxis.set_major_locator(FixedLocator(np.log10(shown).tolist()))
