@@ -35,8 +35,8 @@ def waves(x, y):
     return 0.3 + x**2 + 0.5 * y**2 + 0.4 * x + 0.3 * np.cos(4 * x) * np.sin(3 * y)
 
 
-SURFACE = plane(waves, alphas=(-1, 1, 21), betas=(-1, 2, 25), metadata=LONG)
-OTHER = plane(lambda x, y: 20 * waves(x, y) + 8, alphas=(-1, 1, 21), betas=(-1, 2, 25), metadata=LONG)
+SURFACE = plane(waves, alphas=(-1, 1, 11), betas=(-1, 2, 13), metadata=LONG)
+OTHER = plane(lambda x, y: 20 * waves(x, y) + 8, alphas=(-1, 1, 11), betas=(-1, 2, 13), metadata=LONG)
 GAPS = replace(SURFACE, loss=np.where(np.add.outer(SURFACE.alphas, SURFACE.betas) > 2.5, np.inf, SURFACE.loss))
 LINES = [line(0.5 + (k + 1) * np.linspace(-1, 1, 9) ** 2, metadata=LONG) for k in range(4)]
 WAY = {**LONG, "slice": {"kind": "interpolation line"}}
@@ -131,7 +131,7 @@ PICTURES = {
 # The same for figures of several panels, drawn into a figure.
 PANELS = {
     "plot_tiles": lambda figure, **look: ll.plot_tiles(
-        [SURFACE] * 7, figure=figure, titles=[f"{k}: sneaker\npredicted ankle boot 97%\nloss 0.312" for k in range(7)],
+        [SURFACE] * 4, figure=figure, titles=[f"{k}: sneaker\npredicted ankle boot 97%\nloss 0.312" for k in range(4)],
         **look,
     ),
     "plot_tiles, individual": lambda figure, **look: ll.plot_tiles(
@@ -224,10 +224,8 @@ def overlap(first, second, slack=1.0):
 
 def faults(figure):
     """What is wrong with the texts of ``figure`` as it is drawn: those beyond its edge, and pairs that overlap."""
-    figure.draw_without_rendering()  # labels in three dimensions know their place only once they are drawn
     with recorded_texts() as texts:
         figure.draw_without_rendering()
-    canvas = Bbox.from_bounds(0, 0, *figure.bbox.size).expanded(1, 1)
-    cut = [text for text, box in texts if box.min() < -1 or (box.max(0) > canvas.size + 1).any()]
+    cut = [text for text, box in texts if box.min() < -1 or (box.max(0) > figure.bbox.size + 1).any()]
     touching = [(a, b) for k, (a, first) in enumerate(texts) for b, second in texts[:k] if overlap(first, second)]
     return {"cut": cut, "overlap": touching} if cut or touching else {}

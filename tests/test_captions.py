@@ -310,7 +310,7 @@ def test_no_text_breaks_a_figure(text, tmp_path):
 def test_dollars_are_drawn_as_they_are():
     ax = ll.plot_contour(noted(plane(), title="$x$ and $y$"), new_axes())
     shown, is_math = ax.title._preprocess_math(ax.title.get_text())
-    assert shown == "$x$ and $y$" and not is_math
+    assert shown.splitlines()[0] == "$x$ and $y$" and not is_math
 
 
 def test_a_name_that_begins_with_an_underscore_stands_in_the_legend():

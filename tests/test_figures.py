@@ -1,22 +1,12 @@
 """Figures as people need them: texts inside the canvas that do not overlap, in every style; and the shared looks."""
 
 import inspect
-import re
 
-import figures
-import matplotlib
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
-from figures import GAPS, OTHER, PANELS, PICTURES, STYLES, SURFACE, faults, recorded_texts, style, whole
-from matplotlib.colors import to_hex, to_rgb
-from surfaces import contours, line, plane, star
+from figures import PANELS, PICTURES, faults, style, whole
 
-import landscape_lib as ll
 from landscape import plotting
-from landscape.errors import InputError
-from landscape.plotting.bands import LINES
-from landscape.plotting.captions import LENGTHS
 
 pytestmark = pytest.mark.usefixtures("clean_figures")
 ALL = {**PICTURES, **PANELS}

@@ -13,6 +13,7 @@ from surfaces import METADATA, contours, hatched, line, new_axes, plane, star, t
 
 from landscape.errors import InputError
 from landscape.plotting import plot_contour, plot_slices, plot_surface, plot_tiles, save_figure
+from landscape.plotting.captions import LENGTHS
 from landscape.plotting.scales import Scale, level_text
 from landscape.results import Surface
 
@@ -119,7 +120,8 @@ def test_a_wide_title_keeps_clear_of_the_tick_labels():
     ax = plot_contour(plane(metadata={"title": title}))
     ax.figure.canvas.draw()
     above, below = ax.title.get_window_extent(), ax.get_yticklabels()[-1].get_window_extent()
-    assert ax.get_yticks()[-1] == ax.get_ylim()[1] and above.x0 < below.x1  # the title stands over the highest label
+    assert "\n" in ax.get_title() and above.x0 > 0 and above.x1 < ax.figure.bbox.x1  # wrapped to its room
+    assert ax.get_yticks()[-1] == ax.get_ylim()[1]
     assert above.y0 - below.y1 > 4  # pixels, at 100 an inch
 
 
@@ -293,7 +295,7 @@ def test_labels_say_units_data_and_loss():
     plot_contour(plane(), ax)
     assert ax.get_xlabel() == "α (filter-norm units), |d|/|θ| = 0.98"
     assert ax.get_ylabel() == "β (filter-norm units), |d|/|θ| = 0.75"
-    assert ax.get_title() == "mnist train, 60,000 samples, cross-entropy"
+    assert ax.get_title() == f"mnist train, 60,000 samples, cross-entropy\n{LENGTHS}"
     assert contours(ax).colorbar.ax.get_ylabel() == "loss (cross-entropy)"
 
 
@@ -324,7 +326,8 @@ def test_axis_label_follows_the_recipe(recipe, x_label):
 def test_batch_norm_policy_is_named_only_where_there_is_batch_norm():
     ax = new_axes()
     plot_contour(plane(metadata={**METADATA, "objective": {"loss": "mse", "batch_norm": "recalibrate"}}), ax)
-    assert ax.get_title() == "mnist train, 60,000 samples, mean squared error\nBatchNorm: recalibrate"
+    title = "mnist train, 60,000 samples, mean squared error\nBatchNorm: recalibrate"
+    assert ax.get_title() == f"{title}\n{LENGTHS}"
 
 
 def test_labels_and_title_of_the_caller_stay():
@@ -338,7 +341,7 @@ def test_labels_and_title_of_the_caller_stay():
 def test_title_in_the_metadata_wins():
     ax = new_axes()
     plot_contour(plane(metadata={**METADATA, "title": "sample 17"}), ax)
-    assert ax.get_title() == "sample 17"
+    assert ax.get_title() == f"sample 17\n{LENGTHS}"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ FILE_BACKENDS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # of py
 KEPT = 5  # figures made here that pyplot keeps with such a backend
 _kept: deque[weakref.ref[Figure]] = deque()
 
-PAD = 10  # points; matplotlib's 6 let a wide title touch the uppermost tick label of the y axis
+PAD = 11  # points; matplotlib's 6 let a wide title touch the uppermost tick label of the y axis
 STAR_COLOR = "#D55E00"  # vermillion of the colour-blind-safe set of Okabe and Ito
 MARGINS = ("left", "right", "bottom", "top", "wspace", "hspace")
 

@@ -41,6 +41,7 @@ __all__ = [
 
 TITLE_SIZE, NOTE_SIZE = 9, 7  # points
 LEAST = 100  # points: width of a panel with the space beside it, at least
+NOTE = 0.17  # inches of the line that explains the lengths of directions
 LINE = 0.34  # inches of a line of the title of a figure, and of the line beside it in the legend
 
 
@@ -93,7 +94,8 @@ def room_for_panels(
         return Frames(columns, 72 * scaled(width))
     room = _width(figure) - 72 * scaled(margin)
     columns = max(1, min(columns, int(room / scaled(least))))
-    return Frames(columns, max(room / columns, scaled(least) / 2))
+    high = 72 * (figure_size((0, 0))[1] if figure is None else figure.bbox.height / figure.dpi) - scaled(150)
+    return Frames(columns, max(min(room / columns, max(high, 1.8 * scaled(least))), scaled(least) / 2))
 
 
 def _width(figure: Figure | SubFigure | None) -> float:
@@ -122,7 +124,7 @@ def panel_axes(
         head: Title of the figure, whose further lines need more space.
     """
     rows, beside, below = math.ceil(len(surfaces) / frames.columns), *(scaled(space) for space in margin)
-    height = (frames.width + above) / 72 * rows + below + scaled(LINE) * head.count("\n")
+    height = (frames.width + above) / 72 * rows + below + scaled(LINE) * head.count("\n") + scaled(NOTE)
     # The head (title, note, legend) needs 4 inches even above a single panel.
     canvas = figure_or_new(figure, (max(scaled(4), frames.width / 72 * frames.columns + beside), height), grow=True)
     shared = all(_same_grid(surfaces[0], surface) for surface in surfaces)

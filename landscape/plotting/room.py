@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -48,7 +49,7 @@ class Room:
     @property
     def along(self) -> float:
         """The longest vertical text that is centred at the frame."""
-        return self.inside[1] + scaled(18)
+        return self.inside[1] + scaled(2 * BELOW - 6)
 
     @property
     def _sides(self) -> tuple[float, float]:
@@ -61,9 +62,10 @@ def cell_of(ax: Axes) -> Bbox:
     grid = None if spec is None else spec.get_gridspec()
     if spec is None or not isinstance(grid, GridSpec):
         return Bbox(whole.get_points())
+    widths, heights = (_ratios(values) for values in (grid.get_width_ratios(), grid.get_height_ratios()))
     (left, right), (top, bottom) = (
         np.cumsum([0, *ratios])[[span.start, span.stop]] / sum(ratios)
-        for ratios, span in ((_widths(grid), spec.colspan), (_heights(grid), spec.rowspan))
+        for ratios, span in ((widths, spec.colspan), (heights, spec.rowspan))
     )
     return Bbox.from_extents(
         whole.x0 + left * whole.width, whole.y1 - bottom * whole.height,
@@ -71,12 +73,8 @@ def cell_of(ax: Axes) -> Bbox:
     )  # fmt: skip
 
 
-def _widths(grid: GridSpec) -> list[float]:
-    return [float(ratio) for ratio in grid.get_width_ratios()]
-
-
-def _heights(grid: GridSpec) -> list[float]:
-    return [float(ratio) for ratio in grid.get_height_ratios()]
+def _ratios(values: Any) -> list[float]:  # which has no useful type in matplotlib
+    return [float(ratio) for ratio in values]
 
 
 def room_of(ax: Axes) -> Room:

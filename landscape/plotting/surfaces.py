@@ -69,7 +69,7 @@ def plot_surface(
         _draw_star(axes, surface, x, y, height)
     if count := int((~np.isfinite(values)).sum()):
         text = wrapped(
-            f"gaps: {count_text(count, values.size)}", 0.4 * min(room_of(axes).width, room_of(axes).height), scaled(8)
+            f"gaps: {count_text(count, values.size)}", 0.5 * min(room_of(axes).width, room_of(axes).height), scaled(8)
         )
         axes.text2D(0, 0.97, text, transform=axes.transAxes, fontsize=scaled(8), va="top")
     _label(axes, surface, quantity_label(surface, quantity, log_scale, clipped), shown)
@@ -82,15 +82,17 @@ def _label(ax: Axes3D, surface: Surface, values: str, look: Look) -> None:
     """Set title and labels; narrow axes have short labels of the plane."""
     labels, notes = axis_labels(surface, separator="\n"), [LENGTHS]
     short = axis_labels(surface, lengths=False)
-    if labels == short or room_of(ax).height < scaled(LOW):
+    room = room_of(ax)
+    if labels == short or room.height < scaled(LOW):
         labels, notes = short, []
-    if room_of(ax).narrow:
+    if room.narrow:
         labels, notes = [label[0] for label in short], []
         values = values.partition(" (")[0] + " (log scale)" * ("log scale" in values)
     label_axes(ax, title_of(surface), *labels, notes=notes, look=look, size=9)
     if not ax.get_zlabel():
         size = text_size(9, "axes.labelsize")
-        lines = [wrapped(line, 0.4 * room_of(ax).height, size) for line in values.split("\n")]
+        length = (0.4 if room.height < scaled(LOW) else 0.65) * room.height
+        lines = [wrapped(line, length, size) for line in values.split("\n")]
         ax.set_zlabel(math_free("\n".join(lines)), labelpad=_pad(26), fontsize=size)
 
 

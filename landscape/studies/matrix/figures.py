@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from landscape.escaping import math_free
 from landscape.plotting import (
     plot_contour,
     plot_panels,
@@ -17,7 +16,7 @@ from landscape.plotting import (
     plot_spectrum,
     save_figure,
 )
-from landscape.plotting.captions import title_of
+from landscape.plotting.captions import off_plane_note, title_of
 from landscape.results import Eigenpairs, SpectralDensity, Surface, Trajectory
 from landscape.storage.files import plain_name
 from landscape.storage.records import file_hash, made_once, whole_record
@@ -130,9 +129,7 @@ def _draw_paths(probes: Path, title: str, names: list[str], ax: Axes) -> None:
     key = plain_name(title)
     paths = [Trajectory.load(probes / f"path_{key}_{plain_name(name)}.npz") for name in names]
     surface = Surface.load(probes / f"plane_{key}.npz")
-    ax.set_title("")
-    plot_path(surface, paths, ax, log_scale=_positive(surface))
-    ax.set_title(f"{math_free(title)}\n{ax.get_title().splitlines()[-1]}", fontsize=10)
+    plot_path(surface, paths, ax, log_scale=_positive(surface), title=f"{title}\n{off_plane_note(paths)}")
 
 
 def _draw_ways(ax: Axes, ways: dict[str, tuple[Surface, str]], quantity: str) -> None:
