@@ -101,6 +101,14 @@ def topology():
     return ll.topology(SURFACE)
 
 
+def basin_history():
+    x = np.linspace(-2, 2, 21)
+    planes = [np.add.outer(x**4 - a * x**2 + 0.1 * x, x**2) for a in (0, 1, 2, 3)]
+    error = np.full((21, 21), 0.01)
+    surfaces = [ll.Surface(x, x, loss, error, None, None, LONG) for loss in planes]
+    return ll.follow_basins(surfaces, names=[f"epoch {epoch}" for epoch in (0, 1, 10, 100)])
+
+
 # Figure -> a function that draws it into axes; what it takes beside them is the look.
 PICTURES = {
     "plot_contour": lambda ax, **look: ll.plot_contour(SURFACE, ax, **look),
@@ -115,6 +123,8 @@ PICTURES = {
     "plot_topology, persistence": lambda ax, **look: ll.plot_topology(topology(), ax, **look),
     "plot_topology, basins": lambda ax, **look: ll.plot_topology(topology(), ax, view="basins", **look),
     "plot_topology, tree": lambda ax, **look: ll.plot_topology(topology(), ax, view="tree", **look),
+    "plot_topology, history": lambda ax, **look: ll.plot_topology(basin_history(), ax, **look),
+    "plot_topology, position": lambda ax, **look: ll.plot_topology(basin_history(), ax, view="position", **look),
     "plot_spectrum": lambda ax, **look: ll.plot_spectrum(pairs(), ax, **look),
     "plot_spectrum, density": lambda ax, **look: ll.plot_spectrum(density(), ax, **look),
     "plot_sharpness": lambda ax, **look: ll.plot_sharpness(sharpness(), ax, **look),

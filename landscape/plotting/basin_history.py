@@ -1,6 +1,7 @@
 """Basins over training: how deep each is on every surface, and where."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,10 +27,10 @@ def _draw_persistence(history: BasinHistory, ax: Axes | None, look: Look) -> Axe
     at = np.arange(len(depth))
     for basin in range(depth.shape[1]):
         color = _color(basin)
-        size = {"markersize": scaled(4), "linewidth": scaled(1.3)}
+        size: dict[str, Any] = {"markersize": scaled(4), "linewidth": scaled(1.3)}
         ax.plot(at, finite[:, basin], color=color, marker="o", label=_label(history, basin), **size)
         errors = np.nan_to_num(2 * history.errors[:, basin])
-        bar = {"elinewidth": scaled(0.8), "capsize": scaled(2)}
+        bar: dict[str, Any] = {"elinewidth": scaled(0.8), "capsize": scaled(2)}
         ax.errorbar(at, finite[:, basin], yerr=errors, fmt="none", ecolor=color, label="_", **bar)
         endless = at[np.isinf(depth[:, basin])]
         height = np.full(len(endless), 0.95)
