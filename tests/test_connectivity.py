@@ -2,10 +2,6 @@
 
 import copy
 import itertools
-import json
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -348,19 +344,6 @@ def test_the_figure_draws_every_way_its_ends_and_the_chord(clean_figures):
         ll.plot_barriers({"unaligned": control, "aligned": aligned}, new_axes(), quantity="accuracy")
     with pytest.raises(ll.InputError, match="plot_barriers got no surfaces"):
         ll.plot_barriers({}, new_axes())
-
-
-def test_the_example_runs(tmp_path, small_data, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "align_mnist.py"))
-    options = {"width": 16, "epochs": 2, "subset": 200, "resolution": 3, "device": "cpu"}
-    example["main"]("digits", data_dir=small_data, out=tmp_path, **options)
-    record = json.loads((tmp_path / "barriers.json").read_text())
-    assert record["train"]["samples"] == 200 and len(record["test_accuracies"]) == 2
-    assert record["test"]["barriers"].keys() == {"unaligned", "aligned by weights", "aligned by activations"}
-    assert len(record["train"]["barriers"]["unaligned"]["loss"]) == 3
-    assert (tmp_path / "barriers.png").stat().st_size > 10_000
-    assert f"Wrote {tmp_path / 'barriers.json'}" in capsys.readouterr().out
 
 
 # --- definitions, and what is refused -----------------------------------------------------------------------
