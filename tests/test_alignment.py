@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import landscape_lib as ll
+from landscape.connectivity import matching
 
 
 class Mixed(nn.Module):
@@ -202,6 +203,48 @@ def test_one_hidden_layer_is_matched_as_well_as_all_permutations_allow():
     assert tuple(ll.align(a, b).permutations["0"]) == by_weights
     data = (inputs, torch.zeros(30, dtype=torch.int64))
     assert tuple(ll.align(a, b, method="activations", data=data).permutations["0"]) == by_activations
+
+
+def improved_in_full(target, point, groups, orders, seed):
+    """The search of `matching._improved`, with every group solved in every round."""
+    present, orders, generator = matching._ordered(point, groups, orders), list(orders), np.random.default_rng(seed)
+    for rounds in itertools.count(1):
+        changed = False
+        for k in generator.permutation(len(groups)):
+            step = matching.best_orders(groups[k].axes, matching._weight_scores(target, present, groups[k]))
+            better = matching._permuted(present, groups[k], step)
+            before, after = (
+                sum(float((target[n] * tensors[n]).sum()) for n in better) for tensors in (present, better)
+            )
+            if after - before > matching.GAIN * abs(before):
+                present |= better
+                orders[k] = matching.composed(groups[k].axes, orders[k], step)
+                changed = True
+        if not changed:
+            return rounds, orders
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet8", "resnet14 without shortcuts", "recurrent"])
+def test_groups_whose_weights_stayed_are_not_solved_again_and_nothing_else_changes(name, monkeypatch):
+    solved, saved, improved, best = [], [], matching._improved, matching.best_orders
+    monkeypatch.setattr(matching, "best_orders", lambda *args: solved.append(1) or best(*args))
+
+    def compared(target, point, groups, orders, seed):
+        counts = []
+        for search in (improved, improved_in_full):
+            solved.clear()
+            counts.append((search(target, point, groups, orders, seed), len(solved)))
+        ((match, present), few), ((rounds, expected), all_of_them) = counts
+        assert match.rounds == rounds and match.converged
+        for order, other in zip(match.orders, expected, strict=True):
+            assert all(np.array_equal(*pair) for pair in zip(order, other, strict=True))
+        assert all_of_them == rounds * len(groups)
+        saved.append(all_of_them - few)
+        return match, present
+
+    monkeypatch.setattr(matching, "_improved", compared)
+    ll.align(built(name, 0), built(name, 2), data=images(50, seed=3))
+    assert min(saved) >= 0 and (sum(saved) > 0) == name.startswith("resnet")  # the others have at most three groups
 
 
 def test_the_seed_decides_and_the_random_state_stays():

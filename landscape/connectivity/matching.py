@@ -71,13 +71,21 @@ def _ordered(point: Point, groups: Sequence[Group], orders: Sequence[Orders]) ->
 def _improved(
     target: Point, point: Point, groups: Sequence[Group], orders: list[Orders], seed: int
 ) -> tuple[Match, Point]:
-    """A local optimum from these ``orders``, and the permuted ``point``."""
+    """A local optimum from these ``orders``, and the permuted ``point``.
+
+    A group whose solution brought no gain is solved again only after one of its tensors has changed.
+    """
     present, orders = _ordered(point, groups, orders), list(orders)
+    tensors_of = [{place.tensor for place in group.places} & target.keys() for group in groups]
+    settled = [False] * len(groups)
     generator = np.random.default_rng(seed)
     rounds, changed = 0, True
     while changed and rounds < MOST_ROUNDS:
         rounds, changed = rounds + 1, False
         for k in generator.permutation(len(groups)):
+            if settled[k]:
+                continue
+            settled[k] = True
             step = best_orders(groups[k].axes, _weight_scores(target, present, groups[k]))
             better = _permuted(present, groups[k], step)
             # If a tensor holds the group along two axes the scores do not give the gain, so it is computed here.
@@ -86,6 +94,7 @@ def _improved(
                 present |= better
                 orders[k] = composed(groups[k].axes, orders[k], step)
                 changed = True
+                settled = [kept and names.isdisjoint(better) for kept, names in zip(settled, tensors_of, strict=True)]
     return Match(orders, rounds, not changed), present
 
 
