@@ -99,6 +99,23 @@ def test_drawing_again_from_a_file_computes_nothing(folder):
     }
 
 
+def test_the_box_of_a_plane_is_logged_stored_and_measured_once(folder, capsys):
+    options = ["--faithfulness", "always", "--minibatches", "1", "--batch-size", "20", "--no-figures"]
+    assert landscape(*options) == 0
+    results = folder / "loss_landscape_results"
+    boxes = [ll.Surface.load(results / f"loss_grid_{split}.npz").faithfulness for split in ("train", "test")]
+    assert ll.Surface.load(results / "loss_grid_train_minibatch0.npz").faithfulness is None
+    model, data = ll.load_checkpoint("mnist_linear_model.pth").model, ll.load_dataset("digits", limit=100)
+    target = ll.objective(model, data, device="cpu")
+    expected = ll.faithfulness(target, ll.random_plane(model, seed=42), seed=42, progress=False)
+    assert boxes[0].axis_curvatures == pytest.approx(expected.axis_curvatures, rel=1e-4)
+    assert boxes[0].largest == pytest.approx(expected.largest, rel=1e-3) and boxes[1].dimension == 650
+    log, printed = (results / "experiment_log.txt").read_text("utf-8"), capsys.readouterr().out
+    assert all(box.box in log and box.box in printed for box in boxes)
+    before = stamps(results)
+    assert landscape(*options) == 0 and stamps(results) == before
+
+
 def test_minibatches_are_those_of_a_training_step(folder):
     torch.manual_seed(0)
     model = ll.build_model("resnet8", input_shape=(1, 8, 8))
