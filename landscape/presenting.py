@@ -91,14 +91,14 @@ def sample_text(metadata: Mapping[str, object]) -> str:
     return ", ".join(filter(None, [name, size]))
 
 
-def plural(count: int, noun: str) -> str:
-    """``count`` and ``noun``, with an s unless there is one.
+def plural(count: int, what: str) -> str:
+    """``count`` and ``what`` is counted, with an s unless there is one.
 
     Example:
         >>> plural(1, "name"), plural(0, "name"), plural(2_000, "name")
         ('1 name', '0 names', '2,000 names')
     """
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:

@@ -226,7 +226,8 @@ def test_single_samples_share_the_plane_of_the_landscape(folder, checkpoint, suf
     before = stamps(results)
     assert singles("--checkpoint", checkpoint, "--color-scale", "individual", "--html") == 0
     names = explored(results / f"samples_explorer{suffix}.html")
-    assert [int(name.partition(":")[0]) for name in names] == [record["index"] for record in chosen["samples"]]
+    numbers = [int(name.removeprefix("sample ").partition(",")[0]) for name in names]
+    assert numbers == [record["index"] for record in chosen["samples"]]
     assert stamps(results)[f"samples_loss_grid{suffix}.npz"] == before[f"samples_loss_grid{suffix}.npz"]
 
 
