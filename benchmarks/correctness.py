@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 import landscape_lib as ll  # noqa: E402
 from benchmarks.correctness_suite.asking import answers_of  # noqa: E402
-from benchmarks.correctness_suite.page import with_section  # noqa: E402
+from benchmarks.correctness_suite.page import BEGIN, END, with_section  # noqa: E402
 from benchmarks.correctness_suite.tools import TOOLS  # noqa: E402
 from benchmarks.run import environment, write  # noqa: E402
 
@@ -43,6 +43,11 @@ def main(
     if unknown := set(tools) - {entry.name for entry in TOOLS}:
         names = ", ".join(entry.name for entry in TOOLS)
         raise ll.InputError(f"unknown tools: {', '.join(sorted(unknown))}; known are {names}")
+    if not seconds > 0:
+        raise ll.InputError(f"the time after which a process is stopped must be positive, but is {seconds:g} s")
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    if BEGIN not in text or END not in text:
+        raise ll.InputError(f"{page} has no part to write anew: it needs the lines {BEGIN!r} and {END!r}")
     path = ll.cli.make_folder(out) / "correctness.json"
     earlier = json.loads(path.read_text())["tools"] if path.exists() else {}
     results = {"environment": environment(), "tools": {}}
@@ -54,7 +59,7 @@ def main(
         elif entry.name in earlier:
             results["tools"][entry.name] = earlier[entry.name]
     write(path, json.dumps(results, indent=1))
-    write(page, with_section(page.read_text(encoding="utf-8"), results).rstrip("\n"))
+    write(page, with_section(text, results).rstrip("\n"))
     print(f"Wrote {path} and {page}")
 
 

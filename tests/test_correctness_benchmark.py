@@ -348,5 +348,18 @@ def test_answers_of_tools_that_are_not_asked_again_are_kept(tmp_path, monkeypatc
     assert [tool["use"][-3:] for tool in tools.values()] == ["5 s", "6 s"]
     text = page.read_text()
     assert text.startswith("before\n\n") and text.endswith("\n\nafter\n") and "old" not in text
-    with pytest.raises(ll.InputError, match="unknown tools: no-tool; known are this toolkit, 2018 tool"):
-        correctness.main(("no-tool",), out=tmp_path, page=page)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tools": ("no-tool",)}, "unknown tools: no-tool; known are this toolkit, 2018 tool"),
+        ({"seconds": 0.0}, "must be positive, but is 0 s"),
+        ({"page": Path("no-page.md")}, "no-page.md has no part to write anew"),
+    ],
+)
+def test_bad_options_are_refused_before_the_work(options, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(correctness, "answers_of", None)
+    with pytest.raises(ll.InputError, match=message):
+        correctness.main(**({"out": tmp_path, "page": PAGE} | options))
+    assert not list(tmp_path.iterdir())
