@@ -172,6 +172,12 @@ def test_a_network_lines_subsets_and_records(tmp_path):
     assert whole.largest == pytest.approx(float(values[-1]), rel=1e-3)
     assert whole.smallest == pytest.approx(float(values[0]), rel=1e-2, abs=1e-5)
     assert abs(whole.average_eigenvalue - float(values.mean())) < 5 * whole.average_error
+    plane = ll.random_plane(model)
+    flat = [torch.cat([direction[name].flatten() for name in names]).double() for direction in plane.directions]
+    basis = torch.linalg.qr(torch.stack(flat, 1))[0]
+    share = float((matrix.double() @ basis).square().sum() / matrix.double().square().sum())
+    assert 0 < whole.hessian_share_error < 0.5 * share
+    assert abs(whole.hessian_share - share) < 5 * whole.hessian_share_error
 
 
 def test_refusals():

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -294,7 +295,7 @@ def test_what_cannot_be_finished_has_failed():
     assert not outcome.passed and outcome.error == "ZeroDivisionError: division by zero"
 
 
-def test_the_report(tmp_path):
+def test_the_report_and_the_exit_code(tmp_path, monkeypatch, capsys):
     toolkit = dataclasses.replace(TOOLKIT, align=no_permutation)
     result = selftest(device="cpu", quick=True, toolkit=toolkit, progress=False)
     assert not result.passed and "failed permuted units" in repr(result)
@@ -302,6 +303,12 @@ def test_the_report(tmp_path):
     record = json.loads(result.save(tmp_path / "selftest.json").read_text())
     assert record["passed"] is False and record["device"] == "cpu"
     assert len(record["outcomes"]) == sum(check.quick for check in CHECKS)
+    script = runpy.run_path(str(Path(__file__).parents[1] / "selftest.py"))
+    monkeypatch.setitem(script["main"].__globals__, "selftest", lambda **_: result)
+    with pytest.raises(SystemExit) as stop:
+        script["main"](out=tmp_path / "again.json")
+    assert stop.value.code == 1 and "FAIL permuted units" in capsys.readouterr().out
+    assert (tmp_path / "again.json").exists()
 
 
 def test_the_script_exits_with_the_outcome(tmp_path):
