@@ -23,6 +23,8 @@ from typing import Any, Literal
 import landscape_lib as ll
 from landscape_lib import cli
 
+FILMS: dict[Literal["contour", "surface"], str] = {"contour": "comparison", "surface": "comparison_3d"}
+
 
 @dataclass(frozen=True)
 class Panels(cli.Drawing):
@@ -31,7 +33,7 @@ class Panels(cli.Drawing):
     style: Literal["contour", "heatmap"] = "contour"
     """Filled contours, or a heat map with one cell per grid point."""
     animate: bool = False
-    """Also write one plane after the other as an animation: GIF, and MP4 where ffmpeg is installed."""
+    """Also write films of one plane after the other, in contours and in 3-D: GIF, and MP4 where ffmpeg is there."""
     basins: bool = False
     """Also follow the basins from each checkpoint to the next: how deep they are, and which appear and end."""
 
@@ -170,7 +172,9 @@ def draw(surfaces: list[ll.Surface], names: tuple[str, ...], out: Path, label: s
                 figure = ll.plot_difference(*surfaces, style=panels.style, **options)
                 cli.wrote(ll.save_figure(figure, out / f"difference_{label}.png"))
         for suffix in cli.animation_formats() if panels.animate else ():
-            cli.wrote(ll.animate_surfaces(surfaces, out / f"comparison_{label}{suffix}", **options))
+            films: dict[str, Any] = {"names": names, "levels": panels.levels, "log_scale": panels.log_scale}
+            for view, name in FILMS.items() if len(surfaces) > 1 else ():
+                cli.wrote(ll.animate(surfaces, out / f"{name}_{label}{suffix}", view=view, **films))
         if not panels.log_scale and (hint := cli.range_hint(surfaces)):
             print(f"{hint}, --log-scale shows them")
     if panels.html:

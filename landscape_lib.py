@@ -57,8 +57,7 @@ from landscape.objective.objectives import (
     objective,
 )
 from landscape.plotting import (
-    animate_path,
-    animate_surfaces,
+    animate,
     plot_barriers,
     plot_basin_radii,
     plot_comparison,
@@ -220,8 +219,7 @@ __all__ = [  # noqa: RUF022 (grouped by question)
     "plot_sharpness",
     "plot_barriers",
     "plot_basin_radii",
-    "animate_path",
-    "animate_surfaces",
+    "animate",
     "save_figure",
     "explore",
     # The classes of all results; trackers of experiments; what the scripts share; studies of many networks

@@ -6,7 +6,7 @@
     python visualize_loss_landscape.py --resolution 101 --log-scale --seed 7 --zoom 0.01
     python visualize_loss_landscape.py --minibatches 4 --batch-size 256 --direction-pairs 5
     python visualize_loss_landscape.py --from loss_landscape_results/loss_grid_train.npz --levels 50
-    python visualize_loss_landscape.py --html                             # also explorer.html, an interactive page
+    python visualize_loss_landscape.py --html --animate                   # also an interactive page, and a film
     torchrun --nproc-per-node=2 visualize_loss_landscape.py               # shares the points among processes
 
 The script writes contours, a 3-D surface and slices (.png), the values (.npz) and experiment_log.txt. A surface that
@@ -45,12 +45,26 @@ class Choice:
         cli.check_seed(plane.seed + self.direction_pairs - 1, "the seed of the last pair of directions")
 
 
+@dataclass(frozen=True)
+class Figures(cli.Drawing):
+    """The figures and films."""
+
+    animate: bool = False
+    """Also write the 3-D surface as a film in which it turns: GIF, and MP4 where ffmpeg is installed."""
+
+    def check(self) -> None:
+        """Refuse what cannot be drawn."""
+        super().check()
+        if not self.figures:
+            cli.refuse_unused("with --no-figures", animate=(self.animate, False))
+
+
 def main(
     plane: cli.PlaneChoice = cli.PlaneChoice(),  # noqa: B008 (frozen)
     evaluation: cli.Evaluation = cli.Evaluation(),  # noqa: B008 (frozen)
     subject: cli.Subject = cli.Subject(),  # noqa: B008 (frozen)
     choice: Choice = Choice(),
-    drawing: cli.Drawing = cli.Drawing(),  # noqa: B008 (frozen)
+    drawing: Figures = Figures(),
     out: Path = Path("loss_landscape_results"),
     from_file: Annotated[Path | None, cli.arg(name="from")] = None,
 ) -> None:
@@ -109,7 +123,7 @@ def main(
     cli.wrote(cli.write_log(out / f"experiment_log{suffix}.txt", log))
 
 
-def redraw(source: Path, out: Path, drawing: cli.Drawing) -> None:
+def redraw(source: Path, out: Path, drawing: Figures) -> None:
     """The figures of a surface in a file, under names that tell which one it is."""
     drawing.check()
     if not drawing.figures and not drawing.html:
@@ -122,7 +136,7 @@ def redraw(source: Path, out: Path, drawing: cli.Drawing) -> None:
         draw({split: surface}, out, suffix, drawing)
 
 
-def draw(surfaces: dict[str, ll.Surface], out: Path, suffix: str, drawing: cli.Drawing) -> None:
+def draw(surfaces: dict[str, ll.Surface], out: Path, suffix: str, drawing: Figures) -> None:
     """The figures of every split, the spread over pairs of directions, and the mini-batches, as far as they exist."""
     splits = {name: surface for name, surface in surfaces.items() if name in ("train", "test", "data")}
     if drawing.html:
@@ -138,6 +152,9 @@ def draw(surfaces: dict[str, ll.Surface], out: Path, suffix: str, drawing: cli.D
         if split != "test":
             save(f"{split}_3d_surface", ll.plot_surface(surface, log_scale=drawing.log_scale))
             save(f"{split}_1d_slices", ll.plot_slices(surface, log_scale=drawing.log_scale))
+        for ending in cli.animation_formats() if drawing.animate and split != "test" else ():
+            film = out / f"landscape_{split}_3d_surface{suffix}{ending}"
+            cli.wrote(ll.animate(surface, film, log_scale=drawing.log_scale))
     options: dict[str, Any] = {"levels": drawing.levels, "log_scale": drawing.log_scale}
     if pairs := [surface for name, surface in surfaces.items() if name.startswith("train_seed")]:
         save("train_direction_pairs", cli.plot_spread([surfaces["train"], *pairs], **options))

@@ -5,7 +5,7 @@
     python visualize_trajectory.py --optimizers sgd adam --lrs 0.01 0.001 --epochs 20
     python visualize_trajectory.py --model resnet14 --dataset fashion-mnist --limit 500 --epochs 5 --tolerance 0.02
     python visualize_trajectory.py --checkpoints runs/resnet14_fashion-mnist/*.pth --subset 500
-    python visualize_trajectory.py --animate                            # also a GIF, and an MP4 where ffmpeg is there
+    python visualize_trajectory.py --animate                            # also films, in contours and in 3-D
 
 The script records the parameters after every epoch, computes their two principal components, evaluates the loss over
 the plane of these components in a range that covers the path, and projects the path onto it. A plane has two
@@ -26,6 +26,7 @@ from typing import Any, Literal
 import landscape_lib as ll
 from landscape_lib import cli
 
+FILMS: dict[Literal["contour", "surface"], str] = {"contour": "trajectory", "surface": "trajectory_3d"}
 DEFAULTS = ll.Training(epochs=30, batch_size=64, lr=0.01, seed=42)
 
 
@@ -66,7 +67,7 @@ class PathDrawing:
     smoothing: float = 0.0
     """Gaussian smoothing of before_after.png, in grid steps, for display only; the files stay raw."""
     animate: bool = False
-    """Also write the path as an animation: GIF, and MP4 where ffmpeg is installed."""
+    """Also write films of the path that grows on the contours and on the surface: GIF, and MP4 where ffmpeg is."""
 
     def check(self) -> None:
         """Refuse what cannot be drawn."""
@@ -162,7 +163,9 @@ def draw(
     page = file("loss_landscape", ".html")
     cli.wrote(ll.explore(surface, page, trajectories=paths, view="path", log_scale=log_scale or None))
     for ending in cli.animation_formats() if drawing.animate else ():
-        cli.wrote(ll.animate_path(surface, paths, file("trajectory", ending), log_scale=log_scale))
+        for view, name in FILMS.items():
+            film = ll.animate(surface, file(name, ending), trajectories=paths, view=view, log_scale=log_scale)
+            cli.wrote(film)
 
 
 if __name__ == "__main__":

@@ -44,9 +44,9 @@ def test_namespaces_only_reexport_and_list_what_they_export(namespace):
 
 
 def test_names_of_earlier_versions_work_and_name_their_present_place():
-    from landscape.faces.former import FORMER
+    from landscape.faces.former import ADAPTED, FORMER
 
-    for name in (*FORMER, "plot_path_html"):
+    for name in (*FORMER, *ADAPTED):
         assert name not in ll.__all__
         with pytest.warns(FutureWarning, match=rf"^ll\.{name} is now .*; the former name goes in 0\.4$") as caught:
             thing = getattr(ll, name)

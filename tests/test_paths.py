@@ -1,14 +1,12 @@
 """Figures and films of paths, smoothed surfaces, and visualize_trajectory.py."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy.signal import convolve2d
 
 import landscape_lib as ll
@@ -80,20 +78,6 @@ def test_a_loss_of_zero_stands_at_the_smallest_positive_one_of_a_log_scale():
     assert min(min(line.get_ydata()) for line in figure.axes[0].lines) == 0.5
 
 
-def test_films_have_a_frame_for_every_point_and_every_surface(tmp_path, clean_figures):
-    with Image.open(ll.animate_path(surface(), [path(), path("b", 3)], tmp_path / "path.gif")) as film:
-        assert film.n_frames == 6
-        first = np.asarray(film.convert("RGB")).astype(int)
-        film.seek(5)
-        assert abs(np.asarray(film.convert("RGB")).astype(int) - first).max() > 100
-    planes = [surface(), surface(loss=surface().loss * 2)]
-    with Image.open(ll.animate_surfaces(planes, tmp_path / "s.gif", titles=["epoch 0", "epoch 1"])) as film:
-        assert film.n_frames == 2
-    with pytest.raises(ll.InputError, match=r"cannot write .*path\.avi: use \.gif"):
-        ll.animate_path(surface(), path(), tmp_path / "path.avi")
-    assert (".mp4" in ll.cli.animation_formats()) == (shutil.which("ffmpeg") is not None)
-
-
 def test_smoothing_is_a_normalised_convolution_that_spares_non_finite_points():
     loss = surface().loss.copy()
     loss[4, 3] = np.nan
@@ -129,6 +113,7 @@ def test_the_script_writes_everything_and_computes_nothing_twice(tmp_path, small
     names = [
         "trajectory_seed-1.points", "trajectory_seed-2.points", "trajectory_seed-1.npz", "trajectory_seed-2.npz",
         "trajectory_surface.npz", "trajectory_contour.png", "trajectory_losses.png", "trajectory.gif",
+        "trajectory_3d.gif",
         "surface_before.npz", "surface_after.npz", "before_after.png", "trajectory_log.txt", "loss_landscape.html",
     ]  # fmt: skip
     printed = capsys.readouterr().out

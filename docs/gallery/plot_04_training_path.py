@@ -38,7 +38,7 @@ ll.plot_path(surface, path, log_scale=True)
 figure = ll.plot_path_losses(path, log_scale=True)
 
 # %%
-# The path as an animation.
+# The path as a film, in 3-D.
 
-film = ll.animate_path(surface, [path], folder / "path.gif", log_scale=True)
+film = ll.animate(surface, folder / "path.gif", trajectories=path, view="surface", log_scale=True)
 print(film.name, film.stat().st_size, "bytes")

@@ -32,7 +32,8 @@ surfaces = [
 figure = ll.plot_comparison(surfaces, titles=[f"epoch {epoch}" for epoch in kept], log_scale=True)
 
 # %%
-# The same as an animation, one epoch after the other, for a lecture.
+# The same as a film, one epoch after the other, for a lecture.
 
-film = ll.animate_surfaces(surfaces, Path(tempfile.mkdtemp()) / "epochs.gif", titles=[*map(str, kept)], log_scale=True)
+names = [f"epoch {epoch}" for epoch in kept]
+film = ll.animate(surfaces, Path(tempfile.mkdtemp()) / "epochs.gif", names=names, log_scale=True)
 print(film.name, film.stat().st_size, "bytes")

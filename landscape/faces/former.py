@@ -38,9 +38,9 @@ def former_name(name: str) -> Any:
     Raises:
         AttributeError: `landscape_lib` never had this name.
     """
-    if name == "plot_path_html":
-        thing: Callable[..., Any] = _plot_path_html
-        now = "ll.explore(..., view='path')"
+    thing: Callable[..., Any]
+    if name in ADAPTED:
+        thing, now = ADAPTED[name]
     elif name in FORMER:
         module, attribute, keywords, now = FORMER[name]
         thing = getattr(import_module(module), attribute)
@@ -57,3 +57,26 @@ def _plot_path_html(surface: Any, trajectories: Any, path: Any = "loss_landscape
     from landscape.explorer import explore
 
     return explore(surface, path, trajectories=trajectories, view="path")
+
+
+def _animate_path(surface: Any, trajectories: Any, path: Any, *, fps: float = 10, **options: Any) -> Any:
+    """Call `landscape.plotting.animate` for paths that grow on a plane; there is one frame for each point."""
+    from landscape.plotting import animate
+
+    longest = max(len(each.steps) for each in ([trajectories] if hasattr(trajectories, "steps") else trajectories))
+    return animate(surface, path, trajectories=trajectories, seconds=longest / fps, pause=0, **options)
+
+
+def _animate_surfaces(surfaces: Any, path: Any, *, titles: Any, fps: float = 2, **options: Any) -> Any:
+    """Call `landscape.plotting.animate` for planes one after the other."""
+    from landscape.plotting import animate
+
+    return animate(surfaces, path, names=titles, view="contour", seconds=len(surfaces) / fps, pause=0, **options)
+
+
+# Functions whose arguments have another order or other names now, and what to write.
+ADAPTED: dict[str, tuple[Callable[..., Any], str]] = {
+    "plot_path_html": (_plot_path_html, "ll.explore(..., view='path')"),
+    "animate_path": (_animate_path, "ll.animate(surface, path, trajectories=...)"),
+    "animate_surfaces": (_animate_surfaces, "ll.animate(surfaces, path, names=...)"),
+}

@@ -6,11 +6,12 @@ from landscape.plotting.backend import import_matplotlib
 import_matplotlib()  # before the modules below import it
 
 # ruff: noqa: E402
-from landscape.plotting.animation import animate_path, animate_surfaces, animation_formats
+from landscape.plotting.animation import animate
 from landscape.plotting.barriers import plot_barriers
 from landscape.plotting.basin_radii import plot_basin_radii
 from landscape.plotting.comparison import plot_comparison, plot_difference, plot_spread
 from landscape.plotting.curvature import plot_spectrum
+from landscape.plotting.film import animation_formats
 from landscape.plotting.grids import plot_panels
 from landscape.plotting.histories import plot_histories
 from landscape.plotting.lines import plot_lines
@@ -26,8 +27,7 @@ from landscape.plotting.tiles import plot_tiles
 from landscape.plotting.topology import plot_topology
 
 __all__ = [
-    "animate_path",
-    "animate_surfaces",
+    "animate",
     "animation_formats",
     "plot_barriers",
     "plot_basin_radii",

@@ -1,126 +1,212 @@
-"""Animations of paths and surfaces: GIF, and MP4 if ffmpeg is installed."""
+"""Films of planes: a surface that turns, paths that grow on it, and planes one after the other."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, get_args
 
-import matplotlib
 import numpy as np
-from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from landscape.checks import check_choice, check_type
 from landscape.errors import InputError
 from landscape.escaping import math_free
-from landscape.plotting.axes import dress_bar, label_axes, new_figure
-from landscape.plotting.captions import axis_labels, common_labels, common_title, quantity_label
+from landscape.plotting.captions import common_title, off_plane_note, shared_label, title_of
+from landscape.plotting.film import Film
 from landscape.plotting.looks import Look
 from landscape.plotting.panels import check_counts
-from landscape.plotting.paths import path_canvas, path_colors, several
-from landscape.plotting.planes import check_style, draw_plane
-from landscape.plotting.scales import color_scale, on_log_scale
-from landscape.plotting.values import plane_values
+from landscape.plotting.paths import path_canvas, path_colors
+from landscape.plotting.pixels import pixels_of
+from landscape.plotting.planes import plot_contour
+from landscape.plotting.scales import color_limits, on_log_scale
+from landscape.plotting.surfaces import plot_surface
+from landscape.plotting.values import plane_values, value_at
 from landscape.results import Surface, Trajectory
-from landscape.storage.files import written_whole
+from landscape.results.trajectory import check_same_plane
 
-__all__ = ["animate_path", "animate_surfaces", "animation_formats"]
+__all__ = ["animate"]
 
-FRAMES = 120  # of the animation of a path, at most
-DPI = 110  # dots per inch
+View = Literal["contour", "surface"]
+SIZE = (5.8, 4.8)  # inches
+WHOLE_TURN = 360.0  # degrees
 
 
-def animate_path(
-    surface: Surface,
-    trajectories: Trajectory | Sequence[Trajectory],
+def animate(
+    results: Surface | Sequence[Surface] | Mapping[str, Surface],
     path: str | Path,
     *,
-    levels: int = 30,
+    trajectories: Trajectory | Sequence[Trajectory] = (),
+    names: Sequence[str] | None = None,
+    view: View | None = None,
+    levels: int | Sequence[float] = 30,
     log_scale: bool = False,
-    fps: int = 10,
+    quantity: str = "loss",
+    seconds: float = 8.0,
+    pause: float | None = None,
+    dpi: int = 110,
 ) -> Path:
-    """Write an animation of one or more training paths over the contours of their plane to ``path`` (.gif or .mp4).
+    """Write a film (.gif, or .mp4 with ffmpeg) of one plane that turns, of paths on it, or of several planes.
+
+    - One plane: its 3-D surface turns once around the vertical axis.
+    - One plane with ``trajectories``: the paths of training grow on it. In 3-D they are drawn at the height of their
+      shadows on the surface, in front of it.
+    - Several planes, such as those of epochs or of `Plane.flight`: one after the other, all with the same colours and
+      the same height of the vertical axis. The axes are those of each plane.
+
+    Args:
+        results: One plane, several, or a mapping name -> plane.
+        path: The file to write; its suffix determines the format.
+        trajectories: Training runs that were projected onto the plane.
+        names: What the title says of each of several planes; default: the keys of the mapping, or numbers.
+        view: "contour" or "surface" (in 3-D); default: "surface" for one plane alone, otherwise "contour".
+        levels: Number of bands of the contours, or their edges.
+        log_scale: Logarithmic colours and heights, as in `plot_contour`.
+        quantity: "loss", "accuracy", "standard_error", or one of ``surface.quantities``.
+        seconds: Length of the film without the pause.
+        pause: Seconds for which the last frame stays; default: 1, or 0 for a surface that turns.
+        dpi: Pixels of an inch; the film is 5.8 x 4.8 inches.
 
     Raises:
-        InputError: files with the suffix cannot be written on this machine, or `plot_path` would refuse the arguments.
+        InputError: the file cannot be written on this machine, there is no plane, a path belongs to another plane,
+            or a length, resolution, view or quantity cannot be used.
+
+    Example:
+        >>> axis = np.linspace(-1, 1, 5)
+        >>> bowl = Surface(axis, axis, np.add.outer(axis**2, axis**2), np.zeros((5, 5)), None, None, {})
+        >>> animate(bowl, "bowl.gif", seconds=0.2, dpi=40).name
+        'bowl.gif'
     """
-    trajectories = several(trajectories)
-    figure = new_figure((5.8, 4.6))
-    ax = path_canvas(surface, trajectories, figure.add_subplot(), look=Look(levels=levels), log_scale=log_scale)
-    colors = path_colors(trajectories)
-    lines = [ax.plot([], [], color=color, linewidth=1.8, zorder=8)[0] for color in colors]
-    heads = [
-        ax.plot([], [], marker="o", markersize=7, color=color, markeredgecolor="white", zorder=9)[0] for color in colors
-    ]
-    longest = max(trajectories, key=lambda trajectory: len(trajectory.steps))
-    unit = math_free(longest.metadata.get("unit", "step"))
-    text = ax.text(0.02, 0.97, "", transform=ax.transAxes, va="top", fontsize=9, bbox={"facecolor": "white"}, zorder=11)
-    last = len(longest.steps) - 1
+    check_type(results, Surface | Sequence | Mapping, "animate(results, path)", "a Surface, or several of them")
+    if isinstance(results, Mapping):
+        names, results = list(results) if names is None else names, list(results.values())
+    surfaces = [results] if isinstance(results, Surface) else list(results)
+    paths = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
+    check_counts("animate", surfaces, names=names)
+    alone = len(surfaces) == 1 and not paths
+    view = view or ("surface" if alone else "contour")
+    _check(surfaces, paths, view, alone)
+    film = Film(seconds, (0.0 if alone else 1.0) if pause is None else pause, dpi)
+    film.check(path := Path(path))
+    look = Look(levels=levels)
+    look.check()
+    stage = _Stage(Figure(SIZE, dpi=dpi, layout="constrained"), view, look, log_scale, quantity)
+    if paths:
+        count, draw = _growing(stage, surfaces[0], paths, film.frames)
+    elif alone:
+        count, draw = _turning(stage, surfaces[0], film.frames)
+    else:
+        count, draw = _one_by_one(
+            stage, surfaces, names or [f"{k + 1} of {len(surfaces)}" for k in range(len(surfaces))]
+        )
+    return film.write(path, _frames(stage.figure, count, draw, still=len(surfaces) == 1), count)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """The figure of a film, and how planes are drawn on it."""
+
+    figure: Figure
+    view: View
+    look: Look
+    log_scale: bool
+    quantity: str
+
+    def draw(self, surface: Surface, title: str, **look: Any) -> Axes:
+        """The only axes of the figure, with ``surface`` drawn anew."""
+        self.figure.clear()
+        options: dict[str, Any] = {"log_scale": self.log_scale, "quantity": self.quantity, "title": title, **look}
+        if self.view == "contour":
+            return plot_contour(surface, self.figure.add_subplot(), levels=self.look.levels, **options)
+        options["title"] = "\n".join(filter(None, [title, shared_label(surface)]))
+        ax: Any = self.figure.add_subplot(projection="3d")
+        # Short labels, which touch nothing from any side; the title has the units.
+        ax.set(xlabel="α", ylabel="β", zlabel=self.quantity.replace("_", " ") + " (log scale)" * self.log_scale)
+        return plot_surface(surface, ax, **options)
+
+
+def _check(surfaces: list[Surface], paths: list[Trajectory], view: View, alone: bool) -> None:
+    check_choice("view", view, get_args(View))
+    if paths and len(surfaces) > 1:
+        raise InputError(f"paths grow on one plane, not on {len(surfaces)}; pass one, or leave the trajectories out")
+    if alone and view == "contour":
+        raise InputError("the contours of one plane do not move; pass several planes, trajectories, or view='surface'")
+    check_same_plane(surfaces[0], paths)
+
+
+def _turning(stage: _Stage, surface: Surface, frames: int) -> tuple[int, Callable[[int], None]]:
+    ax: Any = stage.draw(surface, title_of(surface))
+    start = ax.azim
+    for text in ax.get_legend().get_texts() if ax.get_legend() else ():
+        text.set_text(text.get_text().partition(" (behind")[0])  # which changes as the surface turns
 
     def draw(frame: int) -> None:
-        for trajectory, line, head in zip(trajectories, lines, heads, strict=True):
-            steps = trajectory.coordinates[: frame + 1].T
-            line.set_data(*steps)
-            head.set_data(steps[:, -1:])
-        text.set_text(f"{unit} {longest.steps[frame]}")
+        ax.view_init(ax.elev, start + WHOLE_TURN * frame / frames)
 
-    frames = np.unique(np.linspace(0, last, min(FRAMES, last + 1)).round().astype(int))
-    return _save(figure, draw, frames.tolist(), Path(path), fps)
+    return frames, draw
 
 
-def animate_surfaces(
-    surfaces: Sequence[Surface],
-    path: str | Path,
-    *,
-    titles: Sequence[str],
-    levels: int = 30,
-    log_scale: bool = False,
-    fps: int = 2,
-) -> Path:
-    """Write an animation that shows one plane after the other, such as those of several epochs, to ``path``.
-
-    All planes share one colour scale.
-
-    Raises:
-        InputError: files with the suffix cannot be written on this machine, or `plot_comparison` would refuse the
-            arguments.
-    """
-    check_counts("animate_surfaces", surfaces, titles=titles)
-    check_style("contour", levels)
-    losses = [plane_values(surface, "loss") for surface in surfaces]
-    planes, log_scale, clipped = on_log_scale(losses, log_scale)
-    scale = color_scale(planes, log_scale)
-    figure = new_figure((5.6, 4.6))
-    ax = figure.add_subplot()
-    labels = common_labels(surfaces) or axis_labels(surfaces[0], lengths=False)
-    bar = None
+def _one_by_one(stage: _Stage, surfaces: list[Surface], names: Sequence[str]) -> tuple[int, Callable[[int], None]]:
+    exact = [plane_values(surface, stage.quantity) for surface in surfaces]
+    planes, log_scale, _ = on_log_scale(exact, stage.log_scale)
+    limits = color_limits(np.concatenate([values.ravel() for values in planes]), log_scale) or (None, None)
+    title = common_title(surfaces)
 
     def draw(frame: int) -> None:
-        nonlocal bar
-        ax.clear()
-        filled = draw_plane(ax, surfaces[frame], planes[frame], scale, levels=levels)
-        if bar is None and filled is not None and scale is not None:
-            bar = ax.figure.colorbar(filled, ax=ax)
-            dress_bar(bar, scale, quantity_label(surfaces, "loss", log_scale, clipped))
-        label_axes(ax, f"{common_title(surfaces)}\n{titles[frame]}", *labels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of values off a log scale, which have been warned of above
+            head = "\n".join(filter(None, [title, str(names[frame])]))
+            stage.draw(surfaces[frame], head, vmin=limits[0], vmax=limits[1])
 
-    return _save(figure, draw, list(range(len(surfaces))), Path(path), fps)
+    return len(surfaces), draw
 
 
-def animation_formats() -> tuple[str, ...]:
-    """The suffixes of the animations that can be written on this machine."""
-    return (".gif", ".mp4") if FFMpegWriter.isAvailable() else (".gif",)
+def _growing(stage: _Stage, surface: Surface, paths: list[Trajectory], most: int) -> tuple[int, Callable[[int], None]]:
+    places = [path.coordinates for path in paths]
+    if stage.view == "surface":
+        title = "\n".join(filter(None, [title_of(surface), off_plane_note(paths)]))
+        ax: Any = stage.draw(surface, title, star=False)
+        places = [np.column_stack([xy, _heights(stage, surface, xy)]) for xy in places]
+    else:
+        canvas = stage.figure.add_subplot()
+        options: dict[str, Any] = {"log_scale": stage.log_scale, "quantity": stage.quantity}
+        ax = path_canvas(surface, paths, canvas, look=stage.look, **options)
+    colors = path_colors(paths)
+    empty: list[list[float]] = [[]] * places[0].shape[1]
+    lines = [ax.plot(*empty, color=color, linewidth=1.8, zorder=8)[0] for color in colors]
+    style = {"marker": "o", "markersize": 7, "markeredgecolor": "white", "zorder": 9}
+    heads = [ax.plot(*empty, color=color, **style)[0] for color in colors]
+    longest = max(paths, key=lambda path: len(path.steps))
+    unit, last = math_free(longest.metadata.get("unit", "step")), len(longest.steps) - 1
+    text = getattr(ax, "text2D", ax.text)(
+        0.02, 0.97, "", transform=ax.transAxes, va="top", fontsize="small", bbox={"facecolor": "white"}, zorder=11,
+        color="black",
+    )  # fmt: skip
+    shown = np.unique(np.linspace(0, last, min(most, last + 1)).round().astype(int)).tolist()
+
+    def draw(frame: int) -> None:
+        for points, line, head in zip(places, lines, heads, strict=True):
+            steps = points[: shown[frame] + 1].T
+            for artist, part in ((line, steps), (head, steps[:, -1:])):
+                (artist.set_data_3d if len(part) == 3 else artist.set_data)(*part)
+        text.set_text(f"{unit} {longest.steps[shown[frame]]}")
+
+    return len(shown), draw
 
 
-def _save(figure: Figure, draw: Callable[[int], None], frames: list[int], path: Path, fps: int) -> Path:
-    import matplotlib.pyplot as plt  # the figure belongs to it and is closed below
+def _heights(stage: _Stage, surface: Surface, places: np.ndarray) -> np.ndarray:
+    """The heights [T] at which the shadows ``places`` [T, 2] lie on the drawn surface; NaN outside it."""
+    (values,), log_scale, _ = on_log_scale([plane_values(surface, stage.quantity)], stage.log_scale)
+    values = np.log10(values) if log_scale else values
+    return np.array([value_at(surface, values, *place) for place in places])
 
-    if path.suffix not in animation_formats():
-        known = " or ".join(animation_formats())
-        raise InputError(f"cannot write {path}: use {known} (.mp4 needs ffmpeg on the PATH)")
-    draw(frames[0])
-    figure.canvas.draw()
-    figure.set_layout_engine("none")  # keep the layout of the first frame, so that the axes do not move
-    animation = FuncAnimation(figure, draw, frames=frames, init_func=lambda: None)
-    writer = (PillowWriter if path.suffix == ".gif" else FFMpegWriter)(fps=fps)
-    with written_whole(path) as temporary, matplotlib.rc_context({"savefig.bbox": None}):
-        animation.save(temporary, writer=writer, dpi=DPI)
-    plt.close(figure)
-    return path
+
+def _frames(figure: Figure, count: int, draw: Callable[[int], None], still: bool) -> Iterator[np.ndarray]:
+    """The pixels of every frame; axes that stand ``still`` keep the layout of the first one."""
+    for frame in range(count):
+        draw(frame)
+        if still and frame == 0:
+            figure.canvas.draw()
+            figure.set_layout_engine("none")
+        yield pixels_of(figure)

@@ -122,7 +122,7 @@ def path_canvas(
     log_scale: bool = False,
     quantity: str = "loss",
 ) -> Axes:
-    """The filled contours beneath the paths of `plot_path` and `animate_path`."""
+    """The filled contours beneath the paths of `plot_path` and `animate`."""
     check_same_plane(surface, trajectories)
     (values,), log_scale, clipped = on_log_scale([plane_values(surface, quantity)], log_scale)
     scale = color_scale([values], log_scale, look)

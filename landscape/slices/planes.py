@@ -29,6 +29,7 @@ from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
 from landscape.runtime.shards import in_shards_of, own_shard
 from landscape.slices.drawn import CHUNK, DrawnDirection, Draws, Rows
+from landscape.slices.flights import flight
 from landscape.slices.lengths import geometry_of
 from landscape.slices.networks import Networks
 from landscape.storage.provenance import fingerprint
@@ -250,6 +251,32 @@ class Line(Slice):
 
 class Plane(Slice):
     """The plane (alpha, beta) -> origin + alpha directions[0] + beta directions[1]."""
+
+    def flight(self, other: "Plane", *, steps: int = 24) -> Iterator["Plane"]:
+        """Yield ``steps`` planes from this one to ``other`` around their common origin, for a film of their surfaces.
+
+        The directions of all of them are orthogonal and as long as the first direction of this plane, so that a
+        coordinate is the same distance everywhere. Those of the first plane are the directions of this plane, and
+        those of the last plane the directions of ``other``, the second one made orthogonal to the first and perhaps
+        reversed; in between the plane turns by equal angles, see `axes_between`.
+
+        Raises:
+            InputError: the planes have different origins, one of them has parallel directions, or there are fewer
+                than two steps.
+
+        Example:
+            >>> origin = {"w": torch.zeros(3)}
+            >>> x, y, z = ({"w": row} for row in torch.eye(3))
+            >>> planes = Plane(origin, (x, y)).flight(Plane(origin, (x, z)), steps=3)
+            >>> [[round(float(value), 3) for value in plane(0, 1)["w"]] for plane in planes]
+            [[0.0, 1.0, 0.0], [0.0, 0.707, 0.707], [0.0, 0.0, 1.0]]
+        """
+        check_type(other, Plane, "plane.flight(other)", "a plane, such as ll.eigenvector_plane(product)")
+        ends = {"from": self.recipe, "to": other.recipe}
+        for fraction, directions in flight(self, other, steps):
+            axes = SliceAxes(("units of the length of the first plane's first direction",) * 2, self.axes.models)
+            recipe = {"kind": "plane of a flight", **ends, "fraction": fraction}
+            yield replace(self, directions=tuple(directions), recipe=recipe, axes=axes)
 
 
 def check_slice(value: object, call: str) -> None:
