@@ -2,7 +2,7 @@
 
 const FLOOR = 0.35; // share of the range of values: the space below the surface for its projected contours
 const BANDS = 30;
-const EQUAL_UNITS = { scaleanchor: "x", constrain: "domain" };
+const EQUAL_UNITS = { scaleanchor: "x", constrain: "domain", constraintoward: "top" };
 
 const cssValue = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -29,7 +29,7 @@ const hasValues = (surface) => valueRange(surface, state.quantity) !== null;
 function colorbar(surface) {
   const title = { text: escaped(quantityLabel(surface)), side: "top", font: { size: 12 } };
   return {
-    ...scaleTicks(), title, orientation: "h", thickness: 12, outlinewidth: 0, ypad: 8, tickfont: { size: 11 },
+    ...scaleTicks(), title, orientation: "h", thickness: 12, outlinewidth: 0, ypad: 12, tickfont: { size: 11 },
     x: 0.5, xanchor: "center", y: 1, yanchor: "bottom",
   };
 }
@@ -41,7 +41,7 @@ function hoverTexts(surface) {
 
 /** The camera that shows all of a figure with its labels: farther away, the narrower the figure. */
 function firstCamera({ clientWidth, clientHeight }) {
-  const distance = Math.min(1.4, Math.max(1.05, (1.2 * clientHeight) / clientWidth));
+  const distance = Math.min(2.2, Math.max(1.05, (1.2 * clientHeight) / clientWidth));
   const [x, y, z] = [1.08, -1.55, 1.15].map((place) => place * distance);
   return { eye: { x, y, z }, center: { x: 0, y: 0, z: -0.1 }, up: { x: 0, y: 0, z: 1 } };
 }
@@ -68,13 +68,13 @@ function surfaceFigure({ index, surface: figure }) {
   const scene = {
     xaxis: { ...axis(surface.axes[0]), range: [surface.alphas[0], surface.alphas.at(-1)] },
     yaxis: { ...axis(surface.axes[1]), range: [surface.betas[0], surface.betas.at(-1)] },
-    zaxis: { ...axis(quantityLabel(surface)), range, ...scaleTicks() },
+    zaxis: { ...axis(isExplorer ? quantityLabel(surface) : ""), range, ...scaleTicks(5) }, // the colour bar has a title
     aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.75 }, camera: state.camera ?? firstCamera(figure),
   };
   const below = floorContours(surface, range[0] + LIFT * heightSpan());
   const marks = [...originMark3d(surface), ...basins3d(surface)];
   const data = [cursor3d(surface), ...(hasValues(surface) ? [body, below] : []), ...marks, ...paths];
-  const margin = { l: 0, r: 0, t: isExplorer ? 4 : 70, b: trajectories.length ? 50 : 0 };
+  const margin = { l: 0, r: 0, t: isExplorer ? 4 : 74, b: trajectories.length ? 50 : 0 };
   return [data, { ...figureLayout(margin), scene }];
 }
 
@@ -142,7 +142,7 @@ function contourFigure(index) {
     automargin: true,
   });
   return [traces, {
-    ...figureLayout({ l: 56, r: 14, t: 70, b: 74 }), plot_bgcolor: cssValue("--gap"),
+    ...figureLayout({ l: 56, r: 14, t: 74, b: 74 }), plot_bgcolor: cssValue("--gap"),
     hovermode: "closest", shapes: crosshair(surface),
     xaxis: { ...axis(surface.axes[0], surface.alphas), constrain: "domain" },
     yaxis: { ...axis(surface.axes[1], surface.betas), ...(isSquare(surface) ? EQUAL_UNITS : {}) },

@@ -39,7 +39,7 @@ function basinMarks(surface) {
       texts: basins.map((basin) => `${number(basin)}, ${persistenceText(surface, basin)}`),
     },
     {
-      points: ending.map(({ saddle }) => saddle), look: { ...SADDLE, symbol: "x" }, name: "saddle",
+      points: ending.map(({ saddle }) => saddle), look: { ...SADDLE, symbol: "diamond" }, name: "saddle",
       texts: ending.map((basin) => `saddle where ${number(basin)} ends`),
     },
   ];
@@ -67,6 +67,6 @@ const basins2d = (surface) =>
   basinMarks(surface).map((kind) => basinTrace(surface, kind, { type: "scatter", marker: { size: 9 } }));
 
 const basins3d = (surface) => basinMarks(surface).map((kind) => ({
-  ...basinTrace(surface, kind, { type: "scatter3d", marker: { size: kind.look.symbol === "x" ? 3 : 5 } }),
+  ...basinTrace(surface, kind, { type: "scatter3d", marker: { size: 5 } }),
   z: kind.points.map(([i, j]) => heightOf(valueAt(surface, i, j)) + LIFT_OF_MARKS * heightSpan()),
 }));

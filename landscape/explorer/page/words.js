@@ -35,14 +35,14 @@ function readoutText(surface) {
   return `${name}${valueText(surface, i, j)} at ${coordinatesText(surface.alphas[i], surface.betas[j])}`;
 }
 
-/** Round values between the limits, with the heights at which they are drawn and their text. */
-function scaleTicks() {
+/** Round values between the limits, on a linear scale up to about `most`, with the heights at which they are drawn and their text. */
+function scaleTicks(most = 8) {
   const [low, high] = scale.limits;
   const decades = scale.log ? Math.log10(high / low) : 0;
   let values = [];
   if (decades < 0.7) {
-    const power = 10 ** Math.floor(Math.log10((high - low) / 5));
-    const step = power * [1, 2, 5, 10].find((factor) => (high - low) / (factor * power) <= 8);
+    const power = 10 ** Math.floor(Math.log10((high - low) / most));
+    const step = power * [1, 2, 5, 10].find((factor) => (high - low) / (factor * power) <= most);
     for (let n = Math.ceil(low / step); n * step <= high; n++) values.push(n * step);
   } else {
     const every = Math.ceil(decades / 8);
