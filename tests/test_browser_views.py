@@ -117,11 +117,11 @@ def test_contours_of_equal_axes_have_equal_units_and_others_fill_the_figure(tab,
     for size in SIZES:
         tab.resize(*size)
         across, up = tab.page.evaluate(code)
-        assert across == pytest.approx(up, abs=0.01) and across > 190
+        assert across == pytest.approx(up, abs=0.01) and across > 180
     flat = Surface(SURFACE.alphas, SURFACE.betas / 10, SURFACE.loss, SURFACE.standard_error, None, None, METADATA)
     other = Tab(browser, explore(flat, tmp_path / "flat.html"))
     across, up = other.page.evaluate(code)
-    assert across > 200 and up > 200 and abs(across - up) > 1
+    assert across > 180 and up > 180 and abs(across - up) > 1
     other.page.close()
 
 
