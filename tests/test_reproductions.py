@@ -88,7 +88,7 @@ def test_gradient_descent_ends_at_the_edge_of_stability(small_data):
         ("class_outliers", ["--epochs"], "epochs is empty; give at least one value"),
         ("weight_decay_flip", ["--small", "1000"], "large is 1000; it must be a whole number from 1,001"),
         ("weight_decay_flip", ["--seed", "-1"], "seed is -1"),
-        ("large_batch_sharpness", ["--small", "500"], "samples is 5000; it must be a whole number from 5,010"),
+        ("large_batches", ["--small", "500"], "samples is 5000; it must be a whole number from 5,010"),
         ("aligned_barrier", ["--seeds", "0", "-1"], "seeds is -1"),
         ("mode_connectivity", ["--resolution", "0"], "resolution is 0; it must be a whole number from 1"),
         ("hidden_saddles", ["--planes", "1"], "planes is 1; it must be a whole number from 2"),

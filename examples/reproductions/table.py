@@ -7,7 +7,6 @@ README.md of this folder, between two comments; everything else of these pages i
 """
 
 import json
-import re
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -123,9 +122,9 @@ def main() -> None:
     measured = records()
     pages = {ROOT / "docs" / "reproductions.md": rows_table, FOLDER / "README.md": scripts_table}
     for page, table in pages.items():
-        text = page.read_text("utf-8")
-        new = f"{BEGIN}\n\n{table(measured)}\n\n{END}"
-        ll.cli.write_text(page, re.sub(f"{BEGIN}.*{END}", lambda _, new=new: new, text, flags=re.DOTALL))
+        before, _, rest = page.read_text("utf-8").partition(BEGIN)
+        after = rest.partition(END)[2]
+        ll.cli.write_text(page, f"{before}{BEGIN}\n\n{table(measured)}\n\n{END}{after}")
         ll.cli.wrote(page)
 
 
