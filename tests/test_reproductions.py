@@ -42,8 +42,9 @@ def test_the_quick_look_of_a_script_runs(script, small_data, here, capsys, offli
     printed = capsys.readouterr().out
     for row in rows:
         assert f"{row.quantity}: published {row.published}, here {row.here}" in printed
-    for figure in (here / "results").glob("*.png"):
-        assert f"Wrote {figure}" in printed and figure.stat().st_size > 5_000
+    for written in (here / "results").iterdir():
+        assert f"Wrote {written}\n" in printed
+        assert written.suffix == ".json" or written.stat().st_size > 5_000
 
 
 def test_every_script_has_a_committed_result_of_its_defaults():

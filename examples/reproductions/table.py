@@ -60,7 +60,7 @@ def begin(settings: dict[str, Any]) -> None:
 
 def record(
     script: str | Path, rows: list[Row], out: Path, *, paper: str, claim: str, settings: dict[str, Any], **numbers: Any
-) -> Path:
+) -> None:
     """Print ``rows`` and write them to a JSON file in ``out``, with the settings and all measured numbers.
 
     Args:
@@ -86,7 +86,7 @@ def record(
         "versions": {"toolkit": ll.__version__, "torch": torch.__version__},
         **numbers,
     }
-    return ll.cli.write_json(ll.cli.make_folder(out) / f"{name}.json", content)
+    ll.cli.wrote(ll.cli.write_json(ll.cli.make_folder(out) / f"{name}.json", content))
 
 
 def records(folder: Path = RESULTS) -> list[dict[str, Any]]:
