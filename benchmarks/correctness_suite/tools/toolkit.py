@@ -1,6 +1,5 @@
 """This toolkit behind the protocol."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,9 +18,11 @@ PROBES = 40
 class Adapter(Tool):
     says_orthogonal = True
 
-    def _objective(self, subject: Subject, loss: Any = None) -> Any:
+    def _objective(self, subject: Subject) -> Any:
+        def loss(model: nn.Module, batch: Any) -> Any:
+            return subject.loss(model(batch[0]), batch[1])
+
         size = max(len(targets) for _, targets in subject.batches)
-        loss = loss or (lambda model, batch: subject.loss(model(batch[0]), batch[1]))
         return ll.objective(subject.model, subject.whole, loss=loss, batch_size=size, device="cpu", dtype=subject.dtype)
 
     def surface(self, subject: Subject, directions: Sequence[Direction], axes: Axes) -> Picture:
@@ -82,4 +83,4 @@ class Adapter(Tool):
 
     def ggn_product(self, subject: Subject, vector: Tensor) -> Tensor:
         objective = ll.objective(subject.model, subject.whole, device="cpu", dtype=subject.dtype)
-        return torch.as_tensor(ll.ggn_product(objective, copy.deepcopy(subject.model)).matvec(vector.numpy()))
+        return torch.as_tensor(ll.ggn_product(objective, subject.model).matvec(vector.numpy()))
