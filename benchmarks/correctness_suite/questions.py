@@ -187,7 +187,7 @@ def weighted(tool: Tool) -> Iterator[Comparison]:
     subject = classifier(batches=(9, 14))
     weights = torch.rand(23, generator=torch.Generator().manual_seed(4)) + 0.1
     inputs, targets = subject.whole
-    losses = F.cross_entropy(subject.model(inputs).double(), targets, reduction="none")
+    losses = F.cross_entropy(subject.model(inputs).detach().double(), targets, reduction="none")
     exact = float((losses * weights).sum() / weights.double().sum())
     yield compared("weighted mean", tool.weighted_loss(subject, weights), exact, SINGLE)
 
