@@ -13,7 +13,7 @@ from networks import images, make, plain_losses
 from torch.nn import functional as F
 
 import landscape_lib as ll
-from benchmarks import memory, run
+from benchmarks import memory, paying, run
 from benchmarks.peers import PEERS, Task, Timing, missing, timed
 
 POINTS = [(-1.0, -1.0), (-1.0, 0.5), (0.0, 0.0), (0.3, -0.7)]
@@ -189,3 +189,36 @@ def test_page_of_a_benchmark_is_that_of_its_results(name):
     page = importlib.import_module(f"benchmarks.{name}").markdown(results)
     assert page + "\n" == (folder / f"{name}.md").read_text()
     assert "mean nothing" in importlib.import_module(f"benchmarks.{name}").markdown(results | {"quick": True})
+
+
+def test_where_compiling_pays_follows_from_the_times(monkeypatch):
+    def fails(quick):
+        raise RuntimeError("no compiler\nbecause there is none")
+
+    record = {"compiler": "inductor", "seconds_to_compile": 3.0, "plain": [0.05, 0.04], "compiled": [0.02, 0.03]}
+    slower = {**record, "compiled": [0.06]}
+    makers = {"faster": lambda quick: record, "slower": lambda quick: slower, "failed": fails}
+    monkeypatch.setattr(paying, "ROWS", [paying.Row(title, "point", maker) for title, maker in makers.items()])
+    faster, lost, failed = map(paying.cells, paying.rows(quick=True))
+    assert faster == ["faster", "40", "20", "2.00 x", "inductor (3)", "150 points"]  # 3 s / 20 ms
+    assert lost[-1] == "never" and lost[3] == "0.67 x"
+    assert failed == ["failed", "", "", "", "cannot be compiled: RuntimeError: no compiler", ""]
+
+
+def test_derivatives_that_are_compiled_are_compared_with_plain_ones():
+    model, (inputs, targets) = make("mlp").double(), images(9)
+    names, weights = zip(*model.named_parameters(), strict=True)
+    vector = [torch.ones_like(weight) for weight in weights]
+    loss = lambda *parts: F.cross_entropy(  # noqa: E731
+        torch.func.functional_call(model, dict(zip(names, parts, strict=True)), (inputs.double(),)),
+        targets,
+        reduction="sum",
+    )
+    common = ([*names], model, inputs.double(), targets)
+    own = paying.gradient([*weights], *common)
+    assert all(map(torch.allclose, own, torch.autograd.functional.jacobian(loss, weights)))
+    own = paying.hessian([*weights], vector, *common)
+    assert all(map(torch.allclose, own, torch.autograd.functional.hvp(loss, weights, tuple(vector))[1]))
+    paying.check(own, own)
+    with pytest.raises(ArithmeticError, match="differ"):
+        paying.check([part + 1 for part in own], own)
