@@ -1,5 +1,7 @@
 """The reproductions of published results: every script runs at toy size, and the pages show the committed results."""
 
+import importlib
+import inspect
 import json
 import re
 import shlex
@@ -51,6 +53,11 @@ def test_every_script_has_a_committed_result_of_its_defaults():
     assert [record["script"] for record in RECORDS] == [script.stem for script in SCRIPTS]
     for record in RECORDS:
         assert record["rows"] and record["cpu_minutes"] <= 20  # ten minutes on two cores
+        main = importlib.import_module(f"examples.reproductions.{record['script']}").main
+        defaults = {name: option.default for name, option in inspect.signature(main).parameters.items()}
+        for name, value in record["settings"].items():
+            default = list(defaults[name]) if isinstance(defaults[name], tuple) else defaults[name]
+            assert value == default or name == "device", (record["script"], name)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def main(
         data_dir: Folder of the data sets, also for downloads.
         out: Folder for the results.
     """
-    settings = locals()
+    settings = dict(locals())  # a copy: a debugger or a coverage tool may add to the original
     begin(settings)
     ll.cli.check_number("lr", lr, above=0)
     if max(betas) >= 1:

@@ -53,7 +53,7 @@ def main(
         device: auto, cpu, cuda, cuda:N or mps.
         out: Folder for the results.
     """
-    settings = locals()
+    settings = dict(locals())  # a copy: a debugger or a coverage tool may add to the original
     begin(settings)
     train, test = (ll.load_dataset(dataset, split=split, data_dir=data_dir) for split in ("train", "test"))
     networks, accuracies = [], []

@@ -52,7 +52,7 @@ def main(
         seed: Seed of inputs and noise.
         out: Folder for the results.
     """
-    settings = locals()
+    settings = dict(locals())  # a copy: a debugger or a coverage tool may add to the original
     begin(settings)
     inputs = torch.randn(samples, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     inputs /= inputs.square().mean().sqrt()

@@ -64,7 +64,7 @@ def main(
         data_dir: Folder of the data sets, also for downloads.
         out: Folder for the results.
     """
-    settings = locals()
+    settings = dict(locals())  # a copy: a debugger or a coverage tool may add to the original
     begin(settings)
     for lr in lrs:
         ll.cli.check_number("lrs", lr, above=0)

@@ -58,7 +58,7 @@ def main(
         data_dir: Folder of the data sets, also for downloads.
         out: Folder for the results.
     """
-    settings = locals()
+    settings = dict(locals())  # a copy: a debugger or a coverage tool may add to the original
     begin(settings)
     if [*dimensions] != sorted(set(dimensions)):
         raise ll.InputError(f"dimensions are {', '.join(map(str, dimensions))}; they must increase")

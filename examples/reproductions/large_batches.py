@@ -59,7 +59,7 @@ def main(
         data_dir: Folder of the data sets, also for downloads.
         out: Folder for the results.
     """
-    settings = locals()
+    settings = dict(locals())  # a copy: a debugger or a coverage tool may add to the original
     begin(settings)
     ll.cli.check_count("samples", samples, least=10 * small + 10)
     train, test = (ll.load_dataset(dataset, split=split, data_dir=data_dir) for split in ("train", "test"))

@@ -63,7 +63,7 @@ def main(
         data_dir: Folder of the data sets, also for downloads.
         out: Folder for the results.
     """
-    settings = locals()
+    settings = dict(locals())  # a copy: a debugger or a coverage tool may add to the original
     begin(settings)
     train, test = (ll.load_dataset(dataset, split=split, data_dir=data_dir) for split in ("train", "test"))
     networks = []

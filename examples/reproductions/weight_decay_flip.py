@@ -75,7 +75,7 @@ def main(
         data_dir: Folder of the data sets, also for downloads.
         out: Folder for the results.
     """
-    settings = locals()
+    settings = dict(locals())  # a copy: a debugger or a coverage tool may add to the original
     begin(settings)
     ll.cli.check_number("weight_decay", weight_decay, above=0)
     ll.cli.check_count("lines", lines, least=2)
