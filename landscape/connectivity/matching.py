@@ -73,10 +73,15 @@ def _improved(
 ) -> tuple[Match, Point]:
     """A local optimum from these ``orders``, and the permuted ``point``.
 
-    A group whose solution brought no gain is solved again only after one of its tensors has changed.
+    A group is solved again only after one of its tensors has changed. Its own solution counts as a change unless it is
+    optimal for certain: for a single axis, along which every tensor holds the units once.
     """
     present, orders = _ordered(point, groups, orders), list(orders)
     tensors_of = [{place.tensor for place in group.places} & target.keys() for group in groups]
+    optimal = [
+        len(group.axes) == 1 and len(names) == sum(place.tensor in target for place in group.places)
+        for group, names in zip(groups, tensors_of, strict=True)
+    ]
     settled = [False] * len(groups)
     generator = np.random.default_rng(seed)
     rounds, changed = 0, True
@@ -95,6 +100,7 @@ def _improved(
                 orders[k] = composed(groups[k].axes, orders[k], step)
                 changed = True
                 settled = [kept and names.isdisjoint(better) for kept, names in zip(settled, tensors_of, strict=True)]
+                settled[k] = optimal[k]
     return Match(orders, rounds, not changed), present
 
 
