@@ -17,6 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from benchmarks.correctness_suite.protocol import CannotAnswer, Tool
 from benchmarks.correctness_suite.questions import QUESTIONS, Question
 from benchmarks.correctness_suite.tools import Entry
@@ -32,6 +35,8 @@ MODULE = "benchmarks.correctness_suite.asking"  # this one, by the name that doe
 def answer(tool: Tool, question: Question) -> dict[str, Any]:
     """The answer of ``tool``, as JSON types; its status is right, wrong, differs, cannot or stopped."""
     comparisons: list[Comparison] = []
+    torch.manual_seed(0)
+    np.random.seed(0)  # what a tool draws without a seed is the same in every run
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             comparisons.extend(question.run(tool))
