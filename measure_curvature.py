@@ -111,6 +111,10 @@ def main(
         cli.wrote(path)
         return result
 
+    def named(result: Any) -> Any:
+        """The result with the file of its network, for the titles of figures."""
+        return replace(result, metadata={**result.metadata, "checkpoint_file": str(trained.path)})
+
     pairs = keep("eigenpairs", ll.top_eigenpairs, which=measured.which, **curvature.of_eigenpairs)
     print(cli.eigenvalue_lines(pairs))
     trace = keep("trace", ll.trace, method=measured.trace_method, **curvature.of_trace)
@@ -134,8 +138,8 @@ def main(
     record |= cli.curvature_record(pairs, trace, density, sharpness)
     cli.wrote(cli.write_json(out / f"curvature{suffix}.json", record))
     if figures and cli.is_first_rank():
-        drawn = {"eigenvalues": ll.plot_spectrum(pairs), "density": ll.plot_spectrum(density)}
-        drawn |= {"sharpness": ll.plot_sharpness(sharpness)} if sharpness else {}
+        drawn = {"eigenvalues": ll.plot_spectrum(named(pairs)), "density": ll.plot_spectrum(named(density))}
+        drawn |= {"sharpness": ll.plot_sharpness([*map(named, sharpness)])} if sharpness else {}
         drawn |= {"eigenvector_plane": ll.plot_contour(surface)} if surface else {}
         for name, figure in drawn.items():
             cli.wrote(ll.save_figure(figure, out / f"{name}{suffix}.png"))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -156,6 +157,47 @@ def test_a_state_dict_is_no_file():
             ll.InputError, match=r"load_checkpoint\(path\) takes the path of a file \(model\.load_state_d"
         ):
             ll.load_checkpoint(state, **arguments)
+
+
+def test_every_pair_of_ends_has_its_stars_and_its_chord(clean_figures):
+    def line(first, last):
+        alphas = np.linspace(0, 1, 5)
+        loss = first + (last - first) * alphas + alphas * (1 - alphas)
+        surface = ll.Surface(alphas, None, loss, np.zeros(5), None, None, {})
+        return ll.results.Barrier(0.25, 0.5, 0.25, None, surface)
+
+    def stars(ax):
+        return next(artist for artist in ax.lines if artist.get_marker() == "*")
+
+    same = stars(ll.plot_barriers({"plain": line(1, 2), "aligned": line(1, 2)}))
+    assert same.get_xydata().tolist() == [[0, 1], [1, 2]] and same.get_label() == "the two networks"
+    ax = ll.plot_barriers({"plain": line(1, 2), "other": line(3, 5)})
+    assert stars(ax).get_xydata().tolist() == [[0, 1], [1, 2], [0, 3], [1, 5]]
+    assert stars(ax).get_label() == "the networks"
+    chords = [tuple(artist.get_ydata()[[0, -1]]) for artist in ax.lines if len(artist.get_xdata()) == 101]
+    assert chords == [(1, 2), (3, 5)]
+    assert [artist.get_marker() for artist in ll.plot_barriers({"a": line(1, 2)}, star=False).lines].count("*") == 0
+
+
+def test_figures_say_which_network_they_are_of(clean_figures):
+    metadata = {"checkpoint_file": "runs/mine/epoch_009.pth", "data": {"name": "digits", "split": "train", "size": 90}}
+    count = np.zeros(2)
+    pairs = ll.results.Eigenpairs(count + 1, count, count == 0, np.eye(2, dtype=np.float32), 4, metadata)
+    expected = "mine/epoch_009, digits train, 90 samples"
+    assert ll.plot_spectrum(pairs).get_title() == expected
+    sharpness = ll.results.Sharpness("sam", 1.0, None, None, 0.1, "d", "s", 1.0, (2.0,), None, None, 0, None, metadata)
+    assert ll.plot_sharpness([sharpness]).get_title() == f"{expected}\nsam, r = 0.1"
+    path = ll.results.Trajectory(
+        np.arange(3), np.zeros((3, 2)), count[:1].repeat(3), count[:1].repeat(3), np.ones(3), np.ones(3),
+        {"name": "seed 1", **metadata},
+    )  # fmt: skip
+    assert ll.plot_path_losses(path).axes[0].get_title() == f"seed 1, {expected}"
+
+
+def test_a_second_result_is_not_taken_for_axes():
+    surface = ll.Surface(np.arange(3.0), None, np.ones(3), np.zeros(3), None, None, {})
+    with pytest.raises(ll.InputError, match=r"takes axes of matplotlib as ax, and one result, not Surface"):
+        ll.plot_slices(surface, surface)
 
 
 class Failing(Dataset):

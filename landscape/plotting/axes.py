@@ -15,6 +15,7 @@ from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
+from landscape.checks import check_type
 from landscape.escaping import math_free
 from landscape.plotting.captions import LENGTHS, axis_labels, common_labels, title_of
 from landscape.plotting.looks import Look
@@ -51,9 +52,14 @@ MARGINS = ("left", "right", "bottom", "top", "wspace", "hspace")
 
 
 def axes_or_new(ax: Axes | None, size: tuple[float, float], projection: str | None = None) -> Axes:
-    """``ax``, in a figure whose layout leaves room for labels, or new axes in a figure of ``size``."""
+    """``ax``, in a figure whose layout leaves room for labels, or new axes in a figure of ``size``.
+
+    Raises:
+        InputError: ``ax`` is something else, such as a second result.
+    """
     if ax is None:
         return new_figure(size).add_subplot(projection=projection)
+    check_type(ax, Axes, "a figure (result, ax)", "axes of matplotlib as ax, and one result")
     arrange(ax.figure)
     return ax
 

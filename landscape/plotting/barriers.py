@@ -42,11 +42,11 @@ def plot_barriers(
 ) -> Axes:
     """Draw the loss along every path from the first network to the second, with the barrier of each in the legend.
 
-    The first entry, such as the unaligned networks, is dashed, in the colour of the text. Stars mark the two networks;
-    the grey line between them is the chord above which a barrier is measured. Points whose value is NaN or infinite are
-    gaps with a cross at the upper edge. ``quantity`` is "loss" or "accuracy". On a log scale, values at or below 0 are
-    drawn at the smallest positive one; a warning and the label say so. The ``look`` has ``title``, ``vmin``,
-    ``vmax`` and ``star``, see `CurveLook`.
+    The first entry, such as the unaligned networks, is dashed, in the colour of the text. Stars mark the networks at
+    the ends; the grey line between two of them is the chord above which a barrier is measured. Points whose value is
+    NaN or infinite are gaps with a cross at the upper edge. ``quantity`` is "loss" or "accuracy". On a log scale,
+    values at or below 0 are drawn at the smallest positive one; a warning and the label say so. The ``look`` has
+    ``title``, ``vmin``, ``vmax`` and ``star``, see `CurveLook`.
 
     Raises:
         InputError: there are no barriers, or the quantity is unknown or was not computed.
@@ -73,11 +73,7 @@ def plot_barriers(
         )
         if (bad := np.isnan(values)).any():
             mark_nonfinite(ax, t[bad], color, count_text(int(bad.sum()), bad.size), row=k)
-    ends = lines[0][[0, -1]]
-    chord = np.linspace(0, 1, 101)
-    ax.plot(chord, ends[0] + chord * (ends[1] - ends[0]), color=ink(0.3), linewidth=scaled(0.8), zorder=0.5)
-    if shown.star:
-        ax.plot([0, 1], ends, label="the two networks", **star_style(11))
+    _draw_ends(ax, lines, shown.star)
     limit_values(ax, shown)
     label = quantity_label(surfaces, quantity, log_scale, clipped)
     label_slice(ax, surfaces[0], title=common_title(surfaces), values=label, look=shown)
@@ -86,3 +82,17 @@ def plot_barriers(
     else:
         draw_legend(ax)
     return ax
+
+
+def _draw_ends(ax: Axes, lines: list[np.ndarray], star: bool) -> None:
+    """Draw the chord of every pair of ends, and stars at them; paths between the same two networks share theirs."""
+    pairs: list[np.ndarray] = []
+    for values in lines:
+        if not any(np.allclose(values[[0, -1]], pair, rtol=1e-6, atol=0, equal_nan=True) for pair in pairs):
+            pairs.append(values[[0, -1]])
+    chord = np.linspace(0, 1, 101)
+    for first, last in pairs:
+        ax.plot(chord, first + chord * (last - first), color=ink(0.3), linewidth=scaled(0.8), zorder=0.5)
+    if star:
+        label = "the two networks" if len(pairs) == 1 else "the networks"
+        ax.plot(np.tile([0, 1], len(pairs)), np.concatenate(pairs), label=label, **star_style(11))

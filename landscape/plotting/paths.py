@@ -24,7 +24,7 @@ from landscape.plotting.axes import (
     limit_values,
     whole,
 )
-from landscape.plotting.captions import off_plane_note, quantity_label, small_paths_note
+from landscape.plotting.captions import common_title, off_plane_note, quantity_label, small_paths_note
 from landscape.plotting.looks import Look, PlaneLook, ValueLook, look_of
 from landscape.plotting.planes import draw_plane
 from landscape.plotting.room import room_of, text_width
@@ -105,7 +105,8 @@ def plot_path_losses(
     limit_values(upper, shown)
     draw_legend(upper)
     values = "\n".join(filter(None, ["loss (log scale)" if log_scale else "loss", clipped]))
-    label_axes(upper, "", "", values, look=shown)
+    alone = str(trajectories[0].metadata.get("name") or "") if len(trajectories) == 1 else ""
+    label_axes(upper, ", ".join(filter(None, [alone, common_title(trajectories)])), "", values, look=shown)
     lower.set_ylabel("off the\nplane (%)" if narrow else "off the plane\n(% of extent)")
     label_axes(lower, "", str(trajectories[0].metadata.get("unit", "step")), "")
     lower.set_ylim(bottom=0)

@@ -7,6 +7,7 @@ from typing_extensions import Unpack
 
 from landscape.checks import check_type
 from landscape.errors import InputError
+from landscape.plotting.captions import common_title
 from landscape.plotting.looks import ValueLook, look_of
 from landscape.plotting.rows import draw_rows
 from landscape.plotting.sharpness_history import draw_history
@@ -48,7 +49,7 @@ def plot_sharpness(
         [(label, result.value, result.standard_error) for label, result in zip(labels, results, strict=True)],
         ax,
         x_label="rise of 1 + loss (%)" if percent else "rise of the loss",
-        title=names.pop() if len(names) == 1 else "sharpness",
+        title="\n".join(filter(None, [common_title(results), names.pop() if len(names) == 1 else "sharpness"])),
         look=shown,
     )
 
