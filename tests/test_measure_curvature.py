@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scripts
 import torch
+from matplotlib.colors import to_hex
 from surfaces import new_axes
 
 import landscape_lib as ll
@@ -160,7 +161,7 @@ def test_eigenvalues_are_stems_with_residual_bars_and_doubtful_ones_hollow(clean
     bars = ax.containers[0].lines[2][0].get_segments()
     assert np.diff([bar[:, 1] for bar in bars])[:, 0].tolist() == pytest.approx([0.1, 1.2, 2.0])
     hollow = next(line for line in ax.lines if line.get_label() == "positive, not converged")
-    assert hollow.get_xydata().tolist() == [[3, 2]] and hollow.get_markerfacecolor() == "white"
+    assert hollow.get_xydata().tolist() == [[3, 2]] and to_hex(hollow.get_markerfacecolor()) == "#ffffff"
     assert ax.get_ylabel() == "eigenvalue of the Gauss-Newton matrix"
 
 
