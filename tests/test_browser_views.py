@@ -205,21 +205,49 @@ def test_the_wheel_with_ctrl_zooms_the_surface_and_not_the_page(tab):
     assert tab.page.evaluate("scrollY") == 0 and tab.page.evaluate("visualViewport.scale") == 1
 
 
-@pytest.mark.parametrize("figure", [".surface", ".contours"])
-def test_a_finger_scrolls_the_page_over_the_figures(browser, file, figure):
-    tab = Tab(browser, file, SIZES[0], has_touch=True)
-    tab.page.evaluate("figure => document.querySelector(figure).scrollIntoView({block: 'center'})", figure)
-    before, start = eye(tab), tab.page.evaluate("scrollY")
-    box = boxes(tab, figure)[0]
-    x, y = (box[:2] + box[2:]) / 2
+def swipe(tab, points, by):
+    """Move fingers from ``points`` [F, 2] on the screen by ``by`` [2], in eight steps."""
     finger = tab.page.context.new_cdp_session(tab.page)
-    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
-    for k in range(1, 9):
-        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 15 * k}]})
+    for k in range(9):
+        moved = [
+            dict(zip(("x", "y"), point + np.array(by) * k / 8, strict=True), id=n) for n, point in enumerate(points)
+        ]
+        kind = "touchMove" if k else "touchStart"
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": moved})
         tab.settle()
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    tab.page.wait_for_function(f"scrollY > {start} + 80")
-    np.testing.assert_array_equal(eye(tab), before)
+
+
+def test_one_finger_scrolls_the_page_two_turn_the_surface_and_a_tap_moves_the_cursor(browser, file):
+    tab = Tab(browser, file, SIZES[0], has_touch=True)
+    before = eye(tab)
+
+    def centre(figure):
+        tab.page.evaluate("figure => document.querySelector(figure).scrollIntoView({block: 'center'})", figure)
+        box = boxes(tab, figure)[0]
+        return (box[:2] + box[2:]) / 2
+
+    for figure in (".surface", ".contours"):
+        at = centre(figure)
+        start = tab.page.evaluate("scrollY")
+        swipe(tab, [at], (0, -120))
+        tab.page.wait_for_function(f"scrollY > {start} + 80")
+        np.testing.assert_array_equal(eye(tab), before)
+    at = centre(".surface")
+    apart = np.array([40, 0])
+    swipe(tab, [at - apart, at + apart], (90, 0))
+    tab.page.wait_for_function(
+        f"Math.abs(document.querySelector('.surface')._fullLayout.scene._scene.getCamera().eye.x - {before[0]}) > 0.2"
+    )
+    at = centre(".contours")
+    code = """([x, y]) => {
+        const {xaxis, yaxis} = document.querySelector(".contours")._fullLayout;
+        const box = document.querySelector(".contours").getBoundingClientRect();
+        return [box.left + xaxis._offset + xaxis.d2p(x), box.top + yaxis._offset + yaxis.d2p(y)];
+    }"""
+    tab.page.touchscreen.tap(*tab.page.evaluate(code, [SURFACE.alphas[15], SURFACE.betas[6]]))
+    tab.wait_for(f"loss {SURFACE.loss[15, 6]:.6g}")
+    assert not tab.page.is_checked("#follow")
     tab.page.close()
 
 

@@ -78,9 +78,13 @@ function newPanel() {
   }
   surface.on("plotly_relayouting", (event) => linkCameras(panel, event));
   surface.on("plotly_relayout", (event) => linkCameras(panel, event));
-  // Plotly drops a click during a redraw; the hover event before it has already moved the cursor to the point.
-  contours.addEventListener("click", ({ target }) => {
-    if (target.closest(".nsewdrag")) holdCursor();
+  // Plotly drops a click during a redraw and the tap of a finger, so the point comes from the pixels.
+  contours.addEventListener("click", ({ target, clientX, clientY }) => {
+    if (!target.closest(".nsewdrag")) return;
+    holdCursor();
+    const { xaxis, yaxis } = contours._fullLayout;
+    const { left, top } = contours.getBoundingClientRect();
+    moveCursor(panel, xaxis.p2d(clientX - left - xaxis._offset), yaxis.p2d(clientY - top - yaxis._offset));
   });
   contours.addEventListener("keydown", (event) => moveByKey(panel, event));
   return panel;
