@@ -289,3 +289,11 @@ def test_a_record_of_another_form_is_no_result(change):
     result = ll.faithfulness(objective_of(model), ll.random_plane(model), progress=False)
     assert ll.results.Faithfulness.read(result.record) == result
     assert ll.results.Faithfulness.read(None if change is None else result.record | change) is None
+
+
+def test_a_record_of_the_first_version_is_read():
+    model = Quadratic(np.full(6, 1.0))
+    record = ll.faithfulness(objective_of(model), ll.random_plane(model), progress=False).record
+    added = ("largest_error", "hessian_share_error", "smallest_elsewhere", "smallest_elsewhere_error")
+    earlier = ll.results.Faithfulness.read({name: value for name, value in record.items() if name not in added})
+    assert earlier.largest_error is None and earlier.verdict == "minimum" and "largest eigenvalue" in earlier.box
