@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import landscape_lib as ll
+from landscape.evaluation import tuning
 from landscape.evaluation.compile_times import CompileTimes, Record
 from landscape.evaluation.methods import compiled, graphs
 from landscape.evaluation.methods.compiled import Program
@@ -434,3 +435,21 @@ def test_the_compiler_that_is_named_is_looked_for(monkeypatch):
     assert compiled.cxx_compiler() is None
     monkeypatch.setenv("CXX", sys.executable)
     assert compiled.cxx_compiler() == shutil.which(sys.executable)
+
+
+def test_what_is_computed_once_a_point_counts(monkeypatch):
+    """A clock that moves while points are prepared only, by a second each."""
+    now = [0.0]
+    target = ll.objective(make("cnn"), images(20), device="cpu")
+    member = Direct(target, ll.random_plane(target.model, seed=1).to(torch.float32))
+    original = member.prepare
+
+    def prepare(points, *others):
+        now[0] += len(points)
+        original(points, *others)
+
+    member.prepare = prepare
+    monkeypatch.setattr(tuning.time, "perf_counter", lambda: now[0])
+    with Team(target) as team, target.arithmetic():
+        seconds = tuning.seconds_per_sample([member], torch.rand(9, 2, dtype=torch.float64), team)
+    assert seconds * 20 == pytest.approx(1.0)

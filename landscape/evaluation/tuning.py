@@ -94,9 +94,7 @@ class _Search:
             self._attempt(arrangement)
         best = self._fastest()[0]
         arrange(self.members, best)
-        prepared = time.perf_counter()
-        self.evaluator.prepare(self.coordinates[:1])  # renews BatchNorm statistics where every point has its own
-        return self.times[best] * self.size + time.perf_counter() - prepared
+        return self.times[best] * self.size
 
     def _try_together(self) -> None:
         if not self.choices.together:
@@ -153,17 +151,28 @@ def arrange(members: Sequence[Evaluator], arrangement: Arrangement) -> None:
 
 
 def seconds_per_sample(members: Sequence[Evaluator], coordinates: torch.Tensor, team: Team) -> float:
-    """Seconds for one sample at one point, with all ``members`` at work."""
-    seconds: list[float] = team.map(lambda _, member: _seconds_of(member, coordinates), members)
-    return sum(seconds) / team.size**2
+    """Seconds for one sample at one point, with all ``members`` at work.
+
+    They include the share of a sample in what is computed once for all samples of a point: weights, what compiled
+    passes make of them, and BatchNorm statistics where every point has its own.
+    """
+    seconds = team.map(lambda _, member: _seconds_of(member, coordinates), members)
+    passes, preparations = (sum(parts) / team.size for parts in zip(*seconds, strict=True))
+    return float(passes / team.size + preparations / members[0].objective.size)
 
 
 @torch.no_grad()  # which holds for one thread only
-def _seconds_of(evaluator: Evaluator, coordinates: torch.Tensor) -> float:
-    """Seconds for one sample at one point with one evaluator: the shorter of two tries if they are brief."""
+def _seconds_of(evaluator: Evaluator, coordinates: torch.Tensor) -> tuple[float, float]:
+    """Seconds for one sample at one point with one evaluator, the shorter of two tries if they are brief.
+
+    The second number are those of preparing a point.
+    """
     count = max(evaluator.arrangement.together, 3)
     few = coordinates[:: max(1, len(coordinates) // count)][:count][: evaluator.largest_block]
+    began = time.perf_counter()
     evaluator.prepare(few)
+    _wait(evaluator.objective.device)
+    preparation = (time.perf_counter() - began) / len(few)
     _, batch = next(evaluator.objective.batches(evaluator.arrangement.batch_size))
     evaluator.load(batch)
     times = []
@@ -177,7 +186,7 @@ def _seconds_of(evaluator: Evaluator, coordinates: torch.Tensor) -> float:
         times.append(time.perf_counter() - began)
         if times[-1] > PLENTY:
             break
-    return min(times) / (samples * len(few))
+    return min(times) / (samples * len(few)), preparation
 
 
 def _wait(device: torch.device) -> None:
