@@ -139,6 +139,14 @@ def test_the_scale_is_chosen_by_the_call_or_left_to_the_page(tmp_path):
         assert page["log"] is log_scale and page["large_range"] == 100
 
 
+@pytest.mark.parametrize("html", [True, False])
+def test_a_log_scale_without_figures_has_an_effect_only_on_a_page(capsys, html):
+    import landscape_lib as ll  # here, because the other tests of this file do without torch
+
+    ll.cli.Drawing(log_scale=True, figures=False, html=html).check()
+    assert ("log-scale" in capsys.readouterr().out) is not html
+
+
 def test_names_tell_surfaces_apart_and_the_title_says_what_they_share(tmp_path):
     def of(epoch, split="train"):
         data = {**METADATA["data"], "split": split}
