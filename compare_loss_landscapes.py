@@ -165,12 +165,10 @@ def draw(surfaces: list[ll.Surface], names: tuple[str, ...], out: Path, label: s
     """The panels, the difference where there is one, film and page; advice where colours hide what there is to see."""
     options: dict[str, Any] = {"titles": names, "levels": panels.levels, "log_scale": panels.log_scale}
     if panels.figures:
-        figure = ll.plot_comparison(surfaces, style=panels.style, **options)
-        cli.wrote(ll.save_figure(figure, out / f"comparison_{label}.png"))
+        panels.draw(out / f"comparison_{label}", ll.plot_comparison, surfaces, style=panels.style, **options)
         if len(surfaces) == 2:
             with cli.optional("figure of the difference"):
-                figure = ll.plot_difference(*surfaces, style=panels.style, **options)
-                cli.wrote(ll.save_figure(figure, out / f"difference_{label}.png"))
+                panels.draw(out / f"difference_{label}", ll.plot_difference, *surfaces, style=panels.style, **options)
         for suffix in cli.animation_formats() if panels.animate else ():
             films: dict[str, Any] = {"names": names, "levels": panels.levels, "log_scale": panels.log_scale}
             for view, name in FILMS.items() if len(surfaces) > 1 else ():

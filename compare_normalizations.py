@@ -25,8 +25,6 @@ from typing import Any
 import landscape_lib as ll
 from landscape_lib import cli, studies
 
-DPI = 110
-
 
 def main(
     study: studies.NormalizationStudy = studies.NormalizationStudy(),  # noqa: B008 (frozen)
@@ -34,6 +32,7 @@ def main(
     evaluation: cli.Evaluation = cli.Evaluation(tolerance=0.05),  # noqa: B008 (frozen)
     out: Path = Path("output"),
     figures: bool = True,
+    files: cli.FigureFiles = cli.FigureFiles(dpi=110),  # noqa: B008 (frozen)
 ) -> None:
     """Training, landscape, curvature and sharpness of one network under several normalisation layers.
 
@@ -43,10 +42,12 @@ def main(
         evaluation: The computation of the losses; device, data folder and force hold for everything.
         out: Folder for the results.
         figures: Draw figures; --no-figures only computes and reports.
+        files: The files of the figures.
     """
     study.check()
     plane.check()
     evaluation.check()
+    files.check()
     cli.refuse_unused("here: no network is there yet at which a range could be found", range=(plane.range, None))
     cli.refuse_unused("here: the networks are trained with the cross-entropy", loss=(evaluation.loss, "cross_entropy"))
     for part in ("json", "weights", "landscapes", "figures"):
@@ -88,9 +89,9 @@ def main(
         )
         cli.wrote(path)
     captions = {}
-    for file, (caption, figure) in studies.normalization_figures(networks, surfaces).items() if figures else ():
-        captions[caption] = f"figures/{file}"
-        cli.wrote(ll.save_figure(figure, out / "figures" / file, dpi=DPI))
+    with files.styled():
+        for name, (caption, figure) in studies.normalization_figures(networks, surfaces).items() if figures else ():
+            captions[caption] = f"figures/{files.save(figure, out / 'figures' / name).name}"
     facts = {"data": f"{data['train'].name} ({data['train'].source}): {sizes}", **study.facts}
     facts["plane"] = f"seed {plane.seed}, normalize {plane.normalize}, resolution {plane.resolution}, " + (
         f"tolerance {evaluation.tolerance}" if evaluation.tolerance else "every point evaluated"

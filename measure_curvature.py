@@ -70,6 +70,7 @@ def main(
     samples: int | None = SAMPLES,
     seed: int = 42,
     figures: bool = True,
+    files: cli.FigureFiles = cli.FigureFiles(),  # noqa: B008 (frozen)
     out: Path = Path("curvature_results"),
 ) -> None:
     """Second derivatives of the loss at a checkpoint.
@@ -83,11 +84,12 @@ def main(
         samples: Number of random samples, drawn from the seed. None takes all, and so does a number above theirs.
         seed: Seed of samples, start vectors, probes and draws.
         figures: Draw figures; with --no-figures results are only computed.
+        files: The files of the figures.
         out: Folder for the results; those of another checkpoint stay, and the new ones get its name.
     """
     cli.check_seed(seed)
     cli.check_count("samples", samples)
-    cli.check_all(evaluation, measured, curvature)
+    cli.check_all(evaluation, measured, curvature, files)
     out, force = cli.make_folder(out), evaluation.force
     trained, data, remark = cli.load_subject(subject, evaluation, {split: samples or 1})
     if samples == SAMPLES > len(data[split]):
@@ -138,11 +140,12 @@ def main(
     record |= cli.curvature_record(pairs, trace, density, sharpness)
     cli.wrote(cli.write_json(out / f"curvature{suffix}.json", record))
     if figures and cli.is_first_rank():
-        drawn = {"eigenvalues": ll.plot_spectrum(named(pairs)), "density": ll.plot_spectrum(named(density))}
-        drawn |= {"sharpness": ll.plot_sharpness([*map(named, sharpness)])} if sharpness else {}
-        drawn |= {"eigenvector_plane": ll.plot_contour(surface)} if surface else {}
-        for name, figure in drawn.items():
-            cli.wrote(ll.save_figure(figure, out / f"{name}{suffix}.png"))
+        files.draw(out / f"eigenvalues{suffix}", ll.plot_spectrum, named(pairs))
+        files.draw(out / f"density{suffix}", ll.plot_spectrum, named(density))
+        if sharpness:
+            files.draw(out / f"sharpness{suffix}", ll.plot_sharpness, [*map(named, sharpness)])
+        if surface:
+            files.draw(out / f"eigenvector_plane{suffix}", ll.plot_contour, surface)
     print(cli.SHARPNESS_CAUTION)
 
 

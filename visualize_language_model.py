@@ -17,6 +17,7 @@ The script writes into language_model_results: language_model.points (the record
 of what a plane shows. A second run computes nothing again.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def main(
     view: cli.LanguageView = cli.LanguageView(),  # noqa: B008
     network: cli.GPTOptions = cli.GPTOptions(),  # noqa: B008
     training: cli.LanguageTraining = cli.LanguageTraining(),  # noqa: B008
+    files: cli.FigureFiles = cli.FigureFiles(),  # noqa: B008 (frozen)
     out: Path = Path("language_model_results"),
     force: bool = False,
 ) -> None:
@@ -40,10 +42,12 @@ def main(
         view: The measurements.
         network: The GPT that is trained if no model is named.
         training: The training of the GPT, and of adapters with their own number of steps.
+        files: The files of the figures.
         out: Folder for the results; those of other models and texts stay.
         force: Train and compute again even if the same result is stored.
     """
     cli.check_language_options(choice, view, network, training)
+    files.check()
     out = cli.make_folder(out)
     print(f"Settings: {cli.describe(choice, view, network, training)}", flush=True)
     subject = cli.load_language_subject(choice, network, training, out, force=force)
@@ -51,14 +55,13 @@ def main(
     measured = cli.LanguageMeasurements(subject, choice, view, training, out, force=force)
     figures: dict[str, Path] = {}
 
-    def draw(caption: str, name: str, figure: Any) -> None:
-        figures[caption] = ll.save_figure(figure, measured.path(name))
-        cli.wrote(figures[caption])
+    def draw(caption: str, name: str, plot: Callable[..., Any], *drawn: Any, **options: Any) -> None:
+        figures[caption] = files.draw(measured.path(name), plot, *drawn, **options)
 
     planes = {"random plane": measured.random_plane()}
     draw(
-        "The loss over a filter-normalised random plane", "random_plane.png",
-        ll.plot_comparison([*planes["random plane"].values()], titles=[*planes["random plane"]]),
+        "The loss over a filter-normalised random plane", "random_plane", ll.plot_comparison,
+        [*planes["random plane"].values()], titles=[*planes["random plane"]],
     )  # fmt: skip
     surfaces, paths = measured.training_plane()
     if paths:
@@ -66,23 +69,23 @@ def main(
         panels = {part: partial(ll.plot_path, surface, paths[part]) for part, surface in surfaces.items()}
         draw(
             "The path of training on the loss over the plane of its first, middle and last weights",
-            "training_plane.png", cli.plot_panels(panels, columns=2, size=(5.6, 4.8)),
+            "training_plane", cli.plot_panels, panels, columns=2, size=(5.6, 4.8),
         )  # fmt: skip
-        draw("The loss along the path, and of its shadow", "path_losses.png", ll.plot_path_losses([*paths.values()]))
+        draw("The loss along the path, and of its shadow", "path_losses", ll.plot_path_losses, [*paths.values()])
     basin = measured.basin()
-    draw(f"The loss along {len(basin)} random directions", "basin.png", ll.plot_basin_radii(basin))
+    draw(f"The loss along {len(basin)} random directions", "basin", ll.plot_basin_radii, basin)
     layers = measured.layers()
     if layers:
         draw(
-            "The rise of the loss under noise in one layer alone, by the kind of the layer", "sharpness.png",
-            ll.plot_sharpness(layers, labels=ll.studies.kinds_of_layers(layers)),
+            "The rise of the loss under noise in one layer alone, by the kind of the layer", "sharpness",
+            ll.plot_sharpness, layers, labels=ll.studies.kinds_of_layers(layers),
         )  # fmt: skip
     adapters = measured.adapters()
     if adapters:
         titles = [f"{name}: |dW| / |W| up to {moved:.2g}" for name, (_, moved) in adapters.items()]
         draw(
-            "A plane of the weights beside one of the adapters, in equal units and as far", "adapters.png",
-            ll.plot_comparison([surface for surface, _ in adapters.values()], titles=titles),
+            "A plane of the weights beside one of the adapters, in equal units and as far", "adapters",
+            ll.plot_comparison, [surface for surface, _ in adapters.values()], titles=titles,
         )  # fmt: skip
     report = ll.studies.LanguageModelResults(
         facts=subject.facts, planes=planes, basin=basin, layers=layers, judgement=measured.judgement(), paths=paths,

@@ -6,13 +6,16 @@
     python visualize_loss_landscape.py --resolution 101 --log-scale --seed 7 --zoom 0.01
     python visualize_loss_landscape.py --minibatches 4 --batch-size 256 --direction-pairs 5
     python visualize_loss_landscape.py --from loss_landscape_results/loss_grid_train.npz --levels 50
+    python visualize_loss_landscape.py --figure-style paper --format pdf  # 3.3 inches wide, for a column of a paper
     python visualize_loss_landscape.py --html --animate                   # also an interactive page, and a film
     torchrun --nproc-per-node=2 visualize_loss_landscape.py               # shares the points among processes
 
-The script writes contours, a 3-D surface and slices (.png), the values (.npz) and experiment_log.txt. A surface that
-is stored with the same settings is drawn again without a new computation, and an interrupted one is continued.
+The script writes contours, a 3-D surface and slices (.png, or as --format says), the values (.npz) and
+experiment_log.txt. A surface that is stored with the same settings is drawn again without a new computation, and an
+interrupted one is continued.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,6 +52,8 @@ class Choice:
 class Figures(cli.Drawing):
     """The figures and films."""
 
+    share_scale: bool = True
+    """Draw training and test data in the same colours; with --no-share-scale each has a scale of its own."""
     animate: bool = False
     """Also write the 3-D surface as a film in which it turns: GIF, and MP4 where ffmpeg is installed."""
 
@@ -144,23 +149,25 @@ def draw(surfaces: dict[str, ll.Surface], out: Path, suffix: str, drawing: Figur
     if not drawing.figures:
         return
 
-    def save(name: str, figure: Any) -> None:
-        cli.wrote(ll.save_figure(figure, out / f"landscape_{name}{suffix}.png"))
+    def save(name: str, plot: Callable[..., Any], *drawn: Any, **options: Any) -> None:
+        drawing.draw(out / f"landscape_{name}{suffix}", plot, *drawn, log_scale=drawing.log_scale, **options)
 
+    limits: dict[str, Any] = {}
+    if drawing.share_scale:
+        limits = cli.shared_limits([*splits.values()], log_scale=drawing.log_scale)
     for split, surface in splits.items():
-        save(f"{split}_2d_contour", ll.plot_contour(surface, levels=drawing.levels, log_scale=drawing.log_scale))
+        save(f"{split}_2d_contour", ll.plot_contour, surface, levels=drawing.levels, **limits)
         if split != "test":
-            save(f"{split}_3d_surface", ll.plot_surface(surface, log_scale=drawing.log_scale))
-            save(f"{split}_1d_slices", ll.plot_slices(surface, log_scale=drawing.log_scale))
+            save(f"{split}_3d_surface", ll.plot_surface, surface)
+            save(f"{split}_1d_slices", ll.plot_slices, surface)
         for ending in cli.animation_formats() if drawing.animate and split != "test" else ():
             film = out / f"landscape_{split}_3d_surface{suffix}{ending}"
             cli.wrote(ll.animate(surface, film, log_scale=drawing.log_scale))
-    options: dict[str, Any] = {"levels": drawing.levels, "log_scale": drawing.log_scale}
     if pairs := [surface for name, surface in surfaces.items() if name.startswith("train_seed")]:
-        save("train_direction_pairs", cli.plot_spread([surfaces["train"], *pairs], **options))
+        save("train_direction_pairs", cli.plot_spread, [surfaces["train"], *pairs], levels=drawing.levels)
     if single := [surface for name, surface in surfaces.items() if name.startswith("train_minibatch")]:
-        options["titles"] = [f"mini-batch {number}" for number in range(len(single))]
-        save("train_minibatches", ll.plot_comparison(single, **options))
+        titles = [f"mini-batch {number}" for number in range(len(single))]
+        save("train_minibatches", ll.plot_comparison, single, titles=titles, levels=drawing.levels)
 
 
 if __name__ == "__main__":

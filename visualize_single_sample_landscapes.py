@@ -27,6 +27,7 @@ def main(
     color_scale: Literal["global", "quantile", "individual"] = "global",
     log_scale: bool = False,
     html: bool = False,
+    files: cli.FigureFiles = cli.FigureFiles(format=("png", "pdf")),  # noqa: B008 (frozen)
     out: Path = Path("loss_landscape_results"),
 ) -> None:
     """Loss of single samples over one random plane.
@@ -42,9 +43,11 @@ def main(
             global is that of all tiles, quantile from their 2nd to 98th percentile, individual that of each tile.
         log_scale: Colours on a logarithmic scale.
         html: Also write a page with all surfaces and their images; it opens in a browser, also offline.
+        files: The files of the figure.
         out: Folder for the results; those of another checkpoint stay, and the new ones get its name.
     """
     check_options(plane, evaluation, samples, indices)
+    files.check()
     out, needed = cli.make_folder(out), max(indices) + 1 if indices else samples
     trained, data, remarks = cli.load_subject(subject, evaluation, {split: needed})
     plane.check_networks(trained.model)
@@ -63,9 +66,10 @@ def main(
     cli.wrote(cli.write_json(out / f"selected_samples{suffix}.json", {**of, "samples": records}))
     if cli.is_first_rank():
         images, titles = cli.images_of(chosen), [title(record) for record in records]
-        figure = ll.plot_tiles(surfaces, images=images, titles=titles, color_scale=color_scale, log_scale=log_scale)
-        for ending in ("png", "pdf"):
-            cli.wrote(ll.save_figure(figure, out / f"samples_landscape_grid{suffix}.{ending}"))
+        options: dict[str, Any] = {"color_scale": color_scale, "log_scale": log_scale}
+        files.draw(
+            out / f"samples_landscape_grid{suffix}", ll.plot_tiles, surfaces, images=images, titles=titles, **options
+        )
         if html:
             page = out / f"samples_explorer{suffix}.html"
             cli.wrote(ll.explore(surfaces, page, names=titles, pictures=images, log_scale=log_scale or None))

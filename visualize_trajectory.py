@@ -57,7 +57,7 @@ class PathPlane(cli.ChosenParameters):
 
 
 @dataclass(frozen=True)
-class PathDrawing:
+class PathDrawing(cli.FigureFiles):
     """What is drawn, and how."""
 
     log_scale: bool = False
@@ -71,6 +71,7 @@ class PathDrawing:
 
     def check(self) -> None:
         """Refuse what cannot be drawn."""
+        super().check()
         cli.check_number("smoothing", self.smoothing, least=0)
         if not self.before_after:
             cli.refuse_unused("with --no-before-after", smoothing=(self.smoothing, 0.0))
@@ -148,8 +149,8 @@ def main(
         log["before and after training"] = cli.surface_table([*ends.values()], [*ends])
         print(log["before and after training"])
         shown = [cli.smooth(end, drawing.smoothing) if drawing.smoothing else end for end in ends.values()]
-        figure = ll.plot_comparison(shown, titles=[*ends], log_scale=drawing.log_scale)
-        cli.wrote(ll.save_figure(figure, recorded.file("before_after", ".png")))
+        place = recorded.file("before_after", "")
+        drawing.draw(place, ll.plot_comparison, shown, titles=[*ends], log_scale=drawing.log_scale)
     cli.wrote(cli.write_log(recorded.file("trajectory_log", ".txt"), log))
 
 
@@ -158,8 +159,8 @@ def draw(
 ) -> None:
     """The path on contours, its losses, and the page and the film of it."""
     log_scale, file = drawing.log_scale, recorded.file
-    cli.wrote(ll.save_figure(ll.plot_path(surface, paths, log_scale=log_scale), file("trajectory_contour", ".png")))
-    cli.wrote(ll.save_figure(ll.plot_path_losses(paths, log_scale=log_scale), file("trajectory_losses", ".png")))
+    drawing.draw(file("trajectory_contour", ""), ll.plot_path, surface, paths, log_scale=log_scale)
+    drawing.draw(file("trajectory_losses", ""), ll.plot_path_losses, paths, log_scale=log_scale)
     page = file("loss_landscape", ".html")
     cli.wrote(ll.explore(surface, page, trajectories=paths, view="path", log_scale=log_scale or None))
     for ending in cli.animation_formats() if drawing.animate else ():

@@ -1,7 +1,7 @@
 """Options that several command lines share; the field docstrings are the help text."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,6 +16,7 @@ from landscape.checks import (
     check_number,
     check_seed,
 )
+from landscape.cli.figure_files import FigureFiles
 from landscape.cli.messages import note_unused, refuse_unused
 from landscape.cli.own_data import OwnData, SampleSet, check_targets
 from landscape.errors import InputError
@@ -265,7 +266,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Drawing(FigureFiles):
     """The figures."""
 
     levels: int = 30
@@ -279,9 +280,11 @@ class Drawing:
 
     def check(self) -> None:
         """Raise InputError if nothing can be drawn with these settings; the message says what to change."""
+        super().check()
         check_levels(self.levels)
         if not self.figures:
-            names = ("levels",) if self.html else ("levels", "log_scale")  # the page has a scale, too
+            names = ["levels", *(field.name for field in fields(FigureFiles))]
+            names += [] if self.html else ["log_scale"]  # the page has a scale, too
             unused = {name: (getattr(self, name), getattr(Drawing, name)) for name in names}
             note_unused("with --no-figures", **unused)
 

@@ -21,6 +21,9 @@ from landscape.cli.checkpoint_surfaces import (
     settle_range,
     with_faithfulness,
 )
+from landscape.cli.figure_files import (
+    FigureFiles,
+)
 from landscape.cli.file_names import (
     checkpoint_suffix,
     comparison_label,
@@ -123,6 +126,7 @@ from landscape.plotting import (
     plot_panels,
     plot_rows,
     plot_spread,
+    shared_limits,
     smooth,
 )
 from landscape.presenting import (
@@ -202,6 +206,7 @@ __all__ = [
     "CurvatureSettings",
     "Drawing",
     "Evaluation",
+    "FigureFiles",
     "GPTOptions",
     "JoinedPoints",
     "LanguageChoice",
@@ -291,6 +296,7 @@ __all__ = [
     "seed_everything",
     "settle_budget",
     "settle_range",
+    "shared_limits",
     "sharpness_lines",
     "smooth",
     "summarize",

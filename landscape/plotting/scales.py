@@ -11,6 +11,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from landscape.errors import InputError
 from landscape.plotting.looks import Look
+from landscape.plotting.values import quantity_values
+from landscape.results import Surface
 
 __all__ = [
     "Scale",
@@ -20,6 +22,7 @@ __all__ = [
     "level_text",
     "log_ticks",
     "on_log_scale",
+    "shared_limits",
 ]
 
 DIVERGING = "RdBu_r"
@@ -104,6 +107,24 @@ def color_scale(
     everything = np.concatenate([values.ravel() for values in planes])
     limits = color_limits(everything, log_scale, *look.limits, percentiles)
     return Scale(limits, log_scale, look.colormap) if limits else None
+
+
+def shared_limits(surfaces: Sequence[Surface], quantity: str = "loss", log_scale: bool = False) -> dict[str, float]:
+    """The options ``vmin`` and ``vmax`` with which figures of all ``surfaces`` have the same colours.
+
+    They are the ends of the finite values (on a log scale, of the positive ones) of all; empty where there is no range.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.linspace(0, 1, 3)
+        >>> first, second = (Surface(x, None, k + x, 0 * x, None, None, {}) for k in (1, 4))
+        >>> shared_limits([first, second])
+        {'vmin': 1.0, 'vmax': 5.0}
+    """
+    values = np.concatenate([quantity_values(surface, quantity).ravel() for surface in surfaces])
+    values = values[np.isfinite(values) & ((values > 0) | (not log_scale))]
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    return {"vmin": low, "vmax": high} if high - low > 1e-12 * max(abs(low), abs(high)) else {}
 
 
 def diverging_scale(values: np.ndarray, log_scale: bool) -> Scale | None:

@@ -19,7 +19,7 @@ Networks = Mapping[str, Sequence[dict[str, Any]]]  # normalisation -> results of
 
 
 def normalization_figures(networks: Networks, surfaces: Mapping[str, Surface]) -> dict[str, tuple[str, Figure]]:
-    """The figures of the study: file name -> (caption, figure).
+    """The figures of the study: name of the file without its ending -> (caption, figure).
 
     Args:
         networks: Normalisation -> results of one network for each seed.
@@ -28,18 +28,18 @@ def normalization_figures(networks: Networks, surfaces: Mapping[str, Surface]) -
     log_scale = range_hint(list(surfaces.values())) is not None
     landscapes = plot_comparison(list(surfaces.values()), titles=list(surfaces), log_scale=log_scale)
     figures = {
-        "training.png": ("Training and validation", _training(networks)),
-        "landscapes.png": ("Loss over a filter-normalised random plane, first seed, on one colour scale", landscapes),
+        "training": ("Training and validation", _training(networks)),
+        "landscapes": ("Loss over a filter-normalised random plane, first seed, on one colour scale", landscapes),
     }
     # Nothing can be measured of networks that have diverged, so figures without data are left out.
     if _measured(networks, "eigenvalues") or _measured(networks, "trace"):
         caption = "Largest eigenvalues and trace of the Hessian; bars: standard errors"
-        figures["eigenvalues.png"] = (caption, _hessian(networks))
+        figures["eigenvalues"] = (caption, _hessian(networks))
     if _measured(networks, "density"):
         caption = "Spectral density of the Hessian, first seed: mean over probes, and their range as a band"
-        figures["densities.png"] = (caption, _densities(networks))
+        figures["densities"] = (caption, _densities(networks))
     if any(_measured(networks, measure) for measure in SHARPNESS_COLUMNS):
-        figures["sharpness.png"] = (f"Sharpness; bars: standard errors. {SHARPNESS_CAUTION[:-1]}", _sharpness(networks))
+        figures["sharpness"] = (f"Sharpness; bars: standard errors. {SHARPNESS_CAUTION[:-1]}", _sharpness(networks))
     return figures
 
 
