@@ -2,18 +2,23 @@
 
 import inspect
 
+import figures
+import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
-from figures import PANELS, PICTURES, faults, style, whole
+from figures import GAPS, OTHER, PANELS, PICTURES, STYLES, SURFACE, faults, recorded_texts, style, whole
+from matplotlib.colors import to_hex, to_rgb
+from surfaces import contours, line, plane, star
 
+import landscape_lib as ll
 from landscape import plotting
+from landscape.errors import InputError
+from landscape.plotting.bands import LINES
+from landscape.plotting.captions import LENGTHS
 
 pytestmark = pytest.mark.usefixtures("clean_figures")
 ALL = {**PICTURES, **PANELS}
-
-
-def ignored_clipping():
-    """Values at or below 0 on a log scale are said in a warning, which the tests of scales check."""
 
 
 def test_every_plot_function_is_among_the_figures():
@@ -36,17 +41,26 @@ def test_every_plot_function_takes_a_place_and_keywords_of_one_look(name):
 # --- texts ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("kind", ["default", "paper", "narrow", "slide"])
-def test_texts_stay_inside_and_keep_apart(kind, name):
+def check_texts(kind, name):
+    """Draw a figure in a style, and check its size and its texts."""
     with style(kind):
         figure = whole(ALL[name](None))
         assert faults(figure) == {}
     width, height = figure.get_size_inches()
-    if kind in ("paper", "narrow"):
-        assert width == 3.3
-    if kind == "slide":
-        assert width / height == pytest.approx(16 / 9, abs=0.001) or name == "plot_tiles"
+    assert width == 3.3 or kind not in ("paper", "narrow")
+    assert width / height == pytest.approx(16 / 9, abs=0.001) or kind != "slide" or name == "plot_tiles"  # of two rows
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("kind", ["default", "narrow", "slide"])
+def test_texts_stay_inside_and_keep_apart(kind, name):
+    check_texts(kind, name)
+
+
+@pytest.mark.parametrize("name", ["plot_contour", "plot_surface", "plot_slices", "plot_comparison", "plot_barriers"])
+@pytest.mark.parametrize("kind", ["paper", "large type", "dark slide"])
+def test_other_styles_keep_texts_apart_as_well(kind, name):
+    check_texts(kind, name)
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -64,3 +78,183 @@ def test_texts_keep_apart_in_subfigures_of_the_caller(name):
     for part in figure.subfigures(1, 2):
         assert PANELS[name](part) is figure
     assert faults(figure) == {}
+
+
+def test_the_check_of_texts_finds_faults():
+    figure = plt.figure()
+    for x, y, text in ((0.5, 0.5, "one"), (0.51, 0.51, "two"), (0.99, 0.1, "beyond the edge")):
+        figure.text(x, y, text)
+    assert faults(figure) == {"cut": ["beyond the edge"], "overlap": [("two", "one")]}
+    tilted = plt.figure()
+    tilted.text(0.2, 0.2, "a long text that rises", rotation=45)
+    tilted.text(0.3, 0.2, "beside it")  # inside the box around the turned text, but not on it
+    assert faults(tilted) == {}
+
+
+@pytest.mark.parametrize("view", [(0, 0), (90, -90), (20, 30), (60, 200)])
+def test_labels_in_three_dimensions_are_never_cut(view):
+    figure = ll.plot_surface(SURFACE, view=view).figure
+    with recorded_texts() as texts:
+        figure.draw_without_rendering()
+    assert len(texts) > 10
+    assert all(box.min() >= 0 and (box.max(0) <= figure.bbox.size).all() for _, box in texts)
+
+
+# --- settings of matplotlib -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_texts_and_curves_are_seen_on_a_dark_background(name):
+    with style("dark"):
+        figure = whole(ALL[name](None))
+    outside = [figure._suptitle, *figure.findobj(matplotlib.legend.Legend)]
+    for ax in figure.axes:
+        outside += [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels()]
+        assert to_hex(ax.get_facecolor()) == "#000000"
+    texts = [text for item in outside if item for text in ([item] if hasattr(item, "get_text") else item.get_texts())]
+    assert all(luminance(text.get_color()) > 0.5 for text in texts)
+    curves = [line for ax in figure.axes if not ax.collections for line in ax.lines if len(line.get_xdata()) > 3]
+    assert all(luminance(line.get_color()) > 0.15 for line in curves if line.get_linestyle() not in ("None", ""))
+
+
+def luminance(color):
+    return np.dot(to_rgb(color), (0.299, 0.587, 0.114))
+
+
+def test_sizes_follow_the_settings_and_single_settings_win():
+    sizes = {}
+    for points in (10, 15):
+        with plt.rc_context({"font.size": points}):
+            ax = ll.plot_contour(SURFACE, plt.figure(figsize=(9, 7)).add_subplot())
+        artists = [ax.title, ax.xaxis.label, ax.get_legend().get_texts()[0], contours(ax, filled=False).labelTexts[0]]
+        sizes[points] = [artist.get_fontsize() for artist in artists] + [star(ax).get_markersize()]
+    np.testing.assert_allclose(sizes[15], 1.5 * np.array(sizes[10]))
+    with plt.rc_context({"axes.titlesize": 21, "legend.fontsize": 5, "axes.labelsize": 13, "figure.figsize": (9, 7)}):
+        ax = ll.plot_contour(SURFACE)
+    assert (ax.title.get_fontsize(), ax.xaxis.label.get_fontsize()) == (21, 13)
+    assert ax.get_legend().get_texts()[0].get_fontsize() == 5
+    assert ax.figure.get_size_inches().tolist() == [9, 7]
+
+
+def test_the_layout_of_the_caller_is_kept():
+    figure, ax = plt.subplots()
+    figure.subplots_adjust(left=0.3)
+    ll.plot_contour(SURFACE, ax)
+    assert figure.get_layout_engine() is None
+    figure, ax = plt.subplots(layout="tight")
+    engine = figure.get_layout_engine()
+    ll.plot_contour(SURFACE, ax)
+    assert figure.get_layout_engine() is engine
+    figure, ax = plt.subplots()
+    ll.plot_contour(SURFACE, ax)
+    assert figure.get_layout_engine() is not None
+
+
+# --- the look -------------------------------------------------------------------------------------------------
+
+
+def test_colours_levels_limits_title_and_star_of_planes():
+    ax = ll.plot_contour(SURFACE, cmap="magma", levels=[0, 0.5, 1, 2], title="mine", star=False)
+    filled = contours(ax)
+    assert filled.get_cmap().name == "magma" and filled.levels.tolist() == [0, 0.5, 1, 2]
+    assert filled.get_clim() == (0, 2) and filled.extend == "max"
+    assert contours(ax, filled=False).levels.tolist() == [0.5, 1, 2]
+    assert {text.get_text() for text in contours(ax, filled=False).labelTexts} <= {"0.5", "1", "2"}
+    assert ax.get_title() == "mine" and star(ax) is None and ax.get_legend() is None
+    assert ll.plot_contour(SURFACE, title="").get_title() == ""
+    own = matplotlib.colors.ListedColormap(["black", "red"])
+    assert contours(ll.plot_contour(SURFACE, cmap=own, vmin=0, vmax=9)).get_clim() == (0, 9)
+    with plt.rc_context({"image.cmap": "cividis"}):
+        assert contours(ll.plot_contour(SURFACE)).get_cmap().name == "cividis"
+
+
+def test_the_look_reaches_panels_and_three_dimensions():
+    figure = ll.plot_comparison([SURFACE, OTHER], cmap="magma", levels=[1, 5, 25], title="both", star=False)
+    panels = [ax for ax in figure.axes if ax.get_subplotspec()]
+    assert [contours(ax).levels.tolist() for ax in panels] == [[1, 5, 25]] * 2
+    assert figure.get_suptitle() == "both" and star(panels[0]) is None
+    figure = ll.plot_tiles([SURFACE, OTHER], vmin=0, vmax=3, cmap="gray")
+    assert {contours(ax).get_clim() for ax in figure.axes if ax.get_subplotspec()} == {(0, 3)}
+    ax = ll.plot_surface(SURFACE, cmap="magma", vmin=0.5, vmax=2, view=(10, 20), star=False, title="hill")
+    assert (ax.elev, ax.azim) == (10, 20) and ax.get_zlim() == (0.5, 2) and star(ax) is None
+    assert ax.collections[0].get_cmap().name == "magma" and ax.get_title() == "hill"
+    ax = ll.plot_path(SURFACE, figures.path(), quantity="accuracy", star=False)
+    assert contours(ax).colorbar.ax.get_ylabel() == "accuracy"
+    assert not [artist for artist in ax.lines if artist.get_marker() in "Ds"]
+
+
+def test_limits_and_title_of_curves():
+    ax = ll.plot_slices(line(), vmin=-1, vmax=3, title="slices", star=False)
+    assert ax.get_ylim() == (-1, 3) and ax.get_title() == "slices" and star(ax) is None
+    assert ll.plot_spectrum(figures.pairs(), vmin=-50).get_ylim()[0] == -50
+    assert ll.plot_sharpness(figures.sharpness(), vmax=7).get_xlim()[1] == 7
+
+
+def test_lengths_are_explained_once_and_only_where_they_stand():
+    for name in ("plot_contour", "plot_surface", "plot_slices", "plot_lines", "plot_comparison", "plot_tiles"):
+        figure = whole(ALL[name](None))
+        with recorded_texts() as texts:
+            figure.draw_without_rendering()
+        shown = "\n".join(text for text, _ in texts)
+        assert shown.count(LENGTHS) == 1 and shown.count("|d|/|θ| = ") >= 1, name
+    with style("paper"), recorded_texts() as texts:
+        whole(PICTURES["plot_contour"](None)).draw_without_rendering()
+    assert "|d|" not in "\n".join(text for text, _ in texts)
+
+
+@pytest.mark.parametrize("log_scale", [False, True])
+def test_labels_of_contours_are_round_and_few_where_there_is_little_room(log_scale):
+    counts = []
+    for size in ((9, 7), (3.3, 2.6)):
+        ax = ll.plot_contour(OTHER, plt.figure(figsize=size).add_subplot(), log_scale=log_scale)
+        labels = [text.get_text() for text in contours(ax, filled=False).labelTexts]
+        assert labels and all(len(label.strip("0").replace(".", "")) <= 2 for label in labels)
+        counts.append(len(contours(ax, filled=False).levels))
+    assert counts[1] < counts[0] <= LINES
+
+
+def test_shared_limits_span_all_finite_values():
+    surfaces = [SURFACE, OTHER, GAPS]
+    finite = [value for surface in surfaces for value in surface.loss.ravel().tolist() if np.isfinite(value)]
+    assert ll.cli.shared_limits(surfaces) == {"vmin": min(finite), "vmax": max(finite)}
+    shifted = plane(lambda x, y: x)
+    assert ll.cli.shared_limits([shifted], log_scale=True)["vmin"] == shifted.alphas[shifted.alphas > 0].min()
+    assert ll.cli.shared_limits([plane(lambda x, y: 0 * x)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cmap": "virdis"}, "unknown colour map 'virdis'; did you mean viridis"),
+        ({"cmap": "xyz"}, "unknown colour map 'xyz'; use one such as viridis"),
+        ({"cmap": 3}, "cmap takes the name of a colour map or a Colormap, not int"),
+        ({"levels": [1]}, r"levels is \[1\]; it must be their number, or two or more values in increasing order"),
+        ({"levels": [2, 1]}, "increasing order"),
+        ({"levels": "many"}, "levels is 'many'"),
+        ({"vmin": "low"}, "vmin is 'low'; it must be a finite number, or None"),
+        ({"vmin": 2, "vmax": 1}, "values cannot run from vmin=2 to vmax=1"),
+        ({"levels": [0, 1], "log_scale": True}, "vmin=0 to vmax=1 on a log scale"),
+        ({"view": (1, 2)}, "plot_contour has no option 'view'; its figures take title, cmap, levels, vmin, vmax, star"),
+    ],
+)
+def test_looks_that_cannot_be_drawn_are_refused_before_a_figure_is_made(options, message):
+    with pytest.raises(InputError, match=message) as refused:
+        ll.plot_contour(SURFACE, **options)
+    assert "\n" not in str(refused.value) and plt.get_fignums() == []
+
+
+def test_every_figure_refuses_an_unknown_option():
+    for name, draw in ALL.items():
+        if not name.startswith("plot_panels"):
+            with pytest.raises(TypeError, match=rf"{name.partition(',')[0]} has no option 'colour'"):
+                draw(None, colour="red")
+    with pytest.raises(InputError, match="view is 3; it must be two angles"):
+        ll.plot_surface(SURFACE, view=3)
+
+
+@pytest.mark.parametrize("kind", ["paper", "slide"])
+def test_styles_are_those_of_matplotlib(kind):
+    assert STYLES[kind] == f"landscape.plotting.{kind}"
+    with plt.style.context(["dark_background", STYLES[kind]]):
+        assert matplotlib.rcParams["axes.facecolor"] == "black"
+        assert matplotlib.rcParams["font.size"] == {"paper": 8, "slide": 20}[kind]

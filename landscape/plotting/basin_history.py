@@ -10,7 +10,8 @@ from matplotlib.ticker import FixedLocator
 from landscape.escaping import math_free
 from landscape.plotting.axes import axes_or_new, draw_legend, label_axes
 from landscape.plotting.looks import Look
-from landscape.plotting.sizes import ink, scaled
+from landscape.plotting.room import room_of, text_width
+from landscape.plotting.sizes import ink, scaled, text_size
 from landscape.results import BasinHistory
 
 __all__ = ["HISTORY_VIEWS"]
@@ -70,7 +71,8 @@ def _name_surfaces(ax: Axes, history: BasinHistory) -> None:
     step = -(-len(history.names) // MOST_TICKS)
     ticks = list(range(0, len(history.names), step))
     ax.xaxis.set_major_locator(FixedLocator(ticks))
-    crowded = sum(len(history.names[tick]) for tick in ticks) > 50
+    size = text_size(10, "xtick.labelsize")
+    crowded = sum(text_width(history.names[tick], size) + scaled(8) for tick in ticks) > 0.85 * room_of(ax).inside[0]
     ax.set_xticks(ticks, [math_free(history.names[tick]) for tick in ticks], rotation=30 if crowded else 0)
     for label in ax.get_xticklabels() if crowded else ():
         label.set_horizontalalignment("right")

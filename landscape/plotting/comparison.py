@@ -242,7 +242,9 @@ def _panels(
     above = scaled(1.3 * (lines[0] * TITLE_SIZE + lines[1] * NOTE_SIZE))
     canvas, axes = panel_axes(surfaces, frames, above, (margin, 0.95), 8, figure, head)
     if figure is None and isinstance(engine := whole(canvas).get_layout_engine(), ConstrainedLayoutEngine):
-        engine.set(w_pad=0.07)  # keeps the last tick label of a panel apart from the first of the next
+        engine.set(
+            w_pad=scaled(0.07), h_pad=scaled(0.05)
+        )  # keeps the last tick label of a panel apart from the first of the next
     for ax, texts in zip(axes, heads, strict=True):
         draw_title(ax, *texts)
     return canvas, axes

@@ -1,5 +1,7 @@
 """The size of three-dimensional axes, such that their labels stay inside the figure."""
 
+import warnings
+
 import numpy as np
 from matplotlib.transforms import Bbox
 from mpl_toolkits.mplot3d import Axes3D
@@ -26,7 +28,9 @@ def fit_labels(ax: Axes3D) -> None:
     zoom = ZOOM
     for _ in range(TRIALS):
         ax.set_box_aspect(None, zoom=zoom)
-        whole(ax.figure).draw_without_rendering()
+        with warnings.catch_warnings():  # labels of a box that is still too large may leave no space for other axes
+            warnings.simplefilter("ignore")
+            whole(ax.figure).draw_without_rendering()
         if (share := _share(ax)) >= 1:
             break
         zoom = max(LEAST, 0.99 * zoom * share)

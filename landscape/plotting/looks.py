@@ -124,7 +124,10 @@ def check_levels(levels: int | Sequence[float]) -> None:
             raise InputError(f"a contour figure needs at least 2 levels, not {levels}")
         check_count("levels", levels, most=MOST_LEVELS)
         return
-    edges = np.array(levels, dtype=np.float64) if isinstance(levels, Sequence | np.ndarray) else np.empty(0)
+    try:
+        edges = np.array(levels, dtype=np.float64)
+    except (TypeError, ValueError):
+        edges = np.empty(0)
     if edges.ndim != 1 or len(edges) < 2 or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
         raise InputError(f"levels is {levels!r}; it must be their number, or two or more values in increasing order")
 

@@ -94,8 +94,7 @@ def room_for_panels(
         return Frames(columns, 72 * scaled(width))
     room = _width(figure) - 72 * scaled(margin)
     columns = max(1, min(columns, int(room / scaled(least))))
-    high = 72 * (figure_size((0, 0))[1] if figure is None else figure.bbox.height / figure.dpi) - scaled(150)
-    return Frames(columns, max(min(room / columns, max(high, 1.8 * scaled(least))), scaled(least) / 2))
+    return Frames(columns, max(room / columns, scaled(least) / 2))
 
 
 def _width(figure: Figure | SubFigure | None) -> float:
@@ -124,7 +123,8 @@ def panel_axes(
         head: Title of the figure, whose further lines need more space.
     """
     rows, beside, below = math.ceil(len(surfaces) / frames.columns), *(scaled(space) for space in margin)
-    height = (frames.width + above) / 72 * rows + below + scaled(LINE) * head.count("\n") + scaled(NOTE)
+    side = min(frames.width, scaled(1.2 * LEAST)) if is_set("figure.figsize") else frames.width
+    height = (side + above) / 72 * rows + below + scaled(LINE) * head.count("\n") + scaled(NOTE)
     # The head (title, note, legend) needs 4 inches even above a single panel.
     canvas = figure_or_new(figure, (max(scaled(4), frames.width / 72 * frames.columns + beside), height), grow=True)
     shared = all(_same_grid(surfaces[0], surface) for surface in surfaces)

@@ -68,9 +68,9 @@ def plot_surface(
     if shown.star:
         _draw_star(axes, surface, x, y, height)
     if count := int((~np.isfinite(values)).sum()):
-        text = wrapped(
-            f"gaps: {count_text(count, values.size)}", 0.5 * min(room_of(axes).width, room_of(axes).height), scaled(8)
-        )
+        room = room_of(axes)
+        width = (0.3 if room.narrow else 0.5) * min(room.width, room.height)
+        text = wrapped(f"gaps: {count_text(count, values.size)}", width, scaled(8), most=5)
         axes.text2D(0, 0.97, text, transform=axes.transAxes, fontsize=scaled(8), va="top")
     _label(axes, surface, quantity_label(surface, quantity, log_scale, clipped), shown)
     fit_labels(axes)

@@ -28,7 +28,7 @@ from landscape.plotting.planes import draw_plane
 from landscape.plotting.room import wrapped
 from landscape.plotting.scales import Scale, on_log_scale
 from landscape.plotting.scales import color_scale as shared_scale
-from landscape.plotting.sizes import scaled
+from landscape.plotting.sizes import is_set, scaled
 from landscape.plotting.values import plane_values
 from landscape.results import Surface
 
@@ -81,7 +81,7 @@ def plot_tiles(
     scales = _tile_scales(planes, color_scale, log_scale, shown)
     frames = room_for_panels(min(columns, len(surfaces)), 2.35 if color_scale == "individual" else 1.95, 1.2, figure)
     head = head_of(surfaces, shown, frames, figure)
-    above = 72 * scaled(2.15) - frames.width if figure is None else scaled(30)
+    above = scaled(30) if figure is not None or is_set("figure.figsize") else 72 * scaled(2.15) - frames.width
     canvas, axes = panel_axes(surfaces, frames, above, (1.2, 1.15), 7, figure, head)
     for k, (ax, surface, values) in enumerate(zip(axes, surfaces, planes, strict=True)):
         scale = scales[k]
