@@ -51,12 +51,7 @@ class FigureFiles:
             yield
 
     def save(self, drawn: Figure | Axes, path: Path) -> Path:
-        """Write a figure in every format to ``path``, whose suffix is that of the format; return one that pages show.
-
-        Example:
-            >>> FigureFiles(format=("pdf", "svg")).save(figure, Path("contour"))  # doctest: +SKIP
-            PosixPath('contour.svg')
-        """
+        """Write a figure in every format to ``path``, to which its ending is added; return a file that pages show."""
         files = [save_figure(drawn, path.with_name(f"{path.name}.{ending}"), dpi=self.dpi) for ending in self.format]
         for file in files:
             wrote(file)

@@ -11,7 +11,7 @@ from landscape.errors import InputError, InputTypeError
 from landscape.plotting.axes import axes_or_new, draw_legend, label_axes, limit_values
 from landscape.plotting.captions import title_of
 from landscape.plotting.looks import Look, ValueLook, look_of
-from landscape.plotting.sizes import ink, scaled
+from landscape.plotting.sizes import ink, scaled, setting
 from landscape.results import Eigenpairs, SpectralDensity
 
 __all__ = ["plot_spectrum"]
@@ -75,7 +75,7 @@ def _draw_eigenvalues(pairs: Eigenpairs, ax: Axes | None, look: Look) -> Axes:
                 label = ("positive" if sign > 0 else "negative") + ("" if converged else ", not converged")
                 ax.plot(
                     numbers[mask], pairs.values[mask], "o", color=color, markersize=scaled(5), label=label,
-                    markerfacecolor=color if converged else ink(0),
+                    markerfacecolor=color if converged else setting("axes.facecolor"),
                 )  # fmt: skip
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.margins(y=0.08)

@@ -14,7 +14,7 @@ from landscape.plotting.captions import quantity_label, title_of
 from landscape.plotting.looks import BasinsLook, Look, TitleLook, look_of
 from landscape.plotting.planes import draw_plane
 from landscape.plotting.scales import color_scale
-from landscape.plotting.sizes import ink, scaled
+from landscape.plotting.sizes import ink, scaled, setting
 from landscape.plotting.values import finite_or_nan
 from landscape.results import BasinHistory, Surface, Topology
 
@@ -109,7 +109,7 @@ def _draw_persistence(topology: Topology, ax: Axes | None, look: Look) -> Axes:
             known = ", ± 2 standard errors" if errors.any() else ""
             ax.errorbar(
                 topology.births[mask], topology.deaths[mask], yerr=errors, fmt="o", color=color, markersize=scaled(5),
-                markerfacecolor=color if label == "basin" else ink(0), elinewidth=scaled(0.8),
+                markerfacecolor=color if label == "basin" else setting("axes.facecolor"), elinewidth=scaled(0.8),
                 label=f"{label} ({int(mask.sum())}){known}",
             )  # fmt: skip
     endless = topology.births[~ending]
