@@ -8,7 +8,7 @@ coefficient is n b E L over draws of Langevin dynamics from exp(-n b L(w) - |w|^
 the published limit, by powers of 1 / n b or, for a = b, by 1 / log n b; so beside it stands what the same posterior
 gives by quadrature in two dimensions, which shares no code with the sampler. Around a product the posterior has arms
 that get narrower outwards; chains of one step size visit them seldom and may get caught there, so that estimates are
-too low, or far too high with an R-hat that shows it.
+too low, or far too high with an R-hat that shows it; that R-hat is part of the criterion was decided after such a run.
 
 Source: Watanabe 2009, "Algebraic Geometry and Statistical Learning Theory" (learning coefficients at normal crossings);
 Lau et al. 2023, "The Local Learning Coefficient: A Singularity-Aware Complexity Measure" (the estimator). The script
