@@ -124,7 +124,7 @@ def rows_of(lr: float, run: Descent) -> list[Row]:
     start, median, rising = run.sharpness[0] * lr / 2, float(np.median(late)), float((changes > 0).mean())
     return [
         Row(
-            f"sharpness / (2 / lr) before training, lr {lr:g}", "below 1", f"{start:.2f}", "section 3.1",
+            f"sharpness / (2 / lr) before training, lr {lr:g}", "below 1", f"{start:.2f}", "section 3",
             bool(start < 1), "below 1",
         ),
         Row(
@@ -135,7 +135,7 @@ def rows_of(lr: float, run: Descent) -> list[Row]:
         Row(
             f"loss in the second half of training, lr {lr:g}", "falls, but not in every step",
             f"falls by {1 - run.losses[-1] / run.losses[len(run.losses) // 2]:.0%}, rises in {rising:.0%} of steps",
-            "section 3.3", bool(rising > 0 and changes.sum() < 0), "both",
+            "section 3", bool(rising > 0 and changes.sum() < 0), "both",
         ),
     ]  # fmt: skip
 
