@@ -55,7 +55,7 @@ def drawn(monkeypatch):
 def test_a_single_surface_turns_once(tmp_path, drawn, clean_figures):
     frames, durations = frames_of(ll.animate(plane(), tmp_path / "turn.gif", seconds=0.8, dpi=50))
     assert frames.shape == (12, 240, 290, 3) and sum(durations) == 800
-    azimuths = np.array([frame["azim"] for frame in drawn])
+    azimuths = np.array([frame["azim"] for frame in drawn[1:]])  # after the first frame is laid out
     np.testing.assert_allclose(np.diff(azimuths), 30)  # the step after the last frame leads back to the first
     assert all(abs(a - b).max() > 100 for a, b in pairwise(frames))
     assert "filter-norm units" in drawn[0]["title"] and drawn[0]["ax"].get_zlabel() == "loss"
@@ -63,8 +63,12 @@ def test_a_single_surface_turns_once(tmp_path, drawn, clean_figures):
 
 def test_nothing_is_cut_off_from_any_side(tmp_path, drawn, clean_figures):
     frames, _ = frames_of(ll.animate(plane(), tmp_path / "turn.gif", seconds=0.8, dpi=50))
-    edges = [frames[:, 0], frames[:, -1], frames[:, :, 0], frames[:, :, -1]]
-    assert all((edge > 230).all() for edge in edges)
+    assert_white_edges(frames)
+
+
+def assert_white_edges(frames):
+    """Nothing is cut off: the pixels at the edges have the colour of the figure."""
+    assert all((edge == 255).all() for edge in (frames[:, 0], frames[:, -1], frames[:, :, 0], frames[:, :, -1]))
 
 
 @pytest.mark.parametrize("view", ["contour", "surface"])
@@ -74,6 +78,7 @@ def test_planes_have_one_scale_in_all_frames(tmp_path, drawn, clean_figures, vie
     several = {f"epoch {k}": replace(one, loss=one.loss * factor) for k, factor in enumerate((4, 2, 1))}
     file = ll.animate(several, tmp_path / "epochs.gif", view=view, log_scale=log_scale, seconds=1.5, dpi=50)
     frames, durations = frames_of(file)
+    assert_white_edges(frames)
     assert len(frames) == len(drawn) == 3 and durations[0] == 500 and durations[-1] == 1500  # with the pause
     low, high = one.loss.min(), 4 * one.loss.max()
     if log_scale and view == "surface":
@@ -91,7 +96,9 @@ def test_paths_grow_to_their_ends(tmp_path, drawn, clean_figures, view):
     one, two = path(), path("b", 3)
     file = ll.animate(surface(), tmp_path / "path.gif", trajectories=[one, two], view=view, seconds=1, dpi=50, pause=0)
     frames, _ = frames_of(file)
-    assert len(frames) == len(drawn) == 6
+    assert_white_edges(frames)
+    assert len(frames) == 6 == len(drawn) - 1  # the first one is also laid out
+    del drawn[0]
     alphas, betas = surface().axes
     for number, frame in enumerate(drawn):
         assert frame["text"][-1] == f"epoch {number}"

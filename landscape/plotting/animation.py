@@ -31,6 +31,7 @@ __all__ = ["animate"]
 View = Literal["contour", "surface"]
 SIZE = (5.8, 4.8)  # inches
 WHOLE_TURN = 360.0  # degrees
+TURNING = 0.82  # size of the box of a surface that turns, so that its labels stay inside from every side
 
 
 def animate(
@@ -137,6 +138,7 @@ def _check(surfaces: list[Surface], paths: list[Trajectory], view: View, alone: 
 
 def _turning(stage: _Stage, surface: Surface, frames: int) -> tuple[int, Callable[[int], None]]:
     ax: Any = stage.draw(surface, title_of(surface))
+    ax.set_box_aspect(None, zoom=TURNING)
     start = ax.azim
     for text in ax.get_legend().get_texts() if ax.get_legend() else ():
         text.set_text(text.get_text().partition(" (behind")[0])  # which changes as the surface turns
@@ -207,6 +209,6 @@ def _frames(figure: Figure, count: int, draw: Callable[[int], None], still: bool
     for frame in range(count):
         draw(frame)
         if still and frame == 0:
-            figure.canvas.draw()
+            pixels_of(figure)  # which lays it out
             figure.set_layout_engine("none")
         yield pixels_of(figure)

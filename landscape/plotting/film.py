@@ -82,10 +82,14 @@ def _write_gif(path: Path, frames: Iterator[np.ndarray], duration: float, pause:
 
 
 def _in_few_colors(frame: np.ndarray) -> Image.Image:
-    """``frame`` in 256 colours, which cover all that occur, as those of small markers."""
+    """``frame`` in 256 colours, which cover all that occur, as those of small markers; that of its corner is exact."""
     some = Image.fromarray(np.ascontiguousarray(frame[::3, ::3]))
     colors = some.quantize(method=Image.Quantize.MAXCOVERAGE, kmeans=1)
-    return Image.fromarray(frame).quantize(palette=colors, dither=Image.Dither.NONE)
+    image = Image.fromarray(frame).quantize(palette=colors, dither=Image.Dither.NONE)
+    palette, corner = image.getpalette() or [], 3 * int(np.asarray(image)[0, 0])
+    palette[corner : corner + 3] = frame[0, 0].tolist()
+    image.putpalette(palette)
+    return image
 
 
 def _write_mp4(path: Path, frames: Iterator[np.ndarray], duration: float, pause: float) -> None:
