@@ -315,3 +315,43 @@ def test_a_loss_that_is_nan_at_the_origin_is_said_and_drawn(folder, capfd):
     assert "NOT FINITE (nan)" in captured.err and "non-finite points: 25 of 25" in captured.out
     assert np.isnan(ll.Surface.load("loss_landscape_results/loss_grid_train.npz").loss).all()
     assert Path("loss_landscape_results/landscape_train_2d_contour.png").exists()
+
+
+def test_figures_come_in_several_formats_and_in_one_style(folder, capsys):
+    arguments = ("--format", "svg", "pdf", "--figure-style", "paper", "--cmap", "magma", "--dpi", "60")
+    assert landscape("--checkpoint", "mnist_linear_model.pth", *arguments) == 0
+    results = folder / "loss_landscape_results"
+    stems = {f"landscape_{name}" for name in ("train_2d_contour", "test_2d_contour", "train_3d_surface")}
+    stems.add("landscape_train_1d_slices")
+    written = {path.name for path in results.glob("landscape_*")}
+    assert written == {f"{stem}.{ending}" for stem in stems for ending in ("svg", "pdf")}
+    drawing = (results / "landscape_train_2d_contour.svg").read_text("utf-8")
+    assert f'width="{72 * 3.3:g}pt"' in drawing  # points
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--cmap", "virdis"), "unknown colour map 'virdis'; did you mean viridis"),
+        (("--format", "png", "png"), "format has 'png' twice"),
+        (("--format", "gif"), "invalid choice 'gif'"),
+        (("--dpi", "0"), "dpi is 0; it must be a whole number from 10 to 1,200"),
+    ],
+)
+def test_figures_that_cannot_be_written_are_refused_before_the_work(folder, capsys, arguments, message):
+    assert landscape("--checkpoint", "mnist_linear_model.pth", *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (folder / "loss_landscape_results").exists()
+
+
+def test_training_and_test_data_share_their_colours(folder, monkeypatch):
+    limits, contour = [], ll.plot_contour
+    monkeypatch.setattr(ll, "plot_contour", lambda surface, **options: limits.append(options) or contour(surface))
+    assert landscape("--checkpoint", "mnist_linear_model.pth") == 0
+    results = folder / "loss_landscape_results"
+    losses = np.concatenate([ll.Surface.load(results / f"loss_grid_{split}.npz").loss for split in ("train", "test")])
+    expected = {"vmin": losses.min(), "vmax": losses.max()}
+    assert [{name: options[name] for name in expected} for options in limits] == [expected] * 2
+    assert landscape("--checkpoint", "mnist_linear_model.pth", "--no-share-scale") == 0
+    assert all("vmin" not in options for options in limits[2:]) and len(limits) == 4
