@@ -644,7 +644,7 @@ def test_span_that_does_not_exist_is_refused():
     model = nn.Linear(1, 1, bias=False)
     line = ll.Line({"weight": torch.ones(1, 1)}, ({"weight": torch.ones(1, 1)},))
     flat = ll.objective(model, (torch.zeros(4, 1), torch.zeros(4, 1)), loss="mse", device="cpu")
-    for rise, reason in ((1.0, "does not rise"), (0.0, "positive"), (math.nan, "positive")):
+    for rise, reason in ((1.0, "does not rise"), (0.0, "above 0"), (math.nan, "above 0"), ("x", "above 0")):
         with pytest.raises(ll.InputError, match=reason):
             ll.find_span(flat, line, rise=rise)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from landscape.checks import check_number
 from landscape.errors import InputError
 from landscape.evaluation.together import together
 from landscape.objective.objectives import Objective, check_objective
@@ -42,8 +43,7 @@ def find_span(
     """
     check_objective(objective, "find_span(objective, plane)")
     check_slice(slice, "find_span(objective, plane)")
-    if not 0 < rise < math.inf:
-        raise InputError(f"rise must be a positive number, not {rise}")
+    check_number("rise", rise, above=0)
     slice = whole_slice(objective.network, slice)
     objective = objective.for_slice(slice).subset(samples, seed)
     slice, count = objective.network.in_precision(slice), slice.dimension
