@@ -30,7 +30,7 @@ def check_count(name: str, value: int | None, least: int = 1, most: int = MOST) 
         Traceback (most recent call last):
         landscape.errors.InputError: levels is 1; it must be a whole number from 2 to 2,147,483,647
     """
-    if value is not None and (not isinstance(value, int) or not least <= value <= most):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most):
         raise InputError(f"{name} is {value}; it must be a whole number from {least:,} to {most:,}")
 
 

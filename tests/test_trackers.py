@@ -163,3 +163,72 @@ def test_a_missing_package_is_named(monkeypatch, here, make, package):
 def test_what_is_no_result_is_refused(wandb):
     with pytest.raises(ll.InputError, match=r"add\(name, result\) takes a result, a number or a figure, not str"):
         ll.trackers.Wandb().add("a", "text")
+
+
+@pytest.mark.parametrize("value", [np.float32(2), np.int64(2), np.array(2.0), np.array([2]), torch.tensor([2])])
+def test_numbers_of_numpy_and_torch_are_sent(wandb, value):
+    run = Run()
+    with ll.trackers.Wandb(run) as tracker:
+        tracker.on_epoch(1, None, {"metric": value, "flag": True, "complex": torch.tensor(1j), "text": "a"})
+        tracker.on_step(2, None, value)
+        tracker.add("a", value, step=np.int64(3))
+    assert run.sent == [{"metric": 2.0, "step": 1}, {"loss": 2.0, "step": 2}, {"a": 2.0, "step": 3}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a", True), "a number or a figure, not bool$"),
+        (("a", torch.tensor(1j)), "a number or a figure, not Tensor$"),
+        (("a", np.ones(2)), "a number or a figure, not ndarray$"),
+        ((5, 1.0), r"add\(name, result\) takes a text as name, not int$"),
+        (("a", 1.0, "x"), "step is x; it must be a whole number from 0"),
+        (("a", 1.0, -1), "step is -1; it must be a whole number from 0"),
+        (("a", 1.0, 1.5), "step is 1.5; it must be a whole number from 0"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(wandb, arguments, message):
+    run = Run()
+    with pytest.raises(ll.InputError, match=message):
+        ll.trackers.Wandb(run).add(*arguments[:2], step=arguments[2] if len(arguments) > 2 else None)
+    assert not run.sent
+
+
+@pytest.mark.parametrize("name", ["loss", "standard_error", "accuracy", "smallest_loss"])
+def test_a_quantity_with_the_name_of_another_number_is_refused(wandb, name):
+    surface, run = plane(), Run()
+    surface.quantities[name] = 2 * surface.loss
+    with pytest.raises(ll.InputError, match=f"the quantity '{name}' has the name of another number"):
+        ll.trackers.Wandb(run).add("plane", surface)
+    assert not run.sent
+
+
+def test_a_closed_tracker_sends_nothing(wandb):
+    tracker = ll.trackers.Wandb()
+    tracker.close()
+    tracker.close()
+    for send in (
+        lambda: tracker.add("a", 1.0),
+        lambda: tracker.on_epoch(1, None, {"a": 1.0}),
+        lambda: tracker.on_step(1, None, torch.tensor(1.0)),
+    ):
+        with pytest.raises(ll.InputError, match="this Wandb tracker is closed"):
+            send()
+    assert not wandb.runs[0].sent
+
+
+@pytest.mark.parametrize("folder", [None, 5])
+def test_what_is_no_folder_and_no_run_is_refused(wandb, folder):
+    pytest.importorskip("tensorboard")
+    with pytest.raises(ll.InputError, match=r"TensorBoard\(folder\) takes a folder or a SummaryWriter, not"):
+        ll.trackers.TensorBoard(folder)
+    with pytest.raises(ll.InputError, match=r"Wandb\(run\) takes a run, as wandb.init returns it, not str$"):
+        ll.trackers.Wandb("run")
+
+
+def test_a_file_as_folder_is_refused(tmp_path):
+    pytest.importorskip("tensorboard")
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(ll.InputError, match=r"cannot write into .*run: File exists"):
+        ll.trackers.TensorBoard(tmp_path / "run")
+    assert (tmp_path / "run").read_text() == "mine"

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from landscape.errors import InputError
 from landscape.presenting import Pictured
 from landscape.results import (
     Barrier,
@@ -19,14 +20,23 @@ __all__ = ["numbers_of", "rows_of_history"]
 
 
 def numbers_of(result: Pictured) -> dict[str, float]:
-    """The main numbers of ``result``; none for kinds whose picture says all."""
+    """The main numbers of ``result``; none for kinds whose picture says all.
+
+    Raises:
+        InputError: a quantity of a surface has the name of another of its numbers.
+    """
     numbers: dict[str, Any] = {}
     match result:
         case Surface():
             numbers = {"loss": result.loss[result.centre], "standard_error": result.standard_error[result.centre]}
-            numbers |= {name: values[result.centre] for name, values in result.quantities.items()}
             numbers["accuracy"] = None if result.accuracy is None else result.accuracy[result.centre]
             numbers["smallest_loss"] = None if result.minimum is None else result.loss[result.minimum]
+            if taken := numbers.keys() & result.quantities.keys():
+                raise InputError(
+                    f"the quantity {min(taken)!r} has the name of another number of the surface; evaluate it under "
+                    "another name"
+                )
+            numbers |= {name: values[result.centre] for name, values in result.quantities.items()}
         case Sharpness():
             numbers = {result.measure: result.value, "standard_error": result.standard_error}
         case TraceEstimate() | LearningCoefficient():

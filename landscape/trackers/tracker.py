@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from landscape.errors import InputTypeError
+from landscape.checks import check_count, check_type
+from landscape.errors import InputError, InputTypeError
 from landscape.plotting.pixels import pixels_of
 from landscape.presenting import Pictured
 from landscape.results import SharpnessHistory
@@ -29,14 +31,19 @@ class Tracker(ABC):
 
     def __init__(self) -> None:
         self._step = 0  # of the latest call of a hook
+        self._closed = False
 
     def on_epoch(self, epoch: int, model: nn.Module, metrics: Mapping[str, Any]) -> None:
-        """The hook of `fit` after every epoch: its metrics."""
+        """The hook of `fit` after every epoch: those of its metrics that are numbers."""
+        self._check_open()
         self._step = epoch
         self._numbers({name: value for name, value in metrics.items() if _is_number(value)}, epoch)
 
     def on_step(self, step: int, model: nn.Module, loss: Tensor) -> None:
         """The hook of `fit` after every step: the loss of its mini-batch."""
+        self._check_open()
+        if not _is_number(loss):
+            raise InputTypeError(f"on_step(step, model, loss) takes a real number as loss, not {type(loss).__name__}")
         self._step = step
         self._numbers({"loss": loss}, step)
 
@@ -51,19 +58,23 @@ class Tracker(ABC):
             step: The step at which it is shown; default: that of the latest epoch or step of the hooks.
 
         Raises:
-            InputError: ``result`` is none of these.
+            InputError: ``result`` is none of these, or a surface with a quantity that has the name of another number;
+                the step is no whole number from 0 up; the tracker is closed.
         """
-        step = self._step if step is None else step
+        self._check_open()
+        check_type(name, str, "add(name, result)", "a text as name")
+        step = self._step if step is None else int(step) if isinstance(step, np.integer) else step
+        check_count("step", step, least=0)
         if _is_number(result):
             self._numbers({name: result}, step)
         elif isinstance(result, Figure | Axes):
             self._picture(name, result, step)
         elif isinstance(result, Pictured):
             history = rows_of_history(result) if isinstance(result, SharpnessHistory) else [(step, numbers_of(result))]
+            figure = Figure(SIZE, layout="constrained")
+            result.draw(figure.add_subplot())  # first, so that nothing is sent of a result that cannot be drawn
             for at, numbers in history:
                 self._numbers({f"{name}/{key}": value for key, value in numbers.items()}, at)
-            figure = Figure(SIZE, layout="constrained")
-            result.draw(figure.add_subplot())
             self._picture(name, figure, step)
         else:
             raise InputTypeError(f"add(name, result) takes a result, a number or a figure, not {type(result).__name__}")
@@ -74,9 +85,24 @@ class Tracker(ABC):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def close(self) -> None:
+        """Write what has not been written, and end the run; nothing can be sent afterwards."""
+        if not self._closed:
+            self._closed = True
+            self.end()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError(
+                f"this {type(self).__name__} tracker is closed; send everything before close(), or make a new one"
+            )
+
     def _numbers(self, numbers: Mapping[str, Any], step: int) -> None:
         if ranks.is_first_rank() and numbers:
-            self.send_numbers({name: float(value) for name, value in numbers.items()}, step)
+            self.send_numbers(
+                {name: float(value.item() if hasattr(value, "item") else value) for name, value in numbers.items()},
+                step,
+            )
 
     def _picture(self, name: str, figure: Figure | Axes, step: int) -> None:
         if ranks.is_first_rank():
@@ -91,9 +117,14 @@ class Tracker(ABC):
         """Send a picture [H, W, 3] uint8."""
 
     @abstractmethod
-    def close(self) -> None:
+    def end(self) -> None:
         """Write what has not been written, and end the run."""
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
+    """Whether ``value`` is one real number: of Python, of numpy, or in a tensor; truth values are none."""
+    if isinstance(value, Tensor):
+        return value.numel() == 1 and not value.is_complex() and value.dtype != torch.bool
+    if isinstance(value, np.ndarray | np.generic):
+        return value.size == 1 and value.dtype.kind in "fiu"
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from landscape.errors import InputTypeError
 from landscape.extras import imported
 from landscape.runtime import ranks
 from landscape.trackers.tracker import Tracker
@@ -33,6 +34,8 @@ class Wandb(Tracker):
     def __init__(self, run: Any = None, **settings: Any):
         super().__init__()
         self._wandb: Any = imported("wandb", "wandb", "the tracker of Weights & Biases")
+        if run is not None and not (hasattr(run, "log") and hasattr(run, "define_metric")):
+            raise InputTypeError(f"Wandb(run) takes a run, as wandb.init returns it, not {type(run).__name__}")
         self._own = run is None
         self._run = run
         if self._own and ranks.is_first_rank():
@@ -46,6 +49,6 @@ class Wandb(Tracker):
     def send_picture(self, name: str, pixels: np.ndarray, step: int) -> None:
         self._run.log({name: self._wandb.Image(pixels), STEP: step})
 
-    def close(self) -> None:
+    def end(self) -> None:
         if self._own and self._run is not None:
             self._run.finish()
