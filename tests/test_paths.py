@@ -11,6 +11,7 @@ from scipy.signal import convolve2d
 
 import landscape_lib as ll
 import visualize_trajectory
+from landscape.results.axes import SliceAxes
 from landscape.training.state import TrainingState
 
 SLICE = {"kind": "pca plane", "fingerprint": "abc", "explained_variance": [0.8, 0.15, 0.05]}
@@ -61,6 +62,36 @@ def test_losses_of_points_and_shadows_are_drawn_as_they_are(clean_figures):
     np.testing.assert_allclose(lower.lines[0].get_ydata(), 100 * run.distance / 2)  # 0.1 is 5 % of 2
     assert lower.get_xlabel() == "epoch"
     assert ll.plot_path_losses(run, log_scale=True).axes[0].get_yscale() == "log"
+
+
+def test_the_legend_of_losses_lists_runs_and_kinds_of_lines_once_below_the_axes(clean_figures):
+    runs = [path(f"seed {k}") for k in range(4)]
+    figure = ll.plot_path_losses(runs)
+    upper, lower = figure.axes
+    legend = lower.get_legend()
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == [*(run.metadata["name"] for run in runs), "at the point", "at its shadow on the plane"]
+    figure.canvas.draw()
+    assert upper.get_legend() is None and legend.get_window_extent().y1 < lower.xaxis.label.get_window_extent().y0
+    assert all(tick == round(tick) for tick in lower.get_xticks())
+    contours = {line.get_label(): line.get_color() for line in ll.plot_path(surface(), runs).lines}
+    assert [line.get_color() for line in upper.lines[::2]] == [contours[run.metadata["name"]] for run in runs]
+    point, shadow = upper.lines[:2]
+    assert point.get_linewidth() > 2 * shadow.get_linewidth() and point.get_alpha() < 1 and shadow.get_alpha() is None
+
+
+def test_distances_that_are_rounding_look_like_none(clean_figures):
+    tiny = path(distance=np.full(6, 2e-8), relative_distance=np.full(6, 1e-8))
+    assert ll.plot_path_losses(tiny).axes[1].get_ylim() == (0, 0.01)  # per cent
+
+
+@pytest.mark.parametrize(
+    ("variances", "texts"),
+    [((0.99897, 0.00103), ("99.8%", "< 1%")), ((0.61, 0.3), ("61%", "30%")), ((1.0, 1e-14), ("100%", "0%"))],
+)
+def test_a_component_has_all_or_none_of_the_variance_only_if_it_has(variances, texts):
+    units = SliceAxes.principal(variances, None).units
+    assert units == tuple(f"principal component {k + 1}, {text} of the variance" for k, text in enumerate(texts))
 
 
 def test_a_path_of_another_plane_is_refused():

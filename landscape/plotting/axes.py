@@ -193,15 +193,19 @@ def draw_legend(ax: Axes, handles: Sequence[Artist] | None = None, **options: An
     return ax.legend(entries, labels, **{"fontsize": size, "framealpha": 0.85, **options})
 
 
-def draw_legend_below(ax: Axes) -> Legend:
-    """Draw the legend below the axes and their label, in two columns where these fit, for curves that fill the axes."""
+def draw_legend_below(ax: Axes, handles: Sequence[Artist] | None = None) -> Legend:
+    """Draw the legend below the axes and their label, in two columns where these fit, for curves that fill the axes.
+
+    It lists the labelled artists of the axes, or ``handles``.
+    """
+    entries = legend_entries(ax) if handles is None else list(handles)
     lines = ax.get_xlabel().count("\n") + 1
     size = text_size(8, "legend.fontsize")
-    longest = max((text_width(str(entry.get_label()), size) for entry in legend_entries(ax)), default=0.0)
+    longest = max((text_width(str(entry.get_label()), size) for entry in entries), default=0.0)
     columns = 2 if 2 * longest + scaled(80) < room_of(ax).width else 1
     below = ScaledTranslation(0, -scaled(22 + 13 * lines) / 72, ax.figure.dpi_scale_trans)
     return ax.legend(
-        frameon=False, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, 0), fontsize=size,
+        handles=entries, frameon=False, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, 0), fontsize=size,
         bbox_transform=ax.transAxes + below,
     )  # fmt: skip
 

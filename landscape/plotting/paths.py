@@ -5,9 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 from typing_extensions import Unpack
 
 from landscape.checks import check_type
@@ -16,6 +19,7 @@ from landscape.escaping import legend_text, math_free
 from landscape.plotting.axes import (
     axes_or_new,
     draw_legend,
+    draw_legend_below,
     dress_bar,
     figure_or_new,
     label_axes,
@@ -29,15 +33,16 @@ from landscape.plotting.looks import Look, PlaneLook, ValueLook, look_of
 from landscape.plotting.planes import draw_plane
 from landscape.plotting.room import room_of, text_width
 from landscape.plotting.scales import color_scale, on_log_scale
-from landscape.plotting.sizes import scaled
+from landscape.plotting.sizes import ink, scaled
 from landscape.plotting.values import plane_values
 from landscape.results import Surface, Trajectory
 from landscape.results.trajectory import check_same_plane
 
 __all__ = ["draw_paths", "path_canvas", "path_colors", "plot_path", "plot_path_losses", "several"]
 
-COLORS = ("#E31A1C", "#FF7F00", "#FB9AC5", "#FFFFFF", "#7FDBFF", "#B15928", "#A6CEE3", "#000000")  # seen on viridis
+COLORS = ("#E31A1C", "#FF7F00", "#F06BAE", "#29B6F6", "#B15928", "#A0A0A0")  # seen on viridis and on white
 NUMBERED = 5  # points of a path that are labelled with their step
+LEAST_OFF = 0.01  # per cent, the least upper end of the axis of distances: what is far below it is rounding
 DOTS = 80  # a path of at most so many points has a dot at each of them
 
 
@@ -92,26 +97,43 @@ def plot_path_losses(
     losses, log_scale, clipped = on_log_scale(losses, log_scale)
     canvas = figure_or_new(figure, (5.6, 5.0))
     upper, lower = canvas.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    narrow = room_of(upper).narrow
+    narrow, (at_point, at_shadow) = room_of(upper).narrow, _loss_lines()
     pairs = zip(losses[::2], losses[1::2], strict=True)  # at the points of a path, and at their shadows
-    for path, color, (loss, shadow) in zip(trajectories, path_colors(trajectories, dark=False), pairs, strict=True):
-        label = legend_text(f"{path.metadata.get('name')}: ") if len(trajectories) > 1 else ""
-        names = ("point", "shadow") if narrow else ("at the point", "at its shadow on the plane")
-        upper.plot(path.steps, loss, color=color, label=f"{label}{names[0]}")
-        upper.plot(path.steps, shadow, color=color, linestyle="--", label=f"{label}{names[1]}")
+    for path, color, (loss, shadow) in zip(trajectories, path_colors(trajectories), pairs, strict=True):
+        upper.plot(path.steps, loss, color=color, **at_point)
+        upper.plot(path.steps, shadow, color=color, **at_shadow)
         lower.plot(path.steps, 100 * path.share_off_plane, color=color)
     if log_scale:
         upper.set_yscale("log")
     limit_values(upper, shown)
-    draw_legend(upper)
     values = "\n".join(filter(None, ["loss (log scale)" if log_scale else "loss", clipped]))
     alone = str(trajectories[0].metadata.get("name") or "") if len(trajectories) == 1 else ""
     label_axes(upper, ", ".join(filter(None, [alone, common_title(trajectories)])), "", values, look=shown)
     lower.set_ylabel("off the\nplane (%)" if narrow else "off the plane\n(% of extent)")
     label_axes(lower, "", str(trajectories[0].metadata.get("unit", "step")), "")
-    lower.set_ylim(bottom=0)
+    lower.set_ylim(0, max(lower.get_ylim()[1], LEAST_OFF))
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+    draw_legend_below(lower, _loss_entries(trajectories, narrow))
     canvas.align_ylabels()
     return whole(canvas)
+
+
+def _loss_lines() -> tuple[dict[str, Any], dict[str, Any]]:
+    """A thick pale line for points and a thin dashed one for shadows, so that both are seen where they are equal."""
+    return {"linewidth": scaled(3), "alpha": 0.45}, {"linewidth": scaled(1.2), "linestyle": "--"}
+
+
+def _loss_entries(trajectories: Sequence[Trajectory], narrow: bool) -> list[Artist]:
+    """The legend of the losses: the colour of every one of several paths, and the two kinds of lines."""
+    colors, (at_point, at_shadow) = path_colors(trajectories), _loss_lines()
+    runs = list(zip(trajectories, colors, strict=True)) if len(trajectories) > 1 else []
+    names = ("point", "shadow") if narrow else ("at the point", "at its shadow on the plane")
+    kind = ink(1) if runs else colors[0]
+    return [
+        *(Line2D([], [], color=color, label=legend_text(path.metadata.get("name") or "")) for path, color in runs),
+        Line2D([], [], color=kind, label=names[0], **at_point),
+        Line2D([], [], color=kind, label=names[1], **at_shadow),
+    ]
 
 
 def path_canvas(
@@ -167,10 +189,9 @@ def draw_paths(ax: Axes, trajectories: Sequence[Trajectory], *, marks: bool = Tr
         _number_steps(ax, trajectories[0])
 
 
-def path_colors(trajectories: Sequence[Trajectory], *, dark: bool = True) -> list[str]:
-    """One colour for each path, visible on the colours of a surface (``dark``) or on white."""
-    colors = COLORS if dark else [color for color in COLORS if color not in ("#FFFFFF", "#7FDBFF", "#A6CEE3")]
-    return [colors[k % len(colors)] for k in range(len(trajectories))]
+def path_colors(trajectories: Sequence[Trajectory]) -> list[str]:
+    """One colour for each path, the same on the colours of a surface and on white."""
+    return [COLORS[k % len(COLORS)] for k in range(len(trajectories))]
 
 
 def _number_steps(ax: Axes, path: Trajectory) -> None:

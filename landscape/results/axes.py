@@ -1,5 +1,6 @@
 """The meaning of the coordinates of a slice: the unit of each axis, and the models that lie on it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,7 @@ class SliceAxes:
     @classmethod
     def principal(cls, variances: Sequence[float], normalize: str | None) -> "SliceAxes":
         """Texts for the first two principal components, with their shares of the variance."""
-        shares = [f"{share:.0%} of the variance" for share in variances[:2]]
+        shares = [f"{_share(share)} of the variance" for share in variances[:2]]
         # A normalised direction has another share of the variance, so its unit is shown instead.
         notes = [UNITS.get(normalize or "", share) for share in (*shares, "", "")[:2]]
         return cls(
@@ -73,6 +74,13 @@ class SliceAxes:
     def between_models(self) -> bool:
         """Whether coordinates are fractions of the distance between models."""
         return len(self.models) > 1
+
+
+def _share(share: float) -> str:
+    """``share`` in per cent, never rounded to all or nothing unless it differs by rounding alone."""
+    if 0.995 <= share < 0.9999:
+        return f"{math.floor(1000 * share) / 10:.1f}%"
+    return "< 1%" if 0.0001 < share < 0.005 else f"{share:.0%}"
 
 
 def _unit(normalize: str | None) -> str:

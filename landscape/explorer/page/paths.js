@@ -1,6 +1,6 @@
 // Training paths: their points up to the selected step, in 3-D and in the contours.
 
-const PATH_COLORS = ["#e31a1c", "#ff7f00", "#fb9ac5", "#ffffff", "#7fdbff", "#b15928"]; // visible on viridis
+const PATH_COLORS = ["#e31a1c", "#ff7f00", "#f06bae", "#29b6f6", "#b15928", "#a0a0a0"]; // on viridis and on white
 const SHADOW_COLOR = "#20242c";
 const START = { symbol: "diamond", color: "#2ca02c" };
 const END = { symbol: "square", color: "#1f6fff" };
