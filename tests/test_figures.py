@@ -1,13 +1,14 @@
 """Figures as people need them: texts inside the canvas that do not overlap, in every style; and the shared looks."""
 
 import inspect
+from dataclasses import replace
 
 import figures
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from figures import GAPS, OTHER, PANELS, PICTURES, STYLES, SURFACE, faults, recorded_texts, style, whole
+from figures import GAPS, LONG, OTHER, PANELS, PICTURES, STYLES, SURFACE, faults, recorded_texts, style, whole
 from matplotlib.colors import to_hex, to_rgb
 from surfaces import contours, line, plane, star
 
@@ -78,6 +79,37 @@ def test_texts_keep_apart_in_subfigures_of_the_caller(name):
     for part in figure.subfigures(1, 2):
         assert PANELS[name](part) is figure
     assert faults(figure) == {}
+
+
+@pytest.mark.parametrize("kind", ["narrow", "paper"])
+@pytest.mark.parametrize("name", ["plot_contour", "plot_surface", "plot_slices", "plot_lines", "plot_comparison"])
+def test_little_room_keeps_what_a_picture_leaves_out(kind, name):
+    objective = {"loss": "cross_entropy", "batch_norm": "recalibrate", "precision": "bfloat16"}
+    metadata = {
+        **LONG,
+        "objective": objective,
+        "smoothed": 1.5,
+        "interpolation": {"method": "rbf", "error_bound": 0.02},
+    }
+    surface = (
+        line(np.linspace(1, 2, 9) ** 2, metadata=metadata)
+        if name == "plot_lines"
+        else replace(SURFACE, metadata=metadata)
+    )
+    with style(kind):
+        figure = whole(getattr(ll, name)(surface if name not in ("plot_lines", "plot_comparison") else [surface] * 2))
+        assert faults(figure) == {}
+    title = (figure.get_suptitle() or figure.axes[0].get_title()).replace("\n", " ")
+    for fact in (
+        "BatchNorm: recalibrate",
+        "in bfloat16",
+        "smoothed (σ = 1.5)",
+        "points evaluated",
+        "within 2.0%",
+        "error",
+    ):
+        assert fact in title
+    assert "…" not in title and title.startswith("resnet14_fashion-mnist/epoch_009")
 
 
 def test_the_check_of_texts_finds_faults():

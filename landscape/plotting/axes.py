@@ -17,14 +17,15 @@ from matplotlib.transforms import ScaledTranslation
 
 from landscape.checks import check_type
 from landscape.escaping import math_free
-from landscape.plotting.captions import LENGTHS, axis_labels, common_labels, title_of
+from landscape.plotting.captions import LENGTHS, axis_labels, brief, common_labels, title_of
 from landscape.plotting.looks import Look
-from landscape.plotting.room import fits, room_of, text_width, wrapped
+from landscape.plotting.room import Room, fits, room_of, text_width, wrapped
 from landscape.plotting.scales import ROUND_STEPS, Scale, log_ticks
 from landscape.plotting.sizes import figure_size, ink, is_set, scaled, setting, text_size
 from landscape.results import Surface
 
 __all__ = [
+    "NOTE_LINES",
     "arrange",
     "axes_or_new",
     "draw_legend",
@@ -47,6 +48,7 @@ KEPT = 5  # figures made here that pyplot keeps with such a backend
 _kept: deque[weakref.ref[Figure]] = deque()
 
 PAD = 11  # points; matplotlib's 6 let a wide title touch the uppermost tick label of the y axis
+NOTE_LINES = 6  # at most, into which a line of a title is wrapped, such as all notes in narrow axes
 STAR_COLOR = "#D55E00"  # vermillion of the colour-blind-safe set of Okabe and Ito
 MARGINS = ("left", "right", "bottom", "top", "wspace", "hspace")
 
@@ -131,17 +133,18 @@ def label_axes(
 ) -> None:
     """Set the title and labels, wrapped to their room, except those that the caller has set already.
 
-    The title is followed by the ``notes``; in narrow axes only its first line stands before them. The title of the
-    ``look``, if it has one, replaces both.
+    The title, a brief one in narrow axes, is followed by the ``notes``. The title of the ``look``, if it has one,
+    replaces both.
     """
     room, label_size = room_of(ax), text_size(size, "axes.labelsize")
-    title_size = text_size(8 if room.narrow else 10, "axes.titlesize")
     if not is_set("xtick.major.pad") and ax.name != "3d":
         ax.tick_params(pad=scaled(3.5))  # matplotlib's, so that large labels of both axes keep apart at the corner
-    facts = title.partition("\n")[0] if room.narrow else title
-    title = "\n".join(filter(None, [facts, *notes])) if look.title is None else look.title
+    title = (
+        "\n".join(filter(None, [brief(title) if room.narrow else title, *notes])) if look.title is None else look.title
+    )
     if title and (look.title is not None or not ax.get_title()):
-        ax.set_title(math_free(_wrapped_lines(title, room.across, title_size)), fontsize=title_size, pad=scaled(PAD))
+        title, title_size = _fitted_title(title, room)
+        ax.set_title(math_free(title), fontsize=title_size, pad=scaled(PAD))
     if not ax.get_xlabel():
         ax.set_xlabel(math_free(_wrapped_lines(x_label, room.across, label_size)), fontsize=label_size)
     if not ax.get_ylabel():
@@ -175,8 +178,18 @@ def label_slice(
     label_axes(ax, title_of(surface) if title is None else title, x_label, y_label, notes=notes, look=look)
 
 
-def _wrapped_lines(text: str, width: float, size: float | str) -> str:
-    return "\n".join(wrapped(line, width, size) for line in text.split("\n"))
+def _fitted_title(title: str, room: Room) -> tuple[str, float | str]:
+    """``title`` wrapped to its room, and its size: in narrow axes small enough that it takes a third of the height."""
+    for points in (8.0, 7.0, 6.0) if room.narrow else (10.0,):
+        size = text_size(points, "axes.titlesize")
+        text = _wrapped_lines(title, room.across, size, NOTE_LINES)
+        if 1.2 * (text.count("\n") + 1) * scaled(points) < room.height / 3:
+            break
+    return text, size
+
+
+def _wrapped_lines(text: str, width: float, size: float | str, most: int = 3) -> str:
+    return "\n".join(wrapped(line, width, size, most) for line in text.split("\n"))
 
 
 def draw_legend(ax: Axes, handles: Sequence[Artist] | None = None, **options: Any) -> Legend:

@@ -1,6 +1,7 @@
 """Titles, labels and notes from the metadata of results; parts whose metadata are missing are left out."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from landscape.results.axes import SliceAxes
 __all__ = [
     "LENGTHS",
     "axis_labels",
+    "brief",
     "common_labels",
     "common_title",
     "count_text",
@@ -35,6 +37,12 @@ LOSS_NAMES = {
     "language_model": "cross-entropy a token",
 }
 LENGTHS = "|d|/|θ|: the length of one unit relative to that of the weights"
+BRIEF = {
+    r"smoothed for display \(Gaussian, (σ = .*?) grid steps\)": r"smoothed (\1)",
+    r"forward passes in ": "in ",
+    r", the others within ": ", others within ",
+    r"standard error of the loss": "standard error",
+}
 DOT = 0.03  # share of an axis; the markers of a smaller path hide it
 
 
@@ -75,6 +83,15 @@ def common_title(surfaces: Sequence[Described]) -> str:
             ],
         )
     )
+
+
+def brief(title: str) -> str:
+    """A title for little room: its first line, and all its notes in one further line and in fewer words."""
+    first, *notes = title.split("\n")
+    text = ", ".join(notes)
+    for words, fewer in BRIEF.items():
+        text = re.sub(words, fewer, text)
+    return "\n".join(filter(None, [first, text]))
 
 
 def _chosen_note(surfaces: Sequence[Described]) -> list[str]:

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure, SubFigure
 from landscape.checks import check_type
 from landscape.errors import InputError
 from landscape.escaping import math_free
-from landscape.plotting.axes import dress_bar, figure_or_new, legend_entries
-from landscape.plotting.captions import axis_labels, common_labels, common_title
+from landscape.plotting.axes import NOTE_LINES, dress_bar, figure_or_new, legend_entries
+from landscape.plotting.captions import axis_labels, brief, common_labels, common_title
 from landscape.plotting.looks import Look
 from landscape.plotting.room import NARROW, fits, room_of, text_width, wrapped
 from landscape.plotting.scales import Scale
@@ -141,14 +141,14 @@ def panel_axes(
 
 
 def head_of(surfaces: Sequence[Surface], look: Look, frames: Frames, figure: Figure | SubFigure | None) -> str:
-    """The title of a figure of panels, wrapped to its width; without the notes of the surfaces if that is small."""
+    """The title of a figure of panels, wrapped to its width, and brief if that is small."""
     usual = figure is None and not is_set("figure.figsize")
     width = max(scaled(280), frames.width * frames.columns) if usual else _width(figure) - scaled(12)
     facts = common_title(surfaces)
     if not usual and width < scaled(10 * NARROW):
-        facts = facts.partition("\n")[0]
+        facts = brief(facts)
     title = facts if look.title is None else look.title
-    return "\n".join(wrapped(line, width, scaled(10)) for line in title.split("\n"))
+    return "\n".join(wrapped(line, width, scaled(10), NOTE_LINES) for line in title.split("\n"))
 
 
 def label_panels(figure: Figure | SubFigure, axes: list[Axes], surfaces: Sequence[Surface], size: float = 9) -> bool:
