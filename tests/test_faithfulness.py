@@ -124,6 +124,62 @@ def test_errors_over_samples_are_those_of_single_curvatures():
     assert result.smallest == pytest.approx(float(factors.mean()), rel=1e-6)
 
 
+def weighted_network():
+    """A network of three classes with unequal weights, its data, and the point as one vector."""
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(20, 4, dtype=torch.float64), torch.randint(0, 3, (20,))
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    return model, inputs, targets, torch.tensor([0.2, 1.0, 5.0], dtype=torch.float64)
+
+
+def ratio_error(values, weights):
+    """The error of sum w v / sum w by the delta method: the gradient of the ratio with respect to both means."""
+    sums = np.stack([weights * values, weights])
+    top, bottom = sums.mean(1)
+    gradient = np.array([1 / bottom, -top / bottom**2])
+    return float(np.sqrt(gradient @ np.cov(sums) @ gradient / len(values)))
+
+
+@pytest.mark.parametrize("regularizer", [None, lambda model: 0.3 * sum(p.square().sum() for p in model.parameters())])
+def test_errors_of_a_weighted_loss_are_those_of_a_ratio(regularizer):
+    model, inputs, targets, weights = weighted_network()
+    criterion = nn.CrossEntropyLoss(weight=weights)
+    objective = ll.objective(
+        model, (inputs, targets), loss=criterion, regularizer=regularizer, device="cpu", dtype=torch.float64
+    )
+    result = ll.faithfulness(objective, ll.random_plane(model), tol=1e-9, progress=False)
+    start = ll.parameters_of(model)
+    shapes, sizes = [value.shape for value in start.values()], [value.numel() for value in start.values()]
+
+    def single(vector, x, y):
+        pieces = zip(vector.split(sizes), shapes, strict=True)
+        point = {name: part.reshape(shape) for name, (part, shape) in zip(start, pieces, strict=True)}
+        return nn.functional.cross_entropy(torch.func.functional_call(model, point, x[None]), y[None])
+
+    origin, share = torch.cat([value.flatten() for value in start.values()]).detach(), weights[targets].numpy()
+    matrices = torch.stack([torch.func.hessian(single)(origin, x, y) for x, y in zip(inputs, targets, strict=True)])
+    losses = torch.stack([single(origin, x, y) for x, y in zip(inputs, targets, strict=True)]).numpy()
+    mean = np.average(matrices.numpy(), axis=0, weights=share)
+    vectors = np.linalg.eigh(mean)[1]
+    penalty = 0.0 if regularizer is None else regularizer(model).item()
+    assert result.loss == pytest.approx(np.average(losses, weights=share) + penalty, rel=1e-12)
+    assert result.loss_error == pytest.approx(ratio_error(losses, share), rel=1e-9)
+    for column, error in ((0, result.smallest_error), (-1, result.largest_error)):
+        curvatures = np.einsum("i,nij,j->n", vectors[:, column], matrices.numpy(), vectors[:, column])
+        assert error == pytest.approx(ratio_error(curvatures, share), rel=1e-4)
+
+
+def test_the_verdict_on_a_weighted_loss_whose_samples_agree():
+    model, inputs, targets, weights = weighted_network()
+    with torch.no_grad():
+        for parameter in model[2].parameters():
+            parameter.zero_()  # every sample has the loss log 3
+    criterion = nn.CrossEntropyLoss(weight=weights)
+    objective = ll.objective(model, (inputs, targets), loss=criterion, device="cpu", dtype=torch.float64)
+    result = ll.faithfulness(objective, ll.random_plane(model), progress=False)
+    assert result.loss_error < 1e-12 and result.gain > 0.01 and result.verdict == "no critical point"
+
+
 def test_an_eigenvector_of_few_samples_is_judged_on_others():
     model = Quadratic(np.full(60, 1.0))
 

@@ -20,6 +20,7 @@ from landscape.objective.settling import whole_slice
 from landscape.points import Point, as_float64, as_point, check_match
 from landscape.results import Faithfulness
 from landscape.results.faithfulness import Verdict
+from landscape.results.standard_errors import error_of_mean
 from landscape.runtime import own_torch_state
 from landscape.slices.planes import Slice, check_slice
 
@@ -142,7 +143,7 @@ def _measured(
         plane_eigenvalues=tuple(map(float, values)),
         plane_errors=tuple(errors),
         average_eigenvalue=float(traces.mean()) / product.dimension,
-        average_error=_standard_error(traces) / product.dimension,
+        average_error=error_of_mean(traces) / product.dimension,
         **outer,
         hessian_share=share,
         hessian_share_error=share_error,
@@ -150,7 +151,7 @@ def _measured(
         step_share=None if last_step is None else _share(last_step, basis),
         gradient_norm=float(np.linalg.norm(slope)),
         gain=gain,
-        loss=float(sampled.losses.mean()),
+        loss=float(as_float64(sampled.objective(product.point)).mean()),
         loss_error=sampled.loss_error,
         dimension=product.dimension,
         verdict=_verdict(gain, sampled.loss_error, outer, bends_down, float(torch.finfo(objective.dtype).eps)),
@@ -189,17 +190,13 @@ def _traces(multiply: Multiplications, size: int, probes: int, seed: int) -> tup
     return np.array(traces), np.array(squares)
 
 
-def _standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / math.sqrt(len(values)))
-
-
 def _share_of_square(images: np.ndarray, squares: np.ndarray) -> tuple[float, float]:
     """(|H u_1|^2 + |H u_2|^2) / tr H^2 and its standard error, from the images H u and estimates of tr H^2."""
     total = float(squares.mean())
     if not total:
         return 0.0, 0.0
     share = float((images**2).sum()) / total
-    return share, share * _standard_error(squares) / total
+    return share, share * error_of_mean(squares) / total
 
 
 def _outermost(ends: tuple[End, End] | None, sampled: "_Sampled") -> dict[str, Any]:
@@ -233,10 +230,16 @@ def _elsewhere(
 
 
 class _Sampled:
-    """Standard errors of u^T H u over samples, from second differences of the losses of single samples."""
+    """Standard errors of u^T H u over samples, from second differences of the losses of single samples.
+
+    The losses are scaled by the weights of the samples and contain no regularizer, which has no error.
+    """
 
     def __init__(self, objective: Objective, product: Product, origin: np.ndarray):
         self.objective, self.product, self.origin = objective.for_slice(None), product, origin
+        self.single = self.objective.without_regularizer()
+        weights = self.objective.weights_of(0, objective.size)
+        self.weights = None if weights is None else weights.numpy()
         self.losses = self._losses(np.zeros_like(origin))
         self.loss_error = self._standard_error(self.losses)
         scale = max(1.0, float(np.linalg.norm(origin)))
@@ -251,13 +254,13 @@ class _Sampled:
 
     def _losses(self, move: np.ndarray) -> np.ndarray:
         moved = self.product.unflatten(self.origin + move)
-        losses: np.ndarray = as_float64(self.objective(self.product.point | moved)).numpy()
+        losses: np.ndarray = as_float64(self.single(self.product.point | moved)).numpy()
         return losses
 
     def _standard_error(self, values: np.ndarray) -> float | None:
         if not self.objective.independent or len(values) < 2:
             return None
-        return _standard_error(values)
+        return error_of_mean(values, self.weights)
 
 
 def _gain(slope: np.ndarray, bend: float) -> float:

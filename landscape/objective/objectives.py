@@ -276,6 +276,12 @@ class Objective(Parts):
         """The same objective, network and samples in full precision."""
         return self._with(passes=self.passes.in_full_precision())
 
+    def without_regularizer(self) -> "Objective":
+        """The same objective whose loss is that of the samples alone."""
+        contract = copy.copy(self.contract)
+        contract.regularizer = None
+        return self._with(contract=contract)
+
     def on_few_samples(self) -> "Objective":
         """The same objective on the few samples of `Batches.few`."""
         return self._with(batches=self.batches.of_few(), order=None)
