@@ -1,10 +1,12 @@
 """Merge trees of surfaces, against gudhi, brute force and wells in closed form."""
 
+import dataclasses
 import itertools
 
 import matplotlib
 import numpy as np
 import pytest
+import torch
 
 import landscape_lib as ll
 
@@ -130,6 +132,57 @@ def test_errors_are_paired_where_single_samples_are_known():
     assert apart.errors[1] == pytest.approx(np.hypot(error[1], error[2]), rel=1e-12)
     assert paired.significant.tolist() == [True, True] and apart.significant.tolist() == [True, False]
     assert "1 and 1 within the noise" in repr(apart)
+
+
+def weighted_wells(batch_losses):
+    """A line over two wells, whose samples have losses and weights that go together."""
+    generator = torch.Generator().manual_seed(0)
+    factors = 1 + torch.rand(60, generator=generator, dtype=torch.float64)
+    weights = torch.where(factors > 1.5, 6.0, torch.arange(60) % 3)  # 0, 1 or 2 for the others
+
+    class Place(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.x = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+    model = Place()
+    objective = ll.objective(model, (factors, weights), loss=batch_losses, device="cpu", dtype=torch.float64)
+    line = ll.Line({"x": torch.zeros(1, dtype=torch.float64)}, ({"x": torch.ones(1, dtype=torch.float64)},), networks=1)
+    surface = ll.evaluate(objective, line, alpha_range=(-1.5, 1.5), resolution=31, per_sample=True, progress=False)
+    return surface, factors.numpy(), weights.numpy()
+
+
+def wells_of(model, batch):
+    factors, weights = batch
+    losses = factors * (model.x**2 - 1) ** 2 + 0.2 * factors**2 * model.x
+    return ll.Weighted(losses, weights)
+
+
+def test_paired_errors_of_a_weighted_loss_are_bootstrapped(tmp_path):
+    surface, factors, weights = weighted_wells(wells_of)
+    tree = ll.topology(surface)
+    ends = np.array([surface.alphas[tree.saddles[1, 0]], surface.alphas[tree.minima[1, 0]]])[:, None]
+    saddle, minimum = factors * (ends**2 - 1) ** 2 + 0.2 * factors**2 * ends
+    difference = saddle - minimum
+    assert tree.persistence[1] == pytest.approx(np.average(difference, weights=weights), rel=1e-12)
+    draws = np.random.default_rng(0).integers(0, 60, (20000, 60))
+    bootstrap = ((weights * difference)[draws].sum(1) / weights[draws].sum(1)).std()
+    assert tree.errors[1] == pytest.approx(bootstrap, rel=0.05)
+    assert abs(difference.std(ddof=1) / np.sqrt(60) - bootstrap) > 0.2 * bootstrap  # weights matter here
+    stored = ll.Surface.load(surface.save(tmp_path / "weighted.npz"))
+    np.testing.assert_array_equal(stored.sample_weights, surface.sample_weights)
+    np.testing.assert_array_equal(ll.topology(stored).errors, tree.errors)
+    earlier = ll.topology(dataclasses.replace(surface, sample_weights=None))  # a file that lacks the weights
+    apart = surface.standard_error[[tree.saddles[1, 0], tree.minima[1, 0]]]
+    assert earlier.errors[1] == pytest.approx(np.hypot(*apart), rel=1e-12)
+
+
+def test_samples_without_weight_may_have_no_loss():
+    def some_undefined(model, batch):
+        return ll.Weighted(torch.where(batch[1] > 0, wells_of(model, batch).values, torch.nan), batch[1])
+
+    defined, undefined = (ll.topology(weighted_wells(loss)[0]) for loss in (wells_of, some_undefined))
+    assert np.isfinite(defined.errors[1]) and undefined.errors[1] == pytest.approx(defined.errors[1], rel=1e-12)
 
 
 def test_basins_of_noise_are_not_significant():

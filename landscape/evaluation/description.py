@@ -32,6 +32,7 @@ def described(
     error = values.standard_error if objective.independent else np.full(math.prod(shape), np.nan)
     derived = {name: function(values.mean) for name, function in objective.derived.items()}
     quantities = {name: mean.reshape(shape) for name, mean in {**values.quantities, **derived}.items()}
+    weights = None if values.losses is None else objective.weights_of(0, objective.size)
     metadata = {
         "identity": ledger.identity,
         "slice": slice_.description,
@@ -68,5 +69,6 @@ def described(
         per_sample=None if values.losses is None else values.losses.reshape(*shape, -1),
         metadata=metadata,
         quantities=quantities,
+        sample_weights=None if weights is None else weights.numpy(),
         evaluated=ledger.statistics.finished.numpy().reshape(shape) if filled.interpolation else None,
     )

@@ -30,5 +30,5 @@ def smooth(surface: Surface, sigma: float) -> Surface:
     loss = np.where(finite, total / np.where(finite, weight, 1.0), surface.loss)
     return replace(
         surface, loss=loss, standard_error=np.full(loss.shape, np.nan), accuracy=None, per_sample=None,
-        metadata={**surface.metadata, "smoothed": sigma},
+        sample_weights=None, metadata={**surface.metadata, "smoothed": sigma},
     )  # fmt: skip

@@ -22,7 +22,9 @@ PER_CENT = 100.0
 H5_LOSS, H5_ACCURACY = "train_loss", "train_acc"  # the tool's names of loss and accuracy on any data
 H5_QUANTITIES = "quantities"  # our group of what the tool does not know, by number, each with its name
 H5_ORDER = "x varies fastest"
-TAKEN = ("alpha", "beta", "sample", "loss", "standard_error", "accuracy", "evaluated", "per_sample")  # names of columns
+TAKEN = (  # names of columns
+    "alpha", "beta", "sample", "loss", "standard_error", "accuracy", "evaluated", "per_sample", "sample_weights"
+)  # fmt: skip
 
 
 def columns(surface: "Surface") -> dict[str, np.ndarray]:
@@ -68,6 +70,8 @@ def to_xarray(surface: "Surface") -> Any:
     variables = {name: (names, values) for name, values in columns(surface).items()}
     if surface.per_sample is not None:
         variables["per_sample"] = ((*names, "sample"), surface.per_sample)
+        if surface.sample_weights is not None:
+            variables["sample_weights"] = (("sample",), surface.sample_weights)
     if surface.evaluated is not None:
         variables["evaluated"] = (names, surface.evaluated)
     coordinates = dict(zip(names, surface.axes, strict=True))

@@ -37,6 +37,7 @@ class Surface(Archived):
         "per_sample": Array("A B N", optional=True),
         "evaluated": Array("A B", kinds="b", optional=True),
         "quantities": Array("Q A B", optional=True),
+        "sample_weights": Array("N", optional=True, finite=True, low=0),
     }
 
     alphas: np.ndarray  # [A] float64, coordinates along the first direction, increasing
@@ -48,6 +49,7 @@ class Surface(Archived):
     metadata: dict[str, Any]  # recipe, data, objective, method, checks, versions, seconds; JSON types only
     evaluated: np.ndarray | None = None  # [A, B] bool, False where values are interpolated; None without a tolerance
     quantities: dict[str, np.ndarray] = field(default_factory=dict)  # [A, B] float64 each, further means by name
+    sample_weights: np.ndarray | None = None  # [N] float64 with mean 1, weights of ``per_sample``; None if all are 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -135,6 +137,7 @@ class Surface(Archived):
         loss = self.per_sample[..., index].astype(np.float64)
         return replace(
             self, loss=loss, standard_error=np.full(loss.shape, np.nan), accuracy=None, per_sample=None, quantities={},
+            sample_weights=None,
             metadata={
                 **{key: value for key, value in self.metadata.items() if key != "faithfulness"},  # of the mean loss
                 "data": {**self.metadata.get("data", {}), "size": 1, "sample": int(index)},

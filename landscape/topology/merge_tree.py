@@ -10,11 +10,13 @@ import numpy as np
 from landscape.checks import check_choice, check_type
 from landscape.errors import InputError
 from landscape.results import Surface, Topology
+from landscape.results.standard_errors import error_of_mean
 
 __all__ = ["Neighbours", "Pairs", "persistence_pairs", "topology"]
 
 Neighbours = Literal["faces", "corners"]
 NONE = -1
+SAME = 1e-3  # relative to the mean size of the losses: a larger difference between two means is no rounding
 
 
 def topology(surface: Surface, *, neighbours: Neighbours = "corners") -> Topology:
@@ -26,8 +28,10 @@ def topology(surface: Surface, *, neighbours: Neighbours = "corners") -> Topolog
     & Harer 2010, "Computational Topology", sections VII.1 (elder rule) and VI.3 (lower stars).
 
     If the surface holds the losses of single samples (``per_sample=True``), the standard error of a persistence is that
-    of the mean over samples of l_n(saddle) - l_n(minimum). Otherwise it is sqrt(s_1^2 + s_2^2) for the standard errors
-    s at both points, which is too large if the losses at both points are positively correlated, as they usually are.
+    of the mean over samples of l_n(saddle) - l_n(minimum), weighted as the loss is. Otherwise it is
+    sqrt(s_1^2 + s_2^2) for the standard errors s at both points, which is too large if the losses at both points are
+    positively correlated, as they usually are. That also holds for files of earlier versions, which lack the weights
+    of a weighted loss.
 
     Args:
         surface: A line or a plane.
@@ -193,14 +197,34 @@ def _indices(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _errors(surface: Surface, minima: np.ndarray, saddles: np.ndarray) -> np.ndarray:
     """Standard errors [K] of the loss at ``saddles`` minus the loss at ``minima``; NaN if there is no saddle."""
-    if surface.per_sample is None:
+    ends = saddles != NONE
+    errors = np.full(len(minima), np.nan)
+    losses = _losses(surface, minima, saddles[ends])
+    if losses is None:
         squares = surface.standard_error.ravel() ** 2
-        errors = np.sqrt(squares[minima] + squares[saddles])
-    else:
-        losses = surface.per_sample.reshape(-1, surface.per_sample.shape[-1])
-        count = losses.shape[1]
-        errors = np.full(len(minima), np.nan)
-        for k, (minimum, saddle) in enumerate(zip(minima, saddles, strict=True)):
-            difference = losses[saddle].astype(np.float64) - losses[minimum]
-            errors[k] = difference.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
-    return np.where(saddles == NONE, np.nan, errors)
+        errors[ends] = np.sqrt(squares[minima[ends]] + squares[saddles[ends]])
+        return errors
+    weights = surface.sample_weights
+    for k in np.flatnonzero(ends):
+        difference = losses[saddles[k]].astype(np.float64) - losses[minima[k]]
+        if weights is not None:
+            difference = weights * np.where(weights > 0, difference, 0.0)  # a sample without weight may have no loss
+        errors[k] = error_of_mean(difference, weights)
+    return errors
+
+
+def _losses(surface: Surface, *points: np.ndarray) -> np.ndarray | None:
+    """The losses [A B, N] of single samples; None without them, or if the weights with which they count are missing.
+
+    In files of earlier versions, which hold no weights, the plain mean of the losses at ``points`` then differs from
+    the loss.
+    """
+    if surface.per_sample is None:
+        return None
+    losses = surface.per_sample.reshape(-1, surface.per_sample.shape[-1])
+    if surface.sample_weights is None:
+        for point in np.concatenate(points):
+            values = losses[point].astype(np.float64)
+            if not abs(values.mean() - surface.loss.flat[point]) <= SAME * np.abs(values).mean():
+                return None
+    return losses
