@@ -108,6 +108,55 @@ def test_verdicts(curvatures, slope, noise, verdict):
     assert verdict != "saddle" or "a saddle, which the plane shows" in result.line
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("dtype", "away"),
+    [(torch.float64, 1e-30), (torch.float64, 1e-12), (torch.float64, 1e-9), (torch.float32, 1e-20)],
+)
+def test_a_saddle_reached_up_to_rounding_is_a_saddle(dtype, away, noise):
+    model = nn.Linear(6, 1, bias=False).to(dtype)
+    curvatures = torch.tensor([5, 3, 1, -0.5, 0.2, 0.1], dtype=dtype)
+    with torch.no_grad():
+        model.weight.zero_()[0, 3] = away
+
+    def bare(network, batch):
+        return (curvatures * network.weight**2).sum() / 2 + batch[0]
+
+    values = noise * torch.randn(50, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    objective = ll.objective(model, (values,), loss=bare, dtype=dtype, device="cpu")
+    units = torch.eye(6, dtype=dtype)
+    for rows, verdict in (((0, 3), "saddle"), ((0, 1), "hidden saddle")):
+        directions = tuple({"weight": units[row][None]} for row in rows)
+        result = ll.faithfulness(objective, ll.Plane(ll.parameters_of(model), directions, networks=1), progress=False)
+        assert result.verdict == verdict and result.gain == pytest.approx(away**2 / 4, rel=1e-5)
+    with torch.no_grad():
+        model.weight[0, 3] = 1.0  # far away, on the way down
+    far = ll.faithfulness(objective, ll.random_plane(model), progress=False)
+    assert far.verdict == "no critical point" and far.gain == pytest.approx(0.25, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_network_near_zero_weights_is_at_a_saddle(dtype):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)).to(dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(1e-7 * torch.randn(parameter.shape, dtype=dtype))
+    inputs = torch.randn(60, 2, dtype=dtype)
+    targets = torch.sin(inputs[:, :1]) + inputs[:, 1:]
+    targets -= targets.mean()  # so that the output bias is at its best
+    objective = ll.objective(model, (inputs, targets), loss="mse", dtype=dtype, device="cpu")
+    result = ll.faithfulness(objective, ll.random_plane(model), progress=False)
+    assert result.smallest < -0.1 and result.verdict in ("saddle", "hidden saddle")
+
+
+def test_a_slope_without_curvature_is_followed_as_far_as_the_weights_are_long():
+    model = Quadratic(np.zeros(9), slope=0.5)
+    result = ll.faithfulness(objective_of(model), ll.random_plane(model), progress=False)
+    assert result.gain == pytest.approx(0.5 * 3 * model.weight.norm().item(), rel=1e-9)
+    assert result.verdict == "no critical point"
+
+
 def test_errors_over_samples_are_those_of_single_curvatures():
     model = Quadratic(np.full(12, 1.0))
 

@@ -26,7 +26,7 @@ from landscape.slices.planes import Slice, check_slice
 
 __all__ = ["faithfulness"]
 
-ROUNDINGS = 64  # machine epsilons by which rounding may change an eigenvalue, relative to the largest one
+ROUNDINGS = 64  # machine epsilons by which rounding may change a loss, or an eigenvalue relative to the largest one
 SIGNIFICANT = 2.0  # standard errors by which a number must differ from zero to count as significant
 ROUNDING = 0.25  # power of the machine epsilon that balances truncation and rounding of a second difference
 
@@ -56,7 +56,15 @@ def faithfulness(
 
     Traces are estimated from random probes z: tr H = E z^T H z and tr H^2 = E |H z|^2.
 
-    The verdict is "no critical point" if the best step along g lowers the loss by more than two standard errors.
+    The verdict is "no critical point" if the gain, the decrease of the loss along g, exceeds two standard errors and
+    rounding. With c = g^T H g / |g|^2 the gain is t (|g| - |c| t / 2) for a step of length
+    t = min(|g| / |c|, max(1, |theta|)): slope and curvature are of the same size there, and the quadratic model is used
+    no further than the weights are long. A negative c counts by its magnitude, as what it adds to the decrease is due
+    to a saddle and not to the gradient (Dauphin et al. 2014, "Identifying and attacking the saddle point problem in
+    high-dimensional non-convex optimization"). Rounding is the machine epsilon of the dtype times 64 |loss| or, if that
+    is larger, times min(1, |c| / 2), where |c| / 2 is the change of the loss by a step of length 1. So a saddle that
+    was reached up to rounding is a saddle.
+
     Otherwise theta is a saddle if the curvature along the eigenvector of the smallest eigenvalue is negative by more
     than two standard errors. If not all samples are used, that is measured on other ones, because the eigenvector of a
     few samples follows their noise. A saddle is a "hidden saddle" if the plane itself has no significant negative
@@ -128,7 +136,8 @@ def _measured(
         images = np.stack([multiply(vector) for vector in basis])
         traces, squares = _traces(multiply, product.dimension, probes, seed)
         slope = product.gradient()
-        bend = float(slope @ multiply(slope)) if slope.any() else 0.0
+        steepness = float(np.linalg.norm(slope))
+        bend = float(slope @ multiply(slope / steepness)) / steepness if steepness else 0.0
         ends = spectrum_ends(multiply, tol=tol, seed=seed)
     outer = _outermost(ends, sampled)
     if ends and others:
@@ -136,7 +145,13 @@ def _measured(
     restricted = basis @ images.T
     values, vectors = np.linalg.eigh((restricted + restricted.T) / 2)
     errors = [sampled.error(coefficients @ basis) for coefficients in vectors.T]
-    gain, bends_down = _gain(slope, bend), bool(values[0] < -SIGNIFICANT * _or_zero(errors[0]))
+    gain = _gain(steepness, bend, max(1.0, float(np.linalg.norm(origin))))
+    bends_down = bool(values[0] < -SIGNIFICANT * _or_zero(errors[0]))
+    loss, precision = (
+        float(as_float64(sampled.objective(product.point)).mean()),
+        float(torch.finfo(objective.dtype).eps),
+    )
+    noise = max(SIGNIFICANT * _or_zero(sampled.loss_error), _rounding(loss, bend, precision))
     share, share_error = _share_of_square(images, squares)
     return Faithfulness(
         axis_curvatures=tuple(float(c @ restricted @ c) for c in (basis @ axis for axis in axes)),
@@ -149,12 +164,12 @@ def _measured(
         hessian_share_error=share_error,
         gradient_share=_share(slope, basis),
         step_share=None if last_step is None else _share(last_step, basis),
-        gradient_norm=float(np.linalg.norm(slope)),
+        gradient_norm=steepness,
         gain=gain,
-        loss=float(as_float64(sampled.objective(product.point)).mean()),
+        loss=loss,
         loss_error=sampled.loss_error,
         dimension=product.dimension,
-        verdict=_verdict(gain, sampled.loss_error, outer, bends_down, float(torch.finfo(objective.dtype).eps)),
+        verdict=_verdict(gain > noise, outer, bends_down, precision),
     )
 
 
@@ -263,12 +278,18 @@ class _Sampled:
         return error_of_mean(values, self.weights)
 
 
-def _gain(slope: np.ndarray, bend: float) -> float:
-    """The decrease of the loss by the best step along the gradient g, to second order: |g|^4 / 2 g^T H g."""
-    square = float(slope @ slope)
-    if square == 0:
-        return 0.0
-    return square**2 / (2 * bend) if bend > 0 else math.inf
+def _gain(steepness: float, bend: float, longest: float) -> float:
+    """The decrease of the loss along the gradient, of norm ``steepness``, at which the curvature is ``bend``.
+
+    Slope and curvature are of the same size at the end of the step, unless it is ``longest``, see `faithfulness`.
+    """
+    step = min(longest, steepness / abs(bend)) if bend else longest
+    return step * (steepness - abs(bend) * step / 2)
+
+
+def _rounding(loss: float, bend: float, precision: float) -> float:
+    """The change of ``loss`` that counts as rounding, also if terms cancel so that the loss is about zero."""
+    return precision * max(ROUNDINGS * abs(loss), min(1.0, abs(bend) / 2))
 
 
 def _share(vector: np.ndarray, basis: np.ndarray) -> float | None:
@@ -277,11 +298,13 @@ def _share(vector: np.ndarray, basis: np.ndarray) -> float | None:
     return float(((basis @ vector) ** 2).sum() / square) if square else None
 
 
-def _verdict(
-    gain: float, loss_error: float | None, outer: Mapping[str, float | None], bends_down: bool, precision: float
-) -> Verdict:
-    """The verdict on the origin; ``bends_down`` says whether the plane has significant negative curvature."""
-    if gain > SIGNIFICANT * _or_zero(loss_error):
+def _verdict(descends: bool, outer: Mapping[str, float | None], bends_down: bool, precision: float) -> Verdict:
+    """The verdict on the origin.
+
+    ``descends`` says whether the gain along the gradient is significant, ``bends_down`` whether the plane has
+    significant negative curvature.
+    """
+    if descends:
         return "no critical point"
     largest, smallest = outer["largest"], outer["smallest"]
     if smallest is None or largest is None:

@@ -47,7 +47,7 @@ class Faithfulness(Presented):
     gradient_share: float | None  # |g in the plane|^2 / |g|^2
     step_share: float | None  # the same for the last training step; None if it is unknown
     gradient_norm: float  # |g|
-    gain: float  # decrease of the loss by the best step along the gradient, |g|^4 / 2 g^T H g; infinite if g^T H g <= 0
+    gain: float  # decrease of the loss by a step along the gradient, usually |g|^4 / 2 |g^T H g|, see `faithfulness`
     loss: float  # loss at the origin
     loss_error: float | None  # error of the loss
     dimension: int  # D, the number of parameters
