@@ -133,8 +133,9 @@ def follow_basins(surfaces: list[ll.Surface], names: tuple[str, ...], out: Path,
     print(events)
     if panels.figures and cli.is_first_rank():
         where = partial(ll.plot_topology, history, view="position")
-        drawn = {"How deep": partial(ll.plot_topology, history), "Where": where}
+        drawn = {"Persistence of each basin": partial(ll.plot_topology, history), "Place of its minimum": where}
         figure = cli.plot_panels(drawn, columns=2, size=(5.4, 4.2))
+        figure.suptitle(cli.basins_title(history), fontsize=11)
         cli.wrote(ll.save_figure(figure, out / f"basins_{label}.png"))
     return events
 

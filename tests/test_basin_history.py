@@ -1,5 +1,7 @@
 """Basins over training, on surfaces whose wells appear, move and merge at known places."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -162,3 +164,20 @@ def test_figures_show_every_basin():
     drawn = [line.get_xydata() for line in where.lines if len(line.get_xydata()) == 3]
     assert np.array_equal(drawn[0], history.minima[:, 0]) and len(drawn) == 2
     assert where.get_xlim() == (-2, 2) and where.get_ylim() == (-1.5, 1.5)
+
+
+def test_basins_that_never_end_have_no_axis_of_persistence():
+    bowl = ll.follow_basins([plane(lambda x: x**2)] * 2, names=["a", "b"])
+    ax = ll.plot_topology(bowl)
+    assert not len(ax.get_yticks()) and ax.get_ylabel().startswith("no basin ends")
+    (handle,) = ax.get_legend().legend_handles
+    assert handle.get_marker() == "^"  # the mark that is drawn
+    where = ll.plot_topology(bowl, view="position")
+    assert [text.get_text() for text in where.get_legend().get_texts()] == ["basin 0", "the last surface that has it"]
+
+
+def test_the_places_of_basins_have_the_units_of_the_surfaces():
+    units = {"slice": {"kind": "random plane", "normalize": "filter", "axes": {"units": ["m", "n"], "models": []}}}
+    surfaces = [replace(plane(tilted(slope)), metadata=units) for slope in (0.3, 1.7)]
+    where = ll.plot_topology(ll.follow_basins(surfaces), view="position")
+    assert (where.get_xlabel(), where.get_ylabel()) == ("α (m)", "β (n)")

@@ -129,6 +129,9 @@ from landscape.plotting import (
     shared_limits,
     smooth,
 )
+from landscape.plotting.basin_history import (
+    basins_title,
+)
 from landscape.presenting import (
     plural,
 )
@@ -227,6 +230,7 @@ __all__ = [
     "animation_formats",
     "arg",
     "barrier_table",
+    "basins_title",
     "check_all",
     "check_budget",
     "check_comparable",

@@ -5,16 +5,18 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
 from landscape.escaping import math_free
-from landscape.plotting.axes import axes_or_new, draw_legend, label_axes
+from landscape.plotting.axes import axes_or_new, draw_legend, label_axes, legend_entries
+from landscape.plotting.captions import axis_labels, title_of
 from landscape.plotting.looks import Look
 from landscape.plotting.room import room_of, text_width
 from landscape.plotting.sizes import ink, scaled, text_size
 from landscape.results import BasinHistory
 
-__all__ = ["HISTORY_VIEWS"]
+__all__ = ["HISTORY_VIEWS", "basins_title"]
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of the set of Okabe and Ito
 OTHER = 0.4  # tone of basins beyond these colours, which share one entry of the legend
@@ -29,19 +31,28 @@ def _draw_persistence(history: BasinHistory, ax: Axes | None, look: Look) -> Axe
     for basin in range(depth.shape[1]):
         color = _color(basin)
         size: dict[str, Any] = {"markersize": scaled(4), "linewidth": scaled(1.3)}
-        ax.plot(at, finite[:, basin], color=color, marker="o", label=_label(history, basin), **size)
+        ends = np.isfinite(finite[:, basin]).any()
+        name, endless_name = (_label(history, basin), "_") if ends else ("_", _label(history, basin))
+        ax.plot(at, finite[:, basin], color=color, marker="o", label=name, **size)
         errors = np.nan_to_num(2 * history.errors[:, basin])
         bar: dict[str, Any] = {"elinewidth": scaled(0.8), "capsize": scaled(2)}
         ax.errorbar(at, finite[:, basin], yerr=errors, fmt="none", ecolor=color, label="_", **bar)
         endless = at[np.isinf(depth[:, basin])]
         height = np.full(len(endless), 0.95)
-        ax.plot(endless, height, "^", color=color, markersize=scaled(6), label="_", transform=ax.get_xaxis_transform())
+        ax.plot(
+            endless, height, "^", color=color, markersize=scaled(6), label=endless_name,
+            transform=ax.get_xaxis_transform(),
+        )  # fmt: skip
     deepest = np.nanmax(finite + np.nan_to_num(2 * history.errors), initial=0.0)
     ax.set_ylim(0, 1.2 * deepest or 1.0)  # the triangles are above all basins
     ax.margins(x=0.08)
     _name_surfaces(ax, history)
     draw_legend(ax)
-    label_axes(ax, _title(history), "surface", "persistence (▲: never ends)", look=look)
+    values = "persistence (▲: never ends)"
+    if not np.isfinite(depth).any():
+        ax.set_yticks([])  # of which no mark would have a value
+        values = "no basin ends, so that\nnone has a persistence"
+    label_axes(ax, basins_title(history), "surface", values, look=look)
     return ax
 
 
@@ -54,15 +65,18 @@ def _draw_position(history: BasinHistory, ax: Axes | None, look: Look) -> Axes:
         ax.plot(x, y, color=color, marker=".", markersize=scaled(4), label=_label(history, basin))
         last = history.last[basin]
         ax.plot(x[last], y[last], "o", color=color, markersize=scaled(7), markeredgecolor="white", label="_")
-    draw_legend(ax)
+    mark = Line2D([], [], color=ink(0.6), marker="o", markersize=scaled(7), linestyle="none", markeredgecolor="white")
+    mark.set_label("the last surface that has it")
+    draw_legend(ax, [*legend_entries(ax), mark])
+    labels = axis_labels(history, lengths=False)
     if planar:
         ax.set_xlim(history.axes[0][0], history.axes[0][-1])
         ax.set_ylim(history.axes[1][0], history.axes[1][-1])
-        label_axes(ax, _title(history), "α", "β", look=look)
+        label_axes(ax, basins_title(history), *labels, look=look)
         return ax
     ax.set_ylim(history.alphas[0], history.alphas[-1])
     _name_surfaces(ax, history)
-    label_axes(ax, _title(history), "surface", "α", look=look)
+    label_axes(ax, basins_title(history), "surface", labels[0], look=look)
     return ax
 
 
@@ -78,11 +92,13 @@ def _name_surfaces(ax: Axes, history: BasinHistory) -> None:
         label.set_horizontalalignment("right")
 
 
-def _title(history: BasinHistory) -> str:
+def basins_title(history: BasinHistory) -> str:
+    """What the basins are of, and whether parts of the surfaces are missing or interpolated."""
     holes, partly = int((history.gaps > 0).sum()), int((history.interpolated > 0).sum())
     notes = [f"{holes} of {len(history.gaps)} surfaces with gaps"] if holes else []
     notes += [f"{partly} of {len(history.gaps)} surfaces interpolated in part"] if partly else []
-    return "\n".join(["Significant basins", *notes])
+    data = title_of(history).partition("\n")[0]
+    return math_free("\n".join([f"Significant basins{f': {data}' * bool(data)}", *notes]))
 
 
 def _color(basin: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from landscape.plotting.values import grid_index
-from landscape.results import Surface, Trajectory
+from landscape.results import BasinHistory, Surface, Trajectory
 from landscape.results.axes import SliceAxes
 
 __all__ = [
@@ -158,7 +158,7 @@ def _checkpoint_name(surface: Described) -> str:
     return "/".join(part for part in path.with_suffix("").parts[-2:] if part != path.anchor) if path.name else ""
 
 
-def axis_labels(surface: Surface, separator: str = ", ", lengths: bool = True) -> list[str]:
+def axis_labels(surface: Surface | BasinHistory, separator: str = ", ", lengths: bool = True) -> list[str]:
     """The labels of the axes: coordinate, unit and, if known, the relative length of the direction."""
     labels = []
     for k, name in enumerate("αβ"[: len(surface.axes)]):
@@ -207,7 +207,7 @@ def numbers_text(surface: Surface, values: np.ndarray) -> str:
     return text.replace("-", "−")  # the minus sign of the ticks
 
 
-def relative_norm(surface: Surface, k: int) -> str:
+def relative_norm(surface: Described, k: int) -> str:
     return _norms_text([_norm(surface, k)])
 
 
@@ -258,7 +258,7 @@ def count_text(count: int, total: int) -> str:
     return f"NaN or infinite ({count:,} of {total:,} points)"
 
 
-def _norm(surface: Surface, k: int) -> float | None:
+def _norm(surface: Described, k: int) -> float | None:
     """|d| / |θ| of direction ``k``; None if it is unknown, or between models, where coordinates are fractions."""
     norms = surface.metadata.get("relative_norms")
     if _axes(surface).between_models or not isinstance(norms, list | tuple) or len(norms) <= k:
@@ -270,12 +270,12 @@ def _norms_text(norms: list[float | None]) -> str:
     return "" if None in norms else f"|d|/|θ| = {', '.join(f'{norm:.3g}' for norm in norms)}"
 
 
-def _unit(surface: Surface, k: int) -> str:
+def _unit(surface: Described, k: int) -> str:
     units = _axes(surface).units
     return units[k] if k < len(units) else ""
 
 
-def _axes(surface: Surface) -> SliceAxes:
+def _axes(surface: Described) -> SliceAxes:
     return SliceAxes.read(_section(surface, "slice"))
 
 
