@@ -53,11 +53,14 @@ def check_folder(name: str, path: str | Path) -> None:
         raise InputError(f"{name} is {path}, which is a file; give a folder")
 
 
-def check_number(name: str, value: float, *, above: float = -math.inf, least: float = -math.inf) -> None:
-    """Raise InputError unless ``value`` is finite, larger than ``above`` and at least ``least``."""
+def check_number(
+    name: str, value: float, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
+) -> None:
+    """Raise InputError unless ``value`` is finite, larger than ``above``, at least ``least`` and at most ``most``."""
     number = isinstance(value, int | float) and math.isfinite(value)
-    if not number or value <= above or value < least:
+    if not number or value <= above or not least <= value <= most:
         bounds = f" above {above:g}" * (above > -math.inf) + f" of at least {least:g}" * (least > -math.inf)
+        bounds += f" and at most {most:g}" * (most < math.inf)
         raise InputError(f"{name} is {value}; it must be a finite number{bounds}")
 
 

@@ -228,7 +228,8 @@ def test_every_surface_of_a_flight_is_the_loss_at_its_points():
     objective = ll.objective(model, data, dtype=torch.float64, device="cpu")
     product = ll.hessian_product(objective, model)
     start, end = ll.random_plane(model, seed=3), ll.eigenvector_plane(product, ll.top_eigenpairs(product, k=2))
-    flown = list(start.flight(end, steps=4))
+    flown = start.flight(end, steps=4)
+    assert len(flown) == 4 and len(flown[1:]) == 3
     assert [each.recipe["fraction"] for each in flown] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     length = ll.norm(start.directions[0])
     for each in flown:
@@ -250,10 +251,30 @@ def test_a_flight_that_cannot_be_made_is_refused():
     start = ll.Plane(origin, (x, y))
     for other, message in (
         (ll.Plane({"w": torch.ones(3)}, (x, z)), "go through different points"),
+        (ll.Plane({"v": torch.zeros(3)}, ({"v": x["w"]}, {"v": y["w"]})), "go through different points"),
         (ll.Plane(origin, (z, z)), "parallel or zero"),
         (3, r"plane\.flight\(other\) takes a plane"),
     ):
         with pytest.raises(ll.InputError, match=message):
-            list(start.flight(other))
+            start.flight(other)
     with pytest.raises(ll.InputError, match="steps is 1; it must be a whole number from 2"):
-        list(start.flight(ll.Plane(origin, (x, z)), steps=1))
+        start.flight(ll.Plane(origin, (x, z)), steps=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seconds": 1e12}, "seconds is 1000000000000.0; it must be a finite number above 0 and at most 300"),
+        ({"pause": 1e12}, "pause is 1000000000000.0; it must be a finite number of at least 0 and at most 300"),
+        ({}, "it is a folder"),
+    ],
+)
+def test_a_film_that_cannot_be_written_is_refused_before_it_is_drawn(tmp_path, monkeypatch, options, message):
+    monkeypatch.setattr("landscape.plotting.animation.pixels_of", lambda figure: pytest.fail("a frame was drawn"))
+    path = tmp_path / "film.gif"
+    if not options:
+        path.mkdir()
+    axis = np.linspace(-1, 1, 3)
+    bowl = ll.Surface(axis, axis, np.add.outer(axis**2, axis**2), np.zeros((3, 3)), None, None, {})
+    with pytest.raises(ll.InputError, match=message):
+        ll.animate(bowl, path, **options)

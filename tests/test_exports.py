@@ -146,3 +146,41 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "xarray", None)
     with pytest.raises(ll.InputError, match="needs the package xarray: pip install xarray"):
         surface().to_xarray()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"xcoordinates": [1.0, 0.0]}, "alphas does not increase"),
+        ({"ycoordinates": [0.0, np.nan]}, "betas is not finite"),
+        ({"xcoordinates": 1.0}, "they must be vectors"),
+        ({"train_acc": np.full((2, 2), 101.0)}, "accuracy lies outside 0 to 1"),
+        ({"standard_error": np.full((2, 2), -0.5)}, "standard_error lies outside 0"),
+        ({"xcoordinates": [], "train_loss": np.ones((0, 2))}, "it has no grid points"),
+        ({"metadata": "[1]"}, "metadata is a list, no dict"),
+        ({"metadata": '{"data": 5}'}, "metadata.data is a int, no dict"),
+    ],
+)
+def test_an_hdf5_file_is_checked_like_one_of_ours(tmp_path, changes, reason):
+    h5py = pytest.importorskip("h5py")
+    path, axis = tmp_path / "surface.h5", [0.0, 1.0]
+    with h5py.File(path, "w") as file:
+        content = {"xcoordinates": axis, "ycoordinates": axis, "train_loss": np.ones((2, 2))} | changes
+        if "metadata" in content:
+            file.attrs["metadata"] = content.pop("metadata")
+        for name, values in content.items():
+            file[name] = values
+    with pytest.raises(ll.InputError, match=reason) as raised:
+        ll.Surface.from_h5(path)
+    assert str(path) in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_points_that_the_tool_of_2018_has_not_computed_are_nan_in_every_array(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "surface.h5", "w") as file:
+        file["xcoordinates"] = [0.0, 1.0]
+        for name in ("train_loss", "train_acc", "test_loss", "test_acc"):
+            file[name] = [50.0, -1.0]
+    one = ll.Surface.from_h5(tmp_path / "surface.h5")
+    for values in (one.loss, 100 * one.accuracy, one.quantities["test_loss"], one.quantities["test_acc"]):
+        np.testing.assert_array_equal(values, [50.0, np.nan])

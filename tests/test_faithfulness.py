@@ -1,6 +1,8 @@
 """What a plane shows and hides, on quadratics whose Hessian is known."""
 
+import importlib
 import json
+import math
 import types
 
 import numpy as np
@@ -402,3 +404,21 @@ def test_a_record_of_the_first_version_is_read():
     added = ("largest_error", "hessian_share_error", "smallest_elsewhere", "smallest_elsewhere_error")
     earlier = ll.results.Faithfulness.read({name: value for name, value in record.items() if name not in added})
     assert earlier.largest_error is None and earlier.verdict == "minimum" and "largest eigenvalue" in earlier.box
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"step": "x"}, "a point is a module or a dict"),
+        ({"tol": "x"}, "tol is x; it must be a finite number above 0"),
+        ({"tol": None}, "tol is None"),
+        ({"tol": -1}, "tol is -1"),
+        ({"tol": math.nan}, "tol is nan"),
+    ],
+)
+def test_step_and_tolerance_are_checked_before_the_work(monkeypatch, options, message):
+    module = importlib.import_module("landscape.curvature.faithfulness")
+    monkeypatch.setattr(module, "hessian_product", lambda *_: pytest.fail("work has begun"))
+    model, data = torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
+    with pytest.raises(ll.InputError, match=message):
+        ll.faithfulness(ll.objective(model, data), ll.random_plane(model), progress=False, **options)

@@ -344,6 +344,13 @@ FAULTS = {
         "different momenta",
     ),
     "every": ({"every": 0}, "every is 0"),
+    "size as text": ({"batch_size": "x"}, "batch_size is x"),
+    "batches": ({"batches": -1}, "batches is -1"),
+    "measures as number": ({"measures": 5}, "measures is 5; give a sequence"),
+    "measures in lists": ({"measures": [["x"]]}, "give a sequence"),
+    "model": ({"model": 5}, "takes the network that is trained, not int"),
+    "suffix": ({"path": "x.txt"}, "cannot write x.txt: a history of sharpness is an .npz file"),
+    "path": ({"path": 5}, "takes the path of a file, not int"),
     "other network": ({"model": nn.Linear(2, 2)}, "does not belong to this network"),
 }  # fmt: skip
 
@@ -371,3 +378,9 @@ def test_large_matrices_are_iterated():
     expected = np.linalg.eigvals(matrix.numpy() / scale[:, None]).real.max()
     found = preconditioned_sharpness(classifier(model), ll.parameters_of(model), diagonal)
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_folder_is_refused_as_file_before_training(tmp_path):
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(ll.InputError, match="it is a folder; give the name of a file in it"):
+        wrong(path=tmp_path / "folder.npz")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from landscape.checks import check_count, check_seed
+from landscape.checks import check_count, check_number, check_seed
 from landscape.curvature.ends import End, spectrum_ends
 from landscape.curvature.hutchinson import rademacher
 from landscape.curvature.products import Product, hessian_product
@@ -98,9 +98,12 @@ def faithfulness(
     check_objective(objective, "faithfulness(objective, plane)")
     check_slice(slice, "faithfulness(objective, plane)")
     check_count("probes", probes, 2)
+    check_number("tol", tol, above=0)
     check_seed(seed)
     slice = whole_slice(objective.network, slice)
     check_match(slice.origin, dict(objective.model.named_parameters()), "slice")
+    if step is not None:
+        check_match(as_point(step), slice.origin, "step")
     settings = {"probes": probes, "tol": tol, "seed": seed, "all_samples": objective.size}
     objective, others = objective.for_slice(slice), None
     if samples is not None:

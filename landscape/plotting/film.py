@@ -20,6 +20,7 @@ from landscape.storage.files import written_whole
 __all__ = ["Film", "animation_formats"]
 
 MOST_FRAMES = 300
+LONGEST = 300.0  # seconds of a film and of its pause; GIF shows a frame for 655 seconds at most
 SMOOTH = 15.0  # frames a second of a movement
 LEAST_RATE = 10.0  # frames a second of an MP4 file, below which some players show nothing
 
@@ -34,11 +35,13 @@ class Film:
 
     def check(self, path: Path) -> None:
         """Raise InputError for values that no film can have, and for a file that cannot be written here."""
-        check_number("seconds", self.seconds, above=0)
-        check_number("pause", self.pause, least=0)
+        check_number("seconds", self.seconds, above=0, most=LONGEST)
+        check_number("pause", self.pause, least=0, most=LONGEST)
         check_count("dpi", self.dpi, least=10, most=1000)
         if path.suffix not in (".gif", ".mp4"):
             raise InputError(f"cannot write {path}: a film ends in .gif or .mp4")
+        if path.is_dir():
+            raise InputError(f"cannot write {path}: it is a folder; give the name of a file in it")
         if path.suffix not in animation_formats():
             raise InputError(
                 f"cannot write {path}: MP4 needs ffmpeg, which is not on the PATH; install it, or the package "

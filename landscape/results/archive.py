@@ -15,6 +15,7 @@ __all__ = ["Archived"]
 Kind = TypeVar("Kind", bound="Archived")
 
 SECTIONS = ("identity", "slice", "data", "objective", "checkpoint", "interpolation", "checks", "budget", "parameters")
+METADATA = {key: Optional(dict) for key in SECTIONS}  # their form
 
 
 class Archived(Pictured):
@@ -33,9 +34,9 @@ class Archived(Pictured):
         Raises:
             InputError: The file cannot be written, or shapes or values of the fields do not fit each other.
         """
-        values = self.stored_arrays()
-        if reason := arrays_fault(values, self.forms) or self.mismatch():
+        if reason := self.fault():
             raise InputError(f"cannot write {path}: {reason}")
+        values = self.stored_arrays()
         write_arrays(Path(path), {**values, "metadata": json.dumps(self.stored_metadata())}, compressed=True)
         return Path(path)
 
@@ -51,7 +52,7 @@ class Archived(Pictured):
         values = dict.fromkeys(forms) | read_arrays(path, forms, cls.called, way_out)
         problem = f"{path} is no {cls.called} file, or a damaged one: its metadata"
         metadata = parsed(str(values["metadata"]), problem, way_out)
-        if fault := form_fault(metadata, {key: Optional(dict) for key in SECTIONS}):
+        if fault := form_fault(metadata, METADATA):
             raise InputError(f"{problem}: {fault}; {way_out}")
         arrays = {name: values[name] for name in cls.forms}
         plain = {name: value if value is None or value.ndim else value.item() for name, value in arrays.items()}
@@ -79,6 +80,14 @@ class Archived(Pictured):
             InputError: They do not fit each other.
         """
         return cls(**values)
+
+    def fault(self) -> str | None:
+        """The reason why `load` would refuse the fields, if they were written; None if it would not."""
+        return (
+            arrays_fault(self.stored_arrays(), self.forms)
+            or form_fault(self.metadata, METADATA, "metadata")
+            or self.mismatch()
+        )
 
     def mismatch(self) -> str | None:
         """The reason why fields that have their ``forms`` do not fit each other; None if they do."""

@@ -178,16 +178,20 @@ def from_h5(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path} holds no surface: it has no {', '.join(sorted(missing))}")
     ours = metadata is not None
     alphas, betas = arrays.pop("xcoordinates"), arrays.pop("ycoordinates", None)
-    shape = tuple(len(axis) for axis in (alphas, betas) if axis is not None)
+    axes = [axis for axis in (alphas, betas) if axis is not None]
+    if any(axis.ndim != 1 for axis in axes):
+        raise InputError(f"{path}: coordinates have shapes {[axis.shape for axis in axes]}; they must be vectors")
+    shape = tuple(map(len, axes))
     if arrays[H5_LOSS].shape != shape:
         raise InputError(f"{path}: the loss has shape {arrays[H5_LOSS].shape}, the coordinates {shape}")
     arranged = _x_first if order == H5_ORDER or not ours else np.asarray  # early files of ours have [A, B] as it is
     fields, named = (
-        {name: arranged(values) for name, values in group.items() if values.shape == shape} for group in (arrays, named)
+        {name: _computed(arranged(values), ours) for name, values in group.items() if values.shape == shape}
+        for group in (arrays, named)
     )
-    loss, percent = _computed(fields.pop(H5_LOSS), ours), fields.pop(H5_ACCURACY, None)
+    loss, percent = fields.pop(H5_LOSS), fields.pop(H5_ACCURACY, None)
     if percent is not None and "accuracy" not in fields:
-        fields["accuracy"] = _computed(percent, ours) / PER_CENT
+        fields["accuracy"] = percent / PER_CENT
     evaluated = fields.pop("evaluated", None)
     return {
         "alphas": alphas,

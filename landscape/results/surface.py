@@ -124,7 +124,10 @@ class Surface(Archived):
     @classmethod
     def from_h5(cls, path: str | Path) -> "Surface":
         """The surface in a file of the tool of Li et al. 2018, see `landscape.results.exports.from_h5`."""
-        return cls(per_sample=None, **exports.from_h5(path))
+        surface = cls(per_sample=None, **exports.from_h5(path))
+        if reason := surface.fault():
+            raise InputError(f"{path} holds no surface: {reason}")
+        return surface
 
     def sample(self, index: int) -> "Surface":
         """The surface of the loss of one sample, if the surface was evaluated with ``per_sample=True``.
@@ -163,6 +166,8 @@ class Surface(Archived):
         return cls(**values, quantities=dict(zip(names, () if stacked is None else stacked, strict=True)))
 
     def mismatch(self) -> str | None:
+        if not self.loss.size:
+            return "it has no grid points"
         size = (self.metadata.get("data") or {}).get("size")
         if self.per_sample is not None and isinstance(size, int) and self.per_sample.shape[-1] != size:
             return f"per_sample has {self.per_sample.shape[-1]:,} samples, the data {size:,}"

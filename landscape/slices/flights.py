@@ -1,8 +1,9 @@
 """The flight from one plane to another: the planes in between, with orthogonal axes of one length."""
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, SupportsIndex, overload
 
 import numpy as np
 import torch
@@ -14,36 +15,46 @@ from landscape.points import Point, as_float64, inner, norm
 if TYPE_CHECKING:
     from landscape.slices.planes import Plane
 
-__all__ = ["axes_between", "flight"]
+__all__ = ["Flight", "axes_between"]
 
 PARALLEL = 1e-6  # sine of the angle of two directions that span no plane
 
 
-def flight(first: "Plane", second: "Plane", steps: int) -> Iterator[tuple[float, list[Point]]]:
-    """Yield ``steps`` fractions of the way from 0 to 1, with the two directions of the plane there.
+class Flight(Sequence["Plane"]):
+    """Planes on the way from one to another, each of which is made when it is read.
 
     Raises:
         InputError: the planes have different origins, one of them has parallel directions, or there are fewer than
             two steps.
     """
-    check_count("steps", steps, least=2)
-    if first.origin.keys() != second.origin.keys() or any(
-        value is not second.origin[name] and not torch.equal(value, second.origin[name])
-        for name, value in first.origin.items()
-    ):
-        raise InputError("the planes go through different points; a flight turns one plane around its origin")
-    directions, length = (*first.directions, *second.directions), norm(first.directions[0])
-    gram = np.array([[inner(a, b) for b in directions] for a in directions])
-    return _planes(first.origin, directions, gram, length, steps)
 
+    def __init__(self, first: "Plane", second: "Plane", steps: int):
+        check_count("steps", steps, least=2)
+        if first.origin.keys() != second.origin.keys() or any(
+            value is not second.origin[name] and not torch.equal(value, second.origin[name])
+            for name, value in first.origin.items()
+        ):
+            raise InputError("the planes go through different points; a flight turns one plane around its origin")
+        self._first, self._second, self._steps = first, second, steps
+        self._directions, self._length = (*first.directions, *second.directions), norm(first.directions[0])
+        self._gram = np.array([[inner(a, b) for b in self._directions] for a in self._directions])
+        axes_between(self._gram, 0.0)  # which refuses parallel directions
 
-def _planes(
-    origin: Point, directions: tuple[Point, ...], gram: np.ndarray, length: float, steps: int
-) -> Iterator[tuple[float, list[Point]]]:
-    for step in range(steps):
-        fraction = step / (steps - 1)
-        factors = length * axes_between(gram, fraction)
-        yield fraction, [_combined(origin, directions, column) for column in factors.T]
+    def __len__(self) -> int:
+        return self._steps
+
+    @overload
+    def __getitem__(self, step: SupportsIndex) -> "Plane": ...
+    @overload
+    def __getitem__(self, step: slice) -> "tuple[Plane, ...]": ...
+    def __getitem__(self, step: SupportsIndex | slice) -> "Plane | tuple[Plane, ...]":
+        if isinstance(step, slice):
+            return tuple(self[index] for index in range(*step.indices(self._steps)))
+        fraction = range(self._steps)[step] / (self._steps - 1)
+        factors = self._length * axes_between(self._gram, fraction)
+        directions = tuple(_combined(self._first.origin, self._directions, column) for column in factors.T)
+        recipe = {"from": self._first.recipe, "to": self._second.recipe, "fraction": fraction}
+        return replace(self._first, directions=directions, recipe={"kind": "plane of a flight", **recipe})
 
 
 def axes_between(gram: np.ndarray, fraction: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -29,7 +29,7 @@ from landscape.results.axes import SliceAxes
 from landscape.runtime import own_torch_state
 from landscape.runtime.shards import in_shards_of, own_shard
 from landscape.slices.drawn import CHUNK, DrawnDirection, Draws, Rows
-from landscape.slices.flights import flight
+from landscape.slices.flights import Flight
 from landscape.slices.lengths import geometry_of
 from landscape.slices.networks import Networks
 from landscape.storage.provenance import fingerprint
@@ -252,13 +252,14 @@ class Line(Slice):
 class Plane(Slice):
     """The plane (alpha, beta) -> origin + alpha directions[0] + beta directions[1]."""
 
-    def flight(self, other: "Plane", *, steps: int = 24) -> Iterator["Plane"]:
-        """Yield ``steps`` planes from this one to ``other`` around their common origin, for a film of their surfaces.
+    def flight(self, other: "Plane", *, steps: int = 24) -> Sequence["Plane"]:
+        """``steps`` planes from this one to ``other`` around their common origin, for a film of their surfaces.
 
         The directions of all of them are orthogonal and as long as the first direction of this plane, so that a
         coordinate is the same distance everywhere. Those of the first plane are the directions of this plane, and
         those of the last plane the directions of ``other``, the second one made orthogonal to the first and perhaps
-        reversed; in between the plane turns by equal angles, see `axes_between`.
+        reversed; in between the plane turns by equal angles, see `axes_between`. Each plane is made when it is read, so
+        that they do not fill the memory.
 
         Raises:
             InputError: the planes have different origins, one of them has parallel directions, or there are fewer
@@ -272,11 +273,8 @@ class Plane(Slice):
             [[0.0, 1.0, 0.0], [0.0, 0.707, 0.707], [0.0, 0.0, 1.0]]
         """
         check_type(other, Plane, "plane.flight(other)", "a plane, such as ll.eigenvector_plane(product)")
-        ends = {"from": self.recipe, "to": other.recipe}
-        for fraction, directions in flight(self, other, steps):
-            axes = SliceAxes(("units of the length of the first plane's first direction",) * 2, self.axes.models)
-            recipe = {"kind": "plane of a flight", **ends, "fraction": fraction}
-            yield replace(self, directions=tuple(directions), recipe=recipe, axes=axes)
+        axes = SliceAxes(("units of the length of the first plane's first direction",) * 2, self.axes.models)
+        return Flight(replace(self, axes=axes), other, steps)
 
 
 def check_slice(value: object, call: str) -> None:

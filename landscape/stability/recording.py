@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from landscape.checks import check_count, check_distinct, check_seed
+from landscape.checks import check_count, check_distinct, check_seed, check_type
 from landscape.errors import InputError
 from landscape.objective.objectives import Objective, check_objective
 from landscape.points import Point, as_float64, check_match, named_parameters, parameters_of
@@ -61,7 +61,8 @@ class SharpnessRecorder:
 
     Raises:
         InputError: the optimizer has no learning rate or several, or moves other parameters than those of the model;
-            a measure is unknown, or not known for this optimizer; the objective is of another network.
+            a measure is unknown, or not known for this optimizer; the objective is of another network; ``path`` is a
+            folder or does not end in .npz.
 
     Example:
         >>> from landscape_lib import objective
@@ -90,14 +91,17 @@ class SharpnessRecorder:
         seed: int = 0,
     ):
         check_objective(objective, "SharpnessRecorder(objective, model, optimizer)")
+        check_type(model, nn.Module, "SharpnessRecorder(objective, model, optimizer)", "the network that is trained")
         check_count("every", every)
         check_seed(seed)
         check_match(dict(named_parameters(model)), dict(objective.model.named_parameters()))
         self._settings = _checked_measures(measures, objective, batch_size, batches, seed)
         _check_optimizer(optimizer, model, measures)
         self.objective, self.model, self.optimizer, self.every = objective, model, optimizer, every
+        check_type(path, str | Path | None, "SharpnessRecorder(path=)", "the path of a file")
         self.path = None if path is None else Path(path)
         if self.path:
+            _check_file(self.path)
             make_folder(self.path.parent)
         self._calls, self._start = 0, 1.0
         self._rows: list[tuple[int, dict[str, float]]] = []  # step, and what was measured
@@ -186,21 +190,33 @@ def _checked_measures(
     Raises:
         InputError: a measure is unknown or given twice, or mini-batches of this size cannot be drawn.
     """
-    if isinstance(measures, str) or not measures or not set(measures) <= set(MEASURES):
+    if (
+        isinstance(measures, str)
+        or not isinstance(measures, Sequence)
+        or not measures
+        or any(measure not in MEASURES for measure in measures)
+    ):
         raise InputError(f"measures is {measures!r}; give a sequence of {', '.join(map(repr, MEASURES))}")
     check_distinct("measures", tuple(measures))
+    check_count("batch_size", batch_size, most=objective.size)
+    check_count("batches", batches, least=2)
     settings = {"measures": list(measures), "seed": seed}
     if "batch" not in measures:
         return settings
     if batch_size is None:
         raise InputError("the measure 'batch' is of mini-batches of the training: pass batch_size, their samples")
-    check_count("batch_size", batch_size, most=objective.size)
-    check_count("batches", batches, least=2)
     if objective.batches_fixed:
         raise InputError(
             "the measure 'batch' draws mini-batches, but the batches of these data are fixed; pass tensors"
         )
     return settings | {"batch_size": batch_size, "batches": batches}
+
+
+def _check_file(path: Path) -> None:
+    if path.suffix != ".npz":
+        raise InputError(f"cannot write {path}: a history of sharpness is an .npz file; give a name that ends so")
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder; give the name of a file in it")
 
 
 def _check_optimizer(optimizer: Optimizer, model: nn.Module, measures: Sequence[str]) -> None:
