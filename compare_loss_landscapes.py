@@ -69,7 +69,7 @@ def main(
         plane: The plane, through the weights of every checkpoint; with --range auto, its range is that of the first.
         evaluation: The computation of the losses.
         panels: The figures.
-        state: Weights of your own networks; needs --model and --data.
+        state: Weights of your own networks, with --model and --data; checkpoints of these scripts need neither.
             A file is a state dict, a Lightning .ckpt, safetensors, or an archive of torch.export.
         model: FILE.py:FUNCTION that builds all networks, if they are your own; THAT FILE IS RUN.
         data: FILE.py:FUNCTION that returns (training data, test data) of your own, for all networks; THAT FILE IS RUN.
@@ -151,9 +151,11 @@ def check_options(
 ) -> None:
     """Refuse what cannot be used before anything is loaded or evaluated."""
     cli.check_all(plane, evaluation, panels)
-    if not checkpoints or (names and len(names) != len(checkpoints)):
-        counts = f"{cli.plural(len(checkpoints), 'checkpoint')} and {cli.plural(len(names), 'name')}"
-        raise ll.InputError(f"{counts}: give one checkpoint or more, one name each")
+    if not checkpoints:
+        raise ll.InputError("no checkpoints to compare: name their files, such as a.pth b.pth")
+    if names and len(names) != len(checkpoints):
+        counts = f"{cli.plural(len(checkpoints), 'checkpoint')} but {cli.plural(len(names), 'name')}"
+        raise ll.InputError(f"{counts}: --names takes one name for each checkpoint, or leave it out")
     if panels.basins and len(checkpoints) < 2:
         raise ll.InputError("--basins follows the basins from one checkpoint to the next: give two or more")
     cli.check_stored(*checkpoints)

@@ -1,6 +1,6 @@
 """Compare results of the toolkit with exact answers, on your own machine and device.
 
-    python selftest.py                      # everything, under a minute on two cores
+    python selftest.py                      # everything, in half a minute on two cores
     python selftest.py --quick              # without the checks that repeat an evaluation many times
     python selftest.py --device cuda        # on a GPU
 

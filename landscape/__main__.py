@@ -46,8 +46,14 @@ def _data() -> str:
     """The folder that scripts look into by default, and what lies there."""
     if not DATA.is_dir():
         return f"no folder {DATA.absolute()}; it is made when data are downloaded"
-    names = sorted(entry.name for entry in DATA.iterdir() if not entry.name.startswith("."))
+    entries = sorted(entry for entry in DATA.iterdir() if not entry.name.startswith("."))
+    names = [entry.name if _holds_files(entry) else f"{entry.name} (no files)" for entry in entries]
     return f"{DATA.absolute()} holds {', '.join(names) or 'nothing'}"
+
+
+def _holds_files(entry: Path) -> bool:
+    """Whether ``entry`` is a file or has one below it; a download that failed leaves folders without files."""
+    return entry.is_file() or any(path.is_file() for path in entry.rglob("*"))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -110,9 +111,31 @@ def test_a_value_of_another_type_is_told_in_words(here, options, message, capsys
 
 
 def test_one_name_is_no_plural(here, capsys):
-    for files, names, counts in ((["a.pth", "b.pth"], ["x"], "2 checkpoints and 1 name:"), ([], ["x", "y"], "0 ch")):
-        error_of(compare_loss_landscapes.main, *files, "--names", *names)
-        assert f"Error: {counts}" in capsys.readouterr().err
+    error_of(compare_loss_landscapes.main, "a.pth", "b.pth", "--names", "x")
+    assert "Error: 2 checkpoints but 1 name: --names takes one name for each" in capsys.readouterr().err
+    for options in ([], ["--names", "x", "y"]):
+        error_of(compare_loss_landscapes.main, *options)
+        assert "Error: no checkpoints to compare: name their files" in capsys.readouterr().err
+
+
+def test_a_data_loader_takes_a_data_set_as_it_is():
+    data = ll.load_dataset("digits", split="test", limit=10)
+    inputs, targets = map(torch.cat, zip(*DataLoader(data, batch_size=4), strict=True))  # type: ignore[arg-type]
+    assert torch.equal(inputs, data.inputs) and torch.equal(targets, data.targets)
+    with pytest.raises(IndexError):
+        data[10]
+
+
+def test_a_comparison_takes_the_mapping_that_a_film_takes():
+    axis = np.linspace(-1, 1, 5)
+    planes = {
+        name: ll.Surface(axis, axis, scale * np.add.outer(axis**2, axis**2), np.zeros((5, 5)), None, None, {})
+        for name, scale in (("first run", 1), ("second run", 2))
+    }
+    shown = [ax.get_title() for ax in ll.plot_comparison(planes).axes]
+    assert shown[:2] == ["first run", "second run"]
+    assert ll.plot_comparison(planes, titles=["a", "b"]).axes[0].get_title() == "a"
+    plt.close("all")
 
 
 def test_a_tile_says_what_its_numbers_are():

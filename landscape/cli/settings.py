@@ -66,7 +66,7 @@ class Subject:
     checkpoint: Path = DEFAULT_CHECKPOINT
     """Trained model (.pth); the default one is trained first if it is missing."""
     state: Path | None = None
-    """Weights of your own network instead; needs --model and --data.
+    """Weights of your own network instead, with --model and --data; a checkpoint of these scripts needs neither.
     The file is a state dict, a Lightning .ckpt, safetensors, or an archive of torch.export."""
     model: str | None = None
     """FILE.py:FUNCTION that builds the network, if it is your own; THAT FILE IS RUN."""

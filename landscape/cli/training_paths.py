@@ -74,7 +74,8 @@ class PathSource:
     checkpoints: tuple[Path, ...] = ()
     """Draw these checkpoints, at least three, instead of training; checkpoints in one folder are one run."""
     state: tuple[Path, ...] = ()
-    """Draw weights of your own network instead, in the order of these files; needs --model and --data.
+    """Draw weights of your own network instead, in the order of these files, with --model and --data.
+    Checkpoints of these scripts need neither.
     A file is a state dict, a Lightning .ckpt, safetensors, or an archive of torch.export."""
     data: str | None = None
     """FILE.py:FUNCTION that returns (training data, test data) of your own, for --state or --checkpoints.

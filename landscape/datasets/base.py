@@ -48,6 +48,10 @@ class Data(Presented):
     def __len__(self) -> int:
         return len(self.targets)
 
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        """Input and target of sample ``i``, so that a DataLoader takes the data as they are."""
+        return self.inputs[i], self.targets[i]
+
     @own_torch_state()
     def select(self, indices: Tensor | Sequence[int]) -> "Data":
         """The samples at positions ``indices`` [K], in that order.

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
+from landscape.datasets import Data
 from landscape.errors import InputError
 from landscape.objective.loaders import from_loader
 from landscape.objective.samples import Samples, resident
@@ -67,6 +68,8 @@ def collect(data: Any, whole_batch: bool = False) -> Samples:
 
 def _has_fields(data: Any) -> bool:
     """Whether ``data`` is a `Data` or a `Text`, or has inputs and targets like one and is not indexed by samples."""
+    if isinstance(data, Data):  # which is indexed by samples too, for DataLoaders
+        return True
     items = isinstance(data, Dataset) or hasattr(data, "__getitem__")
     return hasattr(data, "inputs") and (hasattr(data, "targets") or hasattr(data, "fingerprint")) and not items
 

@@ -1,7 +1,7 @@
 """Several planes on one colour scale, their difference, and their mean and spread."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ PANEL = 2.5  # inches: the width of a panel and of the space beside it
 
 
 def plot_comparison(
-    surfaces: Sequence[Surface],
+    surfaces: Sequence[Surface] | Mapping[str, Surface],
     *,
     figure: Figure | SubFigure | None = None,
     titles: Sequence[str] | None = None,
@@ -58,9 +58,9 @@ def plot_comparison(
     value is NaN or infinite are hatched.
 
     Args:
-        surfaces: Surfaces over planes.
+        surfaces: Surfaces over planes, or a mapping title -> surface.
         figure: Figure or subfigure to draw into; None makes a new figure of pyplot.
-        titles: Title of each panel.
+        titles: Title of each panel; default: the keys of the mapping, or none.
         log_scale: Logarithmic colours. Values at or below 0 are drawn like the smallest positive one of all planes; a
             warning and the label say so.
         style: "contour", or "heatmap" for one cell around each grid point.
@@ -76,6 +76,8 @@ def plot_comparison(
         InputError: there are no surfaces, a number of titles that is not theirs, a line among the planes, an unknown
             style, a quantity that is unknown or not computed, or a look that cannot be drawn.
     """
+    if isinstance(surfaces, Mapping):
+        titles, surfaces = list(surfaces) if titles is None else titles, list(surfaces.values())
     check_counts("plot_comparison", surfaces, titles=titles)
     shown = look_of("plot_comparison", PlaneLook, look, log_scale)
     check_style(style, shown.levels)
