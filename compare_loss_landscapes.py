@@ -175,7 +175,8 @@ def draw(surfaces: list[ll.Surface], names: tuple[str, ...], out: Path, label: s
         for suffix in cli.animation_formats() if panels.animate else ():
             films: dict[str, Any] = {"names": names, "levels": panels.levels, "log_scale": panels.log_scale}
             for view, name in FILMS.items() if len(surfaces) > 1 else ():
-                cli.wrote(ll.animate(surfaces, out / f"{name}_{label}{suffix}", view=view, **films))
+                with panels.styled():
+                    cli.wrote(ll.animate(surfaces, out / f"{name}_{label}{suffix}", view=view, **films))
         if not panels.log_scale and (hint := cli.range_hint(surfaces)):
             print(f"{hint}, --log-scale shows them")
     if panels.html:

@@ -145,7 +145,7 @@ def main(
         if sharpness:
             files.draw(out / f"sharpness{suffix}", ll.plot_sharpness, [*map(named, sharpness)])
         if surface:
-            files.draw(out / f"eigenvector_plane{suffix}", ll.plot_contour, surface)
+            files.draw(out / f"eigenvector_plane{suffix}", ll.plot_contour, named(surface))
     print(cli.SHARPNESS_CAUTION)
 
 

@@ -4,6 +4,7 @@
     python run_probes_and_reports.py --experiments-root reports/noisy --figures-root reports/noisy/figures \\
         --reports-root reports/noisy
     python run_probes_and_reports.py --plane-resolution 41 --k 10 --sharpness sam keskar gaussian
+    python run_probes_and_reports.py --format png pdf --figure-style paper    # figures for a paper, too
     torchrun --nproc-per-node=2 run_probes_and_reports.py --jobs 1    # distributed over processes or machines
 
 For every run, the script measures the line from the initial to the trained network (loss and accuracy; also
@@ -34,6 +35,7 @@ def main(
     reports_root: Path = Path("reports"),
     device: str = "auto",
     jobs: int | None = None,
+    files: cli.FigureFiles = cli.FigureFiles(dpi=110),  # noqa: B008 (frozen)
 ) -> None:
     """Probes, figures and reports of the networks that run_full_matrix.py trained.
 
@@ -44,18 +46,25 @@ def main(
         reports_root: Folder for the reports.
         device: Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu.
         jobs: Number of processes, each with one thread. None takes one for every core.
+        files: The files of the figures; png, which the reports show, is always among them.
     """
     probes.check()
+    files.check()
+    if "png" not in files.format:
+        raise InputError(f"the reports show figures in png, which is not among {', '.join(files.format)}; add png")
     cli.check_count("jobs", jobs)
     select_device(device)
     runs, left_out = studies.find_runs(experiments_root)
     figures, reports = cli.make_folder(figures_root), cli.make_folder(reports_root)
-    print(f"Settings: {cli.describe(probes, device=device)}\n{len(runs)} networks in {experiments_root}", flush=True)
+    print(
+        f"Settings: {cli.describe(probes, files, device=device)}\n{len(runs)} networks in {experiments_root}",
+        flush=True,
+    )
     for place, reason in left_out.items():
         print(f"Left out: {place}, {reason}")
     lost = {}
     for place, measured, drawn, failed in studies.probe_study(
-        runs, probes, figures, jobs=jobs or os.cpu_count() or 1, device=device
+        runs, probes, figures, writer=files, jobs=jobs or os.cpu_count() or 1, device=device
     ):
         for folder, new in ((experiments_root, measured), (figures, drawn)):
             if new:

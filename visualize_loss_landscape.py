@@ -162,7 +162,8 @@ def draw(surfaces: dict[str, ll.Surface], out: Path, suffix: str, drawing: Figur
             save(f"{split}_1d_slices", ll.plot_slices, surface)
         for ending in cli.animation_formats() if drawing.animate and split != "test" else ():
             film = out / f"landscape_{split}_3d_surface{suffix}{ending}"
-            cli.wrote(ll.animate(surface, film, log_scale=drawing.log_scale))
+            with drawing.styled():
+                cli.wrote(ll.animate(surface, film, log_scale=drawing.log_scale))
     if pairs := [surface for name, surface in surfaces.items() if name.startswith("train_seed")]:
         save("train_direction_pairs", cli.plot_spread, [surfaces["train"], *pairs], levels=drawing.levels)
     if single := [surface for name, surface in surfaces.items() if name.startswith("train_minibatch")]:

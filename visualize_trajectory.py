@@ -165,7 +165,8 @@ def draw(
     cli.wrote(ll.explore(surface, page, trajectories=paths, view="path", log_scale=log_scale or None))
     for ending in cli.animation_formats() if drawing.animate else ():
         for view, name in FILMS.items():
-            film = ll.animate(surface, file(name, ending), trajectories=paths, view=view, log_scale=log_scale)
+            with drawing.styled():
+                film = ll.animate(surface, file(name, ending), trajectories=paths, view=view, log_scale=log_scale)
             cli.wrote(film)
 
 

@@ -82,7 +82,7 @@ def density():
 def sharpness():
     layers = ("stem.convolution.weight", "layer1.0.convolution1.weight", "layer2.1.convolution2.weight", "head.weight")
     return [
-        Sharpness("noise", 10.0**-k, 10.0**-k / 5, None, 0.1, "", "", 0.3, (), 8, None, 0, layer=layer)
+        Sharpness("noise", 10.0**-k, 10.0**-k / 5, None, 0.1, "", "", 0.3, (), 8, None, 0, layer=layer, metadata=LONG)
         for k, layer in enumerate(layers)
     ]
 

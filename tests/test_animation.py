@@ -71,6 +71,16 @@ def assert_white_edges(frames):
     assert all((edge == 255).all() for edge in (frames[:, 0], frames[:, -1], frames[:, :, 0], frames[:, :, -1]))
 
 
+def test_films_follow_the_size_and_the_colours_of_matplotlib(tmp_path, clean_figures):
+    grey = {}
+    for name in ("gray", "viridis"):
+        with matplotlib.rc_context({"image.cmap": name, "figure.figsize": (4, 3)}):
+            frames, _ = frames_of(ll.animate([plane()] * 2, tmp_path / "two.gif", seconds=0.2, pause=0, dpi=50))
+        assert frames.shape == (2, 150, 200, 3)
+        grey[name] = (np.ptp(frames, axis=3) < 16).mean()
+    assert grey["gray"] > 0.95 and grey["viridis"] < 0.9
+
+
 @pytest.mark.parametrize("view", ["contour", "surface"])
 @pytest.mark.parametrize("log_scale", [False, True])
 def test_planes_have_one_scale_in_all_frames(tmp_path, drawn, clean_figures, view, log_scale):

@@ -222,6 +222,20 @@ def test_limits_and_title_of_curves():
     assert ll.plot_sharpness(figures.sharpness(), vmax=7).get_xlim()[1] == 7
 
 
+@pytest.mark.parametrize("draw", [ll.plot_contour, ll.plot_surface, ll.plot_slices])
+def test_titles_name_the_loss_only_where_it_is_drawn(draw):
+    assert "cross-entropy" in draw(SURFACE).get_title()
+    assert "cross-entropy" not in draw(SURFACE, quantity="accuracy").get_title()
+
+
+def test_long_numbers_keep_off_the_vertical_axis():
+    ax = ll.plot_surface(replace(SURFACE, loss=0.5 + 1e-4 * SURFACE.loss))
+    ax.figure.draw_without_rendering()
+    line, labels = ax.zaxis.line.get_window_extent(), [label for label in ax.get_zticklabels() if label.get_visible()]
+    assert len(labels) > 2 and all(len(label.get_text()) > 5 for label in labels)
+    assert all(label.get_window_extent().x0 > line.x0 for label in labels)
+
+
 def test_lengths_are_explained_once_and_only_where_they_stand():
     for name in ("plot_contour", "plot_surface", "plot_slices", "plot_lines", "plot_comparison", "plot_tiles"):
         figure = whole(ALL[name](None))

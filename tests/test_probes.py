@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.func import functional_call, hessian
 from torch.nn import functional as F
 
@@ -78,6 +79,16 @@ def test_all_that_was_promised_is_there(study):
             assert (reports / link).is_file(), link
     for link in re.findall(r'href="([^"]+)"', (reports / "index.html").read_text()):
         assert (reports / link).is_file(), link
+
+
+def test_figures_come_in_several_formats_and_styles(here):
+    probe("--format", "png", "pdf", "--figure-style", "paper", "--cmap", "gray")
+    for name in ("seed=0/slices", "connectivity/connectivity", "pca/pca"):
+        path = here / "reports" / "figures" / GROUP / f"{name}.png"
+        with Image.open(path) as image:
+            assert image.width == 363  # 3.3 inches
+        assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    assert "seed=0/slices.png" in (here / "reports" / "index.html").read_text()
 
 
 def test_numbers_are_those_of_dense_references(study):
@@ -207,6 +218,7 @@ def test_a_network_that_diverged_is_told_and_stops_nothing_but_the_exit_code(her
         (["--sharpness", "blunt"], "invalid choice 'blunt' for argument '--sharpness'"),
         (["--line-resolution", "1"], "line resolution is 1"),
         (["--span", "0"], "span 0.0"),
+        (["--format", "pdf"], "the reports show figures in png, which is not among pdf; add png"),
         (["--figures-root", "file"], "cannot write into file"),
         (["--reports-root", "file"], "cannot write into file"),
         (["--jobs", "-1"], "jobs is -1"),

@@ -52,10 +52,14 @@ class FigureFiles:
 
     def save(self, drawn: Figure | Axes, path: Path) -> Path:
         """Write a figure in every format to ``path``, to which its ending is added; return a file that pages show."""
-        files = [save_figure(drawn, path.with_name(f"{path.name}.{ending}"), dpi=self.dpi) for ending in self.format]
+        files = self.write(drawn, path)
         for file in files:
             wrote(file)
         return next((file for file in files if file.suffix[1:] in SHOWN), files[0])
+
+    def write(self, drawn: Figure | Axes, path: Path) -> list[Path]:
+        """The files of a figure in every format, written to ``path``, to which their endings are added."""
+        return [save_figure(drawn, path.with_name(f"{path.name}.{ending}"), dpi=self.dpi) for ending in self.format]
 
     def draw(self, path: Path, plot: Callable[..., Figure | Axes], *arguments: Any, **options: Any) -> Path:
         """Call ``plot`` with the ``arguments`` and ``options`` in the style, and `save` what it draws."""

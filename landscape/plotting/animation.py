@@ -21,6 +21,7 @@ from landscape.plotting.paths import path_canvas, path_colors
 from landscape.plotting.pixels import pixels_of
 from landscape.plotting.planes import plot_contour
 from landscape.plotting.scales import color_limits, on_log_scale
+from landscape.plotting.sizes import figure_size
 from landscape.plotting.surfaces import plot_surface
 from landscape.plotting.values import plane_values, value_at
 from landscape.results import Surface, Trajectory
@@ -67,7 +68,7 @@ def animate(
         quantity: "loss", "accuracy", "standard_error", or one of ``surface.quantities``.
         seconds: Length of the film without the pause.
         pause: Seconds for which the last frame stays; default: 1, or 0 for a surface that turns.
-        dpi: Pixels of an inch; the film is 5.8 x 4.8 inches.
+        dpi: Pixels of an inch; the film is 5.8 x 4.8 inches, unless ``figure.figsize`` of matplotlib is set.
 
     Raises:
         InputError: the file cannot be written on this machine, there is no plane, a path belongs to another plane,
@@ -92,7 +93,7 @@ def animate(
     film.check(path := Path(path))
     look = Look(levels=levels)
     look.check()
-    stage = _Stage(Figure(SIZE, dpi=dpi, layout="constrained"), view, look, log_scale, quantity)
+    stage = _Stage(Figure(figure_size(SIZE), dpi=dpi, layout="constrained"), view, look, log_scale, quantity)
     if paths:
         count, draw = _growing(stage, surfaces[0], paths, film.frames)
     elif alone:

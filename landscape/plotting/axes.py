@@ -3,6 +3,7 @@
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
@@ -130,13 +131,15 @@ def label_axes(
     notes: Sequence[str] = (),
     look: Look = Look(),  # noqa: B008 (frozen)
     size: float = 10,
+    beside: float = 0.0,
 ) -> None:
     """Set the title and labels, wrapped to their room, except those that the caller has set already.
 
     The title, a brief one in narrow axes, is followed by the ``notes``. The title of the ``look``, if it has one,
-    replaces both.
+    replaces both. ``beside`` is the width of long tick labels at the left, in points, beyond the usual.
     """
-    room, label_size = room_of(ax), text_size(size, "axes.labelsize")
+    room = room_of(ax)
+    room, label_size = replace(room, width=room.width - beside), text_size(size, "axes.labelsize")
     if not is_set("xtick.major.pad") and ax.name != "3d":
         ax.tick_params(pad=scaled(3.5))  # matplotlib's, so that large labels of both axes keep apart at the corner
     title = (

@@ -53,17 +53,19 @@ class Described(Protocol):
     def metadata(self) -> dict[str, Any]: ...
 
 
-def title_of(result: Described) -> str:
-    """The title in the metadata, or one composed of checkpoint, data, number of samples and loss."""
-    return common_title([result])
+def title_of(result: Described, quantity: str = "loss") -> str:
+    """The title in the metadata, or one of checkpoint, data, samples and, where the ``quantity`` is of it, the loss."""
+    return common_title([result], quantity)
 
 
-def common_title(surfaces: Sequence[Described]) -> str:
+def common_title(surfaces: Sequence[Described], quantity: str = "loss") -> str:
     """The parts that the titles of all ``surfaces`` have in common; networks without BatchNorm fit any policy."""
     titles = {str(surface.metadata.get("title") or "") for surface in surfaces}
     if len(titles) == 1 and any(titles):
         return titles.pop()
     *parts, batch_norm, precision = (set(parts) for parts in zip(*map(_title_parts, surfaces), strict=True))
+    if quantity not in ("loss", "standard_error"):
+        del parts[-1]  # the name of the loss
     title = ", ".join(part for values in parts if len(values) == 1 for part in values if part)
     policies = batch_norm - {""}
     where = ", where there is any" if "" in batch_norm else ""

@@ -223,7 +223,7 @@ def draw_head(figure: Figure | SubFigure, axes: list[Axes], head: str, notes: Se
         handles.values(), handles.keys(), loc="outside upper center", ncols=columns, title="\n".join(lines),
         fontsize=size, title_fontsize=size, frameon=False, handlelength=1.4,
     )  # fmt: skip
-    legend.get_title().set_linespacing(1.5)
+    legend.get_title().set(linespacing=1.5, multialignment="center")
 
 
 def _beside(ax: Axes) -> Axes:

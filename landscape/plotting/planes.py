@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 from landscape.checks import check_choice, check_type
 from landscape.plotting.axes import axes_or_new, draw_legend, dress_bar, label_slice, legend_entries, star_style
 from landscape.plotting.bands import draw_bands
-from landscape.plotting.captions import count_text, origin_name, quantity_label
+from landscape.plotting.captions import count_text, origin_name, quantity_label, title_of
 from landscape.plotting.looks import PlaneLook, check_levels, look_of
 from landscape.plotting.room import room_of
 from landscape.plotting.scales import ROUND_STEPS, Scale, color_scale, on_log_scale
@@ -67,7 +67,7 @@ def plot_contour(
         dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, quantity, log_scale, clipped))
     if handles := legend_entries(ax):
         draw_legend(ax, handles, loc="upper right", handlelength=1.4)
-    label_slice(ax, surface, look=shown)
+    label_slice(ax, surface, title=title_of(surface, quantity), look=shown)
     return ax
 
 

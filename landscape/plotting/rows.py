@@ -11,12 +11,13 @@ from landscape.errors import InputError
 from landscape.escaping import math_free
 from landscape.plotting.axes import axes_or_new, label_axes
 from landscape.plotting.looks import Look, ValueLook, look_of
-from landscape.plotting.room import room_of, wrapped
+from landscape.plotting.room import room_of, text_width, wrapped
 from landscape.plotting.sizes import ink, scaled, text_size
 
 __all__ = ["draw_rows", "plot_rows"]
 
 COLOR = "#0072B2"  # blue of the colour-blind-safe set of Okabe and Ito
+USUAL_LABEL = 24.0  # points of a tick label at the left, which a title has room for
 WIDE = 20  # ratio of the largest to the smallest value, above which a linear axis would hide the small ones
 
 
@@ -62,15 +63,21 @@ def draw_rows(
                 transform=ax.get_yaxis_transform(),
             )
     _scale_axis(ax, [value for _, value, _ in rows if math.isfinite(value)])
-    width, size = 0.38 * room_of(ax).width, text_size(8 if room_of(ax).narrow else 10, "ytick.labelsize")
-    shown = [math_free(wrapped(label, width, size, most=2)) for label in positions]
-    ax.set_yticks(range(len(positions)), shown, fontsize=size)
+    room = room_of(ax)
+    for points in (8.0, 7.0, 6.0, 5.0) if room.narrow else (10.0,):
+        size = text_size(points, "ytick.labelsize")
+        shown = [wrapped(label, 0.38 * room.width, size, most=2) for label in positions]
+        lines = max(label.count("\n") + 1 for label in shown)
+        if 1.25 * lines * scaled(points) * len(shown) < 0.6 * room.inside[1]:
+            break
+    longest = max(text_width(line, size) for label in shown for line in label.split("\n"))
+    ax.set_yticks(range(len(positions)), [math_free(label) for label in shown], fontsize=size)
     ax.set_ylim(len(positions) - 0.5, -0.5)
     if look.vmin is not None or look.vmax is not None:
         ax.set_xlim(look.vmin, look.vmax)
     ax.grid(axis="x", color=ink(0.1), linewidth=scaled(0.8))
     ax.set_axisbelow(True)
-    label_axes(ax, title, x_label, "", look=look)
+    label_axes(ax, title, x_label, "", look=look, beside=max(0.0, longest - scaled(USUAL_LABEL)))
     return ax
 
 

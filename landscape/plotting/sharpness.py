@@ -45,10 +45,11 @@ def plot_sharpness(
         raise InputError(f"plot_sharpness got {len(results)} results, {len(labels)} labels; pass one label per result")
     names = {_name(result) for result in results}
     percent = {result.measure for result in results} == {"keskar"}
+    bars = any(result.standard_error is not None for result in results)
     return draw_rows(
         [(label, result.value, result.standard_error) for label, result in zip(labels, results, strict=True)],
         ax,
-        x_label="rise of 1 + loss (%)" if percent else "rise of the loss",
+        x_label=("rise of 1 + loss (%)" if percent else "rise of the loss") + ", ± standard error" * bars,
         title="\n".join(filter(None, [common_title(results), names.pop() if len(names) == 1 else "sharpness"])),
         look=shown,
     )

@@ -73,12 +73,13 @@ def plot_slices(
         ax.fill_between([], [], [], color=ink(0.5), alpha=0.3, linewidth=0, label="± 2 standard errors")
     limit_values(ax, shown)
     draw_legend(ax)
-    values = quantity_label(surface, quantity, log_scale, clipped)
+    values, title = quantity_label(surface, quantity, log_scale, clipped), title_of(surface, quantity)
+    ax.locator_params(axis="x", nbins=6)  # the numbers of small ranges are long
     if surface.betas is None:
-        label_slice(ax, surface, values=values, look=shown)
+        label_slice(ax, surface, title=title, values=values, look=shown)
     else:
         notes = [LENGTHS] if lengths else []
-        label_axes(ax, title_of(surface), shared_label(surface), values, notes=notes, look=shown)
+        label_axes(ax, title, shared_label(surface), values, notes=notes, look=shown)
     return ax
 
 

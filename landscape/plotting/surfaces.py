@@ -16,7 +16,7 @@ from landscape.plotting.captions import LENGTHS, axis_labels, count_text, origin
 from landscape.plotting.hidden import Star
 from landscape.plotting.labels_3d import fit_labels
 from landscape.plotting.looks import Look, SurfaceLook, look_of
-from landscape.plotting.room import room_of, wrapped
+from landscape.plotting.room import room_of, text_width, wrapped
 from landscape.plotting.scales import ROUND_STEPS, color_limits, log_ticks, on_log_scale
 from landscape.plotting.sizes import ink, scaled, text_size
 from landscape.plotting.values import plane_values, value_at
@@ -24,6 +24,7 @@ from landscape.results import Surface
 
 __all__ = ["plot_surface"]
 
+USUAL_NUMBER = 20.0  # points: wider numbers at the vertical axis would reach over it
 LOW = 320  # points at a font size of 10: lower axes have no room for labels of two lines
 
 
@@ -72,13 +73,13 @@ def plot_surface(
         width = (0.3 if room.narrow else 0.5) * min(room.width, room.height)
         text = wrapped(f"gaps: {count_text(count, values.size)}", width, scaled(8), most=5)
         axes.text2D(0, 0.97, text, transform=axes.transAxes, fontsize=scaled(8), va="top")
-    _label(axes, surface, quantity_label(surface, quantity, log_scale, clipped), shown)
+    _label(axes, surface, quantity_label(surface, quantity, log_scale, clipped), title_of(surface, quantity), shown)
     fit_labels(axes)
     drawn: Axes = axes
     return drawn
 
 
-def _label(ax: Axes3D, surface: Surface, values: str, look: Look) -> None:
+def _label(ax: Axes3D, surface: Surface, values: str, title: str, look: Look) -> None:
     """Set title and labels; narrow axes have short labels of the plane."""
     labels, notes = axis_labels(surface, separator="\n"), [LENGTHS]
     short = axis_labels(surface, lengths=False)
@@ -88,12 +89,12 @@ def _label(ax: Axes3D, surface: Surface, values: str, look: Look) -> None:
     if room.narrow:
         labels, notes = [label[0] for label in short], []
         values = values.partition(" (")[0] + " (log scale)" * ("log scale" in values)
-    label_axes(ax, title_of(surface), *labels, notes=notes, look=look, size=9)
+    label_axes(ax, title, *labels, notes=notes, look=look, size=9)
     if not ax.get_zlabel():
         size = text_size(9, "axes.labelsize")
         length = (0.4 if room.height < scaled(LOW) else 0.65) * room.height
         lines = [wrapped(line, length, size) for line in values.split("\n")]
-        ax.set_zlabel(math_free("\n".join(lines)), labelpad=_pad(26), fontsize=size)
+        ax.set_zlabel(math_free("\n".join(lines)), labelpad=_pad(26) + 1.5 * _long_ticks(ax), fontsize=size)
 
 
 def _draw_star(ax: Axes3D, surface: Surface, x: np.ndarray, y: np.ndarray, height: np.ndarray) -> None:
@@ -122,6 +123,16 @@ def _dress_axes(ax: Axes3D, log_limits: tuple[float, float] | None, look: Look) 
         shown = [tick for tick in ticks if lowest <= tick <= log_limits[1]]
         ax.zaxis.set_major_locator(FixedLocator(np.log10(shown).tolist()))
         ax.zaxis.set_major_formatter(FuncFormatter(lambda height, _: f"{10**height:.4g}"))
+    ax.tick_params(axis="z", pad=scaled(8) - 8 + _long_ticks(ax))
+
+
+def _long_ticks(ax: Axes3D) -> float:
+    """How far long numbers at the vertical axis are moved away from it, in points; they are centred at a place."""
+    low, high = ax.get_zlim()
+    heights = [height for height in ax.zaxis.get_major_locator()() if low <= height <= high]
+    size = text_size(8, "xtick.labelsize")
+    numbers = ax.zaxis.get_major_formatter().format_ticks(heights)
+    return max(0.0, max((text_width(text, size) for text in numbers), default=0.0) - scaled(USUAL_NUMBER)) / 2
 
 
 def _pad(points: float) -> float:

@@ -1,51 +1,75 @@
 """Figures of runs and groups, drawn from the stored measurements without torch."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from landscape.escaping import math_free
 from landscape.plotting import (
     plot_contour,
     plot_panels,
     plot_path,
     plot_slices,
     plot_spectrum,
-    save_figure,
 )
 from landscape.plotting.captions import off_plane_note, title_of
+from landscape.plotting.room import wrapped
+from landscape.plotting.sizes import scaled
 from landscape.results import Eigenpairs, SpectralDensity, Surface, Trajectory
-from landscape.storage.files import plain_name
+from landscape.storage.files import make_folder, plain_name
 from landscape.storage.records import file_hash, made_once, whole_record
 from landscape.studies.matrix.tables import WAYS
 
-__all__ = ["FIGURES", "draw_group", "draw_once", "draw_run"]
+__all__ = ["FIGURES", "FigureWriter", "draw_group", "draw_once", "draw_run"]
 
 FIGURES = "figures.json"
-DPI = 110
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"  # of the colour-blind-safe set of Okabe and Ito
 Panels = dict[str, Callable[[Axes], object]]
 
 
-def draw_once(probes: Path, folder: Path, draw: Callable[[Path, Path], list[Path]]) -> bool:
-    """Draw the figures of one record with ``draw``, unless they exist already.
+class FigureWriter(Protocol):
+    """The look of figures and their formats; its repr names all settings."""
+
+    def styled(self) -> AbstractContextManager[None]:
+        """Draw the figures inside in the look."""
+        ...
+
+    def write(self, drawn: Figure | Axes, path: Path) -> list[Path]:
+        """The files of a figure, written to ``path``, to which their endings are added."""
+        ...
+
+
+def draw_once(
+    probes: Path, folder: Path, draw: Callable[[Path, Path, FigureWriter], list[Path]], writer: FigureWriter
+) -> bool:
+    """Draw the figures of one record with ``draw``, unless they exist already in the same look and formats.
 
     Args:
         probes: Path of the record.
         folder: Folder of the figures. It gets figures.json, written last, with the hash of the record.
-        draw: Function of the folder of the record and the folder of the figures that returns the files it wrote.
+        draw: Function of the folder of the record, the folder of the figures and the ``writer`` that returns the files
+            that were written.
+        writer: The look and the formats.
 
     Returns:
         Whether the figures were drawn.
     """
-    return made_once(folder / FIGURES, {"of": file_hash(probes)}, lambda place: ({}, draw(probes.parent, place)))
+
+    def made(place: Path) -> tuple[dict[str, str], list[Path]]:
+        with writer.styled():
+            return {}, draw(probes.parent, place, writer)
+
+    return made_once(folder / FIGURES, {"of": file_hash(probes), "figures": repr(writer)}, made)
 
 
-def draw_run(probes: Path, folder: Path) -> list[Path]:
-    """Draw interpolation.png, slices.png and curvature.png of one run from the folder ``probes`` of its measurements.
+def draw_run(probes: Path, folder: Path, writer: FigureWriter) -> list[Path]:
+    """Draw the figures interpolation, slices and curvature of one run from the folder ``probes`` of its measurements.
 
     Nothing is drawn if the measurements failed.
 
@@ -58,48 +82,54 @@ def draw_run(probes: Path, folder: Path) -> list[Path]:
     surfaces = {name: Surface.load(probes / f"{name}.npz") for name in names}
     ways = {split: surfaces[f"interpolation_{split}"] for split in ("train", "test")}
     figures: dict[str, Panels] = {
-        "interpolation.png": {
+        "interpolation": {
             "initial to trained network: loss": partial(_draw_splits, ways, "loss"),
             "initial to trained network: accuracy": partial(_draw_splits, ways, "accuracy"),
             "from the trained network towards the initial one": partial(_draw_layer_line, surfaces["layer_line"]),
         },
-        "slices.png": {
+        "slices": {
             "random line": partial(plot_slices, surfaces["random_line"]),
             "random plane": partial(plot_contour, surfaces["random_plane"]),
         },
-        "curvature.png": {
+        "curvature": {
             "largest eigenvalues": partial(plot_spectrum, Eigenpairs.load(probes / "eigenvalues.npz")),
             "spectral density": partial(plot_spectrum, SpectralDensity.load(probes / "density.npz")),
         },
     }
-    files = []
+    files: list[Path] = []
     for name, panels in figures.items():
         figure = plot_panels(panels, size=(4.6, 3.6))
-        if name != "interpolation.png":
-            figure.suptitle(title_of(surfaces["random_plane"]), fontsize=10)
-        files.append(save_figure(figure, folder / name, dpi=DPI))
+        if name != "interpolation":
+            width, size = 72 * figure.get_figwidth() - scaled(12), scaled(10)
+            lines = [wrapped(line, width, size) for line in title_of(surfaces["random_plane"]).split("\n")]
+            figure.suptitle(math_free("\n".join(lines)), fontsize=size)
+        files += writer.write(figure, folder / name)
     return files
 
 
-def draw_group(probes: Path, folder: Path) -> list[Path]:
-    """Draw connectivity/connectivity.png and pca/pca.png of one group, as far as they were measured.
+def draw_group(probes: Path, folder: Path, writer: FigureWriter) -> list[Path]:
+    """Draw the figures connectivity/connectivity and pca/pca of one group, as far as they were measured.
 
     Returns:
         The files that were written.
     """
-    record, files = whole_record(probes / "group.json"), []
+    record = whole_record(probes / "group.json")
+    files: list[Path] = []
     if pairs := record["pairs"]:
         panels: Panels = {}
         for first, second in (pair["seeds"] for pair in pairs):
             lines = {name: Surface.load(probes / f"{name}_{first}_{second}.npz") for name in WAYS}
             panels[f"seed {first} to seed {second}"] = partial(_draw_connections, lines)
         figure = plot_panels(panels, columns=3, size=(4.0, 3.3))
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
-        files.append(_save(figure, folder / "connectivity" / "connectivity.png"))
+        columns = 3 if figure.get_figwidth() > scaled(6) else 1
+        figure.legend(
+            *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, fontsize=scaled(8)
+        )
+        files += writer.write(figure, make_folder(folder / "connectivity") / "connectivity")
     if planes := record["paths"]:
         panels = {title: partial(_draw_paths, probes, title, plane["paths"]) for title, plane in planes.items()}
         figure = plot_panels(panels, columns=2, size=(5.6, 4.6))
-        files.append(_save(figure, folder / "pca" / "pca.png"))
+        files += writer.write(figure, make_folder(folder / "pca") / "pca")
     return files
 
 
@@ -138,14 +168,9 @@ def _draw_ways(ax: Axes, ways: dict[str, tuple[Surface, str]], quantity: str) ->
     for (surface, label), (color, style) in zip(ways.values(), styles, strict=False):
         values = getattr(surface, quantity)
         ax.plot(surface.alphas, np.where(np.isfinite(values), values, np.nan), style, color=color, label=label)
-    ax.legend(fontsize=8, framealpha=0.85)
+    ax.legend(fontsize=scaled(8), framealpha=0.85)
 
 
 def _positive(surface: Surface) -> bool:
     """Whether all losses are positive and finite, as a logarithmic scale requires."""
     return bool((surface.loss > 0).all() and np.isfinite(surface.loss).all())
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return save_figure(figure, path, dpi=DPI)
