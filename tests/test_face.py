@@ -82,6 +82,7 @@ OPEN = {
     },
     # Also FILE.py:FUNCTION, folder:PATH, cuda:N and the like.
     "networks, data sets, losses and devices": {"data", "dataset", "device", "loss", "lora", "model"},
+    "colour maps of matplotlib": {"cmap"},
     "a duration": {"budget"},
     "arguments of a command line": {"arguments", "help_behavior_hint"},
     "arrays": {"vector"},

@@ -60,7 +60,7 @@ def checkpoint_surface(
 
 
 def with_faithfulness(
-    path: Path, surface: Surface, target: Objective, slice_: Slice, when: When, *, seed: int, **options: Any
+    path: Path, surface: Surface, target: Objective, slice: Slice, when: When, *, seed: int, **options: Any
 ) -> Surface:
     """``surface``, stored at ``path``, with what its slice leaves out, unless that is too costly, see `judged`.
 
@@ -69,7 +69,7 @@ def with_faithfulness(
     samples = {"auto": affordable_samples(surface), "always": MOST_SAMPLES, "never": None}[when]
     if samples is not None:
         with optional("comparison of the curvature in the plane with that in all directions"):
-            return judged(path, surface, target, slice_, samples=samples, seed=seed, **options)
+            return judged(path, surface, target, slice, samples=samples, seed=seed, **options)
     return surface
 
 
