@@ -33,7 +33,7 @@ from landscape.plotting.looks import Look, PlaneLook, ValueLook, look_of
 from landscape.plotting.planes import draw_plane
 from landscape.plotting.room import room_of, text_width
 from landscape.plotting.scales import color_scale, on_log_scale
-from landscape.plotting.sizes import ink, scaled
+from landscape.plotting.sizes import ink, is_set, scaled
 from landscape.plotting.values import plane_values
 from landscape.results import Surface, Trajectory
 from landscape.results.trajectory import check_same_plane
@@ -95,7 +95,8 @@ def plot_path_losses(
     shown = look_of("plot_path_losses", ValueLook, look, log_scale)
     losses = [values for path in trajectories for values in (path.loss, path.shadow_loss)]
     losses, log_scale, clipped = on_log_scale(losses, log_scale)
-    canvas = figure_or_new(figure, (5.6, 5.0))
+    least = scaled(3.2) if is_set("figure.figsize") else 5.0  # inches: the title, two axes and the legend
+    canvas = figure_or_new(figure, (5.6, least), grow=True)
     upper, lower = canvas.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     narrow, (at_point, at_shadow) = room_of(upper).narrow, _loss_lines()
     pairs = zip(losses[::2], losses[1::2], strict=True)  # at the points of a path, and at their shadows
