@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 import landscape_lib as ll  # noqa: E402
 from benchmarks.run import environment, write  # noqa: E402
+from benchmarks.tables import head, table  # noqa: E402
 
 __all__ = ["ROWS", "main", "markdown"]
 
@@ -241,22 +242,16 @@ def choices(quick: bool) -> list[dict[str, Any]]:
 
 def markdown(results: dict[str, Any]) -> str:
     """Tables from the content of paying.json."""
-    environment = results["environment"]
-    clock = "Processor time of one thread" if results["processor_time"] else f"{environment['cores']} cores"
-    lines = ["# Where compiling pays", ""]
-    if results["quick"]:
-        lines += ["**A quick look: these numbers mean nothing.**", ""]
-    lines += [
-        f"{environment['date']}, commit {environment['commit']}, {environment['cpu']}, "
-        f"torch {environment['versions']['torch']}. {clock}; least of several times.",
-        "",
-        "| work | plain, ms | compiled, ms | speedup | compiler, seconds to compile | pays after |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [f"| {' | '.join(cells(row))} |" for row in results["rows"]]
-    lines += ["", "| work, not worth a compilation | auto / never |", "| --- | --- |"]
-    lines += [f"| {row['title']} | {row['ratio']:.3f} |" for row in results["choices"]]
-    return "\n".join(lines)
+    clock = "Processor time of one thread" if results["processor_time"] else "All cores"
+    titles = ["work", "plain, ms", "compiled, ms", "speedup", "compiler, seconds to compile", "pays after"]
+    choices = [[row["title"], f"{row['ratio']:.3f}"] for row in results["choices"]]
+    return "\n\n".join(
+        [
+            head("Where compiling pays", results, f"{clock}; least of several times."),
+            table(titles, map(cells, results["rows"])),
+            table(["work, not worth a compilation", "auto / never"], choices),
+        ]
+    )
 
 
 def cells(row: dict[str, Any]) -> list[str]:

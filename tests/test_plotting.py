@@ -661,6 +661,12 @@ def test_unknown_formats_and_missing_folders_are_refused(tmp_path):
     ax = plot_slices(line(), new_axes())
     with pytest.raises(InputError, match=r"no figure format '\.txt'"):
         save_figure(ax, tmp_path / "a.txt")
+    for wrong in (0, -5, np.nan, "x"):
+        with pytest.raises(InputError, match="dpi is"):
+            save_figure(ax, tmp_path / "a.png", dpi=wrong)
+    for drawn, path in ((None, tmp_path / "a.png"), (ax, 5)):
+        with pytest.raises(InputError, match="save_figure"):
+            save_figure(drawn, path)
     with pytest.raises(InputError, match="cannot write"):
         save_figure(ax, tmp_path / "missing" / "a.png")
     assert list(tmp_path.iterdir()) == []

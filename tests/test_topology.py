@@ -231,7 +231,10 @@ def test_interpolated_surfaces_are_named():
         (lambda: ll.topology(surface(np.ones((3, 3))), neighbours=4), "unknown neighbours 4"),
         (lambda: ll.permutation_test(surface([[1, np.nan], [2, 3]])), "losses are all finite"),
         (lambda: ll.permutation_test(surface(np.ones((2, 2)))), "too few"),
-        (lambda: ll.permutation_test(surface(np.ones((4, 4))), permutations=0), "at least 1"),
+        (lambda: ll.permutation_test(surface(np.ones((4, 4))), permutations=0), "permutations is 0"),
+        (lambda: ll.permutation_test(surface(np.ones((4, 4))), permutations=1.5), "permutations is 1.5"),
+        (lambda: ll.permutation_test(surface(np.ones((4, 4))), seed=-3), "seed is -3"),
+        (lambda: ll.permutation_test(surface(np.ones((4, 4))), neighbours="q"), "unknown neighbours 'q'"),
         (lambda: ll.plot_topology(ll.topology(surface([1.0, 0, 1])), view="basins"), "of a line"),
         (
             lambda: ll.plot_topology(ll.topology(surface(np.random.default_rng(0).normal(size=(40, 40)))), view="tree"),

@@ -7,6 +7,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from landscape.checks import check_number, check_type
 from landscape.errors import InputError
 from landscape.storage.files import written_whole
 
@@ -20,8 +21,12 @@ def save_figure(figure: Figure | SubFigure | Axes, path: str | Path, dpi: int = 
     same bytes. The figure stays open; ``pyplot.close(figure)`` frees one that belongs to pyplot.
 
     Raises:
-        InputError: matplotlib cannot write files with this suffix, or ``path`` cannot be written.
+        InputError: matplotlib cannot write files with this suffix, ``dpi`` is not positive, or ``path`` cannot be
+            written.
     """
+    check_type(figure, Figure | SubFigure | Axes, "save_figure(figure, path)", "a figure or axes of matplotlib")
+    check_type(path, str | Path, "save_figure(figure, path)", "the path of a file")
+    check_number("dpi", dpi, above=0)
     path = Path(path)
     drawn: Figure | SubFigure | Axes = figure
     while not isinstance(drawn, Figure):  # an axes, perhaps in a subfigure

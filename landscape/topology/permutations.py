@@ -1,10 +1,11 @@
 """A permutation test of whether the basins of a surface could be exchangeable noise."""
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
-from landscape.checks import check_type
+from landscape.checks import check_choice, check_count, check_seed, check_type
 from landscape.errors import InputError
 from landscape.presenting import Presented
 from landscape.results import Surface
@@ -48,11 +49,13 @@ def permutation_test(
         neighbours: The neighbours of a grid point, see `topology`.
 
     Raises:
-        InputError: There is no permutation, a loss is not finite, or there are too few points for a quadratic.
+        InputError: There is no permutation, a seed or neighbours are unknown, a loss is not finite, or there are too
+            few points for a quadratic.
     """
     check_type(surface, Surface, "permutation_test(surface)", "a Surface, as ll.evaluate returns it")
-    if permutations < 1:
-        raise InputError(f"a permutation test needs at least 1 permutation, not {permutations}")
+    check_count("permutations", permutations)
+    check_seed(seed)
+    check_choice("neighbours", neighbours, get_args(Neighbours))
     if surface.nonfinite.any():
         raise InputError("a permutation test needs a surface whose losses are all finite; evaluate a smaller range")
     bowl = _quadratic(surface)
