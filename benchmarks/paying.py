@@ -171,21 +171,21 @@ ROWS = (
         lambda quick: points("norm-cnn", images(small(quick, 200), 1, 28, 28), (2, 2), (2, 3) if quick else (3, 5)),
     ),
     Row(
-        "ResNet-8, batch_norm='recalibrate', 500 samples",
+        "ResNet-8, batch_norm='recalibrate', 100 samples",
         "point",
         lambda quick: points(
             "resnet8",
-            images(small(quick, 500), 3, 32, 32),
+            images(small(quick, 100), 3, 32, 32),
             (2, 2),
             (2, 3) if quick else (3, 5),
             batch_norm="recalibrate",
         ),
     ),
     Row(
-        "ResNet-8, batch_norm='batch', 500 samples",
+        "ResNet-8, batch_norm='batch', 100 samples",
         "point",
         lambda quick: points(
-            "resnet8", images(small(quick, 500), 3, 32, 32), (2, 2), (2, 3) if quick else (3, 5), batch_norm="batch"
+            "resnet8", images(small(quick, 100), 3, 32, 32), (2, 2), (2, 3) if quick else (3, 5), batch_norm="batch"
         ),
     ),
     Row(
