@@ -129,10 +129,10 @@ def test_a_loss_that_is_nan_is_drawn_and_counted(folder, capfd):
 
 
 WRONG = {
-    "no checkpoint": ([], "0 checkpoints"),
+    "no checkpoint": ([], "no checkpoints to compare"),
     "missing": (["start.pth", "none.pth"], "none.pth does not exist"),
     "garbage": (["garbage.pth"], "garbage.pth is no checkpoint"),
-    "names": (["start.pth", "end.pth", "--names", "one"], "2 checkpoints and 1 name"),
+    "names": (["start.pth", "end.pth", "--names", "one"], "2 checkpoints but 1 name"),
     "zoom": (["start.pth", "--zoom", "0"], "zoom is 0.0; it must be a finite number above 0"),
     "levels": (["start.pth", "--levels", "1"], "at least 2 levels, not 1"),
     "subset": (["start.pth", "--subset", "1000"], "1000"),
