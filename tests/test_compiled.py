@@ -20,6 +20,7 @@ from landscape.evaluation.compile_times import CompileTimes, Record
 from landscape.evaluation.methods import compiled, graphs
 from landscape.evaluation.methods.compiled import Program
 from landscape.evaluation.methods.direct import Direct
+from landscape.evaluation.methods.first_layer import Unsummed
 from landscape.evaluation.methods.fusion import fold_batch_norm
 from landscape.evaluation.methods.prefix import Prefix
 from landscape.evaluation.methods.protocol import Arrangement, NotApplicable
@@ -371,7 +372,8 @@ def check_with_a_broken_compiler():
 
 @pytest.mark.parametrize("resolution", [(3, 4), (2, 2)])
 def test_the_last_addition_of_the_first_layer_is_part_of_code_by_inductor(monkeypatch, resolution):
-    captured = []
+    captured, sums = [], []
+    monkeypatch.setattr(Unsummed, "sum", property(lambda terms: sums.append(terms) or torch.addcmul(*terms)))
 
     def interpreted(parts, weights, inputs, threads):
         captured.append([tuple(value.shape) for value in inputs])
@@ -384,6 +386,7 @@ def test_the_last_addition_of_the_first_layer_is_part_of_code_by_inductor(monkey
     assert surface.metadata["compilation"]["compiler"] == "inductor", surface.metadata["methods_rejected"]
     ((base, step, factor, _),) = captured
     assert base == step != factor == ()
+    assert len(sums) == 1  # while the graph is captured
     assert surface.loss == pytest.approx(expected_losses(model, plane, surface), rel=3e-6)
 
 

@@ -201,8 +201,8 @@ class FirstLayer:
             self.give(before)
 
     def take(self) -> None:
-        """Use up the output that `give` set, as a call of the layer does; NotApplicable if it is used up."""
-        self._take()
+        """Use up the output that `give` set, as a call of the layer does, without computing it."""
+        self.output = None
 
     def replacements(self) -> dict[nn.Module, Callable[..., Any]]:
         """Forward methods that return what `give` set for the layer, and what `load` recorded for earlier modules."""
