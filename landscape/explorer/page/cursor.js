@@ -16,16 +16,18 @@ function cursor3d(surface) {
   };
 }
 
-/** The cursor in the contours, white with dark edges. */
+const RING = 11; // pixels from the cursor to its ring, in which the star of the origin has room
+const REACH = 4000; // pixels from the cursor to the ends of its lines, outside of every figure, which cuts them
+
+/** The cursor in the contours, white with dark edges; it is open inside the ring, so that it hides no mark there. */
 function crosshair(surface) {
   const [i, j] = cursorIndices(surface);
-  const [x, y] = [surface.alphas[i], surface.betas[j]];
-  const across = { type: "line", xref: "x domain", x0: 0, x1: 1, y0: y, y1: y };
-  const up = { type: "line", yref: "y domain", y0: 0, y1: 1, x0: x, x1: x };
-  const ring = {
-    type: "circle", xsizemode: "pixel", ysizemode: "pixel", xanchor: x, yanchor: y, x0: -6, x1: 6, y0: -6, y1: 6,
-  };
-  const look = (color, width) => [across, up, ring].map((shape) => ({ ...shape, line: { color, width } }));
+  const place = { xsizemode: "pixel", ysizemode: "pixel", xanchor: surface.alphas[i], yanchor: surface.betas[j] };
+  const across = `M-${REACH},0H-${RING}M${RING},0H${REACH}`;
+  const up = `M0,-${REACH}V-${RING}M0,${RING}V${REACH}`;
+  const lines = { ...place, type: "path", path: across + up };
+  const ring = { ...place, type: "circle", x0: -RING, x1: RING, y0: -RING, y1: RING };
+  const look = (color, width) => [lines, ring].map((shape) => ({ ...shape, line: { color, width } }));
   return [...look("rgba(0,0,0,0.55)", 3), ...look("white", 1.2)];
 }
 

@@ -57,7 +57,7 @@ function surfaceFigure({ index, surface: figure }) {
     lighting: { ambient: 0.85, diffuse: 0.35, specular: 0.03, roughness: 0.9 },
     contours: { x: { highlight: false }, y: { highlight: false }, z: { highlight: false } },
   };
-  const paths = trajectories.flatMap((path) => path3d(path, pathPoints(path, index)));
+  const paths = paths3d(index);
   const heights = paths.flatMap((trace) => trace.z).filter((value) => Number.isFinite(value));
   const axis = (text) => ({
     title: { text: axisText(text), font: { size: 11 } },
@@ -68,11 +68,11 @@ function surfaceFigure({ index, surface: figure }) {
   const scene = {
     xaxis: { ...axis(surface.axes[0]), range: [surface.alphas[0], surface.alphas.at(-1)] },
     yaxis: { ...axis(surface.axes[1]), range: [surface.betas[0], surface.betas.at(-1)] },
-    zaxis: { ...axis(isExplorer ? quantityLabel(surface) : ""), range, ...scaleTicks(5) }, // the colour bar has a title
+    zaxis: { ...axis(quantityLabel(surface)), range, ...scaleTicks(5) },
     aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.75 }, camera: state.camera ?? firstCamera(figure),
   };
   const below = floorContours(surface, range[0] + LIFT * heightSpan());
-  const marks = [...originMark3d(surface), ...basins3d(surface)];
+  const marks = [...origin3d(surface), ...basins3d(surface)];
   const data = [cursor3d(surface), ...(hasValues(surface) ? [body, below] : []), ...marks, ...paths];
   const margin = { l: 0, r: 0, t: isExplorer ? 4 : 74, b: trajectories.length ? 50 : 0 };
   return [data, { ...figureLayout(margin), scene }];
@@ -134,8 +134,8 @@ function contourFigure(index) {
     line: { width: 0.5, color: "rgba(255,255,255,0.35)" }, connectgaps: false, colorbar: colorbar(surface),
   };
   const traces = [...(hasValues(surface) ? [bands] : []), ...gapMarks(surface)];
-  traces.push(...basins2d(surface), ...originMark(surface));
-  traces.push(...trajectories.flatMap((path) => path2d(path, pathPoints(path, index))));
+  traces.push(...basins2d(surface), ...origin2d(surface));
+  traces.push(...paths2d(index));
   const axis = (text, ends) => ({
     title: { text: axisText(text), font: { size: 12 }, standoff: 8 },
     range: [ends[0], ends.at(-1)], color: cssValue("--muted"), showgrid: false, zeroline: false, ticks: "outside",

@@ -1,8 +1,10 @@
 // Marks on the surface and the contours: the origin of the plane, and the basins of the loss with their saddles.
 
 const ORIGIN_COLOR = "#d55e00";
+const AT_EDGE = "lowest point at the edge of the plane";
 const LIFT_OF_MARKS = 0.045; // share of the span of heights: marks face the camera, and the surface would cut them
 const WELL = { color: "#0072b2", line: { width: 1.5, color: "white" } };
+const EDGE = { color: "white", line: { width: 2, color: "#0072b2" } }; // of a basin that may go on beyond the plane
 const SADDLE = { color: "#d55e00", line: { width: 1, color: "white" } };
 
 /** Whether a star marks the origin: it is inside the axes, and no path is drawn. */
@@ -11,15 +13,15 @@ function hasOrigin(surface) {
   return !trajectories.length && crossesZero(surface.alphas) && crossesZero(surface.betas);
 }
 
-function originMark(surface) {
+function origin2d(surface) {
   if (!hasOrigin(surface)) return [];
   const marker = { symbol: "star", size: 14, color: ORIGIN_COLOR, line: { width: 1, color: "white" } };
-  const look = { type: "scatter", mode: "markers", marker, showlegend: true, hoverinfo: "skip" };
+  const look = { type: "scatter", mode: "markers", marker, showlegend: true, hoverinfo: "skip", cliponaxis: false };
   return [{ ...look, x: [0], y: [0], name: escaped(surface.origin) }];
 }
 
 /** The star in 3-D, where plotly has it only as a character. */
-function originMark3d(surface) {
+function origin3d(surface) {
   const height = hasOrigin(surface) ? heightBetweenPoints(surface, 0, 0) : null;
   if (height === null) return [];
   return [{
@@ -33,11 +35,13 @@ function basinMarks(surface) {
   const basins = isExplorer && state.basins && state.quantity === "loss" ? surface.basins.marked : [];
   const ending = basins.filter(({ saddle }) => saddle !== null);
   const number = (basin) => `basin ${basins.indexOf(basin) + 1}`;
+  const lowestPoints = (those, look, name, remark) => ({
+    points: those.map(({ minimum }) => minimum), look: { ...look, symbol: "circle" }, name,
+    texts: those.map((basin) => `${number(basin)}, ${persistenceText(surface, basin)}${remark}`),
+  });
   const kinds = [
-    {
-      points: basins.map(({ minimum }) => minimum), look: { ...WELL, symbol: "circle" }, name: "minimum",
-      texts: basins.map((basin) => `${number(basin)}, ${persistenceText(surface, basin)}`),
-    },
+    lowestPoints(basins.filter(({ edge }) => !edge), WELL, "minimum", ""),
+    lowestPoints(basins.filter(({ edge }) => edge), EDGE, AT_EDGE, `<br>${AT_EDGE}`),
     {
       points: ending.map(({ saddle }) => saddle), look: { ...SADDLE, symbol: "diamond" }, name: "saddle",
       texts: ending.map((basin) => `saddle where ${number(basin)} ends`),
@@ -58,15 +62,16 @@ function basinTrace(surface, { points, texts, look, name }, options) {
   return {
     mode: "markers", x: points.map(([i]) => surface.alphas[i]), y: points.map(([, j]) => surface.betas[j]),
     text: points.map((point, n) => `${texts[n]}<br>${where(point)}`), hoverinfo: "text", meta: name,
-    name: `${name} (${points.length})`, marker: { ...look, ...options.marker }, type: options.type,
-    showlegend: options.type === "scatter",
+    name: `${name} (${points.length})`, ...options, marker: { ...look, ...options.marker },
   };
 }
 
 const basins2d = (surface) =>
-  basinMarks(surface).map((kind) => basinTrace(surface, kind, { type: "scatter", marker: { size: 9 } }));
+  basinMarks(surface).map((kind) => basinTrace(surface, kind, {
+    type: "scatter", marker: { size: 9 }, showlegend: true, cliponaxis: false,
+  }));
 
 const basins3d = (surface) => basinMarks(surface).map((kind) => ({
-  ...basinTrace(surface, kind, { type: "scatter3d", marker: { size: 5 } }),
+  ...basinTrace(surface, kind, { type: "scatter3d", marker: { size: 5 }, showlegend: false }),
   z: kind.points.map(([i, j]) => heightOf(valueAt(surface, i, j)) + LIFT_OF_MARKS * heightSpan()),
 }));
