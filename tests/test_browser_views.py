@@ -2,7 +2,7 @@
 
 import csv
 import re
-from io import StringIO
+from io import BytesIO, StringIO
 from xml.etree import ElementTree
 
 import numpy as np
@@ -157,6 +157,90 @@ def test_the_star_and_the_basins_stand_on_the_surface(tab):
     tab.settle()
     assert tab.page.evaluate(code, "minimum") is None and "minimum (2)" not in tab.page.evaluate(flat)
     tab.page.check("#basins")
+
+
+def edge_surface():
+    """Wells at (-0.75, 0) and (0.25, 0), and a loss that still falls at (1, 0); units of both axes differ."""
+    axes = np.linspace(-1, 1, 41), np.linspace(-0.5, 0.5, 21)
+    loss = 3 + np.add.outer(-np.cos(2 * np.pi * (axes[0] - 0.25)), axes[1] ** 2)
+    return Surface(*axes, loss, 0 * loss, None, None, METADATA)
+
+
+@pytest.fixture(scope="module")
+def edge_tab(browser, tmp_path_factory):
+    return Tab(browser, explore(edge_surface(), tmp_path_factory.mktemp("edge") / "edge.html"), SIZES[1])
+
+
+def close_to(tab, alpha, beta, color):
+    """Mask [29, 29] of the pixels of the contours around a point that have nearly a colour."""
+    code = """([x, y]) => {
+        const {xaxis, yaxis} = document.querySelector(".contours")._fullLayout;
+        return [xaxis._offset + xaxis.d2p(x), yaxis._offset + yaxis.d2p(y)].map(Math.round);
+    }"""
+    x, y = tab.page.evaluate(code, [alpha, beta])
+    pixels = imread(BytesIO(tab.page.locator(".contours").screenshot()), format="png")[..., :3]
+    return np.abs(pixels[y - 14 : y + 15, x - 14 : x + 15] - np.array(color) / 255).max(-1) < 0.15
+
+
+def test_a_lowest_point_at_the_edge_of_the_plane_is_called_so_and_drawn_whole(edge_tab):
+    name = "lowest point at the edge of the plane"
+    code = """([figure, meta]) => document.querySelector(figure).data.find(trace => trace.meta === meta)"""
+    for figure in (".surface", ".contours"):
+        edge, minimum = (edge_tab.page.evaluate(code, [figure, meta]) for meta in (name, "minimum"))
+        assert (edge["x"], edge["y"]) == ([1], [0]) and edge["name"] == f"{name} (1)"
+        assert minimum["x"] == pytest.approx([-0.75, 0.25]) and not any("edge" in text for text in minimum["text"])
+        assert edge["text"][0].startswith(f"basin 3, 1 ± 0 below its saddle<br>{name}<br>loss 3 ± 0<br>α = 1,")
+    for size in SIZES:
+        edge_tab.resize(*size)
+        assert_tidy(edge_tab)
+        edge_tab.page.evaluate("document.querySelector('.contours').scrollIntoView({block: 'center'})")
+        blue = close_to(edge_tab, 1, 0, (0, 114, 178))
+        assert blue[:, 14 + 4 :].sum() > 3  # outside of the axes, which end in the middle
+        edge_tab.keep(f"edge_{size[0]}")
+    assert "3; 1 with the lowest point at the edge of the plane" in edge_tab.page.inner_text("#about .facts")
+
+
+def test_the_star_stays_visible_under_the_cursor(edge_tab):
+    edge_tab.resize(*SIZES[1])
+    for theme in ("light", "dark"):
+        edge_tab.page.emulate_media(color_scheme=theme)
+        edge_tab.page.click("#reset")
+        edge_tab.settle()
+        assert "α = 0, β = 0" in edge_tab.readout()
+        under = close_to(edge_tab, 0, 0, (213, 94, 0)).sum()
+        edge_tab.keep(f"star_{theme}")
+        edge_tab.move_cursor(5, 5)
+        alone = close_to(edge_tab, 0, 0, (213, 94, 0)).sum()
+        assert alone > 60 and under == pytest.approx(alone, abs=4)
+    edge_tab.page.emulate_media(color_scheme="light")
+
+
+def test_a_legend_of_paths_names_what_they_share_once_and_last(browser, tmp_path):
+    paths = [path_of(name, {"unit": "epoch"}) for name in ("first", "second")]
+    paths[1].coordinates[:, 1] *= -0.3
+    ends, both = ["start", "end"], ["first, shadow", "second, shadow"]
+    losses = ["shadow on the surface", "first, path at its true loss", "second, path at its true loss"]
+    code = "figure => [...document.querySelectorAll(`${figure} .legendtext`)].map(text => text.dataset.unformatted)"
+    for view, size in (("path", SIZES[0]), ("path", SIZES[2]), ("explorer", SIZES[1])):
+        file = explore(SURFACE, tmp_path / "page.html", trajectories=paths, view=view)
+        tab = Tab(browser, file, size)
+        assert tab.page.evaluate(code, ".surface") == [*losses, *ends]
+        data = tab.page.evaluate("document.querySelector('.surface').data")
+        shadow = next(trace for trace in data if trace.get("name") == losses[0])
+        assert shadow["x"] == [*paths[0].coordinates[:, 0], None, *paths[1].coordinates[:, 0]]
+        assert [len(trace["x"]) for trace in data[-2:]] == [2, 2]
+        scene = tab.page.evaluate("document.querySelector('.surface').layout.scene")
+        assert scene["zaxis"]["title"]["text"].replace("<br>", "").startswith("loss")
+        tab.keep(f"paths_{view}_{size[0]}")
+        tab.set(step="2")
+        assert tab.page.evaluate(code, ".surface") == [*losses, "start", "epoch 2"]
+        if view == "explorer":
+            assert tab.page.evaluate(code, ".contours")[-4:] == [*both, "start", "epoch 2"]
+        else:
+            tab.page.emulate_media(color_scheme="dark")
+            tab.settle()
+            tab.keep(f"paths_dark_{size[0]}")
+        tab.page.close()
 
 
 def test_play_advances_to_the_end_and_starts_anew_there(long_path):

@@ -15,6 +15,7 @@ from surfaces import METADATA, line, plane, with_gap
 
 from landscape.errors import InputError
 from landscape.explorer import explore
+from landscape.explorer.pages import page_script
 from landscape.results import Trajectory
 
 FAITHFULNESS = {
@@ -110,6 +111,25 @@ def test_the_most_persistent_basins_are_embedded_with_their_number(tmp_path):
     assert found["basins"]["facts"] == {"basins": "80, of which the 40 most persistent are marked"}
     assert minima[0] == (3, 3) and found["basins"]["marked"][0]["saddle"] is None
     assert all(basin["error"] == pytest.approx(1e-3 * 2**0.5) for basin in found["basins"]["marked"][1:])
+
+
+def test_lowest_points_at_the_edge_of_the_plane_are_told_from_minima(tmp_path):
+    x, y = np.linspace(-1, 1, 41), np.linspace(-0.5, 1, 16)
+    loss = 3 + np.add.outer(-np.cos(2 * np.pi * (x - 0.25)), y**2)  # wells at -0.75 and 0.25; from 0.75 on it falls
+    surfaces = [replace(plane(), alphas=x, betas=y, loss=loss, standard_error=0 * loss, accuracy=None)]
+    surfaces.append(replace(surfaces[0], betas=y + 2, loss=loss + np.add.outer(0 * x, 4 + 4 * y)))  # rising along beta
+    for surface, expected in zip(surfaces, ({(5, 5), (25, 5)}, set()), strict=True):
+        basins = content(explore(surface, tmp_path / "page.html"))["surfaces"][0]["basins"]
+        inside = {tuple(basin["minimum"]) for basin in basins["marked"] if not basin["edge"]}
+        assert inside == expected and len(basins["marked"]) == 3
+        assert basins["facts"]["basins"] == f"3; {3 - len(inside)} with the lowest point at the edge of the plane"
+
+
+def test_paths_have_the_colours_of_the_other_figures():
+    from landscape.plotting.paths import COLORS
+
+    colors = re.search(r"const PATH_COLORS = \[(.*?)\]", page_script())[1]
+    assert re.findall("#[0-9a-f]{6}", colors) == [color.lower() for color in COLORS]
 
 
 @pytest.mark.filterwarnings("error")

@@ -31,17 +31,10 @@ def surface_content(surface: Surface, name: str, picture: np.ndarray | None) -> 
         "gaps": count_text(bad, surface.loss.size) if bad else "",
         "origin": origin_name(surface),
         "basins": basins_content(surface),
-        "faithfulness": faithfulness_content(surface),
+        "faithfulness": _faithfulness_content(surface),
         "facts": {key: _typeset(text) for key, text in surface_facts(surface).items()},
         "picture": None if picture is None else picture_uri(picture),
     }
-
-
-def faithfulness_content(surface: Surface) -> dict[str, str] | None:
-    """The facts on what the plane leaves out; None if it was not measured."""
-    if surface.faithfulness is None:
-        return None
-    return {key: _typeset(text) for key, text in surface.faithfulness.facts.items() if text}
 
 
 def page_title(surfaces: Sequence[Surface]) -> str:
@@ -82,6 +75,13 @@ def trajectory_content(trajectory: Trajectory, surfaces: Sequence[Surface]) -> d
         "comparable": [_same_data(surface, trajectory) for surface in surfaces],
         "fact": f"{len(trajectory.steps):,} points, {unit} {trajectory.steps[0]} to {trajectory.steps[-1]}{off_text}",
     }
+
+
+def _faithfulness_content(surface: Surface) -> dict[str, str] | None:
+    """The facts on what the plane leaves out; None if it was not measured."""
+    if surface.faithfulness is None:
+        return None
+    return {key: _typeset(text) for key, text in surface.faithfulness.facts.items() if text}
 
 
 def _typeset(text: str) -> str:

@@ -33,30 +33,26 @@ function crosshair(surface) {
 
 /** The curve of a surface along one axis through the cursor, a mark at the cursor, and a band of two standard errors. */
 function sliceTraces(surface, axis, isFirst) {
-  const cursor = cursorIndices(surface);
-  const along = axis === 0 ? surface.alphas : surface.betas;
-  const gridPoint = (m) => (axis === 0 ? [m, cursor[1]] : [cursor[0], m]);
-  const y = along.map((_, m) => valueAt(surface, ...gridPoint(m)));
+  const along = [surface.alphas, surface.betas][axis];
+  const points = slicePoints(surface, axis);
+  const y = points.map((point) => valueAt(surface, ...point));
   const color = cssValue(isFirst ? "--first" : "--second");
   const curve = {
     type: "scatter", mode: "lines", x: along, y, line: { color, width: 2.5, dash: isFirst ? "solid" : "dash" },
-    name: escaped(surface.name), text: along.map((_, m) => valueText(surface, ...gridPoint(m))), hoverinfo: "text",
+    name: escaped(surface.name), text: points.map((point) => valueText(surface, ...point)), hoverinfo: "text",
   };
   const silent = { showlegend: false, hoverinfo: "skip" };
   const marker = { size: 9, color, line: { width: 1.5, color: cssValue("--card") } };
-  const at = cursor[axis];
+  const at = cursorIndices(surface)[axis];
   const mark = { type: "scatter", mode: "markers", x: [along[at]], y: [y[at]], marker, ...silent };
   if (state.quantity !== "loss" || !("standard_error" in surface.values)) return [curve, mark];
-  const errors = along.map((_, m) => {
-    const [i, j] = gridPoint(m);
-    return valuesOf(surface, "standard_error")[i][j];
-  });
+  const errors = points.map(([i, j]) => valuesOf(surface, "standard_error")[i][j]);
   return [curve, mark, { ...errorBand(along, y, errors), ...silent, fillcolor: `${color}40` }];
 }
 
 /** Traces and layout of the slices of all displayed surfaces along one axis. */
 function sliceFigure(axis) {
-  const shown = shownIndices().map((index) => surfaces[index]);
+  const shown = shownSurfaces();
   const traces = shown.flatMap((surface, n) => sliceTraces(surface, axis, n === 0));
   const [surface] = shown;
   const at = [surface.alphas, surface.betas][axis][cursorIndices(surface)[axis]];

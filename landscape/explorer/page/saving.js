@@ -4,12 +4,11 @@ const PICTURE = { width: 900, height: 640, scale: 2 };
 
 /** The views of the page: name, figure (null for training paths), and the function that gives the rows of its CSV. */
 function savedViews() {
-  const several = panels.length > 1;
   const views = panels.flatMap(({ index, surface, contours }) => {
-    const of = several ? ` of ${nameInLine(surfaces[index])}` : "";
+    const suffix = panels.length > 1 ? ` of ${nameInLine(surfaces[index])}` : "";
     const rows = () => surfaceRows(surfaces[index]);
-    const flat = isExplorer ? [{ name: `contours${of}`, figure: contours, rows }] : [];
-    return [{ name: `3-D surface${of}`, figure: surface, rows }, ...flat];
+    const flat = isExplorer ? [{ name: `contours${suffix}`, figure: contours, rows }] : [];
+    return [{ name: `3-D surface${suffix}`, figure: surface, rows }, ...flat];
   });
   for (const axis of isExplorer ? [0, 1] : []) {
     views.push({ name: `slice along ${"αβ"[axis]}`, figure: byId(`slice-${axis}`), rows: () => sliceRows(axis) });
@@ -17,31 +16,26 @@ function savedViews() {
   return trajectories.length ? [...views, { name: "training paths", figure: null, rows: pathRows }] : views;
 }
 
-const gridHead = (shown) => [...new Set(shown.flatMap((surface) => Object.keys(surface.values)))];
+/** The quantities of any of the surfaces. */
+const quantitiesOf = (shown) => [...new Set(shown.flatMap((surface) => Object.keys(surface.values)))];
 
 /** Coordinates and all quantities of a grid point; a quantity that the surface lacks is empty. */
 const gridRow = (surface, keys, i, j) =>
   [surface.alphas[i], surface.betas[j], ...keys.map((key) => surface.values[key] ? valuesOf(surface, key)[i][j] : "")];
 
 function surfaceRows(surface) {
-  const keys = gridHead([surface]);
+  const keys = quantitiesOf([surface]);
   const evaluated = evaluatedPoints(surface);
-  const rows = surface.alphas.flatMap((_, i) => surface.betas.map((__, j) =>
+  const rows = surface.alphas.flatMap((_alpha, i) => surface.betas.map((_beta, j) =>
     [...gridRow(surface, keys, i, j), ...(evaluated ? [evaluated[i][j] ? "True" : "False"] : [])]));
   return [["alpha", "beta", ...keys, ...(evaluated ? ["evaluated"] : [])], ...rows];
 }
 
 function sliceRows(axis) {
-  const shown = shownIndices().map((index) => surfaces[index]);
-  const keys = gridHead(shown);
-  const rows = shown.flatMap((surface) => {
-    const cursor = cursorIndices(surface);
-    const along = axis === 0 ? surface.alphas : surface.betas;
-    return along.map((_, m) => {
-      const [i, j] = axis === 0 ? [m, cursor[1]] : [cursor[0], m];
-      return [nameInLine(surface), ...gridRow(surface, keys, i, j)];
-    });
-  });
+  const shown = shownSurfaces();
+  const keys = quantitiesOf(shown);
+  const rows = shown.flatMap((surface) =>
+    slicePoints(surface, axis).map(([i, j]) => [nameInLine(surface), ...gridRow(surface, keys, i, j)]));
   return [["surface", "alpha", "beta", ...keys], ...rows];
 }
 

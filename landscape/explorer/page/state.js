@@ -23,6 +23,7 @@ const state = {
 let scale = { limits: [0, 1], log: false }; // of the values, updated before every drawing
 
 const shownIndices = () => (state.beside < 0 ? [state.shown] : [state.shown, state.beside]);
+const shownSurfaces = () => shownIndices().map((index) => surfaces[index]);
 
 /** `compute(object, key)`, computed once for every object and key. */
 function remembered(compute) {
@@ -63,7 +64,7 @@ const valueRange = remembered((surface, quantity) => {
 
 /** Update the scale that maps the values of the displayed surfaces to heights and colours. */
 function updateScale() {
-  const scaled = state.shared ? surfaces : shownIndices().map((index) => surfaces[index]);
+  const scaled = state.shared ? surfaces : shownSurfaces();
   const ranges = scaled.map((surface) => valueRange(surface, state.quantity)).filter((range) => range !== null);
   let [low, high] = [0, 1];
   if (ranges.length) {
@@ -84,7 +85,7 @@ function heightOf(value) {
 }
 const heightLimits = () => scale.limits.map(heightOf);
 const heightSpan = () => heightLimits()[1] - heightLimits()[0];
-const LIFT = 0.004; // share of the span: lines and marks exactly on the surface would flicker
+const LIFT = 0.004; // share of the span: lines exactly on the surface would flicker
 
 /** Values in rows of constant beta, the layout that plotly needs. */
 const rowsOverBeta = (surface, value) => surface.betas.map((_, j) => surface.alphas.map((_, i) => value(i, j)));
@@ -95,6 +96,12 @@ const nearestIndex = (axis, at) =>
 /** The indices of the grid point of a surface that is nearest to the cursor. */
 const cursorIndices = (surface) =>
   [nearestIndex(surface.alphas, state.cursor[0]), nearestIndex(surface.betas, state.cursor[1])];
+
+/** The grid points of a surface along an axis through the cursor. */
+function slicePoints(surface, axis) {
+  const [i, j] = cursorIndices(surface);
+  return axis === 0 ? surface.alphas.map((_, m) => [m, j]) : surface.betas.map((_, m) => [i, m]);
+}
 
 /** Index of the grid point before a coordinate, and the fraction of the cell up to it; null outside the axis. */
 function cellOf(axis, at) {

@@ -21,14 +21,14 @@ function factsTable(names, facts) {
 }
 
 function drawFacts() {
-  const columns = shownIndices().map((index) => surfaces[index]);
+  const columns = shownSurfaces();
   const names = columns.map(nameInLine);
   const paths = Object.fromEntries(trajectories.map((path) => [path.name, path.fact]));
   const facts = columns.map((surface) => ({ ...surface.facts, ...surface.basins.facts, ...paths }));
   byId("about").querySelector(".facts").replaceChildren(factsTable(names, facts));
-  const known = columns.some((surface) => surface.faithfulness);
-  byId("faithfulness").hidden = !known;
-  if (!known) return;
+  const isKnown = columns.some((surface) => surface.faithfulness);
+  byId("faithfulness").hidden = !isKnown;
+  if (!isKnown) return;
   const shares = columns.map((surface) => surface.faithfulness ?? {});
   byId("faithfulness").querySelector(".facts").replaceChildren(factsTable(names, shares));
 }
