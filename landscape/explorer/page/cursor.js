@@ -31,7 +31,7 @@ function crosshair(surface) {
   return [...look("rgba(0,0,0,0.55)", 3), ...look("white", 1.2)];
 }
 
-/** The curve of a surface along one axis through the cursor, a mark at the cursor, and a band of two standard errors. */
+/** The curve of a surface along an axis through the cursor, a mark at the cursor, and a band of two standard errors. */
 function sliceTraces(surface, axis, isFirst) {
   const along = [surface.alphas, surface.betas][axis];
   const points = slicePoints(surface, axis);
@@ -63,7 +63,8 @@ function sliceFigure(axis) {
   const logTicks = scale.log ? { type: "log", tickvals: tickvals.map((value) => 10 ** value), ticktext } : {};
   const dots = { color: cssValue("--muted"), width: 1, dash: "dot" };
   return [traces, {
-    ...figureLayout({ l: 56, r: 10, t: shown.length > 1 ? 54 : 34, b: 44 }), hovermode: "closest", showlegend: shown.length > 1,
+    ...figureLayout({ l: 56, r: 10, t: shown.length > 1 ? 54 : 34, b: 44 }),
+    hovermode: "closest", showlegend: shown.length > 1,
     legend: { orientation: "h", x: 1, xanchor: "right", y: 1, yanchor: "bottom", yref: "paper" },
     title: { text: sliceName(surface, axis), x: 0.01, xanchor: "left", y: 0.97, yanchor: "top", font: { size: 13 } },
     xaxis: { ...axisLook, automargin: true, title: axisTitle(surface.axes[axis].split("\n")[0]) },

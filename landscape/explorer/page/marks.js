@@ -25,8 +25,9 @@ function origin3d(surface) {
   const height = hasOrigin(surface) ? heightBetweenPoints(surface, 0, 0) : null;
   if (height === null) return [];
   return [{
-    type: "scatter3d", mode: "text", x: [0], y: [0], z: [height + LIFT_OF_MARKS * heightSpan()], text: ["★"], meta: "origin",
-    textposition: "middle center", textfont: { size: 26, color: ORIGIN_COLOR }, hoverinfo: "skip", showlegend: false,
+    type: "scatter3d", mode: "text", x: [0], y: [0], z: [height + LIFT_OF_MARKS * heightSpan()], text: ["★"],
+    textposition: "middle center", textfont: { size: 26, color: ORIGIN_COLOR },
+    meta: "origin", hoverinfo: "skip", showlegend: false,
   }];
 }
 

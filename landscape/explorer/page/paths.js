@@ -47,7 +47,7 @@ function pointsTrace(type, points, options) {
   };
 }
 
-/** The traces of all paths in 3-D: their shadows on the surface, points at their true losses, and stems between both. */
+/** The traces of all paths in 3-D: shadows on the surface, points at their true losses, and stems between both. */
 function paths3d(surfaceIndex) {
   const paths = drawnPaths(surfaceIndex);
   const trace = (points, z, options) => pointsTrace("scatter3d", points, { z, ...options });

@@ -35,7 +35,7 @@ function readoutText(surface) {
   return `${name}${valueText(surface, i, j)} at ${coordinatesText(surface.alphas[i], surface.betas[j])}`;
 }
 
-/** Round values between the limits, on a linear scale up to about `most`, with the heights at which they are drawn and their text. */
+/** Round values between the limits, on a linear scale up to about `most`, as ticks at the heights of the values. */
 function scaleTicks(most = 8) {
   const [low, high] = scale.limits;
   const decades = scale.log ? Math.log10(high / low) : 0;
