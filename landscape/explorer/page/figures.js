@@ -65,10 +65,12 @@ function surfaceFigure({ index, surface: figure }) {
     showspikes: false, showbackground: false,
   });
   const range = [Math.min(low, ...heights) - FLOOR * heightSpan(), Math.max(high, ...heights) + 0.02 * heightSpan()];
+  const label = quantityLabel(surface);
+  const height = isExplorer ? label : label.split(" (")[0]; // the colour bar says the rest
   const scene = {
     xaxis: { ...axis(surface.axes[0]), range: [surface.alphas[0], surface.alphas.at(-1)] },
     yaxis: { ...axis(surface.axes[1]), range: [surface.betas[0], surface.betas.at(-1)] },
-    zaxis: { ...axis(quantityLabel(surface)), range, ...scaleTicks(5) },
+    zaxis: { ...axis(height), range, ...scaleTicks(5) },
     aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.75 }, camera: state.camera ?? firstCamera(figure),
   };
   const below = floorContours(surface, range[0] + LIFT * heightSpan());

@@ -4,7 +4,7 @@ const ORIGIN_COLOR = "#d55e00";
 const AT_EDGE = "lowest point at the edge of the plane";
 const LIFT_OF_MARKS = 0.045; // share of the span of heights: marks face the camera, and the surface would cut them
 const WELL = { color: "#0072b2", line: { width: 1.5, color: "white" } };
-const EDGE = { color: "white", line: { width: 2, color: "#0072b2" } }; // of a basin that may go on beyond the plane
+const EDGE = { color: "#56b4e9", line: { width: 2, color: "#0072b2" } }; // of a basin that may go on beyond the plane
 const SADDLE = { color: "#d55e00", line: { width: 1, color: "white" } };
 
 /** Whether a star marks the origin: it is inside the axes, and no path is drawn. */

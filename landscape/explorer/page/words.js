@@ -35,7 +35,7 @@ function readoutText(surface) {
   return `${name}${valueText(surface, i, j)} at ${coordinatesText(surface.alphas[i], surface.betas[j])}`;
 }
 
-/** Round values between the limits, on a linear scale up to about `most`, as ticks at the heights of the values. */
+/** Round values between the limits, about `most` of them, as ticks at the heights of the values. */
 function scaleTicks(most = 8) {
   const [low, high] = scale.limits;
   const decades = scale.log ? Math.log10(high / low) : 0;
@@ -45,9 +45,9 @@ function scaleTicks(most = 8) {
     const step = power * [1, 2, 5, 10].find((factor) => (high - low) / (factor * power) <= most);
     for (let n = Math.ceil(low / step); n * step <= high; n++) values.push(n * step);
   } else {
-    const every = Math.ceil(decades / 8);
+    const every = Math.ceil(decades / most);
     for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += every) {
-      values.push(...(decades < 4 ? [1, 2, 5] : [1]).map((factor) => factor * 10 ** power));
+      values.push(...(decades < 0.4 * most ? [1, 2, 5] : [1]).map((factor) => factor * 10 ** power));
     }
     values = values.filter((value) => value >= low && value <= high);
   }
