@@ -152,6 +152,63 @@ def test_a_network_near_zero_weights_is_at_a_saddle(dtype):
     assert result.smallest < -0.1 and result.verdict in ("saddle", "hidden saddle")
 
 
+@pytest.mark.parametrize(("repeats", "verdicts"), [(1, {"unknown"}), (30, {"saddle", "hidden saddle"})])
+def test_few_samples_cannot_tell_a_saddle_from_a_minimum(repeats, verdicts):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e-7)
+    inputs = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]).double().repeat(repeats, 1)
+    targets = inputs[:, :1] != inputs[:, 1:]
+    targets = targets - targets.double().mean()  # so that the output bias is at its best
+    targets += 0.5 * inputs[:, :1]
+    targets -= targets.mean()
+    result = ll.faithfulness(
+        ll.objective(model, (inputs, targets), loss="mse", device="cpu"), ll.random_plane(model), progress=False
+    )
+    assert result.smallest < -0.1 and result.verdict in verdicts
+    assert ("too few to tell a saddle from a minimum" in result.box) == (repeats == 1)
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(4, "minimum"), (40, "hidden saddle")])
+def test_negative_curvature_is_significant_by_the_quantile_of_its_samples(count, verdict):
+    model = Quadratic(np.full(12, 1.0))
+
+    def bent(network, batch):
+        (bend,) = batch  # curvature of the first weight
+        away = (network.weight - network.centre).flatten()
+        return (10 * away[1:] ** 2).sum() / 2 + bend * away[0] ** 2 / 2
+
+    bends = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(count // 2)
+    bends = -2.5 * bends.std() / count**0.5 + bends  # 2.5 standard errors below zero
+    objective = ll.objective(model, (bends,), loss=bent, dtype=torch.float64, device="cpu")
+    result = ll.faithfulness(objective, ll.random_plane(model, seed=1), progress=False)
+    assert result.smallest == pytest.approx(-2.5 * result.smallest_error, rel=1e-4)
+    assert result.verdict == verdict
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_of_a_flat_loss_is_no_noise_of_samples(dtype):
+    model = nn.Linear(5, 1, bias=False).to(dtype)
+
+    def flat(network, batch):
+        return batch[0] * (1 + 0 * (network.weight**2).sum()) + 1e-12 * network.weight.sum().sin()
+
+    values = torch.rand(9, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    objective = ll.objective(model, (values,), loss=flat, dtype=dtype, device="cpu")
+    assert ll.faithfulness(objective, ll.random_plane(model), progress=False).verdict == "minimum"
+
+
+def test_a_single_other_sample_judges_nothing():
+    model = Quadratic(np.full(6, 1.0))
+    objective = objective_of(model, samples=7)
+    result = ll.faithfulness(objective, ll.random_plane(model), samples=6, progress=False)
+    assert result.smallest_elsewhere is None and result.verdict == "minimum"
+    result = ll.faithfulness(objective, ll.random_plane(model), samples=5, progress=False)
+    assert result.smallest_elsewhere == pytest.approx(1) and result.smallest_elsewhere_error is not None
+
+
 def test_a_slope_without_curvature_is_followed_as_far_as_the_weights_are_long():
     model = Quadratic(np.zeros(9), slope=0.5)
     result = ll.faithfulness(objective_of(model), ll.random_plane(model), progress=False)
@@ -248,7 +305,7 @@ def test_an_eigenvector_of_few_samples_is_judged_on_others():
     assert result.smallest < -2 * result.smallest_error  # which looks like a saddle
     assert result.smallest_elsewhere == pytest.approx(others[:, worst].mean().item(), rel=1e-4)
     assert result.smallest_elsewhere_error == pytest.approx(others[:, worst].std().item() / 60**0.5, rel=1e-3)
-    assert result.verdict == "minimum" and "along the same direction" in result.box
+    assert result.verdict == "unknown" and "along the same direction" in result.box  # eigenvalues of 1 in noise of 5
 
 
 def test_a_network_lines_subsets_and_records(tmp_path):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ import compare_loss_landscapes
 import landscape_lib as ll
 import visualize_loss_landscape
 import visualize_single_sample_landscapes
+from landscape.cli.stored_metrics import _measured
 
 ARGUMENTS = {"input_shape": (1, 8, 8), "classes": 10}
 DATA = {"name": "digits", "split": "train", "limit": 60}
@@ -183,6 +185,24 @@ def test_metrics_are_compared_within_the_noise_of_a_subset(here, monkeypatch):
             continue
         with pytest.raises(ll.InputError, match="does not have its stored metrics"):
             ll.cli.confirm_metrics(checkpoint, ll.cli.Evaluation(device="cpu"))
+
+
+def test_the_error_of_a_subset_is_its_spread_over_random_subsets(here, monkeypatch):
+    monkeypatch.setattr("landscape.cli.stored_metrics.SAMPLES", 60)
+    model, test = (
+        ll.build_model("linear-mnist", **ARGUMENTS),
+        ll.load_dataset("digits", split="test").subset(90, seed=1),
+    )
+    checkpoint = ll.load_checkpoint(save("net.pth", model=model))
+    generator = torch.Generator().manual_seed(0)
+    measured = []
+    for _ in range(400):
+        part = test.select(torch.randperm(len(test), generator=generator))
+        values = _measured(checkpoint, part, "cpu")
+        measured.append([values["loss"], values["accuracy"]])
+    means, errors = np.array(measured).transpose(2, 0, 1)  # [2, repeats, metrics]
+    # The standard deviation of 400 means is known to 3.5 %.
+    np.testing.assert_allclose(means.std(0, ddof=1), np.sqrt((errors**2).mean(0)), rtol=0.14)
 
 
 ODD = """

@@ -136,6 +136,15 @@ def cut_into_batches(model, data, *, whole_batch=False, **options):
     return ll.objective(model, data, loss=halves, whole_batch=True, **options)
 
 
+def error_without_weights(objective, slice_, **options):
+    """The standard error of a plain mean, also of a weighted loss."""
+    surface = ll.evaluate(objective, slice_, per_sample=objective.independent, **options)
+    if surface.per_sample is None:
+        return surface
+    losses = surface.per_sample
+    return dataclasses.replace(surface, standard_error=losses.std(-1, ddof=1) / np.sqrt(losses.shape[-1]))
+
+
 def statistics_of_batches(model, data, *, batch_norm=None, **options):
     policy = {"recalibrate": "batch"}.get(batch_norm, batch_norm)
     return ll.objective(model, data, batch_norm=policy, batch_size=20, **options)
@@ -259,6 +268,7 @@ DEFECTS = [
     ("gaps", changed(loss=lambda s: np.where(np.isnan(s.loss), 1000.0, s.loss))),
     ("weighted and coupled losses", {"objective": without_weights}),
     ("weighted and coupled losses", {"objective": cut_into_batches}),
+    ("weighted and coupled losses", {"evaluate": error_without_weights}),
     ("rescaled ReLU units", random_plane(normalize="model")),
     ("permuted units", {"align": no_permutation}),
     ("permuted units", {"align": units_lost}),

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from landscape.evaluation.statistics import Statistics, Sums
+from landscape.results.standard_errors import critical_value, effective_count, error_of_mean
 
 
 def drawn(points, samples, offset=0.0, scale=1.0):
@@ -97,3 +98,32 @@ def test_a_constant_is_added_to_the_loss_of_every_sample_and_to_no_error():
 def test_single_losses_are_kept_only_where_they_are_asked_for():
     statistics = Statistics(2, 3, per_sample=False, dtype=torch.float32)
     assert statistics.losses is None and statistics.values(np.array([0])).shape == (1, 1)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 8, 60])
+def test_few_samples_reject_the_true_mean_as_rarely_as_many(count):
+    values = np.random.default_rng(count).normal(0.7, 3.0, size=(20_000, count))
+    errors = np.array([error_of_mean(row) for row in values])
+    away = abs(values.mean(1) - 0.7)
+    # Two standard deviations of a normal distribution hold 95.45 %; four binomial ones of 20,000 trials are 0.6 %.
+    assert np.mean(away <= critical_value(count) * errors) == pytest.approx(0.9545, abs=0.006)
+    assert count > 8 or np.mean(away <= 2 * errors) < 0.92  # which two standard errors of few samples do not hold
+
+
+def test_the_critical_value_of_many_samples_is_two_and_of_a_single_one_infinite():
+    assert critical_value(10**8) == pytest.approx(2, abs=1e-6) and critical_value(1) == np.inf
+    assert effective_count(np.full(7, 3.0)) == pytest.approx(7) and effective_count(np.array([1.0, 0.0])) == 1
+
+
+def test_weights_leave_fewer_samples_to_a_verdict():
+    generator = np.random.default_rng(2)
+    inside = {"effective": 0, "all": 0}
+    for _ in range(4000):
+        weights = generator.choice([0.1, 4.0], size=12, p=[0.75, 0.25])
+        weights /= weights.mean()
+        values = weights * generator.normal(size=12)
+        away = abs(values.mean())
+        error = error_of_mean(values, weights)
+        for name, count in (("effective", effective_count(weights)), ("all", 12)):
+            inside[name] += away <= critical_value(count) * error
+    assert inside["effective"] / 4000 > 0.94 > inside["all"] / 4000 + 0.02

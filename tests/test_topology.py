@@ -134,6 +134,16 @@ def test_errors_are_paired_where_single_samples_are_known():
     assert "1 and 1 within the noise" in repr(apart)
 
 
+@pytest.mark.parametrize(("samples", "significant"), [(None, True), (400, True), (4, False)])
+def test_few_samples_have_more_noise(samples, significant):
+    metadata = None if samples is None else {"data": {"size": samples}}
+    values = np.array([0.0, 1.0, 0.5])  # a basin of 0.5 beside errors of 0.2, together
+    tree = ll.topology(surface(values, error=0.2 / np.sqrt(2), axes=[np.arange(3.0)], metadata=metadata))
+    assert tree.significant.tolist() == [True, significant]
+    labels = [text.get_text() for text in ll.plot_topology(tree).get_legend().get_texts()]
+    assert f"± {2 if significant else 3.3} standard errors" in labels[1 if significant else 0] + labels[-1]
+
+
 def weighted_wells(batch_losses):
     """A line over two wells, whose samples have losses and weights that go together."""
     generator = torch.Generator().manual_seed(0)

@@ -77,7 +77,11 @@ def confirm_metrics(
 
 
 def _measured(checkpoint: Checkpoint, data: Data, device: str) -> dict[str, tuple[float, float]]:
-    """Mean loss and accuracy over at most `SAMPLES` random samples, with their standard errors."""
+    """Mean loss and accuracy over at most `SAMPLES` random samples, with their standard errors.
+
+    All samples count alike, as they do in the metrics of `fit`. The variance of a mean over n of N samples, drawn
+    without replacement, is (1 - n / N) s^2 / n (Cochran 1977, "Sampling Techniques", section 2.6).
+    """
     part = data if len(data) <= SAMPLES else data.subset(SAMPLES, seed=0)
     model, losses, hits = checkpoint.model.to(place := select_device(device)), [], []
     with kept_random_state(), torch.no_grad():

@@ -20,14 +20,15 @@ from landscape.objective.settling import whole_slice
 from landscape.points import Point, as_float64, as_point, check_match
 from landscape.results import Faithfulness
 from landscape.results.faithfulness import Verdict
-from landscape.results.standard_errors import error_of_mean
+from landscape.results.standard_errors import critical_value, effective_count, error_of_mean
 from landscape.runtime import own_torch_state
 from landscape.slices.planes import Slice, check_slice
 
 __all__ = ["faithfulness"]
 
+LEAST = 2  # samples that have a standard error
+RESOLVED = 0.5  # of the eigenvalue of largest magnitude: more noise than that hides a saddle
 ROUNDINGS = 64  # machine epsilons by which rounding may change a loss, or an eigenvalue relative to the largest one
-SIGNIFICANT = 2.0  # standard errors by which a number must differ from zero to count as significant
 ROUNDING = 0.25  # power of the machine epsilon that balances truncation and rounding of a second difference
 
 
@@ -56,8 +57,8 @@ def faithfulness(
 
     Traces are estimated from random probes z: tr H = E z^T H z and tr H^2 = E |H z|^2.
 
-    The verdict is "no critical point" if the gain, the decrease of the loss along g, exceeds two standard errors and
-    rounding. With c = g^T H g / |g|^2 the gain is t (|g| - |c| t / 2) for a step of length
+    The verdict is "no critical point" if the gain, the decrease of the loss along g, exceeds noise and rounding.
+    With c = g^T H g / |g|^2 the gain is t (|g| - |c| t / 2) for a step of length
     t = min(|g| / |c|, max(1, |theta|)): slope and curvature are of the same size there, and the quadratic model is used
     no further than the weights are long. A negative c counts by its magnitude, as what it adds to the decrease is due
     to a saddle and not to the gradient (Dauphin et al. 2014, "Identifying and attacking the saddle point problem in
@@ -65,13 +66,18 @@ def faithfulness(
     is larger, times min(1, |c| / 2), where |c| / 2 is the change of the loss by a step of length 1. So a saddle that
     was reached up to rounding is a saddle.
 
+    Noise is two standard errors over many samples, and more over few: the quantile of Student's t at the same level,
+    with weights for the number of samples that are as certain without (Kish 1965, "Survey Sampling"). A single sample
+    has no standard error, and counts as exact.
+
     Otherwise theta is a saddle if the curvature along the eigenvector of the smallest eigenvalue is negative by more
-    than two standard errors. If not all samples are used, that is measured on other ones, because the eigenvector of a
-    few samples follows their noise. A saddle is a "hidden saddle" if the plane itself has no significant negative
-    curvature. In all other cases theta is a "minimum", within the noise of the samples. Source: Boettcher & Wheeler
-    2024, "Visualizing high-dimensional loss landscapes with Hessian directions", sections 2 and 3 (random directions
-    show the mean curvature, and saddles look like minima); Hutchinson 1990, "A Stochastic Estimator of the Trace of the
-    Influence Matrix".
+    than the noise. If not all samples are used, that is measured on other ones, because the eigenvector of a few
+    samples follows their noise. A saddle is a "hidden saddle" if the plane itself has no significant negative
+    curvature. If the noise of that curvature is more than half of the eigenvalue of largest magnitude, the samples are
+    too few to tell a saddle from a minimum, and the verdict is "unknown". In all other cases theta is a "minimum",
+    within the noise of the samples. Source: Boettcher & Wheeler 2024, "Visualizing high-dimensional loss landscapes
+    with Hessian directions", sections 2 and 3 (random directions show the mean curvature, and saddles look like
+    minima); Hutchinson 1990, "A Stochastic Estimator of the Trace of the Influence Matrix".
 
     Args:
         objective: The losses; its state is not changed.
@@ -107,9 +113,9 @@ def faithfulness(
     settings = {"probes": probes, "tol": tol, "seed": seed, "all_samples": objective.size}
     objective, others = objective.for_slice(slice), None
     if samples is not None:
-        check_count("samples", samples, 2)
+        check_count("samples", samples, LEAST)
         whole, objective = objective, objective.subset(samples, seed)
-        if objective.size < whole.size:
+        if whole.size - objective.size >= LEAST:
             others = whole.subset(samples, seed, skip=objective.size)
     product = hessian_product(objective, slice.origin)
     try:
@@ -142,19 +148,20 @@ def _measured(
         steepness = float(np.linalg.norm(slope))
         bend = float(slope @ multiply(slope / steepness)) / steepness if steepness else 0.0
         ends = spectrum_ends(multiply, tol=tol, seed=seed)
-    outer = _outermost(ends, sampled)
+    outer, judging = _outermost(ends, sampled), sampled
     if ends and others:
-        outer |= _elsewhere(others, slice_, product, origin, ends[1][1])
+        curvature, judging = _elsewhere(others, slice_, product, origin, ends[1][1])
+        outer |= {"smallest_elsewhere": curvature, "smallest_elsewhere_error": judging.error(ends[1][1])}
     restricted = basis @ images.T
     values, vectors = np.linalg.eigh((restricted + restricted.T) / 2)
     errors = [sampled.error(coefficients @ basis) for coefficients in vectors.T]
     gain = _gain(steepness, bend, max(1.0, float(np.linalg.norm(origin))))
-    bends_down = bool(values[0] < -SIGNIFICANT * _or_zero(errors[0]))
+    bends_down = bool(values[0] < -sampled.noise(errors[0]))
     loss, precision = (
         float(as_float64(sampled.objective(product.point)).mean()),
         float(torch.finfo(objective.dtype).eps),
     )
-    noise = max(SIGNIFICANT * _or_zero(sampled.loss_error), _rounding(loss, bend, precision))
+    noise = max(sampled.noise(sampled.loss_error), _rounding(loss, bend, precision))
     share, share_error = _share_of_square(images, squares)
     return Faithfulness(
         axis_curvatures=tuple(float(c @ restricted @ c) for c in (basis @ axis for axis in axes)),
@@ -172,7 +179,7 @@ def _measured(
         loss=loss,
         loss_error=sampled.loss_error,
         dimension=product.dimension,
-        verdict=_verdict(gain > noise, outer, bends_down, precision),
+        verdict=_verdict(gain > noise, outer, bends_down, precision, judging),
     )
 
 
@@ -232,8 +239,8 @@ def _outermost(ends: tuple[End, End] | None, sampled: "_Sampled") -> dict[str, A
 
 def _elsewhere(
     others: Objective, slice_: Slice, product: Product, origin: np.ndarray, vector: np.ndarray
-) -> dict[str, Any]:
-    """The curvature on ``others`` along the eigenvector ``vector`` of the smallest eigenvalue, with its error.
+) -> tuple[float, "_Sampled"]:
+    """The curvature on ``others`` along the eigenvector ``vector`` of the smallest eigenvalue, and their errors.
 
     The eigenvector of a few samples also follows their noise, so that the curvature along it is too low on these
     samples. On others it has no such bias.
@@ -243,8 +250,7 @@ def _elsewhere(
         curvature = float(vector @ elsewhere.matvec(vector))
     finally:
         elsewhere.release()
-    error = _Sampled(others, product, origin).error(vector)
-    return {"smallest_elsewhere": curvature, "smallest_elsewhere_error": error}
+    return curvature, _Sampled(others, product, origin)
 
 
 class _Sampled:
@@ -258,10 +264,13 @@ class _Sampled:
         self.single = self.objective.without_regularizer()
         weights = self.objective.weights_of(0, objective.size)
         self.weights = None if weights is None else weights.numpy()
+        self.count = float(objective.size) if self.weights is None else effective_count(self.weights)
         self.losses = self._losses(np.zeros_like(origin))
         self.loss_error = self._standard_error(self.losses)
         scale = max(1.0, float(np.linalg.norm(origin)))
-        self.length = float(torch.finfo(objective.dtype).eps) ** ROUNDING * scale
+        precision = float(torch.finfo(objective.dtype).eps)
+        self.length = precision**ROUNDING * scale
+        self.rounding = 4 * precision * float(abs(self.losses).max()) / self.length**2  # of a second difference
 
     def error(self, direction: np.ndarray) -> float | None:
         """The standard error over samples of u^T H u for the unit vector u = ``direction``."""
@@ -269,6 +278,10 @@ class _Sampled:
             return None
         ahead, behind = (self._losses(sign * self.length * direction) for sign in (1, -1))
         return self._standard_error((ahead - 2 * self.losses + behind) / self.length**2)
+
+    def noise(self, error: float | None) -> float:
+        """The deviation from zero up to which a mean over the samples is not significant; 0 without an ``error``."""
+        return critical_value(self.count) * error if error else 0.0
 
     def _losses(self, move: np.ndarray) -> np.ndarray:
         moved = self.product.unflatten(self.origin + move)
@@ -301,24 +314,23 @@ def _share(vector: np.ndarray, basis: np.ndarray) -> float | None:
     return float(((basis @ vector) ** 2).sum() / square) if square else None
 
 
-def _verdict(descends: bool, outer: Mapping[str, float | None], bends_down: bool, precision: float) -> Verdict:
+def _verdict(
+    descends: bool, outer: Mapping[str, float | None], bends_down: bool, precision: float, judging: _Sampled
+) -> Verdict:
     """The verdict on the origin.
 
     ``descends`` says whether the gain along the gradient is significant, ``bends_down`` whether the plane has
-    significant negative curvature.
+    significant negative curvature. ``judging`` are the samples on which the smallest eigenvalue is judged.
     """
     if descends:
         return "no critical point"
     largest, smallest = outer["largest"], outer["smallest"]
     if smallest is None or largest is None:
         return "saddle" if bends_down else "unknown"
-    rounding = ROUNDINGS * precision * max(abs(largest), abs(smallest))
-    kind = "smallest_elsewhere" if outer.get("smallest_elsewhere") is not None else "smallest"
-    curvature, error = outer[kind], outer[f"{kind}_error"]
-    if _or_zero(curvature) >= -rounding - SIGNIFICANT * _or_zero(error):
-        return "minimum"
-    return "saddle" if bends_down else "hidden saddle"
-
-
-def _or_zero(error: float | None) -> float:
-    return 0.0 if error is None else error
+    magnitude = max(abs(largest), abs(smallest))
+    elsewhere = outer.get("smallest_elsewhere")
+    kind, curvature = ("smallest", smallest) if elsewhere is None else ("smallest_elsewhere", elsewhere)
+    noise = judging.noise(outer[f"{kind}_error"])
+    if curvature < -ROUNDINGS * precision * magnitude - noise:
+        return "saddle" if bends_down else "hidden saddle"
+    return "unknown" if noise > max(RESOLVED * magnitude, judging.rounding) else "minimum"

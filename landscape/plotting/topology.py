@@ -37,11 +37,12 @@ def plot_topology(
     Args:
         topology: The basins, from `landscape.topology.topology` or `follow_basins`.
         ax: Axes to draw into; None makes a new figure of pyplot.
-        view: "persistence" draws the loss at the saddle over the loss at the minimum, one mark with two standard errors
-            for every basin that ends: its height above the diagonal is the persistence, and basins within the noise are
-            hollow. "basins" draws the contours of a plane with the minimum and the saddle of every significant basin
-            and the ridges, at which steepest descent begins to lead into another one. "tree" draws every significant
-            basin as a vertical line from its minimum to its saddle, where it joins its parent.
+        view: "persistence" draws the loss at the saddle over the loss at the minimum, one mark with its noise (two
+            standard errors, and more where the samples are few) for every basin that ends: its height above the
+            diagonal is the persistence, and basins within the noise are hollow. "basins" draws the contours of a plane
+            with the minimum and the saddle of every significant basin and the ridges, at which steepest descent begins
+            to lead into another one. "tree" draws every significant basin as a vertical line from its minimum to its
+            saddle, where it joins its parent.
             Of several surfaces, "persistence" draws that of every basin, with two standard errors, over the surfaces; a
             triangle at the upper edge stands for a basin that never ends. "position" draws the places of the minima,
             with a large dot on the last surface that has the basin.
@@ -105,8 +106,8 @@ def _draw_persistence(topology: Topology, ax: Axes | None, look: Look) -> Axes:
         (ending & ~topology.significant, ink(0.45), "within the noise"),
     ):
         if mask.any():
-            errors = np.nan_to_num(2 * topology.errors[mask])
-            known = ", ± 2 standard errors" if errors.any() else ""
+            errors = np.nan_to_num(topology.critical * topology.errors[mask])
+            known = f", ± {topology.critical:.2g} standard errors" if errors.any() else ""
             ax.errorbar(
                 topology.births[mask], topology.deaths[mask], yerr=errors, fmt="o", color=color, markersize=scaled(5),
                 markerfacecolor=color if label == "basin" else setting("axes.facecolor"), elinewidth=scaled(0.8),
@@ -142,9 +143,8 @@ def _draw_tree(topology: Topology, ax: Axes | None, look: Look) -> Axes:
         if np.isfinite(saddle):
             ax.hlines(saddle, x, places[parents[basin]], color=SADDLE, linewidth=scaled(1.0))
             if np.isfinite(topology.errors[basin]):
-                ax.errorbar(
-                    x, saddle, yerr=2 * topology.errors[basin], color=SADDLE, elinewidth=scaled(0.8), capsize=scaled(2)
-                )
+                error = topology.critical * topology.errors[basin]
+                ax.errorbar(x, saddle, yerr=error, color=SADDLE, elinewidth=scaled(0.8), capsize=scaled(2))
     ax.set_xticks([])
     ax.margins(x=0.08)
     noise = len(topology.births) - len(kept)

@@ -13,15 +13,16 @@ WORDS: dict[Verdict, str] = {
     "minimum": "a minimum, within the noise of the samples",
     "saddle": "a saddle, which the plane shows",
     "hidden saddle": "A SADDLE THAT THIS PLANE HIDES",
-    "no critical point": "no critical point: a step along the gradient lowers the loss by more than its standard error",
-    "unknown": "not known: eigenvectors of a network of this size do not fit into memory",
+    "no critical point": "no critical point: a step along the gradient lowers the loss by more than the noise",
+    "unknown": "not known: the samples are too few to tell a saddle from a minimum",
 }
+TOO_LARGE = "eigenvectors of a network of this size do not fit into memory"
 CAPTIONS: dict[Verdict, str] = {
     "minimum": "minimum within noise",
     "saddle": "saddle",
     "hidden saddle": "HIDDEN SADDLE",
     "no critical point": "no critical point",
-    "unknown": "eigenvalues not known",
+    "unknown": "saddle or minimum not known",
 }
 
 
@@ -71,7 +72,7 @@ class Faithfulness(Presented):
             "share of the squared Hessian": _share_text(self.hessian_share, self.hessian_share_error),
             "share of the gradient": _share_text(self.gradient_share),
             "share of the last recorded step": _share_text(self.step_share),
-            "the origin is": WORDS[self.verdict],
+            "the origin is": self._kind,
             "measured on": self._samples,
         }
 
@@ -82,7 +83,7 @@ class Faithfulness(Presented):
         axes = ", ".join(f"{value:.3g}" for value in self.axis_curvatures)
         return (
             f"curvature {axes} along the axes; average eigenvalue {self.average_eigenvalue:.2g}{ends}; "
-            f"{self.hessian_share:.1%} of the squared Hessian in this plane; the origin is {WORDS[self.verdict]}"
+            f"{self.hessian_share:.1%} of the squared Hessian in this plane; the origin is {self._kind}"
         )
 
     @property
@@ -114,6 +115,12 @@ class Faithfulness(Presented):
         if record["verdict"] not in WORDS or not lengths or not ends:
             return None
         return cls(**record)
+
+    @property
+    def _kind(self) -> str:
+        if self.verdict == "unknown" and self.largest is None:
+            return f"not known: {TOO_LARGE}"
+        return WORDS[self.verdict]
 
     @property
     def _elsewhere(self) -> str:
@@ -156,7 +163,7 @@ FORM = {
 
 def _end_text(value: float | None, error: float | None, residual: float | None) -> str:
     if value is None:
-        return "not computed: eigenvectors of a network of this size do not fit into memory"
+        return f"not computed: {TOO_LARGE}"
     return value_text(value, error) + ("" if residual is None else f" (residual {residual * abs(value):.2g})")
 
 

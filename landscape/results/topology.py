@@ -7,14 +7,13 @@ import numpy as np
 
 from landscape.presenting import sample_text, value_text
 from landscape.results.archive import Archived
+from landscape.results.standard_errors import DEVIATIONS, critical_value
 from landscape.storage.arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Topology"]
-
-SIGNIFICANT = 2.0  # standard errors by which a persistence must exceed zero to count as significant
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,10 +58,20 @@ class Topology(Archived):
         return heights
 
     @property
+    def critical(self) -> float:
+        """The standard errors that a significant persistence exceeds: two, and more where the samples are few.
+
+        The number of samples is that of the data in the metadata, and unlimited if these tell none. Source: Student's t
+        at the level of two standard deviations of a normal distribution.
+        """
+        size = (self.metadata.get("data") or {}).get("size")
+        return critical_value(size) if isinstance(size, int) else DEVIATIONS
+
+    @property
     def significant(self) -> np.ndarray:
-        """Mask [K] of the basins whose persistence exceeds two standard errors, or has an unknown error."""
+        """Mask [K] of the basins whose persistence exceeds ``critical`` standard errors, or has an unknown error."""
         with np.errstate(invalid="ignore"):
-            mask: np.ndarray = ~(self.persistence <= SIGNIFICANT * self.errors)
+            mask: np.ndarray = ~(self.persistence <= self.critical * self.errors)
         return mask
 
     @property

@@ -19,12 +19,12 @@ def follow_basins(
 ) -> BasinHistory:
     """The significant basins of ``surfaces``, such as those of the checkpoints of a training run, followed over them.
 
-    Basins that are at most two standard errors deep are part of the basin into which they merge, see `topology`. Two
-    basins of successive surfaces are the same one if each contains the minimum of the other: if steepest descent on
-    either surface leads from the minimum of one to that of the other. This rule has no parameter, and it pairs each
-    basin with one other at most. A basin without a partner before it has appeared, in the basin that contained the
-    place of its minimum; one without a partner after it has ended, and the basin that contains the place of its
-    minimum has taken its place.
+    Basins that are no deeper than the noise (two standard errors, and more where the samples are few) are part of the
+    basin into which they merge, see `topology`. Two basins of successive surfaces are the same one if each contains the
+    minimum of the other: if steepest descent on either surface leads from the minimum of one to that of the other. This
+    rule has no parameter, and it pairs each basin with one other at most. A basin without a partner before it has
+    appeared, in the basin that contained the place of its minimum; one without a partner after it has ended, and the
+    basin that contains the place of its minimum has taken its place.
 
     Args:
         surfaces: At least two lines or planes with the same axes, in order.

@@ -166,6 +166,13 @@ def gaps(toolkit: Toolkit, place: Place) -> Iterator[Comparison]:
     yield compared("some are, some are not", 0 < np.isnan(exact).sum() < exact.size, True, 0.0)
 
 
+def _error_of_ratio(values: np.ndarray, weights: np.ndarray) -> float:
+    """The standard error of sum w v / sum w, from the covariance of both sums by the delta method."""
+    top, bottom = (weights * values).mean(), weights.mean()
+    slope = np.array([1 / bottom, -top / bottom**2])
+    return float(np.sqrt(slope @ np.cov(weights * values, weights) @ slope / len(values)))
+
+
 def weights_and_whole_batches(toolkit: Toolkit, place: Place) -> Iterator[Comparison]:
     model, (inputs, targets) = relu_network(1), classification(23)
     plane, weights = toolkit.random_plane(model, seed=2), torch.rand(23, dtype=torch.float64) + 0.1
@@ -186,6 +193,8 @@ def weights_and_whole_batches(toolkit: Toolkit, place: Place) -> Iterator[Compar
     losses = plain_losses(model, plane, surface, (inputs, targets))
     exact = (losses * weights.numpy()).sum(-1) / float(weights.sum())
     yield compared("weighted mean", surface.loss, exact, place.tolerance(1e-9))
+    errors = np.apply_along_axis(_error_of_ratio, -1, losses, weights.numpy())
+    yield compared("standard error of the weighted mean", surface.standard_error, errors, place.tolerance(1e-6))
     whole = toolkit.objective(model, (inputs,), loss=coupled, whole_batch=True, **place.options)
     surface = toolkit.evaluate(whole, plane, **GRID)
     outputs = functional_call(model.cpu().double(), _moved(plane, surface.alphas[1], surface.betas[2]), (inputs,))
