@@ -14,7 +14,8 @@ files is refused.
 
 The script writes into language_model_results: language_model.points (the recorded weights), planes, paths and basin
 (.npz), layers and judgement (.json), their figures, and report.md with the numbers, their reliability, and the limits
-of what a plane shows. A second run computes nothing again.
+of what a plane shows. The judgement says what the random plane leaves out; it is stored with that plane as well. A
+second run computes nothing again.
 """
 
 from collections.abc import Callable
@@ -59,9 +60,14 @@ def main(
         figures[caption] = files.draw(measured.path(name), plot, *drawn, **options)
 
     planes = {"random plane": measured.random_plane()}
+    caption = "The loss over a filter-normalised random plane"
+    for part, surface in planes["random plane"].items():
+        if surface.faithfulness:
+            print(surface.faithfulness.box, flush=True)
+            caption += f"; at the centre, {part}: {surface.faithfulness.caption}"
     draw(
-        "The loss over a filter-normalised random plane", "random_plane", ll.plot_comparison,
-        [*planes["random plane"].values()], titles=[*planes["random plane"]],
+        caption, "random_plane", ll.plot_comparison, [*planes["random plane"].values()],
+        titles=[*planes["random plane"]],
     )  # fmt: skip
     surfaces, paths = measured.training_plane()
     if paths:
@@ -88,7 +94,7 @@ def main(
             ll.plot_comparison, [surface for surface, _ in adapters.values()], titles=titles,
         )  # fmt: skip
     report = ll.studies.LanguageModelResults(
-        facts=subject.facts, planes=planes, basin=basin, layers=layers, judgement=measured.judgement(), paths=paths,
+        facts=subject.facts, planes=planes, basin=basin, layers=layers, judgement=measured.judgement, paths=paths,
         adapters=adapters, figures={caption: path.name for caption, path in figures.items()},
     )  # fmt: skip
     cli.wrote(cli.write_text(measured.path("report.md"), ll.studies.language_model_report(report)))

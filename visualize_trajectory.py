@@ -31,7 +31,7 @@ DEFAULTS = ll.Training(epochs=30, batch_size=64, lr=0.01, seed=42)
 
 
 @dataclass(frozen=True)
-class PathPlane(cli.ChosenParameters):
+class PathPlane(cli.JudgedPlane):
     """The planes, what they move, and how the loss is evaluated over them."""
 
     filter_norm: bool = False
@@ -134,7 +134,7 @@ def main(
     remarks = {"inputs": cli.input_scaling(data), **recorded.remarks}
     surface = ll.load_or_evaluate(path, target, principal, remarks=remarks, **grid | ranges)
     step = points[-2] if plane.origin == "last" else None
-    surface = cli.with_faithfulness(path, surface, target, principal, "auto", seed=training.seed, step=step)
+    surface = cli.with_faithfulness(path, surface, target, principal, plane.faithfulness, seed=training.seed, step=step)
     if surface.faithfulness:
         print(surface.faithfulness.box)
     cli.wrote(path)

@@ -74,6 +74,21 @@ def test_the_script_writes_every_file_and_computes_once(checkpoint, capsys):
     assert all(path.stat().st_mtime_ns != stamps[path.name] for path in out.glob("*.npz") if "plane" not in path.name)
 
 
+def test_what_the_plane_of_eigenvectors_leaves_out_is_stored_logged_and_measured_once(checkpoint, capsys):
+    assert run("--faithfulness", "always") == 0
+    out = Path("curvature_results")
+    path, record = out / "eigenvector_plane.npz", json.loads((out / "curvature.json").read_text())
+    result = ll.Surface.load(path).faithfulness
+    assert result.box in capsys.readouterr().out and record["faithfulness"] == result.record
+    pairs = Eigenpairs.load(out / "eigenpairs.npz")
+    assert result.axis_curvatures == pytest.approx(pairs.values[:2], rel=1e-3)
+    assert result.largest == pytest.approx(pairs.values[0], rel=0.02)
+    stamp = path.stat().st_mtime_ns
+    assert run("--faithfulness", "always", "--no-figures") == 0 and path.stat().st_mtime_ns == stamp
+    assert run("--no-plane", "--faithfulness", "never", "--no-figures") == 0
+    assert "--faithfulness" in capsys.readouterr().out
+
+
 def test_a_pattern_that_matches_nothing_ends_in_one_line(checkpoint, capsys):
     assert run("--parameters", "layer9.*") == 2
     assert capsys.readouterr().err.startswith("Error: parameters: 'layer9.*' matches no parameter")

@@ -101,6 +101,10 @@ def test_a_gpt_is_trained_drawn_and_reported_and_nothing_is_done_twice(tmp_path,
         path = ll.results.Trajectory.load(out / f"path_{part}_numbers.txt.npz")
         np.testing.assert_allclose(path.share_off_plane[[0, 2, 4]], 0, atol=1e-3)  # the plane goes through these
         assert path.shadow_loss[-1] == pytest.approx(loss, rel=1e-4)
+    [box] = [ll.Surface.load(path).faithfulness for path in sorted(out.glob("surface_random_train*.npz"))]
+    assert json.loads((out / "judgement_numbers.txt.json").read_text())["result"] == json.loads(json.dumps(box.record))
+    assert box.metadata["data"]["size"] == 2 and f"at the centre, train: {box.caption}" in report
+    assert box.box in capsys.readouterr().out
     basin = ll.results.BasinRadii.load(out / "basin_numbers.txt.npz")
     assert len(basin) == 3 and f"{basin.radius:.4g} units" in report
 

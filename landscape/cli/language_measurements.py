@@ -1,6 +1,7 @@
 """Measurements around a language model, each of which is made once and stored in a folder."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from landscape.objective.identity import objective_identity
 from landscape.objective.objectives import Objective
 from landscape.points import model_at, parameters_of
 from landscape.results import BasinRadii, Faithfulness, Sharpness, Surface, Trajectory
+from landscape.runtime import ranks
 from landscape.sharpness import basin_radii, load_or_measure_layers
 from landscape.slices.planes import Plane, Slice
 from landscape.slices.random_slices import random_line, random_plane
@@ -59,8 +61,14 @@ class LanguageMeasurements:
         return {"alpha_range": (-span, span), "beta_range": (-span, span)}
 
     def random_plane(self) -> dict[str, Surface]:
-        """The loss of each part of the text over the random plane."""
-        return self._surfaces("random", self.targets, self.plane, self.ranges)
+        """The loss of each part of the text over the random plane; the first one is stored with the judgement of it."""
+        surfaces, result = self._surfaces("random", self.targets, self.plane, self.ranges), self.judgement
+        part, surface = next(iter(surfaces.items()))
+        if result is not None and surface.faithfulness != result:
+            surfaces[part] = replace(surface, metadata={**surface.metadata, "faithfulness": result.record})
+            if ranks.is_first_rank():
+                surfaces[part].save(self._surface_path("random", part))
+        return surfaces
 
     def training_plane(self) -> tuple[dict[str, Surface], dict[str, Trajectory]]:
         """The loss over the plane through the initial, middle and last weights, and the path of training in it.
@@ -95,6 +103,7 @@ class LanguageMeasurements:
             parameters=self.choice.parameters or None, force=self.force,
         )  # fmt: skip
 
+    @cached_property
     def judgement(self) -> Faithfulness | None:
         """The comparison of the curvature in the random plane with that in all directions; None if it is skipped."""
         exact = not self.target.network.rounds  # second derivatives in half precision have hardly a digit, or overflow
@@ -173,11 +182,14 @@ class LanguageMeasurements:
     ) -> dict[str, Surface]:
         return {
             part: load_or_evaluate(
-                self.path(f"surface_{name}_{part}.npz"), target, plane, force=self.force,
+                self._surface_path(name, part), target, plane, force=self.force,
                 resolution=self.view.resolution, tolerance=self.view.tolerance, **ranges,
             )
             for part, target in targets.items()
         }  # fmt: skip
+
+    def _surface_path(self, name: str, part: str) -> Path:
+        return self.path(f"surface_{name}_{part}.npz")
 
 
 def _moved(model: nn.Module, plane: Plane, end: float) -> nn.Module:

@@ -36,6 +36,7 @@ __all__ = [
     "ChosenParameters",
     "Drawing",
     "Evaluation",
+    "JudgedPlane",
     "ModelOptions",
     "PlaneChoice",
     "Subject",
@@ -116,7 +117,16 @@ class ChosenParameters:
 
 
 @dataclass(frozen=True)
-class PlaneChoice(ChosenParameters):
+class JudgedPlane(ChosenParameters):
+    """A plane that is compared with the whole parameter space."""
+
+    faithfulness: Literal["auto", "always", "never"] = "auto"
+    """Compare the curvature in the plane with that in all directions, on up to 500 random samples.
+    auto does so where it takes a small part of the time of the surface."""
+
+
+@dataclass(frozen=True)
+class PlaneChoice(JudgedPlane):
     """The plane, and the part of it that is evaluated."""
 
     seed: int = 42
@@ -141,9 +151,6 @@ class PlaneChoice(ChosenParameters):
     """Rise of the mean loss for --range auto, in units of the loss."""
     zoom: float = 1.0
     """Factor of both ranges: 0.01 magnifies a hundred times."""
-    faithfulness: Literal["auto", "always", "never"] = "auto"
-    """Compare the curvature in the plane with that in all directions, on up to 500 random samples.
-    auto does so where it takes a small part of the time of the surface."""
 
     def check(self) -> None:
         """Raise InputError if a value is out of range; the message says what to change."""
