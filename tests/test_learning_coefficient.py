@@ -170,3 +170,24 @@ def test_wrong_arguments_are_told_in_one_line(case):
     assert "\n" not in str(raised.value)
     with pytest.raises(ll.InputError, match="there are 2 samples"):
         ll.learning_coefficient(objective(Power(1), 2), Power(1))
+
+
+def test_r_hat_cannot_see_a_minimum_that_no_chain_visits():
+    model = Power(1)  # at the regular one of two minima
+
+    def wells(network, batch):
+        w = network.weight[0]
+        return batch**2 * w**2 * (w - 2) ** 4 / 2
+
+    x = torch.randn(SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    target = ll.objective(model, x / x.square().mean().sqrt(), loss=wells, dtype=torch.float64, device="cpu")
+    result = ll.learning_coefficient(
+        target, model, draws=400, burn_in=100, inverse_temperature=1.0, localization=0.01, progress=False
+    )
+    w = np.linspace(-3, 5, 40_001)
+    rise = SIZE * w**2 * (w - 2) ** 4 / 2
+    weights = np.exp(-rise - 0.01 * w**2 / 2)
+    exact = np.average(rise, weights=weights)  # most of the volume is that of the degenerate minimum
+    assert exact < 0.32 and result.r_hat < 1.1
+    assert result.value == pytest.approx(0.5, abs=0.1)  # which is that of the minimum at the network
+    assert "all start at the network" in repr(result)

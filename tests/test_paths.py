@@ -186,6 +186,21 @@ def test_the_planes_of_a_path_move_the_chosen_parameters(tmp_path, small_data, m
     assert after.metadata["slice"]["parameters"] == ["fc.*"]
 
 
+def test_what_the_plane_of_a_path_leaves_out_is_measured_on_request(tmp_path, small_data, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = [*TOY, small_data, "--no-before-after"]
+    run(*options, "--faithfulness", "never")
+    path = Path("trajectory_results/trajectory_surface.npz")
+    assert ll.Surface.load(path).faithfulness is None
+    run(*options, "--faithfulness", "always")
+    surface, log = ll.Surface.load(path), Path("trajectory_results/trajectory_log.txt").read_text("utf-8")
+    box = surface.faithfulness
+    assert box.step_share is not None and box.box in log and box.box in capsys.readouterr().out
+    points = ll.RecordedPoints("trajectory_results/trajectory_seed-42.points")
+    assert box.dimension == sum(value.numel() for value in points[-1].values())
+    assert box.caption in ll.plot_contour(surface).get_title()
+
+
 def test_a_wrong_tolerance_is_refused_before_anything_is_trained(tmp_path, small_data, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="2"):

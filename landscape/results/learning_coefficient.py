@@ -64,7 +64,8 @@ class LearningCoefficient(Archived):
     def r_hat(self) -> float:
         """How much wider all halves of chains spread together than single ones; above 1.1 they have not mixed.
 
-        Source: Gelman et al. 2013, "Bayesian Data Analysis", third edition, section 11.4.
+        The chains start at the same point, so a region that none of them has visited does not count. Source: Gelman et al.
+        2013, "Bayesian Data Analysis", third edition, section 11.4.
         """
         half = self.losses.shape[1] // 2
         halves = np.concatenate([self.losses[:, :half], self.losses[:, half : 2 * half]])
@@ -83,7 +84,7 @@ class LearningCoefficient(Archived):
         return {
             "value": value_text(self.value, self.standard_error),
             "chains": f"{chains} of {draws:,} draws",
-            "R-hat": f"{self.r_hat:.3f}",
+            "R-hat": f"{self.r_hat:.3f}, of chains that all start at the network",
             "accepted": f"{self.acceptance.mean():.0%}" if np.isfinite(self.acceptance).all() else "",
             "draws below the loss of the network": f"{self.below:.0%}",
             "loss": value_text(self.loss),

@@ -52,6 +52,10 @@ def learning_coefficient(
     the burn-in. With mini-batches there is no test: the error grows with e, which must be given; halve it and compare.
     Source: Lau et al. 2023, "The Local Learning Coefficient: A Singularity-Aware Complexity Measure", section 4.
 
+    All chains start at w*, as the coefficient is that of its surroundings. So R-hat and the standard error tell whether
+    they agree on the region that they have reached, and cannot see a region of low loss that none of them has visited,
+    behind a barrier or far along a valley. Longer chains, and another localization, are the test of that.
+
     The point should be a minimum: a chain that finds lower losses than L(w*) makes the estimate too small. For a
     regular minimum in d parameters the result is d / 2, less the share of n b c that the localization holds.
 
