@@ -64,8 +64,8 @@ class LearningCoefficient(Archived):
     def r_hat(self) -> float:
         """How much wider all halves of chains spread together than single ones; above 1.1 they have not mixed.
 
-        The chains start at the same point, so a region that none of them has visited does not count. Source: Gelman et al.
-        2013, "Bayesian Data Analysis", third edition, section 11.4.
+        The chains start at the same point, so a region that none of them has visited does not count. Source: Gelman et
+        al. 2013, "Bayesian Data Analysis", third edition, section 11.4.
         """
         half = self.losses.shape[1] // 2
         halves = np.concatenate([self.losses[:, :half], self.losses[:, half : 2 * half]])
