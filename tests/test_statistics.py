@@ -126,4 +126,4 @@ def test_weights_leave_fewer_samples_to_a_verdict():
         error = error_of_mean(values, weights)
         for name, count in (("effective", effective_count(weights)), ("all", 12)):
             inside[name] += away <= critical_value(count) * error
-    assert inside["effective"] / 4000 > 0.94 > inside["all"] / 4000 + 0.02
+    assert inside["effective"] / 4000 == pytest.approx(0.9545, abs=0.025) and inside["all"] / 4000 < 0.8
