@@ -160,10 +160,8 @@ def test_few_samples_cannot_tell_a_saddle_from_a_minimum(repeats, verdicts):
         for parameter in model.parameters():
             parameter.mul_(1e-7)
     inputs = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]).double().repeat(repeats, 1)
-    targets = inputs[:, :1] != inputs[:, 1:]
-    targets = targets - targets.double().mean()  # so that the output bias is at its best
-    targets += 0.5 * inputs[:, :1]
-    targets -= targets.mean()
+    targets = (inputs[:, :1] != inputs[:, 1:]).double() + 0.5 * inputs[:, :1]
+    targets -= targets.mean()  # so that the output bias is at its best
     result = ll.faithfulness(
         ll.objective(model, (inputs, targets), loss="mse", device="cpu"), ll.random_plane(model), progress=False
     )

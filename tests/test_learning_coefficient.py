@@ -182,7 +182,7 @@ def test_r_hat_cannot_see_a_minimum_that_no_chain_visits():
     x = torch.randn(SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     target = ll.objective(model, x / x.square().mean().sqrt(), loss=wells, dtype=torch.float64, device="cpu")
     result = ll.learning_coefficient(
-        target, model, draws=400, burn_in=100, inverse_temperature=1.0, localization=0.01, progress=False
+        target, model, chains=3, draws=200, burn_in=50, inverse_temperature=1.0, localization=0.01, progress=False
     )
     w = np.linspace(-3, 5, 40_001)
     rise = SIZE * w**2 * (w - 2) ** 4 / 2
