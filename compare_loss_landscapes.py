@@ -90,12 +90,12 @@ def main(
     plane.check_networks(*(checkpoint.model for checkpoint in trained))
     names = names or tuple(cli.distinct_names(trained))
     settings = cli.describe(plane, evaluation, panels, budget=budget, split=split, subset=subset)
-    print(f"Settings: {settings}")
-    cli.note_unused_batch_norm(evaluation, trained)
     parts = cli.load_shared_data(trained, split, evaluation.data_dir, own, subset=subset, seed=plane.seed)
     if not anyway:
         with cli.advised("--anyway compares them all the same"):
             cli.check_comparable([{"data": samples.description} for samples in parts], names)
+    print(f"Settings: {settings}")
+    cli.note_unused_batch_norm(evaluation, trained)
     remarks: list[dict[str, str]] = [{} for _ in trained]
     if own is None:
         remarks = [cli.confirm_metrics(checkpoint, evaluation, accept=accept_mismatch) for checkpoint in trained]

@@ -100,9 +100,9 @@ def main(
     measured.check_networks(trained.model)
     suffix = cli.checkpoint_suffix(out, trained, "curvature{}.json", cli.owners_in_json, force=force)
     settings = cli.describe(evaluation, measured, curvature, split=split, samples=samples, seed=seed)
-    print(f"Settings: {settings}")
     chosen = data[split] if samples is None else data[split].subset(samples, seed=seed)
     target = evaluation.objective_of(trained.model, chosen)
+    print(f"Settings: {settings}")
     operator = ll.ggn_product if measured.operator == "ggn" else ll.hessian_product
     product = operator(target, trained.model, parameters=measured.chosen or ("*",))
     if curvature.k > product.dimension:

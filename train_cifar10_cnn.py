@@ -1,12 +1,12 @@
 """Train a small convolutional network on CIFAR-10, and keep its best epoch in a checkpoint.
 
     python train_cifar10_cnn.py                             # 50 epochs; 73-74 % on the original pixels
-    python train_cifar10_cnn.py --epochs 1 --limit 5000     # a quick look
-    python train_cifar10_cnn.py --dataset folder:images     # images/train/<class>/*, images/test/<class>/*
+    python train_cifar10_cnn.py --epochs 1 --limit 5000 --out quick.pth         # a quick look
+    python train_cifar10_cnn.py --dataset folder:images --out images.pth        # images/{train,test}/<class>/*
 
 The best epoch is the one with the highest accuracy on the test set. The checkpoint is replaced as a whole after the
-first epoch and after each better one. The same command resumes a training that was interrupted. The checkpoint is
-loaded with
+first epoch and after each better one. A checkpoint of another network, other data or other settings is refused and
+stays, unless --force is given. The same command resumes a training that was interrupted. The checkpoint is loaded with
 
     from landscape_lib import load_checkpoint
     checkpoint = load_checkpoint("cifar10_cnn_model.pth")   # .model (eval mode), .metadata
@@ -44,6 +44,7 @@ def main(
     seed: int = 42,
     device: str = "auto",
     out: Path = Path("cifar10_cnn_model.pth"),
+    force: bool = False,
 ) -> None:
     """Train TinyCNN (SGD with momentum, cross-entropy) and save its best epoch as a checkpoint.
 
@@ -59,7 +60,8 @@ def main(
         milestones: Epochs after which the learning rate falls to a tenth.
         seed: Seed of the initial weights and of the order of the samples.
         device: Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu.
-        out: Checkpoint to write; an existing one is replaced.
+        out: Checkpoint to write; that of the same network, data and settings is replaced, others are refused.
+        force: Replace the checkpoint at OUT whatever it holds.
     """
     training = Training(
         epochs=epochs, batch_size=batch_size, lr=lr, momentum=momentum, milestones=milestones, seed=seed
@@ -71,6 +73,9 @@ def main(
     cli.prepare_checkpoint(out)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)
+    if not force:
+        with cli.advised("write into another file with --out FILE, or replace it with --force"):
+            cli.check_replacement(out, "tiny-cnn", train, training, limit=limit)
     print(f"Data: {train.name}, {len(train):,} training and {len(test):,} test samples ({train.source})")
     print(f"Settings: {cli.describe(training)}, device {place}")
     cli.train_checkpoint(out, "tiny-cnn", train, test, training, limit=limit, device=device, keep="best")

@@ -1,12 +1,13 @@
 """Train a linear classifier on MNIST, and keep it in a checkpoint for the landscape scripts.
 
     python train_mnist.py                                   # all of MNIST, 10 epochs, 92-93 % on the test set
-    python train_mnist.py --dataset mnist-5k                # 5,000 digits that need no download
+    python train_mnist.py --dataset mnist-5k --out digits.pth   # 5,000 digits that need no download
     python train_mnist.py --dataset fashion-mnist --out fashion.pth
-    python train_mnist.py --epochs 2 --limit 5000           # a quick look
+    python train_mnist.py --epochs 2 --limit 5000 --out quick.pth   # a quick look
 
-The model is always trained anew; the checkpoint is replaced as a whole at the end of training. The same command
-resumes a training that was interrupted. The checkpoint is loaded with
+The model is always trained anew; the checkpoint is replaced as a whole at the end of training. A checkpoint of another
+network, other data or other settings is refused and stays, unless --force is given. The same command resumes a training
+that was interrupted. The checkpoint is loaded with
 
     from landscape_lib import load_checkpoint
     checkpoint = load_checkpoint("mnist_linear_model.pth")  # .model (eval mode), .metadata
@@ -43,6 +44,7 @@ def main(
     seed: int = DEFAULTS.seed,
     device: str = "auto",
     out: Path = cli.DEFAULT_CHECKPOINT,
+    force: bool = False,
 ) -> None:
     """Train a linear classifier on MNIST (SGD, cross-entropy) and save it as a checkpoint.
 
@@ -56,7 +58,8 @@ def main(
         lr: Learning rate of plain SGD.
         seed: Seed of the initial weights and of the order of the samples.
         device: Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu.
-        out: Checkpoint to write; an existing one is replaced.
+        out: Checkpoint to write; that of the same network, data and settings is replaced, others are refused.
+        force: Replace the checkpoint at OUT whatever it holds.
     """
     training = Training(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
     training.check()
@@ -66,6 +69,9 @@ def main(
     cli.prepare_checkpoint(out)
     train = load_dataset(dataset, split="train", data_dir=data_dir, limit=limit)
     test = load_dataset(train.name, split="test", data_dir=data_dir)
+    if not force:
+        with cli.advised("write into another file with --out FILE, or replace it with --force"):
+            cli.check_replacement(out, "linear-mnist", train, training, limit=limit)
     print(f"Data: {train.name}, {len(train):,} training and {len(test):,} test samples ({train.source})")
     print(f"Settings: {cli.describe(training)}, device {place}")
     cli.train_checkpoint(out, "linear-mnist", train, test, training, limit=limit, device=device)

@@ -96,10 +96,10 @@ def main(
     trained, data, remarks = cli.load_subject(subject, evaluation, needed)
     plane.check_networks(trained.model)
     suffix = cli.checkpoint_suffix(out, trained, "loss_grid_train{}.npz", cli.owner_in_npz, force=evaluation.force)
-    print(f"Settings: {cli.describe(plane, evaluation, choice)}")
     if choice.subset is not None:
         data = {split: samples.subset(choice.subset, seed=plane.seed) for split, samples in data.items()}
     batches = data["train"].minibatches(count, size, seed=plane.seed) if count else []
+    print(f"Settings: {cli.describe(plane, evaluation, choice)}")
     surfaces: dict[str, ll.Surface] = {}
 
     def place(name: str) -> Path:

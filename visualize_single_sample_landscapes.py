@@ -53,8 +53,8 @@ def main(
     plane.check_networks(trained.model)
     suffix = cli.checkpoint_suffix(out, trained, "samples_loss_grid{}.npz", cli.owner_in_npz, force=evaluation.force)
     settings = cli.describe(plane, evaluation, split=split, samples=samples, indices=indices, color_scale=color_scale)
-    print(f"Settings: {settings}")
     chosen = data[split].select(indices) if indices else data[split].subset(samples, seed=plane.seed)
+    print(f"Settings: {settings}")
     path = out / f"samples_loss_grid{suffix}.npz"
     conditions = cli.settle_range(path, trained, chosen, cli.Conditions(plane, evaluation, remarks=remarks))
     surface = cli.checkpoint_surface(path, trained, chosen, conditions, per_sample=True)

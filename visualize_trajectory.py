@@ -114,9 +114,8 @@ def main(
     source.check(training, DEFAULTS, network)
     runs = source.settings(training, network)
     settings = cli.describe(plane, drawing, **runs, loss=loss, subset=subset, device=device)
-    print(f"Settings: {settings}")
     recorded = cli.record_paths(
-        cli.make_folder(out), source, training, network, chosen=plane, device=device, force=force
+        cli.make_folder(out), source, training, network, settings, chosen=plane, device=device, force=force
     )  # fmt: skip
     data = recorded.data if subset is None else recorded.data.subset(subset, seed=training.seed)
     points = cli.JoinedPoints(list(recorded.runs.values()))

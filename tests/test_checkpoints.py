@@ -155,13 +155,11 @@ def test_a_missing_file_is_one_line(tmp_path):
         load_checkpoint(tmp_path / "nowhere.pth")
 
 
-def test_a_place_that_cannot_hold_a_checkpoint_is_refused_early(tmp_path, capsys):
+def test_a_place_that_cannot_hold_a_checkpoint_is_refused_early(tmp_path):
     with pytest.raises(InputError, match="it is a folder; add a file name"):
         prepare_checkpoint(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write into"):
         prepare_checkpoint(tmp_path / "file" / "model.pth")
     prepare_checkpoint(tmp_path / "new" / "model.pth")
-    assert capsys.readouterr().out == ""
     prepare_checkpoint(tmp_path / "file")
-    assert "file exists and will be replaced" in capsys.readouterr().out

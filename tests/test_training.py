@@ -304,6 +304,57 @@ def test_a_script_writes_a_checkpoint_that_describes_itself_twice_the_same(here,
     assert [path.name for path in here.iterdir()] == ["model.pth"]
 
 
+OTHER_RECIPES = {
+    "its data name is digits, not mnist-5k": ["--dataset", "mnist-5k"],
+    "its data limit is 200, not 100": ["--limit", "100"],
+    "its settings lr is 0.01, not 0.5": ["--lr", "0.5"],
+    "its settings seed is 42, not 7": ["--seed", "7"],
+}
+
+
+def refusal(main, arguments, capsys) -> str:
+    """The one line with which ``main`` ends, which prints nothing else."""
+    with pytest.raises(SystemExit, match="2"):
+        run_script(main, arguments)
+    printed = capsys.readouterr()
+    assert printed.out == "" and len(printed.err.splitlines()) == 1
+    return printed.err
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_checkpoint_of_another_recipe_is_replaced_only_by_force(here, small_data, monkeypatch, capsys, name):
+    run_script(script(name), [*TOY, "--data-dir", str(small_data)])
+    first = Path("model.pth").read_bytes()
+    capsys.readouterr()
+    monkeypatch.setattr("landscape.training.single.fit", None)  # not reached
+    for message, options in OTHER_RECIPES.items():
+        error = refusal(script(name), [*TOY, "--data-dir", str(small_data), *options], capsys)
+        assert f"model.pth holds another network, which is not replaced: {message}; write into another file" in error
+        assert "--out FILE" in error and "--force" in error
+    other = script(SCRIPTS[1 - SCRIPTS.index(name)])
+    assert "its model name is" in refusal(other, TOY, capsys)
+    assert Path("model.pth").read_bytes() == first
+    monkeypatch.undo()
+    run_script(script(name), [*TOY, "--seed", "7", "--force"])
+    assert load_checkpoint("model.pth").metadata["settings"]["seed"] == 7
+
+
+def test_a_file_that_is_no_checkpoint_is_not_replaced(here, capsys):
+    Path("model.pth").write_text("notes")
+    error = refusal(script("train_mnist"), TOY, capsys)
+    assert "model.pth exists and is no checkpoint that can be compared, so it is not replaced; write into" in error
+    assert Path("model.pth").read_text() == "notes"
+
+
+def test_settings_that_an_earlier_version_did_not_record_are_not_compared(here):
+    run_script(script("train_mnist"), TOY)
+    stored = torch.load("model.pth", weights_only=True)
+    del stored["settings"]["label_smoothing"]
+    torch.save(stored, "model.pth")
+    run_script(script("train_mnist"), TOY)
+    assert load_checkpoint("model.pth").metadata["settings"]["label_smoothing"] == 0
+
+
 def test_the_cnn_script_keeps_the_best_epoch(here, monkeypatch):
     def scripted(model, train, test, *, on_epoch, **_):
         for epoch, accuracy in enumerate((0.2, 0.6, 0.6, 0.5), start=1):

@@ -183,6 +183,7 @@ def record_paths(
     source: PathSource,
     training: Training,
     network: ModelOptions,
+    settings: str,
     *,
     chosen: ChosenParameters,
     device: str,
@@ -190,11 +191,13 @@ def record_paths(
 ) -> RecordedPaths:
     """The runs of ``source``; those whose points are not recorded in ``out`` are trained.
 
+    The ``settings`` are printed once the data or the checkpoints are loaded, and before anything is trained.
+
     Raises:
         InputError: The network of the runs has no parameters that are ``chosen``.
     """
     if source.is_stored:
-        return _of_checkpoints(out, source, chosen, device, force)
+        return _of_checkpoints(out, source, settings, chosen, device, force)
     model = source.model or "simplenet"
     if is_own(model):  # before the data are loaded
         import_own(model, **network.arguments)
@@ -203,6 +206,7 @@ def record_paths(
     arguments = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes), **network.arguments}
     built, variants = build_model(model, **arguments), source.variants(training)
     chosen.check_networks(built)
+    print(f"Settings: {settings}", flush=True)
     notes = {name: run_notes(model, arguments, train, test, run, device=device) for name, run in variants.items()}
     suffix = _suffix(out, notes, plain_name(f"{model}_{train.name}"), force)
     runs = {}
@@ -214,7 +218,9 @@ def record_paths(
     return RecordedPaths(out, runs, built, train, suffix)
 
 
-def _of_checkpoints(out: Path, source: PathSource, chosen: ChosenParameters, device: str, force: bool) -> RecordedPaths:
+def _of_checkpoints(
+    out: Path, source: PathSource, settings: str, chosen: ChosenParameters, device: str, force: bool
+) -> RecordedPaths:
     """The runs whose points are the weights of checkpoints, in the order of their epochs."""
     folders: dict[Path, list[Checkpoint]] = {}
     own = load_own_data(source.data) if source.data else None
@@ -232,6 +238,7 @@ def _of_checkpoints(out: Path, source: PathSource, chosen: ChosenParameters, dev
         raise InputError(f"a path takes at least three checkpoints, not {len(loaded)}")
     chosen.check_networks(loaded[-1].model)
     data = _one_of(load_shared_data(loaded, "train", source.data_dir, own, seed=0))
+    print(f"Settings: {settings}", flush=True)
     evaluation = Evaluation(device=device, data_dir=source.data_dir)
     remarks = {} if own else confirm_metrics(loaded[-1], evaluation, accept=source.accept_mismatch)
     notes = {name: checkpoint_notes(run) for name, run in checkpoints.items()}

@@ -191,6 +191,7 @@ from landscape.training.runs import (
     epochs_to_save,
 )
 from landscape.training.single import (
+    check_replacement,
     train_checkpoint,
 )
 from landscape.trajectories import (
@@ -244,6 +245,7 @@ __all__ = [
     "check_model",
     "check_number",
     "check_own_files",
+    "check_replacement",
     "check_resolution",
     "check_run",
     "check_seed",

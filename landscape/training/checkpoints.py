@@ -32,6 +32,7 @@ __all__ = [
     "load_checkpoint_data",
     "prepare_checkpoint",
     "save_checkpoint",
+    "stored_metadata",
 ]
 
 UNKNOWN_DATA = "unknown"  # the name of the data in files of other programs
@@ -85,7 +86,7 @@ class Checkpoint(Presented):
 
 
 def prepare_checkpoint(path: str | Path) -> None:
-    """Create the folder of ``path`` before training begins, and print a line if an existing file will be replaced.
+    """Create the folder of ``path`` before training begins.
 
     Raises:
         InputError: ``path`` is a folder, or its folder cannot be written.
@@ -94,8 +95,6 @@ def prepare_checkpoint(path: str | Path) -> None:
     if path.is_dir():
         raise InputError(f"cannot write the checkpoint {path}: it is a folder; add a file name")
     make_folder(path.parent)
-    if path.exists():
-        print(f"{path} exists and will be replaced by the newly trained model")
 
 
 @own_torch_state()
@@ -184,6 +183,17 @@ def load_checkpoint(path: str | Path, *, model: str | nn.Module | None = None, *
         stored, sha256 = _with_metadata(state, model, arguments), state.sha256
         network = _rebuilt(stored, path, model, state.size)
     return Checkpoint(network.eval(), {key: stored[key] for key in KEYS}, path, sha256)
+
+
+def stored_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of the checkpoint at ``path``, whose network is not built.
+
+    Raises:
+        InputError: The file is missing, damaged, or no checkpoint of `save_checkpoint`.
+    """
+    stored, _ = read_tensors(path, "checkpoint", "train it first, or give another file")
+    _check_layout(stored, path)
+    return {key: stored[key] for key in KEYS}
 
 
 def load_checkpoint_data(checkpoint: Checkpoint, split: Split, data_dir: Path) -> Data:

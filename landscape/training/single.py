@@ -14,11 +14,11 @@ from landscape.models import build_model
 from landscape.runtime.devices import seed_everything, select_device
 from landscape.storage.files import make_folder
 from landscape.storage.locks import locked
-from landscape.storage.recipe import unfinished_path
-from landscape.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from landscape.storage.recipe import difference, unfinished_path
+from landscape.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, stored_metadata
 from landscape.training.loop import Training, fit
 
-__all__ = ["train_checkpoint"]
+__all__ = ["check_replacement", "train_checkpoint"]
 
 
 def train_checkpoint(
@@ -54,13 +54,7 @@ def train_checkpoint(
     """
     path = Path(path)
     make_folder(path.parent)
-    arguments = {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes)}
-    record: dict[str, Any] = {
-        "model_name": model,
-        "model_arguments": arguments,
-        "data": {"name": train.name, "split": train.split, "limit": limit, "source": train.source},
-        "settings": asdict(training),
-    }
+    record = _record(model, train, training, limit)
     place = select_device(device).type
     with locked(path):
         identity = {**record, "data": [train.fingerprint, test.fingerprint], "on": place, "keep": keep}
@@ -75,8 +69,10 @@ def train_checkpoint(
 
         if state.exists():
             print(f"Resuming the interrupted training in {state}", flush=True)
+        elif path.exists():
+            print(f"{path} exists and will be replaced by the newly trained model", flush=True)
         seed_everything(training.seed)
-        network = build_model(model, **arguments)
+        network = build_model(model, **record["model_arguments"])
         hook = keep_best if keep == "best" else None
         history = fit(network, train, test, device=device, on_epoch=hook, state=state, **asdict(training))
         if keep == "last":
@@ -84,6 +80,41 @@ def train_checkpoint(
         for unfinished in path.parent.glob(f"{glob.escape(path.stem)}.????????.unfinished.pth"):
             unfinished.unlink(missing_ok=True)
     return load_checkpoint(path)
+
+
+def check_replacement(path: Path, model: str, train: Data, training: Training, *, limit: int | None = None) -> None:
+    """Raise InputError if the file at ``path`` is not of the network, the data and the settings of `train_checkpoint`.
+
+    Settings that the checkpoint of an earlier version does not record are not compared.
+    """
+    if not path.exists():
+        return
+    try:
+        stored = stored_metadata(path)
+    except InputError as error:
+        raise InputError(f"{path} exists and is no checkpoint that can be compared, so it is not replaced") from error
+    record = _record(model, train, training, limit)
+    name, arguments, settings = record["model_name"], record["model_arguments"], record["settings"]
+    data = {key: record["data"][key] for key in ("name", "split", "limit")}
+    requested = {
+        "data": data,
+        "model": {"name": name, "arguments": arguments},
+        "settings": {key: value for key, value in settings.items() if key in stored["settings"]},
+    }
+    known = {key: stored[key] for key in requested}
+    known["data"] = {key: known["data"].get(key) for key in data}
+    if changed := difference(known, requested):
+        raise InputError(f"{path} holds another network, which is not replaced: {changed}")
+
+
+def _record(model: str, train: Data, training: Training, limit: int | None) -> dict[str, Any]:
+    """What the checkpoint records of the network, its data and its training."""
+    return {
+        "model_name": model,
+        "model_arguments": {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes)},
+        "data": {"name": train.name, "split": train.split, "limit": limit, "source": train.source},
+        "settings": asdict(training),
+    }
 
 
 def _save(path: Path, network: nn.Module, epoch: int, metrics: dict[str, Any], record: dict[str, Any]) -> None:
