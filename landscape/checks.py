@@ -1,9 +1,13 @@
 """Checks of single arguments, which raise InputError with the same wording everywhere."""
 
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from types import UnionType
+
+import numpy as np
 
 from landscape.errors import InputError, InputTypeError
 
@@ -12,10 +16,16 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_distinct",
+    "check_flag",
     "check_folder",
     "check_number",
     "check_seed",
+    "check_text",
+    "check_texts",
     "check_type",
+    "checked_path",
+    "is_number",
+    "is_whole",
 ]
 
 MOST_LEVELS = 1000  # largest number of bands or panels of one figure
@@ -30,8 +40,18 @@ def check_count(name: str, value: int | None, least: int = 1, most: int = MOST) 
         Traceback (most recent call last):
         landscape.errors.InputError: levels is 1; it must be a whole number from 2 to 2,147,483,647
     """
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most):
+    if value is not None and not (is_whole(value) and least <= value <= most):
         raise InputError(f"{name} is {value}; it must be a whole number from {least:,} to {most:,}")
+
+
+def is_whole(value: object) -> bool:
+    """Whether ``value`` is a whole number of Python or numpy; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether ``value`` is a real number of Python or numpy; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_choice(name: str, value: object, choices: Iterable[str | None]) -> None:
@@ -57,8 +77,7 @@ def check_number(
     name: str, value: float, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
 ) -> None:
     """Raise InputError unless ``value`` is finite, larger than ``above``, at least ``least`` and at most ``most``."""
-    number = isinstance(value, int | float) and math.isfinite(value)
-    if not number or value <= above or not least <= value <= most:
+    if not (is_number(value) and math.isfinite(value)) or value <= above or not least <= value <= most:
         bounds = f" above {above:g}" * (above > -math.inf) + f" of at least {least:g}" * (least > -math.inf)
         bounds += f" and at most {most:g}" * (most < math.inf)
         raise InputError(f"{name} is {value}; it must be a finite number{bounds}")
@@ -66,7 +85,7 @@ def check_number(
 
 def check_seed(value: int, name: str = "seed") -> None:
     """Raise InputError unless ``value`` is a whole number from 0 to 2**64 - 1, which every generator accepts."""
-    if not isinstance(value, int) or not 0 <= value < 2**64:
+    if not (is_whole(value) and 0 <= value < 2**64):
         raise InputError(f"{name} is {value}; it must be a whole number from 0 to 2**64 - 1")
 
 
@@ -74,6 +93,42 @@ def check_distinct(name: str, values: tuple[object, ...]) -> None:
     """Raise InputError if one of ``values`` occurs twice."""
     if twice := [value for value in values if values.count(value) > 1]:
         raise InputError(f"{name} has {twice[0]!r} twice; every value may occur only once")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise InputTypeError unless ``value`` is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputTypeError(f"{name} is {value!r}; it must be True or False")
+
+
+def check_text(name: str, value: object) -> None:
+    """Raise InputTypeError unless ``value`` is None or a text."""
+    if not isinstance(value, str | None):
+        raise InputTypeError(f"{name} is {value!r}; it must be a text, or None")
+
+
+def check_texts(name: str, values: object) -> None:
+    """Raise InputTypeError unless ``values`` is None or a list of texts; a single text is none.
+
+    Example:
+        >>> check_texts("names", "first")
+        Traceback (most recent call last):
+        landscape.errors.InputTypeError: names is 'first'; it must be a list of texts, such as ['first', 'second']
+    """
+    several = isinstance(values, Sequence) and not isinstance(values, str)
+    if values is not None and not (several and all(isinstance(value, str) for value in values)):
+        raise InputTypeError(f"{name} is {values!r}; it must be a list of texts, such as ['first', 'second']")
+
+
+def checked_path(path: str | os.PathLike[str], name: str = "path") -> Path:
+    """``path`` as a `Path`.
+
+    Raises:
+        InputTypeError: It is no text and no path, such as None or a number.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise InputTypeError(f"{name} is {path!r}; it must be the path of a file")
+    return Path(path)
 
 
 def check_type(value: object, kind: type | UnionType, call: str, what: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.checks import check_choice
+from landscape.checks import check_choice, checked_path, is_number
 from landscape.errors import InputError
 from landscape.evaluation.checks import check_networks, check_origin
 from landscape.evaluation.choice import METHODS, Method, choose_method
@@ -104,6 +104,7 @@ def evaluate(
     check_objective(objective, "evaluate(objective, plane)")
     check_slice(slice, "evaluate(objective, plane)")
     axes = grid_axes(slice.dimension, alpha_range, beta_range, resolution)
+    place = checked_path(resume, "resume") if resume else None
     _check_request(objective, axes, method, tolerance, budget, per_sample, compile)
     objective.network.agree(
         **slice.recipe, ranges=(alpha_range, beta_range), resolution=resolution, per_sample=per_sample, method=method,
@@ -124,7 +125,7 @@ def evaluate(
         networks = check_networks(objective, slice)
         choice = choose_method(objective, moved, axes, method)
         coordinates = torch.tensor(list(itertools.product(*axes)), dtype=torch.float64)
-        ledger = Ledger(coordinates, objective, per_sample, identity, Path(resume) if resume else None)
+        ledger = Ledger(coordinates, objective, per_sample, identity, place)
         shown = progress and ranks.is_first_rank()
         with Team(objective) as team, Progress(shown, choice.evaluator.name) as bar:
             workers = Workers(objective, moved, choice, team, bar, compile)
@@ -149,7 +150,7 @@ def _check_request(
     check_choice("value of compile", policy, POLICIES)
     check_choice("method", method, ("auto", *METHODS))
     check_tolerance(tolerance, objective, per_sample)
-    if budget is not None and not (budget > 0 and tolerance):
+    if budget is not None and not (is_number(budget) and budget > 0 and tolerance):
         raise InputError(f"a budget of {budget} seconds: it must be positive and needs a tolerance")
     if not per_sample:
         return

@@ -31,7 +31,10 @@ def grid_axes(
 
 
 def _axis(name: str, limits: tuple[float, float], size: int) -> np.ndarray:
-    low, high = limits
+    try:
+        low, high = map(float, () if isinstance(limits, str) else limits)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}_range is {limits!r}; it must be two numbers, such as (-1, 1)") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise InputError(f"{name}_range must go from a smaller to a larger finite number, not from {low} to {high}")
     if not isinstance(size, int | np.integer) or size < 2:

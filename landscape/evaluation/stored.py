@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from landscape.checks import checked_path
 from landscape.errors import InputError
 from landscape.evaluation.engine import evaluate
 from landscape.evaluation.grid import grid_axes
@@ -58,7 +59,7 @@ def load_or_evaluate(
     """
     check_objective(objective, "load_or_evaluate(path, objective, plane)")
     check_slice(slice, "load_or_evaluate(path, objective, plane)")
-    path, notes = Path(path), notes or {}
+    path, notes = checked_path(path), notes or {}
     grid = {"alpha_range": (-1, 1), "beta_range": (-1, 1), "resolution": 51, **options}
     axes = grid_axes(slice.dimension, grid["alpha_range"], grid["beta_range"], grid["resolution"])
     slice = whole_slice(objective.network, slice)
@@ -109,7 +110,7 @@ def load_or_find_span(
 
     Pass the result to `load_or_evaluate` as ``notes={"range": ...}`` to store it for the next call.
     """
-    path, slice = Path(path), whole_slice(objective.network, slice)
+    path, slice = checked_path(path), whole_slice(objective.network, slice)
     settled = objective.for_slice(slice)
     recipe = {
         "slice": slice.fingerprint,

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from landscape.checks import check_choice, check_type
+from landscape.checks import check_choice, check_flag, check_text, check_texts, check_type, checked_path
 from landscape.errors import InputError
 from landscape.escaping import html_text, script_json
 from landscape.explorer.contents import page_title, surface_content, surface_names, trajectory_content
@@ -17,7 +17,7 @@ from landscape.plotting.panels import check_counts
 from landscape.results import Surface, Trajectory
 from landscape.results.comparability import differences
 from landscape.results.summary import LARGE_RANGE
-from landscape.results.trajectory import check_same_plane
+from landscape.results.trajectory import check_same_plane, trajectories_of
 from landscape.storage.files import written_whole
 
 __all__ = ["explore", "page_script"]
@@ -83,10 +83,14 @@ def explore(
     """
     check_type(results, Surface | Sequence | Mapping, "explore(results)", "a Surface, or several of them")
     if isinstance(results, Mapping):
-        names, results = list(results) if names is None else names, list(results.values())
+        names, results = [*map(str, results)] if names is None else names, list(results.values())
     surfaces = [results] if isinstance(results, Surface) else list(results)
-    trajectories = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
+    path, trajectories = checked_path(path), trajectories_of(trajectories)
+    check_texts("names", names)
     check_counts("explore", surfaces, names=names, pictures=pictures)
+    check_text("title", title)
+    if log_scale is not None:
+        check_flag("log_scale", log_scale)
     check_choice("view", view, get_args(View))
     if view == "path" and (len(surfaces) > 1 or not trajectories):
         raise InputError('view="path" shows the trajectories of one plane; leave it out to explore surfaces')
@@ -103,7 +107,7 @@ def explore(
         "surfaces": [surface_content(*parts) for parts in zip(surfaces, names, pictures, strict=True)],
         "trajectories": [trajectory_content(trajectory, surfaces) for trajectory in trajectories],
     }
-    return _write(Path(path), title, content)
+    return _write(path, title, content)
 
 
 def page_script() -> str:

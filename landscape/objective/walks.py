@@ -24,7 +24,7 @@ def walked(loader: Iterable[Any]) -> Iterator[Any]:
             parts = [tensor for tensor in tensors_of(batch) if tensor.ndim]
             if not parts or any(map(len, parts)):
                 yield batch
-    except (RuntimeError, TypeError, ValueError, LookupError) as error:
+    except (RuntimeError, TypeError, ValueError, LookupError, OSError) as error:
         if isinstance(error, InputError):
             raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

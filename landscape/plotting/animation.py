@@ -10,12 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from landscape.checks import check_choice, check_type
+from landscape.checks import check_choice, check_texts, check_type, checked_path
 from landscape.errors import InputError
 from landscape.escaping import math_free
 from landscape.plotting.captions import common_title, off_plane_note, shared_label, title_of
 from landscape.plotting.film import Film
-from landscape.plotting.looks import Look
+from landscape.plotting.looks import Look, PlaneLook, look_of
 from landscape.plotting.panels import check_counts
 from landscape.plotting.paths import path_canvas, path_colors
 from landscape.plotting.pixels import pixels_of
@@ -25,7 +25,7 @@ from landscape.plotting.sizes import figure_size
 from landscape.plotting.surfaces import plot_surface
 from landscape.plotting.values import plane_values, value_at
 from landscape.results import Surface, Trajectory
-from landscape.results.trajectory import check_same_plane
+from landscape.results.trajectory import check_same_plane, trajectories_of
 
 __all__ = ["animate"]
 
@@ -82,17 +82,20 @@ def animate(
     """
     check_type(results, Surface | Sequence | Mapping, "animate(results, path)", "a Surface, or several of them")
     if isinstance(results, Mapping):
-        names, results = list(results) if names is None else names, list(results.values())
+        names, results = [*map(str, results)] if names is None else names, list(results.values())
     surfaces = [results] if isinstance(results, Surface) else list(results)
-    paths = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
+    paths = trajectories_of(trajectories)
+    check_texts("names", names)
     check_counts("animate", surfaces, names=names)
     alone = len(surfaces) == 1 and not paths
     view = view or ("surface" if alone else "contour")
     _check(surfaces, paths, view, alone)
     film = Film(seconds, (0.0 if alone else 1.0) if pause is None else pause, dpi)
-    film.check(path := Path(path))
-    look = Look(levels=levels)
-    look.check()
+    film.check(path := checked_path(path))
+    look = look_of("animate", PlaneLook, {"levels": levels}, log_scale)
+    planes = [plane_values(surface, quantity) for surface in surfaces]
+    if not any((values > 0).any() for values in planes):  # on a linear scale, of which one warning tells
+        _, log_scale, _ = on_log_scale(planes, log_scale)
     stage = _Stage(Figure(figure_size(SIZE), dpi=dpi, layout="constrained"), view, look, log_scale, quantity)
     if paths:
         count, draw = _growing(stage, surfaces[0], paths, film.frames)
@@ -159,7 +162,7 @@ def _one_by_one(stage: _Stage, surfaces: list[Surface], names: Sequence[str]) ->
     def draw(frame: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values off a log scale, which have been warned of above
-            head = "\n".join(filter(None, [title, str(names[frame])]))
+            head = "\n".join(filter(None, [title, names[frame]]))
             stage.draw(surfaces[frame], head, vmin=limits[0], vmax=limits[1])
 
     return len(surfaces), draw

@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from landscape.checks import check_type
+from landscape.errors import InputError
 from landscape.escaping import math_free
 from landscape.plotting.captions import LENGTHS, axis_labels, brief, common_labels, title_of
 from landscape.plotting.looks import Look
@@ -29,6 +30,7 @@ __all__ = [
     "NOTE_LINES",
     "arrange",
     "axes_or_new",
+    "check_figure",
     "draw_legend",
     "draw_legend_below",
     "dress_bar",
@@ -57,14 +59,24 @@ MARGINS = ("left", "right", "bottom", "top", "wspace", "hspace")
 def axes_or_new(ax: Axes | None, size: tuple[float, float], projection: str | None = None) -> Axes:
     """``ax``, in a figure whose layout leaves room for labels, or new axes in a figure of ``size``.
 
+    ``projection`` is None for two dimensions, or "3d".
+
     Raises:
-        InputError: ``ax`` is something else, such as a second result.
+        InputError: ``ax`` is something else, such as a second result, or has another projection.
     """
     if ax is None:
         return new_figure(size).add_subplot(projection=projection)
     check_type(ax, Axes, "a figure (result, ax)", "axes of matplotlib as ax, and one result")
+    if ax.name != (projection or "rectilinear"):
+        call = f"figure.add_subplot({f'projection={projection!r}' if projection else ''})"
+        raise InputError(f"ax has the projection {ax.name!r}; this figure needs axes of {call}")
     arrange(ax.figure)
     return ax
+
+
+def check_figure(figure: object) -> None:
+    """Raise InputTypeError unless ``figure`` is None, or a figure or subfigure of matplotlib."""
+    check_type(figure, Figure | SubFigure | None, "a figure of panels (results, figure=)", "a figure of matplotlib")
 
 
 def arrange(figure: Figure | SubFigure | None) -> None:
@@ -84,6 +96,7 @@ def figure_or_new(
 
     With ``grow`` a new figure is at least as high as ``size`` says, also where matplotlib's settings say less.
     """
+    check_figure(figure)
     if figure is None:
         made = new_figure(size)
         if grow and made.get_figheight() < size[1]:

@@ -54,6 +54,8 @@ def plot_barriers(
     check_type(barriers, dict, "plot_barriers(barriers)", "a dict of barriers, name -> ll.barrier(objective, a, b)")
     shown = look_of("plot_barriers", CurveLook, look, log_scale)
     check_choice("quantity", quantity, ("loss", "accuracy"))
+    for barrier in barriers.values():
+        check_type(barrier, Barrier, "plot_barriers(barriers)", "barriers, as ll.barrier returns them")
     surfaces = [barrier.surface for barrier in barriers.values()]
     check_counts("plot_barriers", surfaces)
     lines, log_scale, clipped = on_log_scale([line_values(surface, quantity) for surface in surfaces], log_scale)

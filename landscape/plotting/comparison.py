@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from typing_extensions import Unpack
 
-from landscape.checks import check_type
+from landscape.checks import check_texts, check_type
 from landscape.plotting.axes import whole
 from landscape.plotting.captions import LENGTHS, numbers_text, quantity_label, relative_norms
 from landscape.plotting.looks import Look, PlaneLook, look_of
@@ -77,7 +77,8 @@ def plot_comparison(
             style, a quantity that is unknown or not computed, or a look that cannot be drawn.
     """
     if isinstance(surfaces, Mapping):
-        titles, surfaces = list(surfaces) if titles is None else titles, list(surfaces.values())
+        titles, surfaces = [*map(str, surfaces)] if titles is None else titles, list(surfaces.values())
+    check_texts("titles", titles)
     check_counts("plot_comparison", surfaces, titles=titles)
     shown = look_of("plot_comparison", PlaneLook, look, log_scale)
     check_style(style, shown.levels)
@@ -121,6 +122,7 @@ def plot_difference(
     for surface in (first, second):
         check_type(surface, Surface, "plot_difference(first, second)", "a Surface, as ll.evaluate returns it")
     surfaces = [first, second]
+    check_texts("titles", titles)
     check_counts("plot_difference", surfaces, titles=titles)
     shown = look_of("plot_difference", PlaneLook, look, log_scale)
     check_style(style, shown.levels)

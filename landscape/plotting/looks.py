@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import Colormap
 
-from landscape.checks import MOST_LEVELS, check_count
+from landscape.checks import MOST_LEVELS, check_count, check_flag, check_text, is_number, is_whole
 from landscape.errors import InputError, InputTypeError
 
 __all__ = ["BasinsLook", "CurveLook", "Look", "PlaneLook", "SurfaceLook", "TitleLook", "ValueLook", "look_of"]
@@ -72,6 +72,10 @@ class Look:
     star: bool = True
     view: tuple[float, float] = (38, -55)
 
+    def __post_init__(self) -> None:
+        if is_whole(self.levels):  # also one of numpy
+            object.__setattr__(self, "levels", int(self.levels))
+
     @property
     def limits(self) -> tuple[float | None, float | None]:
         """The ends of the values, as far as they are given, or the outer ones of several levels."""
@@ -84,7 +88,9 @@ class Look:
         return str(matplotlib.rcParams["image.cmap"]) if self.cmap is None else self.cmap
 
     def check(self) -> None:
-        """Raise InputError for an unknown colour map, and for levels, limits or a view that cannot be drawn."""
+        """Raise InputError for an unknown colour map, and for other options that cannot be drawn."""
+        check_text("title", self.title)
+        check_flag("star", self.star)
         if isinstance(self.cmap, str) and self.cmap not in matplotlib.colormaps:
             near = difflib.get_close_matches(self.cmap, list(matplotlib.colormaps), 3)
             hint = f"did you mean {' or '.join(near)}?" if near else "use one such as viridis, magma, cividis or gray"
@@ -93,9 +99,9 @@ class Look:
             raise InputTypeError(f"cmap takes the name of a colour map or a Colormap, not {type(self.cmap).__name__}")
         check_levels(self.levels)
         for name, limit in (("vmin", self.vmin), ("vmax", self.vmax)):
-            if limit is not None and not (_is_number(limit) and math.isfinite(limit)):
+            if limit is not None and not _is_finite(limit):
                 raise InputError(f"{name} is {limit!r}; it must be a finite number, or None")
-        if not isinstance(self.view, Sequence) or len(self.view) != 2 or not all(map(_is_number, self.view)):
+        if not isinstance(self.view, Sequence) or len(self.view) != 2 or not all(map(_is_finite, self.view)):
             raise InputError(f"view is {self.view!r}; it must be two angles in degrees, (elevation, azimuth)")
 
 
@@ -108,6 +114,7 @@ def look_of(function: str, kind: type, options: Mapping[str, Any], log_scale: bo
     known = tuple(kind.__annotations__)
     if others := [name for name in options if name not in known]:
         raise InputTypeError(f"{function} has no option {others[0]!r}; its figures take {', '.join(known)}")
+    check_flag("log_scale", log_scale)
     look = Look(**options)
     look.check()
     low, high = look.limits
@@ -119,18 +126,19 @@ def look_of(function: str, kind: type, options: Mapping[str, Any], log_scale: bo
 
 def check_levels(levels: int | Sequence[float]) -> None:
     """Raise InputError unless ``levels`` is a number of bands, or the edges of bands in increasing order."""
-    if isinstance(levels, int):
+    if isinstance(levels, int | np.integer):
         if levels < 2:
             raise InputError(f"a contour figure needs at least 2 levels, not {levels}")
         check_count("levels", levels, most=MOST_LEVELS)
         return
     try:
-        edges = np.array(levels, dtype=np.float64)
-    except (TypeError, ValueError):
+        edges = np.asarray(levels)
+    except ValueError:  # of a ragged list
         edges = np.empty(0)
-    if edges.ndim != 1 or len(edges) < 2 or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
+    numbers = edges.dtype.kind in "iuf" and edges.ndim == 1
+    if not numbers or len(edges) < 2 or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
         raise InputError(f"levels is {levels!r}; it must be their number, or two or more values in increasing order")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value)

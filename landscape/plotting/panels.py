@@ -13,15 +13,15 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure, SubFigure
 
 from landscape.checks import check_type
-from landscape.errors import InputError
+from landscape.errors import InputError, InputTypeError
 from landscape.escaping import math_free
-from landscape.plotting.axes import NOTE_LINES, dress_bar, figure_or_new, legend_entries
+from landscape.plotting.axes import NOTE_LINES, check_figure, dress_bar, figure_or_new, legend_entries
 from landscape.plotting.captions import axis_labels, brief, common_labels, common_title
 from landscape.plotting.looks import Look
 from landscape.plotting.room import NARROW, fits, room_of, text_width, wrapped
 from landscape.plotting.scales import Scale
 from landscape.plotting.sizes import figure_size, ink, is_set, scaled, text_size
-from landscape.results import Surface, Trajectory
+from landscape.results import Surface
 
 __all__ = [
     "NOTE_SIZE",
@@ -45,14 +45,17 @@ NOTE = 0.17  # inches of the line that explains the lengths of directions
 LINE = 0.34  # inches of a line of the title of a figure, and of the line beside it in the legend
 
 
-def check_counts(
-    function: str, surfaces: Sequence[Surface] | Sequence[Trajectory], least: int = 1, **lists: Sequence[Any] | None
-) -> None:
+def check_counts(function: str, surfaces: Sequence[Surface], least: int = 1, **lists: Sequence[Any] | None) -> None:
     """Raise InputError if there are fewer than ``least`` surfaces, or a list has another length than they."""
-    check_type(surfaces, Sequence, function, "a sequence of several results, such as [first, second]")
+    what = "a sequence of several results, such as [first, second]"
+    check_type(surfaces, Sequence, function, what)
+    for surface in surfaces:
+        check_type(surface, Surface, function, what)
     if len(surfaces) < least:
         raise InputError(f"{function} got {len(surfaces) or 'no'} surface{'s' * (len(surfaces) != 1)}, needs {least}")
     for name, items in lists.items():
+        if not hasattr(items, "__len__") and items is not None:
+            raise InputTypeError(f"{name} is {items!r}; it must be a list with one entry for each surface")
         if items is not None and len(items) != len(surfaces):
             raise InputError(f"{function} got {len(surfaces)} surfaces but {len(items)} {name}")
 
@@ -90,6 +93,7 @@ def room_for_panels(
         figure: The figure to draw into; None for a new one, as wide as the panels, or as matplotlib's settings say.
         least: Smallest width of a panel with the space beside it, in points at a font size of 10.
     """
+    check_figure(figure)
     if figure is None and not is_set("figure.figsize"):
         return Frames(columns, 72 * scaled(width))
     room = _width(figure) - 72 * scaled(margin)

@@ -36,7 +36,7 @@ from landscape.plotting.scales import color_scale, on_log_scale
 from landscape.plotting.sizes import ink, is_set, scaled
 from landscape.plotting.values import plane_values
 from landscape.results import Surface, Trajectory
-from landscape.results.trajectory import check_same_plane
+from landscape.results.trajectory import check_same_plane, trajectories_of
 
 __all__ = ["draw_paths", "path_canvas", "path_colors", "plot_path", "plot_path_losses", "several"]
 
@@ -66,6 +66,7 @@ def plot_path(
         InputError: there is no trajectory, one was projected onto another plane, or `plot_contour` would refuse the
             arguments.
     """
+    check_type(surface, Surface, "plot_path(surface, trajectories)", "a Surface, as ll.evaluate returns it")
     trajectories = several(trajectories)
     shown = look_of("plot_path", PlaneLook, look, log_scale)
     ax = path_canvas(surface, trajectories, ax, look=shown, log_scale=log_scale, quantity=quantity)
@@ -220,8 +221,6 @@ def several(trajectories: Trajectory | Sequence[Trajectory]) -> list[Trajectory]
     Raises:
         InputError: there is none.
     """
-    check_type(trajectories, Trajectory | Sequence, "a picture of paths", "trajectories, as ll.project returns them")
-    paths = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
-    if not paths:
+    if not (paths := trajectories_of(trajectories)):
         raise InputError("there is no trajectory to draw")
     return paths

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from typing_extensions import Unpack
 
-from landscape.checks import check_type
+from landscape.checks import check_texts, check_type
 from landscape.errors import InputError
 from landscape.plotting.captions import common_title
 from landscape.plotting.looks import ValueLook, look_of
@@ -40,6 +40,9 @@ def plot_sharpness(
     shown = look_of("plot_sharpness", ValueLook, look)
     if isinstance(results, SharpnessHistory):
         return draw_history(results, ax, shown)
+    for result in results:
+        check_type(result, Sharpness, "plot_sharpness(results)", "results of ll.sharpness")
+    check_texts("labels", labels)
     labels = labels or [result.layer or _name(result) for result in results]
     if not results or len(labels) != len(results):
         raise InputError(f"plot_sharpness got {len(results)} results, {len(labels)} labels; pass one label per result")

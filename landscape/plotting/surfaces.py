@@ -9,7 +9,6 @@ from mpl_toolkits.mplot3d import Axes3D
 from typing_extensions import Unpack
 
 from landscape.checks import check_type
-from landscape.errors import InputError
 from landscape.escaping import math_free
 from landscape.plotting.axes import axes_or_new, draw_legend, label_axes, star_style
 from landscape.plotting.captions import LENGTHS, axis_labels, count_text, origin_name, quantity_label, title_of
@@ -51,8 +50,6 @@ def plot_surface(
     shown = look_of("plot_surface", SurfaceLook, look, log_scale)
     (values,), log_scale, clipped = on_log_scale([plane_values(surface, quantity)], log_scale)
     limits = color_limits(values, log_scale, *shown.limits)
-    if ax is not None and ax.name != "3d":
-        raise InputError("plot_surface needs 3-D axes: figure.add_subplot(projection='3d')")
     axes: Axes3D = axes_or_new(ax, (5.6, 4.8), projection="3d")
     height = np.log10(values) if log_scale else values
     x, y = np.meshgrid(*surface.axes, indexing="ij")

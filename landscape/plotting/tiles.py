@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from typing_extensions import Unpack
 
-from landscape.checks import check_choice
+from landscape.checks import check_choice, check_texts, is_whole
 from landscape.errors import InputError
 from landscape.escaping import math_free
 from landscape.plotting.axes import whole
@@ -72,8 +72,11 @@ def plot_tiles(
         InputError: there are no surfaces, lists of different lengths, an unknown colour scale, fewer than one column,
             or a line among the planes.
     """
+    check_texts("titles", titles)
     check_counts("plot_tiles", surfaces, images=images, titles=titles)
-    if columns < 1:
+    for image in () if images is None else images:
+        _check_image(image)
+    if not is_whole(columns) or columns < 1:
         raise InputError(f"columns must be at least 1, not {columns}")
     shown = look_of("plot_tiles", PlaneLook, look, log_scale)
     exact = [plane_values(surface, quantity) for surface in surfaces]
@@ -112,6 +115,16 @@ def _tile_scales(planes: list[np.ndarray], kind: ColorScale, log_scale: bool, lo
         return [shared_scale([values], log_scale, look) for values in planes]
     percentiles = (2, 98) if kind == "quantile" else (0, 100)
     return [shared_scale(planes, log_scale, look, percentiles)] * len(planes)
+
+
+def _check_image(image: object) -> None:
+    """Raise InputError unless ``image`` is None or an image."""
+    values = np.asarray(0.0 if image is None else image)
+    numbers = values.dtype.kind in "biuf"
+    shaped = image is None or values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))
+    if not numbers or not shaped or not values.size:
+        what = f"of shape {list(values.shape)}" if numbers else repr(image)[:60]
+        raise InputError(f"one of the images is {what}; it must be an array [H, W] or [H, W, 3], or None")
 
 
 def _draw_thumbnail(ax: Axes, image: np.ndarray) -> None:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from landscape.errors import InputError
+from landscape.errors import InputError, InputTypeError
 from landscape.results import Surface
 
 __all__ = ["QUANTITIES", "finite_or_nan", "grid_index", "line_values", "plane_values", "quantity_values", "value_at"]
@@ -55,6 +55,8 @@ def grid_index(axis: np.ndarray, at: float = 0.0) -> int | None:
 
 def quantity_values(surface: Surface, quantity: str) -> np.ndarray:
     """The quantity at all points, NaN where it is not finite; what belongs to the loss also where the loss is not."""
+    if not isinstance(quantity, str):
+        raise InputTypeError(f"quantity is {quantity!r}; it must be a text, such as 'loss'")
     if quantity in surface.quantities:
         return finite_or_nan(surface.quantities[quantity])
     if quantity not in QUANTITIES:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from landscape.checks import checked_path
 from landscape.errors import InputError
 from landscape.presenting import Pictured
 from landscape.storage.arrays import Array, arrays_fault, read_arrays, write_arrays
@@ -34,11 +35,12 @@ class Archived(Pictured):
         Raises:
             InputError: The file cannot be written, or shapes or values of the fields do not fit each other.
         """
+        path = checked_path(path)
         if reason := self.fault():
             raise InputError(f"cannot write {path}: {reason}")
         values = self.stored_arrays()
-        write_arrays(Path(path), {**values, "metadata": json.dumps(self.stored_metadata())}, compressed=True)
-        return Path(path)
+        write_arrays(path, {**values, "metadata": json.dumps(self.stored_metadata())}, compressed=True)
+        return path
 
     @classmethod
     def load(cls: type[Kind], path: str | Path) -> Kind:
@@ -47,7 +49,7 @@ class Archived(Pictured):
         Raises:
             InputError: The file is missing, damaged, edited, or of another kind.
         """
-        path, way_out = Path(path), f"compute the {cls.called} first, or give another file"
+        path, way_out = checked_path(path), f"compute the {cls.called} first, or give another file"
         forms = cls.forms | {"metadata": Array("", kinds="U")}
         values = dict.fromkeys(forms) | read_arrays(path, forms, cls.called, way_out)
         problem = f"{path} is no {cls.called} file, or a damaged one: its metadata"

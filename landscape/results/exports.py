@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landscape.checks import checked_path
 from landscape.errors import InputError
 from landscape.extras import imported
 from landscape.storage.files import written_whole
@@ -47,7 +48,7 @@ def to_csv(surface: "Surface", path: str | Path) -> Path:
 
     Values that are not finite are written as nan, inf and -inf.
     """
-    path, names = Path(path), ("alpha", "beta")[: len(surface.axes)]
+    path, names = checked_path(path), ("alpha", "beta")[: len(surface.axes)]
     grid = np.meshgrid(*surface.axes, indexing="ij")
     table = dict(zip(names, grid, strict=True)) | columns(surface)
     if surface.evaluated is not None:
@@ -86,7 +87,7 @@ def to_vtk(surface: "Surface", path: str | Path) -> Path:
     Raises:
         InputError: vtk is not installed, the surface is a line, or the path does not end in .vts.
     """
-    path = Path(path)
+    path = checked_path(path)
     if surface.betas is None:
         raise InputError("this surface is a line; VTK files hold planes, so write it with to_csv")
     if path.suffix != ".vts":
@@ -131,7 +132,7 @@ def to_h5(surface: "Surface", path: str | Path) -> Path:
     Raises:
         InputError: h5py is not installed.
     """
-    h5py, path = imported("h5py", "h5py", "this format"), Path(path)
+    path, h5py = checked_path(path), imported("h5py", "h5py", "this format")
     names = ("xcoordinates", "ycoordinates")[: len(surface.axes)]
     ours = {"standard_error": surface.standard_error, "accuracy": surface.accuracy, "evaluated": surface.evaluated}
     with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
@@ -160,7 +161,7 @@ def from_h5(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: h5py is not installed, the file cannot be read, or it has another layout.
     """
-    h5py = imported("h5py", "h5py", "this format")
+    path, h5py = checked_path(path), imported("h5py", "h5py", "this format")
     try:
         with h5py.File(path, "r") as file:
             arrays = {name: _read(value, name) for name, value in file.items() if _is_numbers(value)}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from landscape.checks import is_whole
 from landscape.errors import InputError
 from landscape.presenting import range_text, sample_text, value_text
 from landscape.results import exports
@@ -137,6 +138,9 @@ class Surface(Archived):
         """
         if self.per_sample is None:
             raise InputError("this surface holds no single samples; evaluate with per_sample=True")
+        count = self.per_sample.shape[-1]
+        if not is_whole(index) or not -count <= index < count:
+            raise InputError(f"index is {index!r}; this surface has the samples 0 to {count - 1}")
         loss = self.per_sample[..., index].astype(np.float64)
         return replace(
             self, loss=loss, standard_error=np.full(loss.shape, np.nan), accuracy=None, per_sample=None, quantities={},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from landscape.checks import check_type
 from landscape.errors import InputError
 from landscape.escaping import math_free
 from landscape.presenting import range_text, sample_text, value_text
@@ -16,7 +17,7 @@ from landscape.storage.arrays import Array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Trajectory", "check_same_plane"]
+__all__ = ["Trajectory", "check_same_plane", "trajectories_of"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,6 +71,20 @@ class Trajectory(Archived):
         off = self.relative_distance > 0
         away = self.distance[off] / self.relative_distance[off]
         return self.distance / away.max() if away.size else self.distance
+
+
+def trajectories_of(trajectories: Trajectory | Sequence[Trajectory]) -> list[Trajectory]:
+    """One or more ``trajectories`` as a list.
+
+    Raises:
+        InputTypeError: They are something else.
+    """
+    what = "trajectories, as ll.project returns them"
+    check_type(trajectories, Trajectory | Sequence, "a picture of paths", what)
+    paths = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
+    for path in paths:
+        check_type(path, Trajectory, "a picture of paths", what)
+    return paths
 
 
 def check_same_plane(surface: Surface, trajectories: Sequence[Trajectory]) -> None:

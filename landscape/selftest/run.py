@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from landscape.checks import check_type, checked_path
 from landscape.presenting import Presented
 from landscape.runtime.devices import select_device
 from landscape.runtime.progress import progress_bar
@@ -85,9 +86,10 @@ class SelfTest(Presented):
     def save(self, path: str | Path) -> Path:
         """Write everything as JSON."""
         record = {**asdict(self), "passed": self.passed}
-        with written_whole(Path(path)) as temporary:
+        path = checked_path(path)
+        with written_whole(path) as temporary:
             temporary.write_text(json.dumps(record, indent=1))
-        return Path(path)
+        return path
 
 
 def selftest(
@@ -104,6 +106,7 @@ def selftest(
         toolkit: the functions that are checked; another may stand in for each, to see that a defect is told.
         progress: show a bar.
     """
+    check_type(toolkit, Toolkit, "selftest(toolkit=)", "a Toolkit")
     place = Place(device := select_device(device), torch.float32 if device.type == "mps" else torch.float64)
     checks = [check for check in CHECKS if check.quick or not quick]
     began = time.perf_counter()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.checks import check_distinct, check_type
+from landscape.checks import check_distinct, check_texts, check_type
 from landscape.errors import InputError
 from landscape.results import BasinHistory, Surface, Topology
 from landscape.topology.merge_tree import Neighbours, topology
@@ -51,6 +51,7 @@ def follow_basins(
     if len(surfaces) < 2:
         raise InputError(f"basins are followed over at least 2 surfaces, not {len(surfaces)}; use ll.topology for one")
     _check_axes(surfaces)
+    check_texts("names", names)
     names = _default_names(surfaces) if names is None else list(names)
     check_distinct("names", tuple(names))
     if len(names) != len(surfaces):
