@@ -50,8 +50,8 @@ def main(
     cli.check_language_options(choice, view, network, training)
     files.check()
     out = cli.make_folder(out)
-    print(f"Settings: {cli.describe(choice, view, network, training)}", flush=True)
-    subject = cli.load_language_subject(choice, network, training, out, force=force)
+    settings = cli.describe(choice, view, network, training)
+    subject = cli.load_language_subject(choice, network, training, out, force=force, settings=settings)
     print("\n".join(f"{name}: {text}" for name, text in subject.facts.items()), flush=True)
     measured = cli.LanguageMeasurements(subject, choice, view, training, out, force=force)
     figures: dict[str, Path] = {}

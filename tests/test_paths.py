@@ -312,6 +312,15 @@ def test_another_network_leaves_the_results_of_the_first_alone(tmp_path, small_d
     assert names == stored().keys() and "epoch 1 of" not in capsys.readouterr().out.rpartition("names of the new")[2]
 
 
+def test_data_that_cannot_be_loaded_are_refused_before_settings_are_printed(tmp_path, small_data, capsys):
+    for options, message in ((["--dataset", "nope"], "unknown dataset 'nope'"), (["--limit", "5000"], "5000 samples")):
+        with pytest.raises(SystemExit, match="2"):
+            run(*TOY, small_data, "--out", tmp_path, *options)
+        printed = capsys.readouterr()
+        assert printed.out == "" and message in printed.err and len(printed.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

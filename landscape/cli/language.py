@@ -204,9 +204,17 @@ def check_language_options(
 
 
 def load_language_subject(
-    choice: LanguageChoice, network: GPTOptions, training: LanguageTraining, out: Path, *, force: bool = False
+    choice: LanguageChoice,
+    network: GPTOptions,
+    training: LanguageTraining,
+    out: Path,
+    *,
+    force: bool = False,
+    settings: str = "",
 ) -> LanguageSubject:
     """The model that ``choice`` names, or a GPT trained on the text, whose training is recorded once in ``out``.
+
+    The ``settings`` are printed once the model and the text are loaded, and before anything is trained.
 
     Raises:
         InputError: The model, the tokenizer or the text cannot be used, or they do not fit each other.
@@ -219,6 +227,7 @@ def load_language_subject(
         suffix = "" if choice.text is None else f"_{plain_name(train.name)}"
         build = partial(build_model, "gpt", **arguments)
         _check_parameters(build(), choice)  # building the network also refuses sizes that do not fit together
+        _show(settings)
         points = load_or_record_language_model(
             out / f"language_model{suffix}.points", build, {"name": "gpt", "arguments": arguments}, train, held_out,
             training, device=choice.device, force=force,
@@ -239,7 +248,13 @@ def load_language_subject(
     parts = {"train": whole[0], "held-out": whole[1]} if choice.rank else {"text": text}
     suffix = f"_{plain_name(f'{pretrained.name}_{text.name}')}"
     parts = _parts(choice, parts, training.seed)
+    _show(settings)
     return LanguageSubject(pretrained.name, pretrained.model, whole, parts, None, suffix)
+
+
+def _show(settings: str) -> None:
+    if settings:
+        print(f"Settings: {settings}", flush=True)
 
 
 def with_adapters(

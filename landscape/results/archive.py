@@ -10,6 +10,7 @@ from landscape.presenting import Pictured
 from landscape.storage.arrays import Array, arrays_fault, read_arrays, write_arrays
 from landscape.storage.forms import Optional, form_fault
 from landscape.storage.json_files import parsed
+from landscape.storage.numbers import plain_number
 
 __all__ = ["Archived"]
 
@@ -39,7 +40,9 @@ class Archived(Pictured):
         if reason := self.fault():
             raise InputError(f"cannot write {path}: {reason}")
         values = self.stored_arrays()
-        write_arrays(path, {**values, "metadata": json.dumps(self.stored_metadata())}, compressed=True)
+        write_arrays(
+            path, {**values, "metadata": json.dumps(self.stored_metadata(), default=plain_number)}, compressed=True
+        )
         return path
 
     @classmethod

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from landscape.storage.numbers import plain_number
+
 __all__ = ["DIGEST", "array_digest", "digest_of"]
 
 DIGEST = "digest"  # the name of the entry in every file
 
 
-def digest_of(content: object, leaf: Callable[[object], object] | None = None) -> str:
+def digest_of(content: object, leaf: Callable[[object], object] = plain_number) -> str:
     """SHA-256 digest of ``content`` as JSON; ``leaf`` converts values that JSON does not know."""
     return hashlib.sha256(json.dumps(content, default=leaf).encode()).hexdigest()
 

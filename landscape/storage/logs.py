@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.storage.files import written_whole
+from landscape.storage.numbers import plain_number
 
 __all__ = ["write_json", "write_log", "write_text"]
 
@@ -28,7 +29,7 @@ def write_json(path: str | Path, content: dict[str, Any]) -> Path:
     """Write ``content`` to ``path`` as indented JSON."""
     path = Path(path)
     with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=2, default=plain_number) + "\n", encoding="utf-8")
     return path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.escaping import one_line
+from landscape.storage.numbers import plain_number
 
 __all__ = [
     "Rounded",
@@ -68,7 +69,7 @@ def renamed(recipe: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
 
 def short_digest(recipe: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that distinguish recipes in the name of a file; numbers of `Rounded` do not count."""
-    return hashlib.sha256(json.dumps(_exact(recipe), sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(_exact(recipe), sort_keys=True, default=plain_number).encode()).hexdigest()[:8]
 
 
 def unfinished_path(path: Path, recipe: Mapping[str, Any], suffix: str | None = None) -> Path:
