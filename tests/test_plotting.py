@@ -631,7 +631,7 @@ def test_an_unfinished_last_row_keeps_its_tick_labels():
         (2, {"titles": ["a"]}, "2 surfaces but 1 titles"),
         (2, {"images": []}, "2 surfaces but 0 images"),
         (2, {"color_scale": "rainbow"}, "unknown colour scale 'rainbow'"),
-        (2, {"columns": 0}, "columns must be at least 1, not 0"),
+        (2, {"columns": 0}, "columns must be a whole number of at least 1, not 0"),
     ],
 )
 def test_tiles_refuse_what_they_cannot_draw(count, options, message):

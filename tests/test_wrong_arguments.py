@@ -55,7 +55,7 @@ def linear():
     return model, ll.objective(model, (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])))
 
 
-IN_WORDS = {"cmap": "colour map", "color_scale": "colour scale"}  # of the messages for some arguments
+IN_WORDS = {"color_scale": "colour scale"}  # of the messages for some arguments
 
 
 @pytest.mark.parametrize(("figure", "name", "wrong"), CASES)

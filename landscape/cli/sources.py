@@ -54,17 +54,18 @@ def load_subject(
         ranks.from_first(lambda: _train_default(path, evaluation, needed))
     own = load_own_data(subject.data) if subject.data else None
     trained = load_network(path, subject.model, own)
+    data: dict[str, Any]
+    if own:
+        data = {split: own[split] for split in needed}
+        for samples in data.values():
+            check_targets(samples, evaluation.loss)
+    else:
+        data = {split: load_checkpoint_data(trained, split, evaluation.data_dir) for split in SPLITS if split in needed}
     epoch = "" if trained.metadata["epoch"] is None else f", epoch {trained.metadata['epoch']}"
     print(f"Checkpoint: {trained.path} ({trained.model_name}{epoch})", flush=True)
     note_unused_batch_norm(evaluation, [trained])
     if own:
-        chosen = {split: own[split] for split in needed}
-        for samples in chosen.values():
-            check_targets(samples, evaluation.loss)
-        return trained, chosen, {}
-    data: dict[str, Data] = {
-        split: load_checkpoint_data(trained, split, evaluation.data_dir) for split in SPLITS if split in needed
-    }
+        return trained, data, {}
     remark = confirm_metrics(trained, evaluation, data.get("test"), accept=subject.accept_mismatch)
     return trained, data, remark
 

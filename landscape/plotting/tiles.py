@@ -77,7 +77,7 @@ def plot_tiles(
     for image in () if images is None else images:
         _check_image(image)
     if not is_whole(columns) or columns < 1:
-        raise InputError(f"columns must be at least 1, not {columns}")
+        raise InputError(f"columns must be a whole number of at least 1, not {columns!r}")
     shown = look_of("plot_tiles", PlaneLook, look, log_scale)
     exact = [plane_values(surface, quantity) for surface in surfaces]
     planes, log_scale, clipped = on_log_scale(exact, log_scale)
