@@ -4,6 +4,8 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 from surfaces import line, plane
 from test_paths import path
 from torch.utils.data import DataLoader, Dataset
@@ -63,7 +65,7 @@ def test_a_figure_names_the_option_that_it_refuses(figure, name, wrong, clean_fi
     result = FIGURES[figure][0]()
     message = refusal(getattr(ll, figure), result, **{name: wrong})
     assert name in message or IN_WORDS.get(name, name) in message
-    assert not matplotlib.pyplot.get_fignums()
+    assert not pyplot.get_fignums()
 
 
 @pytest.mark.parametrize("figure", FIGURES)
@@ -75,7 +77,7 @@ def test_a_figure_names_what_it_draws(figure, wrong):
 @pytest.mark.parametrize("projection", ["3d", "polar"])
 def test_a_figure_in_two_dimensions_refuses_other_axes(projection):
     for figure, result in (("plot_contour", plane()), ("plot_slices", line()), ("plot_lines", [line(), line()])):
-        ax = matplotlib.figure.Figure().add_subplot(projection=projection)
+        ax = Figure().add_subplot(projection=projection)
         assert f"ax has the projection '{projection}'" in refusal(getattr(ll, figure), result, ax)
         assert not ax.lines and not ax.collections
 
