@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from types import UnionType
+from typing import TypeGuard
 
 import numpy as np
 
@@ -44,12 +45,12 @@ def check_count(name: str, value: int | None, least: int = 1, most: int = MOST) 
         raise InputError(f"{name} is {value}; it must be a whole number from {least:,} to {most:,}")
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """Whether ``value`` is a whole number of Python or numpy; True and False are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether ``value`` is a real number of Python or numpy; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
@@ -115,8 +116,9 @@ def check_texts(name: str, values: object) -> None:
         Traceback (most recent call last):
         landscape.errors.InputTypeError: names is 'first'; it must be a list of texts, such as ['first', 'second']
     """
-    several = isinstance(values, Sequence) and not isinstance(values, str)
-    if values is not None and not (several and all(isinstance(value, str) for value in values)):
+    if values is None:
+        return
+    if not isinstance(values, Sequence) or isinstance(values, str) or not all(isinstance(v, str) for v in values):
         raise InputTypeError(f"{name} is {values!r}; it must be a list of texts, such as ['first', 'second']")
 
 
