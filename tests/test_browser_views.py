@@ -229,8 +229,9 @@ def test_a_legend_of_paths_names_what_they_share_once_and_last(browser, tmp_path
         shadow = next(trace for trace in data if trace.get("name") == losses[0])
         assert shadow["x"] == [*paths[0].coordinates[:, 0], None, *paths[1].coordinates[:, 0]]
         assert [len(trace["x"]) for trace in data[-2:]] == [2, 2]
-        scene = tab.page.evaluate("document.querySelector('.surface').layout.scene")
-        assert scene["zaxis"]["title"]["text"].replace("<br>", "").startswith("loss")
+        vertical = tab.page.evaluate("document.querySelector('.surface').layout.scene.zaxis")
+        assert vertical["title"]["text"] == "loss (log scale)"
+        assert vertical["ticktext"] == ["0.03", "0.1", "0.3", "1", "3"]
         tab.keep(f"paths_{view}_{size[0]}")
         tab.set(step="2")
         assert tab.page.evaluate(code, ".surface") == [*losses, "start", "epoch 2"]

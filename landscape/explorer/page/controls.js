@@ -108,7 +108,7 @@ function listenToControls() {
 /** Fill in the parts of the page that do not change. */
 function fillPage() {
   document.body.classList.toggle("path", !isExplorer);
-  document.body.style.setProperty("--paths", trajectories.length);
+  document.body.style.setProperty("--legend", `${FURTHER_ENTRIES}px`);
   byId("subtitle").textContent = content.subtitle;
   const differences = Object.entries(content.differences);
   byId("differences").hidden = !differences.length;

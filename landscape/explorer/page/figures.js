@@ -39,9 +39,10 @@ function hoverTexts(surface) {
   return rowsOverBeta(surface, text);
 }
 
-/** The camera that shows all of a figure with its labels: farther away, the narrower the figure. */
-function firstCamera({ clientWidth, clientHeight }) {
-  const distance = Math.min(2.2, Math.max(1.05, (1.2 * clientHeight) / clientWidth));
+/** The camera that shows all of a scene with its labels: farther away, the narrower the scene. */
+function firstCamera({ clientWidth, clientHeight }, { t, b }) {
+  const height = clientHeight - t - b - FURTHER_ENTRIES;
+  const distance = Math.min(2.2, Math.max(1.05, (1.2 * height) / clientWidth));
   const [x, y, z] = [1.08, -1.55, 1.15].map((place) => place * distance);
   return { eye: { x, y, z }, center: { x: 0, y: 0, z: -0.1 }, up: { x: 0, y: 0, z: 1 } };
 }
@@ -65,18 +66,17 @@ function surfaceFigure({ index, surface: figure }) {
     showspikes: false, showbackground: false,
   });
   const range = [Math.min(low, ...heights) - FLOOR * heightSpan(), Math.max(high, ...heights) + 0.02 * heightSpan()];
-  const label = quantityLabel(surface);
-  const height = isExplorer ? label : label.split(" (")[0]; // the colour bar says the rest
+  const height = quantityLabel(surface).replace(/\(.*, log scale\)/, "(log scale)"); // the colour bar says more
+  const margin = { l: 0, r: 0, t: isExplorer ? 4 : 74, b: trajectories.length ? 50 : 0 };
   const scene = {
     xaxis: { ...axis(surface.axes[0]), range: [surface.alphas[0], surface.alphas.at(-1)] },
     yaxis: { ...axis(surface.axes[1]), range: [surface.betas[0], surface.betas.at(-1)] },
     zaxis: { ...axis(height), range, ...scaleTicks(5) },
-    aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.75 }, camera: state.camera ?? firstCamera(figure),
+    aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.75 }, camera: state.camera ?? firstCamera(figure, margin),
   };
   const below = floorContours(surface, range[0] + LIFT * heightSpan());
   const marks = [...origin3d(surface), ...basins3d(surface)];
   const data = [cursor3d(surface), ...(hasValues(surface) ? [body, below] : []), ...marks, ...paths];
-  const margin = { l: 0, r: 0, t: isExplorer ? 4 : 74, b: trajectories.length ? 50 : 0 };
   return [data, { ...figureLayout(margin), scene }];
 }
 

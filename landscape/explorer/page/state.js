@@ -6,6 +6,7 @@ const content = JSON.parse(byId("content").textContent);
 const { surfaces, trajectories } = content;
 const isExplorer = content.view === "explorer"; // otherwise the page has only the 3-D figure
 const steps = [...new Set(trajectories.flatMap((path) => path.steps))].sort((a, b) => a - b);
+const FURTHER_ENTRIES = 19 * Math.max(0, trajectories.length - 1); // pixels in a legend for paths after the first
 
 const state = {
   shown: 0, // index of the surface that the slider selects

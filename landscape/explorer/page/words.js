@@ -46,8 +46,9 @@ function scaleTicks(most = 8) {
     for (let n = Math.ceil(low / step); n * step <= high; n++) values.push(n * step);
   } else {
     const every = Math.ceil(decades / most);
+    const factors = [[1, 2, 5], [1, 3]].find(({ length }) => decades * length <= 1.2 * most) ?? [1];
     for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += every) {
-      values.push(...(decades < 0.4 * most ? [1, 2, 5] : [1]).map((factor) => factor * 10 ** power));
+      values.push(...factors.map((factor) => factor * 10 ** power));
     }
     values = values.filter((value) => value >= low && value <= high);
   }
