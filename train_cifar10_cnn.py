@@ -5,8 +5,8 @@
     python train_cifar10_cnn.py --dataset folder:images --out images.pth        # images/{train,test}/<class>/*
 
 The best epoch is the one with the highest accuracy on the test set. The checkpoint is replaced as a whole after the
-first epoch and after each better one. A checkpoint of another network, other data or other settings is refused and
-stays, unless --force is given. The same command resumes a training that was interrupted. The checkpoint is loaded with
+first epoch and after each better one. A checkpoint of another network or data set is refused and stays, unless
+--force is given. The same command resumes a training that was interrupted. The checkpoint is loaded with
 
     from landscape_lib import load_checkpoint
     checkpoint = load_checkpoint("cifar10_cnn_model.pth")   # .model (eval mode), .metadata
@@ -60,7 +60,7 @@ def main(
         milestones: Epochs after which the learning rate falls to a tenth.
         seed: Seed of the initial weights and of the order of the samples.
         device: Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu.
-        out: Checkpoint to write; that of the same network, data and settings is replaced, others are refused.
+        out: Checkpoint to write; that of the same network and data set is replaced, others are refused.
         force: Replace the checkpoint at OUT whatever it holds.
     """
     training = Training(
@@ -75,7 +75,7 @@ def main(
     test = load_dataset(train.name, split="test", data_dir=data_dir)
     if not force:
         with cli.advised("write into another file with --out FILE, or replace it with --force"):
-            cli.check_replacement(out, "tiny-cnn", train, training, limit=limit)
+            cli.check_replacement(out, "tiny-cnn", train)
     print(f"Data: {train.name}, {len(train):,} training and {len(test):,} test samples ({train.source})")
     print(f"Settings: {cli.describe(training)}, device {place}")
     cli.train_checkpoint(out, "tiny-cnn", train, test, training, limit=limit, device=device, keep="best")

@@ -6,7 +6,7 @@
     python train_mnist.py --epochs 2 --limit 5000 --out quick.pth   # a quick look
 
 The model is always trained anew; the checkpoint is replaced as a whole at the end of training. A checkpoint of another
-network, other data or other settings is refused and stays, unless --force is given. The same command resumes a training
+network or data set is refused and stays, unless --force is given. The same command resumes a training
 that was interrupted. The checkpoint is loaded with
 
     from landscape_lib import load_checkpoint
@@ -58,7 +58,7 @@ def main(
         lr: Learning rate of plain SGD.
         seed: Seed of the initial weights and of the order of the samples.
         device: Device: cpu, cuda, cuda:N or mps. auto takes the first one available of cuda, mps, cpu.
-        out: Checkpoint to write; that of the same network, data and settings is replaced, others are refused.
+        out: Checkpoint to write; that of the same network and data set is replaced, others are refused.
         force: Replace the checkpoint at OUT whatever it holds.
     """
     training = Training(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
@@ -71,7 +71,7 @@ def main(
     test = load_dataset(train.name, split="test", data_dir=data_dir)
     if not force:
         with cli.advised("write into another file with --out FILE, or replace it with --force"):
-            cli.check_replacement(out, "linear-mnist", train, training, limit=limit)
+            cli.check_replacement(out, "linear-mnist", train)
     print(f"Data: {train.name}, {len(train):,} training and {len(test):,} test samples ({train.source})")
     print(f"Settings: {cli.describe(training)}, device {place}")
     cli.train_checkpoint(out, "linear-mnist", train, test, training, limit=limit, device=device)

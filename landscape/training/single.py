@@ -54,7 +54,12 @@ def train_checkpoint(
     """
     path = Path(path)
     make_folder(path.parent)
-    record = _record(model, train, training, limit)
+    record: dict[str, Any] = {
+        "model_name": model,
+        "model_arguments": _model_arguments(train),
+        "data": {"name": train.name, "split": train.split, "limit": limit, "source": train.source},
+        "settings": asdict(training),
+    }
     place = select_device(device).type
     with locked(path):
         identity = {**record, "data": [train.fingerprint, test.fingerprint], "on": place, "keep": keep}
@@ -82,39 +87,25 @@ def train_checkpoint(
     return load_checkpoint(path)
 
 
-def check_replacement(path: Path, model: str, train: Data, training: Training, *, limit: int | None = None) -> None:
-    """Raise InputError if the file at ``path`` is not of the network, the data and the settings of `train_checkpoint`.
-
-    Settings that the checkpoint of an earlier version does not record are not compared.
-    """
+def check_replacement(path: Path, model: str, train: Data) -> None:
+    """Raise InputError if the file at ``path`` does not hold a ``model`` for the data set of ``train``."""
     if not path.exists():
         return
     try:
         stored = stored_metadata(path)
     except InputError as error:
         raise InputError(f"{path} exists and is no checkpoint that can be compared, so it is not replaced") from error
-    record = _record(model, train, training, limit)
-    name, arguments, settings = record["model_name"], record["model_arguments"], record["settings"]
-    data = {key: record["data"][key] for key in ("name", "split", "limit")}
-    requested = {
-        "data": data,
-        "model": {"name": name, "arguments": arguments},
-        "settings": {key: value for key, value in settings.items() if key in stored["settings"]},
+    requested: dict[str, dict[str, Any]] = {
+        "data": {"name": train.name, "split": train.split},
+        "model": {"name": model, "arguments": _model_arguments(train)},
     }
-    known = {key: stored[key] for key in requested}
-    known["data"] = {key: known["data"].get(key) for key in data}
+    known = {"data": {key: stored["data"].get(key) for key in requested["data"]}, "model": stored["model"]}
     if changed := difference(known, requested):
         raise InputError(f"{path} holds another network, which is not replaced: {changed}")
 
 
-def _record(model: str, train: Data, training: Training, limit: int | None) -> dict[str, Any]:
-    """What the checkpoint records of the network, its data and its training."""
-    return {
-        "model_name": model,
-        "model_arguments": {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes)},
-        "data": {"name": train.name, "split": train.split, "limit": limit, "source": train.source},
-        "settings": asdict(training),
-    }
+def _model_arguments(train: Data) -> dict[str, Any]:
+    return {"input_shape": tuple(train.inputs.shape[1:]), "classes": len(train.classes)}
 
 
 def _save(path: Path, network: nn.Module, epoch: int, metrics: dict[str, Any], record: dict[str, Any]) -> None:
