@@ -20,6 +20,7 @@ from landscape.checks import check_type
 from landscape.errors import InputError
 from landscape.escaping import math_free
 from landscape.plotting.captions import LENGTHS, axis_labels, brief, common_labels, title_of
+from landscape.plotting.legends import fitted_labels, legend_entries
 from landscape.plotting.looks import Look
 from landscape.plotting.room import Room, fits, room_of, text_width, wrapped
 from landscape.plotting.scales import ROUND_STEPS, Scale, log_ticks
@@ -37,7 +38,6 @@ __all__ = [
     "figure_or_new",
     "label_axes",
     "label_slice",
-    "legend_entries",
     "limit_values",
     "mark_nonfinite",
     "mark_zero",
@@ -211,14 +211,7 @@ def _wrapped_lines(text: str, width: float, size: float | str, most: int = 3) ->
 def draw_legend(ax: Axes, handles: Sequence[Artist] | None = None, **options: Any) -> Legend:
     """Draw the legend of the labelled artists, or of ``handles``, in type as small as the frame demands."""
     entries = list(ax.get_legend_handles_labels()[0] if handles is None else handles)
-    room = room_of(ax)
-    width, height = room.inside
-    for points in (7.0, 6.0, 5.0) if room.narrow else (8.0, 7.0, 6.0, 5.0):
-        size = text_size(points, "legend.fontsize")
-        labels = [wrapped(str(entry.get_label()), width - 5 * scaled(points), size) for entry in entries]
-        lines = sum(label.count("\n") + 1 for label in labels)
-        if (1.3 * lines + 0.4 * len(labels) + 1.5) * scaled(points) < 0.75 * height:
-            break
+    labels, size = fitted_labels(room_of(ax), [str(entry.get_label()) for entry in entries])
     return ax.legend(entries, labels, **{"fontsize": size, "framealpha": 0.85, **options})
 
 
@@ -244,12 +237,6 @@ def star_style(size: float) -> dict[str, Any]:
         "marker": "*", "markersize": scaled(size), "color": STAR_COLOR, "markeredgecolor": "white",
         "markeredgewidth": scaled(0.7), "linestyle": "none", "zorder": 10,
     }  # fmt: skip
-
-
-def legend_entries(ax: Axes) -> list[Artist]:
-    """The labelled artists of a plane, for its legend: star, dots, paths and hatching."""
-    artists: list[Artist] = [*ax.lines, *ax.patches]
-    return [artist for artist in artists if not str(artist.get_label()).startswith("_")]
 
 
 def mark_nonfinite(ax: Axes, x: np.ndarray, color: str, label: str, row: int = 0) -> None:

@@ -9,8 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
 from landscape.escaping import math_free
-from landscape.plotting.axes import axes_or_new, draw_legend, label_axes, legend_entries
+from landscape.plotting.axes import axes_or_new, draw_legend, label_axes
 from landscape.plotting.captions import axis_labels, title_of
+from landscape.plotting.legends import legend_entries
 from landscape.plotting.looks import Look
 from landscape.plotting.room import room_of, text_width
 from landscape.plotting.sizes import ink, scaled, text_size

@@ -219,13 +219,11 @@ def relative_norms(surface: Surface) -> str:
 
 
 def origin_name(surface: Surface) -> str:
-    """The name of the model at the origin; it is called trained only if the checkpoint has an epoch above 0."""
+    """The name of the model at the origin, with the epoch of its checkpoint if that is known."""
     epoch = _section(surface, "checkpoint").get("epoch")
     if models := _axes(surface).models:
         return models[0]
-    if not isinstance(epoch, int | float):
-        return "model"
-    return "trained model" if epoch > 0 else "model at epoch 0"
+    return f"model at epoch {epoch:g}" if isinstance(epoch, int | float) else "model"
 
 
 def off_plane_note(trajectories: Sequence[Trajectory]) -> str:

@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 
 from landscape.checks import check_texts, check_type
 from landscape.plotting.axes import whole
+from landscape.plotting.bands import Numbers
 from landscape.plotting.captions import LENGTHS, numbers_text, quantity_label, relative_norms
 from landscape.plotting.looks import Look, PlaneLook, look_of
 from landscape.plotting.panels import (
@@ -28,7 +29,7 @@ from landscape.plotting.panels import (
     panel_axes,
     room_for_panels,
 )
-from landscape.plotting.planes import Style, check_style, draw_plane
+from landscape.plotting.planes import SMALL_STAR, Style, check_style, draw_plane
 from landscape.plotting.room import wrapped
 from landscape.plotting.scales import Scale, color_scale, diverging_scale, on_log_scale
 from landscape.plotting.sizes import scaled
@@ -38,6 +39,7 @@ from landscape.results.comparability import check_same_plane_kind, differences
 
 __all__ = ["plot_comparison", "plot_difference", "plot_spread"]
 
+NUMBERED = 90  # points at a font size of 10: contour lines of smaller panels have no numbers
 PANEL = 2.5  # inches: the width of a panel and of the space beside it
 
 
@@ -55,7 +57,7 @@ def plot_comparison(
 
     The text above each panel is its title, its value at the centre, its range and, if it differs between panels,
     |d|/|θ|. If the planes differ in their data, loss or BatchNorm policy, the head of the figure says so. Points whose
-    value is NaN or infinite are hatched.
+    value is NaN or infinite are hatched. Contour lines lie at round numbers, which label them where there is room.
 
     Args:
         surfaces: Surfaces over planes, or a mapping title -> surface.
@@ -89,8 +91,11 @@ def plot_comparison(
     frames = room_for_panels(math.ceil(len(surfaces) / rows), PANEL, 1.2, figure)
     heads = _heads(titles or [""] * len(surfaces), _notes(surfaces, exact), frames)
     canvas, axes = _panels(surfaces, frames, heads, head_of(surfaces, shown, frames, figure), figure)
+    numbers = _numbers(frames)
     for ax, surface, values in zip(axes, surfaces, planes, strict=True):
-        draw_plane(ax, surface, values, scale, levels=shown.levels, style=style, mark_origin=shown.star)
+        draw_plane(
+            ax, surface, values, scale, levels=shown.levels, style=style, star=SMALL_STAR * shown.star, numbers=numbers
+        )  # fmt: skip
     if scale is not None:
         draw_shared_bar(canvas, axes, planes, scale, quantity_label(surfaces, quantity, log_scale, clipped))
     _dress(canvas, axes, surfaces, heads, head_of(surfaces, shown, frames, figure))
@@ -194,17 +199,24 @@ def _row(
     figure: Figure | SubFigure | None,
 ) -> Figure:
     """One panel for each of ``planes``, computed from ``surfaces``; each has its scale and, if labelled, its bar."""
-    surface, own = surfaces[0], Look().levels
+    surface, own, star = surfaces[0], Look().levels, SMALL_STAR * look.star
     frames = room_for_panels(len(planes), PANEL, 1.6, figure)
     heads, head = _heads(titles, notes, frames), head_of(surfaces, look, frames, figure)
     canvas, axes = _panels([surface] * len(planes), frames, heads, head, figure, margin=1.6)
     for ax, values, scale, label in zip(axes, planes, scales, bars, strict=True):
         levels = look.levels if isinstance(look.levels, int) or scale is scales[0] else own
-        filled = draw_plane(ax, surface, values, scale, levels=levels, style=style, mark_origin=look.star)
+        filled = draw_plane(
+            ax, surface, values, scale, levels=levels, style=style, star=star, numbers=_numbers(frames)
+        )  # fmt: skip
         if filled is not None and scale is not None and label:
             draw_bar_beside(filled, scale, label)
     _dress(canvas, axes, surfaces, heads, head)
     return whole(canvas)
+
+
+def _numbers(frames: Frames) -> Numbers | None:
+    """Numbers at the contour lines of panels that have room for them; the legend stands above all panels."""
+    return Numbers((frames.side, frames.side), legend=None) if frames.side > scaled(NUMBERED) else None
 
 
 def _ratio(first: np.ndarray, second: np.ndarray) -> np.ndarray:

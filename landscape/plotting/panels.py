@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import QuadMesh
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
 
 from landscape.checks import check_type
 from landscape.errors import InputError, InputTypeError
 from landscape.escaping import math_free
-from landscape.plotting.axes import NOTE_LINES, check_figure, dress_bar, figure_or_new, legend_entries
+from landscape.plotting.axes import NOTE_LINES, check_figure, dress_bar, figure_or_new
 from landscape.plotting.captions import axis_labels, brief, common_labels, common_title
+from landscape.plotting.legends import legend_entries
 from landscape.plotting.looks import Look
 from landscape.plotting.room import NARROW, fits, room_of, text_width, wrapped
 from landscape.plotting.scales import Scale
@@ -42,6 +45,7 @@ __all__ = [
 TITLE_SIZE, NOTE_SIZE = 9, 7  # points
 LEAST = 100  # points: width of a panel with the space beside it, at least
 NOTE = 0.17  # inches of the line that explains the lengths of directions
+BESIDE = 24  # points between neighbouring panels
 LINE = 0.34  # inches of a line of the title of a figure, and of the line beside it in the legend
 
 
@@ -75,10 +79,15 @@ def check_same_grid(surfaces: Sequence[Surface]) -> None:
 
 @dataclass(frozen=True)
 class Frames:
-    """Room for square panels: ``columns`` of them in a row, each ``width`` points wide."""
+    """Room for square panels: ``columns`` of them in a row, each ``width`` points wide with the space beside it."""
 
     columns: int
     width: float
+
+    @property
+    def side(self) -> float:
+        """About the side of a panel in points: what the space beside it leaves of the width."""
+        return max(1.0, self.width - scaled(BESIDE))
 
 
 def room_for_panels(
@@ -127,7 +136,7 @@ def panel_axes(
         head: Title of the figure, whose further lines need more space.
     """
     rows, beside, below = math.ceil(len(surfaces) / frames.columns), *(scaled(space) for space in margin)
-    side = min(frames.width, scaled(1.2 * LEAST)) if is_set("figure.figsize") else frames.width
+    side = min(frames.width, scaled(1.2 * LEAST)) if is_set("figure.figsize") else frames.side
     height = (side + above) / 72 * rows + below + scaled(LINE) * head.count("\n") + scaled(NOTE)
     # The head (title, note, legend) needs 4 inches even above a single panel.
     canvas = figure_or_new(figure, (max(scaled(4), frames.width / 72 * frames.columns + beside), height), grow=True)
@@ -214,7 +223,7 @@ def draw_bar_beside(filled: ContourSet | QuadMesh, scale: Scale, label: str, tic
 def draw_head(figure: Figure | SubFigure, axes: list[Axes], head: str, notes: Sequence[str]) -> None:
     """Draw the title of the figure, and below it the notes and the legend."""
     figure.suptitle(math_free(head), fontsize=scaled(10))
-    handles = {str(handle.get_label()).split(" (")[0]: handle for ax in axes for handle in legend_entries(ax)}
+    handles = _shared_entries(axes)
     if not handles and not notes:
         return
     width, size = 72 * figure.bbox.width / figure.dpi - scaled(10), scaled(8)
@@ -228,6 +237,13 @@ def draw_head(figure: Figure | SubFigure, axes: list[Axes], head: str, notes: Se
         fontsize=size, title_fontsize=size, frameon=False, handlelength=1.4,
     )  # fmt: skip
     legend.get_title().set(linespacing=1.5, multialignment="center")
+
+
+def _shared_entries(axes: list[Axes]) -> dict[str, Artist]:
+    """The labelled artists of all ``axes`` by their label; one star stands for models of different names."""
+    entries = [(str(handle.get_label()).split(" (")[0], handle) for ax in axes for handle in legend_entries(ax)]
+    stars = {label for label, handle in entries if isinstance(handle, Line2D) and handle.get_marker() == "*"}
+    return {"model of each panel" if len(stars) > 1 and label in stars else label: handle for label, handle in entries}
 
 
 def _beside(ax: Axes) -> Axes:

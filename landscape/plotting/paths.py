@@ -24,11 +24,12 @@ from landscape.plotting.axes import (
     figure_or_new,
     label_axes,
     label_slice,
-    legend_entries,
     limit_values,
     whole,
 )
+from landscape.plotting.bands import Numbers
 from landscape.plotting.captions import common_title, off_plane_note, quantity_label, small_paths_note
+from landscape.plotting.legends import free_corner, legend_entries, plane_frame
 from landscape.plotting.looks import Look, PlaneLook, ValueLook, look_of
 from landscape.plotting.planes import draw_plane
 from landscape.plotting.room import room_of, text_width
@@ -43,6 +44,11 @@ __all__ = ["draw_paths", "path_canvas", "path_colors", "plot_path", "plot_path_l
 COLORS = ("#E31A1C", "#FF7F00", "#F06BAE", "#29B6F6", "#B15928", "#A0A0A0")  # seen on viridis and on white
 NUMBERED = 5  # points of a path that are labelled with their step
 LEAST_OFF = 0.01  # per cent, the least upper end of the axis of distances: what is far below it is rounding
+ENDS: dict[str, dict[str, Any]] = {
+    "start": {"marker": "D", "color": "#1A9850"},
+    "end": {"marker": "s", "color": "#2166AC"},
+}
+MARKED = 200  # points of a path, of which as many determine where the legend and the numbers of contours stand
 DOTS = 80  # a path of at most so many points has a dot at each of them
 
 
@@ -71,7 +77,7 @@ def plot_path(
     shown = look_of("plot_path", PlaneLook, look, log_scale)
     ax = path_canvas(surface, trajectories, ax, look=shown, log_scale=log_scale, quantity=quantity)
     draw_paths(ax, trajectories, marks=shown.star)
-    draw_legend(ax, legend_entries(ax), loc="best", handlelength=1.4)
+    _draw_legend(ax, trajectories)
     return ax
 
 
@@ -152,7 +158,8 @@ def path_canvas(
     (values,), log_scale, clipped = on_log_scale([plane_values(surface, quantity)], log_scale)
     scale = color_scale([values], log_scale, look)
     ax = axes_or_new(ax, (5.8, 4.6))
-    filled = draw_plane(ax, surface, values, scale, levels=look.levels, mark_origin=False)
+    numbers = Numbers(plane_frame(ax), _marks(trajectories), (*map(_name, trajectories), *ENDS))
+    filled = draw_plane(ax, surface, values, scale, levels=look.levels, star=0, numbers=numbers)
     if filled is not None and scale is not None:
         dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, quantity, log_scale, clipped))
     notes = [off_plane_note(trajectories), small_paths_note(surface, trajectories)]
@@ -167,7 +174,6 @@ def draw_paths(ax: Axes, trajectories: Sequence[Trajectory], *, marks: bool = Tr
     halo = [withStroke(linewidth=scaled(3), foreground="0.15", alpha=0.6)]
     for path, color in zip(trajectories, path_colors(trajectories), strict=True):
         x, y = path.coordinates.T
-        name = legend_text(path.metadata.get("name") or "path of training")
         dot = "." if len(x) <= DOTS else None
         ax.plot(
             x,
@@ -176,19 +182,35 @@ def draw_paths(ax: Axes, trajectories: Sequence[Trajectory], *, marks: bool = Tr
             linewidth=scaled(1.6),
             marker=dot,
             markersize=scaled(4),
-            label=name,
+            label=_name(path),
             path_effects=halo,
             zorder=8,
         )
         last = path is trajectories[-1]  # only its ends are labelled, so that the legend lists the paths first
-        ends: tuple[dict[str, Any], ...] = {"marker": "D", "color": "#1A9850"}, {"marker": "s", "color": "#2166AC"}
-        for at, style, label in zip((0, -1), ends, ("start", "end"), strict=True) if marks else ():
+        for at, (label, style) in zip((0, -1), ENDS.items(), strict=True) if marks else ():
             ax.plot(
                 x[at], y[at], linestyle="none", markersize=scaled(8), markeredgecolor="white",
                 markeredgewidth=scaled(0.9), zorder=10, label=label if last else None, **style,
             )  # fmt: skip
     if not room_of(ax).narrow:
         _number_steps(ax, trajectories[0])
+
+
+def _name(path: Trajectory) -> str:
+    return legend_text(path.metadata.get("name") or "path of training")
+
+
+def _marks(trajectories: Sequence[Trajectory]) -> np.ndarray:
+    """Points of all paths, some of them where there are many [n, 2]."""
+    places = [path.coordinates[:: -(-len(path.steps) // MARKED)] for path in trajectories]
+    return np.concatenate([*places, *(path.coordinates[-1:] for path in trajectories)])
+
+
+def _draw_legend(ax: Axes, trajectories: Sequence[Trajectory]) -> None:
+    """Draw the legend in the corner where it covers the fewest points of the paths."""
+    handles, marks = legend_entries(ax), (ax.transData + ax.transAxes.inverted()).transform(_marks(trajectories))
+    if (corner := free_corner(ax, [str(handle.get_label()) for handle in handles], marks)) is not None:
+        draw_legend(ax, handles, loc=corner.name, handlelength=1.4)
 
 
 def path_colors(trajectories: Sequence[Trajectory]) -> list[str]:
@@ -201,6 +223,7 @@ def _number_steps(ax: Axes, path: Trajectory) -> None:
     to_fraction, frame = ax.transData + ax.transAxes.inverted(), np.array(replace(room_of(ax), bar=True).inside)
     places = to_fraction.transform(path.coordinates) * frame  # points
     taken: list[np.ndarray] = [places[0], places[-1]]
+    numbers = [(np.array(to_fraction.transform(text.get_position()) * frame), text.get_text()) for text in ax.texts]
     unit = math_free(path.metadata.get("unit", "step"))
     for t in np.linspace(0, len(path.steps) - 1, NUMBERED + 2).round().astype(int)[1:-1]:
         text = f"{unit} {path.steps[t]}"
@@ -208,6 +231,11 @@ def _number_steps(ax: Axes, path: Trajectory) -> None:
         apart = np.abs(places[t] - np.array(taken)) > 1.3 * size
         if not apart.any(axis=1).all() or (places[t] + 1.3 * size > frame).any():
             continue
+        middle = places[t] + scaled(5) + size / 2
+        if any(
+            (np.abs(middle - place) < (size + text_width(number, scaled(7))) / 2).all() for place, number in numbers
+        ):
+            continue  # a number of a contour line, at any angle
         taken.append(places[t])
         ax.annotate(
             text, path.coordinates[t], xytext=(scaled(5),) * 2, textcoords="offset points", zorder=11,

@@ -13,9 +13,10 @@ from matplotlib.ticker import MaxNLocator
 from typing_extensions import Unpack
 
 from landscape.checks import check_choice, check_type
-from landscape.plotting.axes import axes_or_new, draw_legend, dress_bar, label_slice, legend_entries, star_style
-from landscape.plotting.bands import draw_bands
+from landscape.plotting.axes import axes_or_new, draw_legend, dress_bar, label_slice, star_style
+from landscape.plotting.bands import ORIGIN, Numbers, draw_bands
 from landscape.plotting.captions import count_text, origin_name, quantity_label, title_of
+from landscape.plotting.legends import free_corner, legend_entries, plane_frame
 from landscape.plotting.looks import PlaneLook, check_levels, look_of
 from landscape.plotting.room import room_of
 from landscape.plotting.scales import ROUND_STEPS, Scale, color_scale, on_log_scale
@@ -23,9 +24,11 @@ from landscape.plotting.sizes import ink, scaled
 from landscape.plotting.values import plane_values
 from landscape.results import Surface
 
-__all__ = ["Style", "check_style", "draw_plane", "plot_contour"]
+__all__ = ["SMALL_STAR", "Style", "check_style", "draw_plane", "plot_contour"]
 
 Style = Literal["contour", "heatmap"]
+SMALL_STAR, LARGE_STAR = 8.0, 14.0  # points
+STAR_SHARE = 0.1  # of the shorter side of the frame, for a size between these
 
 
 def plot_contour(
@@ -40,6 +43,7 @@ def plot_contour(
 
     The first axis runs to the right, the second upwards. A star marks the origin. If some points of the surface are
     interpolated, dots mark those that were evaluated. Cells at a point whose value is NaN or infinite are hatched.
+    The legend stands in a corner where it does not cover the star; it is left out where there is none.
 
     Args:
         surface: Surface over a plane.
@@ -62,11 +66,12 @@ def plot_contour(
     ax = axes_or_new(ax, (5.4, 4.4))
     if surface.evaluated is not None and not surface.evaluated.all():
         _draw_evaluated(ax, surface.axes, surface.evaluated)
-    filled = draw_plane(ax, surface, values, scale, levels=shown.levels, label_lines=True, mark_origin=shown.star)
+    frame = plane_frame(ax)
+    star = float(np.clip(STAR_SHARE * min(frame) / scaled(1), SMALL_STAR, LARGE_STAR)) * shown.star
+    filled = draw_plane(ax, surface, values, scale, levels=shown.levels, numbers=Numbers(frame), star=star)
     if filled is not None and scale is not None:
         dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, quantity, log_scale, clipped))
-    if handles := legend_entries(ax):
-        draw_legend(ax, handles, loc="upper right", handlelength=1.4)
+    _draw_legend(ax, star)
     label_slice(ax, surface, title=title_of(surface, quantity), look=shown)
     return ax
 
@@ -85,12 +90,12 @@ def draw_plane(
     *,
     levels: int | Sequence[float] = 30,
     style: Style = "contour",
-    label_lines: bool = False,
-    mark_origin: bool = True,
+    numbers: Numbers | None = None,
+    star: float = SMALL_STAR,
 ) -> QuadContourSet | QuadMesh | None:
     """Draw ``values`` [A, B] on the grid of ``surface`` with hatching and star; return the coloured artist.
 
-    None is returned if no value is finite.
+    ``star`` is its size in points, 0 for none. None is returned if no value is finite.
     """
     bad = ~np.isfinite(values)
     cells: tuple[np.ndarray, ...] = surface.axes
@@ -102,14 +107,22 @@ def draw_plane(
         _draw_hatching(ax, cells, bad, count_text(int(np.isnan(values).sum()), values.size))
     for axis, side in zip((ax.xaxis, ax.yaxis), room_of(ax).inside, strict=True):
         axis.set_major_locator(MaxNLocator(int(np.clip(side / scaled(30), 2, 6)), steps=ROUND_STEPS))
-    if mark_origin and all(axis[0] <= 0 <= axis[-1] for axis in surface.axes):
-        size = 14 if label_lines else 8
-        ax.plot([0], [0], label=origin_name(surface), scalex=False, scaley=False, **star_style(size))
+    if star and all(axis[0] <= 0 <= axis[-1] for axis in surface.axes):
+        ax.plot([0], [0], label=origin_name(surface), scalex=False, scaley=False, **star_style(star))
     if scale is None or np.isnan(values).all():
         return None
     if style == "heatmap":
         return ax.pcolormesh(*cells, np.ma.masked_invalid(values.T), cmap=scale.colormap, norm=scale.norm)
-    return draw_bands(ax, surface.axes, values, scale, levels, label_lines)
+    return draw_bands(ax, surface.axes, values, scale, levels, numbers)
+
+
+def _draw_legend(ax: Axes, star: float) -> None:
+    """Draw the legend in the corner where it covers least, if it leaves the origin with its ``star`` free."""
+    handles, frame = legend_entries(ax), np.array(plane_frame(ax))
+    origin = (ax.transData + ax.transAxes.inverted()).transform(ORIGIN)
+    corner = free_corner(ax, [str(handle.get_label()) for handle in handles], origin)
+    if corner is not None and not (star and corner.covers(origin, scaled(star / 2) / frame).any()):
+        draw_legend(ax, handles, loc=corner.name, handlelength=1.4)
 
 
 def _cell_edges(axis: np.ndarray) -> np.ndarray:

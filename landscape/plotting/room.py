@@ -101,22 +101,39 @@ def fits(text: str, width: float, size: float | str) -> bool:
 
 
 def wrapped(text: str, width: float, size: float | str, most: int = 3) -> str:
-    """``text`` in at most ``most`` lines of ``width`` points, in the default font of ``size`` points."""
+    """``text`` in at most ``most`` lines of ``width`` points, in the default font of ``size`` points.
+
+    Lines are shorter where a single word would otherwise be the last one.
+    """
 
     def fit(line: str) -> bool:
         return fits(line.rstrip(), width, size)
 
-    lines = [""]
-    for piece in _pieces(printable(text), fit):
-        if not fit(lines[-1] + piece):
-            lines.append("")
-        lines[-1] += piece
+    pieces = _pieces(printable(text), fit)
+    lines = _filled(pieces, width, size)
+    for share in (0.9, 0.8, 0.7, 0.6):
+        if len(lines) == 1 or " " in lines[-1].strip():
+            break
+        narrower = _filled(pieces, share * width, size)
+        if len(narrower) > len(lines):
+            break
+        lines = narrower
     if len(lines) > most:
         last = lines[most - 1].rstrip()
         while last and not fit(last + "…"):
             last = last[:-1]
         lines[most - 1 :] = [last + "…"]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _filled(pieces: list[str], width: float, size: float | str) -> list[str]:
+    """Lines of ``pieces``, each as long as ``width`` points allow."""
+    lines = [""]
+    for piece in pieces:
+        if lines[-1] and not fits((lines[-1] + piece).rstrip(), width, size):
+            lines.append("")
+        lines[-1] += piece
+    return lines
 
 
 def _pieces(text: str, fit: Callable[[str], bool], breaks: tuple[str, ...] = (" ", "[,/_-]", ".")) -> list[str]:

@@ -24,7 +24,7 @@ from landscape.plotting.panels import (
     panel_axes,
     room_for_panels,
 )
-from landscape.plotting.planes import draw_plane
+from landscape.plotting.planes import SMALL_STAR, draw_plane
 from landscape.plotting.room import wrapped
 from landscape.plotting.scales import Scale, on_log_scale
 from landscape.plotting.scales import color_scale as shared_scale
@@ -84,11 +84,11 @@ def plot_tiles(
     scales = _tile_scales(planes, color_scale, log_scale, shown)
     frames = room_for_panels(min(columns, len(surfaces)), 2.35 if color_scale == "individual" else 1.95, 1.2, figure)
     head = head_of(surfaces, shown, frames, figure)
-    above = scaled(30) if figure is not None or is_set("figure.figsize") else 72 * scaled(2.15) - frames.width
+    above = scaled(30) if figure is not None or is_set("figure.figsize") else 72 * scaled(2.15) - frames.side
     canvas, axes = panel_axes(surfaces, frames, above, (1.2, 1.15), 7, figure, head)
     for k, (ax, surface, values) in enumerate(zip(axes, surfaces, planes, strict=True)):
         scale = scales[k]
-        filled = draw_plane(ax, surface, values, scale, levels=shown.levels, mark_origin=shown.star)
+        filled = draw_plane(ax, surface, values, scale, levels=shown.levels, star=SMALL_STAR * shown.star)
         if color_scale == "individual" and filled is not None and scale is not None:
             draw_bar_beside(filled, scale, "", ticks=4, size=7)
         if titles is not None:

@@ -73,7 +73,7 @@ def _draw_basins(topology: Topology, ax: Axes | None, look: Look) -> Axes:
     )
     scale = color_scale([values], False, look)
     ax = axes_or_new(ax, (5.4, 4.4))
-    filled = draw_plane(ax, surface, values, scale, levels=look.levels, mark_origin=False)
+    filled = draw_plane(ax, surface, values, scale, levels=look.levels, star=0)
     if filled is not None and scale is not None:
         dress_bar(ax.figure.colorbar(filled, ax=ax), scale, quantity_label(surface, "loss", False))
     significant = np.flatnonzero(topology.significant)
