@@ -53,7 +53,8 @@ class Figures(cli.Drawing):
     """The figures and films."""
 
     share_scale: bool = True
-    """Draw training and test data in the same colours; with --no-share-scale each has a scale of its own."""
+    """Draw training and test data in the same colours, unless one would look flat in them; the title says so.
+    With --no-share-scale each has a scale of its own."""
     animate: bool = False
     """Also write the 3-D surface as a film in which it turns: GIF, and MP4 where ffmpeg is installed."""
 
@@ -152,11 +153,9 @@ def draw(surfaces: dict[str, ll.Surface], out: Path, suffix: str, drawing: Figur
     def save(name: str, plot: Callable[..., Any], *drawn: Any, **options: Any) -> None:
         drawing.draw(out / f"landscape_{name}{suffix}", plot, *drawn, log_scale=drawing.log_scale, **options)
 
-    limits: dict[str, Any] = {}
-    if drawing.share_scale:
-        limits = cli.shared_limits([*splits.values()], log_scale=drawing.log_scale)
+    colored, limits = cli.shared_colors(splits, drawing.log_scale) if drawing.share_scale else (splits, {})
     for split, surface in splits.items():
-        save(f"{split}_2d_contour", ll.plot_contour, surface, levels=drawing.levels, **limits)
+        save(f"{split}_2d_contour", ll.plot_contour, colored[split], levels=drawing.levels, **limits)
         if split != "test":
             save(f"{split}_3d_surface", ll.plot_surface, surface)
             save(f"{split}_1d_slices", ll.plot_slices, surface)

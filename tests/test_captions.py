@@ -55,12 +55,12 @@ LONG = [(-0.8, 1.5), (-0.5, 0.8), (-0.2, 0.3), (0, 0)]
     [
         ({}, "model"),
         ({"checkpoint": {"model": "cnn", "epoch": 0}}, "model at epoch 0"),
-        ({"checkpoint": {"model": "cnn", "epoch": 3}}, "trained model"),
+        ({"checkpoint": {"model": "cnn", "epoch": 3}}, "model at epoch 3"),
         ({"checkpoint": {"model": "cnn", "epoch": None}}, "model"),
         ({"slice": {"kind": "pca plane"}, "checkpoint": {"epoch": 3}}, "origin"),
     ],
 )
-def test_only_a_model_that_was_trained_is_called_so(sections, name):
+def test_the_model_at_the_origin_is_called_by_its_epoch(sections, name):
     assert labels(ll.plot_contour(noted(plane(), **sections), new_axes())) == [name]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from figures import GAPS, LONG, OTHER, PANELS, PICTURES, STYLES, SURFACE, faults, recorded_texts, style, whole
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.transforms import Bbox
 from surfaces import contours, line, plane, star
 
 import landscape_lib as ll
@@ -17,6 +18,7 @@ from landscape import plotting
 from landscape.errors import InputError
 from landscape.plotting.bands import LINES
 from landscape.plotting.captions import LENGTHS
+from landscape.plotting.room import fits, wrapped
 
 pytestmark = pytest.mark.usefixtures("clean_figures")
 ALL = {**PICTURES, **PANELS}
@@ -248,6 +250,85 @@ def test_lengths_are_explained_once_and_only_where_they_stand():
     assert "|d|" not in "\n".join(text for text, _ in texts)
 
 
+def corner_bowl(x, y):
+    return 0.3 + 4 * (x - 0.9) ** 2 + (y - 1.8) ** 2
+
+
+@pytest.mark.parametrize("style_name", ["default", "narrow", "panels", "slide"])
+@pytest.mark.parametrize("shift", [(0, 0), (-0.9, -1.8), (0.9, 0.9)])
+def test_the_legend_of_a_plane_never_covers_the_star(style_name, shift):
+    surface = plane(corner_bowl, metadata=LONG)
+    surface = replace(surface, alphas=surface.alphas + shift[0], betas=surface.betas + shift[1])
+    with style("default" if style_name == "panels" else style_name):
+        axes = plt.subplots(2, 3)[1].ravel() if style_name == "panels" else [None]
+        drawn = [ll.plot_contour(surface, ax) for ax in axes]
+    for ax in drawn:
+        ax.figure.draw_without_rendering()
+        (place,), radius = ax.transData.transform([(0, 0)]), star(ax).get_markersize() / 144 * ax.figure.dpi
+        legend = ax.get_legend()
+        assert (legend is None) == (style_name == "panels")
+        box = Bbox.null() if legend is None else legend.get_window_extent().padded(radius / 2)
+        assert not box.contains(*place)
+
+
+def test_the_legend_of_a_path_covers_fewest_of_its_points():
+    for turn in range(4):
+        way = figures.path()
+        signs = np.array([(1, 1), (-1, 1), (1, -1), (-1, -1)][turn])
+        surface = plane(figures.waves, alphas=(-1, 1, 11), betas=(-2, 2, 13), metadata=LONG)
+        ax = ll.plot_path(surface, replace(way, coordinates=way.coordinates * signs))
+        ax.figure.draw_without_rendering()
+        box = ax.get_legend().get_window_extent()
+        assert not any(box.contains(*place) for place in ax.transData.transform(way.coordinates * signs))
+
+
+@pytest.mark.parametrize("log_scale", [False, True])
+def test_contours_beneath_paths_and_in_panels_have_round_numbers_that_nothing_covers(log_scale):
+    fine = plane(figures.waves, alphas=(-1, 1, 41), betas=(-1, 2, 41), metadata=LONG)
+    beneath = ll.plot_path(fine, [figures.path(), figures.path(9, "adam")], log_scale=log_scale)
+    panels = ll.plot_comparison([fine, OTHER], log_scale=log_scale)
+    for ax in (beneath, *[ax for ax in panels.axes if ax.get_subplotspec()]):
+        whole(ax).draw_without_rendering()
+        texts = contours(ax, filled=False).labelTexts
+        assert len(texts) >= 2
+        assert all(len(text.get_text().strip("0").replace(".", "")) <= 2 for text in texts)
+        assert {float(text.get_text()) for text in texts} <= set(contours(ax, filled=False).levels)
+        marks = [ax.transData.transform(drawn.get_xydata()) for drawn in ax.lines]
+        for text in texts:
+            box = text.get_window_extent()
+            assert not any(box.contains(*place) for place in np.concatenate(marks))
+            assert ax.get_legend() is None or not ax.get_legend().get_window_extent().overlaps(box)
+    small = ll.plot_comparison([fine] * 6, figure=plt.figure(figsize=(4, 3)))
+    assert not [text for ax in small.axes if ax.get_subplotspec() for text in contours(ax, filled=False).labelTexts]
+
+
+def of_epoch(epoch):
+    return replace(SURFACE, metadata={**LONG, "checkpoint": {"model": "resnet14", "epoch": epoch}})
+
+
+@pytest.mark.parametrize(("epochs", "name"), [((0, 1, 9), "model of each panel"), ((9, 9), "model at epoch 9")])
+def test_one_star_stands_for_the_models_of_all_panels(epochs, name):
+    figure = ll.plot_comparison([of_epoch(epoch) for epoch in epochs])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [name]
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_the_texts_around_panels_stand_near_them(count):
+    figure = ll.plot_comparison([SURFACE] * count, titles=[f"panel {k}" for k in range(count)])
+    figure.draw_without_rendering()
+    lowest = min(ax.get_tightbbox().y0 for ax in figure.axes if ax.get_subplotspec())
+    assert 0 < lowest - figure._supxlabel.get_window_extent().y1 < 0.25 * figure.dpi
+
+
+@pytest.mark.parametrize("width", [90, 130, 170, 210, 250])
+def test_no_single_word_is_left_on_the_last_line(width):
+    text = "one two three four five six seven eight nine ten"
+    lines = wrapped(text, width, 10, most=9).split("\n")
+    assert " ".join(lines) == text and len(lines) > 1
+    assert all(fits(line, width, 10) for line in lines) and " " in lines[-1]
+    assert wrapped("one incomprehensibilities", 110, 10) == "one\nincomprehensibilities"
+
+
 @pytest.mark.parametrize("log_scale", [False, True])
 def test_labels_of_contours_are_round_and_few_where_there_is_little_room(log_scale):
     counts = []
@@ -266,6 +347,32 @@ def test_shared_limits_span_all_finite_values():
     shifted = plane(lambda x, y: x)
     assert ll.cli.shared_limits([shifted], log_scale=True)["vmin"] == shifted.alphas[shifted.alphas > 0].min()
     assert ll.cli.shared_limits([plane(lambda x, y: 0 * x)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("losses", "log_scale", "shared"),
+    [
+        ((lambda x, y: 1 + x, lambda x, y: 1.5 + x), False, True),
+        (
+            (lambda x, y: 1 + x / 100, lambda x, y: 2 + x / 100),
+            False,
+            False,
+        ),  # apart, as after a zoom
+        ((lambda x, y: 3 + x, lambda x, y: 300 + 100 * x), False, False),
+        ((lambda x, y: 3 + x, lambda x, y: 300 + 100 * x), True, True),
+        ((lambda x, y: 1 + x / 100, lambda x, y: 9 + x / 100), True, False),
+        ((lambda x, y: 0 * x + 1, lambda x, y: 1 + x), False, True),  # a constant has no shape to hide
+    ],
+)
+def test_colours_are_shared_only_where_every_plane_keeps_its_shape(losses, log_scale, shared):
+    surfaces = {name: plane(loss) for name, loss in zip(("train", "test"), losses, strict=True)}
+    colored, limits = ll.cli.shared_colors(surfaces, log_scale)
+    assert limits == (ll.cli.shared_limits([*surfaces.values()], log_scale=log_scale) if shared else {})
+    for name, surface in colored.items():
+        title = ll.plot_contour(surface, log_scale=log_scale, **limits).get_title().replace("\n", " ")
+        assert ("colours of its own: one scale for train and test would hide its shape" in title) != shared
+        np.testing.assert_array_equal(surface.loss, surfaces[name].loss)
+    assert "colors" not in surfaces["train"].metadata
 
 
 @pytest.mark.parametrize(

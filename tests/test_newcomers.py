@@ -68,7 +68,9 @@ def test_files_of_weights_are_counted_as_files_and_settings_of_training_are_not_
     assert not re.search(r"epochs|batch_size|optimizer|momentum|hidden|limit", settings)
     assert ": file 0 to 2, loss" in printed and "epoch" not in printed
     assert "Wrote trajectory_results/trajectory_surface.npz" in printed
-    (path,) = Path("trajectory_results").glob("trajectory_*[!e].npz")
+    path = Path("trajectory_results/trajectory_mine.py-build.npz")  # not of the folder that the files are in
+    surface = ll.Surface.load("trajectory_results/trajectory_surface.npz")
+    assert ll.plot_contour(surface).get_title().startswith("mine.py:build, ")
     assert ll.results.Trajectory.load(path).metadata["unit"] == "file"
 
     ll.cli.run_script(visualize_trajectory.main, states)  # the results are there, and figures are drawn again

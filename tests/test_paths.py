@@ -184,6 +184,8 @@ def test_the_planes_of_a_path_move_the_chosen_parameters(tmp_path, small_data, m
     assert abs(shares[0] - whole.metadata["slice"]["explained_variance"][0]) > 1e-4
     after = ll.Surface.load("trajectory_results/surface_after.npz")
     assert after.metadata["slice"]["parameters"] == ["fc.*"]
+    for surface in (chosen, after):
+        assert ll.plot_comparison([surface]).get_suptitle().startswith("simplenet, digits train, ")
 
 
 def test_what_the_plane_of_a_path_leaves_out_is_measured_on_request(tmp_path, small_data, monkeypatch, capsys):

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,7 +145,7 @@ class RecordedPaths:
     network: nn.Module  # the architecture; the values of its parameters do not matter
     data: SampleSet  # data on which the runs were trained
     suffix: str  # the end of the names of all files
-    remarks: dict[str, str] = field(default_factory=dict)  # entries for the metadata of results
+    remarks: dict[str, str]  # entries for the metadata of results, among them the name of the network
 
     def file(self, name: str, ending: str) -> Path:
         """The path of the file ``name`` of these runs."""
@@ -169,11 +169,11 @@ class RecordedPaths:
         Only ``parameters`` are moved, see `random_plane`.
         """
         name, points = next(iter(self.runs.items()))
-        surfaces = {}
+        surfaces, remarks = {}, {"network": self.remarks["network"]}
         for label, at in (("before", 0), ("after", -1)):
             path, model = self.file(f"surface_{label}", ".npz"), model_at(self.network, points[at])
             plane = random_plane(model, seed=seed, parameters=parameters)
-            surfaces[f"{label} training ({name})"] = load_or_evaluate(path, target, plane, **options)
+            surfaces[f"{label} training ({name})"] = load_or_evaluate(path, target, plane, remarks=remarks, **options)
             wrote(path)
         return surfaces
 
@@ -215,7 +215,7 @@ def record_paths(
         path = _points_path(out, name, suffix)
         runs[name] = load_or_record(path, model, arguments, train, test, run, device=device, force=force)
         wrote(path)
-    return RecordedPaths(out, runs, built, train, suffix)
+    return RecordedPaths(out, runs, built, train, suffix, {"network": model})
 
 
 def _of_checkpoints(
@@ -230,9 +230,7 @@ def _of_checkpoints(
     for epoch, path in enumerate(source.state):
         trained = load_network(path, source.model, own)
         folders.setdefault(path.parent, []).append(replace(trained, metadata=trained.metadata | {"epoch": epoch}))
-    names = [folder.resolve().name or "." for folder in folders]
-    names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
-    checkpoints = dict(zip(names, folders.values(), strict=True))
+    checkpoints = dict(zip(_run_names(source, folders), folders.values(), strict=True))
     loaded = [checkpoint for run in checkpoints.values() for checkpoint in run]
     if len(loaded) < 3:
         raise InputError(f"a path takes at least three checkpoints, not {len(loaded)}")
@@ -249,7 +247,15 @@ def _of_checkpoints(
         path = _points_path(out, name, suffix)
         runs[name] = record_checkpoints(path, run, unit)
         wrote(path)
-    return RecordedPaths(out, runs, loaded[-1].model, data, suffix, remarks)
+    return RecordedPaths(out, runs, loaded[-1].model, data, suffix, {"network": loaded[-1].model_name, **remarks})
+
+
+def _run_names(source: PathSource, folders: dict[Path, list[Checkpoint]]) -> list[str]:
+    """Names of the runs: of their folders, or of the network where files of weights in one folder are the run."""
+    if source.state and len(folders) == 1:
+        return [plain_name(next(iter(folders.values()))[0].model_name)]
+    names = [folder.resolve().name or "." for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
 def _one_of(data: Sequence[SampleSet]) -> SampleSet:

@@ -127,6 +127,7 @@ from landscape.plotting import (
     plot_panels,
     plot_rows,
     plot_spread,
+    shared_colors,
     shared_limits,
     smooth,
 )
@@ -304,6 +305,7 @@ __all__ = [
     "seed_everything",
     "settle_budget",
     "settle_range",
+    "shared_colors",
     "shared_limits",
     "sharpness_lines",
     "smooth",

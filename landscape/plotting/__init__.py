@@ -19,7 +19,7 @@ from landscape.plotting.paths import plot_path, plot_path_losses
 from landscape.plotting.planes import plot_contour
 from landscape.plotting.rows import plot_rows
 from landscape.plotting.saving import save_figure
-from landscape.plotting.scales import shared_limits
+from landscape.plotting.scales import shared_colors, shared_limits
 from landscape.plotting.sharpness import plot_sharpness
 from landscape.plotting.slices import plot_slices
 from landscape.plotting.smoothing import smooth
@@ -49,6 +49,7 @@ __all__ = [
     "plot_tiles",
     "plot_topology",
     "save_figure",
+    "shared_colors",
     "shared_limits",
     "smooth",
 ]

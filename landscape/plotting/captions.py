@@ -74,6 +74,7 @@ def common_title(surfaces: Sequence[Described], quantity: str = "loss") -> str:
     notes += [f"forward passes in {' or '.join(sorted(precision))}"] if precision != {"full"} else []
     if smoothed := {surface.metadata.get("smoothed") for surface in surfaces} - {None}:
         notes += [f"smoothed for display (Gaussian, σ = {' or '.join(f'{sigma:g}' for sigma in smoothed)} grid steps)"]
+    notes += sorted({str(surface.metadata["colors"]) for surface in surfaces if surface.metadata.get("colors")})
     return "\n".join(
         filter(
             None,
@@ -155,9 +156,11 @@ def _title_parts(surface: Described) -> tuple[str, str, str, str, str, str]:
 
 
 def _checkpoint_name(surface: Described) -> str:
-    """Folder and name of the checkpoint file (every run has an epoch_000.pth); empty if unknown."""
+    """Folder and name of the checkpoint file (every run has an epoch_000.pth), or else the name of the network."""
     path = PurePath(str(surface.metadata.get("checkpoint_file") or ""))
-    return "/".join(part for part in path.with_suffix("").parts[-2:] if part != path.anchor) if path.name else ""
+    if not path.name:
+        return str(surface.metadata.get("network") or "")
+    return "/".join(part for part in path.with_suffix("").parts[-2:] if part != path.anchor)
 
 
 def axis_labels(surface: Surface | BasinHistory, separator: str = ", ", lengths: bool = True) -> list[str]:

@@ -2,8 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.colors import Colormap, LogNorm, Normalize
@@ -22,10 +22,12 @@ __all__ = [
     "level_text",
     "log_ticks",
     "on_log_scale",
+    "shared_colors",
     "shared_limits",
 ]
 
 DIVERGING = "RdBu_r"
+LEAST_SHARE = 0.1  # of shared colours that every plane must keep: three of the 30 bands, with fewer it looks flat
 LARGEST = 300.0  # logarithm of a ratio whose square is still finite
 ROUND_STEPS = (1, 2, 2.5, 5, 10)  # of linear axes: a power of ten times one of these
 # Round numbers within every decade of a logarithmic axis, from many to few.
@@ -125,6 +127,28 @@ def shared_limits(surfaces: Sequence[Surface], quantity: str = "loss", log_scale
     values = values[np.isfinite(values) & ((values > 0) | (not log_scale))]
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     return {"vmin": low, "vmax": high} if high - low > 1e-12 * max(abs(low), abs(high)) else {}
+
+
+def shared_colors(
+    surfaces: Mapping[str, Surface], log_scale: bool = False
+) -> tuple[dict[str, Surface], dict[str, float]]:
+    """The ``surfaces``, and the options with which figures of all have the same colours, see `shared_limits`.
+
+    Where that would leave less than a tenth of the colours to one of them, there are no such options, and the titles of
+    the surfaces say so.
+    """
+    limits = shared_limits([*surfaces.values()], log_scale=log_scale)
+    own = [shared_limits([surface], log_scale=log_scale) for surface in surfaces.values()]
+    if all(_extent(each, log_scale) >= LEAST_SHARE * _extent(limits, log_scale) for each in own if each):
+        return dict(surfaces), limits
+    note = {"colors": f"colours of its own: one scale for {' and '.join(surfaces)} would hide its shape"}
+    return {name: replace(surface, metadata=surface.metadata | note) for name, surface in surfaces.items()}, {}
+
+
+def _extent(limits: Mapping[str, float], log_scale: bool) -> float:
+    """The length of a scale, on which ``log_scale`` makes equal ratios equally long."""
+    low, high = limits["vmin"], limits["vmax"]
+    return math.log(high / low) if log_scale else high - low
 
 
 def diverging_scale(values: np.ndarray, log_scale: bool) -> Scale | None:
