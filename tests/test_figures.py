@@ -302,6 +302,28 @@ def test_contours_beneath_paths_and_in_panels_have_round_numbers_that_nothing_co
     assert not [text for ax in small.axes if ax.get_subplotspec() for text in contours(ax, filled=False).labelTexts]
 
 
+@pytest.mark.parametrize("log_scale", [False, True])
+@pytest.mark.parametrize("place", ["narrow", "paper", "panels"])
+def test_the_legend_of_barriers_covers_no_peak(place, log_scale):
+    with style("default" if place == "panels" else place):
+        axes = plt.subplots(2, 2)[1].ravel() if place == "panels" else [None]
+        drawn = [ll.plot_barriers(figures.barriers(), ax, log_scale=log_scale) for ax in axes]
+    for ax in drawn:
+        ax.figure.draw_without_rendering()
+        legend = ax.get_legend().get_window_extent()
+        for curve in ax.lines:
+            places = ax.transData.transform(curve.get_xydata())
+            assert not any(legend.contains(*place) for place in places)
+
+
+@pytest.mark.parametrize("name", ["plot_topology, history", "plot_topology, position", "plot_contour", "plot_barriers"])
+def test_texts_keep_apart_in_four_panels_of_the_caller(name):
+    figure, axes = plt.subplots(2, 2)
+    for ax in axes.ravel():
+        PICTURES[name](ax)
+    assert faults(figure) == {}
+
+
 def of_epoch(epoch):
     return replace(SURFACE, metadata={**LONG, "checkpoint": {"model": "resnet14", "epoch": epoch}})
 

@@ -10,7 +10,7 @@ from landscape.checks import check_choice, check_type
 from landscape.escaping import legend_text
 from landscape.plotting.axes import (
     axes_or_new,
-    draw_legend,
+    draw_legend_above,
     draw_legend_below,
     label_slice,
     limit_values,
@@ -29,6 +29,7 @@ from landscape.results import Barrier
 __all__ = ["plot_barriers"]
 
 COLORS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7")  # of the colour-blind-safe set of Okabe and Ito
+LOW = 100  # points at a font size of 10: lower frames have no room for a legend below them
 STYLES = ("--", "-", "-.", ":", (0, (5, 1)))
 
 
@@ -79,10 +80,10 @@ def plot_barriers(
     limit_values(ax, shown)
     label = quantity_label(surfaces, quantity, log_scale, clipped)
     label_slice(ax, surfaces[0], title=common_title(surfaces), values=label, look=shown)
-    if room_of(ax).inside[1] > scaled(140):
+    if room_of(ax).inside[1] > scaled(LOW):
         draw_legend_below(ax)
     else:
-        draw_legend(ax)
+        draw_legend_above(ax, grow=shown.vmax is None)
     return ax
 
 

@@ -49,7 +49,7 @@ def _draw_persistence(history: BasinHistory, ax: Axes | None, look: Look) -> Axe
     ax.margins(x=0.08)
     _name_surfaces(ax, history)
     draw_legend(ax)
-    values = "persistence (▲: never ends)"
+    values = f"persistence{chr(10) if room_of(ax).narrow else ' '}(▲: never ends)"
     if not np.isfinite(depth).any():
         ax.set_yticks([])  # of which no mark would have a value
         values = "no basin ends, so that\nnone has a persistence"
