@@ -20,7 +20,7 @@ from landscape.checks import check_type
 from landscape.errors import InputError
 from landscape.escaping import math_free
 from landscape.plotting.captions import LENGTHS, axis_labels, brief, common_labels, title_of
-from landscape.plotting.legends import fitted_labels, legend_entries, legend_size
+from landscape.plotting.legends import fitted_labels, legend_entries
 from landscape.plotting.looks import Look
 from landscape.plotting.room import Room, fits, room_of, text_width, wrapped
 from landscape.plotting.scales import ROUND_STEPS, Scale, log_ticks
@@ -33,7 +33,6 @@ __all__ = [
     "axes_or_new",
     "check_figure",
     "draw_legend",
-    "draw_legend_above",
     "draw_legend_below",
     "dress_bar",
     "figure_or_new",
@@ -54,8 +53,6 @@ _kept: deque[weakref.ref[Figure]] = deque()
 PAD = 11  # points; matplotlib's 6 let a wide title touch the uppermost tick label of the y axis
 NOTE_LINES = 6  # at most, into which a line of a title is wrapped, such as all notes in narrow axes
 STAR_COLOR = "#D55E00"  # vermillion of the colour-blind-safe set of Okabe and Ito
-MOST_LEGEND = 0.65  # of the height of axes
-LOW_FRAME = 0.7  # of the usual height of a frame, which titles and labels of several lines leave of it
 MARGINS = ("left", "right", "bottom", "top", "wspace", "hspace")
 
 
@@ -233,18 +230,6 @@ def draw_legend_below(ax: Axes, handles: Sequence[Artist] | None = None) -> Lege
         handles=entries, frameon=False, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, 0), fontsize=size,
         bbox_transform=ax.transAxes + below,
     )  # fmt: skip
-
-
-def draw_legend_above(ax: Axes, grow: bool) -> Legend:
-    """Draw the legend at the upper edge inside the axes, whose values, where they may ``grow``, end below it."""
-    handles = legend_entries(ax)
-    height = legend_size(room_of(ax), [str(handle.get_label()) for handle in handles])[1]
-    if grow:
-        share = min(height / (LOW_FRAME * room_of(ax).inside[1]), MOST_LEGEND)
-        scale = ax.yaxis.get_transform()
-        low, high = scale.transform(ax.get_ylim())
-        ax.set_ylim(*scale.inverted().transform((low, low + (high - low) / (1 - share))))
-    return draw_legend(ax, handles, loc="upper center")
 
 
 def star_style(size: float) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from landscape.checks import check_choice, check_type
 from landscape.escaping import legend_text
 from landscape.plotting.axes import (
     axes_or_new,
-    draw_legend_above,
     draw_legend_below,
     label_slice,
     limit_values,
@@ -20,7 +19,6 @@ from landscape.plotting.axes import (
 from landscape.plotting.captions import common_title, count_text, quantity_label
 from landscape.plotting.looks import CurveLook, look_of
 from landscape.plotting.panels import check_counts
-from landscape.plotting.room import room_of
 from landscape.plotting.scales import on_log_scale
 from landscape.plotting.sizes import ink, scaled
 from landscape.plotting.values import line_values
@@ -29,7 +27,6 @@ from landscape.results import Barrier
 __all__ = ["plot_barriers"]
 
 COLORS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7")  # of the colour-blind-safe set of Okabe and Ito
-LOW = 100  # points at a font size of 10: lower frames have no room for a legend below them
 STYLES = ("--", "-", "-.", ":", (0, (5, 1)))
 
 
@@ -80,10 +77,7 @@ def plot_barriers(
     limit_values(ax, shown)
     label = quantity_label(surfaces, quantity, log_scale, clipped)
     label_slice(ax, surfaces[0], title=common_title(surfaces), values=label, look=shown)
-    if room_of(ax).inside[1] > scaled(LOW):
-        draw_legend_below(ax)
-    else:
-        draw_legend_above(ax, grow=shown.vmax is None)
+    draw_legend_below(ax)
     return ax
 
 

@@ -11,7 +11,7 @@ from matplotlib.font_manager import FontProperties
 from landscape.plotting.room import Room, room_of, text_width, wrapped
 from landscape.plotting.sizes import scaled, text_size
 
-__all__ = ["Corner", "fitted_labels", "free_corner", "legend_entries", "legend_size", "plane_frame"]
+__all__ = ["Corner", "fitted_labels", "free_corner", "legend_entries", "plane_frame"]
 
 CORNERS = {"upper right": (1, 1), "upper left": (0, 1), "lower right": (1, 0), "lower left": (0, 0)}  # as shares
 
@@ -52,15 +52,6 @@ def fitted_labels(room: Room, labels: Sequence[str]) -> tuple[list[str], float |
     return texts, size
 
 
-def legend_size(room: Room, labels: Sequence[str]) -> tuple[float, float]:
-    """About the width and height of a legend of ``labels`` in axes with ``room``, in points."""
-    texts, size = fitted_labels(room, labels)
-    line = FontProperties(size=size).get_size_in_points()
-    lines = [each for text in texts for each in text.split("\n")]
-    width = max(text_width(each, size) for each in lines) + 5 * line
-    return width, (1.3 * len(lines) + 0.4 * len(texts) + 2) * line
-
-
 def free_corner(ax: Axes, labels: Sequence[str], marks: np.ndarray) -> Corner | None:
     """The corner in which a legend of ``labels`` covers the fewest ``marks`` [n, 2], which are shares of the frame.
 
@@ -69,5 +60,14 @@ def free_corner(ax: Axes, labels: Sequence[str], marks: np.ndarray) -> Corner | 
     if not labels:
         return None
     room = replace(room_of(ax), bar=True)
-    share = np.array(legend_size(room, labels)) / room.inside
+    share = np.array(_legend_size(room, labels)) / room.inside
     return min((Corner(name, share) for name in CORNERS), key=lambda corner: corner.covers(marks, np.zeros(2)).sum())
+
+
+def _legend_size(room: Room, labels: Sequence[str]) -> tuple[float, float]:
+    """About the width and height of a legend of ``labels`` in axes with ``room``, in points."""
+    texts, size = fitted_labels(room, labels)
+    line = FontProperties(size=size).get_size_in_points()
+    lines = [each for text in texts for each in text.split("\n")]
+    width = max(text_width(each, size) for each in lines) + 5 * line
+    return width, (1.3 * len(lines) + 0.4 * len(texts) + 2) * line
