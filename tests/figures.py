@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -97,10 +98,12 @@ def history():
     )
 
 
+@cache
 def topology():
     return ll.topology(SURFACE)
 
 
+@cache
 def basin_history():
     x = np.linspace(-2, 2, 21)
     planes = [np.add.outer(x**4 - a * x**2 + 0.1 * x, x**2) for a in (0, 1, 2, 3)]

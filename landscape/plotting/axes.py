@@ -106,11 +106,11 @@ def figure_or_new(
     return figure
 
 
-def whole(figure: Figure | SubFigure) -> Figure:
-    """The figure that a subfigure is a part of."""
-    while not isinstance(figure, Figure):
-        figure = figure.figure
-    return figure
+def whole(drawn: Figure | SubFigure | Axes) -> Figure:
+    """The figure that a subfigure or axes are a part of."""
+    while not isinstance(drawn, Figure):
+        drawn = drawn.figure
+    return drawn
 
 
 def new_figure(size: tuple[float, float]) -> Figure:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Bbox
 
 from landscape.escaping import printable
-from landscape.plotting.sizes import scaled
+from landscape.plotting.sizes import scaled, setting
 
 __all__ = ["Room", "cell_of", "fits", "room_of", "text_width", "wrapped"]
 
@@ -91,7 +92,13 @@ def room_of(ax: Axes) -> Room:
 
 def text_width(text: str, size: float | str) -> float:
     """The width of one line of ``text`` in the default font of ``size``, in points."""
-    width: float = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)[0]
+    return _width(text, FontProperties(size=size), *map(tuple, (setting("font.family"), setting("font.sans-serif"))))
+
+
+@lru_cache(maxsize=4096)  # wrapping asks for the widths of the same words again and again
+def _width(text: str, font: FontProperties, *families: tuple[str, ...]) -> float:
+    """The width of a line in ``font``, whose families have the names ``families`` in matplotlib's settings."""
+    width: float = text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
     return width
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from landscape.checks import check_number, check_type
 from landscape.errors import InputError
+from landscape.plotting.axes import whole
 from landscape.storage.files import written_whole
 
 __all__ = ["save_figure"]
@@ -28,9 +29,7 @@ def save_figure(figure: Figure | SubFigure | Axes, path: str | Path, dpi: int = 
     check_type(path, str | Path, "save_figure(figure, path)", "the path of a file")
     check_number("dpi", dpi, above=0)
     path = Path(path)
-    drawn: Figure | SubFigure | Axes = figure
-    while not isinstance(drawn, Figure):  # an axes, perhaps in a subfigure
-        drawn = drawn.figure
+    drawn = whole(figure)
     formats = drawn.canvas.get_supported_filetypes()
     suffix = path.suffix[1:].lower()
     if suffix not in formats:
