@@ -22,6 +22,7 @@ from landscape.escaping import math_free
 from landscape.plotting.captions import LENGTHS, axis_labels, brief, common_labels, title_of
 from landscape.plotting.legends import fitted_labels, legend_entries
 from landscape.plotting.looks import Look
+from landscape.plotting.palette import VERMILLION
 from landscape.plotting.room import Room, fits, room_of, text_width, wrapped
 from landscape.plotting.scales import ROUND_STEPS, Scale, log_ticks
 from landscape.plotting.sizes import figure_size, ink, is_set, scaled, setting, text_size
@@ -52,7 +53,6 @@ _kept: deque[weakref.ref[Figure]] = deque()
 
 PAD = 11  # points; matplotlib's 6 let a wide title touch the uppermost tick label of the y axis
 NOTE_LINES = 6  # at most, into which a line of a title is wrapped, such as all notes in narrow axes
-STAR_COLOR = "#D55E00"  # vermillion of the colour-blind-safe set of Okabe and Ito
 MARGINS = ("left", "right", "bottom", "top", "wspace", "hspace")
 
 
@@ -234,7 +234,7 @@ def draw_legend_below(ax: Axes, handles: Sequence[Artist] | None = None) -> Lege
 
 def star_style(size: float) -> dict[str, Any]:
     return {
-        "marker": "*", "markersize": scaled(size), "color": STAR_COLOR, "markeredgecolor": "white",
+        "marker": "*", "markersize": scaled(size), "color": VERMILLION, "markeredgecolor": "white",
         "markeredgewidth": scaled(0.7), "linestyle": "none", "zorder": 10,
     }  # fmt: skip
 

@@ -18,6 +18,7 @@ from landscape.plotting.axes import (
 )
 from landscape.plotting.captions import common_title, count_text, quantity_label
 from landscape.plotting.looks import CurveLook, look_of
+from landscape.plotting.palette import BLUE, GREEN, ORANGE, PURPLE
 from landscape.plotting.panels import check_counts
 from landscape.plotting.scales import on_log_scale
 from landscape.plotting.sizes import ink, scaled
@@ -26,7 +27,7 @@ from landscape.results import Barrier
 
 __all__ = ["plot_barriers"]
 
-COLORS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7")  # of the colour-blind-safe set of Okabe and Ito
+COLORS = (BLUE, GREEN, ORANGE, PURPLE)
 STYLES = ("--", "-", "-.", ":", (0, (5, 1)))
 
 

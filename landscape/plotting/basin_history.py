@@ -13,13 +13,14 @@ from landscape.plotting.axes import axes_or_new, draw_legend, label_axes
 from landscape.plotting.captions import axis_labels, title_of
 from landscape.plotting.legends import legend_entries
 from landscape.plotting.looks import Look
+from landscape.plotting.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
 from landscape.plotting.room import room_of, text_width
 from landscape.plotting.sizes import ink, scaled, text_size
 from landscape.results import BasinHistory
 
 __all__ = ["HISTORY_VIEWS", "basins_title"]
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of the set of Okabe and Ito
+COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 OTHER = 0.4  # tone of basins beyond these colours, which share one entry of the legend
 MOST_TICKS = 12
 SIZE = (5.4, 4.0)  # inches

@@ -8,12 +8,11 @@ from landscape.checks import check_type
 from landscape.plotting.axes import draw_legend
 from landscape.plotting.lines import plot_lines
 from landscape.plotting.looks import CurveLook, look_of
+from landscape.plotting.palette import VERMILLION
 from landscape.plotting.sizes import scaled
 from landscape.results import BasinRadii
 
 __all__ = ["plot_basin_radii"]
-
-COLOR = "#D55E00"  # vermillion of the colour-blind-safe set of Okabe and Ito
 
 
 def plot_basin_radii(basin: BasinRadii, ax: Axes | None = None, **look: Unpack[CurveLook]) -> Axes:
@@ -29,15 +28,21 @@ def plot_basin_radii(basin: BasinRadii, ax: Axes | None = None, **look: Unpack[C
     radii, radius, base = basin.radii, basin.radius, float(basin.loss[0, basin.alphas == 0][0])
     share, inside = basin.share_inside(radius), basin.inside(radius)
     ax.axhline(
-        base + basin.rise, color=COLOR, linewidth=scaled(1), linestyle="--", label=f"{basin.rise:g} above the centre"
+        base + basin.rise, color=VERMILLION, linewidth=scaled(1), linestyle="--",
+        label=f"{basin.rise:g} above the centre",
     )  # fmt: skip
     ax.axvspan(
-        -radius, radius, color=COLOR, alpha=0.1, linewidth=0, zorder=0.4,
+        -radius, radius, color=VERMILLION, alpha=0.1, linewidth=0, zorder=0.4,
         label=f"radius {radius:.3g}: {inside} of {len(basin)} stay below;\nof all, at least {share:.1%} (95 %)",
     )  # fmt: skip
     finite = radii[np.isfinite(radii)]
     ax.plot(
-        finite, np.full(len(finite), base + basin.rise), linestyle="none", marker="|", color=COLOR, markersize=scaled(9)
+        finite,
+        np.full(len(finite), base + basin.rise),
+        linestyle="none",
+        marker="|",
+        color=VERMILLION,
+        markersize=scaled(9),
     )
     draw_legend(ax)
     return ax

@@ -11,13 +11,12 @@ from landscape.errors import InputError, InputTypeError
 from landscape.plotting.axes import axes_or_new, draw_legend, label_axes, limit_values
 from landscape.plotting.captions import title_of
 from landscape.plotting.looks import Look, ValueLook, look_of
+from landscape.plotting.palette import BLUE, VERMILLION
 from landscape.plotting.sizes import ink, scaled, setting
 from landscape.results import Eigenpairs, SpectralDensity
 
 __all__ = ["plot_spectrum"]
 
-COLOR = "#0072B2"  # blue and vermillion of the colour-blind-safe set of Okabe and Ito
-NEGATIVE = "#D55E00"
 NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton matrix", "hessian by finite differences": "Hessian (differences)"}
 DECADES = 7  # of the vertical axis below the peak of a density
 
@@ -67,7 +66,7 @@ def _draw_eigenvalues(pairs: Eigenpairs, ax: Axes | None, look: Look) -> Axes:
         numbers, pairs.values, yerr=pairs.residuals * np.abs(pairs.values), fmt="none", ecolor=ink(1),
         elinewidth=scaled(1), capsize=scaled(3), zorder=3, label="± residual",
     )  # fmt: skip
-    for sign, color in ((1, COLOR), (-1, NEGATIVE)):
+    for sign, color in ((1, BLUE), (-1, VERMILLION)):
         for converged in (True, False):
             mask = (np.where(pairs.values < 0, -1, 1) == sign) & (pairs.converged == converged)
             if mask.any():
@@ -97,10 +96,10 @@ def _draw_density(density: SpectralDensity, ax: Axes | None, width: float | None
     probes = len(density.nodes)
     if probes > 1:
         ax.fill_between(
-            grid, np.maximum(low, floor), np.maximum(high, floor), color=COLOR, alpha=0.25, linewidth=0,
+            grid, np.maximum(low, floor), np.maximum(high, floor), color=BLUE, alpha=0.25, linewidth=0,
             label=f"lowest to highest of {probes} probes",
         )  # fmt: skip
-    ax.plot(grid, mean, color=COLOR, linewidth=scaled(1.4), label="mean" if probes > 1 else "one probe")
+    ax.plot(grid, mean, color=BLUE, linewidth=scaled(1.4), label="mean" if probes > 1 else "one probe")
     ax.set_ylim(floor, max(high.max(), mean.max()) * 3)
     limit_values(ax, look)
     draw_legend(ax, loc="upper right")

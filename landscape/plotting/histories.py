@@ -10,13 +10,14 @@ from landscape.errors import InputError
 from landscape.escaping import legend_text
 from landscape.plotting.axes import axes_or_new, draw_legend, label_axes, limit_values
 from landscape.plotting.looks import ValueLook, look_of
+from landscape.plotting.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
 from landscape.plotting.scales import on_log_scale
 from landscape.plotting.sizes import ink, scaled
 
 __all__ = ["plot_histories", "series_colors"]
 
 # Eight colours and four dash patterns, so that curves are distinct even if two colours look alike.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, "#7F7F7F")
 DASHES = ("-", "--", "-.", ":")
 
 

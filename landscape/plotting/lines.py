@@ -17,6 +17,7 @@ from landscape.plotting.axes import (
 )
 from landscape.plotting.captions import common_title, count_text, origin_name, quantity_label
 from landscape.plotting.looks import CurveLook, look_of
+from landscape.plotting.palette import BLUE
 from landscape.plotting.panels import check_counts, check_same_grid
 from landscape.plotting.scales import on_log_scale
 from landscape.plotting.sizes import ink, scaled
@@ -24,8 +25,6 @@ from landscape.plotting.values import line_values, value_at
 from landscape.results import Surface
 
 __all__ = ["plot_lines"]
-
-COLOR = "#0072B2"  # blue of the colour-blind-safe set of Okabe and Ito
 
 
 def plot_lines(
@@ -58,7 +57,7 @@ def plot_lines(
     if log_scale:
         ax.set_yscale("log", nonpositive="clip")
     mark_zero(ax)
-    thin = ax.plot(axis, values.T, color=COLOR, linewidth=scaled(0.6), alpha=0.45)
+    thin = ax.plot(axis, values.T, color=BLUE, linewidth=scaled(0.6), alpha=0.45)
     thin[0].set_label(f"{len(surfaces)} lines")
     ax.plot(axis, mean, color=ink(1), linewidth=scaled(2), label="mean")
     _draw_band(ax, axis, mean, deviation)
@@ -66,7 +65,7 @@ def plot_lines(
     if shown.star and not np.isnan(origins).all():
         ax.plot(np.zeros(len(origins)), origins, label=origin_name(surfaces[0]), **star_style(11))
     if (bad := np.isnan(values)).any():
-        mark_nonfinite(ax, axis[bad.any(0)], COLOR, count_text(int(bad.sum()), bad.size))
+        mark_nonfinite(ax, axis[bad.any(0)], BLUE, count_text(int(bad.sum()), bad.size))
     limit_values(ax, shown)
     draw_legend(ax)
     label = quantity_label(surfaces, quantity, log_scale, clipped)
@@ -78,7 +77,7 @@ def _draw_band(ax: Axes, axis: np.ndarray, mean: np.ndarray, deviation: np.ndarr
     """Draw the band of one standard deviation; its lower edge does not extend the range of a log scale."""
     lowest = ax.get_ylim()[0]
     ax.fill_between(
-        axis, mean - deviation, mean + deviation, color=COLOR, alpha=0.2, linewidth=0,
+        axis, mean - deviation, mean + deviation, color=BLUE, alpha=0.2, linewidth=0,
         label="± 1 standard deviation over lines",
     )  # fmt: skip
     if ax.get_yscale() == "log":

@@ -11,12 +11,12 @@ from landscape.errors import InputError
 from landscape.escaping import math_free
 from landscape.plotting.axes import axes_or_new, label_axes
 from landscape.plotting.looks import Look, ValueLook, look_of
+from landscape.plotting.palette import BLUE
 from landscape.plotting.room import room_of, text_width, wrapped
 from landscape.plotting.sizes import ink, scaled, text_size
 
 __all__ = ["draw_rows", "plot_rows"]
 
-COLOR = "#0072B2"  # blue of the colour-blind-safe set of Okabe and Ito
 USUAL_LABEL = 24.0  # points of a tick label at the left, which a title has room for
 WIDE = 20  # ratio of the largest to the smallest value, above which a linear axis would hide the small ones
 
@@ -51,7 +51,7 @@ def draw_rows(
     for label, value, error in rows:
         if math.isfinite(value):
             ax.errorbar(
-                value, positions[label], xerr=error, fmt="o", color=COLOR, markersize=scaled(4.5), capsize=scaled(3)
+                value, positions[label], xerr=error, fmt="o", color=BLUE, markersize=scaled(4.5), capsize=scaled(3)
             )
         else:
             ax.text(

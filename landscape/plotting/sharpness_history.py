@@ -7,15 +7,16 @@ from landscape.errors import InputError
 from landscape.escaping import math_free
 from landscape.plotting.axes import axes_or_new, draw_legend, label_axes, limit_values
 from landscape.plotting.looks import Look
+from landscape.plotting.palette import BLUE, GREEN, VERMILLION
 from landscape.plotting.sizes import ink, scaled
 from landscape.results import SharpnessHistory
 
 __all__ = ["draw_history"]
 
-STYLES = {  # measure -> colour of the colour-blind-safe set of Okabe and Ito, name in the legend
-    "critical": ("#0072B2", "critical sharpness"),
-    "batch": ("#009E73", "batch sharpness"),
-    "preconditioned": ("#D55E00", "preconditioned sharpness"),
+STYLES = {  # measure -> colour, name in the legend
+    "critical": (BLUE, "critical sharpness"),
+    "batch": (GREEN, "batch sharpness"),
+    "preconditioned": (VERMILLION, "preconditioned sharpness"),
 }
 
 

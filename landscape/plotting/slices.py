@@ -29,6 +29,7 @@ from landscape.plotting.captions import (
     title_of,
 )
 from landscape.plotting.looks import CurveLook, look_of
+from landscape.plotting.palette import BLUE, ORANGE
 from landscape.plotting.room import room_of
 from landscape.plotting.scales import on_log_scale
 from landscape.plotting.sizes import ink, scaled
@@ -37,7 +38,7 @@ from landscape.results import Surface
 
 __all__ = ["plot_slices"]
 
-CURVE_COLORS = ("#0072B2", "#E69F00")  # blue and orange of the colour-blind-safe set of Okabe and Ito
+CURVE_COLORS = (BLUE, ORANGE)
 
 
 def plot_slices(

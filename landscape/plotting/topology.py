@@ -12,6 +12,7 @@ from landscape.plotting.axes import axes_or_new, draw_legend, dress_bar, label_a
 from landscape.plotting.basin_history import HISTORY_VIEWS
 from landscape.plotting.captions import quantity_label, title_of
 from landscape.plotting.looks import BasinsLook, Look, TitleLook, look_of
+from landscape.plotting.palette import BLUE, VERMILLION
 from landscape.plotting.planes import draw_plane
 from landscape.plotting.scales import color_scale
 from landscape.plotting.sizes import ink, scaled, setting
@@ -21,7 +22,7 @@ from landscape.results import BasinHistory, Surface, Topology
 __all__ = ["View", "plot_topology"]
 
 View = Literal["persistence", "basins", "tree", "position"]
-WELL, SADDLE = "#0072B2", "#D55E00"  # blue and vermillion of the set of Okabe and Ito
+WELL, SADDLE = BLUE, VERMILLION
 MOST = 40  # branches that a tree can show
 
 
