@@ -16,7 +16,7 @@ from landscape.checks import check_choice, check_type
 from landscape.plotting.axes import axes_or_new, draw_legend, dress_bar, label_slice, star_style
 from landscape.plotting.bands import ORIGIN, Numbers, draw_bands
 from landscape.plotting.captions import count_text, origin_name, quantity_label, title_of
-from landscape.plotting.legends import free_corner, legend_entries, plane_frame
+from landscape.plotting.legends import fitted_labels, free_corner, legend_entries, plane_frame
 from landscape.plotting.looks import PlaneLook, check_levels, look_of
 from landscape.plotting.room import room_of
 from landscape.plotting.scales import ROUND_STEPS, Scale, color_scale, on_log_scale
@@ -28,6 +28,7 @@ __all__ = ["SMALL_STAR", "Style", "check_style", "draw_plane", "plot_contour"]
 
 Style = Literal["contour", "heatmap"]
 SMALL_STAR, LARGE_STAR = 8.0, 14.0  # points
+MOST_LINES = 2  # of an entry of the legend; frames in which it would take more are too narrow for one
 STAR_SHARE = 0.1  # of the shorter side of the frame, for a size between these
 
 
@@ -43,7 +44,8 @@ def plot_contour(
 
     The first axis runs to the right, the second upwards. A star marks the origin. If some points of the surface are
     interpolated, dots mark those that were evaluated. Cells at a point whose value is NaN or infinite are hatched.
-    The legend stands in a corner where it does not cover the star; it is left out where there is none.
+    The legend stands in a corner where it does not cover the star; it is left out where there is none, or no room for
+    its words.
 
     Args:
         surface: Surface over a plane.
@@ -117,11 +119,13 @@ def draw_plane(
 
 
 def _draw_legend(ax: Axes, star: float) -> None:
-    """Draw the legend in the corner where it covers least, if it leaves the origin with its ``star`` free."""
+    """Draw the legend in the corner where it covers least, if it can be read and leaves the ``star`` free."""
     handles, frame = legend_entries(ax), np.array(plane_frame(ax))
+    labels = [str(handle.get_label()) for handle in handles]
     origin = (ax.transData + ax.transAxes.inverted()).transform(ORIGIN)
-    corner = free_corner(ax, [str(handle.get_label()) for handle in handles], origin)
-    if corner is not None and not (star and corner.covers(origin, scaled(star / 2) / frame).any()):
+    corner = free_corner(ax, labels, origin)
+    readable = all(text.count("\n") < MOST_LINES for text in fitted_labels(room_of(ax), labels)[0])
+    if corner is not None and readable and not (star and corner.covers(origin, scaled(star / 2) / frame).any()):
         draw_legend(ax, handles, loc=corner.name, handlelength=1.4)
 
 
