@@ -259,7 +259,7 @@ def _panels(
     canvas, axes = panel_axes(surfaces, frames, above, (margin, 0.95), 8, figure, head)
     if figure is None and isinstance(engine := whole(canvas).get_layout_engine(), ConstrainedLayoutEngine):
         engine.set(
-            w_pad=scaled(0.07), h_pad=scaled(0.05)
+            w_pad=scaled(0.07), h_pad=scaled(0.09)
         )  # keeps the last tick label of a panel apart from the first of the next
     for ax, texts in zip(axes, heads, strict=True):
         draw_title(ax, *texts)
