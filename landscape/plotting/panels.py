@@ -45,7 +45,7 @@ __all__ = [
 TITLE_SIZE, NOTE_SIZE = 9, 7  # points
 LEAST = 100  # points: width of a panel with the space beside it, at least
 NOTE = 0.17  # inches of the line that explains the lengths of directions
-BESIDE = 20  # points between neighbouring panels
+BESIDE = 12  # points between neighbouring panels
 LINE = 0.34  # inches of a line of the title of a figure, and of the line beside it in the legend
 
 
