@@ -70,6 +70,8 @@ def check_choice(name: str, value: object, choices: Iterable[str | None]) -> Non
 
 def check_folder(name: str, path: str | Path) -> None:
     """Raise InputError if ``path`` is something else than a folder; it need not exist."""
+    if not isinstance(path, str | os.PathLike):
+        raise InputTypeError(f"{name} is {path!r}; give the path of a folder")
     if Path(path).exists() and not Path(path).is_dir():
         raise InputError(f"{name} is {path}, which is a file; give a folder")
 

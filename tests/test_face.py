@@ -74,8 +74,8 @@ SPACES = (ll, ll.results, ll.studies, ll.cli)
 OPEN = {
     "names of files": {"data_dir", "folder", "owner", "path", "pattern", "resume", "spill", "state"},
     "texts that are shown": {
-        "advice", "facts", "figures", "help", "labels", "left_out", "metavar", "remarks", "sections", "settings", "text",
-        "title", "titles", "what", "where", "x_label", "y_label", "remark", "rows", "view",
+        "advice", "facts", "figures", "help", "labels", "left_out", "metavar", "remarks", "sections", "settings",
+        "text", "title", "titles", "what", "where", "x_label", "y_label", "remark", "rows", "view",
     },
     "names of parameters, data or results": {
         "aliases", "ending", "ignore", "model_name", "name", "names", "norms", "parameters", "quantity", "suffix",

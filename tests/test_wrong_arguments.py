@@ -187,6 +187,11 @@ def test_evaluate_names_the_argument_that_it_refuses(options, message):
         (lambda: ll.plot_path_losses(path(), figure=3), "figure"),
         (lambda: ll.plot_barriers({"a": 5}), "takes barriers"),
         (lambda: ll.plot_sharpness([5]), "takes results of ll.sharpness"),
+        (lambda: ll.load_dataset(5), r"load_dataset\(name\) takes the name of a data set"),
+        (lambda: ll.load_dataset("digits", data_dir=5), "data_dir is 5; give the path of a folder"),
+        (lambda: ll.load_dataset("digits", limit="ab"), "limit is ab"),
+        (lambda: ll.select_device(["cpu"]), "unknown device"),
+        (lambda: ll.random_plane(torch.nn.Linear(2, 2), ignore=5), "ignore takes a sequence of names"),
         (lambda: plane().sample(0), "holds no single samples"),
     ],
 )

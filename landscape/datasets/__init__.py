@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from landscape.checks import check_choice, check_folder
+from landscape.checks import check_choice, check_folder, check_type, is_whole
 from landscape.datasets.base import SPLITS, Data, Split, checked_limit
 from landscape.datasets.cifar import load_cifar10
 from landscape.datasets.digits import load_digits
@@ -44,9 +44,10 @@ def load_dataset(name: str, split: Split = "train", data_dir: str | Path = "data
             ``limit`` is out of range.
     """
     check_choice("split", split, SPLITS)
-    if limit is not None and limit < 1:
+    if limit is not None and not (is_whole(limit) and limit >= 1):
         raise InputError(f"limit is {limit}; take at least 1 sample")
     check_folder("data_dir", data_dir)
+    check_type(name, str, "load_dataset(name)", "the name of a data set, such as 'mnist-5k'")
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
         return load_folder(path, split, Path(data_dir), limit)

@@ -22,12 +22,12 @@ def save_figure(figure: Figure | SubFigure | Axes, path: str | Path, dpi: int = 
     same bytes. The figure stays open; ``pyplot.close(figure)`` frees one that belongs to pyplot.
 
     Raises:
-        InputError: matplotlib cannot write files with this suffix, ``dpi`` is not positive, or ``path`` cannot be
+        InputError: matplotlib cannot write files with this suffix, ``dpi`` is below 10, or ``path`` cannot be
             written.
     """
     check_type(figure, Figure | SubFigure | Axes, "save_figure(figure, path)", "a figure or axes of matplotlib")
     check_type(path, str | Path, "save_figure(figure, path)", "the path of a file")
-    check_number("dpi", dpi, above=0)
+    check_number("dpi", dpi, least=10)
     path = Path(path)
     drawn = whole(figure)
     formats = drawn.canvas.get_supported_filetypes()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from landscape.checks import is_number
 from landscape.errors import InputError
 from landscape.presenting import range_text, sample_text, value_text
 from landscape.results.archive import Archived
@@ -159,7 +160,7 @@ class SpectralDensity(Archived):
         if width is None:
             size = max(abs(low), abs(high)) or 1.0
             width = 0.01 * (high - low if high - low > BELOW_WIDTH * size else size)
-        if not width > 0:
+        if not is_number(width) or not width > 0:
             raise InputError(f"the width of a density must be positive, not {width}")
         grid = np.linspace(low - 6 * width, high + 6 * width, 2001) if grid is None else np.asarray(grid, np.float64)
         heights = np.stack([_heights(*probe, grid, width) for probe in zip(self.nodes, self.weights, strict=True)])

@@ -37,7 +37,7 @@ def select_device(name: str | torch.device = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise InputError(f"unknown device {str(name)!r}; use auto, cpu, cuda, cuda:N or mps") from None
     if (device.index or 0) >= _count(device.type):
         raise InputError(f"device {str(name)!r} is not available on this machine; use auto or cpu")

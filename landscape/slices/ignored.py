@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from landscape.checks import check_type
 from landscape.errors import InputError
 from landscape.points import named_parameters
 
@@ -61,6 +62,7 @@ def reasons_not_to_move(model: nn.Module, ignore: Sequence[str], *, rule: int = 
     """The names of `ignored_parameters`, each under the first reason: "bias", "norm", "scale" or a pattern."""
     if isinstance(ignore, str):
         raise InputError(f"ignore takes a sequence of names, not the string {ignore!r}; write ({ignore!r},)")
+    check_type(ignore, Sequence, "ignore", 'a sequence of names, such as ("bias", "norm")')
     if rule not in (1, RULE):
         raise InputError(f"unknown rule {rule!r}; recipes are of rule 1 or {RULE}")
     names = [name for name, _ in named_parameters(model)]
