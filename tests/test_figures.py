@@ -331,6 +331,15 @@ def test_texts_keep_apart_in_four_panels_of_the_caller(name):
     assert faults(figure) == {}
 
 
+def test_small_panels_of_numbers_have_three_ticks_or_more():
+    rows = [("batch normalisation", 190.0, 2.0), ("none", 80.0, None)]
+    figure = ll.cli.plot_panels({name: lambda ax: ll.cli.plot_rows(rows, ax) for name in "ab"}, size=(4.0, 2.8))
+    assert faults(figure) == {}
+    for ax in figure.axes:
+        low, high = ax.get_xlim()
+        assert len([tick for tick in ax.get_xticks() if low <= tick <= high]) >= 3
+
+
 def of_epoch(epoch):
     return replace(SURFACE, metadata={**LONG, "checkpoint": {"model": "resnet14", "epoch": epoch}})
 

@@ -94,7 +94,7 @@ def _scale_axis(ax: Axes, values: list[float]) -> None:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
         return
-    ax.xaxis.set_major_locator(MaxNLocator(most - 1))
+    ax.xaxis.set_major_locator(MaxNLocator(3 if room_of(ax).narrow else 4))  # intervals
     left, right = ax.get_xlim()
     if left > 0:
         ax.set_xlim(0, 1.05 * right)
