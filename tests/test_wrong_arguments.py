@@ -122,11 +122,10 @@ def test_a_film_of_something_else_is_refused(tmp_path, wrong):
     assert "animate" in refusal(ll.animate, wrong, tmp_path / "film.gif")
 
 
-@pytest.mark.parametrize("planes", [1, 2])
-@pytest.mark.parametrize("view", ["contour", "surface"])
+@pytest.mark.parametrize(("planes", "view"), [(1, "surface"), (2, "contour"), (2, "surface")])
 def test_a_film_of_zeros_on_a_log_scale_has_a_linear_one(tmp_path, planes, view):
     zeros = [plane(lambda x, y: 0 * x) for _ in range(planes)]
-    options = {"view": view if planes > 1 else "surface", "seconds": 0.2, "dpi": 40}
+    options = {"view": view, "seconds": 0.1, "dpi": 40}
     with pytest.warns(UserWarning, match="no value is positive, as a log scale needs; the scale is linear"):
         ll.animate(zeros, tmp_path / "log.gif", log_scale=True, **options)
     ll.animate(zeros, tmp_path / "linear.gif", **options)
@@ -178,7 +177,6 @@ def test_evaluate_names_the_argument_that_it_refuses(options, message):
         (lambda: ll.follow_basins([plane(), plane()], names=5), "names is 5; it must be a list of texts"),
         (lambda: ll.follow_basins([plane(), plane()], names="ab"), "names is 'ab'"),
         (lambda: ll.selftest(toolkit=5), r"selftest\(toolkit=\) takes a Toolkit, not int"),
-        (lambda: ll.align(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2), seed=-1), "seed is -1"),
         (lambda: ll.permutation_test(plane(), seed=True), "seed is True"),
         (lambda: ll.permutation_test(plane(), permutations=True), "permutations is True"),
         (lambda: ll.plot_path(plane(), [5]), "takes trajectories"),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape.checks import check_choice, check_seed
+from landscape.checks import check_choice
 from landscape.connectivity.coupling import trace_coupling
 from landscape.connectivity.groups import Group, Place
 from landscape.connectivity.inputs import Inputs, few, probe_inputs, run
@@ -20,6 +20,7 @@ from landscape.objective.trees import map_tensors
 from landscape.points import check_finite, check_match, copy_of, named_parameters, parameters_of
 from landscape.presenting import Presented, value_text
 from landscape.runtime import own_torch_state
+from landscape.runtime.seeds import checked_seed
 from landscape.slices.chosen import chosen_parameters
 from landscape.slices.networks import statistics_names
 
@@ -109,7 +110,7 @@ def align(
         >>> sorted(aligned.permutations["0"].tolist()), aligned.deviation < 1e-9
         ([0, 1, 2], True)
     """
-    check_seed(seed)
+    seed = checked_seed(seed)
     check_choice("method", method, get_args(Method))
     if method == "activations" and data is None:
         raise InputError("method='activations' compares units on samples: pass data=, or use method='weights'")
