@@ -67,9 +67,9 @@ def plot_surface(
         _draw_star(axes, surface, x, y, height)
     if count := int((~np.isfinite(values)).sum()):
         room = room_of(axes)
-        width = (0.3 if room.narrow else 0.5) * min(room.width, room.height)
-        text = wrapped(f"gaps: {count_text(count, values.size)}", width, scaled(8), most=5)
-        axes.text2D(0, 0.97, text, transform=axes.transAxes, fontsize=scaled(8), va="top")
+        share, size = (0.24, scaled(6)) if room.narrow else (0.5, scaled(8))  # of the room, beside the legend
+        text = wrapped(f"gaps: {count_text(count, values.size)}", share * min(room.width, room.height), size, most=5)
+        axes.text2D(0, 0.97, text, transform=axes.transAxes, fontsize=size, va="top")
     _label(axes, surface, quantity_label(surface, quantity, log_scale, clipped), title_of(surface, quantity), shown)
     fit_labels(axes)
     drawn: Axes = axes
