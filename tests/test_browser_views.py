@@ -352,9 +352,13 @@ def test_every_view_is_saved_as_pictures(tab, view):
     assert picture.shape[:2] == (1280, 1800) and (picture[..., 3] == 1).all()  # opaque
     colors = np.unique((picture[..., :3] * 16).astype(int).reshape(-1, 3), axis=0)
     assert len(colors) > (5 if "slice" in view else 40)
-    root = ElementTree.fromstring(saved(tab, view, "svg").path().read_text("utf-8"))
-    texts = {"".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    svg = saved(tab, view, "svg").path().read_text("utf-8")
+    texts = {"".join(text.itertext()) for text in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")}
     assert any(text.startswith("Loss landscape") and text.endswith(view) for text in texts)
+    tab.page.evaluate("svg => document.body.insertAdjacentHTML('beforeend', `<div id='picture'>${svg}</div>`)", svg)
+    outer, drawn = boxes(tab, "#picture > svg")[0], boxes(tab, "#picture text")
+    tab.page.evaluate("document.getElementById('picture').remove()")
+    assert len(drawn) and (drawn[:, :2] > outer[:2] - 1).all() and (drawn[:, 2:] < outer[2:] + 1).all()
 
 
 @pytest.mark.parametrize("view", ["3-D surface", "contours"])

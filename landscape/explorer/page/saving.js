@@ -57,15 +57,20 @@ function csvText(rows) {
   return `${rows.map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`;
 }
 
-/** A figure as it is drawn, with a background and a title. */
+/** A figure as it is drawn, with a background and a heading; plotly's own title would be moved out by a colour bar. */
 function picturedFigure({ name, figure }) {
-  const { margin, ...layout } = figure.layout;
-  const title = [document.title, ...(panels.length > 1 ? [] : [nameInLine(surfaces[state.shown])]), name].join(", ");
+  const { margin, title, ...layout } = figure.layout;
+  const heading = [document.title, ...(panels.length > 1 ? [] : [nameInLine(surfaces[state.shown])]), name].join(", ");
+  const t = margin.t + 36;
+  const annotation = {
+    text: escaped(heading), font: { size: 14 }, showarrow: false,
+    xref: "paper", x: 0, xanchor: "left", xshift: 18 - margin.l,
+    yref: "paper", y: 1, yanchor: "top", yshift: t - 6,
+  };
   return {
     data: figure.data,
     layout: {
-      ...layout, autosize: false, paper_bgcolor: cssValue("--card"), margin: { ...margin, t: margin.t + 36 },
-      title: { text: escaped(title), x: 0.02, xanchor: "left", y: 0.985, yanchor: "top", font: { size: 14 } },
+      ...layout, autosize: false, paper_bgcolor: cssValue("--card"), margin: { ...margin, t }, annotations: [annotation],
     },
   };
 }
