@@ -339,15 +339,6 @@ def test_a_file_that_is_no_checkpoint_is_not_replaced(here, capsys):
     assert Path("model.pth").read_text() == "notes"
 
 
-def test_settings_that_an_earlier_version_did_not_record_are_not_compared(here):
-    run_script(script("train_mnist"), TOY)
-    stored = torch.load("model.pth", weights_only=True)
-    del stored["settings"]["label_smoothing"]
-    torch.save(stored, "model.pth")
-    run_script(script("train_mnist"), TOY)
-    assert load_checkpoint("model.pth").metadata["settings"]["label_smoothing"] == 0
-
-
 def test_the_cnn_script_keeps_the_best_epoch(here, monkeypatch):
     def scripted(model, train, test, *, on_epoch, **_):
         for epoch, accuracy in enumerate((0.2, 0.6, 0.6, 0.5), start=1):
