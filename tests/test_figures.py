@@ -17,7 +17,7 @@ from landscape import plotting
 from landscape.errors import InputError
 from landscape.plotting.bands import LINES
 from landscape.plotting.captions import LENGTHS
-from landscape.plotting.room import fits, wrapped
+from landscape.plotting.room import fits, wrapped, text_width
 
 pytestmark = pytest.mark.usefixtures("clean_figures")
 ALL = {**PICTURES, **PANELS}
@@ -365,6 +365,12 @@ def test_no_single_word_is_left_on_the_last_line(width):
     assert " ".join(lines) == text and len(lines) > 1
     assert all(fits(line, width, 10) for line in lines) and " " in lines[-1]
     assert wrapped("one incomprehensibilities", 110, 10) == "one\nincomprehensibilities"
+
+
+def test_shortened_lines_end_with_commas():
+    text = "a network, mnist-5k train, 4,000 samples, cross-entropy"
+    width = text_width("a network, mnist-5k train, 4,000 samples,", 10) + 1
+    assert wrapped(text, width, 10) == "a network, mnist-5k train,\n4,000 samples, cross-entropy"
 
 
 @pytest.mark.parametrize("log_scale", [False, True])

@@ -110,7 +110,7 @@ def fits(text: str, width: float, size: float | str) -> bool:
 def wrapped(text: str, width: float, size: float | str, most: int = 3) -> str:
     """``text`` in at most ``most`` lines of ``width`` points, in the default font of ``size`` points.
 
-    Lines are shorter where a single word would otherwise be the last one.
+    Lines are shorter where a single word would otherwise be the last one; they then end with commas if they can.
     """
 
     def fit(line: str) -> bool:
@@ -118,19 +118,22 @@ def wrapped(text: str, width: float, size: float | str, most: int = 3) -> str:
 
     pieces = _pieces(printable(text), fit)
     lines = _filled(pieces, width, size)
-    for share in (0.9, 0.8, 0.7, 0.6):
-        if len(lines) == 1 or " " in lines[-1].strip():
-            break
-        narrower = _filled(pieces, share * width, size)
-        if len(narrower) > len(lines):
-            break
-        lines = narrower
+    if len(lines) > 1 and " " not in lines[-1].strip():
+        lines = _balanced(pieces, width, size, lines)
     if len(lines) > most:
         last = lines[most - 1].rstrip()
         while last and not fit(last + "…"):
             last = last[:-1]
         lines[most - 1 :] = [last + "…"]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _balanced(pieces: list[str], width: float, size: float | str, lines: list[str]) -> list[str]:
+    """As many lines of ``pieces`` as ``lines``, but shorter ones, of which the last one is no single word."""
+    narrower = [_filled(pieces, share * width, size) for share in (0.9, 0.8, 0.7, 0.6)]
+    better = [each for each in narrower if len(each) == len(lines) and " " in each[-1].strip()]
+    at_commas = [each for each in better if all(line.rstrip().endswith(",") for line in each[:-1])]
+    return (at_commas or better or [lines])[0]
 
 
 def _filled(pieces: list[str], width: float, size: float | str) -> list[str]:

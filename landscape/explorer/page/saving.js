@@ -59,7 +59,7 @@ function csvText(rows) {
 
 /** A figure as it is drawn, with a background and a heading; plotly's own title would be moved out by a colour bar. */
 function picturedFigure({ name, figure }) {
-  const { margin, title, ...layout } = figure.layout;
+  const { margin, ...layout } = figure.layout;
   const heading = [document.title, ...(panels.length > 1 ? [] : [nameInLine(surfaces[state.shown])]), name].join(", ");
   const t = margin.t + 36;
   const annotation = {
