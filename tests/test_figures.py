@@ -17,7 +17,7 @@ from landscape import plotting
 from landscape.errors import InputError
 from landscape.plotting.bands import LINES
 from landscape.plotting.captions import LENGTHS
-from landscape.plotting.room import fits, wrapped, text_width
+from landscape.plotting.room import fits, text_width, wrapped
 
 pytestmark = pytest.mark.usefixtures("clean_figures")
 ALL = {**PICTURES, **PANELS}

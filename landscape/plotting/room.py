@@ -130,7 +130,7 @@ def wrapped(text: str, width: float, size: float | str, most: int = 3) -> str:
 
 def _balanced(pieces: list[str], width: float, size: float | str, lines: list[str]) -> list[str]:
     """As many lines of ``pieces`` as ``lines``, but shorter ones, of which the last one is no single word."""
-    narrower = [_filled(pieces, share * width, size) for share in (0.9, 0.8, 0.7, 0.6)]
+    narrower = [_filled(pieces, percent / 100 * width, size) for percent in range(95, 55, -5)]
     better = [each for each in narrower if len(each) == len(lines) and " " in each[-1].strip()]
     at_commas = [each for each in better if all(line.rstrip().endswith(",") for line in each[:-1])]
     return (at_commas or better or [lines])[0]
