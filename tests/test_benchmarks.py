@@ -182,7 +182,7 @@ def test_rows_of_memory_are_in_multiples_of_the_weights_and_of_passes():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["compiled", "matrix", "memory", "networks", "paying"])
+@pytest.mark.parametrize("name", ["compiled", "curvature", "matrix", "memory", "networks", "paying", "refinement"])
 def test_page_of_a_benchmark_is_that_of_its_results(name):
     folder = Path(run.__file__).parent / "results"
     results = json.loads((folder / f"{name}.json").read_text())
