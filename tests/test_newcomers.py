@@ -63,7 +63,7 @@ def test_files_of_weights_are_counted_as_files_and_settings_of_training_are_not_
     states = ["--state", "a.pt", "b.pt", "c.pt", *own, "--resolution", "5", "--no-before-after"]
     ll.cli.run_script(visualize_trajectory.main, states)
     printed = capsys.readouterr().out
-    settings = printed.splitlines()[0]
+    (settings,) = (line for line in printed.splitlines() if line.startswith("Settings: "))
     assert "state a.pt b.pt c.pt" in settings and "seed 42" in settings
     assert not re.search(r"epochs|batch_size|optimizer|momentum|hidden|limit", settings)
     assert ": file 0 to 2, loss" in printed and "epoch" not in printed

@@ -36,7 +36,7 @@ def _axis(name: str, limits: tuple[float, float], size: int) -> np.ndarray:
     except (TypeError, ValueError):
         raise InputError(f"{name}_range is {limits!r}; it must be two numbers, such as (-1, 1)") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(f"{name}_range must go from a smaller to a larger finite number, not from {low} to {high}")
+        raise InputError(f"{name}_range must go from a smaller to a larger finite number, not from {low:g} to {high:g}")
     if not isinstance(size, int | np.integer) or size < 2:
         raise InputError(f"resolution must be a whole number of at least 2 points an axis, not {size!r}")
     axis = np.linspace(low, high, size)
